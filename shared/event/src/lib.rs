@@ -1,0 +1,17 @@
+//! What an event is: identity, origin, time, address, the envelope on `raw-events`, parsing of what clients
+//! send, and the JSON Schemas that events must meet.
+//!
+//! This crate does no I/O and names no AWS crate. It owns every rule about a single event; rules about many
+//! events (deduplication, limits, outcomes) live in `pipeline`.
+
+mod address;
+mod envelope;
+mod id;
+mod origin;
+mod timestamp;
+
+pub use address::AddressKey;
+pub use envelope::{ENVELOPE_VERSION, Envelope, EnvelopeError, IdSource};
+pub use id::{EventId, EventKey, IdError, PayloadHash, TenantId};
+pub use origin::{Origin, OriginError};
+pub use timestamp::{Timestamp, TimestampError};

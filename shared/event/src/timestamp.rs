@@ -1,0 +1,143 @@
+//! Instants as milliseconds since the Unix epoch, which is what Kafka, Postgres and clients all can say.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Milliseconds since 1970-01-01T00:00:00Z.
+///
+/// Serialised as an RFC 3339 string with milliseconds, in UTC: `2026-11-20T18:02:00.000Z`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(i64);
+
+/// A text that is no RFC 3339 instant between the years 0 and 9999.
+#[derive(Debug, thiserror::Error)]
+#[error("not an RFC 3339 date-time")]
+pub struct TimestampError;
+
+impl Timestamp {
+    pub const EPOCH: Timestamp = Timestamp(0);
+
+    /// Largest instant RFC 3339 can write: 9999-12-31T23:59:59.999Z.
+    const MAX_MS: i64 = 253_402_300_799_999;
+    /// Smallest: 0000-01-01T00:00:00Z.
+    const MIN_MS: i64 = -62_167_219_200_000;
+
+    /// From milliseconds since the epoch; values beyond the years 0 to 9999 are clamped, so that every
+    /// `Timestamp` can be written.
+    pub const fn from_millis(ms: i64) -> Self {
+        if ms > Self::MAX_MS {
+            Timestamp(Self::MAX_MS)
+        } else if ms < Self::MIN_MS {
+            Timestamp(Self::MIN_MS)
+        } else {
+            Timestamp(ms)
+        }
+    }
+
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// Whole seconds since the epoch, rounded down: the unit of DynamoDB's TTL.
+    pub const fn as_secs(self) -> i64 {
+        self.0.div_euclid(1000)
+    }
+
+    /// Whole minutes since the epoch: the window of the rate limits.
+    pub const fn minute(self) -> i64 {
+        self.0.div_euclid(60_000)
+    }
+
+    pub fn parse(text: &str) -> Result<Self, TimestampError> {
+        let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimestampError)?;
+        let ms = i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).map_err(|_| TimestampError)?;
+        Ok(Self::from_millis(ms))
+    }
+
+    pub fn plus(self, by: Duration) -> Self {
+        let ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
+        Self::from_millis(self.0.saturating_add(ms))
+    }
+
+    /// Time from `earlier` to `self`; zero if `earlier` is later, as after a clock jump.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// As a date and time in UTC.
+    pub fn to_utc(self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+}
+
+impl From<OffsetDateTime> for Timestamp {
+    fn from(at: OffsetDateTime) -> Self {
+        Self::from_millis(i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = self.to_utc();
+        write!(
+            f,
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+            at.year(),
+            u8::from(at.month()),
+            at.day(),
+            at.hour(),
+            at.minute(),
+            at.second(),
+            at.millisecond()
+        )
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        Self::parse(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn writes_and_reads_rfc3339_in_milliseconds() {
+        let at = Timestamp::parse("2015-05-17T12:05:03.0429+02:00").unwrap();
+        assert_eq!(at.to_string(), "2015-05-17T10:05:03.042Z");
+        assert_eq!(Timestamp::parse(&at.to_string()).unwrap(), at);
+    }
+
+    #[test]
+    fn refuses_what_is_no_instant() {
+        for text in ["", "yesterday", "2015-05-17", "2015-13-17T00:00:00Z", "1431857103"] {
+            assert!(Timestamp::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn clamps_to_what_can_be_written() {
+        for ms in [i64::MAX, i64::MIN] {
+            let at = Timestamp::from_millis(ms);
+            assert_eq!(Timestamp::parse(&at.to_string()).unwrap(), at);
+        }
+    }
+
+    #[test]
+    fn minutes_before_the_epoch_round_down() {
+        assert_eq!(Timestamp::from_millis(-1).minute(), -1);
+    }
+}

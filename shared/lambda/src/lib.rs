@@ -1,0 +1,12 @@
+//! The edge between a function and where it runs.
+//!
+//! Owns settings, telemetry, decoding of the Kafka trigger, the batch answer, and serving: on AWS Lambda, on any
+//! Lambda emulator, or as plain HTTP where there is no Lambda runtime. AWS event types stop here.
+
+pub mod aws;
+pub mod http;
+pub mod invocation;
+pub mod kafka_trigger;
+pub mod metrics;
+pub mod settings;
+pub mod telemetry;

@@ -1,0 +1,176 @@
+//! Settings from environment variables, read once at cold start.
+//!
+//! All bad variables are reported together, so that a deployment is mended in one go. Nothing falls back to a
+//! fake: a missing required variable stops the start.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
+use std::str::FromStr;
+use std::sync::Mutex;
+
+use secrecy::SecretString;
+
+/// Where settings come from; tests hand in a map.
+pub trait Variables: Send + Sync {
+    fn get(&self, name: &str) -> Option<String>;
+}
+
+/// The environment of the process.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ProcessEnvironment;
+
+impl Variables for ProcessEnvironment {
+    #[expect(clippy::disallowed_methods, reason = "this is the reader that others must use")]
+    fn get(&self, name: &str) -> Option<String> {
+        std::env::var(name).ok()
+    }
+}
+
+impl Variables for BTreeMap<&str, &str> {
+    fn get(&self, name: &str) -> Option<String> {
+        BTreeMap::get(self, name).map(|value| (*value).to_owned())
+    }
+}
+
+/// Remembers which variables were asked for, so that a test can compare them with a README.
+#[derive(Debug, Default)]
+pub struct Recording<V> {
+    inner: V,
+    names: Mutex<Vec<String>>,
+}
+
+impl<V: Variables> Recording<V> {
+    pub fn new(inner: V) -> Self {
+        Recording { inner, names: Mutex::new(Vec::new()) }
+    }
+
+    /// Names asked for so far, sorted, each once.
+    pub fn names(&self) -> Vec<String> {
+        let mut names = match self.names.lock() {
+            Ok(names) => names.clone(),
+            Err(poisoned) => poisoned.into_inner().clone(),
+        };
+        names.sort();
+        names.dedup();
+        names
+    }
+}
+
+impl<V: Variables> Variables for Recording<V> {
+    fn get(&self, name: &str) -> Option<String> {
+        if let Ok(mut names) = self.names.lock() {
+            names.push(name.to_owned());
+        }
+        self.inner.get(name)
+    }
+}
+
+/// Every variable that was missing or malformed.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub struct SettingsError {
+    pub problems: Vec<String>,
+}
+
+impl Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the settings cannot be used: {}", self.problems.join("; "))
+    }
+}
+
+/// Reads variables and collects what is wrong with them. An empty variable counts as absent.
+pub struct Settings<'a> {
+    variables: &'a dyn Variables,
+    problems: Vec<String>,
+}
+
+impl<'a> Settings<'a> {
+    pub fn new(variables: &'a dyn Variables) -> Self {
+        Settings { variables, problems: Vec::new() }
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.variables.get(name).filter(|value| !value.is_empty())
+    }
+
+    /// The parsed value, or `None` if the variable is absent. A malformed value is a problem.
+    pub fn optional<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
+        let text = self.text(name)?;
+        match text.parse() {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.problem(format!("{name}={text:?}: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Like [`Settings::optional`], but absence is a problem too.
+    pub fn required<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
+        if self.text(name).is_none() {
+            self.problem(format!("{name} is not set"));
+        }
+        self.optional(name)
+    }
+
+    pub fn or<T: FromStr<Err: Display>>(&mut self, name: &str, default: T) -> T {
+        self.optional(name).unwrap_or(default)
+    }
+
+    /// A value that is never shown, not even in an error.
+    pub fn secret(&mut self, name: &str) -> Option<SecretString> {
+        self.text(name).map(SecretString::from)
+    }
+
+    /// A comma-separated list; absent means empty.
+    pub fn list<T: FromStr<Err: Display>>(&mut self, name: &str) -> Vec<T> {
+        let Some(text) = self.text(name) else { return Vec::new() };
+        let mut values = Vec::new();
+        for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+            match item.parse() {
+                Ok(value) => values.push(value),
+                Err(error) => self.problem(format!("{name} has {item:?}: {error}")),
+            }
+        }
+        values
+    }
+
+    /// Records a problem that spans several variables.
+    pub fn problem(&mut self, text: impl Into<String>) {
+        self.problems.push(text.into());
+    }
+
+    /// The configuration, unless something was wrong. `config` is `None` only after a problem was recorded.
+    pub fn build<T>(self, config: Option<T>) -> Result<T, SettingsError> {
+        match config {
+            Some(config) if self.problems.is_empty() => Ok(config),
+            Some(_) | None => Err(SettingsError { problems: self.problems }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_every_problem_at_once() {
+        let variables = BTreeMap::from([("PORT", "http"), ("TTL", "5"), ("NETS", "1, x")]);
+        let mut settings = Settings::new(&variables);
+        let port = settings.required::<u16>("PORT");
+        let brokers = settings.required::<String>("KAFKA_BROKERS");
+        assert_eq!(settings.or("TTL", 1_u32), 5);
+        assert_eq!(settings.list::<u8>("NETS"), [1]);
+        let error = settings.build(port.zip(brokers)).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the settings cannot be used: PORT=\"http\": invalid digit found in string; KAFKA_BROKERS is not set; \
+             NETS has \"x\": invalid digit found in string"
+        );
+    }
+
+    #[test]
+    fn an_empty_variable_is_absent() {
+        let variables = BTreeMap::from([("PORT", "")]);
+        assert_eq!(Settings::new(&variables).or("PORT", 7_u16), 7);
+    }
+}

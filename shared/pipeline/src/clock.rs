@@ -1,0 +1,21 @@
+//! The only place that reads the wall clock.
+
+use event::Timestamp;
+
+/// Tells the time. Held by the edge of a function, which hands `now` to the decisions.
+pub trait Clock: Send + Sync {
+    fn now(&self) -> Timestamp;
+}
+
+/// The machine's wall clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock that others must use")]
+    fn now(&self) -> Timestamp {
+        // Before 1970 only if the machine's clock is broken; then the epoch is as good an answer as any.
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
+    }
+}

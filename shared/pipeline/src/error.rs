@@ -1,0 +1,67 @@
+//! How a failure is handled: by its class, never by its text.
+
+use std::error::Error;
+use std::fmt;
+
+/// What a failure means for the record or request at hand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// A dependency is unwell: retry. Anything unknown is transient too, and retries are bounded.
+    Transient,
+    /// The input is at fault and will be again: reject it, or dead-letter it with its reason.
+    Permanent,
+    /// The dependency asks for less: back off, and tell callers to.
+    Overload,
+}
+
+/// What we depend on. Bounded, so that it can be a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dependency {
+    Kafka,
+    Dynamodb,
+    Postgres,
+    Scorer,
+    S3,
+}
+
+impl Dependency {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Dependency::Kafka => "kafka",
+            Dependency::Dynamodb => "dynamodb",
+            Dependency::Postgres => "postgres",
+            Dependency::Scorer => "scorer",
+            Dependency::S3 => "s3",
+        }
+    }
+}
+
+impl fmt::Display for Dependency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A port call that failed: what was being done, how to treat it, and the adapter's own error as source.
+#[derive(Debug, thiserror::Error)]
+#[error("{dependency}: {doing} failed ({tag})")]
+pub struct DependencyError {
+    pub dependency: Dependency,
+    pub class: ErrorClass,
+    /// Bounded name of the cause, for metrics: `timeout`, `throttled`, `unavailable`, …
+    pub tag: &'static str,
+    /// What was being done, in words that finish "… failed".
+    pub doing: &'static str,
+    #[source]
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+impl DependencyError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self.class {
+            ErrorClass::Transient | ErrorClass::Overload => true,
+            ErrorClass::Permanent => false,
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! What the pipeline decides and what it needs from the outside.
+//!
+//! Owns outcomes, error classes, ports (the traits that adapters implement), the pure decisions of the
+//! processor, retry, the circuit breaker and the clock. Does no I/O and names no AWS crate: every decision is
+//! synchronous and takes `now` as an argument, so it can be tested without a service.
+
+pub mod breaker;
+pub mod clock;
+pub mod decisions;
+mod error;
+mod outcome;
+pub mod ports;
+mod record;
+pub mod retry;
+
+pub use error::{Dependency, DependencyError, ErrorClass};
+pub use outcome::{Outcome, Reason};
+pub use record::{Header, Position, Record, RecordHeaders, header, topic};

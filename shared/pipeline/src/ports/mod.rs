@@ -1,0 +1,19 @@
+//! What the pipeline needs from the outside, in its own words. Adapters implement these traits; `testkit` has an
+//! in-memory fake of each, and one contract suite per port runs on both.
+//!
+//! All ports share three rules. A returned `Ok` means durable. An `Err` means unknown: the effect may or may not
+//! have happened, and the caller may repeat the call. Lists are answered item by item in the order given.
+
+mod access;
+mod claims;
+mod objects;
+mod publisher;
+mod scorer;
+mod store;
+
+pub use access::{AddressCount, AddressCounters, ApiKey, ApiKeys, Block, BlockList, KeyHash, RateLeases};
+pub use claims::{Claim, ClaimStore, ClaimVerdict};
+pub use objects::{ObjectInfo, ObjectStore, PutResult};
+pub use publisher::{NewRecord, RecordPublisher};
+pub use scorer::{Score, ScoreRequest, Scorer};
+pub use store::{EventRow, EventStore, LedgerEntry, RiskScore, Verdict, VerdictKind};

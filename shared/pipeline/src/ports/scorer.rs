@@ -1,0 +1,35 @@
+//! The fraud score of an event.
+
+use std::net::IpAddr;
+
+use async_trait::async_trait;
+use event::EventId;
+use serde::{Deserialize, Serialize};
+
+use crate::DependencyError;
+
+/// What the scorer looks at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScoreRequest {
+    pub event_id: EventId,
+    pub ip: Option<IpAddr>,
+    pub user_id: Option<String>,
+}
+
+/// What it says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Score {
+    pub event_id: EventId,
+    /// 0 (no sign of fraud) to 100.
+    pub risk_score: u8,
+    /// Names of the rules that matched, in the order of the rules.
+    pub reasons: Vec<String>,
+    pub rules_version: String,
+}
+
+#[async_trait]
+pub trait Scorer: Send + Sync {
+    /// Scores each request; answers are in the order of the requests. Pure and repeatable: the same request under
+    /// the same `rules_version` gives the same score.
+    async fn score(&self, requests: &[ScoreRequest]) -> Result<Vec<Score>, DependencyError>;
+}

@@ -1,0 +1,161 @@
+//! A Kafka record in our words.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use event::{Origin, Timestamp};
+
+/// Topic names (DESIGN section 3).
+pub mod topic {
+    pub const RAW_EVENTS: &str = "raw-events";
+    pub const PROCESSED_EVENTS: &str = "processed-events";
+    pub const DEAD_LETTER_EVENTS: &str = "dead-letter-events";
+    pub const ALL: [&str; 3] = [RAW_EVENTS, PROCESSED_EVENTS, DEAD_LETTER_EVENTS];
+}
+
+/// Header names (DESIGN sections 3 and 10).
+pub mod header {
+    pub const EVENT_ID: &str = "event-id";
+    pub const EVENT_TYPE: &str = "event-type";
+    pub const TRACEPARENT: &str = "traceparent";
+    /// `<topic>/<partition>/<offset>` of the first copy; only on redriven or replayed copies and dead letters.
+    pub const ORIGIN: &str = "origin";
+    /// The first copy's Kafka timestamp, in milliseconds; goes with `origin`.
+    pub const ORIGIN_TIMESTAMP: &str = "origin-timestamp";
+    pub const ATTEMPT: &str = "attempt";
+    /// The outcome, on `processed-events`, so that the archiver can sort without parsing values.
+    pub const OUTCOME: &str = "outcome";
+    pub const ERROR_CLASS: &str = "error-class";
+    pub const ERROR_REASON: &str = "error-reason";
+    pub const FAILED_AT: &str = "failed-at";
+}
+
+/// Where a record stands: the key of `record_outcomes`.
+///
+/// Unlike an [`Origin`], which names a record's first copy, this is the place of the very record at hand.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    pub topic: Arc<str>,
+    pub partition: i32,
+    pub offset: i64,
+}
+
+impl Position {
+    pub fn new(topic: impl Into<Arc<str>>, partition: i32, offset: i64) -> Self {
+        Position { topic: topic.into(), partition, offset }
+    }
+
+    /// The origin of a record that is its own first copy.
+    pub fn as_origin(&self) -> Origin {
+        Origin { topic: Arc::clone(&self.topic), partition: self.partition, offset: self.offset }
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+    }
+}
+
+/// A header: Kafka allows any bytes and no value at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub name: String,
+    pub value: Option<Bytes>,
+}
+
+impl Header {
+    pub fn new(name: impl Into<String>, value: impl Into<Bytes>) -> Self {
+        Header { name: name.into(), value: Some(value.into()) }
+    }
+}
+
+/// Headers in their order; names may repeat, and the last one counts, as in Kafka's own `lastHeader`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordHeaders(pub Vec<Header>);
+
+impl RecordHeaders {
+    /// The last header of that name, if it has a value.
+    pub fn get(&self, name: &str) -> Option<&[u8]> {
+        self.0.iter().rev().find(|header| header.name == name).and_then(|header| header.value.as_deref())
+    }
+
+    /// The last header of that name, if it is text that parses.
+    pub fn parse<T: FromStr>(&self, name: &str) -> Option<T> {
+        std::str::from_utf8(self.get(name)?).ok()?.parse().ok()
+    }
+}
+
+/// A record as the trigger delivered it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub position: Position,
+    /// Kafka's timestamp of the record.
+    pub timestamp: Timestamp,
+    pub key: Option<Bytes>,
+    /// `None` is a tombstone.
+    pub value: Option<Bytes>,
+    pub headers: RecordHeaders,
+}
+
+impl Record {
+    /// Where the record's first copy stands: the `origin` header, or its own position.
+    ///
+    /// A header that is no origin is ignored: then the record is its own origin.
+    pub fn origin(&self) -> Origin {
+        self.headers.parse(header::ORIGIN).unwrap_or_else(|| self.position.as_origin())
+    }
+
+    /// Kafka's timestamp of the first copy.
+    pub fn origin_timestamp(&self) -> Timestamp {
+        self.headers.parse::<i64>(header::ORIGIN_TIMESTAMP).map_or(self.timestamp, Timestamp::from_millis)
+    }
+
+    /// How many times the record has been redriven.
+    pub fn attempt(&self) -> u32 {
+        self.headers.parse(header::ATTEMPT).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(headers: Vec<Header>) -> Record {
+        Record {
+            position: Position::new(topic::RAW_EVENTS, 1, 7),
+            timestamp: Timestamp::from_millis(5),
+            key: None,
+            value: None,
+            headers: RecordHeaders(headers),
+        }
+    }
+
+    #[test]
+    fn origin_is_the_position_unless_a_header_names_another() {
+        assert_eq!(record(vec![]).origin().to_string(), "raw-events/1/7");
+        let redriven = record(vec![Header::new(header::ORIGIN, "raw-events/0/3"), Header::new(header::ATTEMPT, "2")]);
+        assert_eq!(redriven.origin().to_string(), "raw-events/0/3");
+        assert_eq!(redriven.attempt(), 2);
+    }
+
+    #[test]
+    fn hostile_headers_are_ignored() {
+        let odd = record(vec![
+            Header::new(header::ORIGIN, Bytes::from_static(b"\xff\xfe")),
+            Header { name: header::ATTEMPT.into(), value: None },
+            Header::new(header::ORIGIN_TIMESTAMP, "soon"),
+        ]);
+        assert_eq!(odd.origin(), odd.position.as_origin());
+        assert_eq!(odd.attempt(), 0);
+        assert_eq!(odd.origin_timestamp(), odd.timestamp);
+    }
+
+    #[test]
+    fn last_header_of_a_name_counts() {
+        let record = record(vec![Header::new("a", "1"), Header::new("a", "2")]);
+        assert_eq!(record.headers.get("a"), Some(&b"2"[..]));
+    }
+}

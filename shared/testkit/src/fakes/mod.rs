@@ -1,0 +1,11 @@
+//! In-memory implementations of the ports.
+
+pub mod access;
+pub mod claims;
+mod faults;
+pub mod objects;
+pub mod publisher;
+pub mod scorer;
+pub mod store;
+
+pub use faults::Faults;

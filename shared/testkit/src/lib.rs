@@ -1,0 +1,9 @@
+//! Fakes and contracts. Each port has an in-memory fake with fault injection, and one contract suite that runs on
+//! the fake and on the real adapter, so the fake cannot drift from what it stands for.
+//!
+//! A dev-dependency only: nothing here is linked into a function.
+
+pub mod contracts;
+pub mod fakes;
+pub mod readme;
+pub mod samples;

@@ -1,0 +1,16 @@
+//! The sample invocations under `events/`, which unit tests, `make invoke` and people share.
+
+use std::path::Path;
+
+/// The text of `events/<function>/<case>.json`.
+///
+/// # Panics
+/// If there is no such file: samples are part of the source.
+#[expect(clippy::panic, reason = "a test helper: a missing sample is a broken checkout")]
+pub fn sample(function: &str, case: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events").join(function).join(format!("{case}.json"));
+    match std::fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) => panic!("{}: {error}", path.display()),
+    }
+}
