@@ -1,1 +1,97 @@
+//! DynamoDB in this process: `dynoxide`, on SQLite.
+//!
+//! It checks requests as the service does, but is always consistent, never throttles, and takes any credentials.
 
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use dynoxide::Database;
+use tokio::net::TcpListener;
+use tokio::runtime;
+use tokio::sync::oneshot;
+
+/// How often expired items are removed. The service itself takes up to days.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A DynamoDB server on loopback. Stops when dropped.
+///
+/// It has a thread of its own, because SQLite blocks the thread it is called on. With the thread end all
+/// connections, so that the file is closed when `drop` returns.
+#[derive(Debug)]
+pub struct EmbeddedDynamoDb {
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl EmbeddedDynamoDb {
+    /// Serves a database on `port`, or on any free one: the one in `file`, which is made if it is absent, or one in
+    /// memory.
+    ///
+    /// # Errors
+    /// If the port is taken or the file is no database.
+    pub async fn start(port: Option<u16>, file: Option<PathBuf>) -> anyhow::Result<Self> {
+        let database = match file {
+            None => Database::memory().context("cannot open a database in memory")?,
+            Some(file) => {
+                let path = file.to_str().with_context(|| format!("{} is not UTF-8", file.display()))?;
+                Database::new(path).with_context(|| format!("cannot open the database {path}"))?
+            }
+        };
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(0)));
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?.into_std()?;
+        let address = listener.local_addr()?;
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let (stop, stopped) = oneshot::channel();
+        let thread = std::thread::Builder::new()
+            .name("embedded-dynamodb".into())
+            .spawn(move || runtime.block_on(serve(listener, database, stopped)))?;
+        Ok(EmbeddedDynamoDb { address, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// For `AWS_ENDPOINT_URL_DYNAMODB`.
+    pub fn endpoint(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for EmbeddedDynamoDb {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the embedded DynamoDB had panicked");
+        }
+    }
+}
+
+/// Serves until `stopped`. Not gracefully: a client may keep its connection open for ever.
+async fn serve(listener: std::net::TcpListener, database: Database, stopped: oneshot::Receiver<()>) {
+    let listener = match TcpListener::from_std(listener) {
+        Ok(listener) => listener,
+        Err(error) => {
+            tracing::error!(%error, "the embedded DynamoDB cannot listen");
+            return;
+        }
+    };
+    tokio::select! {
+        () = dynoxide::server::serve_on(listener, database.clone()) => {}
+        () = sweep(database) => {}
+        // The sender says nothing; it is dropped.
+        _ = stopped => {}
+    }
+}
+
+async fn sweep(database: Database) {
+    loop {
+        tokio::time::sleep(SWEEP_INTERVAL).await;
+        if let Err(error) = database.sweep_ttl() {
+            tracing::warn!(%error, "the embedded DynamoDB cannot remove expired items");
+        }
+    }
+}

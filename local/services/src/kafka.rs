@@ -1,1 +1,175 @@
+//! An in-process broker that speaks the Kafka protocol: krafka's, behind a gateway that makes it fit for a backlog.
+//!
+//! One node; everything is in memory and acknowledged at once. Groups with several members work with the consumer
+//! protocol (KIP-848) only. No retention, no transactions.
 
+mod gateway;
+mod snapshot;
+
+use std::net::Ipv4Addr;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use krafka::testing::FakeBroker;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use gateway::Gateway;
+
+/// A running broker on a loopback port. Dropping it ends it and forgets its records.
+pub struct EmbeddedKafka {
+    broker: Arc<FakeBroker>,
+    serving: JoinHandle<()>,
+    port: u16,
+}
+
+impl EmbeddedKafka {
+    /// Starts in milliseconds, on a free port.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn start() -> anyhow::Result<Self> {
+        Self::start_on(None).await
+    }
+
+    /// Starts on that port, else on a free one.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub async fn start_on(port: Option<u16>) -> anyhow::Result<Self> {
+        let wanted = port.unwrap_or(0);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
+            .await
+            .with_context(|| format!("port {wanted} for Kafka is taken"))?;
+        let port = listener.local_addr()?.port();
+        let broker = Arc::new(FakeBroker::start().await?);
+        let gateway = Arc::new(Gateway::new(Arc::clone(&broker), &listener)?);
+        let serving = tokio::spawn(gateway.serve(listener));
+        Ok(EmbeddedKafka { broker, serving, port })
+    }
+
+    /// The bootstrap address, as `KAFKA_BROKERS` takes it.
+    pub fn brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Writes all topics with their records, and all committed offsets, to a file. What is written to the broker
+    /// meanwhile may or may not be in it. The file is replaced as a whole.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn snapshot(&self, file: &Path) -> anyhow::Result<()> {
+        snapshot::write(&self.broker, file).with_context(|| format!("writing Kafka's records to {}", file.display()))
+    }
+
+    /// Reads a snapshot into a broker that is still empty: every record has its old offset.
+    ///
+    /// # Errors
+    /// When the file is missing or is no snapshot.
+    pub fn restore(&self, file: &Path) -> anyhow::Result<()> {
+        snapshot::read(&self.broker, file).with_context(|| format!("reading Kafka's records from {}", file.display()))
+    }
+}
+
+impl Drop for EmbeddedKafka {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use krafka::consumer::{AutoOffsetReset, Consumer, GroupProtocol, OffsetAndMetadata, TopicPartition};
+    use krafka::{Kafka, Record};
+    use tokio::time::Instant;
+
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+
+    async fn connect(kafka: &EmbeddedKafka) -> Kafka {
+        Kafka::builder(kafka.brokers()).max_response_size(1024 * 1024).connect().await.unwrap()
+    }
+
+    async fn publish(client: &Kafka, values: impl IntoIterator<Item = Vec<u8>>) {
+        let producer = client.producer().build().await.unwrap();
+        for value in values {
+            let stored = producer.send(Record::new("topic", value).partition(1)).await.unwrap();
+            assert!(stored.is_success());
+        }
+        producer.close().await.unwrap();
+    }
+
+    async fn subscribe(client: &Kafka) -> Consumer {
+        let consumer = client
+            .consumer("group")
+            .group_protocol(GroupProtocol::Consumer)
+            .auto_offset_reset(AutoOffsetReset::Earliest)
+            .enable_auto_commit(false)
+            .fetch_max_bytes(256 * 1024)
+            .max_partition_fetch_bytes(256 * 1024);
+        let consumer = consumer.build().await.unwrap();
+        consumer.subscribe(["topic"]).await.unwrap();
+        consumer
+    }
+
+    async fn read(consumer: &Consumer, count: usize) -> Vec<i64> {
+        let (mut offsets, deadline) = (Vec::new(), Instant::now() + PATIENCE);
+        while offsets.len() < count {
+            assert!(Instant::now() < deadline, "{} of {count} records", offsets.len());
+            let records = consumer.poll(Duration::from_millis(200)).await.unwrap();
+            offsets.extend(records.iter().map(|record| record.offset));
+        }
+        offsets
+    }
+
+    #[tokio::test]
+    async fn a_backlog_is_read_to_its_end_whatever_its_size() {
+        let kafka = EmbeddedKafka::start().await.unwrap();
+        kafka.broker.create_topic("topic", 2);
+        let client = connect(&kafka).await;
+        // Four times what the client takes in one answer; and one record that is larger than what it asks for.
+        publish(&client, (0..40).map(|_| vec![7; 100_000]).chain([vec![8; 500_000]])).await;
+        let consumer = subscribe(&client).await;
+        assert_eq!(read(&consumer, 41).await, (0..41).collect::<Vec<i64>>());
+        consumer.close().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_snapshot_keeps_records_offsets_and_commits() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("kafka.snapshot");
+        let kafka = EmbeddedKafka::start().await.unwrap();
+        kafka.broker.create_topic("topic", 2);
+        let client = connect(&kafka).await;
+        publish(&client, (0..10_u8).map(|number| vec![number])).await;
+        let consumer = subscribe(&client).await;
+        read(&consumer, 10).await;
+        consumer.commit_offsets([(TopicPartition::new("topic", 1), OffsetAndMetadata::new(4))]).await.unwrap();
+        consumer.close().await.unwrap();
+        kafka.snapshot(&file).unwrap();
+        drop(kafka);
+
+        let kafka = EmbeddedKafka::start().await.unwrap();
+        kafka.restore(&file).unwrap();
+        assert!(kafka.restore(&file).is_err(), "it is not empty any more");
+        let client = connect(&kafka).await;
+        publish(&client, [vec![10]]).await;
+        let consumer = subscribe(&client).await;
+        assert_eq!(read(&consumer, 7).await, (4..11).collect::<Vec<i64>>(), "from the commit, and on from the old end");
+        consumer.close().await.unwrap();
+
+        std::fs::write(&file, &std::fs::read(&file).unwrap()[..200]).unwrap();
+        assert!(EmbeddedKafka::start().await.unwrap().restore(&file).is_err(), "it is cut short");
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_named() {
+        let kafka = EmbeddedKafka::start().await.unwrap();
+        let error = EmbeddedKafka::start_on(Some(kafka.port)).await.err().unwrap();
+        assert!(format!("{error:#}").contains(&format!("port {}", kafka.port)), "{error:#}");
+    }
+}

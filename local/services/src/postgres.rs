@@ -1,1 +1,363 @@
+//! A throw-away PostgreSQL server from the machine's own package.
+//!
+//! The server listens on loopback only, has no Unix socket, and ends with the value that started it. It also ends when
+//! the process that started it dies without a word (SIGKILL, a test binary's exit): a shell stands between the two,
+//! holds one end of a pipe, and stops the server when the other end closes. The usual way, `PR_SET_PDEATHSIG`, needs
+//! unsafe code.
 
+use std::fs::Permissions;
+use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use nix::unistd::{User, geteuid};
+use tempfile::TempDir;
+use tokio::time::Instant;
+use tokio_postgres::tls::NoTlsStream;
+use tokio_postgres::{Client, Connection, NoTls, Socket};
+
+/// The server's superuser, and the database that [`ThrowAwayPostgres::url`] names.
+const NAME: &str = "forebay";
+/// The database that initdb makes.
+const MAINTENANCE: &str = "postgres";
+
+/// Longest wait for the server to take connections, and for it to stop.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Between two looks at whether it has started or stopped.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// How often another free port is tried, when somebody takes it between our look and the server's.
+const PORT_ATTEMPTS: u32 = 3;
+
+const MISSING: &str = "no PostgreSQL server found on PATH or in /usr/lib/postgresql/*/bin: install the package \
+                       `postgresql` (Debian, Ubuntu: apt-get install postgresql; Fedora: dnf install \
+                       postgresql-server; macOS: brew install postgresql), or set DATABASE_URL to use another server";
+
+/// Runs the server (`$@`) and stops it, fast, when standard input closes. Takes no signal from the terminal: the
+/// caller stops it last, after its clients. Removes `$SCRATCH` afterwards, unless that is empty.
+const SUPERVISOR: &str = r#"
+exec 3<&0
+"$@" 3<&- </dev/null &
+server=$!
+{ read -r _ <&3; kill -INT "$server"; } 2>/dev/null &
+watcher=$!
+exec 3<&-
+wait "$server"
+status=$?
+kill "$watcher" 2>/dev/null
+[ -z "$SCRATCH" ] || rm -rf -- "$SCRATCH"
+exit "$status"
+"#;
+
+/// A running server.
+#[derive(Debug)]
+pub struct ThrowAwayPostgres {
+    supervisor: Child,
+    port: u16,
+    /// Removed by the supervisor, which also lives when we do not; kept here to say so if it could not.
+    scratch: Option<PathBuf>,
+}
+
+impl ThrowAwayPostgres {
+    /// Starts a server on `port` (else a free one), with its data in `data_dir`, which is kept (else in a temporary
+    /// folder, which is not). Returns when it takes connections, after 1 to 3 s, or at once if `data_dir` has been
+    /// used before.
+    ///
+    /// Connections are trusted without a password: the server is on loopback and holds test data.
+    ///
+    /// # Errors
+    /// If no PostgreSQL is installed (naming the package), the port is taken, or the server does not start (with its
+    /// own words).
+    pub async fn start(port: Option<u16>, data_dir: Option<&Path>) -> anyhow::Result<Self> {
+        let programs = find_programs()?;
+        let user = server_user()?;
+        let scratch = match data_dir {
+            Some(_) => None,
+            None => Some(tempfile::Builder::new().prefix("forebay-postgres-").tempdir()?),
+        };
+        let root = match (data_dir, &scratch) {
+            (Some(dir), _) => dir.to_owned(),
+            (None, Some(scratch)) => scratch.path().to_owned(),
+            (None, None) => bail!("no data folder"),
+        };
+        let root = prepare(&root, user.as_ref())?;
+        let data = root.join("data");
+        if !data.join("PG_VERSION").exists() {
+            init(&programs, &data, user.as_ref()).await?;
+        }
+        let mut attempt = 1;
+        loop {
+            let chosen = match port {
+                Some(port) => {
+                    let address = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port);
+                    drop(TcpListener::bind(address).with_context(|| format!("port {port} for PostgreSQL is taken"))?);
+                    port
+                }
+                None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port(),
+            };
+            match Self::launch(&programs, &root, chosen, scratch.is_some(), user.as_ref()).await {
+                Ok(server) => {
+                    // From here on the supervisor removes it.
+                    let _ = scratch.map(TempDir::keep);
+                    server.create_database(NAME).await?;
+                    return Ok(server);
+                }
+                Err(error) if port.is_none() && attempt < PORT_ATTEMPTS => {
+                    tracing::debug!(%error, "starting PostgreSQL again on another port");
+                    attempt += 1;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn launch(
+        programs: &Path,
+        root: &Path,
+        port: u16,
+        throw_away: bool,
+        user: Option<&User>,
+    ) -> anyhow::Result<Self> {
+        let log_path = root.join("postgres.log");
+        let log = std::fs::File::create(&log_path)?;
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(SUPERVISOR).arg("forebay-postgres").arg(programs.join("postgres"));
+        command.arg("-D").arg(root.join("data"));
+        let port_setting = format!("port={port}");
+        // fsync stays on: tests kill servers and clients, and measured rates should be those of a durable server.
+        for setting in [
+            port_setting.as_str(),
+            "listen_addresses=127.0.0.1",
+            "unix_socket_directories=",
+            "max_connections=100",
+            "shared_buffers=64MB",
+            "wal_level=minimal",
+            "max_wal_senders=0",
+            "timezone=UTC",
+        ] {
+            command.args(["-c", setting]);
+        }
+        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).process_group(0);
+        command.current_dir(root);
+        // Ctrl-C and a kill of the caller must not keep a half-finished folder; a failed launch is tidied by the caller.
+        command.env("SCRATCH", if throw_away { root.as_os_str() } else { "".as_ref() });
+        run_as(&mut command, user);
+        let supervisor = command.spawn().context("starting /bin/sh")?;
+        let mut server = ThrowAwayPostgres { supervisor, port, scratch: throw_away.then(|| root.to_owned()) };
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = server.supervisor.try_wait()? {
+                bail!("PostgreSQL stopped at once ({status}): {}", last_words(&log_path));
+            }
+            let Err(error) = server.connect(MAINTENANCE).await else { return Ok(server) };
+            ensure!(
+                Instant::now() < deadline,
+                "PostgreSQL takes no connections after {} s ({error}): {}",
+                PATIENCE.as_secs(),
+                last_words(&log_path)
+            );
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// `postgres://…`, for the database made at the start.
+    pub fn url(&self) -> String {
+        self.database_url(NAME)
+    }
+
+    /// The same server, another database.
+    pub fn database_url(&self, database: &str) -> String {
+        format!("postgres://{NAME}@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Creates a database, unless it exists, and returns its URL.
+    ///
+    /// # Errors
+    /// If the server does not answer, or the name is none of lower-case letters, digits and underscores.
+    pub async fn create_database(&self, name: &str) -> anyhow::Result<String> {
+        let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
+        ensure!(name.bytes().all(plain), "a database name has lower-case letters, digits and underscores");
+        let (client, connection) = self.connect(MAINTENANCE).await?;
+        let work = async {
+            if client.query_opt("SELECT 1 FROM pg_database WHERE datname = $1", &[&name]).await?.is_none() {
+                client.batch_execute(&format!("CREATE DATABASE {name}")).await?;
+            }
+            Ok(self.database_url(name))
+        };
+        tokio::select! {
+            result = work => result,
+            ended = connection => bail!("the connection to PostgreSQL ended: {ended:?}"),
+        }
+    }
+
+    async fn connect(
+        &self,
+        database: &str,
+    ) -> Result<(Client, Connection<Socket, NoTlsStream>), tokio_postgres::Error> {
+        tokio_postgres::connect(&self.database_url(database), NoTls).await
+    }
+
+    /// Stops the server and waits for its end. Dropping does the same.
+    pub fn stop(self) {
+        drop(self);
+    }
+
+    fn shut_down(&mut self) {
+        drop(self.supervisor.stdin.take());
+        // Blocking: this also runs in a destructor. A fast shutdown takes about 0.1 s.
+        let pauses = PATIENCE.as_millis() / PAUSE.as_millis();
+        for _ in 0..pauses {
+            match self.supervisor.try_wait() {
+                Ok(None) => std::thread::sleep(PAUSE),
+                Ok(Some(_)) | Err(_) => break,
+            }
+        }
+        if let Some(scratch) = self.scratch.take().filter(|scratch| scratch.exists()) {
+            tracing::warn!(folder = %scratch.display(), "a temporary PostgreSQL folder could not be removed");
+        }
+    }
+}
+
+impl Drop for ThrowAwayPostgres {
+    fn drop(&mut self) {
+        self.shut_down();
+    }
+}
+
+/// The folder that holds `postgres` and `initdb`: what PATH leads to, else the newest of Debian's.
+fn find_programs() -> anyhow::Result<PathBuf> {
+    #[expect(clippy::disallowed_methods, reason = "PATH is how programs are found, not a setting of ours")]
+    let path = std::env::var("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path)
+        // PATH may hold links to single programs; `initdb` lives beside the one they point to.
+        .filter_map(|dir| dir.join("postgres").canonicalize().ok())
+        .filter_map(|program| program.parent().map(Path::to_owned));
+    let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
+        .into_iter()
+        .flatten()
+        .filter_map(Result::ok)
+        .filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path().join("bin"))))
+        .collect();
+    versions.sort_by(|a, b| b.cmp(a));
+    on_path
+        .chain(versions.into_iter().map(|(_, dir)| dir))
+        .find(|dir| dir.join("postgres").exists() && dir.join("initdb").exists())
+        .context(MISSING)
+}
+
+/// Whom to run the server as: PostgreSQL refuses root, so then the package's own user, or `nobody`.
+fn server_user() -> anyhow::Result<Option<User>> {
+    if !geteuid().is_root() {
+        return Ok(None);
+    }
+    for name in ["postgres", "nobody"] {
+        if let Some(user) = User::from_name(name)? {
+            return Ok(Some(user));
+        }
+    }
+    bail!("PostgreSQL refuses to run as root, and there is neither a user `postgres` nor `nobody`")
+}
+
+fn run_as(command: &mut Command, user: Option<&User>) {
+    if let Some(user) = user {
+        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
+    }
+}
+
+/// Makes the folder and gives it to the server's user. Returns its absolute path.
+fn prepare(root: &Path, user: Option<&User>) -> anyhow::Result<PathBuf> {
+    let doing = || format!("preparing {} for PostgreSQL", root.display());
+    std::fs::create_dir_all(root).with_context(doing)?;
+    std::fs::set_permissions(root, Permissions::from_mode(0o700)).with_context(doing)?;
+    let root = root.canonicalize().with_context(doing)?;
+    if let Some(user) = user {
+        std::os::unix::fs::chown(&root, Some(user.uid.as_raw()), Some(user.gid.as_raw())).with_context(doing)?;
+    }
+    Ok(root)
+}
+
+async fn init(programs: &Path, data: &Path, user: Option<&User>) -> anyhow::Result<()> {
+    let mut command = Command::new(programs.join("initdb"));
+    command.arg("-D").arg(data).args(["-U", NAME, "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]);
+    // A caller's folder may be out of the server user's reach.
+    command.current_dir("/").stdin(Stdio::null());
+    run_as(&mut command, user);
+    let output = tokio::process::Command::from(command).output().await.context("starting initdb")?;
+    let as_user = user.map(|user| format!(" as user {}", user.name)).unwrap_or_default();
+    ensure!(
+        output.status.success(),
+        "initdb failed{as_user} in {}: {}",
+        data.display(),
+        String::from_utf8_lossy(&output.stderr).trim()
+    );
+    Ok(())
+}
+
+/// The end of the server's log, for an error message.
+fn last_words(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(5).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn starts_answers_and_leaves_nothing_behind() {
+        let server = ThrowAwayPostgres::start(None, None).await.unwrap();
+        let scratch = server.scratch.clone().unwrap();
+        let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let row = client.query_one("SELECT current_database()::text, inet_server_addr()::text", &[]).await.unwrap();
+        assert_eq!((row.get(0), row.get(1)), ("forebay", "127.0.0.1/32"));
+        server.stop();
+        assert!(!scratch.exists());
+        assert!(client.query_one("SELECT 1", &[]).await.is_err());
+        drop(connection);
+    }
+
+    #[tokio::test]
+    async fn a_given_folder_is_kept_and_a_taken_port_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let data = dir.path().join("kept");
+        let server = ThrowAwayPostgres::start(None, Some(&data)).await.unwrap();
+        let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        client.batch_execute("CREATE TABLE kept (n int); INSERT INTO kept VALUES (7)").await.unwrap();
+
+        let taken = ThrowAwayPostgres::start(Some(server.port()), None).await.unwrap_err();
+        assert!(format!("{taken:#}").contains(&format!("port {}", server.port())), "{taken:#}");
+
+        server.stop();
+        drop(connection);
+        let again = ThrowAwayPostgres::start(None, Some(&data)).await.unwrap();
+        let (client, connection) = tokio_postgres::connect(&again.url(), NoTls).await.unwrap();
+        let connection = tokio::spawn(connection);
+        assert_eq!(client.query_one("SELECT n FROM kept", &[]).await.unwrap().get::<_, i32>(0), 7);
+        drop(connection);
+    }
+
+    #[tokio::test]
+    async fn ends_when_its_owner_is_gone() {
+        let mut server = ThrowAwayPostgres::start(None, None).await.unwrap();
+        let scratch = server.scratch.clone().unwrap();
+        // What the kernel does for a process that was killed.
+        drop(server.supervisor.stdin.take());
+        let deadline = Instant::now() + PATIENCE;
+        while scratch.exists() {
+            assert!(Instant::now() < deadline, "the server outlived its owner");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}

@@ -1,1 +1,247 @@
+//! What every [`ClaimStore`] promises.
+#![expect(clippy::panic, clippy::expect_used, reason = "a contract suite fails by panicking")]
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use event::{EventId, EventKey, Origin, PayloadHash, TenantId, Timestamp};
+use futures::future::join_all;
+use pipeline::clock::{Clock, SystemClock};
+use pipeline::ports::{Claim, ClaimStore, ClaimVerdict};
+
+/// Runs the suite. `ttl` is the window the store was made with, at least two seconds.
+///
+/// Time passes through `now` alone, so it takes no longer than the calls. Keys are new in every run, so the store
+/// need not be empty and several runs may share it.
+pub async fn claims_contract(store: &dyn ClaimStore, ttl: Duration) {
+    assert!(ttl >= Duration::from_secs(2), "the suite steps half a window and one second");
+    let suite = Suite { store, ttl, start: SystemClock.now(), run: RunId::next() };
+    suite.an_empty_call_is_answered().await;
+    suite.the_first_claim_wins_and_its_redelivery_goes_on().await;
+    suite.a_copy_is_told_whether_its_payload_differs().await;
+    suite.a_claim_holds_for_its_window_and_not_longer().await;
+    suite.repeats_do_not_extend_the_window().await;
+    suite.an_expired_claim_of_ones_own_is_new_again().await;
+    suite.ids_are_scoped_by_tenant_and_compared_byte_by_byte().await;
+    suite.a_large_call_is_answered_in_order().await;
+    suite.one_of_many_concurrent_claimers_wins().await;
+    suite.one_of_many_concurrent_claimers_takes_an_expired_claim_over().await;
+    suite.concurrent_calls_may_overlap_in_any_order().await;
+}
+
+/// Tells runs apart that share a store: also runs of other processes.
+struct RunId(String);
+
+impl RunId {
+    fn next() -> Self {
+        static RUNS: AtomicU64 = AtomicU64::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        RunId(format!("{}-{}-{run}", SystemClock.now().as_millis(), std::process::id()))
+    }
+}
+
+struct Suite<'a> {
+    store: &'a dyn ClaimStore,
+    ttl: Duration,
+    start: Timestamp,
+    run: RunId,
+}
+
+impl Suite<'_> {
+    fn key(&self, id: &str) -> EventKey {
+        EventKey {
+            tenant: TenantId::new("contract").expect("a tenant"),
+            id: EventId::new(&format!("{}/{id}", self.run.0)).expect("an id"),
+        }
+    }
+
+    fn claim(&self, id: &str, offset: i64, payload: &str) -> Claim {
+        Claim { key: self.key(id), origin: origin(offset), payload_hash: PayloadHash::of(payload.as_bytes()) }
+    }
+
+    async fn ask(&self, claims: &[Claim], now: Timestamp) -> Vec<ClaimVerdict> {
+        match self.store.claim(claims, now).await {
+            Ok(verdicts) => {
+                assert_eq!(verdicts.len(), claims.len(), "one verdict for each claim");
+                verdicts
+            }
+            Err(error) => panic!("the store failed: {error}: {}", error.source),
+        }
+    }
+
+    async fn ask_one(&self, claim: &Claim, now: Timestamp) -> ClaimVerdict {
+        self.ask(std::slice::from_ref(claim), now).await.remove(0)
+    }
+
+    /// One second past the end: a store may keep whole seconds and round the end up, but never down.
+    fn past(&self, made_at: Timestamp) -> Timestamp {
+        made_at.plus(self.ttl).plus(Duration::from_secs(1))
+    }
+
+    fn within(&self, made_at: Timestamp) -> Timestamp {
+        made_at.plus(self.ttl - Duration::from_millis(1))
+    }
+
+    async fn an_empty_call_is_answered(&self) {
+        assert_eq!(self.ask(&[], self.start).await, []);
+    }
+
+    async fn the_first_claim_wins_and_its_redelivery_goes_on(&self) {
+        let first = self.claim("first", 1, "a");
+        assert_eq!(self.ask_one(&first, self.start).await, ClaimVerdict::New);
+        // As after a crash, or an answer that got lost.
+        assert_eq!(self.ask_one(&first, self.start).await, ClaimVerdict::Own, "a redelivery is no duplicate");
+        assert_eq!(self.ask_one(&self.claim("first", 2, "a"), self.start).await, taken_by(1, true));
+        assert_eq!(self.ask_one(&first, self.start).await, ClaimVerdict::Own, "a copy takes nothing away");
+    }
+
+    async fn a_copy_is_told_whether_its_payload_differs(&self) {
+        assert_eq!(self.ask_one(&self.claim("payload", 1, "a"), self.start).await, ClaimVerdict::New);
+        assert_eq!(self.ask_one(&self.claim("payload", 2, "b"), self.start).await, taken_by(1, false));
+        assert_eq!(self.ask_one(&self.claim("payload", 3, "a"), self.start).await, taken_by(1, true));
+    }
+
+    async fn a_claim_holds_for_its_window_and_not_longer(&self) {
+        // Not a whole second, so that a store which rounds the end down is found out.
+        let made_at = Timestamp::from_millis(self.start.as_millis() / 1000 * 1000 + 999);
+        assert_eq!(self.ask_one(&self.claim("window", 1, "a"), made_at).await, ClaimVerdict::New);
+        assert_eq!(self.ask_one(&self.claim("window", 2, "a"), self.within(made_at)).await, taken_by(1, true));
+        let later = self.past(made_at);
+        assert_eq!(self.ask_one(&self.claim("window", 2, "b"), later).await, ClaimVerdict::New, "expired");
+        assert_eq!(self.ask_one(&self.claim("window", 2, "b"), later).await, ClaimVerdict::Own);
+        assert_eq!(self.ask_one(&self.claim("window", 1, "a"), later).await, taken_by(2, false), "taken over");
+        let second_window = self.within(later);
+        assert_eq!(self.ask_one(&self.claim("window", 3, "b"), second_window).await, taken_by(2, true));
+    }
+
+    async fn repeats_do_not_extend_the_window(&self) {
+        let (own, other) = (self.claim("repeat", 1, "a"), self.claim("repeat", 2, "a"));
+        assert_eq!(self.ask_one(&own, self.start).await, ClaimVerdict::New);
+        let half = self.start.plus(self.ttl / 2);
+        assert_eq!(self.ask_one(&own, half).await, ClaimVerdict::Own);
+        assert_eq!(self.ask_one(&other, half).await, taken_by(1, true));
+        assert_eq!(self.ask_one(&other, self.past(self.start)).await, ClaimVerdict::New);
+    }
+
+    async fn an_expired_claim_of_ones_own_is_new_again(&self) {
+        let claim = self.claim("again", 1, "a");
+        assert_eq!(self.ask_one(&claim, self.start).await, ClaimVerdict::New);
+        let later = self.past(self.start);
+        assert_eq!(self.ask_one(&claim, later).await, ClaimVerdict::New, "as if it had been removed");
+        assert_eq!(self.ask_one(&self.claim("again", 2, "a"), self.within(later)).await, taken_by(1, true));
+    }
+
+    async fn ids_are_scoped_by_tenant_and_compared_byte_by_byte(&self) {
+        let long = "é".repeat(100);
+        let ids = [
+            "Straße",
+            "strasse",
+            "日本語 🦀",
+            "cafe\u{301}",
+            "caf\u{e9}",
+            "it's ? \"quoted\" \\ {x: 1}",
+            "a",
+            "A",
+            "a ",
+            &long,
+        ];
+        let claims: Vec<Claim> = ids.iter().zip(1..).map(|(id, offset)| self.claim(id, offset, "a")).collect();
+        assert_eq!(self.ask(&claims, self.start).await, vec![ClaimVerdict::New; ids.len()]);
+        assert_eq!(self.ask(&claims, self.start).await, vec![ClaimVerdict::Own; ids.len()]);
+
+        let mut elsewhere = self.claim("Straße", 99, "a");
+        elsewhere.key.tenant = TenantId::new("contract-2").expect("a tenant");
+        assert_eq!(self.ask_one(&elsewhere, self.start).await, ClaimVerdict::New, "another tenant's id");
+    }
+
+    async fn a_large_call_is_answered_in_order(&self) {
+        const CLAIMS: i64 = 1_000;
+        let id = |n: i64| format!("large-{n}");
+        // Every third is claimed by its own origin before, every third by another.
+        let before: Vec<Claim> = (0..CLAIMS)
+            .filter(|n| n % 3 != 0)
+            .map(|n| self.claim(&id(n), if n % 3 == 1 { n } else { n + CLAIMS }, "a"))
+            .collect();
+        assert_eq!(self.ask(&before, self.start).await, vec![ClaimVerdict::New; before.len()]);
+
+        let claims: Vec<Claim> =
+            (0..CLAIMS).rev().map(|n| self.claim(&id(n), n, if n % 2 == 0 { "a" } else { "b" })).collect();
+        let expected: Vec<ClaimVerdict> = (0..CLAIMS)
+            .rev()
+            .map(|n| match n % 3 {
+                0 => ClaimVerdict::New,
+                1 => ClaimVerdict::Own,
+                _ => taken_by(n + CLAIMS, n % 2 == 0),
+            })
+            .collect();
+        assert_eq!(self.ask(&claims, self.start).await, expected);
+    }
+
+    async fn one_of_many_concurrent_claimers_wins(&self) {
+        for round in 0..8 {
+            self.race(&format!("race-{round}"), self.start).await;
+        }
+    }
+
+    async fn one_of_many_concurrent_claimers_takes_an_expired_claim_over(&self) {
+        for round in 0..8 {
+            let id = format!("takeover-{round}");
+            assert_eq!(self.ask_one(&self.claim(&id, 1_000, "a"), self.start).await, ClaimVerdict::New);
+            self.race(&id, self.past(self.start)).await;
+        }
+    }
+
+    /// Sixteen origins claim one free id at once: one wins, and the others are told which.
+    async fn race(&self, id: &str, now: Timestamp) {
+        let claims: Vec<Claim> = (0..16).map(|offset| self.claim(id, offset, "a")).collect();
+        let verdicts = join_all(claims.iter().map(|claim| self.ask_one(claim, now))).await;
+        let winners: Vec<&Claim> = claims
+            .iter()
+            .zip(&verdicts)
+            .filter(|(_, verdict)| **verdict == ClaimVerdict::New)
+            .map(|(c, _)| c)
+            .collect();
+        let [winner] = winners[..] else { panic!("{id}: exactly one claimer wins: {verdicts:?}") };
+        for (claim, verdict) in claims.iter().zip(&verdicts).filter(|(claim, _)| *claim != winner) {
+            let expected = ClaimVerdict::Taken { owner: winner.origin.clone(), same_payload: true };
+            assert_eq!(*verdict, expected, "{id}: {}", claim.origin);
+        }
+    }
+
+    /// Copies in different partitions meet like this: several processors, overlapping batches, no common order.
+    async fn concurrent_calls_may_overlap_in_any_order(&self) {
+        const CALLERS: i64 = 6;
+        const IDS: i64 = 60;
+        let calls: Vec<Vec<Claim>> = (0..CALLERS)
+            .map(|caller| {
+                let mut claims: Vec<Claim> = (0..IDS)
+                    .map(|n| self.claim(&format!("overlap-{}", (n + caller * 17) % IDS), caller * IDS + n, "a"))
+                    .collect();
+                if caller % 2 == 1 {
+                    claims.reverse();
+                }
+                claims
+            })
+            .collect();
+        let answers = join_all(calls.iter().map(|claims| self.ask(claims, self.start))).await;
+        for n in 0..IDS {
+            let key = self.key(&format!("overlap-{n}"));
+            let of_key: Vec<(&Claim, &ClaimVerdict)> = calls
+                .iter()
+                .zip(&answers)
+                .flat_map(|(claims, verdicts)| claims.iter().zip(verdicts))
+                .filter(|(claim, _)| claim.key == key)
+                .collect();
+            let winners = of_key.iter().filter(|(_, verdict)| **verdict == ClaimVerdict::New).count();
+            assert_eq!((of_key.len(), winners), (6, 1), "{key}: {of_key:?}");
+        }
+    }
+}
+
+fn origin(offset: i64) -> Origin {
+    Origin::new("contract", 0, offset)
+}
+
+fn taken_by(offset: i64, same_payload: bool) -> ClaimVerdict {
+    ClaimVerdict::Taken { owner: origin(offset), same_payload }
+}

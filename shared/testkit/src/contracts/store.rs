@@ -1,1 +1,376 @@
+//! What every [`EventStore`] promises.
+#![expect(clippy::panic, clippy::expect_used, reason = "a contract suite fails by panicking")]
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use event::{EventId, EventKey, Origin, PayloadHash, TenantId, Timestamp};
+use futures::future::join_all;
+use pipeline::clock::{Clock, SystemClock};
+use pipeline::ports::{EventRow, EventStore, LedgerEntry, RiskScore, Verdict, VerdictKind};
+use pipeline::{Outcome, Position};
+
+/// The deduplication window that the store under test must have.
+pub const DEDUP_WINDOW: Duration = Duration::from_secs(24 * 3600);
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A stored event, as a test sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    pub key: EventKey,
+    pub origin: Origin,
+    pub outcome: Outcome,
+    pub row: EventRow,
+}
+
+/// The offsets of a partition that the store accounts for: `floor` to `next`, the latter excluded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    pub floor: i64,
+    pub next: i64,
+}
+
+/// A look into a store, which the port does not offer.
+#[async_trait]
+pub trait StoreView: Send + Sync {
+    /// The tenant's events, in any order.
+    async fn events(&self, tenant: &TenantId) -> Vec<StoredEvent>;
+    /// The sum of the tenant's hourly counts with that outcome.
+    async fn counted(&self, tenant: &TenantId, outcome: Outcome) -> u64;
+    async fn span(&self, topic: &str, partition: i32) -> Option<Span>;
+}
+
+/// Runs the suite. Tenants and topics are new in every run, so the store need not be empty.
+pub async fn store_contract(store: &dyn EventStore, view: &dyn StoreView) {
+    Case::new(store, view, "empty").an_empty_batch_is_answered().await;
+    Case::new(store, view, "all").every_outcome_is_recorded_and_only_stored_ones_are_events().await;
+    Case::new(store, view, "again").a_redelivery_gets_the_same_entries_however_it_is_cut().await;
+    Case::new(store, view, "second").another_verdict_for_a_recorded_position_changes_nothing().await;
+    Case::new(store, view, "copies").copies_are_duplicates_and_say_whether_they_differ().await;
+    Case::new(store, view, "batch").copies_within_one_batch_are_found().await;
+    Case::new(store, view, "redriven").a_redriven_copy_of_a_stored_event_is_a_duplicate().await;
+    Case::new(store, view, "midnight").copies_across_midnight_are_found_and_later_ones_are_new().await;
+    Case::new(store, view, "odd").odd_contents_fail_nobody().await;
+    Case::new(store, view, "spans").spans_grow_both_ways_per_partition().await;
+    Case::new(store, view, "zombies").concurrent_recorders_of_one_partition_agree().await;
+    Case::new(store, view, "racers").one_of_many_concurrent_copies_is_stored().await;
+    Case::new(store, view, "large").a_large_batch_is_recorded_in_order().await;
+}
+
+struct Case<'a> {
+    store: &'a dyn EventStore,
+    view: &'a dyn StoreView,
+    topic: String,
+    tenant: TenantId,
+    /// Noon of a day, UTC.
+    noon: Timestamp,
+}
+
+impl<'a> Case<'a> {
+    fn new(store: &'a dyn EventStore, view: &'a dyn StoreView, name: &str) -> Self {
+        static RUNS: AtomicU64 = AtomicU64::new(0);
+        let run = RUNS.fetch_add(1, Ordering::Relaxed);
+        let unique = format!("{name}-{}-{}-{run}", SystemClock.now().as_millis(), std::process::id());
+        let noon = Timestamp::parse("2026-11-20T12:00:00Z").expect("an instant");
+        Case { store, view, tenant: TenantId::new(&unique).expect("a tenant"), topic: unique, noon }
+    }
+
+    fn position(&self, partition: i32, offset: i64) -> Position {
+        Position::new(self.topic.as_str(), partition, offset)
+    }
+
+    fn key(&self, id: &str) -> EventKey {
+        EventKey { tenant: self.tenant.clone(), id: EventId::new(id).expect("an id") }
+    }
+
+    fn row(&self, payload: &str) -> EventRow {
+        EventRow {
+            event_type: "click".into(),
+            schema_version: 1,
+            received_at: self.noon,
+            occurred_at: Some(self.noon),
+            ip: Some([203, 0, 113, 7].into()),
+            user_agent: Some("test".into()),
+            user_id: Some("u-1".into()),
+            payload_hash: PayloadHash::of(payload.as_bytes()),
+            payload: payload.into(),
+            risk: Some(RiskScore { score: 10, reasons: vec!["a".into(), "b".into()], rules_version: "1".into() }),
+        }
+    }
+
+    /// A verdict to store `id` at partition 0.
+    fn stores(&self, offset: i64, id: &str, row: EventRow) -> Verdict {
+        let position = self.position(0, offset);
+        let kind = VerdictKind::Store { outcome: Outcome::Valid, row: Box::new(row) };
+        Verdict { origin: position.as_origin(), position, key: Some(self.key(id)), kind }
+    }
+
+    fn closes(&self, offset: i64, outcome: Outcome, reason: &str) -> Verdict {
+        let position = self.position(0, offset);
+        let kind = VerdictKind::Close { outcome, reason: reason.into() };
+        Verdict { origin: position.as_origin(), position, key: None, kind }
+    }
+
+    async fn record_at(&self, verdicts: &[Verdict], now: Timestamp) -> Vec<LedgerEntry> {
+        match self.store.record(verdicts.to_vec(), now).await {
+            Ok(entries) => {
+                assert_eq!(entries.len(), verdicts.len(), "one entry for each verdict");
+                for (entry, verdict) in entries.iter().zip(verdicts) {
+                    assert_eq!(entry.position, verdict.position, "in the order of the verdicts");
+                }
+                entries
+            }
+            Err(error) => panic!("the store failed: {error}: {}", error.source),
+        }
+    }
+
+    async fn record(&self, verdicts: &[Verdict]) -> Vec<LedgerEntry> {
+        self.record_at(verdicts, self.noon).await
+    }
+
+    /// Checks that events and counts are `expected`, by id.
+    async fn assert_stored(&self, mut expected: Vec<&str>) {
+        let events = self.view.events(&self.tenant).await;
+        let mut ids: Vec<&str> = events.iter().map(|event| event.key.id.as_str()).collect();
+        ids.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(ids, expected, "stored events");
+        let mut counted = 0;
+        for outcome in Outcome::ALL {
+            counted += self.view.counted(&self.tenant, outcome).await;
+        }
+        assert_eq!(counted, ids.len() as u64, "counts of rows really inserted");
+    }
+
+    async fn an_empty_batch_is_answered(self) {
+        assert!(self.record(&[]).await.is_empty());
+        self.assert_stored(vec![]).await;
+    }
+
+    async fn every_outcome_is_recorded_and_only_stored_ones_are_events(self) {
+        let mut fraud = self.stores(1, "b", self.row("{\"b\":2}"));
+        fraud.kind = VerdictKind::Store { outcome: Outcome::Fraud, row: Box::new(self.row("{\"b\":2}")) };
+        let mut unscored = self.row("{}");
+        unscored.risk = None;
+        let mut blocked = self.closes(4, Outcome::Blocked, "ip-limit: 203.0.113.7");
+        blocked.key = Some(self.key("d"));
+        let verdicts = [
+            self.stores(0, "a", self.row("{\"a\":1}")),
+            fraud,
+            self.stores(2, "c", unscored.clone()),
+            self.closes(3, Outcome::DeadLettered, "not-json"),
+            blocked,
+            self.closes(5, Outcome::Duplicate, "claimed: raw-events/0/1"),
+        ];
+        let entries = self.record(&verdicts).await;
+        let expected = [
+            (Outcome::Valid, ""),
+            (Outcome::Fraud, ""),
+            (Outcome::Valid, ""),
+            (Outcome::DeadLettered, "not-json"),
+            (Outcome::Blocked, "ip-limit: 203.0.113.7"),
+            (Outcome::Duplicate, "claimed: raw-events/0/1"),
+        ];
+        for ((entry, verdict), (outcome, reason)) in entries.iter().zip(&verdicts).zip(expected) {
+            assert_eq!((entry.outcome, entry.reason.as_str()), (outcome, reason));
+            assert_eq!((&entry.origin, &entry.key), (&verdict.origin, &verdict.key));
+            assert_eq!(entry.recorded_at, self.noon);
+        }
+        let risks: Vec<Option<u8>> = entries.iter().map(|entry| entry.risk.as_ref().map(|risk| risk.score)).collect();
+        assert_eq!(risks, [Some(10), Some(10), None, None, None, None], "risk of stored events");
+
+        self.assert_stored(vec!["a", "b", "c"]).await;
+        assert_eq!(self.view.counted(&self.tenant, Outcome::Fraud).await, 1);
+        let events = self.view.events(&self.tenant).await;
+        let find = |id: &str| events.iter().find(|event| event.key.id.as_str() == id).expect("a stored event");
+        assert_eq!(find("a").row, self.row("{\"a\":1}"), "a row is stored whole");
+        assert_eq!(find("a").origin, verdicts[0].origin);
+        assert_eq!((find("b").outcome, &find("c").row), (Outcome::Fraud, &unscored));
+    }
+
+    async fn a_redelivery_gets_the_same_entries_however_it_is_cut(self) {
+        let verdicts: Vec<Verdict> = (0..8)
+            .map(|offset| match offset % 4 {
+                0 => self.closes(offset, Outcome::DeadLettered, "not-json: line 1"),
+                1 => self.stores(offset, "same", self.row("{}")),
+                _ => self.stores(offset, &format!("id-{offset}"), self.row("{}")),
+            })
+            .collect();
+        let first = self.record(&verdicts[..5]).await;
+        let later = self.noon.plus(HOUR);
+        let recut = self.record_at(&verdicts[2..], later).await;
+        assert_eq!(recut[..3], first[2..], "what was recorded comes back unchanged");
+        let whole = self.record_at(&verdicts, later.plus(HOUR)).await;
+        assert_eq!(whole[..5], first[..]);
+        assert_eq!(whole[5..], recut[3..]);
+        self.assert_stored(vec!["same", "id-2", "id-3", "id-6", "id-7"]).await;
+    }
+
+    async fn another_verdict_for_a_recorded_position_changes_nothing(self) {
+        let first = self.record(&[self.closes(0, Outcome::Blocked, "block-list")]).await;
+        let other = [self.stores(0, "a", self.row("{}")), self.stores(1, "a", self.row("{}"))];
+        let second = self.record_at(&other, self.noon.plus(HOUR)).await;
+        assert_eq!(second[0], first[0], "the first word counts");
+        assert_eq!(second[1].outcome, Outcome::Valid, "it stored nothing, so this is no copy");
+        self.assert_stored(vec!["a"]).await;
+    }
+
+    async fn copies_are_duplicates_and_say_whether_they_differ(self) {
+        self.record(&[self.stores(0, "a", self.row("{\"n\":1}"))]).await;
+        let entries = self
+            .record(&[self.stores(1, "a", self.row("{\"n\":1}")), self.stores(2, "a", self.row("{\"n\":2}"))])
+            .await;
+        assert_duplicate(&entries[0], "already-stored");
+        assert_duplicate(&entries[1], "payload-differs");
+        self.assert_stored(vec!["a"]).await;
+    }
+
+    async fn copies_within_one_batch_are_found(self) {
+        let batch = [
+            self.stores(0, "a", self.row("{\"n\":1}")),
+            self.stores(1, "b", self.row("{}")),
+            self.stores(2, "a", self.row("{\"n\":2}")),
+            self.stores(3, "a", self.row("{\"n\":1}")),
+        ];
+        let entries = self.record(&batch).await;
+        assert_eq!(entries[0].outcome, Outcome::Valid, "the first of them is stored");
+        assert_duplicate(&entries[2], "payload-differs");
+        assert_duplicate(&entries[3], "already-stored");
+        self.assert_stored(vec!["a", "b"]).await;
+        assert_eq!(self.record(&batch).await, entries);
+    }
+
+    async fn a_redriven_copy_of_a_stored_event_is_a_duplicate(self) {
+        let original = self.stores(0, "a", self.row("{}"));
+        let mut redriven = self.stores(9, "a", self.row("{}"));
+        redriven.origin = original.origin.clone();
+        self.record(&[original]).await;
+        let entries = self.record(&[redriven.clone()]).await;
+        assert_duplicate(&entries[0], "already-stored");
+        assert_eq!(entries[0].origin, redriven.origin);
+        self.assert_stored(vec!["a"]).await;
+    }
+
+    async fn copies_across_midnight_are_found_and_later_ones_are_new(self) {
+        let received = |hours: u32| EventRow { received_at: self.noon.plus(HOUR * hours), ..self.row("{}") };
+        // Noon; the next morning, 23 hours later; the next noon, when the window is over.
+        assert_eq!(self.record(&[self.stores(0, "a", received(0))]).await[0].outcome, Outcome::Valid);
+        assert_duplicate(&self.record(&[self.stores(1, "a", received(23))]).await[0], "already-stored");
+        assert_eq!(self.record(&[self.stores(2, "a", received(24))]).await[0].outcome, Outcome::Valid);
+        // A late copy of the first finds it, though it comes after the second.
+        assert_duplicate(&self.record(&[self.stores(3, "a", received(1))]).await[0], "already-stored");
+        // In one batch, where the second is a copy of the first and the third is not.
+        let batch =
+            [self.stores(4, "b", received(0)), self.stores(5, "b", received(20)), self.stores(6, "b", received(40))];
+        let entries = self.record(&batch).await;
+        assert_eq!(entries[0].outcome, Outcome::Valid);
+        assert_duplicate(&entries[1], "already-stored");
+        assert_eq!(entries[2].outcome, Outcome::Valid);
+        self.assert_stored(vec!["a", "a", "b", "b"]).await;
+    }
+
+    async fn odd_contents_fail_nobody(self) {
+        let odd = EventRow {
+            event_type: "t".repeat(5_000),
+            schema_version: u32::MAX,
+            received_at: Timestamp::from_millis(i64::MIN),
+            occurred_at: Some(Timestamp::from_millis(i64::MAX)),
+            ip: Some(std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)),
+            user_agent: Some("a\0b\u{1f}\u{fffd}".into()),
+            user_id: Some("\0".repeat(3)),
+            payload: r#"{"lone":"\ud800","nul":"\u0000","n":1e999,"sep":"\u001f"}"#.into(),
+            risk: Some(RiskScore {
+                score: u8::MAX,
+                reasons: vec!["with, comma {brace} \"quote\" \\".into(), "sep\u{1f}arated".into(), "nul\0".into()],
+                rules_version: "\0".into(),
+            }),
+            ..self.row("{}")
+        };
+        let far = EventRow { received_at: Timestamp::from_millis(i64::MAX), ..self.row("{}") };
+        let long_id = "é".repeat(128);
+        let mut foreign = self.closes(4, Outcome::DeadLettered, "header\0\u{1f}: \"{\\");
+        foreign.origin = Origin::new("odd\0topic", i32::MAX, i64::MAX);
+        let none = RiskScore { score: 0, reasons: vec![], rules_version: String::new() };
+        let batch = [
+            self.stores(0, "odd", odd),
+            self.stores(1, "plain", self.row("{}")),
+            self.stores(2, "far", far),
+            self.stores(3, &long_id, EventRow { risk: Some(none.clone()), ..self.row("{}") }),
+            foreign,
+        ];
+        let entries = self.record(&batch).await;
+        assert_eq!(self.record(&batch).await, entries, "and what is returned is what is stored");
+        assert_eq!(entries[3].risk, Some(none));
+        self.assert_stored(vec!["odd", "plain", "far", &long_id]).await;
+        let events = self.view.events(&self.tenant).await;
+        let payload =
+            |id: &str| events.iter().find(|event| event.key.id.as_str() == id).map(|event| &event.row.payload);
+        let VerdictKind::Store { row, .. } = &batch[0].kind else { panic!("a store verdict") };
+        assert_eq!(payload("odd"), Some(&row.payload), "the client's bytes");
+    }
+
+    async fn spans_grow_both_ways_per_partition(self) {
+        self.record(&[self.closes(10, Outcome::Blocked, "x"), self.closes(11, Outcome::Blocked, "x")]).await;
+        self.record(&[self.closes(12, Outcome::Blocked, "x")]).await;
+        assert_eq!(self.view.span(&self.topic, 0).await, Some(Span { floor: 10, next: 13 }));
+        self.record(&[self.closes(11, Outcome::Blocked, "x")]).await;
+        assert_eq!(self.view.span(&self.topic, 0).await, Some(Span { floor: 10, next: 13 }), "never back");
+        let mut elsewhere = self.closes(0, Outcome::Blocked, "x");
+        elsewhere.position = self.position(1, 5);
+        self.record(&[elsewhere, self.closes(9, Outcome::Blocked, "x")]).await;
+        assert_eq!(self.view.span(&self.topic, 0).await, Some(Span { floor: 9, next: 13 }));
+        assert_eq!(self.view.span(&self.topic, 1).await, Some(Span { floor: 5, next: 6 }));
+    }
+
+    async fn concurrent_recorders_of_one_partition_agree(self) {
+        let batch: Vec<Verdict> =
+            (0..20).map(|offset| self.stores(offset, &format!("id-{}", offset % 15), self.row("{}"))).collect();
+        let zombies = (0..4_u32).map(|zombie| self.record_at(&batch, self.noon.plus(HOUR * zombie)));
+        let answers = join_all(zombies).await;
+        assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "all are told the same");
+        assert_eq!(answers[0].iter().filter(|entry| entry.outcome == Outcome::Valid).count(), 15);
+        let ids: Vec<String> = (0..15).map(|id| format!("id-{id}")).collect();
+        self.assert_stored(ids.iter().map(String::as_str).collect()).await;
+    }
+
+    async fn one_of_many_concurrent_copies_is_stored(self) {
+        // Copies in different partitions, which no lock of a partition holds apart; in opposite orders.
+        let copies = (0..4_i32).map(|partition| {
+            let mut batch: Vec<Verdict> = (0..10)
+                .map(|n| {
+                    let mut verdict = self.stores(n, &format!("id-{n}"), self.row("{}"));
+                    verdict.position = self.position(partition, n);
+                    verdict.origin = verdict.position.as_origin();
+                    verdict
+                })
+                .collect();
+            if partition % 2 == 1 {
+                batch.reverse();
+            }
+            batch
+        });
+        let copies: Vec<Vec<Verdict>> = copies.collect();
+        let answers = join_all(copies.iter().map(|batch| self.record(batch))).await;
+        let stored = answers.iter().flatten().filter(|entry| entry.outcome == Outcome::Valid).count();
+        assert_eq!(stored, 10, "each once");
+        let ids: Vec<String> = (0..10).map(|id| format!("id-{id}")).collect();
+        self.assert_stored(ids.iter().map(String::as_str).collect()).await;
+    }
+
+    async fn a_large_batch_is_recorded_in_order(self) {
+        let batch: Vec<Verdict> =
+            (0..10_000).map(|n| self.stores(n, &format!("id-{}", n * 7919 % 10_000), self.row("{}"))).collect();
+        let entries = self.record(&batch).await;
+        assert!(entries.iter().all(|entry| entry.outcome == Outcome::Valid));
+        assert_eq!(self.view.counted(&self.tenant, Outcome::Valid).await, 10_000);
+        assert_eq!(self.view.span(&self.topic, 0).await, Some(Span { floor: 0, next: 10_000 }));
+    }
+}
+
+fn assert_duplicate(entry: &LedgerEntry, tag: &str) {
+    assert_eq!(entry.outcome, Outcome::Duplicate);
+    assert!(entry.reason.starts_with(tag), "{} should start with {tag}", entry.reason);
+    assert_eq!(entry.risk, None, "nothing was stored that could have a score");
+}

@@ -1,0 +1,107 @@
+//! A real Apache Kafka broker, without Docker: one KRaft node run from its Maven artifacts by `local/kafka/run.sh`.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use krafka::Kafka;
+use tokio::time::Instant;
+
+use crate::supervisor::{Supervised, last_words};
+
+/// Longest wait for the broker to answer. It takes 4 s when everything is there, and a minute when Java and the jars
+/// have to be fetched.
+const PATIENCE: Duration = Duration::from_secs(300);
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// A running broker. Dropping it stops it as SIGTERM does.
+#[derive(Debug)]
+pub struct ApacheKafka {
+    // Held for its destructor.
+    _process: Supervised,
+    port: u16,
+}
+
+impl ApacheKafka {
+    /// Starts a broker on `port` (else a free one) of the loopback interface, with its data in `dir`, which is kept
+    /// (else in a temporary folder, which is not). Fetches Java and the jars first, if they are missing. Returns when
+    /// the broker answers.
+    ///
+    /// # Errors
+    /// If something cannot be fetched (saying what to install), the port is taken, or the broker does not start (with
+    /// its own words).
+    pub async fn start(port: Option<u16>, dir: Option<&Path>) -> anyhow::Result<Self> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kafka/run.sh");
+        let port = match port {
+            Some(port) => {
+                // Asked here, because whoever has it might pass for the broker.
+                let address = (Ipv4Addr::LOCALHOST, port);
+                drop(TcpListener::bind(address).with_context(|| format!("port {port} for Apache Kafka is taken"))?);
+                port
+            }
+            None => free_port()?,
+        };
+        let (folder, scratch) = match dir {
+            Some(dir) => (dir.to_owned(), None),
+            // From here on the supervisor removes it.
+            None => {
+                let scratch: PathBuf = tempfile::Builder::new().prefix("forebay-kafka-").tempdir()?.keep();
+                (scratch.clone(), Some(scratch))
+            }
+        };
+        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let log_path = folder.join("kafka.log");
+        let (log, errors) = std::fs::File::create(&log_path).and_then(|log| Ok((log.try_clone()?, log)))?;
+        let arguments = [port.to_string().into(), folder.into_os_string()];
+        let controller_port = free_port()?.to_string();
+        let mut process = Supervised::start(&script, arguments, "TERM", scratch.as_deref(), |command| {
+            command.env("CONTROLLER_PORT", controller_port).stdout(log).stderr(errors);
+        })
+        .context("starting Apache Kafka")?;
+
+        let brokers = format!("127.0.0.1:{port}");
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if let Some(status) = process.ended()? {
+                bail!("Apache Kafka stopped at once ({status}): {}", last_words(&log_path));
+            }
+            let Err(error) = Kafka::builder(&brokers).connect().await else { break };
+            ensure!(
+                Instant::now() < deadline,
+                "Apache Kafka does not answer after {} s ({error}): {}",
+                PATIENCE.as_secs(),
+                last_words(&log_path)
+            );
+            tokio::time::sleep(PAUSE).await;
+        }
+        Ok(ApacheKafka { _process: process, port })
+    }
+
+    /// The bootstrap address, as `KAFKA_BROKERS` takes it.
+    pub fn brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+}
+
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    #[ignore = "starts a Java process, and fetches it first on a new machine; for `make test KAFKA=apache`"]
+    async fn starts_answers_and_ends() {
+        let dir = tempfile::tempdir().unwrap();
+        let kafka = ApacheKafka::start(None, Some(dir.path())).await.unwrap();
+        let brokers = kafka.brokers();
+        let taken = ApacheKafka::start(Some(kafka.port), None).await.unwrap_err();
+        assert!(format!("{taken:#}").contains(&format!("port {}", kafka.port)), "{taken:#}");
+        drop(kafka);
+        assert!(Kafka::builder(&brokers).connect().await.is_err());
+        ApacheKafka::start(None, Some(dir.path())).await.expect("it starts again with what it has");
+    }
+}

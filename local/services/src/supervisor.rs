@@ -1,0 +1,89 @@
+//! Programs that must not outlive the process that started them.
+//!
+//! A shell stands between the two, holds one end of a pipe, and stops the program when the other end closes: by a drop,
+//! or because the process that started it died without a word. The usual way, `PR_SET_PDEATHSIG`, needs unsafe code.
+
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+/// Runs the program (`$@`) and stops it with `$STOP_SIGNAL` when standard input closes. Removes `$SCRATCH` afterwards,
+/// unless that is empty.
+const SCRIPT: &str = r#"
+exec 3<&0
+"$@" 3<&- </dev/null &
+program=$!
+{ read -r _ <&3; kill -s "$STOP_SIGNAL" "$program"; } 2>/dev/null &
+watcher=$!
+exec 3<&-
+wait "$program"
+status=$?
+kill "$watcher" 2>/dev/null
+[ -z "$SCRATCH" ] || rm -rf -- "$SCRATCH"
+exit "$status"
+"#;
+
+/// Longest wait for a program to stop, and the time between two looks.
+const PATIENCE: Duration = Duration::from_secs(30);
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A running program. Dropping it stops the program and waits for its end.
+#[derive(Debug)]
+pub(crate) struct Supervised {
+    shell: Child,
+    scratch: Option<PathBuf>,
+}
+
+impl Supervised {
+    /// Starts `program`, to be stopped by the signal of that name (`TERM`, `INT`). A `scratch` folder is removed after
+    /// its end. `prepare` sets up output, folder, user and environment.
+    pub(crate) fn start(
+        program: &Path,
+        arguments: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
+        stop_signal: &str,
+        scratch: Option<&Path>,
+        prepare: impl FnOnce(&mut Command),
+    ) -> std::io::Result<Self> {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", SCRIPT, "supervisor"]).arg(program).args(arguments);
+        command.env("STOP_SIGNAL", stop_signal).env("SCRATCH", scratch.unwrap_or(Path::new("")));
+        prepare(&mut command);
+        // A process group of its own: Ctrl-C is for the caller, who stops its services last.
+        command.stdin(Stdio::piped()).process_group(0);
+        Ok(Supervised { shell: command.spawn()?, scratch: scratch.map(Path::to_owned) })
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
+        self.shell.try_wait()
+    }
+
+    /// What the kernel does for a process that was killed.
+    pub(crate) fn abandon(&mut self) {
+        drop(self.shell.stdin.take());
+    }
+}
+
+impl Drop for Supervised {
+    fn drop(&mut self) {
+        self.abandon();
+        // Blocking, because this is a destructor.
+        for _ in 0..PATIENCE.as_millis() / PAUSE.as_millis() {
+            match self.shell.try_wait() {
+                Ok(None) => std::thread::sleep(PAUSE),
+                Ok(Some(_)) | Err(_) => break,
+            }
+        }
+        if let Some(scratch) = self.scratch.take().filter(|scratch| scratch.exists()) {
+            tracing::warn!(folder = %scratch.display(), "a temporary folder could not be removed");
+        }
+    }
+}
+
+/// The end of a log, for an error message.
+pub(crate) fn last_words(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(5).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
+}

@@ -1,0 +1,165 @@
+//! The block list: one item per address, all in one partition.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::types::ReturnValue;
+use event::{AddressKey, Timestamp};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use pipeline::DependencyError;
+use pipeline::ports::{Block, BlockList};
+
+use super::DynamoAccess;
+use crate::DynamoDbError;
+use crate::attributes::{Attributes, Item, number, text};
+use crate::quick_retries::QuickRetries;
+use crate::tables::{EXPIRES_AT, PARTITION_KEY, SORT_KEY};
+
+const PARTITION_VALUE: &str = "blocks";
+const FROM: &str = "from";
+const UNTIL: &str = "until";
+const REASON: &str = "reason";
+
+/// Records that were received during a block may be processed after it, when they waited in Kafka.
+const KEEP: Duration = Duration::from_secs(86_400);
+
+/// Entries of one call that are written together.
+const CONCURRENT_WRITES: usize = 8;
+
+/// What to write for an address.
+struct FinalEntry<'a> {
+    block: &'a Block,
+    /// Whether it replaces whatever is stored.
+    unconditional: bool,
+}
+
+impl DynamoAccess {
+    async fn list_blocks(&self) -> Result<Vec<Block>, DynamoDbError> {
+        let mut blocks = Vec::new();
+        let mut start: Option<Item> = None;
+        let mut retries = QuickRetries::new();
+        loop {
+            let request = self
+                .dynamodb
+                .client()
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("#pk = :blocks")
+                .expression_attribute_names("#pk", PARTITION_KEY)
+                .expression_attribute_values(":blocks", text(PARTITION_VALUE))
+                .consistent_read(true)
+                .set_exclusive_start_key(start.clone());
+            match request.send().await {
+                Ok(page) => {
+                    for item in page.items() {
+                        blocks.push(self.read_block(item)?);
+                    }
+                    start = page.last_evaluated_key;
+                    if start.is_none() {
+                        return Ok(blocks);
+                    }
+                }
+                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
+            }
+        }
+    }
+
+    fn read_block(&self, item: &Item) -> Result<Block, DynamoDbError> {
+        let item = Attributes { table: &self.table, item };
+        Ok(Block {
+            address: item.parsed(SORT_KEY)?,
+            from: Timestamp::from_millis(item.number(FROM)?),
+            until: item.optional_number(UNTIL)?.map(Timestamp::from_millis),
+            reason: item.text(REASON)?.to_owned(),
+        })
+    }
+
+    async fn put_blocks(&self, blocks: &[Block]) -> Result<(), DynamoDbError> {
+        // Entries of one address would race each other, so only the one that would be left in the end is written.
+        // Once an operator's came for it, what is stored no longer matters: that one replaces it.
+        let mut finals: HashMap<AddressKey, FinalEntry> = HashMap::new();
+        for block in blocks {
+            let operators = block.is_operators();
+            finals
+                .entry(block.address)
+                .and_modify(|entry| {
+                    if entry.block.gives_way_to(block) {
+                        entry.block = block;
+                    }
+                    entry.unconditional |= operators;
+                })
+                .or_insert(FinalEntry { block, unconditional: operators });
+        }
+        let writes: Vec<_> = finals.into_values().map(|entry| self.put_block(entry)).collect();
+        stream::iter(writes).buffer_unordered(CONCURRENT_WRITES).try_collect().await
+    }
+
+    async fn put_block(&self, FinalEntry { block, unconditional }: FinalEntry<'_>) -> Result<(), DynamoDbError> {
+        let mut item = Item::from([
+            (PARTITION_KEY.to_owned(), text(PARTITION_VALUE)),
+            (SORT_KEY.to_owned(), text(block.address.to_string())),
+            (FROM.to_owned(), number(block.from.as_millis())),
+            (REASON.to_owned(), text(block.reason.as_str())),
+        ]);
+        if let Some(until) = block.until {
+            item.insert(UNTIL.to_owned(), number(until.as_millis()));
+            item.insert(EXPIRES_AT.to_owned(), number(until.plus(KEEP).as_secs()));
+        }
+        let mut retries = QuickRetries::new();
+        loop {
+            let mut request = self.dynamodb.client().put_item().table_name(&self.table).set_item(Some(item.clone()));
+            if !unconditional {
+                // `Block::gives_way_to`, as DynamoDB can say it.
+                request = request
+                    .condition_expression(
+                        "attribute_not_exists(#pk) OR (attribute_exists(#until) AND (#from <> :epoch OR #until <= :from))",
+                    )
+                    .expression_attribute_names("#pk", PARTITION_KEY)
+                    .expression_attribute_names("#until", UNTIL)
+                    .expression_attribute_names("#from", FROM)
+                    .expression_attribute_values(":epoch", number(Timestamp::EPOCH.as_millis()))
+                    .expression_attribute_values(":from", number(block.from.as_millis()));
+            }
+            match request.send().await {
+                Ok(_) => return Ok(()),
+                Err(error) if error.code() == Some("ConditionalCheckFailedException") => return Ok(()),
+                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
+            }
+        }
+    }
+
+    async fn remove_block(&self, address: AddressKey) -> Result<bool, DynamoDbError> {
+        let mut retries = QuickRetries::new();
+        loop {
+            let request = self
+                .dynamodb
+                .client()
+                .delete_item()
+                .table_name(&self.table)
+                .key(PARTITION_KEY, text(PARTITION_VALUE))
+                .key(SORT_KEY, text(address.to_string()))
+                .return_values(ReturnValue::AllOld);
+            match request.send().await {
+                Ok(answer) => return Ok(answer.attributes().is_some()),
+                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl BlockList for DynamoAccess {
+    async fn list(&self) -> Result<Vec<Block>, DependencyError> {
+        self.list_blocks().await.map_err(|error| error.while_doing("reading the block list"))
+    }
+
+    async fn block(&self, blocks: &[Block]) -> Result<(), DependencyError> {
+        self.put_blocks(blocks).await.map_err(|error| error.while_doing("blocking addresses"))
+    }
+
+    async fn unblock(&self, address: AddressKey) -> Result<bool, DependencyError> {
+        self.remove_block(address).await.map_err(|error| error.while_doing("unblocking an address"))
+    }
+}

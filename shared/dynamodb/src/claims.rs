@@ -1,0 +1,345 @@
+//! Claims in the table `dedup`: one item per event id.
+//!
+//! | attribute | type | meaning |
+//! |---|---|---|
+//! | `pk` | string | `tenant/id` |
+//! | `owner` | string | origin of the record that owns the id |
+//! | `payload_hash` | binary | SHA-256 of its content |
+//! | `expires_at` | number | end of the window, in whole seconds since the epoch, rounded up; the TTL attribute |
+//!
+//! An item has at most 700 bytes, so a claim is one write unit.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::error::ProvideErrorMetadata;
+use aws_sdk_dynamodb::primitives::Blob;
+use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, KeysAndAttributes};
+use event::{Origin, PayloadHash, Timestamp};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use pipeline::DependencyError;
+use pipeline::ports::{Claim, ClaimStore, ClaimVerdict};
+
+use crate::attributes::{Attributes, Item, number, text};
+use crate::quick_retries::QuickRetries;
+use crate::tables::{EXPIRES_AT, PARTITION_KEY};
+use crate::{DynamoDb, DynamoDbError};
+
+const OWNER: &str = "owner";
+const PAYLOAD_HASH: &str = "payload_hash";
+
+/// Most statements in one `BatchExecuteStatement` (API reference).
+const INSERTS_PER_REQUEST: usize = 25;
+/// Most keys in one `BatchGetItem` (API reference). Their items are 70 kB at most, far below its 16 MB.
+const KEYS_PER_REQUEST: usize = 100;
+/// Requests of one call that are under way together.
+const CONCURRENT_REQUESTS: usize = 8;
+/// A claim needs a second round only when its item changed between our insert and our take-over, that is when
+/// another processor or the TTL was faster. More rounds than this in a row are no accident.
+const ROUNDS: u32 = 4;
+
+/// Claims in DynamoDB; see the table above.
+///
+/// A new id costs one write. A copy or redelivery costs the refused write, which is charged too, and one read.
+#[derive(Clone, Debug)]
+pub struct DynamoClaims {
+    dynamodb: DynamoDb,
+    table: String,
+    ttl: Duration,
+    insert: String,
+}
+
+/// What an item says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Held {
+    owner: Origin,
+    payload_hash: PayloadHash,
+    /// Seconds since the epoch.
+    expires_at: i64,
+}
+
+/// What follows for a claim whose id was not free.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Finding<'a> {
+    Verdict(ClaimVerdict),
+    /// The TTL has not removed it yet: it may be taken over from its holder.
+    Expired(&'a Held),
+    /// The TTL removed it since: it may be claimed.
+    Gone,
+}
+
+fn judge<'a>(claim: &Claim, held: Option<&'a Held>, now: Timestamp) -> Finding<'a> {
+    match held {
+        None => Finding::Gone,
+        Some(held) if held.expires_at <= now.as_secs() => Finding::Expired(held),
+        Some(held) if held.owner == claim.origin => Finding::Verdict(ClaimVerdict::Own),
+        Some(held) => Finding::Verdict(ClaimVerdict::Taken {
+            owner: held.owner.clone(),
+            same_payload: held.payload_hash == claim.payload_hash,
+        }),
+    }
+}
+
+impl DynamoClaims {
+    /// Claims in `table` that hold for `ttl`.
+    pub fn new(dynamodb: &DynamoDb, table: impl Into<String>, ttl: Duration) -> Self {
+        let table = table.into();
+        let insert = format!(
+            "INSERT INTO \"{table}\" VALUE {{'{PARTITION_KEY}': ?, '{OWNER}': ?, '{PAYLOAD_HASH}': ?, '{EXPIRES_AT}': ?}}"
+        );
+        DynamoClaims { dynamodb: dynamodb.clone(), table, ttl, insert }
+    }
+
+    async fn claim_all(&self, claims: &[Claim], now: Timestamp) -> Result<Vec<ClaimVerdict>, DynamoDbError> {
+        let expires_at = window_end(now, self.ttl);
+        // An id is ours unless something below finds it is not; the ids still in question are `open`.
+        let mut verdicts = vec![ClaimVerdict::New; claims.len()];
+        let mut open: Vec<usize> = (0..claims.len()).collect();
+        for _ in 0..ROUNDS {
+            let occupied = self.insert_all(claims, open, expires_at).await?;
+            let held = self.read_all(claims, &occupied).await?;
+            let mut expired = Vec::new();
+            open = Vec::new();
+            for index in occupied {
+                let claim = &claims[index];
+                match judge(claim, held.get(&claim.key.to_string()), now) {
+                    Finding::Verdict(verdict) => verdicts[index] = verdict,
+                    Finding::Expired(held) => expired.push((index, held)),
+                    Finding::Gone => open.push(index),
+                }
+            }
+            open.extend(self.take_over_all(claims, &expired, expires_at).await?);
+            if open.is_empty() {
+                return Ok(verdicts);
+            }
+        }
+        Err(DynamoDbError::Contended { table: self.table.clone() })
+    }
+
+    /// Puts the claims at `indexes` if absent; gives the indexes of those that are not.
+    async fn insert_all(
+        &self,
+        claims: &[Claim],
+        indexes: Vec<usize>,
+        expires_at: i64,
+    ) -> Result<Vec<usize>, DynamoDbError> {
+        let requests: Vec<_> = indexes
+            .chunks(INSERTS_PER_REQUEST)
+            .map(|chunk| self.insert_batch(claims, chunk.to_vec(), expires_at))
+            .collect();
+        stream::iter(requests).buffer_unordered(CONCURRENT_REQUESTS).try_concat().await
+    }
+
+    /// A statement that failed without saying what it did is sent again. If it had taken effect, it is then
+    /// answered as occupied, by ourselves.
+    async fn insert_batch(
+        &self,
+        claims: &[Claim],
+        mut indexes: Vec<usize>,
+        expires_at: i64,
+    ) -> Result<Vec<usize>, DynamoDbError> {
+        let mut occupied = Vec::new();
+        let mut retries = QuickRetries::new();
+        loop {
+            let statements = indexes.iter().map(|&index| self.insert_statement(&claims[index], expires_at));
+            let statements = statements.collect::<Result<Vec<_>, _>>()?;
+            let request = self.dynamodb.client().batch_execute_statement().set_statements(Some(statements));
+            let failure = match request.send().await {
+                Err(error) => DynamoDbError::of_sdk(&self.table, error),
+                Ok(answer) => {
+                    let answers = answer.responses();
+                    if answers.len() != indexes.len() {
+                        return Err(DynamoDbError::Incomplete {
+                            table: self.table.clone(),
+                            statements: indexes.len(),
+                            answers: answers.len(),
+                        });
+                    }
+                    let mut failed = Vec::new();
+                    let mut failure: Option<DynamoDbError> = None;
+                    for (&index, error) in indexes.iter().zip(answers.iter().map(|answer| answer.error())) {
+                        match error {
+                            None => {}
+                            Some(error) if error.code() == Some(&BatchStatementErrorCodeEnum::DuplicateItem) => {
+                                occupied.push(index);
+                            }
+                            Some(error) => {
+                                failed.push(index);
+                                // One that repeating does not mend decides for all.
+                                if failure.as_ref().is_none_or(DynamoDbError::is_quick) {
+                                    failure = Some(DynamoDbError::of_statement(&self.table, error));
+                                }
+                            }
+                        }
+                    }
+                    indexes = failed;
+                    match failure {
+                        None => return Ok(occupied),
+                        Some(failure) => failure,
+                    }
+                }
+            };
+            retries.wait_after(failure).await?;
+        }
+    }
+
+    fn insert_statement(&self, claim: &Claim, expires_at: i64) -> Result<BatchStatementRequest, DynamoDbError> {
+        BatchStatementRequest::builder()
+            .statement(&self.insert)
+            .parameters(text(claim.key.to_string()))
+            .parameters(text(claim.origin.to_string()))
+            .parameters(hash(claim))
+            .parameters(number(expires_at))
+            .build()
+            .map_err(|error| DynamoDbError::unbuildable(&self.table, error))
+    }
+
+    /// Who holds the ids of the claims at `indexes`, by key, as of now. Ids that are free are left out.
+    async fn read_all(&self, claims: &[Claim], indexes: &[usize]) -> Result<HashMap<String, Held>, DynamoDbError> {
+        let requests: Vec<_> = indexes
+            .chunks(KEYS_PER_REQUEST)
+            .map(|chunk| self.read_batch(chunk.iter().map(|&index| claims[index].key.to_string()).collect()))
+            .collect();
+        stream::iter(requests).buffer_unordered(CONCURRENT_REQUESTS).try_concat().await.map(HashMap::from_iter)
+    }
+
+    async fn read_batch(&self, keys: Vec<String>) -> Result<Vec<(String, Held)>, DynamoDbError> {
+        let keys = keys.into_iter().map(|key| Item::from([(PARTITION_KEY.to_owned(), text(key))])).collect();
+        // An eventually consistent read may miss the claim that our insert has just run into.
+        let mut wanted = KeysAndAttributes::builder()
+            .set_keys(Some(keys))
+            .consistent_read(true)
+            .build()
+            .map_err(|error| DynamoDbError::unbuildable(&self.table, error))?;
+        let mut found = Vec::new();
+        let mut retries = QuickRetries::new();
+        loop {
+            let request = self.dynamodb.client().batch_get_item().request_items(&self.table, wanted.clone());
+            let failure = match request.send().await {
+                Err(error) => DynamoDbError::of_sdk(&self.table, error),
+                Ok(mut answer) => {
+                    let items = answer.responses.as_mut().and_then(|tables| tables.remove(&self.table));
+                    for item in items.unwrap_or_default() {
+                        found.push(self.held(&item)?);
+                    }
+                    match answer.unprocessed_keys.and_then(|mut tables| tables.remove(&self.table)) {
+                        None => return Ok(found),
+                        Some(unprocessed) => {
+                            wanted = unprocessed;
+                            DynamoDbError::Unprocessed { table: self.table.clone() }
+                        }
+                    }
+                }
+            };
+            retries.wait_after(failure).await?;
+        }
+    }
+
+    fn held(&self, item: &Item) -> Result<(String, Held), DynamoDbError> {
+        let item = Attributes { table: &self.table, item };
+        let held = Held {
+            owner: item.parsed(OWNER)?,
+            payload_hash: PayloadHash(item.hash(PAYLOAD_HASH)?),
+            expires_at: item.number(EXPIRES_AT)?,
+        };
+        Ok((item.text(PARTITION_KEY)?.to_owned(), held))
+    }
+
+    /// Takes expired claims over; gives the indexes of those that changed hands or went away meanwhile.
+    async fn take_over_all(
+        &self,
+        claims: &[Claim],
+        expired: &[(usize, &Held)],
+        expires_at: i64,
+    ) -> Result<Vec<usize>, DynamoDbError> {
+        let requests: Vec<_> = expired
+            .iter()
+            .map(|&(index, held)| async move {
+                let taken = self.take_over(&claims[index], held, expires_at).await?;
+                Ok(if taken { None } else { Some(index) })
+            })
+            .collect();
+        let lost = stream::iter(requests).buffer_unordered(CONCURRENT_REQUESTS).try_collect::<Vec<_>>().await?;
+        Ok(lost.into_iter().flatten().collect())
+    }
+
+    async fn take_over(&self, claim: &Claim, held: &Held, expires_at: i64) -> Result<bool, DynamoDbError> {
+        let mut retries = QuickRetries::new();
+        loop {
+            let request = self
+                .dynamodb
+                .client()
+                .put_item()
+                .table_name(&self.table)
+                .item(PARTITION_KEY, text(claim.key.to_string()))
+                .item(OWNER, text(claim.origin.to_string()))
+                .item(PAYLOAD_HASH, hash(claim))
+                .item(EXPIRES_AT, number(expires_at))
+                .condition_expression("#owner = :owner AND #expires_at = :expires_at")
+                .expression_attribute_names("#owner", OWNER)
+                .expression_attribute_names("#expires_at", EXPIRES_AT)
+                .expression_attribute_values(":owner", text(held.owner.to_string()))
+                .expression_attribute_values(":expires_at", number(held.expires_at));
+            match request.send().await {
+                Ok(_) => return Ok(true),
+                Err(error) if error.code() == Some("ConditionalCheckFailedException") => return Ok(false),
+                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
+            }
+        }
+    }
+}
+
+/// The end of the window in whole seconds, rounded up: a claim may hold a moment longer, never shorter.
+fn window_end(now: Timestamp, ttl: Duration) -> i64 {
+    now.plus(ttl).plus(Duration::from_millis(999)).as_secs()
+}
+
+fn hash(claim: &Claim) -> AttributeValue {
+    AttributeValue::B(Blob::new(claim.payload_hash.0))
+}
+
+#[async_trait]
+impl ClaimStore for DynamoClaims {
+    async fn claim(&self, claims: &[Claim], now: Timestamp) -> Result<Vec<ClaimVerdict>, DependencyError> {
+        self.claim_all(claims, now).await.map_err(|error| error.while_doing("claiming event ids"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use event::{EventId, EventKey, TenantId};
+
+    use super::*;
+
+    fn claim(offset: i64, payload: &str) -> Claim {
+        Claim {
+            key: EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new("a").unwrap() },
+            origin: Origin::new("raw-events", 0, offset),
+            payload_hash: PayloadHash::of(payload.as_bytes()),
+        }
+    }
+
+    #[test]
+    fn judges_by_expiry_then_owner_then_payload() {
+        let now = Timestamp::from_millis(10_500);
+        let held = Held { owner: claim(1, "").origin, payload_hash: PayloadHash::of(b"a"), expires_at: 11 };
+        assert_eq!(judge(&claim(1, "b"), Some(&held), now), Finding::Verdict(ClaimVerdict::Own));
+        let taken = |same_payload| Finding::Verdict(ClaimVerdict::Taken { owner: held.owner.clone(), same_payload });
+        assert_eq!(judge(&claim(2, "a"), Some(&held), now), taken(true));
+        assert_eq!(judge(&claim(2, "b"), Some(&held), now), taken(false));
+        assert_eq!(judge(&claim(2, "a"), None, now), Finding::Gone);
+
+        let expired = Held { expires_at: 10, ..held.clone() };
+        assert_eq!(judge(&claim(2, "a"), Some(&expired), now), Finding::Expired(&expired));
+        assert_eq!(judge(&claim(1, "a"), Some(&expired), now), Finding::Expired(&expired), "also one's own");
+    }
+
+    #[test]
+    fn windows_end_on_the_next_whole_second() {
+        let second = Duration::from_secs(1);
+        assert_eq!(window_end(Timestamp::from_millis(5_000), second), 6);
+        assert_eq!(window_end(Timestamp::from_millis(5_001), second), 7);
+        assert_eq!(window_end(Timestamp::from_millis(5_999), second), 7);
+    }
+}

@@ -1,0 +1,8 @@
+//! The adapter on the embedded DynamoDB.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod access;
+mod claims;
+mod rate;
+mod support;
+mod tables;
