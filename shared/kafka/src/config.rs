@@ -1,0 +1,106 @@
+//! Where the brokers are and how to talk to them.
+
+use std::str::FromStr;
+
+use lambda::settings::Settings;
+
+/// How connections are protected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Security {
+    /// No encryption: the local stack, and networks that are private by other means.
+    #[default]
+    Plaintext,
+    /// TLS, verified against the Mozilla roots compiled into the binary.
+    Tls,
+    /// TLS and SASL `AWS_MSK_IAM`, with the credentials of the AWS SDK's default chain.
+    Iam,
+}
+
+/// A security name other than `plaintext`, `tls` and `iam`.
+#[derive(Debug, thiserror::Error)]
+#[error("must be plaintext, tls or iam")]
+pub struct SecurityError;
+
+impl FromStr for Security {
+    type Err = SecurityError;
+
+    fn from_str(text: &str) -> Result<Self, SecurityError> {
+        match text {
+            "plaintext" => Ok(Security::Plaintext),
+            "tls" => Ok(Security::Tls),
+            "iam" => Ok(Security::Iam),
+            _ => Err(SecurityError),
+        }
+    }
+}
+
+/// Where the first connection goes; the other brokers are learnt from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bootstrap {
+    /// Comma-separated `host:port`.
+    Brokers(String),
+    /// The ARN of an MSK cluster, whose brokers are looked up when connecting.
+    MskCluster(String),
+}
+
+/// A Kafka cluster, as the settings name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaConfig {
+    /// `KAFKA_BROKERS` (comma-separated `host:port`), or `MSK_CLUSTER_ARN`; the former wins. No default.
+    pub bootstrap: Bootstrap,
+    /// `KAFKA_SECURITY`: `plaintext` (default), `tls` or `iam`.
+    pub security: Security,
+}
+
+impl KafkaConfig {
+    /// A plaintext cluster, as the local stack and tests have it.
+    pub fn plaintext(brokers: impl Into<String>) -> Self {
+        KafkaConfig { bootstrap: Bootstrap::Brokers(brokers.into()), security: Security::Plaintext }
+    }
+
+    /// Reads `KAFKA_BROKERS`, `MSK_CLUSTER_ARN` and `KAFKA_SECURITY`. `None` only after a problem was recorded.
+    pub fn from_settings(settings: &mut Settings<'_>) -> Option<Self> {
+        let brokers = settings.optional::<String>("KAFKA_BROKERS");
+        let cluster = settings.optional::<String>("MSK_CLUSTER_ARN");
+        let security = settings.or("KAFKA_SECURITY", Security::default());
+        let bootstrap = brokers.map(Bootstrap::Brokers).or_else(|| cluster.map(Bootstrap::MskCluster));
+        if bootstrap.is_none() {
+            settings.problem("neither KAFKA_BROKERS nor MSK_CLUSTER_ARN is set");
+        }
+        Some(KafkaConfig { bootstrap: bootstrap?, security })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn read(variables: &[(&'static str, &'static str)]) -> Result<KafkaConfig, String> {
+        let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
+        let mut settings = Settings::new(&variables);
+        let config = KafkaConfig::from_settings(&mut settings);
+        settings.build(config).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn brokers_win_over_the_cluster() {
+        let config = read(&[("KAFKA_BROKERS", "a:1,b:2"), ("MSK_CLUSTER_ARN", "arn"), ("KAFKA_SECURITY", "tls")]);
+        let expected = KafkaConfig { bootstrap: Bootstrap::Brokers("a:1,b:2".into()), security: Security::Tls };
+        assert_eq!(config.unwrap(), expected);
+    }
+
+    #[test]
+    fn a_cluster_alone_will_do_and_plaintext_is_the_default() {
+        let config = read(&[("MSK_CLUSTER_ARN", "arn")]).unwrap();
+        assert_eq!(config.bootstrap, Bootstrap::MskCluster("arn".into()));
+        assert_eq!(config.security, Security::Plaintext);
+    }
+
+    #[test]
+    fn every_problem_is_named() {
+        let problems = read(&[("KAFKA_SECURITY", "ssl")]).unwrap_err();
+        assert!(problems.contains("KAFKA_BROKERS") && problems.contains("KAFKA_SECURITY=\"ssl\""), "{problems}");
+    }
+}

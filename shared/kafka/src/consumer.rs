@@ -1,0 +1,273 @@
+//! A member of a consumer group, for programs that poll: the local event source mapping and tests.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use event::Timestamp;
+use krafka::consumer::{
+    AutoOffsetReset, Consumer, ConsumerRebalanceListener, ConsumerRecord, OffsetAndMetadata,
+    PartitionAssignmentStrategy,
+};
+use krafka::{CloseOptions, Kafka, KrafkaError};
+use pipeline::{Header, Position, Record, RecordHeaders};
+use tokio::time::Instant;
+
+use crate::KafkaError;
+
+/// Where a group starts in a partition it has never committed (AWS: `StartingPosition`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartingPosition {
+    /// The oldest record there is.
+    TrimHorizon,
+    /// Records written after the group first looked.
+    Latest,
+    /// The first record at or after that time; the end, if there is none.
+    AtTimestamp(Timestamp),
+}
+
+/// Who deals out the partitions of a group. All members of a group use the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum GroupProtocol {
+    /// The broker does (KIP-848): Apache Kafka 4.0 or later, and the embedded broker.
+    #[default]
+    Consumer,
+    /// A member does, cooperatively: any Kafka.
+    Classic,
+}
+
+/// How to take part in a group.
+#[derive(Clone, Debug)]
+pub struct ConsumerOptions {
+    pub group: String,
+    pub topics: Vec<String>,
+    pub start: StartingPosition,
+    pub protocol: GroupProtocol,
+    /// Most records of one poll.
+    pub max_poll_records: usize,
+    /// Without a sign of life for that long the group gives this member's partitions to others. Classic protocol
+    /// only: with the other one the broker decides (`group.consumer.session.timeout.ms`).
+    pub session_timeout: Duration,
+    /// Without a poll for that long this member gives its partitions up.
+    pub max_poll_interval: Duration,
+}
+
+impl ConsumerOptions {
+    pub fn new(group: impl Into<String>, topics: &[&str], start: StartingPosition) -> Self {
+        ConsumerOptions {
+            group: group.into(),
+            topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+            start,
+            protocol: GroupProtocol::default(),
+            max_poll_records: 10_000,
+            session_timeout: Duration::from_secs(10),
+            max_poll_interval: Duration::from_secs(300),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TopicPartition {
+    pub topic: Arc<str>,
+    pub partition: i32,
+}
+
+impl TopicPartition {
+    pub fn new(topic: impl Into<Arc<str>>, partition: i32) -> Self {
+        TopicPartition { topic: topic.into(), partition }
+    }
+}
+
+/// A change of what this member owns, in the order it happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rebalance {
+    Assigned(Vec<TopicPartition>),
+    /// Given up, for another member to take: what is under way for them is to be dropped, and will be redelivered.
+    Revoked(Vec<TopicPartition>),
+    /// Already somebody else's, because this member was silent for too long.
+    Lost(Vec<TopicPartition>),
+}
+
+/// Collects the changes that happen inside a poll.
+#[derive(Debug, Default)]
+struct Rebalances(Mutex<Vec<Rebalance>>);
+
+impl Rebalances {
+    /// Records a change, unless it is none: a round that leaves everything as it was is announced all the same.
+    fn push(&self, kind: fn(Vec<TopicPartition>) -> Rebalance, of: &[krafka::consumer::TopicPartition]) {
+        if !of.is_empty() {
+            let partitions = of.iter().map(|of| TopicPartition::new(of.topic.as_str(), of.partition)).collect();
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(kind(partitions));
+        }
+    }
+}
+
+impl ConsumerRebalanceListener for Rebalances {
+    async fn on_partitions_assigned(&self, partitions: &[krafka::consumer::TopicPartition]) {
+        self.push(Rebalance::Assigned, partitions);
+    }
+
+    async fn on_partitions_revoked(&self, partitions: &[krafka::consumer::TopicPartition]) {
+        self.push(Rebalance::Revoked, partitions);
+    }
+
+    async fn on_partitions_lost(&self, partitions: &[krafka::consumer::TopicPartition]) {
+        self.push(Rebalance::Lost, partitions);
+    }
+}
+
+/// A member of a consumer group. Never commits by itself.
+pub struct GroupConsumer {
+    consumer: Consumer,
+    group: String,
+    start: StartingPosition,
+    rebalances: Arc<Rebalances>,
+}
+
+impl GroupConsumer {
+    pub(crate) async fn start(kafka: &Kafka, options: ConsumerOptions) -> Result<Self, KafkaError> {
+        let rebalances = Arc::new(Rebalances::default());
+        let max_poll_records = i32::try_from(options.max_poll_records).unwrap_or(i32::MAX);
+        let consumer = kafka
+            .consumer(options.group.clone())
+            .enable_auto_commit(false)
+            .auto_offset_reset(match options.start {
+                StartingPosition::TrimHorizon => AutoOffsetReset::Earliest,
+                StartingPosition::Latest => AutoOffsetReset::Latest,
+                // Resolved by `poll`: krafka's own reset by time is relative to the moment of the reset.
+                StartingPosition::AtTimestamp(_) => AutoOffsetReset::None,
+            })
+            .group_protocol(match options.protocol {
+                GroupProtocol::Consumer => krafka::consumer::GroupProtocol::Consumer,
+                GroupProtocol::Classic => krafka::consumer::GroupProtocol::Classic,
+            })
+            // With either protocol members keep what they have when another one comes or goes.
+            .partition_assignment_strategy(PartitionAssignmentStrategy::CooperativeSticky)
+            .max_poll_records(max_poll_records)
+            .max_buffered_records(max_poll_records)
+            .session_timeout(options.session_timeout)
+            .max_poll_interval(options.max_poll_interval)
+            .metrics_push(false)
+            .rebalance_listener(Arc::clone(&rebalances))
+            .build()
+            .await
+            .map_err(|source| KafkaError::Start { doing: "starting a consumer", source })?;
+        let member = GroupConsumer { consumer, group: options.group, start: options.start, rebalances };
+        member.consumer.subscribe(&options.topics).await.map_err(|source| member.failed("subscribing", source))?;
+        Ok(member)
+    }
+
+    /// Records in the order of each partition, waiting at most `max_wait` for the first. Joins and keeps up the group;
+    /// ask [`GroupConsumer::take_rebalances`] after every poll, before the records are used.
+    ///
+    /// # Errors
+    /// Polling again after an error is safe: no record is skipped.
+    pub async fn poll(&self, max_wait: Duration) -> Result<Vec<Record>, KafkaError> {
+        let deadline = Instant::now() + max_wait;
+        loop {
+            let wait = deadline.saturating_duration_since(Instant::now());
+            match self.consumer.poll(wait).await {
+                Ok(records) => return Ok(records.into_iter().map(from_client).collect()),
+                Err(KrafkaError::NoOffset { partitions }) => self.find_start(&partitions).await?,
+                Err(source) => return Err(self.failed("polling", source)),
+            }
+        }
+    }
+
+    /// Puts partitions without a committed offset where [`StartingPosition::AtTimestamp`] says.
+    async fn find_start(&self, partitions: &[(String, i32)]) -> Result<(), KafkaError> {
+        let at = match self.start {
+            StartingPosition::AtTimestamp(at) => at.as_millis(),
+            StartingPosition::TrimHorizon | StartingPosition::Latest => return Ok(()),
+        };
+        let wanted: Vec<(&str, i32)> =
+            partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition)).collect();
+        for ((topic, partition), found) in self.consumer.offsets_for_times(&wanted, at).await {
+            let moved = match found {
+                Ok(offset) if offset >= 0 => self.consumer.seek(&topic, partition, offset).await,
+                Ok(_) => self.consumer.seek_to_end(&topic, partition).await,
+                Err(source) => Err(source),
+            };
+            moved.map_err(|source| self.failed("finding the starting position", source))?;
+        }
+        Ok(())
+    }
+
+    /// What changed since the last call.
+    pub fn take_rebalances(&self) -> Vec<Rebalance> {
+        std::mem::take(&mut *self.rebalances.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What this member owns, in order.
+    pub async fn assignment(&self) -> Vec<TopicPartition> {
+        let mut owned: Vec<TopicPartition> = Vec::new();
+        for (topic, partitions) in self.consumer.assignment().await {
+            let topic: Arc<str> = topic.into();
+            owned.extend(partitions.into_iter().map(|partition| TopicPartition::new(Arc::clone(&topic), partition)));
+        }
+        owned.sort_unstable();
+        owned
+    }
+
+    /// Commits, per partition, the offset of the next record to read. Partitions that this member no longer owns are
+    /// left out: a broker would accept them and so undo their new owner's progress.
+    ///
+    /// # Errors
+    /// The commit may or may not have happened; repeating it is safe.
+    pub async fn commit(&self, next: &[Position]) -> Result<(), KafkaError> {
+        let owned = self.assignment().await;
+        let offsets: Vec<_> = next
+            .iter()
+            .filter(|next| owned.iter().any(|of| of.topic == next.topic && of.partition == next.partition))
+            .map(|next| {
+                let of = krafka::consumer::TopicPartition::new(next.topic.to_string(), next.partition);
+                (of, OffsetAndMetadata::new(next.offset))
+            })
+            .collect();
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        self.consumer.commit_offsets(offsets).await.map_err(|source| self.failed("committing", source))
+    }
+
+    /// The next poll continues at that offset of that partition.
+    ///
+    /// # Errors
+    /// When this member does not own the partition.
+    pub async fn seek(&self, to: &Position) -> Result<(), KafkaError> {
+        let moved = self.consumer.seek(&to.topic, to.partition, to.offset).await;
+        moved.map_err(|source| self.failed("seeking", source))
+    }
+
+    /// Polls return nothing of that partition until it is resumed or reassigned.
+    pub async fn pause(&self, partition: &TopicPartition) {
+        self.consumer.pause(&partition.topic, &[partition.partition]).await;
+    }
+
+    pub async fn resume(&self, partition: &TopicPartition) {
+        self.consumer.resume(&partition.topic, &[partition.partition]).await;
+    }
+
+    /// Leaves the group, so that others take over at once. Nothing is committed.
+    ///
+    /// # Errors
+    /// When the group was not told in time; it notices after the session timeout.
+    pub async fn close(&self, timeout: Duration) -> Result<(), KafkaError> {
+        let closed = self.consumer.close_with(CloseOptions::new().timeout(timeout)).await;
+        closed.map_err(|source| self.failed("leaving", source))
+    }
+
+    fn failed(&self, doing: &'static str, source: KrafkaError) -> KafkaError {
+        KafkaError::Consume { group: self.group.clone(), doing, source }
+    }
+}
+
+fn from_client(record: ConsumerRecord) -> Record {
+    let headers = record.headers.into_iter().map(|(name, value)| Header { name, value }).collect();
+    Record {
+        position: Position { topic: record.topic, partition: record.partition, offset: record.offset },
+        timestamp: Timestamp::from_millis(record.timestamp),
+        key: record.key,
+        value: record.value,
+        headers: RecordHeaders(headers),
+    }
+}

@@ -1,0 +1,156 @@
+//! The idempotent producer behind [`RecordPublisher`].
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use krafka::producer::{Acks, DeliveryConfirmation, DeliveryHandle, Producer, RecordMetadata};
+use krafka::{Kafka, KrafkaError, Record};
+use pipeline::ports::{NewRecord, RecordPublisher};
+use pipeline::{DependencyError, Position};
+use tokio::time::{Instant, timeout_at};
+
+use crate::KafkaError;
+use crate::client::REQUEST_TIMEOUT;
+
+/// How batches are compressed on the way to the broker, and as they are stored there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    None,
+    Lz4,
+}
+
+/// How a publisher batches and what it accepts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublisherOptions {
+    /// How long a record may wait for others of its partition.
+    pub linger: Duration,
+    pub compression: Compression,
+    /// Largest batch of one partition, in bytes before compression.
+    pub batch_bytes: usize,
+    /// Largest record, in bytes as written. Larger ones are refused before anything is sent.
+    pub max_record_bytes: usize,
+    /// Bytes held for records without an answer; callers wait when it is used up.
+    pub buffer_bytes: usize,
+}
+
+impl Default for PublisherOptions {
+    fn default() -> Self {
+        PublisherOptions {
+            linger: Duration::from_millis(2),
+            compression: Compression::Lz4,
+            batch_bytes: 256 * 1024,
+            // Kafka's own default for a topic is 1,048,588 for a batch with its header.
+            max_record_bytes: 1_000_000,
+            buffer_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// How long the client keeps trying a record, whether or not somebody still waits. Longer than any caller waits, so
+/// that a broker's restart does not lose the producer's place in its sequence.
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Writes records with acks=all and an idempotent producer.
+#[derive(Debug)]
+pub struct KafkaPublisher {
+    producer: Producer,
+    max_record_bytes: usize,
+}
+
+impl KafkaPublisher {
+    pub(crate) async fn start(kafka: &Kafka, options: PublisherOptions) -> Result<Self, KafkaError> {
+        let producer = kafka
+            .producer()
+            .acks(Acks::All)
+            .idempotent(true)
+            .linger(options.linger)
+            .batch_size(options.batch_bytes)
+            .buffer_memory(options.buffer_bytes)
+            .delivery_timeout(DELIVERY_TIMEOUT)
+            .max_block(REQUEST_TIMEOUT)
+            .metrics_push(false)
+            .compression(match options.compression {
+                Compression::None => krafka::Compression::None,
+                Compression::Lz4 => krafka::Compression::Lz4,
+            })
+            .build()
+            .await
+            .map_err(|source| KafkaError::Start { doing: "starting a producer", source })?;
+        Ok(KafkaPublisher { producer, max_record_bytes: options.max_record_bytes })
+    }
+
+    /// Waits for every record that was handed over, at most `timeout`, and ends the producer.
+    ///
+    /// # Errors
+    /// When records are still without an answer after `timeout`.
+    pub async fn close(&self, timeout: Duration) -> Result<(), KafkaError> {
+        self.producer
+            .close_with(krafka::CloseOptions::new().timeout(timeout))
+            .await
+            .map_err(|source| KafkaError::Start { doing: "closing a producer", source })
+    }
+
+    async fn enqueue(&self, record: NewRecord, deadline: Instant) -> Result<DeliveryHandle, KafkaError> {
+        let topic = record.topic;
+        let record = to_client(record);
+        let bytes = record.estimated_size();
+        if bytes > self.max_record_bytes {
+            return Err(KafkaError::TooLarge { topic: topic.to_owned(), bytes, limit: self.max_record_bytes });
+        }
+        // A future whose deadline has passed is still polled once, which is enough to queue a record.
+        if Instant::now() >= deadline {
+            return Err(KafkaError::NotInTime { topic: topic.to_owned() });
+        }
+        in_time(topic, deadline, self.producer.enqueue(record)).await
+    }
+}
+
+#[async_trait]
+impl RecordPublisher for KafkaPublisher {
+    async fn publish(&self, records: Vec<NewRecord>, timeout: Duration) -> Vec<Result<Position, DependencyError>> {
+        let deadline = Instant::now() + timeout;
+        // Queue everything before waiting for anything: the batches of the whole call go out together.
+        let mut queued = Vec::with_capacity(records.len());
+        for record in records {
+            let topic = record.topic;
+            queued.push((topic, self.enqueue(record, deadline).await));
+        }
+        let mut answers = Vec::with_capacity(queued.len());
+        for (topic, handle) in queued {
+            let answer = match handle {
+                Ok(handle) => in_time(topic, deadline, handle).await.and_then(|stored| position(topic, &stored)),
+                Err(error) => Err(error),
+            };
+            answers.push(answer.map_err(|error| error.into_dependency_error("publishing a record")));
+        }
+        answers
+    }
+}
+
+async fn in_time<T>(
+    topic: &str,
+    deadline: Instant,
+    work: impl Future<Output = Result<T, KrafkaError>>,
+) -> Result<T, KafkaError> {
+    match timeout_at(deadline, work).await {
+        Ok(result) => result.map_err(|source| KafkaError::Publish { topic: topic.to_owned(), source }),
+        Err(_) => Err(KafkaError::NotInTime { topic: topic.to_owned() }),
+    }
+}
+
+fn to_client(record: NewRecord) -> Record {
+    let mut to = Record::new(record.topic, bytes::Bytes::new());
+    to.key = record.key;
+    to.value = record.value;
+    to.headers = record.headers.into_iter().map(|header| (header.name, header.value)).collect();
+    to
+}
+
+fn position(topic: &'static str, stored: &RecordMetadata) -> Result<Position, KafkaError> {
+    match stored.delivery {
+        DeliveryConfirmation::Offset => Ok(Position::new(topic, stored.partition, stored.offset)),
+        // Stored by an earlier attempt, too long ago for the broker to say where; and whatever confirmation a later
+        // client may know of.
+        _ => Err(KafkaError::OffsetUnknown { topic: topic.to_owned(), partition: stored.partition }),
+    }
+}
