@@ -1,1 +1,48 @@
-fn main() {}
+//! Runs event source mappings until SIGTERM or SIGINT.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use clap::Parser;
+use esm::{Invoker, LambdaInvoker, Mapping, MappingConfig};
+use kafka::{KafkaClient, KafkaConfig};
+use lambda::settings::{ProcessEnvironment, Settings};
+
+/// The Kafka event source mapping of AWS Lambda as a program.
+///
+/// Kafka is found by KAFKA_BROKERS (or MSK_CLUSTER_ARN) and KAFKA_SECURITY, functions by AWS_ENDPOINT_URL_LAMBDA.
+#[derive(Parser)]
+struct Arguments {
+    /// Files with one CreateEventSourceMapping request each, as the AWS CLI takes it.
+    #[arg(required = true)]
+    mappings: Vec<PathBuf>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    lambda::telemetry::init("esm");
+    let variables = ProcessEnvironment;
+    let mut settings = Settings::new(&variables);
+    let kafka_config = KafkaConfig::from_settings(&mut settings);
+    let kafka_config = settings.build(kafka_config)?;
+    let kafka = KafkaClient::connect(&kafka_config, "esm").await?;
+    let mut configs = Vec::with_capacity(arguments.mappings.len());
+    for path in &arguments.mappings {
+        let text = tokio::fs::read_to_string(path).await.with_context(|| format!("cannot read {}", path.display()))?;
+        configs.push(MappingConfig::from_json(&text, kafka.brokers()).with_context(|| path.display().to_string())?);
+    }
+    let invoker: Arc<dyn Invoker> = Arc::new(LambdaInvoker::new(&lambda::aws::sdk_config().await));
+    let mut mappings = Vec::with_capacity(configs.len());
+    for config in configs {
+        mappings.push(Mapping::start(config, &kafka, Arc::clone(&invoker)).await?);
+    }
+    lambda::http::stop_signal().await;
+    let mut stopping = tokio::task::JoinSet::new();
+    for mapping in mappings {
+        stopping.spawn(mapping.stop());
+    }
+    stopping.join_all().await;
+    Ok(())
+}

@@ -1,0 +1,306 @@
+//! What a mapping is. Its file has the form of the AWS API's `CreateEventSourceMapping` request, so that one file
+//! serves here and with `aws lambda create-event-source-mapping --cli-input-json`.
+
+use std::time::Duration;
+
+use ::event::Timestamp;
+use kafka::StartingPosition;
+use serde::Deserialize;
+
+use crate::EsmError;
+
+/// AWS's largest batch.
+const MAX_BATCH_SIZE: usize = 10_000;
+/// AWS's longest window.
+const MAX_WINDOW: Duration = Duration::from_secs(300);
+/// AWS's most pollers of one mapping.
+const MAX_POLLERS: usize = 2000;
+
+/// Where the records come from, as the event names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventSource {
+    /// An MSK cluster, by its ARN.
+    Msk {
+        arn: String,
+    },
+    SelfManaged,
+}
+
+/// AWS has two ways of running pollers, and grants retry controls and partial answers to the second only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    OnDemand,
+    Provisioned,
+}
+
+/// An event source mapping.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappingConfig {
+    /// Name or ARN.
+    pub function: String,
+    pub topics: Vec<String>,
+    /// The consumer group; one mapping each. What it has committed overrides the starting position.
+    pub group: String,
+    pub starting_position: StartingPosition,
+    /// Most records of one invocation: 1 to 10,000.
+    pub batch_size: usize,
+    /// Longest time for a batch to fill, from its first record on; at most 300 s. AWS takes whole seconds, or 500 ms
+    /// by default.
+    pub window: Duration,
+    pub mode: Mode,
+    /// Members of the group, each with at most one invocation in flight; more than partitions are of no use. AWS
+    /// varies the number, here it is fixed.
+    pub pollers: usize,
+    /// `ReportBatchItemFailures`: the function names the records that are to be sent again.
+    pub partial_answers: bool,
+    pub source: EventSource,
+    /// As the event names them, comma-separated `host:port`.
+    pub bootstrap_servers: String,
+}
+
+impl MappingConfig {
+    /// A mapping with AWS's defaults: on demand, from the oldest record, 100 records or 500 ms, one poller.
+    pub fn new(function: impl Into<String>, topic: impl Into<String>, group: impl Into<String>) -> Self {
+        MappingConfig {
+            function: function.into(),
+            topics: vec![topic.into()],
+            group: group.into(),
+            starting_position: StartingPosition::TrimHorizon,
+            batch_size: 100,
+            window: Duration::from_millis(500),
+            mode: Mode::OnDemand,
+            pollers: 1,
+            partial_answers: false,
+            source: EventSource::SelfManaged,
+            bootstrap_servers: String::new(),
+        }
+    }
+
+    /// Reads a `CreateEventSourceMapping` request. `brokers` is where Kafka was found: MSK's request does not name it.
+    ///
+    /// # Errors
+    /// [`EsmError::Config`] for anything that AWS would refuse, and for a field that is not supported here: a retry
+    /// limit that is silently not kept would be worse than none.
+    pub fn from_json(text: &str, brokers: &str) -> Result<Self, EsmError> {
+        let request: Request = serde_json::from_str(text).map_err(|error| EsmError::Config {
+            reason: format!("not a usable CreateEventSourceMapping request: {error}"),
+        })?;
+        request.into_config(brokers)
+    }
+
+    /// # Errors
+    /// [`EsmError::Config`] names the first value that AWS would refuse.
+    pub fn validate(&self) -> Result<(), EsmError> {
+        let refuse = |reason: &str| Err(EsmError::Config { reason: reason.to_owned() });
+        if self.function.is_empty() || self.group.is_empty() {
+            return refuse("function and consumer group must be named");
+        }
+        if self.topics.is_empty() {
+            return refuse("there must be a topic");
+        }
+        if !(1..=MAX_BATCH_SIZE).contains(&self.batch_size) {
+            return refuse("the batch size must be 1 to 10,000");
+        }
+        if self.window > MAX_WINDOW {
+            return refuse("the batching window must be at most 300 s");
+        }
+        if !(1..=MAX_POLLERS).contains(&self.pollers) {
+            return refuse("the number of pollers must be 1 to 2,000");
+        }
+        if self.partial_answers && self.mode == Mode::OnDemand {
+            return refuse("ReportBatchItemFailures needs provisioned mode (ProvisionedPollerConfig)");
+        }
+        Ok(())
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Request {
+    function_name: String,
+    topics: Vec<String>,
+    starting_position: RequestPosition,
+    /// Seconds since the epoch, as the AWS CLI writes it.
+    starting_position_timestamp: Option<f64>,
+    batch_size: Option<usize>,
+    maximum_batching_window_in_seconds: Option<u64>,
+    #[serde(default)]
+    function_response_types: Vec<ResponseType>,
+    event_source_arn: Option<String>,
+    self_managed_event_source: Option<SelfManagedSource>,
+    amazon_managed_kafka_event_source_config: Option<GroupConfig>,
+    self_managed_kafka_event_source_config: Option<GroupConfig>,
+    provisioned_poller_config: Option<PollerConfig>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum RequestPosition {
+    TrimHorizon,
+    Latest,
+    AtTimestamp,
+}
+
+#[derive(Deserialize)]
+enum ResponseType {
+    ReportBatchItemFailures,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct SelfManagedSource {
+    endpoints: Endpoints,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Endpoints {
+    #[serde(rename = "KAFKA_BOOTSTRAP_SERVERS")]
+    kafka_bootstrap_servers: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct GroupConfig {
+    consumer_group_id: String,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct PollerConfig {
+    minimum_pollers: Option<usize>,
+    /// Read so that the file may carry it; here the number stays at the minimum.
+    #[serde(rename = "MaximumPollers")]
+    _maximum_pollers: Option<usize>,
+}
+
+impl Request {
+    fn into_config(self, brokers: &str) -> Result<MappingConfig, EsmError> {
+        let refuse = |reason: &str| EsmError::Config { reason: reason.to_owned() };
+        let (source, bootstrap_servers, group) = match (self.event_source_arn, self.self_managed_event_source) {
+            (Some(arn), None) => {
+                (EventSource::Msk { arn }, brokers.to_owned(), self.amazon_managed_kafka_event_source_config)
+            }
+            (None, Some(source)) => (
+                EventSource::SelfManaged,
+                source.endpoints.kafka_bootstrap_servers.join(","),
+                self.self_managed_kafka_event_source_config,
+            ),
+            (Some(_), Some(_)) | (None, None) => {
+                return Err(refuse("one of EventSourceArn and SelfManagedEventSource must be given"));
+            }
+        };
+        // AWS falls back to the mapping's UUID, which nothing here would keep from one run to the next.
+        let group = group.ok_or_else(|| refuse("ConsumerGroupId must be given"))?.consumer_group_id;
+        let starting_position = match (self.starting_position, self.starting_position_timestamp) {
+            (RequestPosition::TrimHorizon, None) => StartingPosition::TrimHorizon,
+            (RequestPosition::Latest, None) => StartingPosition::Latest,
+            (RequestPosition::AtTimestamp, Some(seconds)) => {
+                let since_epoch = Duration::try_from_secs_f64(seconds)
+                    .map_err(|_| refuse("StartingPositionTimestamp must be seconds since the epoch"))?;
+                StartingPosition::AtTimestamp(Timestamp::from_millis(0).plus(since_epoch))
+            }
+            (RequestPosition::AtTimestamp, None)
+            | (RequestPosition::TrimHorizon | RequestPosition::Latest, Some(_)) => {
+                return Err(refuse("StartingPositionTimestamp goes with AT_TIMESTAMP, and only with it"));
+            }
+        };
+        let defaults = MappingConfig::new("", "", "");
+        let partial_answers =
+            self.function_response_types.iter().any(|kind| matches!(kind, ResponseType::ReportBatchItemFailures));
+        let config = MappingConfig {
+            function: self.function_name,
+            topics: self.topics,
+            group,
+            starting_position,
+            batch_size: self.batch_size.unwrap_or(defaults.batch_size),
+            window: self.maximum_batching_window_in_seconds.map_or(defaults.window, Duration::from_secs),
+            mode: if self.provisioned_poller_config.is_some() { Mode::Provisioned } else { Mode::OnDemand },
+            pollers: self.provisioned_poller_config.and_then(|config| config.minimum_pollers).unwrap_or(1),
+            partial_answers,
+            source,
+            bootstrap_servers,
+        };
+        config.validate()?;
+        Ok(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MSK: &str = r#"{
+        "FunctionName": "processor",
+        "EventSourceArn": "arn:aws:kafka:eu-west-1:000000000000:cluster/forebay/1",
+        "Topics": ["raw-events"],
+        "StartingPosition": "TRIM_HORIZON",
+        "BatchSize": 500,
+        "MaximumBatchingWindowInSeconds": 0,
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "AmazonManagedKafkaEventSourceConfig": {"ConsumerGroupId": "processor"},
+        "ProvisionedPollerConfig": {"MinimumPollers": 2, "MaximumPollers": 2}
+    }"#;
+
+    #[test]
+    fn reads_the_request_of_the_aws_api() {
+        let config = MappingConfig::from_json(MSK, "b-1:9098,b-2:9098").unwrap();
+        let expected = MappingConfig {
+            batch_size: 500,
+            window: Duration::ZERO,
+            mode: Mode::Provisioned,
+            pollers: 2,
+            partial_answers: true,
+            source: EventSource::Msk { arn: "arn:aws:kafka:eu-west-1:000000000000:cluster/forebay/1".into() },
+            bootstrap_servers: "b-1:9098,b-2:9098".into(),
+            ..MappingConfig::new("processor", "raw-events", "processor")
+        };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn a_self_managed_cluster_names_its_brokers_and_may_start_at_a_time() {
+        let text = r#"{"FunctionName": "f", "Topics": ["t"], "StartingPosition": "AT_TIMESTAMP",
+            "StartingPositionTimestamp": 1700000000.5,
+            "SelfManagedEventSource": {"Endpoints": {"KAFKA_BOOTSTRAP_SERVERS": ["a:1", "b:2"]}},
+            "SelfManagedKafkaEventSourceConfig": {"ConsumerGroupId": "g"}}"#;
+        let config = MappingConfig::from_json(text, "elsewhere:9092").unwrap();
+        let expected = MappingConfig {
+            starting_position: StartingPosition::AtTimestamp(Timestamp::from_millis(1_700_000_000_500)),
+            bootstrap_servers: "a:1,b:2".into(),
+            ..MappingConfig::new("f", "t", "g")
+        };
+        assert_eq!(config, expected);
+    }
+
+    #[test]
+    fn refuses_what_aws_refuses_and_what_is_not_supported() {
+        let cases = [
+            ("\"BatchSize\": 500", "\"BatchSize\": 10001", "1 to 10,000"),
+            ("\"BatchSize\": 500", "\"BatchSize\": 0", "1 to 10,000"),
+            ("Seconds\": 0", "Seconds\": 301", "at most 300 s"),
+            ("\"MinimumPollers\": 2", "\"MinimumPollers\": 0", "pollers"),
+            ("\"BatchSize\": 500", "\"MaximumRetryAttempts\": 3", "MaximumRetryAttempts"),
+            ("\"TRIM_HORIZON\"", "\"AT_TIMESTAMP\"", "StartingPositionTimestamp"),
+            ("\"Topics\": [\"raw-events\"]", "\"Topics\": []", "topic"),
+            (
+                "\"ProvisionedPollerConfig\": {\"MinimumPollers\": 2, \"MaximumPollers\": 2}",
+                "\"BatchSize\": 1",
+                "duplicate",
+            ),
+        ];
+        for (old, new, expected) in cases {
+            let text = MSK.replace(old, new);
+            assert_ne!(text, MSK, "{old}");
+            let error = MappingConfig::from_json(&text, "").unwrap_err().to_string();
+            assert!(error.contains(expected), "{new}: {error}");
+        }
+    }
+
+    #[test]
+    fn partial_answers_need_provisioned_mode() {
+        let config = MappingConfig { partial_answers: true, ..MappingConfig::new("f", "t", "g") };
+        assert!(config.validate().unwrap_err().to_string().contains("provisioned mode"));
+        MappingConfig { mode: Mode::Provisioned, ..config }.validate().unwrap();
+    }
+}

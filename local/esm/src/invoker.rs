@@ -1,0 +1,132 @@
+//! Calling a function.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+use aws_config::timeout::TimeoutConfig;
+use aws_sdk_lambda::Client;
+use aws_sdk_lambda::config::interceptors::BeforeDeserializationInterceptorContextRef;
+use aws_sdk_lambda::config::{ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig};
+use aws_sdk_lambda::error::{BoxError, SdkError};
+use aws_sdk_lambda::primitives::Blob;
+use bytes::Bytes;
+
+/// A function behind a mapping may run for 14 minutes at most; no answer in 15 is no answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What came back, before it is judged: backends differ in how they mark a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// `X-Amz-Function-Error` (AWS) or `Error-Type` (Runtime Interface Emulator) was there.
+    pub marked_failed: bool,
+    pub body: Bytes,
+}
+
+/// No reply at all: refused, cut off, or too late. The function may have run.
+#[derive(Debug, thiserror::Error)]
+#[error("no reply from {function}")]
+pub struct InvokerError {
+    pub function: String,
+    #[source]
+    pub source: Box<dyn Error + Send + Sync>,
+}
+
+/// Invokes a function and waits for its answer.
+#[async_trait]
+pub trait Invoker: Send + Sync {
+    /// Makes one attempt: retries are the mapping's own.
+    ///
+    /// # Errors
+    /// [`InvokerError`] when there is no reply. Whatever was replied, a refusal included, is a [`Reply`].
+    async fn invoke(&self, function: &str, event: Bytes) -> Result<Reply, InvokerError>;
+}
+
+/// The Lambda Invoke API, at `AWS_ENDPOINT_URL_LAMBDA` or on AWS.
+#[derive(Clone, Debug)]
+pub struct LambdaInvoker {
+    client: Client,
+}
+
+impl LambdaInvoker {
+    /// Endpoint, credentials and HTTP client are those of `aws`; its timeouts are not, as they are made for calls of
+    /// milliseconds.
+    pub fn new(aws: &SdkConfig) -> Self {
+        let timeouts = TimeoutConfig::builder()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .read_timeout(ANSWER_TIMEOUT)
+            .operation_attempt_timeout(ANSWER_TIMEOUT)
+            .operation_timeout(ANSWER_TIMEOUT)
+            .build();
+        let config = aws_sdk_lambda::config::Builder::from(aws)
+            .timeout_config(timeouts)
+            .retry_config(aws_config::retry::RetryConfig::disabled())
+            // A function that is still working sends nothing, which is not a stalled stream.
+            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+            .build();
+        LambdaInvoker { client: Client::from_conf(config) }
+    }
+}
+
+#[async_trait]
+impl Invoker for LambdaInvoker {
+    async fn invoke(&self, function: &str, event: Bytes) -> Result<Reply, InvokerError> {
+        let marked_failed = Arc::new(AtomicBool::new(false));
+        let sent = self
+            .client
+            .invoke()
+            .function_name(function)
+            .payload(Blob::new(Vec::from(event)))
+            .customize()
+            .interceptor(FailureHeader { seen: Arc::clone(&marked_failed) })
+            .send()
+            .await;
+        let failure_header = marked_failed.load(Ordering::Relaxed);
+        match sent {
+            Ok(output) => Ok(Reply {
+                status: u16::try_from(output.status_code).unwrap_or_default(),
+                marked_failed: failure_header || output.function_error.is_some(),
+                body: output.payload.map(Blob::into_inner).unwrap_or_default().into(),
+            }),
+            Err(SdkError::ServiceError(error)) => {
+                let response = error.into_raw();
+                Ok(Reply {
+                    status: response.status().as_u16(),
+                    marked_failed: failure_header,
+                    body: Bytes::copy_from_slice(response.body().bytes().unwrap_or_default()),
+                })
+            }
+            Err(error) => Err(InvokerError { function: function.to_owned(), source: Box::new(error) }),
+        }
+    }
+}
+
+/// Sees the Runtime Interface Emulator's failure header, which is not part of the API's model.
+#[derive(Debug)]
+struct FailureHeader {
+    seen: Arc<AtomicBool>,
+}
+
+impl Intercept for FailureHeader {
+    fn name(&self) -> &'static str {
+        "FailureHeader"
+    }
+
+    fn read_before_deserialization(
+        &self,
+        context: &BeforeDeserializationInterceptorContextRef<'_>,
+        _components: &RuntimeComponents,
+        _config: &mut ConfigBag,
+    ) -> Result<(), BoxError> {
+        if context.response().headers().contains_key("error-type") {
+            self.seen.store(true, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}

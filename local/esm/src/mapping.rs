@@ -1,0 +1,140 @@
+//! A mapping that runs.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use kafka::{ConsumerOptions, KafkaClient, KafkaError};
+use pipeline::Position;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::poller::{Counters, Poller};
+use crate::{EsmError, Invoker, MappingConfig, StartingPosition};
+
+/// Starts mappings.
+#[derive(Debug)]
+pub struct Mapping;
+
+impl Mapping {
+    /// Starts the pollers; they join the group by themselves.
+    ///
+    /// # Errors
+    /// [`EsmError`] if the configuration is refused or a topic does not exist.
+    pub async fn start(
+        config: MappingConfig,
+        kafka: &KafkaClient,
+        invoker: Arc<dyn Invoker>,
+    ) -> Result<RunningMapping, EsmError> {
+        config.validate()?;
+        let config = Arc::new(config);
+        let counters = Arc::new(Counters::default());
+        let (stop, stopping) = watch::channel(false);
+        let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
+        let mut pollers = JoinSet::new();
+        for _ in 0..config.pollers {
+            let options = ConsumerOptions {
+                max_poll_records: config.batch_size,
+                ..ConsumerOptions::new(config.group.clone(), &topics, config.starting_position)
+            };
+            let consumer =
+                kafka.consumer(options).await.map_err(|source| failed(&config, "starting a poller", source))?;
+            let poller = Poller::new(
+                Arc::clone(&config),
+                consumer,
+                Arc::clone(&invoker),
+                Arc::clone(&counters),
+                stopping.clone(),
+            );
+            pollers.spawn(poller.run());
+        }
+        tracing::info!(
+            function = config.function,
+            group = config.group,
+            topics = config.topics.join(","),
+            pollers = config.pollers,
+            "event source mapping started"
+        );
+        Ok(RunningMapping { config, kafka: kafka.clone(), counters, stop, pollers })
+    }
+}
+
+/// Counts since the start, over all pollers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MappingStatus {
+    pub invocations: u64,
+    /// Invocations after which something had to be sent again, throttles included.
+    pub failed_invocations: u64,
+    pub throttles: u64,
+    /// Records of batches that the function answered for, those it asked to have again included.
+    pub records_delivered: u64,
+    /// Records that no event could hold.
+    pub records_dropped: u64,
+}
+
+/// A running mapping. Dropping it ends the pollers where they are: what was under way is delivered again.
+#[derive(Debug)]
+pub struct RunningMapping {
+    config: Arc<MappingConfig>,
+    kafka: KafkaClient,
+    counters: Arc<Counters>,
+    stop: watch::Sender<bool>,
+    pollers: JoinSet<()>,
+}
+
+impl RunningMapping {
+    pub fn config(&self) -> &MappingConfig {
+        &self.config
+    }
+
+    pub fn status(&self) -> MappingStatus {
+        MappingStatus {
+            invocations: self.counters.invocations.load(Ordering::Relaxed),
+            failed_invocations: self.counters.failed_invocations.load(Ordering::Relaxed),
+            throttles: self.counters.throttles.load(Ordering::Relaxed),
+            records_delivered: self.counters.records_delivered.load(Ordering::Relaxed),
+            records_dropped: self.counters.records_dropped.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Records that are written and not committed, over all topics (AWS: `SumOffsetLag`). A partition without a
+    /// commit counts from where the group would start: from its oldest record, unless the mapping starts at the end.
+    ///
+    /// # Errors
+    /// [`EsmError::Kafka`] if the brokers cannot be asked.
+    pub async fn lag(&self) -> Result<u64, EsmError> {
+        let topics = self.kafka.topics();
+        let asking = |source| failed(&self.config, "asking for the lag", source);
+        let committed = topics.committed(&self.config.group).await.map_err(asking)?;
+        let mut lag = 0;
+        for topic in &self.config.topics {
+            for of in topics.watermarks(topic).await.map_err(asking)? {
+                let next =
+                    next_offset(&committed, topic, of.partition).unwrap_or(match self.config.starting_position {
+                        StartingPosition::TrimHorizon | StartingPosition::AtTimestamp(_) => of.earliest,
+                        StartingPosition::Latest => of.latest,
+                    });
+                lag += u64::try_from(of.latest - next.max(of.earliest)).unwrap_or(0);
+            }
+        }
+        Ok(lag)
+    }
+
+    /// Stops polling, lets invocations in flight finish (up to 20 s), commits, and leaves the group.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.pollers.join_next().await {
+            if let Err(error) = ended {
+                tracing::error!(group = self.config.group, %error, "a poller ended badly");
+            }
+        }
+        tracing::info!(function = self.config.function, group = self.config.group, "event source mapping stopped");
+    }
+}
+
+fn next_offset(committed: &[Position], topic: &str, partition: i32) -> Option<i64> {
+    committed.iter().find(|at| &*at.topic == topic && at.partition == partition).map(|at| at.offset)
+}
+
+fn failed(config: &MappingConfig, doing: &'static str, source: KafkaError) -> EsmError {
+    EsmError::Kafka { group: config.group.clone(), doing, source: Box::new(source) }
+}

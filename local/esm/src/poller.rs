@@ -1,0 +1,318 @@
+//! One member of the group: reads, sends, commits. A single task, so that its state needs no lock; it reads ahead
+//! while the function works.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use kafka::{GroupConsumer, Rebalance, TopicPartition};
+use lambda::invocation::chain;
+use pipeline::{Position, Record};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::answer::{Settlement, Verdict, judge, settle};
+use crate::batch::{Backoff, Batch, Buffer};
+use crate::{Invoker, MappingConfig};
+
+/// Longest wait of one poll. Any short time does: rebalances and commits that failed are looked after in between.
+const POLL_WAIT: Duration = Duration::from_millis(500);
+/// Longest wait for the invocation in flight when stopping. Kubernetes kills after 30 s by default.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest wait for the group to hear that this member leaves.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Counts of a mapping, over all its pollers.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) invocations: AtomicU64,
+    pub(crate) failed_invocations: AtomicU64,
+    pub(crate) throttles: AtomicU64,
+    pub(crate) records_delivered: AtomicU64,
+    pub(crate) records_dropped: AtomicU64,
+}
+
+impl Counters {
+    fn add(counter: &AtomicU64, count: usize) {
+        counter.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+}
+
+pub(crate) struct Poller {
+    config: Arc<MappingConfig>,
+    consumer: GroupConsumer,
+    invoker: Arc<dyn Invoker>,
+    counters: Arc<Counters>,
+    /// Turns true when the mapping is to stop.
+    stop: watch::Receiver<bool>,
+    buffer: Buffer,
+    /// Where partitions go on, as long as no commit has got through.
+    uncommitted: BTreeMap<TopicPartition, i64>,
+    paused: bool,
+    poll_backoff: Backoff,
+}
+
+impl Poller {
+    pub(crate) fn new(
+        config: Arc<MappingConfig>,
+        consumer: GroupConsumer,
+        invoker: Arc<dyn Invoker>,
+        counters: Arc<Counters>,
+        stop: watch::Receiver<bool>,
+    ) -> Self {
+        let buffer = Buffer::new(&config);
+        Poller {
+            config,
+            consumer,
+            invoker,
+            counters,
+            stop,
+            buffer,
+            uncommitted: BTreeMap::new(),
+            paused: false,
+            poll_backoff: Backoff::default(),
+        }
+    }
+
+    /// Runs until the mapping stops; then commits and leaves the group.
+    pub(crate) async fn run(mut self) {
+        while let Some(batch) = self.gather().await {
+            self.deliver(batch).await;
+        }
+        self.commit().await;
+        if let Err(error) = self.consumer.close(LEAVE_TIMEOUT).await {
+            tracing::warn!(group = self.config.group, error = %error, "the group was not told that a poller leaves");
+        }
+    }
+
+    /// Reads until a batch is due. `None` when stopping.
+    async fn gather(&mut self) -> Option<Batch> {
+        loop {
+            if *self.stop.borrow() {
+                return None;
+            }
+            let now = Instant::now();
+            let due = self.buffer.due(now);
+            if due.is_some_and(|due| due <= now)
+                && let Some(batch) = self.buffer.cut(now)
+            {
+                return Some(batch);
+            }
+            self.commit().await;
+            let wait = due.map_or(POLL_WAIT, |due| due.saturating_duration_since(now).min(POLL_WAIT));
+            self.read(wait).await;
+        }
+    }
+
+    /// One poll; returns early when stopping. Also keeps this member in the group, so it is called all the time, with
+    /// nothing to read if there is no room.
+    ///
+    /// Dropping this future loses nothing: a poll hands its records over in one step, and taking them in does not wait.
+    async fn read(&mut self, wait: Duration) {
+        self.pause_if_full().await;
+        let polled = tokio::select! {
+            polled = self.consumer.poll(wait) => polled,
+            () = stopping(&mut self.stop) => return,
+        };
+        self.follow_rebalances();
+        match polled {
+            Ok(records) => {
+                self.poll_backoff = Backoff::default();
+                self.take_in(&records);
+            }
+            Err(error) => {
+                let (tag, cause) = (error.tag(), chain(&error));
+                tracing::warn!(group = self.config.group, tag, cause, "polling failed, trying again");
+                let wait = self.poll_backoff.next();
+                tokio::select! {
+                    () = tokio::time::sleep(wait) => {}
+                    () = stopping(&mut self.stop) => {}
+                }
+            }
+        }
+    }
+
+    async fn pause_if_full(&mut self) {
+        let full = !self.buffer.has_room();
+        if full == self.paused {
+            return;
+        }
+        for of in self.buffer.partitions() {
+            if full {
+                self.consumer.pause(of).await;
+            } else {
+                self.consumer.resume(of).await;
+            }
+        }
+        self.paused = full;
+    }
+
+    fn follow_rebalances(&mut self) {
+        let now = Instant::now();
+        for change in self.consumer.take_rebalances() {
+            tracing::info!(group = self.config.group, ?change, "the group was rebalanced");
+            self.buffer.rebalance(&change, now);
+            match change {
+                // A new partition comes without our pause; the next read sees to it.
+                Rebalance::Assigned(_) => self.paused = false,
+                Rebalance::Revoked(partitions) | Rebalance::Lost(partitions) => {
+                    self.uncommitted.retain(|of, _| !partitions.contains(of));
+                }
+            }
+        }
+    }
+
+    fn take_in(&mut self, records: &[Record]) {
+        let now = Instant::now();
+        for record in records {
+            if let Some(position) = self.buffer.push(record, now) {
+                Counters::add(&self.counters.records_dropped, 1);
+                tracing::error!(
+                    function = self.config.function,
+                    topic = &*position.topic,
+                    partition = position.partition,
+                    offset = position.offset,
+                    "MaximumPayloadSizeExceeded: this record alone exceeds 6 MB in an event and is DROPPED, as AWS \
+                     drops it where there is no on-failure destination"
+                );
+            }
+        }
+    }
+
+    /// Sends a batch until the function has answered for it, it is no longer ours, or the mapping stops.
+    async fn deliver(&mut self, mut batch: Batch) {
+        let mut backoff = Backoff::default();
+        // Throttles and failures of the service count as no attempt (AWS).
+        let mut attempts = 0_u32;
+        while batch.records > 0 {
+            let Some(verdict) = self.invoke(&batch).await else { return };
+            self.follow_rebalances();
+            let reason = match verdict {
+                Verdict::Answered(answer) => match settle(&batch, self.config.partial_answers, &answer) {
+                    Settlement::Spans(retry_from) => return self.settle(batch, &retry_from).await,
+                    Settlement::Whole(reason) => {
+                        attempts += 1;
+                        reason
+                    }
+                },
+                Verdict::Failed(reason) => {
+                    attempts += 1;
+                    reason
+                }
+                Verdict::Throttled => {
+                    Counters::add(&self.counters.throttles, 1);
+                    "throttled".to_owned()
+                }
+                Verdict::Unavailable(reason) => reason,
+            };
+            Counters::add(&self.counters.failed_invocations, 1);
+            let wait = backoff.next();
+            tracing::warn!(
+                function = self.config.function,
+                group = self.config.group,
+                records = batch.records,
+                attempts,
+                reason,
+                wait_ms = wait.as_millis(),
+                "the batch is not done, sending it again"
+            );
+            if !self.read_for(wait).await {
+                return;
+            }
+            match self.buffer.still_owned(batch) {
+                Some(left) => batch = left,
+                None => return,
+            }
+        }
+        // Nothing in it could be sent; its offsets are passed over.
+        let done = vec![None; batch.spans.len()];
+        self.settle(batch, &done).await;
+    }
+
+    /// Makes one attempt and reads ahead meanwhile. `None` if the mapping stopped before there was an answer.
+    async fn invoke(&mut self, batch: &Batch) -> Option<Verdict> {
+        Counters::add(&self.counters.invocations, 1);
+        let (invoker, config) = (Arc::clone(&self.invoker), Arc::clone(&self.config));
+        let mut invocation = std::pin::pin!(invoker.invoke(&config.function, batch.event.clone()));
+        let replied = loop {
+            if *self.stop.borrow() {
+                let Ok(replied) = tokio::time::timeout(DRAIN_TIMEOUT, &mut invocation).await else {
+                    tracing::warn!(
+                        function = config.function,
+                        records = batch.records,
+                        "stopped without an answer; the batch will be delivered again"
+                    );
+                    return None;
+                };
+                break replied;
+            }
+            tokio::select! {
+                biased;
+                replied = &mut invocation => break replied,
+                () = self.read(POLL_WAIT) => {}
+            }
+        };
+        Some(match replied {
+            Ok(reply) => judge(reply),
+            Err(error) => Verdict::Unavailable(chain(&error)),
+        })
+    }
+
+    /// Reads on for that long. False when stopping.
+    async fn read_for(&mut self, wait: Duration) -> bool {
+        let until = Instant::now() + wait;
+        while !*self.stop.borrow() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return true;
+            }
+            // An error in a poll may take longer than what is left.
+            let _ = tokio::time::timeout(left, self.read(left)).await;
+        }
+        false
+    }
+
+    async fn settle(&mut self, batch: Batch, retry_from: &[Option<i64>]) {
+        let records = batch.records;
+        let failed = retry_from.iter().flatten().count();
+        if failed > 0 {
+            Counters::add(&self.counters.failed_invocations, 1);
+            tracing::warn!(
+                function = self.config.function,
+                group = self.config.group,
+                partitions = failed,
+                "part of the batch failed, sending it again from the lowest failed offset of each partition"
+            );
+        }
+        for next in self.buffer.settle(batch, retry_from, Instant::now()) {
+            self.uncommitted.insert(TopicPartition::new(next.topic, next.partition), next.offset);
+        }
+        Counters::add(&self.counters.records_delivered, records);
+        self.commit().await;
+    }
+
+    /// Commits what is done. What does not get through is tried again with the next batch, or after the next poll.
+    async fn commit(&mut self) {
+        if self.uncommitted.is_empty() {
+            return;
+        }
+        let next: Vec<Position> = self
+            .uncommitted
+            .iter()
+            .map(|(of, offset)| Position { topic: of.topic.clone(), partition: of.partition, offset: *offset })
+            .collect();
+        match self.consumer.commit(&next).await {
+            Ok(()) => self.uncommitted.clear(),
+            Err(error) => {
+                let (tag, cause) = (error.tag(), chain(&error));
+                tracing::warn!(group = self.config.group, tag, cause, "the commit failed, trying again");
+            }
+        }
+    }
+}
+
+/// Resolves when the mapping is to stop, also when its handle is gone.
+async fn stopping(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}

@@ -1,0 +1,375 @@
+//! Mappings on the in-process broker, with a scripted function.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use esm::{Invoker, InvokerError, Mapping, MappingConfig, Mode, Reply, RunningMapping, StartingPosition};
+use kafka::{KafkaClient, KafkaConfig, PublisherOptions, TopicSpec};
+use pipeline::Position;
+use pipeline::ports::{NewRecord, RecordPublisher as _};
+use services::kafka::EmbeddedKafka;
+use tokio::sync::Semaphore;
+
+const TOPIC: &str = "t";
+const GROUP: &str = "g";
+
+/// What the function got: partition and offset of each record, in order.
+type Delivery = Vec<(i32, i64)>;
+type Script = Box<dyn FnMut(&Delivery) -> Result<Reply, InvokerError> + Send>;
+
+/// A function that does what its script says, and remembers what it was given.
+struct ScriptedFunction {
+    script: Mutex<Script>,
+    events: Mutex<Vec<Bytes>>,
+    /// One permit for each call that may end.
+    gate: Semaphore,
+}
+
+impl ScriptedFunction {
+    fn new(script: impl FnMut(&Delivery) -> Result<Reply, InvokerError> + Send + 'static) -> Arc<Self> {
+        Self::gated(Semaphore::MAX_PERMITS, script)
+    }
+
+    fn gated(calls: usize, script: impl FnMut(&Delivery) -> Result<Reply, InvokerError> + Send + 'static) -> Arc<Self> {
+        let (events, gate) = (Mutex::default(), Semaphore::new(calls));
+        Arc::new(ScriptedFunction { script: Mutex::new(Box::new(script)), events, gate })
+    }
+
+    fn deliveries(&self) -> Vec<Delivery> {
+        self.events.lock().unwrap().iter().map(decode).collect()
+    }
+
+    /// Offsets by partition, in the order they came, repetitions included.
+    fn offsets(&self) -> BTreeMap<i32, Vec<i64>> {
+        let mut offsets = BTreeMap::<i32, Vec<i64>>::new();
+        for (partition, offset) in self.deliveries().into_iter().flatten() {
+            offsets.entry(partition).or_default().push(offset);
+        }
+        offsets
+    }
+}
+
+fn decode(event: &Bytes) -> Delivery {
+    let delivered = lambda::kafka_trigger::decode(std::str::from_utf8(event).unwrap()).unwrap();
+    delivered.into_iter().map(|of| (of.record.position.partition, of.record.position.offset)).collect()
+}
+
+#[async_trait]
+impl Invoker for ScriptedFunction {
+    async fn invoke(&self, _function: &str, event: Bytes) -> Result<Reply, InvokerError> {
+        self.events.lock().unwrap().push(event.clone());
+        self.gate.acquire().await.unwrap().forget();
+        (self.script.lock().unwrap())(&decode(&event))
+    }
+}
+
+fn reply(status: u16, body: impl Into<Bytes>) -> Result<Reply, InvokerError> {
+    Ok(Reply { status, marked_failed: false, body: body.into() })
+}
+
+fn done() -> Result<Reply, InvokerError> {
+    reply(200, "null")
+}
+
+fn function_error() -> Result<Reply, InvokerError> {
+    reply(200, r#"{"errorType":"E","errorMessage":"m"}"#)
+}
+
+fn failures(items: &[(i32, i64)]) -> Result<Reply, InvokerError> {
+    let items: Vec<String> = items
+        .iter()
+        .map(|(partition, offset)| {
+            format!(r#"{{"itemIdentifier":{{"partition":"{TOPIC}-{partition}","offset":{offset}}}}}"#)
+        })
+        .collect();
+    reply(200, format!(r#"{{"batchItemFailures":[{}]}}"#, items.join(",")))
+}
+
+struct Setup {
+    kafka: KafkaClient,
+    _broker: EmbeddedKafka,
+}
+
+impl Setup {
+    async fn with(partitions: i32) -> Self {
+        let broker = EmbeddedKafka::start().await.unwrap();
+        let kafka = KafkaClient::connect(&KafkaConfig::plaintext(broker.brokers()), "esm-test").await.unwrap();
+        kafka.topics().ensure(&[TopicSpec::new(TOPIC, partitions)]).await.unwrap();
+        Setup { kafka, _broker: broker }
+    }
+
+    /// Writes records spread over the partitions; gives how many each partition got.
+    async fn write(&self, count: usize, bytes: usize) -> BTreeMap<i32, i64> {
+        let publisher = self.kafka.publisher(PublisherOptions::default()).await.unwrap();
+        let value = Bytes::from(vec![b'x'; bytes]);
+        let records = (0..count)
+            .map(|number| NewRecord {
+                topic: TOPIC,
+                key: Some(format!("key-{number}").into()),
+                value: Some(value.clone()),
+                headers: vec![],
+            })
+            .collect();
+        let mut written = BTreeMap::new();
+        for position in publisher.publish(records, Duration::from_secs(30)).await {
+            *written.entry(position.unwrap().partition).or_insert(0) += 1;
+        }
+        written
+    }
+
+    async fn start(&self, config: MappingConfig, function: &Arc<ScriptedFunction>) -> RunningMapping {
+        Mapping::start(config, &self.kafka, Arc::clone(function) as Arc<dyn Invoker>).await.unwrap()
+    }
+
+    async fn committed(&self) -> Vec<Position> {
+        self.kafka.topics().committed(GROUP).await.unwrap()
+    }
+}
+
+fn config() -> MappingConfig {
+    MappingConfig { window: Duration::from_millis(20), ..MappingConfig::new("f", TOPIC, GROUP) }
+}
+
+fn partial() -> MappingConfig {
+    MappingConfig { mode: Mode::Provisioned, partial_answers: true, ..config() }
+}
+
+async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), waiting).await.unwrap_or_else(|_| panic!("never: {what}"));
+}
+
+async fn caught_up(mapping: &RunningMapping) {
+    eventually("no lag", async || mapping.lag().await.unwrap() == 0).await;
+}
+
+fn every_offset_once(written: &BTreeMap<i32, i64>) -> BTreeMap<i32, Vec<i64>> {
+    written.iter().map(|(partition, count)| (*partition, (0..*count).collect())).collect()
+}
+
+#[tokio::test]
+async fn delivers_everything_once_and_in_order_and_commits_it() {
+    let setup = Setup::with(3).await;
+    let written = setup.write(1000, 50).await;
+    let function = ScriptedFunction::new(|_| done());
+    let mapping = setup.start(MappingConfig { pollers: 2, ..config() }, &function).await;
+    assert!(mapping.lag().await.unwrap() > 0);
+    caught_up(&mapping).await;
+    assert_eq!(function.offsets(), every_offset_once(&written));
+    assert!(function.deliveries().iter().all(|delivery| delivery.len() <= 100));
+    assert!(
+        function.deliveries().iter().any(|delivery| delivery.iter().any(|(partition, _)| *partition != delivery[0].0))
+    );
+    let status = mapping.status();
+    assert_eq!((status.records_delivered, status.failed_invocations, status.records_dropped), (1000, 0, 0));
+    mapping.stop().await;
+    let committed: BTreeMap<i32, i64> =
+        setup.committed().await.into_iter().map(|position| (position.partition, position.offset)).collect();
+    assert_eq!(committed, written);
+}
+
+#[tokio::test]
+async fn a_failed_batch_is_sent_again_as_it_was_until_it_succeeds() {
+    let setup = Setup::with(2).await;
+    setup.write(30, 10).await;
+    let mut call = 0;
+    let function = ScriptedFunction::new(move |_| {
+        call += 1;
+        match call {
+            1 => function_error(),
+            2 => reply(429, r#"{"Reason":"ConcurrentInvocationLimitExceeded"}"#),
+            3 => reply(500, r#"{"Message":"x"}"#),
+            4 => Err(InvokerError { function: "f".into(), source: "refused".into() }),
+            _ => done(),
+        }
+    });
+    let window = Duration::from_secs(1);
+    let mapping = setup.start(MappingConfig { batch_size: 30, window, ..config() }, &function).await;
+    eventually("the third call", async || function.deliveries().len() >= 3).await;
+    assert_eq!(setup.committed().await, [], "nothing is committed while the batch fails");
+    caught_up(&mapping).await;
+    let events = function.events.lock().unwrap().clone();
+    assert_eq!(events.len(), 5);
+    assert!(events.iter().all(|event| *event == events[0]), "the same event each time");
+    let status = mapping.status();
+    assert_eq!((status.invocations, status.failed_invocations, status.throttles), (5, 4, 1));
+}
+
+#[tokio::test]
+async fn a_partial_answer_commits_up_to_the_lowest_failure_and_sends_the_rest_again() {
+    let setup = Setup::with(2).await;
+    let written = setup.write(60, 10).await;
+    let mut refusals = 3;
+    let function = ScriptedFunction::new(move |delivery| {
+        let bad: Vec<(i32, i64)> =
+            delivery.iter().copied().filter(|record| *record == (0, 7) || *record == (0, 9)).collect();
+        if !bad.is_empty() && refusals > 0 {
+            refusals -= 1;
+            return failures(&bad);
+        }
+        done()
+    });
+    let mapping = setup.start(partial(), &function).await;
+    eventually("the second refusal", async || {
+        function.deliveries().iter().filter(|delivery| delivery.contains(&(0, 7))).count() == 2
+    })
+    .await;
+    let committed = setup.committed().await;
+    assert!(committed.contains(&Position::new(TOPIC, 0, 7)), "{committed:?}");
+    eventually("the other partition goes on", async || {
+        setup.committed().await.contains(&Position::new(TOPIC, 1, written[&1]))
+    })
+    .await;
+    caught_up(&mapping).await;
+    let offsets = function.offsets();
+    assert_eq!(offsets[&1], (0..written[&1]).collect::<Vec<_>>(), "the other partition is sent once");
+    let resent = offsets[&0].iter().filter(|offset| **offset == 7).count();
+    assert_eq!((resent, offsets[&0].iter().filter(|offset| **offset == 6).count()), (4, 1));
+    // Every time from the failed record on, without a gap.
+    let sends: Vec<&[i64]> = offsets[&0].chunk_by(|one, next| one + 1 == *next).collect();
+    assert!(sends[1..].iter().all(|send| send[0] == 7), "{sends:?}");
+    assert_eq!(sends.last().unwrap().last(), Some(&(written[&0] - 1)));
+}
+
+#[tokio::test]
+async fn an_item_that_was_not_sent_makes_the_whole_batch_fail() {
+    let setup = Setup::with(1).await;
+    setup.write(5, 10).await;
+    let mut first = true;
+    let function =
+        ScriptedFunction::new(move |_| if std::mem::take(&mut first) { failures(&[(0, 2), (0, 99)]) } else { done() });
+    let mapping = setup.start(MappingConfig { batch_size: 5, ..partial() }, &function).await;
+    caught_up(&mapping).await;
+    assert_eq!(function.offsets()[&0], [0, 1, 2, 3, 4, 0, 1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn batches_are_split_at_six_megabytes() {
+    let setup = Setup::with(2).await;
+    let written = setup.write(20, 700_000).await;
+    let function = ScriptedFunction::new(|_| done());
+    let mapping = setup.start(MappingConfig { window: Duration::from_secs(2), ..config() }, &function).await;
+    caught_up(&mapping).await;
+    let sizes: Vec<usize> = function.events.lock().unwrap().iter().map(Bytes::len).collect();
+    assert!(sizes.iter().all(|size| *size <= 6 * 1024 * 1024), "{sizes:?}");
+    assert!(sizes[0] > 5 * 1024 * 1024, "filled before the window ends: {sizes:?}");
+    assert_eq!(function.offsets(), every_offset_once(&written));
+}
+
+#[tokio::test]
+async fn reads_ahead_while_the_function_works() {
+    let setup = Setup::with(1).await;
+    setup.write(20, 10).await;
+    let function = ScriptedFunction::gated(0, |_| done());
+    let mapping = setup.start(MappingConfig { batch_size: 10, ..config() }, &function).await;
+    eventually("the first call", async || function.deliveries().len() == 1).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(function.deliveries().len(), 1, "one invocation at a time for each poller");
+    function.gate.add_permits(2);
+    caught_up(&mapping).await;
+    assert_eq!(function.offsets()[&0], (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_group_that_is_rebalanced_under_load_loses_nothing() {
+    let setup = Setup::with(4).await;
+    let mut written = setup.write(2000, 20).await;
+    let function = ScriptedFunction::new(|_| done());
+    let small = MappingConfig { batch_size: 20, window: Duration::ZERO, ..config() };
+    let one = setup.start(small.clone(), &function).await;
+    eventually("the first hundred", async || one.status().records_delivered > 100).await;
+    let two = setup.start(MappingConfig { pollers: 2, ..small }, &function).await;
+    // Members notice a rebalance with their next heartbeat, so keep records coming until both have work.
+    eventually("the second mapping works", async || {
+        for (partition, count) in setup.write(100, 20).await {
+            *written.entry(partition).or_insert(0) += count;
+        }
+        two.status().records_delivered > 0
+    })
+    .await;
+    one.stop().await;
+    caught_up(&two).await;
+    for (partition, count) in written {
+        let mut offsets = function.offsets().remove(&partition).unwrap();
+        offsets.sort_unstable();
+        offsets.dedup();
+        assert_eq!(offsets, (0..count).collect::<Vec<_>>(), "partition {partition}");
+    }
+    two.stop().await;
+}
+
+#[tokio::test]
+async fn stopping_waits_for_the_call_in_flight_and_commits_it() {
+    let setup = Setup::with(1).await;
+    setup.write(30, 10).await;
+    let function = ScriptedFunction::gated(0, |_| done());
+    let ten = MappingConfig { batch_size: 10, ..config() };
+    let mapping = setup.start(ten.clone(), &function).await;
+    eventually("the first call", async || function.deliveries().len() == 1).await;
+    let stopping = tokio::spawn(mapping.stop());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!stopping.is_finished());
+    function.gate.add_permits(1);
+    stopping.await.unwrap();
+    assert_eq!(setup.committed().await, [Position::new(TOPIC, 0, 10)]);
+    assert_eq!(function.deliveries().len(), 1, "no call after the stop");
+
+    let next = ScriptedFunction::new(|_| done());
+    let mapping = setup.start(ten, &next).await;
+    caught_up(&mapping).await;
+    assert_eq!(next.offsets()[&0], (10..30).collect::<Vec<_>>(), "goes on where the first one stopped");
+}
+
+#[tokio::test]
+async fn stopping_does_not_wait_for_a_batch_that_keeps_failing() {
+    let setup = Setup::with(1).await;
+    setup.write(3, 10).await;
+    let function = ScriptedFunction::new(|_| function_error());
+    let mapping = setup.start(config(), &function).await;
+    eventually("some attempts", async || mapping.status().failed_invocations >= 4).await;
+    tokio::time::timeout(Duration::from_secs(5), mapping.stop()).await.unwrap();
+    assert_eq!(setup.committed().await, []);
+}
+
+#[tokio::test]
+async fn latest_skips_what_was_there_unless_the_group_has_committed() {
+    let setup = Setup::with(1).await;
+    setup.write(5, 10).await;
+    let latest = MappingConfig { starting_position: StartingPosition::Latest, ..config() };
+    let function = ScriptedFunction::new(|_| done());
+    let mapping = setup.start(latest.clone(), &function).await;
+    // Records written before the group has looked are not "latest", so keep writing until one arrives.
+    eventually("a new record", async || {
+        setup.write(1, 10).await;
+        !function.deliveries().is_empty()
+    })
+    .await;
+    caught_up(&mapping).await;
+    mapping.stop().await;
+    let seen = function.offsets().remove(&0).unwrap();
+    assert!(seen[0] >= 5, "{seen:?}");
+    setup.write(2, 10).await;
+    let mapping = setup.start(latest, &function).await;
+    caught_up(&mapping).await;
+    let last = *seen.last().unwrap();
+    let all = function.offsets().remove(&0).unwrap();
+    assert_eq!(all[seen.len()..], [last + 1, last + 2], "the commit overrides the starting position");
+}
+
+#[tokio::test]
+async fn a_missing_topic_and_a_bad_configuration_are_errors() {
+    let setup = Setup::with(1).await;
+    let function: Arc<dyn Invoker> = ScriptedFunction::new(|_| done());
+    let bad = MappingConfig { batch_size: 0, ..config() };
+    let error = Mapping::start(bad, &setup.kafka, function).await.unwrap_err();
+    assert_eq!(error.tag(), "config");
+}

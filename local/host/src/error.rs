@@ -1,0 +1,75 @@
+//! Why hosting failed. Failures of a function are no errors of the host: they are answers to its caller.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use pipeline::ErrorClass;
+
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    #[error("cannot listen on {address}")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("two functions are named {name}")]
+    DuplicateName { name: String },
+    #[error("{name}: there is no program {}", program.display())]
+    MissingProgram { name: String, program: PathBuf },
+    #[error("{name}: cannot write the log {}", path.display())]
+    Log {
+        name: String,
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{name}: cannot start {}", program.display())]
+    Spawn {
+        name: String,
+        program: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{name}: port {port} is taken")]
+    PortTaken {
+        name: String,
+        port: u16,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("{name} did not become healthy: {reason}{}", tail_text(tail))]
+    Unhealthy { name: String, reason: String, tail: Vec<String> },
+}
+
+impl HostError {
+    /// All but a failed process start are mistakes in the configuration, and will be there again.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            HostError::Listen { .. }
+            | HostError::DuplicateName { .. }
+            | HostError::MissingProgram { .. }
+            | HostError::Log { .. }
+            | HostError::PortTaken { .. } => ErrorClass::Permanent,
+            HostError::Spawn { .. } | HostError::Unhealthy { .. } => ErrorClass::Transient,
+        }
+    }
+
+    /// Bounded name, for metrics.
+    pub fn tag(&self) -> &'static str {
+        match self {
+            HostError::Listen { .. } => "listen",
+            HostError::DuplicateName { .. } => "duplicate_name",
+            HostError::MissingProgram { .. } => "missing_program",
+            HostError::Log { .. } => "log",
+            HostError::Spawn { .. } => "spawn",
+            HostError::PortTaken { .. } => "port_taken",
+            HostError::Unhealthy { .. } => "unhealthy",
+        }
+    }
+}
+
+/// The last log lines, as an addition to a message; empty if there are none.
+pub(crate) fn tail_text(tail: &[String]) -> String {
+    if tail.is_empty() { String::new() } else { format!("; its last output was:\n{}", tail.join("\n")) }
+}

@@ -1,0 +1,200 @@
+//! One instance of a function: a process, and the side of the Runtime API that it polls.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::error::tail_text;
+use crate::lock;
+use crate::process::Process;
+
+/// Longest time from the start of the process to its first poll: Lambda's limit of the init phase.
+const INIT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A call as the Invoke API took it.
+#[derive(Clone, Debug)]
+pub(crate) struct Call {
+    pub(crate) request_id: String,
+    pub(crate) event: Bytes,
+    pub(crate) trace_id: Option<String>,
+}
+
+/// A call on its way to the runtime.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) call: Call,
+    /// Milliseconds since the epoch.
+    pub(crate) deadline_ms: i64,
+}
+
+/// What the caller gets with status 200.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Success(Bytes),
+    /// JSON with `errorType` and `errorMessage`.
+    FunctionError(Bytes),
+}
+
+impl Answer {
+    pub(crate) fn function_error(error_type: &str, message: &str) -> Self {
+        let body = serde_json::json!({ "errorType": error_type, "errorMessage": message });
+        Answer::FunctionError(body.to_string().into())
+    }
+}
+
+/// How a call on an instance ended.
+#[derive(Debug)]
+pub(crate) enum CallEnd {
+    /// The instance lives on.
+    Answered(Answer),
+    /// The process ended, or was killed at the timeout, with the call in its hands.
+    Lost(Answer),
+}
+
+/// What an instance is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstanceState {
+    /// Has not polled for a call yet.
+    Starting,
+    Idle,
+    Busy,
+}
+
+/// An instance as people and tests see it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct InstanceView {
+    /// Counts up within a function.
+    pub id: u64,
+    pub pid: u32,
+    pub state: InstanceState,
+    /// Calls handed to it so far.
+    pub calls: u64,
+}
+
+#[derive(Debug)]
+struct Pending {
+    request_id: String,
+    reply: oneshot::Sender<Answer>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) id: u64,
+    pub(crate) process: Process,
+    outgoing: mpsc::UnboundedSender<Delivery>,
+    /// An async lock, because a poll holds it while it waits.
+    incoming: tokio::sync::Mutex<mpsc::UnboundedReceiver<Delivery>>,
+    pending: Mutex<Option<Pending>>,
+    init_error: Mutex<Option<Bytes>>,
+    ready: watch::Sender<bool>,
+    calls: AtomicU64,
+}
+
+impl Instance {
+    pub(crate) fn new(id: u64, process: Process) -> Self {
+        let (outgoing, incoming) = mpsc::unbounded_channel();
+        Instance {
+            id,
+            process,
+            outgoing,
+            incoming: tokio::sync::Mutex::new(incoming),
+            pending: Mutex::new(None),
+            init_error: Mutex::new(None),
+            ready: watch::Sender::new(false),
+            calls: AtomicU64::new(0),
+        }
+    }
+
+    /// Waits for the end of the init phase, the first poll. An instance that does not get there is killed, and the
+    /// caller is told why.
+    pub(crate) async fn initialised(&self) -> Result<(), Answer> {
+        let mut ready = self.ready.subscribe();
+        tokio::select! {
+            polled = ready.wait_for(|ready| *ready) => {
+                // The sender lives as long as `self`, so this is no error.
+                let _ = polled;
+                Ok(())
+            }
+            status = self.process.ended() => Err(match lock(&self.init_error).take() {
+                Some(report) => Answer::FunctionError(report),
+                None => Answer::function_error("Runtime.ExitError", &format!(
+                    "the function ended before it took a call ({status}){}", tail_text(&self.process.tail.lines())
+                )),
+            }),
+            () = tokio::time::sleep(INIT_TIMEOUT) => {
+                self.process.kill();
+                Err(Answer::function_error("Sandbox.Timedout", &format!(
+                    "the function did not start within {} s{}",
+                    INIT_TIMEOUT.as_secs(), tail_text(&self.process.tail.lines())
+                )))
+            }
+        }
+    }
+
+    /// Hands over a call and waits for its end. The instance must be idle.
+    pub(crate) async fn call(&self, delivery: Delivery, timeout: Duration) -> CallEnd {
+        let request_id = delivery.call.request_id.clone();
+        let (reply, answered) = oneshot::channel();
+        *lock(&self.pending) = Some(Pending { request_id: request_id.clone(), reply });
+        // The receiver lives as long as `self`.
+        let _ = self.outgoing.send(delivery);
+        tokio::select! {
+            // An answer that came just before the process ended counts.
+            biased;
+            Ok(answer) = answered => CallEnd::Answered(answer),
+            status = self.process.ended() => {
+                lock(&self.pending).take();
+                let message = format!("RequestId: {request_id} Error: Runtime exited with error: {status}");
+                CallEnd::Lost(Answer::function_error("Runtime.ExitError", &message))
+            }
+            () = tokio::time::sleep(timeout) => {
+                self.process.kill();
+                lock(&self.pending).take();
+                let message =
+                    format!("RequestId: {request_id} Error: Task timed out after {:.2} seconds", timeout.as_secs_f64());
+                CallEnd::Lost(Answer::function_error("Sandbox.Timedout", &message))
+            }
+        }
+    }
+
+    /// The runtime asks for its next call: waits until there is one.
+    pub(crate) async fn next(&self) -> Option<Delivery> {
+        self.ready.send_replace(true);
+        let delivery = self.incoming.lock().await.recv().await?;
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        Some(delivery)
+    }
+
+    /// The runtime answers. False if this call is not (or no longer) in its hands.
+    pub(crate) fn answer(&self, request_id: &str, answer: Answer) -> bool {
+        let mut pending = lock(&self.pending);
+        match pending.take_if(|pending| pending.request_id == request_id) {
+            Some(pending) => pending.reply.send(answer).is_ok(),
+            None => false,
+        }
+    }
+
+    /// The runtime reports why it cannot start; it ends by itself afterwards.
+    pub(crate) fn fail_init(&self, report: Bytes) {
+        *lock(&self.init_error) = Some(report);
+    }
+
+    pub(crate) fn view(&self) -> InstanceView {
+        let state = if !*self.ready.borrow() {
+            InstanceState::Starting
+        } else if lock(&self.pending).is_some() {
+            InstanceState::Busy
+        } else {
+            InstanceState::Idle
+        };
+        InstanceView { id: self.id, pid: self.process.pid, state, calls: self.calls.load(Ordering::Relaxed) }
+    }
+}
+
+/// Instances are shared between the pool, the call at hand and the Runtime API.
+pub(crate) type SharedInstance = Arc<Instance>;
