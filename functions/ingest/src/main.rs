@@ -1,1 +1,24 @@
-fn main() {}
+//! The Lambda function `ingest`.
+
+use std::sync::Arc;
+
+use dynamodb::{DynamoAccess, DynamoDb};
+use ingest::{App, Config};
+use kafka::{KafkaClient, PublisherOptions};
+use lambda::settings::ProcessEnvironment;
+use lambda::telemetry;
+use pipeline::clock::SystemClock;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    telemetry::init("ingest");
+    let config = Config::from_variables(&ProcessEnvironment)?;
+    // Connections are made here because an initialising function has more CPU than a running one.
+    let sdk = lambda::aws::sdk_config().await;
+    let (dynamodb, kafka) = tokio::join!(DynamoDb::connect(&sdk), KafkaClient::connect(&config.kafka, "ingest"));
+    let publisher = kafka?.publisher(PublisherOptions::default()).await?;
+    let access = Arc::new(DynamoAccess::new(&dynamodb, &config.access_table));
+    let app = App::new(&config, access.clone(), access, Arc::new(publisher), Arc::new(SystemClock))?;
+    lambda::http::serve(app.router()).await?;
+    Ok(())
+}

@@ -5,12 +5,19 @@
 //! events (deduplication, limits, outcomes) live in `pipeline`.
 
 mod address;
+mod canonical;
+mod client;
 mod envelope;
 mod id;
+pub mod json;
+pub mod limits;
 mod origin;
+pub mod schema;
 mod timestamp;
 
 pub use address::AddressKey;
+pub use canonical::{CanonicalError, fingerprint};
+pub use client::{ClientEvent, EventError, is_json};
 pub use envelope::{ENVELOPE_VERSION, Envelope, EnvelopeError, IdSource};
 pub use id::{EventId, EventKey, IdError, PayloadHash, TenantId};
 pub use origin::{Origin, OriginError};

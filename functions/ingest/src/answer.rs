@@ -1,0 +1,232 @@
+//! What a client gets back: receipts, and problem documents (RFC 9457).
+
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use event::EventId;
+use event::schema::Violation;
+use pipeline::Position;
+use serde::Serialize;
+
+use crate::IngestError;
+use crate::keys::KeyError;
+
+/// What became of one event.
+#[derive(Debug)]
+pub enum ItemOutcome {
+    /// On every in-sync replica.
+    Accepted {
+        id: EventId,
+        position: Position,
+    },
+    Rejected(IngestError),
+    /// Perhaps written: to be sent again under the same id.
+    Unknown {
+        id: EventId,
+        error: IngestError,
+    },
+}
+
+impl ItemOutcome {
+    fn error(&self) -> Option<&IngestError> {
+        match self {
+            ItemOutcome::Accepted { .. } => None,
+            ItemOutcome::Rejected(error) | ItemOutcome::Unknown { error, .. } => Some(error),
+        }
+    }
+}
+
+/// Outcomes counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sums {
+    pub accepted: usize,
+    pub rejected: usize,
+    pub unknown: usize,
+}
+
+impl Sums {
+    pub fn of(items: &[ItemOutcome]) -> Self {
+        let mut sums = Sums::default();
+        for item in items {
+            match item {
+                ItemOutcome::Accepted { .. } => sums.accepted += 1,
+                ItemOutcome::Rejected(_) => sums.rejected += 1,
+                ItemOutcome::Unknown { .. } => sums.unknown += 1,
+            }
+        }
+        sums
+    }
+}
+
+#[derive(Serialize)]
+struct Item<'a> {
+    /// Place in the batch, from 0; not given for a single event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    index: Option<usize>,
+    status: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a EventId>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    position: Option<Place<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<Problem<'a>>,
+}
+
+#[derive(Serialize)]
+struct Place<'a> {
+    topic: &'a str,
+    partition: i32,
+    offset: i64,
+}
+
+impl<'a> Item<'a> {
+    fn of(index: Option<usize>, outcome: &'a ItemOutcome) -> Self {
+        let problem = outcome.error().map(Problem::of);
+        match outcome {
+            ItemOutcome::Accepted { id, position } => Item {
+                index,
+                status: "accepted",
+                id: Some(id),
+                position: Some(Place {
+                    topic: &position.topic,
+                    partition: position.partition,
+                    offset: position.offset,
+                }),
+                problem,
+            },
+            ItemOutcome::Rejected(_) => Item { index, status: "rejected", id: None, position: None, problem },
+            ItemOutcome::Unknown { id, .. } => Item { index, status: "unknown", id: Some(id), position: None, problem },
+        }
+    }
+}
+
+/// A problem document without extensions of its own.
+#[derive(Serialize)]
+struct Problem<'a> {
+    #[serde(rename = "type")]
+    kind: String,
+    title: &'static str,
+    status: u16,
+    detail: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    errors: Vec<FieldError<'a>>,
+}
+
+#[derive(Serialize)]
+struct FieldError<'a> {
+    field: &'a str,
+    rule: &'a str,
+    message: &'a str,
+}
+
+impl<'a> Problem<'a> {
+    fn of(error: &'a IngestError) -> Self {
+        let violations: &[Violation] = if let IngestError::Event(error) = error { error.violations() } else { &[] };
+        let errors = violations.iter().map(|violation| FieldError {
+            field: &violation.field,
+            rule: &violation.rule,
+            message: &violation.message,
+        });
+        let status = error.status();
+        Problem {
+            kind: problem_type(error.tag()),
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            detail: error.detail(),
+            errors: errors.collect(),
+        }
+    }
+}
+
+fn problem_type(tag: &str) -> String {
+    format!("urn:forebay:problem:{tag}")
+}
+
+#[derive(Serialize)]
+struct BatchAnswer<'a> {
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    problem: Option<Problem<'a>>,
+    #[serde(flatten)]
+    sums: Sums,
+    items: Vec<Item<'a>>,
+}
+
+#[derive(Serialize)]
+struct UnknownAnswer<'a> {
+    #[serde(flatten)]
+    problem: Problem<'a>,
+    id: &'a EventId,
+}
+
+/// The answer to one event: 202 with its receipt, or a problem document.
+pub fn single(outcome: &ItemOutcome) -> Response {
+    match outcome {
+        ItemOutcome::Accepted { .. } => json(StatusCode::ACCEPTED, JSON, &Item::of(None, outcome)),
+        ItemOutcome::Rejected(error) => problem(error),
+        ItemOutcome::Unknown { id, error } => {
+            with_headers(json(error.status(), PROBLEM, &UnknownAnswer { problem: Problem::of(error), id }), error)
+        }
+    }
+}
+
+/// The answer to a batch: 202 if all events are accepted, 207 if some are rejected, the status of the rejections (400
+/// if they differ) if all are, and 503 as soon as one is unknown. Every answer lists every item.
+pub fn batch(outcomes: &[ItemOutcome]) -> Response {
+    let sums = Sums::of(outcomes);
+    let items = outcomes.iter().enumerate().map(|(index, outcome)| Item::of(Some(index), outcome)).collect();
+    let unknown = outcomes.iter().find_map(|outcome| match outcome {
+        ItemOutcome::Unknown { error, .. } => Some(error),
+        ItemOutcome::Accepted { .. } | ItemOutcome::Rejected(_) => None,
+    });
+    if let Some(error) = unknown {
+        let answer = BatchAnswer { problem: Some(Problem::of(error)), sums, items };
+        return with_headers(json(error.status(), PROBLEM, &answer), error);
+    }
+    if sums.accepted > 0 || outcomes.is_empty() {
+        let status = if sums.rejected == 0 { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
+        return json(status, JSON, &BatchAnswer { problem: None, sums, items });
+    }
+    let mut statuses = outcomes.iter().filter_map(ItemOutcome::error).map(IngestError::status);
+    let first = statuses.next().unwrap_or(StatusCode::BAD_REQUEST);
+    let status = if statuses.all(|status| status == first) { first } else { StatusCode::BAD_REQUEST };
+    let problem = Problem {
+        kind: problem_type("all_rejected"),
+        title: status.canonical_reason().unwrap_or("Error"),
+        status: status.as_u16(),
+        detail: "no event of the batch was accepted; each item says why".to_owned(),
+        errors: Vec::new(),
+    };
+    json(status, PROBLEM, &BatchAnswer { problem: Some(problem), sums, items })
+}
+
+/// The answer to a request that is turned away as a whole.
+pub fn problem(error: &IngestError) -> Response {
+    with_headers(json(error.status(), PROBLEM, &Problem::of(error)), error)
+}
+
+const JSON: &str = "application/json";
+const PROBLEM: &str = "application/problem+json";
+
+fn json(status: StatusCode, media_type: &'static str, body: &impl Serialize) -> Response {
+    match serde_json::to_vec(body) {
+        Ok(body) => (status, [(header::CONTENT_TYPE, media_type)], body).into_response(),
+        // Cannot happen with these types; whatever it is, it is no success.
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+fn with_headers(mut response: Response, error: &IngestError) -> Response {
+    let mut set = |name: HeaderName, value: HeaderValue| {
+        response.headers_mut().insert(name, value);
+    };
+    if let Some(wait) = error.retry_after() {
+        // Rounded up: a client that comes back a moment early is turned away again.
+        set(header::RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)));
+    }
+    if matches!(error, IngestError::Key(KeyError::Missing | KeyError::Unreadable | KeyError::Unknown)) {
+        set(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"forebay\""));
+    }
+    if matches!(error, IngestError::Method) {
+        set(header::ALLOW, HeaderValue::from_static("POST"));
+    }
+    response
+}

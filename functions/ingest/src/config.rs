@@ -1,0 +1,127 @@
+//! Settings of the function.
+
+use std::time::Duration;
+
+use event::limits::Limits;
+use kafka::KafkaConfig;
+use lambda::settings::{Settings, SettingsError, Variables};
+
+use crate::address::TrustedNetwork;
+use crate::body::BodyLimits;
+use crate::keys::KeyCachePolicy;
+use crate::rate::{OnStoreError, RatePolicy};
+
+/// Largest `MAX_EVENT_BYTES`: with envelope, key and headers a record must stay below Kafka's million bytes.
+const LARGEST_EVENT: usize = 900_000;
+/// Deepest `MAX_JSON_DEPTH`: the parser ends at 127.
+const DEEPEST: usize = 120;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `KAFKA_BROKERS` or `MSK_CLUSTER_ARN`, and `KAFKA_SECURITY`.
+    pub kafka: KafkaConfig,
+    /// `KAFKA_TIMEOUT_MS`: longest wait for Kafka's acknowledgement, in milliseconds; 5000. Below the function's own
+    /// time-out, so that the client gets an answer.
+    pub kafka_timeout: Duration,
+    /// `ACCESS_TABLE`: the DynamoDB table of keys and counters; `access`.
+    pub access_table: String,
+    /// `API_KEY_CACHE_SEC`: how long an answer about a key is believed, in seconds; 10. `API_KEY_STALE_SEC`: the same
+    /// while DynamoDB is down; 300. `ACCESS_TIMEOUT_MS`: longest wait for DynamoDB, in milliseconds; 1000.
+    pub key_cache: KeyCachePolicy,
+    /// `API_KEY_RATE_LIMIT_PER_MIN`: events per minute of a key without a limit of its own; 1000.
+    /// `RATE_LIMIT_ON_ERROR`: `allow` or `deny` while DynamoDB is down; `allow`.
+    pub rate: RatePolicy,
+    /// `TRUSTED_PROXIES`: addresses and networks whose `X-Forwarded-For` is believed, with commas; none.
+    pub trusted_proxies: Vec<TrustedNetwork>,
+    /// `MAX_BODY_BYTES`: 6291456. `MAX_DECODED_BYTES`: after decompression; 16777216. `MAX_DECODE_RATIO`: decoded
+    /// bytes per byte received; 100. `BODY_TIMEOUT_MS`: until the body is in; 10000.
+    pub body: BodyLimits,
+    /// `MAX_BATCH_EVENTS`: 1000. `MAX_EVENT_BYTES`: 262144. `MAX_JSON_DEPTH`: 32.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// # Errors
+    /// [`SettingsError`] with every variable that is missing or malformed.
+    pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
+        let mut settings = Settings::new(variables);
+        let kafka = KafkaConfig::from_settings(&mut settings);
+        let kafka_timeout = millis(&mut settings, "KAFKA_TIMEOUT_MS", 5_000);
+        let access_table = dynamodb::settings::access_table(&mut settings);
+        let access_timeout = millis(&mut settings, "ACCESS_TIMEOUT_MS", 1_000);
+        let key_cache = KeyCachePolicy {
+            fresh: Duration::from_secs(settings.or("API_KEY_CACHE_SEC", 10)),
+            stale: Duration::from_secs(settings.or("API_KEY_STALE_SEC", 300)),
+            timeout: access_timeout,
+        };
+        let rate = RatePolicy {
+            default_limit: settings.or("API_KEY_RATE_LIMIT_PER_MIN", 1_000),
+            on_store_error: settings.or("RATE_LIMIT_ON_ERROR", OnStoreError::default()),
+            timeout: access_timeout,
+        };
+        let trusted_proxies = settings.list("TRUSTED_PROXIES");
+        let body = BodyLimits {
+            received: settings.or("MAX_BODY_BYTES", lambda::invocation::MAX_PAYLOAD_BYTES),
+            decoded: settings.or("MAX_DECODED_BYTES", 16 * 1024 * 1024),
+            ratio: settings.or("MAX_DECODE_RATIO", 100),
+            timeout: millis(&mut settings, "BODY_TIMEOUT_MS", 10_000),
+        };
+        let limits = Limits {
+            items: settings.or("MAX_BATCH_EVENTS", 1_000),
+            item_bytes: at_most(&mut settings, "MAX_EVENT_BYTES", 256 * 1024, LARGEST_EVENT),
+            depth: at_most(&mut settings, "MAX_JSON_DEPTH", 32, DEEPEST),
+        };
+        settings.build(kafka.map(|kafka| Config {
+            kafka,
+            kafka_timeout,
+            access_table,
+            key_cache,
+            rate,
+            trusted_proxies,
+            body,
+            limits,
+        }))
+    }
+}
+
+fn millis(settings: &mut Settings<'_>, name: &str, default: u64) -> Duration {
+    Duration::from_millis(settings.or(name, default))
+}
+
+fn at_most(settings: &mut Settings<'_>, name: &str, default: usize, most: usize) -> usize {
+    let value = settings.or(name, default);
+    if value > most {
+        settings.problem(format!("{name}={value}: the most is {most}"));
+    }
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lambda::settings::Recording;
+
+    use super::*;
+
+    #[test]
+    fn the_readme_lists_every_setting() {
+        let variables = Recording::new(BTreeMap::from([("KAFKA_BROKERS", "localhost:9092")]));
+        Config::from_variables(&variables).unwrap();
+        assert_eq!(testkit::readme::documented_settings(include_str!("../README.md")), variables.names());
+    }
+
+    #[test]
+    fn every_bad_setting_is_named_at_once() {
+        let variables = BTreeMap::from([
+            ("TRUSTED_PROXIES", "10.0.0.0/8, proxy"),
+            ("RATE_LIMIT_ON_ERROR", "maybe"),
+            ("MAX_EVENT_BYTES", "1000000"),
+            ("MAX_JSON_DEPTH", "500"),
+        ]);
+        let problems = Config::from_variables(&variables).unwrap_err().problems;
+        for name in ["KAFKA_BROKERS", "TRUSTED_PROXIES", "RATE_LIMIT_ON_ERROR", "MAX_EVENT_BYTES", "MAX_JSON_DEPTH"] {
+            assert!(problems.iter().any(|problem| problem.contains(name)), "{name}: {problems:?}");
+        }
+    }
+}

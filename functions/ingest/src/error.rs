@@ -1,0 +1,178 @@
+//! Why a request, or one event of it, is turned away.
+
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use event::EventError;
+use event::limits::LimitError;
+use pipeline::{Dependency, DependencyError, ErrorClass};
+
+use crate::address::UnverifiedAddress;
+use crate::body::BodyError;
+use crate::keys::KeyError;
+use crate::rate::RateError;
+
+/// When to come back after a dependency failed.
+const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(2);
+
+#[derive(Debug, thiserror::Error)]
+pub enum IngestError {
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error(transparent)]
+    Address(#[from] UnverifiedAddress),
+    #[error(transparent)]
+    Rate(#[from] RateError),
+    #[error(transparent)]
+    Body(#[from] BodyError),
+    #[error("media type {0:?} is not supported; send JSON, a CloudEvent, or newline-delimited JSON as a batch")]
+    MediaType(String),
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    #[error("a batch has at least one event")]
+    EmptyBatch,
+    #[error(transparent)]
+    Event(#[from] EventError),
+    /// Kafka will never take the record; nothing has been written.
+    #[error("the event cannot be written")]
+    Refused(#[source] DependencyError),
+    /// Whether the event has been written is not known.
+    #[error("the event has not been acknowledged; send it again, its id tells the copies apart")]
+    Unacknowledged(#[source] DependencyError),
+    #[error("there is nothing at this path")]
+    NoSuchPath,
+    #[error("send events with POST")]
+    Method,
+}
+
+impl IngestError {
+    /// Whether the same request may succeed later.
+    pub const fn class(&self) -> ErrorClass {
+        match self {
+            IngestError::Key(KeyError::Unavailable(_))
+            | IngestError::Rate(RateError::Unavailable)
+            | IngestError::Body(BodyError::Slow(_) | BodyError::BrokeOff(_))
+            | IngestError::Unacknowledged(_) => ErrorClass::Transient,
+            IngestError::Rate(RateError::Exceeded { .. }) => ErrorClass::Overload,
+            IngestError::Key(KeyError::Missing | KeyError::Unreadable | KeyError::Unknown | KeyError::Revoked)
+            | IngestError::Address(UnverifiedAddress)
+            | IngestError::Rate(RateError::NeverFits { .. })
+            | IngestError::Body(
+                BodyError::TooLarge { .. }
+                | BodyError::DecodedTooLarge { .. }
+                | BodyError::Ratio { .. }
+                | BodyError::Encoding(_)
+                | BodyError::Decode(_),
+            )
+            | IngestError::MediaType(_)
+            | IngestError::Limit(_)
+            | IngestError::EmptyBatch
+            | IngestError::Event(_)
+            | IngestError::Refused(_)
+            | IngestError::NoSuchPath
+            | IngestError::Method => ErrorClass::Permanent,
+        }
+    }
+
+    /// Bounded name of the cause: the label of the metric, and the end of the problem's type.
+    pub const fn tag(&self) -> &'static str {
+        match self {
+            IngestError::Key(KeyError::Missing) => "api_key_missing",
+            IngestError::Key(KeyError::Unreadable) => "api_key_unreadable",
+            IngestError::Key(KeyError::Unknown) => "api_key_unknown",
+            IngestError::Key(KeyError::Revoked) => "api_key_revoked",
+            IngestError::Key(KeyError::Unavailable(_)) => "api_keys_unavailable",
+            IngestError::Address(UnverifiedAddress) => "address_unverified",
+            IngestError::Rate(RateError::Exceeded { .. }) => "rate_limit_exceeded",
+            IngestError::Rate(RateError::NeverFits { .. }) => "batch_beyond_rate_limit",
+            IngestError::Rate(RateError::Unavailable) => "rate_limit_unavailable",
+            IngestError::Body(BodyError::TooLarge { .. }) => "body_too_large",
+            IngestError::Body(BodyError::DecodedTooLarge { .. }) => "decoded_body_too_large",
+            IngestError::Body(BodyError::Ratio { .. }) => "compression_ratio",
+            IngestError::Body(BodyError::Encoding(_)) => "unsupported_encoding",
+            IngestError::Body(BodyError::Decode(_)) => "undecodable_body",
+            IngestError::Body(BodyError::Slow(_)) => "slow_body",
+            IngestError::Body(BodyError::BrokeOff(_)) => "incomplete_body",
+            IngestError::MediaType(_) => "unsupported_media_type",
+            IngestError::Limit(error) => error.tag(),
+            IngestError::EmptyBatch => "empty_batch",
+            IngestError::Event(error) => error.tag(),
+            IngestError::Refused(_) => "record_refused",
+            IngestError::Unacknowledged(_) => "unacknowledged",
+            IngestError::NoSuchPath => "no_such_path",
+            IngestError::Method => "method_not_allowed",
+        }
+    }
+
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            IngestError::Key(KeyError::Missing | KeyError::Unreadable | KeyError::Unknown) => StatusCode::UNAUTHORIZED,
+            IngestError::Key(KeyError::Revoked) => StatusCode::FORBIDDEN,
+            IngestError::Key(KeyError::Unavailable(_))
+            | IngestError::Rate(RateError::Unavailable)
+            | IngestError::Unacknowledged(_) => StatusCode::SERVICE_UNAVAILABLE,
+            IngestError::Rate(RateError::Exceeded { .. }) => StatusCode::TOO_MANY_REQUESTS,
+            IngestError::Rate(RateError::NeverFits { .. })
+            | IngestError::Body(
+                BodyError::TooLarge { .. } | BodyError::DecodedTooLarge { .. } | BodyError::Ratio { .. },
+            )
+            | IngestError::Limit(LimitError::TooManyItems { .. } | LimitError::ItemTooLarge { .. })
+            | IngestError::Refused(_) => StatusCode::PAYLOAD_TOO_LARGE,
+            IngestError::Body(BodyError::Encoding(_)) | IngestError::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            IngestError::Body(BodyError::Slow(_)) => StatusCode::REQUEST_TIMEOUT,
+            IngestError::Event(EventError::Fingerprint(_)) => StatusCode::INTERNAL_SERVER_ERROR,
+            IngestError::Address(UnverifiedAddress)
+            | IngestError::Body(BodyError::Decode(_) | BodyError::BrokeOff(_))
+            | IngestError::Limit(LimitError::TooDeep { .. } | LimitError::NotABatch)
+            | IngestError::EmptyBatch
+            | IngestError::Event(
+                EventError::Malformed(_)
+                | EventError::NotAnObject
+                | EventError::UnknownType(_)
+                | EventError::UnknownVersion { .. }
+                | EventError::Invalid(_),
+            ) => StatusCode::BAD_REQUEST,
+            IngestError::NoSuchPath => StatusCode::NOT_FOUND,
+            IngestError::Method => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+
+    /// When the client should come back, if it should.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            IngestError::Rate(RateError::Exceeded { retry_after, .. }) => Some(*retry_after),
+            other => (other.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_FAILURE),
+        }
+    }
+
+    /// For the client: what is wrong with its bytes in full, of our own troubles only that there are some.
+    pub fn detail(&self) -> String {
+        match self {
+            IngestError::Event(error) => lambda::invocation::chain(error),
+            IngestError::Body(BodyError::Decode(_)) => lambda::invocation::chain(self),
+            other => other.to_string(),
+        }
+    }
+}
+
+/// A call to the store of keys and leases that took too long.
+pub(crate) fn access_timeout(doing: &'static str) -> DependencyError {
+    DependencyError {
+        dependency: Dependency::Dynamodb,
+        class: ErrorClass::Transient,
+        tag: "timeout",
+        doing,
+        source: "no answer within ACCESS_TIMEOUT_MS".into(),
+    }
+}
+
+/// Stands for the answer that a publisher failed to give.
+pub(crate) fn no_answer() -> DependencyError {
+    DependencyError {
+        dependency: Dependency::Kafka,
+        class: ErrorClass::Transient,
+        tag: "no-answer",
+        doing: "publishing a record",
+        source: "there is no answer".into(),
+    }
+}

@@ -1,0 +1,253 @@
+//! API keys: reading them from a request and finding out whose they are.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::http::{HeaderMap, header};
+use pipeline::DependencyError;
+use pipeline::ports::{ApiKey, ApiKeys, KeyHash};
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+/// Longest key that is looked at, in bytes.
+const MAX_KEY_BYTES: usize = 256;
+/// Answers kept of each kind. Unknown keys have a store of their own, so that a flood of made-up ones cannot push the
+/// real ones out.
+const MAX_CACHED: usize = 10_000;
+
+#[derive(Debug, thiserror::Error)]
+pub enum KeyError {
+    #[error("send an API key as \"Authorization: Bearer <key>\" or in X-Api-Key")]
+    Missing,
+    #[error("the API key cannot be read, or there are two different ones")]
+    Unreadable,
+    #[error("the API key is not known")]
+    Unknown,
+    #[error("the API key has been revoked")]
+    Revoked,
+    #[error("API keys cannot be looked up now")]
+    Unavailable(#[source] DependencyError),
+}
+
+/// What is stored of a key: the SHA-256 of its bytes. Keys are long and random, so there is nothing to salt.
+pub fn key_hash(key: &[u8]) -> KeyHash {
+    KeyHash(Sha256::digest(key).into())
+}
+
+/// The hash of the request's key. The key itself goes no further than this.
+fn presented(headers: &HeaderMap) -> Result<KeyHash, KeyError> {
+    let mut keys = Vec::with_capacity(1);
+    for value in headers.get_all("x-api-key") {
+        keys.push(value.as_bytes());
+    }
+    for value in headers.get_all(header::AUTHORIZATION) {
+        let value = value.as_bytes();
+        let (scheme, token) = value.split_at(value.len().min("Bearer ".len()));
+        if scheme.eq_ignore_ascii_case(b"Bearer ") {
+            keys.push(token);
+        }
+    }
+    let (first, others) = keys.split_first().ok_or(KeyError::Missing)?;
+    let key = first.trim_ascii();
+    if key.is_empty() || key.len() > MAX_KEY_BYTES || others.iter().any(|other| other.trim_ascii() != key) {
+        return Err(KeyError::Unreadable);
+    }
+    Ok(key_hash(key))
+}
+
+/// How long answers of the store are believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyCachePolicy {
+    /// An answer is not asked for again this long; also the time until a revocation acts.
+    pub fresh: Duration,
+    /// While the store is down, a known key is still believed this long.
+    pub stale: Duration,
+    /// Longest wait for the store.
+    pub timeout: Duration,
+}
+
+struct Cached<T> {
+    value: T,
+    at: Instant,
+}
+
+/// Looks keys up, and remembers both the known and the unknown ones for seconds.
+pub struct Authenticator {
+    keys: Arc<dyn ApiKeys>,
+    policy: KeyCachePolicy,
+    known: Mutex<HashMap<KeyHash, Cached<Arc<ApiKey>>>>,
+    unknown: Mutex<HashMap<KeyHash, Cached<()>>>,
+}
+
+impl Authenticator {
+    pub fn new(keys: Arc<dyn ApiKeys>, policy: KeyCachePolicy) -> Self {
+        Authenticator { keys, policy, known: Mutex::default(), unknown: Mutex::default() }
+    }
+
+    /// The key that a request was made with.
+    ///
+    /// # Errors
+    /// [`KeyError`] if there is none, it is not valid, or the store does not answer and the key has not been seen
+    /// lately.
+    pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<ApiKey>, KeyError> {
+        let hash = presented(headers)?;
+        let key = self.find(&hash).await?;
+        if key.revoked { Err(KeyError::Revoked) } else { Ok(key) }
+    }
+
+    async fn find(&self, hash: &KeyHash) -> Result<Arc<ApiKey>, KeyError> {
+        let now = Instant::now();
+        let known = lock(&self.known).get(hash).map(|cached| (Arc::clone(&cached.value), now - cached.at));
+        if let Some((key, age)) = &known
+            && *age < self.policy.fresh
+        {
+            return Ok(Arc::clone(key));
+        }
+        if lock(&self.unknown).get(hash).is_some_and(|cached| now - cached.at < self.policy.fresh) {
+            return Err(KeyError::Unknown);
+        }
+        let answer = tokio::time::timeout(self.policy.timeout, self.keys.find(hash))
+            .await
+            .unwrap_or_else(|_| Err(crate::error::access_timeout("finding an API key")));
+        match answer {
+            Ok(Some(key)) => {
+                let key = Arc::new(key);
+                lock(&self.unknown).remove(hash);
+                remember(&self.known, *hash, Arc::clone(&key), now, self.policy.stale);
+                Ok(key)
+            }
+            Ok(None) => {
+                lock(&self.known).remove(hash);
+                remember(&self.unknown, *hash, (), now, self.policy.fresh);
+                Err(KeyError::Unknown)
+            }
+            Err(error) => match known {
+                Some((key, age)) if age < self.policy.stale => {
+                    tracing::warn!(error = %lambda::invocation::chain(&error), "api keys cannot be looked up, using the last answer");
+                    Ok(key)
+                }
+                Some(_) | None => Err(KeyError::Unavailable(error)),
+            },
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Every change is a single call on the map, whole after any panic.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn remember<T>(cache: &Mutex<HashMap<KeyHash, Cached<T>>>, hash: KeyHash, value: T, now: Instant, keep: Duration) {
+    let mut cache = lock(cache);
+    if cache.len() >= MAX_CACHED {
+        cache.retain(|_, cached| now - cached.at < keep);
+    }
+    if cache.len() >= MAX_CACHED {
+        // All of them fresh: forgetting costs one look-up each, keeping costs memory without bound.
+        cache.clear();
+    }
+    cache.insert(hash, Cached { value, at: now });
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderName, HeaderValue};
+    use event::TenantId;
+    use pipeline::ErrorClass;
+    use testkit::fakes::access::FakeAccess;
+
+    use super::*;
+
+    const POLICY: KeyCachePolicy = KeyCachePolicy {
+        fresh: Duration::from_secs(10),
+        stale: Duration::from_secs(60),
+        timeout: Duration::from_secs(1),
+    };
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+    }
+
+    fn key(revoked: bool) -> ApiKey {
+        ApiKey {
+            hash: key_hash(b"secret"),
+            tenant: TenantId::new("acme").unwrap(),
+            name: "web".into(),
+            trusted_collector: false,
+            rate_limit_per_min: None,
+            revoked,
+        }
+    }
+
+    async fn authenticator() -> (Arc<FakeAccess>, Authenticator) {
+        let access = Arc::new(FakeAccess::default());
+        access.put(&key(false)).await.unwrap();
+        (Arc::clone(&access), Authenticator::new(access, POLICY))
+    }
+
+    #[test]
+    fn reads_a_key_from_either_header() {
+        let secret = key_hash(b"secret");
+        let hash =
+            |pairs: &[(&'static str, &'static str)]| presented(&headers(pairs)).map_err(|error| error.to_string());
+        assert_eq!(hash(&[("authorization", "Bearer secret")]), Ok(secret));
+        assert_eq!(hash(&[("authorization", "bearer  secret ")]), Ok(secret));
+        assert_eq!(hash(&[("x-api-key", "secret")]), Ok(secret));
+        assert_eq!(hash(&[("x-api-key", "secret"), ("authorization", "Bearer secret")]), Ok(secret));
+        assert_eq!(hash(&[("x-api-key", "secret"), ("authorization", "Basic eDp5")]), Ok(secret));
+        let missing = Err(KeyError::Missing.to_string());
+        assert_eq!(hash(&[]), missing);
+        assert_eq!(hash(&[("authorization", "Basic eDp5")]), missing);
+        let unreadable = Err(KeyError::Unreadable.to_string());
+        assert_eq!(hash(&[("x-api-key", "other"), ("authorization", "Bearer secret")]), unreadable);
+        assert_eq!(hash(&[("x-api-key", "")]), unreadable);
+        assert_eq!(hash(&[("authorization", "Bearer ")]), unreadable);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn believes_an_answer_for_a_while() {
+        let (access, authenticator) = authenticator().await;
+        let secret = headers(&[("x-api-key", "secret")]);
+        assert!(authenticator.authenticate(&secret).await.is_ok());
+        access.put(&key(true)).await.unwrap();
+        assert!(authenticator.authenticate(&secret).await.is_ok(), "the answer is fresh");
+        tokio::time::advance(POLICY.fresh).await;
+        assert!(matches!(authenticator.authenticate(&secret).await, Err(KeyError::Revoked)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn remembers_unknown_keys_too() {
+        let access = Arc::new(FakeAccess::default());
+        let authenticator = Authenticator::new(Arc::clone(&access) as Arc<dyn ApiKeys>, POLICY);
+        let secret = headers(&[("x-api-key", "secret")]);
+        assert!(matches!(authenticator.authenticate(&secret).await, Err(KeyError::Unknown)));
+        access.put(&key(false)).await.unwrap();
+        assert!(matches!(authenticator.authenticate(&secret).await, Err(KeyError::Unknown)), "the answer is fresh");
+        tokio::time::advance(POLICY.fresh).await;
+        assert!(authenticator.authenticate(&secret).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_key_seen_lately_survives_an_outage() {
+        let (access, authenticator) = authenticator().await;
+        let secret = headers(&[("x-api-key", "secret")]);
+        access.faults.fail(1, ErrorClass::Transient);
+        assert!(matches!(authenticator.authenticate(&secret).await, Err(KeyError::Unavailable(_))), "never seen");
+        assert!(authenticator.authenticate(&secret).await.is_ok());
+        access.faults.fail(2, ErrorClass::Transient);
+        tokio::time::advance(POLICY.stale - Duration::from_secs(1)).await;
+        assert!(authenticator.authenticate(&secret).await.is_ok(), "stale but known");
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert!(matches!(authenticator.authenticate(&secret).await, Err(KeyError::Unavailable(_))));
+    }
+
+    #[test]
+    fn the_cache_is_bounded() {
+        let cache = Mutex::default();
+        for n in 0..3 * MAX_CACHED {
+            remember(&cache, key_hash(&n.to_le_bytes()), (), Instant::now(), POLICY.fresh);
+        }
+        assert!(lock(&cache).len() <= MAX_CACHED);
+    }
+}

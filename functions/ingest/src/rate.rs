@@ -1,0 +1,311 @@
+//! The rate limit of an API key: events per minute, shared by all instances.
+//!
+//! An instance takes tokens from the store in blocks and spends them on its own, so the store is written once for each
+//! block and not for each request. What is left of a block at the end of its minute lapses. A request gets tokens for
+//! all its events or for none, and events count whether or not they turn out to be valid.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use event::Timestamp;
+use pipeline::breaker::Breaker;
+use pipeline::ports::{ApiKey, KeyHash, RateLeases};
+
+/// A block is this part of the limit: at most so many writes for each key and minute, plus one for each request that
+/// is larger than a block.
+const BLOCKS_PER_MINUTE: u32 = 20;
+/// Keys whose tokens are kept.
+const MAX_KEYS: usize = 10_000;
+
+/// What happens while the store of leases is down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnStoreError {
+    /// Each instance applies the limit by itself. Losing events is worse than letting a key pass its limit.
+    #[default]
+    Allow,
+    /// Requests are answered 503.
+    Deny,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("neither allow nor deny")]
+pub struct OnStoreErrorError;
+
+impl FromStr for OnStoreError {
+    type Err = OnStoreErrorError;
+
+    fn from_str(text: &str) -> Result<Self, OnStoreErrorError> {
+        match text {
+            "allow" => Ok(OnStoreError::Allow),
+            "deny" => Ok(OnStoreError::Deny),
+            _ => Err(OnStoreErrorError),
+        }
+    }
+}
+
+impl fmt::Display for OnStoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            OnStoreError::Allow => "allow",
+            OnStoreError::Deny => "deny",
+        })
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RatePolicy {
+    /// Events per minute of a key that has no limit of its own.
+    pub default_limit: u32,
+    pub on_store_error: OnStoreError,
+    /// Longest wait for the store.
+    pub timeout: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RateError {
+    #[error("the key's {limit} events per minute are used up")]
+    Exceeded { limit: u32, retry_after: Duration },
+    #[error("a request of {events} events never fits into the key's {limit} events per minute")]
+    NeverFits { events: u32, limit: u32 },
+    #[error("the rate limit cannot be checked now")]
+    Unavailable,
+}
+
+/// Tokens of one key that this instance holds.
+#[derive(Debug, Default)]
+struct Lease {
+    minute: i64,
+    tokens: u32,
+    /// The store has no more for this minute, so it need not be asked.
+    exhausted: bool,
+    /// Tokens that this instance gave out by itself in this minute, while the store was down.
+    ungoverned: u32,
+}
+
+impl Lease {
+    fn enter(&mut self, minute: i64) {
+        if self.minute != minute {
+            *self = Lease { minute, ..Lease::default() };
+        }
+    }
+
+    fn spend(&mut self, events: u32) -> bool {
+        let enough = self.tokens >= events;
+        if enough {
+            self.tokens -= events;
+        }
+        enough
+    }
+
+    /// How many tokens to ask for, so that `events` can be paid.
+    fn want(&self, events: u32, limit: u32) -> u32 {
+        (events - self.tokens.min(events)).max(limit / BLOCKS_PER_MINUTE)
+    }
+
+    fn spend_ungoverned(&mut self, events: u32, limit: u32) -> bool {
+        let enough = self.ungoverned.saturating_add(events) <= limit;
+        if enough {
+            self.ungoverned += events;
+        }
+        enough
+    }
+}
+
+pub struct RateLimiter {
+    leases: Arc<dyn RateLeases>,
+    policy: RatePolicy,
+    /// Keeps a store that is down from costing every request its time-out.
+    breaker: Breaker,
+    /// One lock for each key, so that requests of one key take one block and not one each.
+    held: Mutex<HashMap<KeyHash, Arc<tokio::sync::Mutex<Lease>>>>,
+}
+
+impl RateLimiter {
+    pub fn new(leases: Arc<dyn RateLeases>, policy: RatePolicy) -> Self {
+        RateLimiter { leases, policy, breaker: Breaker::default(), held: Mutex::default() }
+    }
+
+    /// Pays for `events` events of a key.
+    ///
+    /// # Errors
+    /// [`RateError`]; nothing has been paid then.
+    pub async fn take(&self, key: &ApiKey, events: u32, now: Timestamp) -> Result<(), RateError> {
+        let limit = key.rate_limit_per_min.unwrap_or(self.policy.default_limit);
+        if events > limit {
+            return Err(RateError::NeverFits { events, limit });
+        }
+        let minute = now.minute();
+        let lease = self.lease_of(key.hash, minute);
+        let mut lease = lease.lock().await;
+        lease.enter(minute);
+        if lease.spend(events) {
+            return Ok(());
+        }
+        let exceeded = RateError::Exceeded { limit, retry_after: until_next_minute(now) };
+        if lease.exhausted {
+            return Err(exceeded);
+        }
+        let want = lease.want(events, limit);
+        match self.ask(key, minute, want, limit).await {
+            Some(granted) => {
+                lease.tokens = lease.tokens.saturating_add(granted);
+                lease.exhausted = granted < want;
+                if lease.spend(events) { Ok(()) } else { Err(exceeded) }
+            }
+            None => match self.policy.on_store_error {
+                OnStoreError::Allow if lease.spend_ungoverned(events, limit) => Ok(()),
+                OnStoreError::Allow => Err(exceeded),
+                OnStoreError::Deny => Err(RateError::Unavailable),
+            },
+        }
+    }
+
+    /// Tokens granted by the store; `None` if it does not answer.
+    async fn ask(&self, key: &ApiKey, minute: i64, want: u32, limit: u32) -> Option<u32> {
+        let now = || tokio::time::Instant::now().into_std();
+        if !self.breaker.allows(now()) {
+            return None;
+        }
+        let bucket = key.hash.to_string();
+        let answer = tokio::time::timeout(self.policy.timeout, self.leases.take(&bucket, minute, want, limit))
+            .await
+            .unwrap_or_else(|_| Err(crate::error::access_timeout("taking rate tokens")));
+        match answer {
+            Ok(granted) => {
+                self.breaker.succeeded();
+                Some(granted)
+            }
+            Err(error) => {
+                self.breaker.failed(now());
+                tracing::warn!(error = %lambda::invocation::chain(&error), "rate tokens cannot be taken");
+                None
+            }
+        }
+    }
+
+    fn lease_of(&self, key: KeyHash, minute: i64) -> Arc<tokio::sync::Mutex<Lease>> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        if held.len() >= MAX_KEYS && !held.contains_key(&key) {
+            // Leases of past minutes are worth nothing; one that is in use stays.
+            held.retain(|_, lease| lease.try_lock().map_or(true, |lease| lease.minute == minute));
+        }
+        Arc::clone(held.entry(key).or_default())
+    }
+}
+
+/// At least a second, so that a client does not come back within the same minute.
+fn until_next_minute(now: Timestamp) -> Duration {
+    let next = Timestamp::from_millis(now.minute().saturating_add(1).saturating_mul(60_000));
+    next.since(now).max(Duration::from_secs(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use async_trait::async_trait;
+    use event::TenantId;
+    use pipeline::{DependencyError, ErrorClass};
+    use testkit::fakes::access::FakeAccess;
+
+    use super::*;
+
+    /// Counts the writes that reach the store.
+    #[derive(Default)]
+    struct Counted {
+        access: FakeAccess,
+        calls: AtomicU32,
+    }
+
+    #[async_trait]
+    impl RateLeases for Counted {
+        async fn take(&self, bucket: &str, minute: i64, want: u32, limit: u32) -> Result<u32, DependencyError> {
+            self.calls.fetch_add(1, Ordering::Relaxed);
+            self.access.take(bucket, minute, want, limit).await
+        }
+    }
+
+    fn limiter(leases: &Arc<Counted>, on_store_error: OnStoreError) -> RateLimiter {
+        let policy = RatePolicy { default_limit: 1000, on_store_error, timeout: Duration::from_secs(1) };
+        RateLimiter::new(Arc::clone(leases) as Arc<dyn RateLeases>, policy)
+    }
+
+    fn key(limit: Option<u32>) -> ApiKey {
+        ApiKey {
+            hash: KeyHash([7; 32]),
+            tenant: TenantId::new("acme").unwrap(),
+            name: "web".into(),
+            trusted_collector: false,
+            rate_limit_per_min: limit,
+            revoked: false,
+        }
+    }
+
+    /// 15 seconds into a minute.
+    const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000 - 1_700_000_000_000 % 60_000 + 15_000);
+
+    #[tokio::test]
+    async fn writes_once_for_a_block_and_grants_exactly_the_limit() {
+        let leases = Arc::new(Counted::default());
+        let limiter = limiter(&leases, OnStoreError::Allow);
+        let mut granted = 0;
+        for _ in 0..1500 {
+            granted += u32::from(limiter.take(&key(None), 1, NOW).await.is_ok());
+        }
+        assert_eq!(granted, 1000);
+        assert_eq!(
+            leases.calls.load(Ordering::Relaxed),
+            BLOCKS_PER_MINUTE + 1,
+            "one for each block, one to find it used up"
+        );
+        let error = limiter.take(&key(None), 1, NOW).await.unwrap_err();
+        assert_eq!(error, RateError::Exceeded { limit: 1000, retry_after: Duration::from_secs(45) });
+        let next = NOW.plus(Duration::from_secs(45));
+        assert!(limiter.take(&key(None), 1, next).await.is_ok(), "a new minute");
+    }
+
+    #[tokio::test]
+    async fn a_request_gets_all_or_nothing() {
+        let leases = Arc::new(Counted::default());
+        let limiter = limiter(&leases, OnStoreError::Allow);
+        let key = key(Some(100));
+        assert!(limiter.take(&key, 70, NOW).await.is_ok());
+        assert!(matches!(limiter.take(&key, 40, NOW).await, Err(RateError::Exceeded { .. })));
+        assert!(limiter.take(&key, 30, NOW).await.is_ok(), "what was left is still there");
+        assert_eq!(limiter.take(&key, 101, NOW).await, Err(RateError::NeverFits { events: 101, limit: 100 }));
+    }
+
+    #[tokio::test]
+    async fn instances_share_the_limit() {
+        let leases = Arc::new(Counted::default());
+        let instances: Vec<RateLimiter> = (0..4).map(|_| limiter(&leases, OnStoreError::Allow)).collect();
+        let mut granted = 0;
+        for round in 0..2000 {
+            granted += u32::from(instances[round % 4].take(&key(None), 1, NOW).await.is_ok());
+        }
+        assert_eq!(granted, 1000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_the_store_each_instance_applies_the_limit_alone() {
+        let leases = Arc::new(Counted::default());
+        leases.access.faults.fail(1000, ErrorClass::Transient);
+        let open = limiter(&leases, OnStoreError::Allow);
+        let mut granted = 0;
+        for _ in 0..150 {
+            granted += u32::from(open.take(&key(Some(100)), 1, NOW).await.is_ok());
+        }
+        assert_eq!(granted, 100);
+        assert_eq!(
+            leases.calls.load(Ordering::Relaxed),
+            pipeline::breaker::FAILURES_TO_OPEN,
+            "then the breaker is open"
+        );
+
+        let closed = limiter(&leases, OnStoreError::Deny);
+        assert_eq!(closed.take(&key(None), 1, NOW).await, Err(RateError::Unavailable));
+    }
+}

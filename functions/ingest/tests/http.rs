@@ -1,0 +1,363 @@
+//! The router in this process, on the fakes of its ports.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use event::{Envelope, IdSource, TenantId, Timestamp};
+use ingest::{App, Config, key_hash};
+use lambda::http::{Peer, with_peers};
+use pipeline::ports::{ApiKey, ApiKeys as _};
+use pipeline::{ErrorClass, Record, topic};
+use serde_json::{Value, json};
+use testkit::fakes::access::FakeAccess;
+use testkit::fakes::publisher::FakePublisher;
+use testkit::samples::sample;
+use tower::ServiceExt as _;
+
+const NOW: &str = "2026-11-20T18:02:00.000Z";
+
+struct FixedClock;
+
+impl pipeline::clock::Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::parse(NOW).unwrap()
+    }
+}
+
+struct Service {
+    router: Router,
+    publisher: Arc<FakePublisher>,
+    access: Arc<FakeAccess>,
+}
+
+impl Service {
+    async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    async fn with(variables: &[(&'static str, &'static str)]) -> Self {
+        let mut all = BTreeMap::from([("KAFKA_BROKERS", "unused:9092")]);
+        all.extend(variables.iter().copied());
+        let config = Config::from_variables(&all).unwrap();
+        let publisher = Arc::new(FakePublisher::new(3));
+        let access = Arc::new(FakeAccess::default());
+        let key = |secret: &str, trusted_collector, limit, revoked| ApiKey {
+            hash: key_hash(secret.as_bytes()),
+            tenant: TenantId::new("acme").unwrap(),
+            name: secret.to_owned(),
+            trusted_collector,
+            rate_limit_per_min: limit,
+            revoked,
+        };
+        for key in [
+            key("sample-key", false, None, false),
+            key("collector-key", true, Some(1_000_000), false),
+            key("small-key", false, Some(3), false),
+            key("revoked-key", false, None, true),
+        ] {
+            access.put(&key).await.unwrap();
+        }
+        let app = App::new(&config, access.clone(), access.clone(), publisher.clone(), Arc::new(FixedClock)).unwrap();
+        Service { router: app.router(), publisher, access }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        Answer::of(self.router.clone().oneshot(request).await.unwrap()).await
+    }
+
+    /// A POST of JSON with the sample key.
+    async fn post(&self, path: &str, body: impl Into<Body>) -> Answer {
+        self.send(request(path, "sample-key").body(body.into()).unwrap()).await
+    }
+
+    /// A sample through lambda_http's own conversion.
+    async fn invoke(&self, case: &str) -> Answer {
+        let request = lambda_http::request::from_str(&sample("ingest", case)).unwrap();
+        let (parts, body) = request.into_parts();
+        let body: Vec<u8> = match body {
+            lambda_http::Body::Text(text) => text.into_bytes(),
+            lambda_http::Body::Binary(bytes) => bytes,
+            _ => Vec::new(),
+        };
+        let request = Request::from_parts(parts, Body::from(body));
+        Answer::of(with_peers(self.router.clone()).oneshot(request).await.unwrap()).await
+    }
+
+    fn records(&self) -> Vec<Record> {
+        self.publisher.records(topic::RAW_EVENTS)
+    }
+
+    fn only_value(&self) -> Vec<u8> {
+        let records = self.records();
+        assert_eq!(records.len(), 1);
+        records[0].value.clone().unwrap().to_vec()
+    }
+}
+
+fn request(path: &str, key: &str) -> axum::http::request::Builder {
+    Request::post(path)
+        .header(header::CONTENT_TYPE, "application/json")
+        .header("x-api-key", key)
+        .extension(Peer::Socket("203.0.113.7".parse().unwrap()))
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    media_type: String,
+    retry_after: Option<String>,
+    body: Value,
+}
+
+impl Answer {
+    async fn of(response: Response<Body>) -> Self {
+        let header = |name| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
+        let (media_type, retry_after) = (header(header::CONTENT_TYPE), header(header::RETRY_AFTER));
+        let status = response.status();
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        Answer {
+            status,
+            media_type: media_type.unwrap_or_default(),
+            retry_after,
+            body: serde_json::from_slice(&body).unwrap_or_default(),
+        }
+    }
+
+    /// Status and tag of a problem document.
+    fn problem(&self) -> (u16, &str) {
+        assert_eq!(self.media_type, "application/problem+json", "{self:?}");
+        assert_eq!(self.body["status"], self.status.as_u16());
+        (self.status.as_u16(), self.body["type"].as_str().unwrap().strip_prefix("urn:forebay:problem:").unwrap())
+    }
+
+    fn item_statuses(&self) -> Vec<&str> {
+        self.body["items"].as_array().unwrap().iter().map(|item| item["status"].as_str().unwrap()).collect()
+    }
+}
+
+const CLICK: &str = r#"{"type":"click","id":"c-1","user_id":"u-1","campaign_id":"k"}"#;
+
+#[tokio::test]
+async fn an_accepted_event_is_in_kafka_as_its_envelope() {
+    let service = Service::start().await;
+    let answer = service.invoke("single-transaction").await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED);
+    let record = service.records().remove(0);
+    let expected = json!({"status": "accepted", "id": "order-1001", "topic": "raw-events",
+        "partition": record.position.partition, "offset": 0});
+    assert_eq!(answer.body, expected);
+
+    assert_eq!(record.key.as_deref(), Some(&b"acme/order-1001"[..]));
+    assert_eq!(record.headers.get("event-id"), Some(&b"order-1001"[..]));
+    assert_eq!(record.headers.get("event-type"), Some(&b"transaction"[..]));
+    let traceparent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    assert_eq!(record.headers.get("traceparent"), Some(&traceparent[..]));
+    let value = record.value.unwrap();
+    let envelope = Envelope::parse(&value).unwrap();
+    assert_eq!((envelope.tenant.as_str(), envelope.schema, envelope.id_source), ("acme", 1, IdSource::Client));
+    assert_eq!(envelope.received_at.to_string(), NOW);
+    assert_eq!(envelope.occurred_at.unwrap().to_string(), "2026-11-20T18:01:59.250Z");
+    assert_eq!(envelope.ip.unwrap().to_string(), "203.0.113.7");
+    assert_eq!(envelope.user_agent.as_deref(), Some("curl/8.5.0"));
+    let sent: Value = serde_json::from_str(&sample("ingest", "single-transaction")).unwrap();
+    assert_eq!(envelope.data.get(), sent["body"].as_str().unwrap(), "byte for byte");
+}
+
+#[tokio::test]
+async fn one_bad_item_rejects_no_other() {
+    let service = Service::start().await;
+    let answer = service.invoke("batch-mixed").await;
+    assert_eq!(answer.status, StatusCode::MULTI_STATUS);
+    assert_eq!(answer.item_statuses(), ["accepted", "accepted", "rejected", "rejected", "rejected"]);
+    assert_eq!((&answer.body["accepted"], &answer.body["rejected"]), (&json!(2), &json!(3)));
+    assert_eq!(answer.body["items"][1]["id"].as_str().unwrap().len(), 64);
+    let problem = &answer.body["items"][2]["problem"];
+    assert_eq!((&problem["errors"][0]["field"], &problem["errors"][0]["rule"]), (&json!("/amount"), &json!("type")));
+    assert_eq!(answer.body["items"][3]["problem"]["type"], "urn:forebay:problem:unknown_type");
+    assert_eq!(service.records().len(), 2);
+}
+
+#[tokio::test]
+async fn cloud_events_come_in_all_three_modes() {
+    let service = Service::start().await;
+    assert_eq!(service.invoke("cloudevent-structured").await.body["id"], "c-1");
+    assert_eq!(service.invoke("cloudevent-binary").await.body["id"], "c-2");
+    let batch = service.invoke("cloudevent-batch").await;
+    assert_eq!((batch.status, batch.item_statuses()), (StatusCode::ACCEPTED, vec!["accepted", "accepted"]));
+    let records = service.records();
+    let binary = records.iter().find(|record| record.key.as_deref() == Some(b"acme/c-2")).unwrap();
+    let envelope = Envelope::parse(binary.value.as_ref().unwrap()).unwrap();
+    let attributes = r#"{"id":"c-2","source":"/shop/café","specversion":"1.0","type":"impression"}"#;
+    assert_eq!(envelope.attributes.unwrap().get(), attributes);
+    let registry = event::schema::Registry::embedded().unwrap();
+    for record in &records {
+        let envelope = Envelope::parse(record.value.as_ref().unwrap()).unwrap();
+        assert_eq!(
+            registry.check(&envelope).unwrap().user_id(),
+            Some("u-42"),
+            "what ingest wrote, the processor reads"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_compressed_batch_of_equal_events_has_equal_ids() {
+    let service = Service::start().await;
+    let answer = service.invoke("gzip-batch").await;
+    assert_eq!(answer.status, StatusCode::ACCEPTED);
+    let items = &answer.body["items"];
+    assert_eq!(items[0]["id"], items[1]["id"]);
+    assert_eq!(items[0]["partition"], items[1]["partition"]);
+    assert_eq!((&items[0]["offset"], &items[1]["offset"]), (&json!(0), &json!(1)));
+}
+
+#[tokio::test]
+async fn bad_requests_are_problem_documents() {
+    let service = Service::start().await;
+    assert_eq!(service.invoke("bad-json").await.problem(), (400, "malformed_json"));
+    assert_eq!(service.invoke("bad-key").await.problem(), (401, "api_key_unknown"));
+    let violation = service.invoke("schema-violation").await;
+    assert_eq!(violation.problem(), (400, "schema_violation"));
+    let mut fields: Vec<&str> =
+        violation.body["errors"].as_array().unwrap().iter().map(|error| error["field"].as_str().unwrap()).collect();
+    fields.sort_unstable();
+    assert_eq!(fields, ["/amount", "/currency"]);
+
+    assert_eq!(service.post("/events/batch", "[]").await.problem(), (400, "empty_batch"));
+    assert_eq!(service.post("/events/batch", CLICK).await.problem(), (400, "not_a_batch"));
+    assert_eq!(service.post("/events", "").await.problem(), (400, "malformed_json"));
+    assert_eq!(service.post("/elsewhere", CLICK).await.problem(), (404, "no_such_path"));
+    let get = Request::get("/events").header("x-api-key", "sample-key").body(Body::empty()).unwrap();
+    assert_eq!(service.send(get).await.problem(), (405, "method_not_allowed"));
+    let xml = request("/events", "sample-key").header(header::CONTENT_TYPE, "text/xml");
+    let xml = xml.body(Body::from("<x/>")).unwrap();
+    let (mut parts, body) = xml.into_parts();
+    parts.headers.insert(header::CONTENT_TYPE, "text/xml".parse().unwrap());
+    assert_eq!(service.send(Request::from_parts(parts, body)).await.problem(), (415, "unsupported_media_type"));
+    let brotli = request("/events", "sample-key").header(header::CONTENT_ENCODING, "br").body(Body::empty()).unwrap();
+    assert_eq!(service.send(brotli).await.problem(), (415, "unsupported_encoding"));
+    assert!(service.records().is_empty());
+}
+
+#[tokio::test]
+async fn keys_are_checked_before_anything_is_read() {
+    let service = Service::start().await;
+    let none = Request::post("/events").body(Body::from(CLICK)).unwrap();
+    assert_eq!(service.send(none).await.problem(), (401, "api_key_missing"));
+    let revoked = request("/events", "revoked-key").body(Body::from(CLICK)).unwrap();
+    assert_eq!(service.send(revoked).await.problem(), (403, "api_key_revoked"));
+    service.access.faults.fail(1, ErrorClass::Transient);
+    let answer = service.post("/events", CLICK).await;
+    assert_eq!((answer.problem(), answer.retry_after.as_deref()), ((503, "api_keys_unavailable"), Some("2")));
+}
+
+#[tokio::test]
+async fn limits_answer_413_or_400() {
+    let service = Service::with(&[
+        ("MAX_BODY_BYTES", "2000"),
+        ("MAX_EVENT_BYTES", "200"),
+        ("MAX_BATCH_EVENTS", "3"),
+        ("MAX_JSON_DEPTH", "4"),
+    ])
+    .await;
+    assert_eq!(service.post("/events", " ".repeat(2001)).await.problem(), (413, "body_too_large"));
+    let large = format!(r#"{{"type":"page_view","path":"/{}"}}"#, "x".repeat(200));
+    assert_eq!(service.post("/events", large.clone()).await.problem(), (413, "item_too_large"));
+    assert_eq!(service.post("/events/batch", "[1,2,3,4]").await.problem(), (413, "too_many_items"));
+    let deep = r#"{"type":"page_view","path":"/","a":[[[[]]]]}"#;
+    assert_eq!(service.post("/events", deep).await.problem(), (400, "too_deep"));
+    let endless = "[".repeat(1900);
+    assert_eq!(service.post("/events/batch", endless).await.problem(), (400, "not_a_batch"));
+
+    let answer = service.post("/events/batch", format!("[{large},{CLICK},{deep}]")).await;
+    assert_eq!(answer.item_statuses(), ["rejected", "accepted", "rejected"]);
+    let answer = service.post("/events/batch", format!("[{large},{large}]")).await;
+    assert_eq!(answer.problem(), (413, "all_rejected"));
+    let answer = service.post("/events/batch", format!("[{large},{deep}]")).await;
+    assert_eq!(answer.problem(), (400, "all_rejected"));
+    assert_eq!(answer.item_statuses(), ["rejected", "rejected"]);
+}
+
+#[tokio::test]
+async fn the_rate_limit_counts_events() {
+    let service = Service::start().await;
+    let send =
+        async |body: String| service.send(request("/events/batch", "small-key").body(body.into()).unwrap()).await;
+    assert_eq!(send(format!("[{CLICK},{CLICK}]")).await.status, StatusCode::ACCEPTED);
+    let answer = send(format!("[{CLICK},{CLICK}]")).await;
+    assert_eq!((answer.problem(), answer.retry_after.as_deref()), ((429, "rate_limit_exceeded"), Some("60")));
+    assert_eq!(send(format!("[{CLICK}]")).await.status, StatusCode::ACCEPTED, "one was left");
+    assert_eq!(send("[1,2,3,4]".to_owned()).await.problem(), (413, "batch_beyond_rate_limit"));
+    assert_eq!(service.records().len(), 3);
+}
+
+#[tokio::test]
+async fn an_unknown_result_is_never_a_success() {
+    let service = Service::start().await;
+    service.publisher.faults.lose_answer(1, ErrorClass::Transient);
+    let answer = service.post("/events", CLICK).await;
+    assert_eq!((answer.problem(), answer.retry_after.as_deref()), ((503, "unacknowledged"), Some("2")));
+    assert_eq!(answer.body["id"], "c-1");
+
+    service.publisher.refuse("acme/c-2", ErrorClass::Transient);
+    let other = CLICK.replace("c-1", "c-2");
+    let answer = service.post("/events/batch", format!("[{CLICK},{other},{{}}]")).await;
+    assert_eq!((answer.problem(), answer.retry_after.as_deref()), ((503, "unacknowledged"), Some("2")));
+    assert_eq!(answer.item_statuses(), ["accepted", "unknown", "rejected"]);
+    assert_eq!(answer.body["items"][1]["id"], "c-2");
+    let detail = answer.body.to_string();
+    assert!(!detail.contains("refused by a test"), "our own troubles are not the client's: {detail}");
+
+    service.publisher.refuse("acme/c-2", ErrorClass::Permanent);
+    assert_eq!(service.post("/events", other).await.problem(), (413, "record_refused"));
+}
+
+#[tokio::test]
+async fn only_a_trusted_collector_says_where_events_come_from() {
+    let service = Service::start().await;
+    let event = r#"{"type":"page_view","path":"/","client_ip":"198.51.100.9"}"#;
+    let answer = service.post("/events", event).await;
+    assert_eq!(answer.problem(), (400, "schema_violation"));
+    assert_eq!(answer.body["errors"][0]["field"], "/client_ip");
+    assert_eq!(answer.body["errors"][0]["rule"], "trustedCollector");
+
+    let trusted = request("/events", "collector-key").body(Body::from(event)).unwrap();
+    assert_eq!(service.send(trusted).await.status, StatusCode::ACCEPTED);
+    let value = service.only_value();
+    assert_eq!(Envelope::parse(&value).unwrap().ip.unwrap().to_string(), "198.51.100.9");
+}
+
+#[tokio::test]
+async fn a_collectors_address_is_nobodys() {
+    let service = Service::start().await;
+    let trusted = request("/events", "collector-key").body(Body::from(CLICK)).unwrap();
+    assert_eq!(service.send(trusted).await.status, StatusCode::ACCEPTED);
+    assert_eq!(Envelope::parse(&service.only_value()).unwrap().ip, None);
+}
+
+#[tokio::test]
+async fn the_address_comes_from_trusted_proxies_only() {
+    let service = Service::with(&[("TRUSTED_PROXIES", "203.0.113.7")]).await;
+    let send = async |header: &'static str| {
+        let request = request("/events", "sample-key").header("x-forwarded-for", header);
+        service.send(request.body(Body::from(CLICK)).unwrap()).await
+    };
+    assert_eq!(send("10.9.9.9, 198.51.100.9").await.status, StatusCode::ACCEPTED);
+    assert_eq!(Envelope::parse(&service.only_value()).unwrap().ip.unwrap().to_string(), "198.51.100.9");
+    assert_eq!(send("198.51.100.9, nonsense").await.problem(), (400, "address_unverified"));
+}
+
+#[tokio::test]
+async fn an_idempotency_key_is_the_id_of_an_event_without_one() {
+    let service = Service::start().await;
+    let send = async |body: &'static str| {
+        let request = request("/event", "sample-key").header("idempotency-key", "\"retry-1\"");
+        service.send(request.body(Body::from(body)).unwrap()).await
+    };
+    assert_eq!(send(r#"{"type":"page_view","path":"/"}"#).await.body["id"], "retry-1");
+    assert_eq!(send(CLICK).await.body["id"], "c-1", "the event's own id comes first");
+}

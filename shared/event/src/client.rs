@@ -1,0 +1,604 @@
+//! One event as a client sends it: a plain JSON object, or a CloudEvent 1.0.
+//!
+//! | form | recognised by | event members | payload (what the schema applies to) |
+//! |---|---|---|---|
+//! | plain | anything else | `type`/`event_type`, `id`/`event_id`, `timestamp`/`time`, `schema_version`, `client_ip` | the whole object |
+//! | CloudEvent, structured | a member `specversion` | `type`, `id`, `source`, `time`, `schemaversion`, `clientip` | the member `data` |
+//! | CloudEvent, binary | a header `ce-specversion` | the same as `ce-` headers | the body |
+//!
+//! Two spellings of one member may both be there if they say the same. `null` counts as absent.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use serde_json::value::RawValue;
+
+use crate::canonical::{self, CanonicalError};
+use crate::json::Value;
+use crate::schema::{Violation, user_id};
+use crate::{EventId, IdSource, Timestamp};
+
+/// Why bytes are not an event. All of them are the sender's fault: the same bytes fail again.
+#[derive(Debug, thiserror::Error)]
+pub enum EventError {
+    #[error("not a JSON text")]
+    Malformed(#[source] serde_json::Error),
+    #[error("not a JSON object")]
+    NotAnObject,
+    #[error("no event type is called {0:?}")]
+    UnknownType(String),
+    #[error("event type {event_type} has no schema version {version}")]
+    UnknownVersion { event_type: String, version: u32 },
+    #[error("{}", joined(.0))]
+    Invalid(Vec<Violation>),
+    /// Our own failure, not the sender's; it does not happen with memory as the target.
+    #[error("the fingerprint cannot be made")]
+    Fingerprint(#[source] CanonicalError),
+}
+
+fn joined(violations: &[Violation]) -> String {
+    violations.iter().map(Violation::to_string).collect::<Vec<_>>().join("; ")
+}
+
+impl EventError {
+    /// Bounded name of the cause, for metrics and for grouping dead letters.
+    pub const fn tag(&self) -> &'static str {
+        match self {
+            EventError::Malformed(_) => "malformed_json",
+            EventError::NotAnObject => "not_an_object",
+            EventError::UnknownType(_) => "unknown_type",
+            EventError::UnknownVersion { .. } => "unknown_schema_version",
+            EventError::Invalid(_) => "schema_violation",
+            EventError::Fingerprint(_) => "fingerprint",
+        }
+    }
+
+    /// What is wrong field by field, if that is how it is wrong.
+    pub fn violations(&self) -> &[Violation] {
+        match self {
+            EventError::Invalid(violations) => violations,
+            EventError::Malformed(_)
+            | EventError::NotAnObject
+            | EventError::UnknownType(_)
+            | EventError::UnknownVersion { .. }
+            | EventError::Fingerprint(_) => &[],
+        }
+    }
+
+    /// Keeps a sender from filling logs and answers with a name of its choice.
+    pub(crate) fn unknown_type(name: &str) -> Self {
+        EventError::UnknownType(name.chars().take(64).collect())
+    }
+}
+
+/// How an event is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    Plain,
+    Structured,
+    Binary,
+}
+
+impl Form {
+    /// Of a JSON text that is not the body of a binary CloudEvent.
+    pub(crate) fn of(json: &Value<'_>) -> Self {
+        if json.get("specversion").is_some() { Form::Structured } else { Form::Plain }
+    }
+
+    /// What the schema applies to.
+    pub(crate) fn payload<'v, 'a>(self, json: &'v Value<'a>) -> &'v Value<'a> {
+        match self {
+            Form::Plain | Form::Binary => json,
+            Form::Structured => json.get("data").unwrap_or(&Value::Null),
+        }
+    }
+
+    /// Where the payload is, as a JSON pointer.
+    pub(crate) const fn payload_pointer(self) -> &'static str {
+        match self {
+            Form::Plain | Form::Binary => "",
+            Form::Structured => "/data",
+        }
+    }
+}
+
+/// An event that meets its schema.
+#[derive(Debug)]
+pub struct ClientEvent<'a> {
+    pub event_type: Cow<'a, str>,
+    /// Version of the schema it was checked against.
+    pub schema: u32,
+    /// When it happened, by the client's clock, if it said so.
+    pub occurred_at: Option<Timestamp>,
+    /// The address it says it came from. Only a trusted collector may say so; that is for the caller to check.
+    pub client_ip: Option<IpAddr>,
+    /// The client's bytes, without white space around them.
+    pub data: &'a RawValue,
+    pub(crate) requested_version: Option<u32>,
+    client_id: Option<EventId>,
+    json: Value<'a>,
+    form: Form,
+}
+
+impl<'a> ClientEvent<'a> {
+    /// Reads the members that every event has, and collects what is wrong with them.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<(Self, Vec<Violation>), EventError> {
+        let json = Value::parse(bytes).map_err(EventError::Malformed)?;
+        let data = serde_json::from_slice(bytes).map_err(EventError::Malformed)?;
+        if !json.is_object() {
+            return Err(EventError::NotAnObject);
+        }
+        let form = Form::of(&json);
+        let mut violations = Vec::new();
+        let fields = match form {
+            Form::Plain | Form::Binary => plain_fields(&json, &mut violations),
+            Form::Structured => {
+                if json.get("data_base64").is_some() {
+                    violations.push(Violation::new("/data_base64", "type", "data must be JSON, in the member data"));
+                }
+                cloud_event_fields(&MemberAttributes(&json), &mut violations)
+            }
+        };
+        Ok((Self::new(fields, data, json, form), violations))
+    }
+
+    /// As [`ClientEvent::parse`], for a CloudEvent in binary mode.
+    pub(crate) fn parse_binary(
+        attributes: &BTreeMap<String, String>,
+        body: &'a [u8],
+    ) -> Result<(Self, Vec<Violation>), EventError> {
+        let json = Value::parse(body).map_err(EventError::Malformed)?;
+        let data = serde_json::from_slice(body).map_err(EventError::Malformed)?;
+        let mut violations = Vec::new();
+        let fields = cloud_event_fields(attributes, &mut violations);
+        Ok((Self::new(fields, data, json, Form::Binary), violations))
+    }
+
+    fn new(fields: Fields<'a>, data: &'a RawValue, json: Value<'a>, form: Form) -> Self {
+        ClientEvent {
+            event_type: fields.event_type,
+            schema: 0,
+            occurred_at: fields.occurred_at,
+            client_ip: fields.client_ip,
+            data,
+            requested_version: fields.schema_version,
+            client_id: fields.id,
+            json,
+            form,
+        }
+    }
+
+    pub(crate) const fn form(&self) -> Form {
+        self.form
+    }
+
+    pub(crate) fn payload(&self) -> &Value<'a> {
+        self.form.payload(&self.json)
+    }
+
+    /// The user the event is about, if it names one.
+    pub fn user_id(&self) -> Option<&str> {
+        user_id(self.payload())
+    }
+
+    /// How a violation names the member that holds [`ClientEvent::client_ip`].
+    pub const fn client_ip_field(&self) -> &'static str {
+        match self.form {
+            Form::Plain => "/client_ip",
+            Form::Structured => "/clientip",
+            Form::Binary => "ce-clientip",
+        }
+    }
+
+    /// The event's id: the client's own in the event, else `idempotency_key`, else the fingerprint of everything the
+    /// client sent.
+    ///
+    /// # Errors
+    /// [`EventError::Invalid`] if the fingerprint decides and a number is too large to have one.
+    pub fn identify(&self, idempotency_key: Option<&EventId>) -> Result<(EventId, IdSource), EventError> {
+        if let Some(id) = self.client_id.as_ref().or(idempotency_key) {
+            return Ok((id.clone(), IdSource::Client));
+        }
+        match canonical::fingerprint(&self.json) {
+            Ok(id) => Ok((id, IdSource::Fingerprint)),
+            Err(CanonicalError::InexactNumber { pointer }) => {
+                Err(EventError::Invalid(vec![Violation::new(pointer, "exactNumber", canonical::INEXACT)]))
+            }
+            Err(error @ (CanonicalError::Write(_) | CanonicalError::Id(_))) => Err(EventError::Fingerprint(error)),
+        }
+    }
+}
+
+/// What every event has, whatever its form.
+struct Fields<'a> {
+    /// Empty if it is missing, which is then among the violations.
+    event_type: Cow<'a, str>,
+    id: Option<EventId>,
+    occurred_at: Option<Timestamp>,
+    schema_version: Option<u32>,
+    client_ip: Option<IpAddr>,
+}
+
+fn plain_fields<'a>(json: &Value<'a>, violations: &mut Vec<Violation>) -> Fields<'a> {
+    let event_type = aliased(json, ["type", "event_type"], violations).filter(|(_, name)| !name.is_empty());
+    if event_type.is_none() && violations.is_empty() {
+        violations.push(Violation::new("/type", "required", "\"type\" is a required property"));
+    }
+    let id = aliased(json, ["id", "event_id"], violations);
+    let at = aliased(json, ["timestamp", "time"], violations);
+    let address = text(json, "client_ip", violations);
+    let schema_version = match json.get("schema_version") {
+        None | Some(Value::Null) => None,
+        Some(Value::Number(number)) if number.as_u64().is_some_and(|version| version > 0) => {
+            number.as_u64().map(|version| u32::try_from(version).unwrap_or(u32::MAX))
+        }
+        Some(_) => {
+            violations.push(Violation::new("/schema_version", "type", "value is not a positive integer"));
+            None
+        }
+    };
+    Fields {
+        event_type: event_type.map(|(_, value)| value).unwrap_or_default(),
+        id: id.and_then(|(name, value)| event_id(format!("/{name}"), &value, violations)),
+        occurred_at: at.and_then(|(name, value)| instant(format!("/{name}"), &value, violations)),
+        schema_version,
+        client_ip: address.and_then(|value| ip_address("/client_ip", &value, violations)),
+    }
+}
+
+/// A member of type string; null counts as absent.
+fn text<'a>(json: &Value<'a>, name: &str, violations: &mut Vec<Violation>) -> Option<Cow<'a, str>> {
+    match json.get(name) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+            violations.push(Violation::new(format!("/{name}"), "type", "value is not of type \"string\""));
+            None
+        }
+    }
+}
+
+/// A member with two spellings, and the one that was used.
+fn aliased<'a>(
+    json: &Value<'a>,
+    names: [&'static str; 2],
+    violations: &mut Vec<Violation>,
+) -> Option<(&'static str, Cow<'a, str>)> {
+    let [name, alias] = names;
+    match (text(json, name, violations), text(json, alias, violations)) {
+        (Some(value), Some(other)) if value != other => {
+            let message = format!("{name} and {alias} are the same field and say different things");
+            violations.push(Violation::new(format!("/{alias}"), "conflict", message));
+            None
+        }
+        (Some(value), _) => Some((name, value)),
+        (None, Some(value)) => Some((alias, value)),
+        (None, None) => None,
+    }
+}
+
+fn event_id(field: impl Into<String>, value: &str, violations: &mut Vec<Violation>) -> Option<EventId> {
+    EventId::new(value).map_err(|error| violations.push(Violation::new(field, "format", error.to_string()))).ok()
+}
+
+fn instant(field: impl Into<String>, value: &str, violations: &mut Vec<Violation>) -> Option<Timestamp> {
+    Timestamp::parse(value)
+        .map_err(|_| violations.push(Violation::new(field, "format", "value is not a \"date-time\" (RFC 3339)")))
+        .ok()
+}
+
+fn ip_address(field: impl Into<String>, value: &str, violations: &mut Vec<Violation>) -> Option<IpAddr> {
+    value
+        .parse::<IpAddr>()
+        .map(|address| address.to_canonical())
+        .map_err(|_| violations.push(Violation::new(field, "format", "value is not an IPv4 or IPv6 address")))
+        .ok()
+}
+
+/// Context attributes of a CloudEvent, wherever they are written.
+trait Attributes<'a> {
+    /// The attribute as text; an empty one counts as absent.
+    fn get(&self, name: &str) -> Option<Cow<'a, str>>;
+    /// How a violation names the attribute.
+    fn field(&self, name: &str) -> String;
+}
+
+struct MemberAttributes<'v, 'a>(&'v Value<'a>);
+
+impl<'a> Attributes<'a> for MemberAttributes<'_, 'a> {
+    fn get(&self, name: &str) -> Option<Cow<'a, str>> {
+        match self.0.get(name)? {
+            Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
+            // Extension attributes may be numbers.
+            Value::Number(number) => Some(Cow::Owned(number.to_string())),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+        }
+    }
+
+    fn field(&self, name: &str) -> String {
+        format!("/{name}")
+    }
+}
+
+impl<'a> Attributes<'a> for BTreeMap<String, String> {
+    fn get(&self, name: &str) -> Option<Cow<'a, str>> {
+        BTreeMap::get(self, name).filter(|text| !text.is_empty()).map(|text| Cow::Owned(text.clone()))
+    }
+
+    fn field(&self, name: &str) -> String {
+        format!("ce-{name}")
+    }
+}
+
+/// CloudEvents 1.0.2, section 3: `id`, `source`, `specversion` and `type` are required and not empty.
+fn cloud_event_fields<'a>(attributes: &impl Attributes<'a>, violations: &mut Vec<Violation>) -> Fields<'a> {
+    let mut required = |name: &str| {
+        let value = attributes.get(name);
+        if value.is_none() {
+            let message = format!("a CloudEvent has a {name}, a string that is not empty");
+            violations.push(Violation::new(attributes.field(name), "required", message));
+        }
+        value
+    };
+    let event_type = required("type").unwrap_or_default();
+    let id = required("id");
+    // Only `id` identifies the event within its tenant, so the source need not be read further.
+    let _source = required("source");
+    if required("specversion").is_some_and(|version| version != "1.0") {
+        violations.push(Violation::new(attributes.field("specversion"), "const", "this service reads \"1.0\""));
+    }
+    if let Some(content_type) = attributes.get("datacontenttype")
+        && !is_json(&content_type)
+    {
+        violations.push(Violation::new(attributes.field("datacontenttype"), "const", "data must be JSON"));
+    }
+    let schema_version = attributes.get("schemaversion").and_then(|text| {
+        let version = text.parse().ok().filter(|version| *version > 0);
+        if version.is_none() {
+            let field = attributes.field("schemaversion");
+            violations.push(Violation::new(field, "type", "value is not a positive integer"));
+        }
+        version
+    });
+    Fields {
+        event_type,
+        id: id.and_then(|value| event_id(attributes.field("id"), &value, violations)),
+        occurred_at: attributes.get("time").and_then(|value| instant(attributes.field("time"), &value, violations)),
+        schema_version,
+        client_ip: attributes
+            .get("clientip")
+            .and_then(|value| ip_address(attributes.field("clientip"), &value, violations)),
+    }
+}
+
+/// Whether a media type is JSON: `application/json`, `text/json` or `…+json`, with any parameters.
+pub fn is_json(media_type: &str) -> bool {
+    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    let suffix = |end: &str| {
+        essence.len() >= end.len()
+            && essence.as_bytes()[essence.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
+    };
+    suffix("/json") || suffix("+json")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Envelope;
+    use crate::schema::Registry;
+
+    fn registry() -> Registry {
+        Registry::embedded().unwrap()
+    }
+
+    /// The fields and rules that are broken, or the tag of another error.
+    fn broken(text: &str) -> Vec<String> {
+        match registry().read(text.as_bytes()) {
+            Ok(_) => vec![],
+            Err(EventError::Invalid(violations)) => {
+                violations.iter().map(|violation| format!("{} {}", violation.field, violation.rule)).collect()
+            }
+            Err(error) => vec![error.tag().to_owned()],
+        }
+    }
+
+    #[test]
+    fn reads_a_plain_event() {
+        let text =
+            br#" {"event_type":"transaction","event_id":"t-1","time":"2026-11-20T18:02:00+02:00","schema_version":1,
+            "user_id":"u-1","amount":9.5,"currency":"EUR","client_ip":"::ffff:192.0.2.1"} "#;
+        let registry = registry();
+        let event = registry.read(text).unwrap();
+        assert_eq!((&*event.event_type, event.schema, event.user_id()), ("transaction", 1, Some("u-1")));
+        assert_eq!(event.occurred_at.unwrap().to_string(), "2026-11-20T16:02:00.000Z");
+        assert_eq!(event.client_ip, Some("192.0.2.1".parse().unwrap()));
+        assert_eq!(event.data.get().as_bytes(), text.trim_ascii());
+        let (id, source) = event.identify(Some(&EventId::new("key").unwrap())).unwrap();
+        assert_eq!((id.as_str(), source), ("t-1", IdSource::Client));
+    }
+
+    #[test]
+    fn the_id_is_the_clients_else_the_key_else_the_fingerprint() {
+        let registry = registry();
+        let event = registry.read(br#"{"type":"page_view","path":"/"}"#).unwrap();
+        let key = EventId::new("key").unwrap();
+        assert_eq!(event.identify(Some(&key)).unwrap(), (key, IdSource::Client));
+        let spaced = registry.read(br#"{ "path": "/", "id": null, "type": "page_view" }"#).unwrap();
+        let (id, source) = event.identify(None).unwrap();
+        assert_eq!((id.as_str().len(), source), (64, IdSource::Fingerprint));
+        assert_ne!(spaced.identify(None).unwrap().0, id, "null was sent, so it is part of what was sent");
+        let reordered = registry.read(br#"{ "path": "/", "type": "page_view" }"#).unwrap();
+        assert_eq!(reordered.identify(None).unwrap().0, id);
+    }
+
+    #[test]
+    fn a_user_with_control_characters_is_nobody() {
+        let registry = registry();
+        let event = registry.read(br#"{"type":"page_view","path":"/","user_id":"a\u0000b"}"#).unwrap();
+        assert_eq!(event.user_id(), None);
+    }
+
+    #[test]
+    fn an_inexact_number_needs_an_id() {
+        let registry = registry();
+        let without = registry.read(br#"{"type":"page_view","path":"/","n":[9007199254740993]}"#).unwrap();
+        let error = without.identify(None).unwrap_err();
+        assert_eq!((&*error.violations()[0].field, &*error.violations()[0].rule), ("/n/0", "exactNumber"));
+        let with = registry.read(br#"{"type":"page_view","path":"/","n":[9007199254740993],"id":"a"}"#).unwrap();
+        assert!(with.identify(None).is_ok());
+    }
+
+    #[test]
+    fn names_every_broken_field_at_once() {
+        assert_eq!(
+            broken(
+                r#"{"type":"transaction","id":7,"timestamp":"today","client_ip":"host","schema_version":1,"amount":"9","currency":"eur"}"#
+            ),
+            [
+                "/id type",
+                "/timestamp format",
+                "/client_ip format",
+                "/user_id required",
+                "/amount type",
+                "/currency pattern"
+            ]
+        );
+        assert_eq!(
+            broken(r#"{"type":"sensor","device_id":"d","reading":1,"unit":"C","location":{"lat":91}}"#),
+            ["/location/lon required", "/location/lat maximum"]
+        );
+    }
+
+    #[test]
+    fn two_spellings_must_agree() {
+        let page = |members: &str| broken(&format!(r#"{{"path":"/",{members}}}"#));
+        assert_eq!(page(r#""type":"page_view","event_type":"page_view","id":"a","event_id":"a""#), [""; 0]);
+        assert_eq!(page(r#""type":"page_view","event_type":"click""#), ["/event_type conflict"]);
+        assert_eq!(page(r#""type":"page_view","id":"a","event_id":"b""#), ["/event_id conflict"]);
+        assert_eq!(
+            page(r#""type":"page_view","time":"2026-01-01T00:00:00Z","timestamp":"2026-01-01T00:00:01Z""#),
+            ["/time conflict"]
+        );
+    }
+
+    #[test]
+    fn unknown_types_and_versions_are_named() {
+        assert_eq!(broken(r#"{"type":"nothing"}"#), ["unknown_type"]);
+        assert_eq!(broken(r#"{"type":"click","schema_version":99}"#), ["unknown_schema_version"]);
+        assert_eq!(broken(r#"{"type":"click","schema_version":18446744073709551615}"#), ["unknown_schema_version"]);
+        assert_eq!(broken(r#"{"path":"/"}"#), ["/type required"]);
+        assert_eq!(broken(r#"{"type":""}"#), ["/type required"]);
+        assert_eq!(broken("[1]"), ["not_an_object"]);
+        assert_eq!(broken("{"), ["malformed_json"]);
+        assert_eq!(broken(r#"{"type":"click","type":"click"}"#), ["malformed_json"]);
+    }
+
+    #[test]
+    fn messages_hold_no_values() {
+        let error = registry().read(br#"{"type":"transaction","user_id":"u","amount":"s3cret","currency":"s3cret"}"#);
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains("/amount") && !text.contains("s3cret"), "{text}");
+    }
+
+    #[test]
+    fn page_views_of_real_logs_are_accepted() {
+        for members in [
+            r#""path":"/","method":"GET","protocol":"HTTP/1.1","status":200,"bytes":203023,"referrer":"http://x/","user_agent":"M"#,
+            r#""path":"/","status":304,"bytes":"-","referrer":"-","user_agent":"-"#,
+            r#""path":"-","method":null,"status":null,"bytes":null,"user_agent":"x"#,
+            r#""path":"*","method":"OPTIONS"#,
+        ] {
+            assert_eq!(broken(&format!(r#"{{"type":"page_view",{members}"}}"#)), [""; 0], "{members}");
+        }
+        assert_eq!(broken(r#"{"type":"page_view","path":"/","bytes":-1}"#), ["/bytes anyOf"]);
+    }
+
+    const STRUCTURED: &str = r#"{"specversion":"1.0","type":"click","source":"/web","id":"c-1","time":"2026-11-20T18:02:00Z","schemaversion":1,"clientip":"192.0.2.7","data":{"user_id":"u-1","campaign_id":"k"}}"#;
+
+    #[test]
+    fn reads_a_structured_cloud_event() {
+        let registry = registry();
+        let event = registry.read(STRUCTURED.as_bytes()).unwrap();
+        assert_eq!(event.data.get(), STRUCTURED);
+        assert_eq!(
+            (event.user_id(), event.client_ip.is_some(), event.occurred_at.is_some()),
+            (Some("u-1"), true, true)
+        );
+        assert_eq!(event.identify(None).unwrap(), (EventId::new("c-1").unwrap(), IdSource::Client));
+    }
+
+    #[test]
+    fn checks_a_structured_cloud_event() {
+        let with = |from: &str, to: &str| broken(&STRUCTURED.replace(from, to));
+        assert_eq!(with(r#""id":"c-1","#, ""), ["/id required"]);
+        assert_eq!(with(r#""source":"/web""#, r#""source":"""#), ["/source required"]);
+        assert_eq!(with(r#""1.0""#, r#""0.3""#), ["/specversion const"]);
+        assert_eq!(with(r#""type":"click","#, ""), ["/type required"]);
+        assert_eq!(with(r#""schemaversion":1"#, r#""schemaversion":"x""#), ["/schemaversion type"]);
+        assert_eq!(with(r#""campaign_id":"k""#, r#""campaign_id":1"#), ["/data/campaign_id type"]);
+        assert_eq!(with(r#","data":{"user_id":"u-1","campaign_id":"k"}"#, ""), ["/data type"]);
+        assert_eq!(
+            with(r#""data":{"user_id":"u-1","campaign_id":"k"}"#, r#""data_base64":"e30=""#),
+            ["/data_base64 type", "/data type"]
+        );
+        assert_eq!(with(r#""id""#, r#""datacontenttype":"text/xml","id""#), ["/datacontenttype const"]);
+    }
+
+    #[test]
+    fn reads_a_binary_cloud_event() {
+        let attributes = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let full = attributes(&[("specversion", "1.0"), ("type", "click"), ("source", "/web"), ("id", "c-1")]);
+        let registry = registry();
+        let body = br#"{"user_id":"u-1","campaign_id":"k"}"#;
+        let event = registry.read_binary(&full, body).unwrap();
+        assert_eq!((event.user_id(), event.data.get().as_bytes()), (Some("u-1"), &body[..]));
+        assert_eq!(event.identify(None).unwrap().0.as_str(), "c-1");
+
+        let error = registry.read_binary(&attributes(&[("specversion", "1.0"), ("type", "click")]), b"[]").unwrap_err();
+        let fields: Vec<&str> = error.violations().iter().map(|violation| &*violation.field).collect();
+        assert_eq!(fields, ["ce-id", "ce-source", ""]);
+    }
+
+    #[test]
+    fn an_envelope_is_checked_by_the_same_rules() {
+        let registry = registry();
+        let envelope = |event_type: &str, schema: u32, more: &str, data: &str| {
+            format!(
+                r#"{{"envelope":1,"id":"a","id_source":"client","type":"{event_type}","schema":{schema},"tenant":"acme","received_at":"2026-11-20T18:02:00.000Z",{more}"data":{data}}}"#
+            )
+        };
+        let check = |value: &str| {
+            let envelope = Envelope::parse(value.as_bytes()).unwrap();
+            let checked = registry.check(&envelope)?;
+            Ok::<_, EventError>(checked.user_id().map(str::to_owned))
+        };
+        let user = Some("u-1".to_owned());
+        let payload = r#"{"user_id":"u-1","campaign_id":"k"}"#;
+        assert_eq!(check(&envelope("click", 1, "", payload)).unwrap(), user);
+        assert_eq!(check(&envelope("click", 1, "", STRUCTURED)).unwrap(), user);
+        let binary = envelope("click", 1, r#""attributes":{"id":"a"},"#, payload);
+        assert_eq!(check(&binary).unwrap(), user);
+        assert_eq!(check(&envelope("click", 2, "", payload)).unwrap_err().tag(), "unknown_schema_version");
+        assert_eq!(check(&envelope("clack", 1, "", payload)).unwrap_err().tag(), "unknown_type");
+        assert_eq!(check(&envelope("click", 1, "", "{}")).unwrap_err().tag(), "schema_violation");
+        assert_eq!(check(&envelope("click", 1, "", r#"{"a":1,"a":2}"#)).unwrap_err().tag(), "malformed_json");
+    }
+
+    #[test]
+    fn knows_json_media_types() {
+        for (media_type, json) in [
+            ("application/json", true),
+            ("Application/JSON; charset=utf-8", true),
+            ("application/vnd.acme.event+json", true),
+            ("text/xml", false),
+            ("application/jsonp", false),
+            ("é", false),
+            ("", false),
+        ] {
+            assert_eq!(is_json(media_type), json, "{media_type}");
+        }
+    }
+}

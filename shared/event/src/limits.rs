@@ -1,0 +1,311 @@
+//! Bounds on what is read, checked by passing over the bytes once before anything of their size is allocated.
+//!
+//! The pass only tells strings from brackets. Whether an item is JSON is found out when it is parsed, so that one bad
+//! item does not reject its batch; only a body whose items cannot be told apart is refused as a whole.
+
+/// Bounds on the events of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Events in a batch.
+    pub items: usize,
+    /// Bytes of one event.
+    pub item_bytes: usize,
+    /// Objects and arrays within each other, the event itself being the first. Up to 127, where the parser ends.
+    pub depth: usize,
+}
+
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LimitError {
+    #[error("more than {limit} events")]
+    TooManyItems { limit: usize },
+    #[error("an event of more than {limit} bytes")]
+    ItemTooLarge { limit: usize },
+    #[error("objects and arrays nested deeper than {limit}")]
+    TooDeep { limit: usize },
+    #[error("neither a JSON array of events nor an object with an array \"events\"")]
+    NotABatch,
+}
+
+impl LimitError {
+    /// Bounded name of the cause.
+    pub const fn tag(&self) -> &'static str {
+        match self {
+            LimitError::TooManyItems { .. } => "too_many_items",
+            LimitError::ItemTooLarge { .. } => "item_too_large",
+            LimitError::TooDeep { .. } => "too_deep",
+            LimitError::NotABatch => "not_a_batch",
+        }
+    }
+}
+
+/// The bytes of one event, not yet parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Item<'a> {
+    bytes: &'a [u8],
+    depth: usize,
+}
+
+impl<'a> Item<'a> {
+    /// A body that is one event.
+    pub fn single(body: &'a [u8]) -> Self {
+        let start = skip_space(body, 0);
+        let (_, depth) = value_end(body, start);
+        Item { bytes: body, depth }
+    }
+
+    /// The bytes, if they are within the limits of one event.
+    ///
+    /// # Errors
+    /// [`LimitError::ItemTooLarge`] or [`LimitError::TooDeep`].
+    pub fn within(self, limits: &Limits) -> Result<&'a [u8], LimitError> {
+        if self.bytes.len() > limits.item_bytes {
+            Err(LimitError::ItemTooLarge { limit: limits.item_bytes })
+        } else if self.depth > limits.depth {
+            Err(LimitError::TooDeep { limit: limits.depth })
+        } else {
+            Ok(self.bytes)
+        }
+    }
+}
+
+/// Whether the body's first sign opens an array, so that it is a batch whatever its media type says.
+pub fn is_array(body: &[u8]) -> bool {
+    body.get(skip_space(body, 0)) == Some(&b'[')
+}
+
+/// Cuts a batch into its events: a JSON array, or the array in the member `events` of an object.
+///
+/// # Errors
+/// [`LimitError::TooManyItems`] as soon as there is one too many; [`LimitError::NotABatch`] if the body has another
+/// shape or its brackets do not close.
+pub fn batch_items<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<Item<'a>>, LimitError> {
+    let start = skip_space(body, 0);
+    match body.get(start) {
+        Some(b'[') => {
+            let (items, end) = array_items(body, start, limits)?;
+            if skip_space(body, end) == body.len() { Ok(items) } else { Err(LimitError::NotABatch) }
+        }
+        Some(b'{') => events_member(body, start, limits),
+        Some(_) | None => Err(LimitError::NotABatch),
+    }
+}
+
+/// Cuts newline-delimited JSON into its events; empty lines do not count.
+///
+/// # Errors
+/// [`LimitError::TooManyItems`] as soon as there is one too many.
+pub fn line_items<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<Item<'a>>, LimitError> {
+    let mut items = Vec::new();
+    for line in body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()) {
+        if items.len() == limits.items {
+            return Err(LimitError::TooManyItems { limit: limits.items });
+        }
+        items.push(Item::single(line));
+    }
+    Ok(items)
+}
+
+/// Finds the member `events` of the object at `start` and cuts its array. Other members are passed over, and a
+/// second `events` is refused.
+fn events_member<'a>(body: &'a [u8], start: usize, limits: &Limits) -> Result<Vec<Item<'a>>, LimitError> {
+    let mut events = None;
+    let mut at = start + 1;
+    loop {
+        at = skip_space(body, at);
+        if body.get(at) != Some(&b'"') {
+            return Err(LimitError::NotABatch);
+        }
+        let (name_end, _) = value_end(body, at);
+        let name = &body[at..name_end];
+        at = skip_space(body, name_end);
+        if body.get(at) != Some(&b':') {
+            return Err(LimitError::NotABatch);
+        }
+        at = skip_space(body, at + 1);
+        if name == b"\"events\"" {
+            if events.is_some() || body.get(at) != Some(&b'[') {
+                return Err(LimitError::NotABatch);
+            }
+            let (items, end) = array_items(body, at, limits)?;
+            events = Some(items);
+            at = end;
+        } else {
+            let (end, _) = value_end(body, at);
+            if end == at {
+                return Err(LimitError::NotABatch);
+            }
+            at = end;
+        }
+        at = skip_space(body, at);
+        match body.get(at) {
+            Some(b',') => at += 1,
+            Some(b'}') if skip_space(body, at + 1) == body.len() => return events.ok_or(LimitError::NotABatch),
+            Some(_) | None => return Err(LimitError::NotABatch),
+        }
+    }
+}
+
+/// The items of the array that opens at `start`, and where it ends.
+fn array_items<'a>(body: &'a [u8], start: usize, limits: &Limits) -> Result<(Vec<Item<'a>>, usize), LimitError> {
+    let mut items = Vec::new();
+    let mut at = skip_space(body, start + 1);
+    if body.get(at) == Some(&b']') {
+        return Ok((items, at + 1));
+    }
+    loop {
+        let (end, depth) = value_end(body, at);
+        if end == at {
+            return Err(LimitError::NotABatch);
+        }
+        if items.len() == limits.items {
+            return Err(LimitError::TooManyItems { limit: limits.items });
+        }
+        items.push(Item { bytes: &body[at..end], depth });
+        at = skip_space(body, end);
+        match body.get(at) {
+            Some(b',') => at = skip_space(body, at + 1),
+            Some(b']') => return Ok((items, at + 1)),
+            Some(_) | None => return Err(LimitError::NotABatch),
+        }
+    }
+}
+
+fn skip_space(bytes: &[u8], from: usize) -> usize {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
+    bytes.get(from..).map_or(from, |rest| from + rest.iter().take_while(|byte| is_space(byte)).count())
+}
+
+/// Where the value that starts at `from` ends, and how deep it goes. Of a value that does not close, the end of the
+/// bytes; of none at all, `from`.
+fn value_end(bytes: &[u8], from: usize) -> (usize, usize) {
+    let (mut at, mut open, mut deepest) = (from, 0_usize, 0_usize);
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => at = string_end(bytes, at),
+            b'{' | b'[' => {
+                open += 1;
+                deepest = deepest.max(open);
+                at += 1;
+            }
+            b'}' | b']' if open == 0 => return (at, deepest),
+            b'}' | b']' => {
+                open -= 1;
+                at += 1;
+            }
+            b',' | b' ' | b'\t' | b'\n' | b'\r' | b':' if open == 0 => return (at, deepest),
+            _ => {
+                at += 1;
+                continue;
+            }
+        }
+        if open == 0 {
+            return (at, deepest);
+        }
+    }
+    (bytes.len(), deepest)
+}
+
+/// One past the quote that closes the string opened at `from`, or the end of the bytes.
+fn string_end(bytes: &[u8], from: usize) -> usize {
+    let mut at = from + 1;
+    while let Some(step) = bytes.get(at..).and_then(|rest| rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))) {
+        at += step;
+        if bytes[at] == b'"' {
+            return at + 1;
+        }
+        at += 2;
+    }
+    bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { items: 3, item_bytes: 40, depth: 3 };
+
+    fn texts(body: &str) -> Result<Vec<&str>, LimitError> {
+        let items = batch_items(body.as_bytes(), &LIMITS)?;
+        Ok(items.into_iter().map(|item| std::str::from_utf8(item.bytes).unwrap()).collect())
+    }
+
+    #[test]
+    fn cuts_arrays_and_events_members() {
+        assert_eq!(
+            texts(r#" [ {"a":"]"} , {"b":[1,{"c":"\"}"}]},3 ] "#).unwrap(),
+            [r#"{"a":"]"}"#, r#"{"b":[1,{"c":"\"}"}]}"#, "3"]
+        );
+        assert_eq!(
+            texts(r#"{"source":{"events":[9]},"events":[{"a":1},"x\\"],"n":1}"#).unwrap(),
+            [r#"{"a":1}"#, r#""x\\""#]
+        );
+        assert_eq!(texts("[]").unwrap(), [""; 0]);
+        assert_eq!(texts(r#"{"events":[]}"#).unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn a_bad_item_keeps_its_place() {
+        assert_eq!(texts(r#"[{"a":tru},{"b":1],{"c":1}]"#).unwrap(), [r#"{"a":tru}"#, r#"{"b":1]"#, r#"{"c":1}"#]);
+    }
+
+    #[test]
+    fn refuses_what_cannot_be_cut() {
+        for body in [
+            "",
+            " ",
+            "1",
+            "\"[]\"",
+            "[",
+            "[1",
+            "[1,",
+            "[1,]",
+            "[,1]",
+            "[1 2]",
+            "[1]x",
+            "[{]",
+            "[\"a]",
+            "[{\"a\":\"\\",
+            "{",
+            "{}",
+            "{\"events\"",
+            "{\"events\":",
+            "{\"events\":1}",
+            "{\"events\":[1]",
+            "{\"events\":[1],}",
+            "{\"events\":[1]}{",
+            "{\"events\":[1],\"events\":[2]}",
+            "{\"other\":[1]}",
+            "{\"a\":,\"events\":[]}",
+            "{events:[1]}",
+        ] {
+            assert_eq!(texts(body), Err(LimitError::NotABatch), "{body}");
+        }
+    }
+
+    #[test]
+    fn counts_items_and_depth_and_size() {
+        assert_eq!(texts("[1,2,3,4]"), Err(LimitError::TooManyItems { limit: 3 }));
+        assert_eq!(line_items(b"1\n2\n\r\n3\n4", &LIMITS), Err(LimitError::TooManyItems { limit: 3 }));
+        assert_eq!(line_items(b"1\r\n\n2", &LIMITS).unwrap().len(), 2);
+        let within = |text: &'static str| Item::single(text.as_bytes()).within(&LIMITS);
+        assert!(within(r#" {"a":[[1]],"b":[[2]]}"#).is_ok());
+        assert_eq!(within(r#"{"a":[[[1]]]}"#), Err(LimitError::TooDeep { limit: 3 }));
+        assert!(within(r#"{"a":"[[[[[[[[[[["}"#).is_ok(), "brackets in a string");
+        assert_eq!(
+            within(r#"{"a":"0123456789012345678901234567890123456789"}"#),
+            Err(LimitError::ItemTooLarge { limit: 40 })
+        );
+    }
+
+    #[test]
+    fn a_hundred_thousand_levels_are_measured_without_recursion() {
+        let body = "[".repeat(100_000);
+        assert_eq!(Item::single(body.as_bytes()).depth, 100_000);
+        let closed = format!("[{body}{}]", "]".repeat(100_000));
+        let items = batch_items(closed.as_bytes(), &LIMITS).unwrap();
+        assert_eq!(
+            items[0].within(&Limits { item_bytes: usize::MAX, ..LIMITS }),
+            Err(LimitError::TooDeep { limit: 3 })
+        );
+    }
+}
