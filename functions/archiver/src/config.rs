@@ -1,0 +1,48 @@
+//! What the archiver is told at cold start.
+
+use lambda::batch_response::BatchResponse;
+use lambda::settings::{Settings, SettingsError, Variables};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiverConfig {
+    /// `ARCHIVE_BUCKET`: the bucket's name. Required.
+    pub bucket: String,
+    /// `BATCH_RESPONSE`: `whole` or `partial`, as the event source mapping is configured. Default `whole`.
+    pub batch_response: BatchResponse,
+}
+
+impl ArchiverConfig {
+    /// # Errors
+    /// Every variable that is missing or malformed.
+    pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
+        let mut settings = Settings::new(variables);
+        let bucket = settings.required::<String>("ARCHIVE_BUCKET");
+        let batch_response = BatchResponse::from_settings(&mut settings);
+        settings.build(bucket.map(|bucket| ArchiverConfig { bucket, batch_response }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lambda::settings::Recording;
+    use testkit::readme::documented_settings;
+
+    use super::*;
+
+    #[test]
+    fn the_bucket_must_be_named() {
+        let error = ArchiverConfig::from_variables(&BTreeMap::from([("BATCH_RESPONSE", "half")])).unwrap_err();
+        assert_eq!(error.problems.len(), 2, "{error}");
+        let config = ArchiverConfig::from_variables(&BTreeMap::from([("ARCHIVE_BUCKET", "forebay")])).unwrap();
+        assert_eq!(config, ArchiverConfig { bucket: "forebay".into(), batch_response: BatchResponse::Whole });
+    }
+
+    #[test]
+    fn the_readme_documents_every_setting() {
+        let variables = Recording::new(BTreeMap::from([("ARCHIVE_BUCKET", "forebay")]));
+        ArchiverConfig::from_variables(&variables).unwrap();
+        assert_eq!(variables.names(), documented_settings(include_str!("../README.md")));
+    }
+}

@@ -1,0 +1,280 @@
+//! Batches through the archiver: samples, failures, and redelivery in other cuts.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use archive::{Filter, Reader, S3Objects, Status};
+use archiver::{App, handle};
+use async_trait::async_trait;
+use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use base64_simd::STANDARD;
+use bytes::Bytes;
+use event::Timestamp;
+use lambda::batch_response::BatchResponse;
+use lambda::invocation::{Invocation, InvocationError};
+use lambda::kafka_trigger::{BatchAnswer, decode};
+use pipeline::ports::{ObjectInfo, ObjectStore, PutResult};
+use pipeline::{DependencyError, ErrorClass, Header, Outcome, Position, Record, RecordHeaders, header, topic};
+use serde_json::json;
+use services::s3::{ACCESS_KEY_ID, EmbeddedS3, SECRET_ACCESS_KEY};
+use testkit::fakes::objects::FakeObjects;
+use testkit::samples::sample;
+
+fn app(objects: &Arc<FakeObjects>, batch_response: BatchResponse) -> App {
+    App { objects: Arc::clone(objects) as Arc<dyn ObjectStore>, batch_response }
+}
+
+async fn invoke(app: &App, event: &str) -> Result<BatchAnswer, InvocationError> {
+    let invocation = Invocation { request_id: "test".into(), deadline: Instant::now() + Duration::from_secs(30) };
+    handle(event, &invocation, app).await
+}
+
+async fn read(objects: Arc<dyn ObjectStore>, filter: &Filter) -> Vec<Record> {
+    let mut records = Reader::new(objects).records(filter).await.unwrap();
+    let mut read = Vec::new();
+    while let Some(record) = records.next().await.unwrap() {
+        read.push(record);
+    }
+    assert_eq!(records.tally().conflicts, 0);
+    read
+}
+
+fn records_of(event: &str) -> Vec<Record> {
+    decode(event).unwrap().into_iter().map(|delivered| delivered.record).collect()
+}
+
+/// The event with which Lambda delivers these records.
+fn event(records: &[Record]) -> String {
+    let base64 = |bytes: &Option<Bytes>| bytes.as_ref().map(|bytes| STANDARD.encode_to_string(bytes));
+    let mut partitions: BTreeMap<String, Vec<serde_json::Value>> = BTreeMap::new();
+    for record in records {
+        let Position { topic, partition, offset } = &record.position;
+        let headers: Vec<_> =
+            record.headers.0.iter().map(|header| json!({&header.name: header.value.as_deref()})).collect();
+        partitions.entry(format!("{topic}-{partition}")).or_default().push(json!({
+            "topic": **topic, "partition": partition, "offset": offset, "timestamp": record.timestamp.as_millis(),
+            "key": base64(&record.key), "value": base64(&record.value), "headers": headers,
+        }));
+    }
+    json!({"eventSource": "aws:kafka", "records": partitions}).to_string()
+}
+
+#[tokio::test]
+async fn a_batch_becomes_one_object_per_partition_and_hour() {
+    let objects = Arc::new(FakeObjects::default());
+    let event = sample("archiver", "valid-batch");
+    assert_eq!(invoke(&app(&objects, BatchResponse::Whole), &event).await.unwrap(), BatchAnswer::done());
+    assert_eq!(
+        objects.keys(),
+        [
+            "raw/topic=raw-events/dt=2025-11-20/hour=17/partition=0/00000000000000000041-00000000000000000042.ndjson.zst",
+            "raw/topic=raw-events/dt=2025-11-20/hour=17/partition=2/00000000000000000007-00000000000000000007.ndjson.zst",
+            "raw/topic=raw-events/dt=2025-11-20/hour=18/partition=0/00000000000000000043-00000000000000000043.ndjson.zst",
+        ]
+    );
+    assert_eq!(read(objects, &Filter::topic(topic::RAW_EVENTS)).await, records_of(&event));
+}
+
+#[tokio::test]
+async fn outcomes_are_sorted_by_status() {
+    let objects = Arc::new(FakeObjects::default());
+    let event = sample("archiver", "outcomes-batch");
+    invoke(&app(&objects, BatchResponse::Whole), &event).await.unwrap();
+    let offsets = async |filter: Filter| {
+        let records = read(Arc::clone(&objects) as Arc<dyn ObjectStore>, &filter).await;
+        records.iter().map(|record| record.position.offset).collect::<Vec<_>>()
+    };
+    assert_eq!(offsets(Filter::status(Status::Known(Outcome::Valid))).await, [10, 12]);
+    assert_eq!(offsets(Filter::status(Status::Known(Outcome::Duplicate))).await, [11]);
+    assert_eq!(offsets(Filter::status(Status::Unknown)).await, [13]);
+    assert_eq!(offsets(Filter::topic(topic::PROCESSED_EVENTS)).await, [10, 11, 12, 13]);
+}
+
+#[tokio::test]
+async fn nothing_is_too_odd_to_archive() {
+    let objects = Arc::new(FakeObjects::default());
+    let event = sample("archiver", "tombstone-and-binary");
+    invoke(&app(&objects, BatchResponse::Whole), &event).await.unwrap();
+    let read = read(objects, &Filter::topic(topic::RAW_EVENTS)).await;
+    assert_eq!(read, records_of(&event));
+    let values: Vec<Option<&[u8]>> = read.iter().map(|record| record.value.as_deref()).collect();
+    let expected: [Option<&[u8]>; 6] = [
+        None,
+        Some(b"\x00\xff\xfe binary"),
+        Some(b"{\n  \"pretty\": true\n}\n"),
+        Some(b"null"),
+        Some(b"not json"),
+        Some(b"%% not base64 %%"),
+    ];
+    assert_eq!(values, expected);
+}
+
+#[tokio::test]
+async fn what_is_no_kafka_event_fails_the_invocation() {
+    let objects = Arc::new(FakeObjects::default());
+    let event = sample("archiver", "not-a-kafka-event");
+    let error = invoke(&app(&objects, BatchResponse::Partial), &event).await.unwrap_err();
+    assert_eq!(error.error_type, "not-a-kafka-event");
+    assert_eq!(objects.keys(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn the_records_of_an_unwritten_object_come_again_and_no_others() {
+    let objects = Arc::new(FakeObjects::default());
+    let event = sample("archiver", "valid-batch");
+    objects.refuse("hour=17/partition=0/");
+    let answer = invoke(&app(&objects, BatchResponse::Partial), &event).await.unwrap();
+    let again = [41, 42].map(|offset| Position::new(topic::RAW_EVENTS, 0, offset));
+    assert_eq!(answer, BatchAnswer::retry(again));
+    assert_eq!(objects.keys().len(), 2, "the other objects are written");
+    assert_eq!(objects.puts(), 5, "three attempts at the refused one");
+
+    let error = invoke(&app(&objects, BatchResponse::Whole), &event).await.unwrap_err();
+    assert_eq!(error.error_type, "refused");
+    assert!(error.message.contains("1 objects with 2 records"), "{}", error.message);
+
+    objects.accept_all();
+    for batch_response in [BatchResponse::Whole, BatchResponse::Partial] {
+        assert_eq!(invoke(&app(&objects, batch_response), &event).await.unwrap(), BatchAnswer::done());
+    }
+    assert_eq!(read(objects, &Filter::topic(topic::RAW_EVENTS)).await, records_of(&event));
+}
+
+#[tokio::test]
+async fn a_short_outage_and_lost_answers_are_ridden_out() {
+    let objects = Arc::new(FakeObjects::default());
+    let event = sample("archiver", "valid-batch");
+    objects.faults.fail(1, ErrorClass::Overload);
+    objects.faults.lose_answer(2, ErrorClass::Transient);
+    assert_eq!(invoke(&app(&objects, BatchResponse::Whole), &event).await.unwrap(), BatchAnswer::done());
+    assert_eq!(read(objects, &Filter::topic(topic::RAW_EVENTS)).await, records_of(&event));
+}
+
+/// Puts into partition 2 are never answered.
+#[derive(Default)]
+struct Hanging(FakeObjects);
+
+#[async_trait]
+impl ObjectStore for Hanging {
+    async fn put_new(&self, key: &str, body: Bytes) -> Result<PutResult, DependencyError> {
+        if key.contains("/partition=2/") {
+            std::future::pending::<()>().await;
+        }
+        self.0.put_new(key, body).await
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, DependencyError> {
+        self.0.list(prefix).await
+    }
+
+    async fn get(&self, key: &str) -> Result<Bytes, DependencyError> {
+        self.0.get(key).await
+    }
+}
+
+#[tokio::test]
+async fn what_takes_too_long_comes_again_and_the_answer_is_in_time() {
+    let event = sample("archiver", "valid-batch");
+    for batch_response in [BatchResponse::Partial, BatchResponse::Whole] {
+        let app = App { objects: Arc::new(Hanging::default()), batch_response };
+        let deadline = Instant::now() + Duration::from_millis(700);
+        let answer = handle(&event, &Invocation { request_id: "late".into(), deadline }, &app).await;
+        assert!(Instant::now() < deadline);
+        match batch_response {
+            BatchResponse::Partial => {
+                assert_eq!(answer.unwrap(), BatchAnswer::retry([Position::new(topic::RAW_EVENTS, 2, 7)]));
+            }
+            BatchResponse::Whole => assert_eq!(answer.unwrap_err().error_type, "out-of-time"),
+        }
+    }
+}
+
+/// Records of two topics and three partitions around the turn of an hour, with timestamps out of order.
+fn many_records(random: &mut fastrand::Rng) -> Vec<Record> {
+    const TURN_OF_THE_HOUR: i64 = 1_763_661_600_000;
+    let mut records = Vec::new();
+    for (topic, partition) in [(topic::RAW_EVENTS, 0), (topic::RAW_EVENTS, 1), (topic::PROCESSED_EVENTS, 0)] {
+        for offset in 0..150 {
+            let outcome = Outcome::ALL[random.usize(0..Outcome::ALL.len())];
+            records.push(Record {
+                position: Position::new(topic, partition, offset),
+                timestamp: Timestamp::from_millis(TURN_OF_THE_HOUR + (offset - 75) * 20 + random.i64(-400..400)),
+                key: random.bool().then(|| Bytes::from(format!("acme/{offset}"))),
+                value: (random.u8(..) > 8)
+                    .then(|| Bytes::from((0..random.usize(0..40)).map(|_| random.u8(..)).collect::<Vec<u8>>())),
+                headers: RecordHeaders(vec![Header::new(header::OUTCOME, outcome.as_str())]),
+            });
+        }
+    }
+    records
+}
+
+/// Delivers each partition three times from the start, cut at random, as after failures and rebalances.
+async fn deliver_in_random_cuts(random: &mut fastrand::Rng, records: &[Record], app: &App) {
+    for _ in 0..3 {
+        let mut partitions: Vec<&[Record]> = records
+            .chunk_by(|a, b| (&a.position.topic, a.position.partition) == (&b.position.topic, b.position.partition))
+            .collect();
+        while partitions.iter().any(|rest| !rest.is_empty()) {
+            let mut batch = Vec::new();
+            for rest in &mut partitions {
+                let (now, later) = rest.split_at(random.usize(0..=rest.len().min(60)));
+                batch.extend_from_slice(now);
+                *rest = later;
+            }
+            random.shuffle(&mut batch);
+            assert_eq!(invoke(app, &event(&batch)).await.unwrap(), BatchAnswer::done());
+        }
+    }
+}
+
+async fn holds_each_record_once(objects: &Arc<dyn ObjectStore>, records: &[Record]) {
+    for topic in [topic::RAW_EVENTS, topic::PROCESSED_EVENTS] {
+        let expected: Vec<&Record> = records.iter().filter(|record| &*record.position.topic == topic).collect();
+        let read = read(Arc::clone(objects), &Filter::topic(topic)).await;
+        assert_eq!(read.iter().collect::<Vec<_>>(), expected);
+
+        let coverage = Reader::new(Arc::clone(objects)).coverage(&Filter::topic(topic)).await.unwrap();
+        for partition in coverage.partitions.values() {
+            assert_eq!(partition.held.ranges(), [0..=149]);
+            assert!(partition.gaps(0..=149).is_empty());
+            assert!(partition.overlaps() > 0, "cuts that differ overlap");
+        }
+        assert_eq!(coverage.partitions.len() * 150, expected.len());
+    }
+}
+
+#[tokio::test]
+async fn any_cut_of_the_batches_gives_each_record_once() {
+    for seed in 0..10 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let records = many_records(&mut random);
+        let fake = Arc::new(FakeObjects::default());
+        deliver_in_random_cuts(&mut random, &records, &app(&fake, BatchResponse::Whole)).await;
+        holds_each_record_once(&(fake as Arc<dyn ObjectStore>), &records).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn any_cut_of_the_batches_gives_each_record_once_in_s3() {
+    let folder = tempfile::tempdir().unwrap();
+    let s3 = EmbeddedS3::start(None, folder.path(), "archiver-tests").await.unwrap();
+    let credentials = Credentials::new(ACCESS_KEY_ID, SECRET_ACCESS_KEY, None, None, "test");
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::from_static("eu-west-1"))
+        .endpoint_url(s3.endpoint())
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .build();
+    let objects: Arc<dyn ObjectStore> = Arc::new(S3Objects::connect(&config, "archiver-tests"));
+    let mut random = fastrand::Rng::with_seed(99);
+    let records = many_records(&mut random);
+    let app = App { objects: Arc::clone(&objects), batch_response: BatchResponse::Partial };
+    deliver_in_random_cuts(&mut random, &records, &app).await;
+    holds_each_record_once(&objects, &records).await;
+}

@@ -1,0 +1,482 @@
+//! From objects back to records, each once.
+//!
+//! Batches that were cut differently leave overlapping objects, so the same record may lie in several. Within a
+//! partition all objects are merged by offset and an offset is given once. Copies that differ, which only a topic
+//! made anew can cause, are counted as conflicts and logged; the one in the object that sorts first is given.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::io::{BufRead as _, BufReader, Cursor, Read as _};
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use event::Timestamp;
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use pipeline::ports::ObjectStore;
+use pipeline::retry::{RetryPolicy, retry};
+use pipeline::{DependencyError, Record, topic};
+use tokio::time::Instant;
+
+use crate::error::ArchiveError;
+use crate::key::{Hour, ObjectKey, Series, Status, day_name};
+use crate::line;
+use crate::offsets::OffsetRanges;
+
+/// Objects fetched ahead, so that reading is not one round trip after the other. A batch's object is at most a few MB.
+const FETCH_AHEAD: usize = 8;
+
+/// Longest line read, in bytes: a 6 MB batch cannot make a longer one, not even with every byte escaped.
+const MAX_LINE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// For all attempts at one call.
+const CALL_BUDGET: Duration = Duration::from_secs(30);
+
+/// Days that are listed one by one; for a longer range one listing of everything takes fewer calls.
+const MAX_DAY_LISTINGS: i64 = 100;
+
+/// Which records to read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filter {
+    topic: Arc<str>,
+    status: Option<Status>,
+    partition: Option<i32>,
+    from: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl Filter {
+    /// Every record of a topic; for `processed-events`, of every status.
+    pub fn topic(topic: impl Into<Arc<str>>) -> Self {
+        Filter { topic: topic.into(), status: None, partition: None, from: None, until: None }
+    }
+
+    /// The records on `processed-events` with that status.
+    pub fn status(status: Status) -> Self {
+        Filter { status: Some(status), ..Filter::topic(topic::PROCESSED_EVENTS) }
+    }
+
+    #[must_use]
+    pub fn partition(self, partition: i32) -> Self {
+        Filter { partition: Some(partition), ..self }
+    }
+
+    /// Records whose Kafka timestamp is at or after `from`.
+    #[must_use]
+    pub fn from(self, from: Timestamp) -> Self {
+        Filter { from: Some(from), ..self }
+    }
+
+    /// Records whose Kafka timestamp is before `until`.
+    #[must_use]
+    pub fn until(self, until: Timestamp) -> Self {
+        Filter { until: Some(until), ..self }
+    }
+
+    fn series(&self) -> Vec<Series> {
+        if *self.topic == *topic::PROCESSED_EVENTS {
+            let statuses = self.status.map_or_else(|| Status::ALL.to_vec(), |status| vec![status]);
+            statuses.into_iter().map(|status| Series::Outcomes { status }).collect()
+        } else {
+            vec![Series::Raw { topic: Arc::clone(&self.topic) }]
+        }
+    }
+
+    fn first_hour(&self) -> Option<Hour> {
+        self.from.map(Hour::of)
+    }
+
+    fn last_hour(&self) -> Option<Hour> {
+        self.until.map(|until| Hour::of(Timestamp::from_millis(until.as_millis() - 1)))
+    }
+
+    /// The prefixes that together hold every object wanted, and not many others.
+    fn prefixes(&self) -> Vec<String> {
+        let days = self.first_hour().zip(self.last_hour()).map(|(first, last)| first.day()..=last.day());
+        let days = days.filter(|days| days.end() - days.start() < MAX_DAY_LISTINGS);
+        let of_series = |series: Series| match days.clone() {
+            None => vec![format!("{series}/")],
+            Some(days) => days.map(|day| format!("{series}/{}/", day_name(day))).collect(),
+        };
+        self.series().into_iter().flat_map(of_series).collect()
+    }
+
+    fn wants_object(&self, key: &ObjectKey) -> bool {
+        self.partition.is_none_or(|partition| partition == key.partition)
+            && self.first_hour().is_none_or(|first| first <= key.hour)
+            && self.last_hour().is_none_or(|last| key.hour <= last)
+    }
+
+    fn wants_record(&self, record: &Record) -> bool {
+        self.from.is_none_or(|from| from <= record.timestamp) && self.until.is_none_or(|until| record.timestamp < until)
+    }
+}
+
+/// An object of the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchivedObject {
+    pub key: ObjectKey,
+    /// Size in bytes as stored, i.e. compressed.
+    pub size: u64,
+}
+
+/// Reads the archive in an object store.
+#[derive(Clone)]
+pub struct Reader {
+    store: Arc<dyn ObjectStore>,
+}
+
+impl Reader {
+    pub fn new(store: Arc<dyn ObjectStore>) -> Self {
+        Reader { store }
+    }
+
+    /// Objects that may hold records wanted, by partition and then first offset. Objects that are not the archive's
+    /// are left out.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn objects(&self, filter: &Filter) -> Result<Vec<ArchivedObject>, ArchiveError> {
+        let mut objects = Vec::new();
+        for prefix in filter.prefixes() {
+            let listed = patiently(|| self.store.list(&prefix)).await?;
+            objects.extend(listed.into_iter().filter_map(|info| match info.key.parse::<ObjectKey>() {
+                Ok(key) => filter.wants_object(&key).then_some(ArchivedObject { key, size: info.size }),
+                Err(error) => {
+                    tracing::warn!(object = %info.key, %error, "left out");
+                    None
+                }
+            }));
+        }
+        // Then by name, so that of two objects alike always the same comes first.
+        objects.sort_by_cached_key(|object| {
+            (object.key.partition, object.key.first, object.key.last, object.key.to_string())
+        });
+        Ok(objects)
+    }
+
+    /// The records wanted: partition by partition, in the order of their offsets, each once.
+    ///
+    /// Holds only the objects that overlap at the present offset, and a few fetched ahead.
+    ///
+    /// # Errors
+    /// The store's, when listing.
+    pub async fn records(&self, filter: &Filter) -> Result<Records, ArchiveError> {
+        let objects = self.objects(filter).await?;
+        let pending: VecDeque<ObjectKey> = objects.into_iter().map(|object| object.key).collect();
+        Ok(Records {
+            filter: filter.clone(),
+            bodies: self.bodies(pending.clone()),
+            pending,
+            open: BinaryHeap::new(),
+            failed: VecDeque::new(),
+            tally: Tally::default(),
+        })
+    }
+
+    /// Which offsets the archive holds, per partition. Of the times in the filter whole hours count.
+    ///
+    /// Dense objects are taken at their name's word; those with gaps are fetched, because a range says nothing about
+    /// the offsets within.
+    ///
+    /// # Errors
+    /// The store's, or of an object with gaps that cannot be read.
+    pub async fn coverage(&self, filter: &Filter) -> Result<Coverage, ArchiveError> {
+        let mut ranges: BTreeMap<i32, Vec<RangeInclusive<i64>>> = BTreeMap::new();
+        let mut coverage = Coverage::default();
+        let mut sparse = VecDeque::new();
+        for ArchivedObject { key, size } in self.objects(filter).await? {
+            let partition = coverage.partitions.entry(key.partition).or_default();
+            partition.objects += 1;
+            partition.bytes += size;
+            partition.copies += key.records;
+            if key.is_dense() {
+                ranges.entry(key.partition).or_default().push(key.first..=key.last);
+            } else {
+                sparse.push_back(key);
+            }
+        }
+        let mut bodies = self.bodies(sparse);
+        while let Some((key, body)) = bodies.next().await {
+            let held = ranges.entry(key.partition).or_default();
+            let mut lines = Lines::open(key, body?)?;
+            while let Some(offset) = lines.next(line::decode_offset)? {
+                lines.admit(offset)?;
+                match held.last_mut() {
+                    Some(range) if range.end().checked_add(1) == Some(offset) => *range = *range.start()..=offset,
+                    Some(_) | None => held.push(offset..=offset),
+                }
+            }
+        }
+        for (partition, ranges) in ranges {
+            coverage.partitions.entry(partition).or_default().held = OffsetRanges::union_of(ranges);
+        }
+        Ok(coverage)
+    }
+
+    /// The bodies of these objects in this order, some fetched ahead.
+    fn bodies(&self, keys: VecDeque<ObjectKey>) -> Bodies {
+        let store = Arc::clone(&self.store);
+        stream::iter(keys)
+            .map(move |key| {
+                let store = Arc::clone(&store);
+                async move {
+                    let name = key.to_string();
+                    let body = patiently(|| store.get(&name)).await;
+                    (key, body.map_err(ArchiveError::from))
+                }
+            })
+            .buffered(FETCH_AHEAD)
+            .boxed()
+    }
+}
+
+type Bodies = BoxStream<'static, (ObjectKey, Result<Bytes, ArchiveError>)>;
+
+async fn patiently<T, F>(call: impl FnMut() -> F) -> Result<T, DependencyError>
+where
+    F: Future<Output = Result<T, DependencyError>>,
+{
+    retry(RetryPolicy::STANDARD, Instant::now() + CALL_BUDGET, call).await
+}
+
+/// The offsets the archive holds, by partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Coverage {
+    pub partitions: BTreeMap<i32, PartitionCoverage>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionCoverage {
+    /// Each offset counts once.
+    pub held: OffsetRanges,
+    /// Lines in all objects: more than `held` if objects overlap.
+    pub copies: u64,
+    pub objects: u64,
+    /// Compressed size of the objects.
+    pub bytes: u64,
+}
+
+impl PartitionCoverage {
+    /// Lines beyond the first of their offset.
+    pub fn overlaps(&self) -> u64 {
+        self.copies.saturating_sub(self.held.len())
+    }
+
+    /// Offsets in `within` that are not held. `within` comes from the broker: its earliest offset to the one before
+    /// its high watermark.
+    pub fn gaps(&self, within: RangeInclusive<i64>) -> OffsetRanges {
+        self.held.missing(within)
+    }
+}
+
+/// What was read so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Objects opened.
+    pub objects: u64,
+    /// Compressed size of those objects.
+    pub bytes: u64,
+    /// Records given.
+    pub records: u64,
+    /// Further copies of offsets, equal to the first, that were passed over.
+    pub overlaps: u64,
+    /// Further copies that differ from the first.
+    pub conflicts: u64,
+}
+
+/// Records being read. See [`Reader::records`].
+pub struct Records {
+    filter: Filter,
+    /// The objects that `bodies` has yet to give, in its order.
+    pending: VecDeque<ObjectKey>,
+    bodies: Bodies,
+    /// Open objects, all of one partition; the one with the lowest next offset on top.
+    open: BinaryHeap<Reverse<OpenObject>>,
+    /// Errors not yet given.
+    failed: VecDeque<ArchiveError>,
+    tally: Tally,
+}
+
+impl Records {
+    /// The next record, or `None` after the last.
+    ///
+    /// # Errors
+    /// If an object cannot be fetched or is damaged. The error concerns that object alone: a caller that goes on gets
+    /// the others' records, and misses the rest of that one.
+    pub async fn next(&mut self) -> Result<Option<Record>, ArchiveError> {
+        loop {
+            self.open_due().await;
+            if let Some(error) = self.failed.pop_front() {
+                return Err(error);
+            }
+            let Some(record) = self.take_lowest() else { return Ok(None) };
+            if self.filter.wants_record(&record) {
+                self.tally.records += 1;
+                return Ok(Some(record));
+            }
+        }
+    }
+
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Opens every object that may hold the partition's lowest offset.
+    async fn open_due(&mut self) {
+        while let Some(key) = self.pending.front() {
+            let due = self.open.peek().is_none_or(|Reverse(lowest)| {
+                lowest.lines.key.partition == key.partition && key.first <= lowest.head.position.offset
+            });
+            if !due {
+                break;
+            }
+            let Some((key, body)) = self.bodies.next().await else { break };
+            self.pending.pop_front();
+            let opened = body.and_then(|body| {
+                self.tally.objects += 1;
+                self.tally.bytes += body.len() as u64;
+                Lines::open(key, body)
+            });
+            match opened {
+                Ok(lines) => self.go_on_with(lines),
+                Err(error) => self.failed.push_back(error),
+            }
+        }
+    }
+
+    /// Takes the record with the lowest offset, and its copies in other objects with it.
+    fn take_lowest(&mut self) -> Option<Record> {
+        let Reverse(OpenObject { head, lines }) = self.open.pop()?;
+        self.go_on_with(lines);
+        while self.open.peek().is_some_and(|Reverse(copy)| copy.head.position.offset == head.position.offset) {
+            let Some(Reverse(copy)) = self.open.pop() else { break };
+            if copy.head == head {
+                self.tally.overlaps += 1;
+            } else {
+                self.tally.conflicts += 1;
+                tracing::warn!(
+                    position = %head.position,
+                    object = %copy.lines.name,
+                    "another record has this position too; was the topic made anew?"
+                );
+            }
+            self.go_on_with(copy.lines);
+        }
+        Some(head)
+    }
+
+    /// Puts the object back with its next record. An error waits, so that it costs no record of another object.
+    fn go_on_with(&mut self, lines: Lines) {
+        match OpenObject::next(lines) {
+            Ok(Some(object)) => self.open.push(Reverse(object)),
+            Ok(None) => {}
+            Err(error) => self.failed.push_back(error),
+        }
+    }
+}
+
+/// An object with at least one more record.
+struct OpenObject {
+    head: Record,
+    lines: Lines,
+}
+
+impl OpenObject {
+    /// With its next record as head; `None` after the last.
+    fn next(mut lines: Lines) -> Result<Option<Self>, ArchiveError> {
+        let topic = Arc::clone(&lines.topic);
+        let Some(head) = lines.next(|line| line::decode(line, &topic))? else { return Ok(None) };
+        lines.admit(head.position.offset)?;
+        if head.position.topic != topic || head.position.partition != lines.key.partition {
+            return Err(lines.contents("a record of another topic or partition"));
+        }
+        Ok(Some(OpenObject { head, lines }))
+    }
+
+    fn rank(&self) -> (i64, i64, i64) {
+        (self.head.position.offset, self.lines.key.first, self.lines.key.last)
+    }
+}
+
+impl Ord for OpenObject {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank()).then_with(|| self.lines.name.cmp(&other.lines.name))
+    }
+}
+
+impl PartialOrd for OpenObject {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for OpenObject {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
+
+impl Eq for OpenObject {}
+
+/// The lines of one object, decompressed as they are read.
+struct Lines {
+    key: ObjectKey,
+    name: String,
+    topic: Arc<str>,
+    reader: BufReader<zstd::Decoder<'static, Cursor<Bytes>>>,
+    line: Vec<u8>,
+    /// Lines read.
+    read: u64,
+    last_offset: Option<i64>,
+}
+
+impl Lines {
+    fn open(key: ObjectKey, body: Bytes) -> Result<Self, ArchiveError> {
+        let name = key.to_string();
+        let decoder = zstd::Decoder::with_buffer(Cursor::new(body)).map_err(|source| ArchiveError::Decompress {
+            key: name.clone(),
+            line: 0,
+            source,
+        })?;
+        let topic = Arc::from(key.series.topic());
+        let reader = BufReader::new(decoder);
+        Ok(Lines { key, name, topic, reader, line: Vec::new(), read: 0, last_offset: None })
+    }
+
+    /// Parses the next line. At the end checks that there were as many as the name says.
+    fn next<T>(&mut self, parse: impl FnOnce(&[u8]) -> Result<T, line::LineError>) -> Result<Option<T>, ArchiveError> {
+        self.line.clear();
+        let length = (&mut self.reader)
+            .take(MAX_LINE_BYTES)
+            .read_until(b'\n', &mut self.line)
+            .map_err(|source| ArchiveError::Decompress { key: self.name.clone(), line: self.read, source })?;
+        if length == 0 {
+            return if self.read == self.key.records { Ok(None) } else { Err(self.contents("too few records")) };
+        }
+        if self.line.pop() != Some(b'\n') {
+            return Err(self.contents("a line without an end"));
+        }
+        self.read += 1;
+        let parsed = parse(&self.line);
+        parsed.map(Some).map_err(|source| ArchiveError::Line { key: self.name.clone(), line: self.read, source })
+    }
+
+    /// Checks an offset against the name and the one before.
+    fn admit(&mut self, offset: i64) -> Result<(), ArchiveError> {
+        if !(self.key.first..=self.key.last).contains(&offset) {
+            return Err(self.contents("an offset outside the range"));
+        }
+        if self.last_offset.is_some_and(|last| offset <= last) {
+            return Err(self.contents("offsets that do not rise"));
+        }
+        self.last_offset = Some(offset);
+        Ok(())
+    }
+
+    fn contents(&self, problem: &'static str) -> ArchiveError {
+        ArchiveError::Contents { key: self.name.clone(), problem }
+    }
+}

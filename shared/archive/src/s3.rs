@@ -1,0 +1,224 @@
+//! [`ObjectStore`] on S3, or on anything that speaks its API.
+
+use std::error::Error;
+
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::primitives::ByteStream;
+use aws_types::service_config::ServiceConfigKey;
+use bytes::Bytes;
+use pipeline::ports::{ObjectInfo, ObjectStore, PutResult};
+use pipeline::{Dependency, DependencyError, ErrorClass};
+
+/// One bucket.
+///
+/// Needs `s3:PutObject`, `s3:GetObject` and `s3:ListBucket` on it; without the last, S3 answers 403 instead of 404
+/// for an absent key. Checksums are the SDK's default: a CRC goes with each put and is checked on each get.
+#[derive(Clone, Debug)]
+pub struct S3Objects {
+    client: Client,
+    bucket: String,
+}
+
+impl S3Objects {
+    /// Makes the client; nothing is sent.
+    pub fn connect(config: &SdkConfig, bucket: impl Into<String>) -> Self {
+        let config = aws_sdk_s3::config::Builder::from(config).force_path_style(has_own_endpoint(config)).build();
+        S3Objects { client: Client::from_conf(config), bucket: bucket.into() }
+    }
+
+    /// Opens a connection before the first event needs it: its TLS handshake is most of a first call's time. Failure
+    /// is logged and not returned, because the calls that matter are retried.
+    pub async fn warm_up(&self) {
+        if let Err(error) = self.client.head_bucket().bucket(&self.bucket).send().await {
+            let error = failure("opening a connection", error);
+            tracing::warn!(tag = error.tag, bucket = %self.bucket, "the bucket did not answer at the start");
+        }
+    }
+}
+
+/// Whether an endpoint is configured (`AWS_ENDPOINT_URL_S3` and so on). Emulators and S3-compatible services often
+/// have one host name for all buckets, so the bucket goes into the path there; AWS itself wants it in the host name.
+fn has_own_endpoint(config: &SdkConfig) -> bool {
+    // The key is complete, so building it cannot fail.
+    let key = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build().ok();
+    let for_s3 = config.service_config().zip(key).and_then(|(loader, key)| loader.load_config(key));
+    config.endpoint_url().is_some() || for_s3.is_some()
+}
+
+#[async_trait]
+impl ObjectStore for S3Objects {
+    async fn put_new(&self, key: &str, body: Bytes) -> Result<PutResult, DependencyError> {
+        let put = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(key)
+            .content_type("application/x-ndjson+zstd")
+            .body(ByteStream::from(body))
+            .if_none_match("*");
+        match put.send().await {
+            Ok(_) => Ok(PutResult::Created),
+            Err(error) if status(&error) == Some(412) => Ok(PutResult::AlreadyThere),
+            Err(error) => Err(failure("writing an object", error)),
+        }
+    }
+
+    async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, DependencyError> {
+        let mut pages = self.client.list_objects_v2().bucket(&self.bucket).prefix(prefix).into_paginator().send();
+        let mut objects = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| failure("listing objects", error))?;
+            objects.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| {
+                Some(ObjectInfo { key: object.key?, size: u64::try_from(object.size.unwrap_or(0)).unwrap_or(0) })
+            }));
+        }
+        Ok(objects)
+    }
+
+    async fn get(&self, key: &str) -> Result<Bytes, DependencyError> {
+        const DOING: &str = "reading an object";
+        let answer = self.client.get_object().bucket(&self.bucket).key(key).send().await;
+        let answer = answer.map_err(|error| failure(DOING, error))?;
+        // A body that breaks off or has another checksum than S3 noted.
+        let body = answer.body.collect().await.map_err(|error| dependency_error(Cause::Interrupted, DOING, error))?;
+        Ok(body.into_bytes())
+    }
+}
+
+/// Why a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// The request could not be made: bad settings, or no credentials just now.
+    NotSent,
+    Timeout,
+    Unreachable,
+    /// The connection broke, or the answer made no sense.
+    Interrupted,
+    /// S3 asks for fewer requests.
+    Throttled,
+    /// Another conditional put of the key is under way (409).
+    Conflict,
+    /// S3's own trouble, or credentials and clocks that are renewed in time.
+    Unavailable,
+    /// No such key or bucket.
+    Absent,
+    Denied,
+    /// Any other 3xx or 4xx: the same request will not do better.
+    Refused,
+}
+
+impl Cause {
+    const fn class(self) -> ErrorClass {
+        match self {
+            Cause::NotSent
+            | Cause::Timeout
+            | Cause::Unreachable
+            | Cause::Interrupted
+            | Cause::Conflict
+            | Cause::Unavailable => ErrorClass::Transient,
+            Cause::Throttled => ErrorClass::Overload,
+            Cause::Absent | Cause::Denied | Cause::Refused => ErrorClass::Permanent,
+        }
+    }
+
+    const fn tag(self) -> &'static str {
+        match self {
+            Cause::NotSent => "not-sent",
+            Cause::Timeout => "timeout",
+            Cause::Unreachable => "unreachable",
+            Cause::Interrupted => "interrupted",
+            Cause::Throttled => "throttled",
+            Cause::Conflict => "conflict",
+            Cause::Unavailable => "unavailable",
+            Cause::Absent => "absent",
+            Cause::Denied => "denied",
+            Cause::Refused => "refused",
+        }
+    }
+
+    /// From the answer's status and S3's error code, which a HEAD request lacks.
+    fn of_answer(status: u16, code: &str) -> Self {
+        match (status, code) {
+            (_, "SlowDown" | "Throttling" | "TooManyRequests") | (429 | 503, _) => Cause::Throttled,
+            (_, "RequestTimeout") => Cause::Timeout,
+            (_, "ExpiredToken" | "RequestTimeTooSkewed") => Cause::Unavailable,
+            (409, _) => Cause::Conflict,
+            (404, _) => Cause::Absent,
+            (401 | 403, _) => Cause::Denied,
+            (300..=499, _) => Cause::Refused,
+            (_, _) => Cause::Unavailable,
+        }
+    }
+
+    fn of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Self {
+        match error {
+            SdkError::ConstructionFailure(_) => Cause::NotSent,
+            SdkError::TimeoutError(_) => Cause::Timeout,
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => Cause::Timeout,
+            SdkError::DispatchFailure(_) => Cause::Unreachable,
+            SdkError::ResponseError(_) => Cause::Interrupted,
+            SdkError::ServiceError(answer) => {
+                Cause::of_answer(answer.raw().status().as_u16(), answer.err().code().unwrap_or_default())
+            }
+            // The enum is open to additions; what is unknown may pass.
+            _ => Cause::Interrupted,
+        }
+    }
+}
+
+fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
+    error.raw_response().map(|response| response.status().as_u16())
+}
+
+fn failure<E>(doing: &'static str, error: SdkError<E, HttpResponse>) -> DependencyError
+where
+    E: ProvideErrorMetadata + Error + Send + Sync + 'static,
+{
+    dependency_error(Cause::of(&error), doing, error)
+}
+
+fn dependency_error(
+    cause: Cause,
+    doing: &'static str,
+    source: impl Into<Box<dyn Error + Send + Sync>>,
+) -> DependencyError {
+    DependencyError { dependency: Dependency::S3, class: cause.class(), tag: cause.tag(), doing, source: source.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_classed_by_what_a_repeat_can_do() {
+        for (status, code, cause) in [
+            (409, "ConditionalRequestConflict", Cause::Conflict),
+            (503, "SlowDown", Cause::Throttled),
+            (429, "", Cause::Throttled),
+            (500, "InternalError", Cause::Unavailable),
+            (400, "RequestTimeout", Cause::Timeout),
+            (400, "ExpiredToken", Cause::Unavailable),
+            (403, "RequestTimeTooSkewed", Cause::Unavailable),
+            (403, "AccessDenied", Cause::Denied),
+            (404, "NoSuchBucket", Cause::Absent),
+            (404, "", Cause::Absent),
+            (400, "InvalidArgument", Cause::Refused),
+            (301, "PermanentRedirect", Cause::Refused),
+        ] {
+            assert_eq!(Cause::of_answer(status, code), cause, "{status} {code}");
+        }
+        assert_eq!(Cause::Conflict.class(), ErrorClass::Transient);
+        assert_eq!(Cause::Throttled.class(), ErrorClass::Overload);
+        assert_eq!(Cause::Denied.class(), ErrorClass::Permanent);
+    }
+
+    #[test]
+    fn a_configured_endpoint_is_noticed() {
+        assert!(!has_own_endpoint(&SdkConfig::builder().build()));
+        assert!(has_own_endpoint(&SdkConfig::builder().endpoint_url("http://localhost:9").build()));
+    }
+}
