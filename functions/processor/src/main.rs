@@ -1,1 +1,24 @@
-fn main() {}
+//! The Lambda function `processor`.
+
+use std::sync::Arc;
+
+use event::schema::Registry;
+use lambda::invocation::serve;
+use lambda::settings::ProcessEnvironment;
+use lambda::telemetry;
+use processor::config::Config;
+use processor::{App, adapters};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    telemetry::init("processor");
+    let config = Config::from_variables(&ProcessEnvironment)?;
+    let ports = adapters::connect(&config).await?;
+    let app = Arc::new(App::new(config.policy, Registry::embedded()?, ports));
+    serve("processor", move |event, invocation| {
+        let app = Arc::clone(&app);
+        async move { app.handle(&event, &invocation).await }
+    })
+    .await?;
+    Ok(())
+}

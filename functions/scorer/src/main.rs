@@ -1,1 +1,20 @@
-fn main() {}
+//! The Lambda function `scorer`.
+
+use std::sync::Arc;
+
+use lambda::invocation::{InvocationError, serve};
+use lambda::telemetry;
+use scorer::{Rules, handle};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    telemetry::init("scorer");
+    let rules = Arc::new(Rules::shipped()?);
+    tracing::info!(rules.version = rules.version(), "rules loaded");
+    serve("scorer", move |request, _invocation| {
+        let answer = handle(&request, &rules).map_err(InvocationError::from);
+        async move { answer }
+    })
+    .await?;
+    Ok(())
+}

@@ -35,11 +35,16 @@ pub enum Peer {
 /// # Errors
 /// [`ServeError`] if the settings are bad or the port is taken.
 pub async fn serve(router: Router) -> Result<(), ServeError> {
-    let router = router.layer(middleware::from_fn(name_peer));
+    let router = with_peers(router);
     match Platform::detect(&ProcessEnvironment)? {
         Platform::Lambda => lambda_http::run(router).await.map_err(ServeError::Lambda),
         Platform::Http { address, timeout: _ } => serve_plain(address, router).await,
     }
+}
+
+/// Puts the [`Peer`] into every request's extensions, as [`serve`] does.
+pub fn with_peers(router: Router) -> Router {
+    router.layer(middleware::from_fn(name_peer))
 }
 
 async fn name_peer(mut request: Request, next: Next) -> Response {

@@ -4,6 +4,7 @@
 //! Lambda emulator, or as plain HTTP where there is no Lambda runtime. AWS event types stop here.
 
 pub mod aws;
+pub mod batch_response;
 pub mod http;
 pub mod invocation;
 pub mod kafka_trigger;

@@ -28,6 +28,11 @@ impl RetryPolicy {
         let factor = 2_u32.checked_pow(attempt.saturating_sub(1)).unwrap_or(u32::MAX);
         self.base.saturating_mul(factor).min(self.cap)
     }
+
+    /// How long to wait after the attempt numbered `attempt`, from 1: drawn evenly from zero to the bound.
+    pub fn wait(&self, attempt: u32) -> Duration {
+        self.bound(attempt).mul_f64(fastrand::f64())
+    }
 }
 
 /// Calls until it succeeds, fails for good, the attempts are used up, or the wait would pass `deadline`. Gives the
@@ -53,7 +58,7 @@ where
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        let wait = policy.bound(attempt).mul_f64(fastrand::f64());
+        let wait = policy.wait(attempt);
         let in_time = Instant::now() + wait < deadline;
         if !error.is_retryable() || attempt >= policy.attempts || !in_time {
             return Err(error);

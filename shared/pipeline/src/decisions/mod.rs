@@ -1,1 +1,50 @@
+//! What the processor decides about a batch of records. Pure and synchronous: what the stores answered and what
+//! time it is come in as arguments, so every interleaving of redelivery, re-cut batches and crashes is a table test.
+//!
+//! The steps, in the order in which their effects happen (DESIGN section 6):
+//!
+//! 1. [`intake`]: which records hold an event, and why the others do not.
+//! 2. [`dedup`]: which claims to make, and what the answers mean for each record.
+//! 3. [`limits`]: what to count per address, who is over the limit, who is on the block list.
+//! 4. [`verdicts`]: what to store about each record, score included.
+//! 5. [`publication`]: the records that go out, made from the ledger's answer and not from our own view.
+//!
+//! Throughout, a record is named by its index in the batch, and a batch is in the order of topic, partition and
+//! offset, as the trigger decodes it.
 
+pub mod dedup;
+pub mod intake;
+pub mod limits;
+pub mod publication;
+pub mod verdicts;
+
+#[cfg(test)]
+mod samples;
+
+/// Tags of the reasons in the ledger and in dead letters. Bounded, so that they can be counted and grouped by. Two more
+/// sources are bounded as well: `event::EventError::tag` for what is wrong with an event, and the store for duplicates
+/// that only it saw.
+pub mod reason {
+    /// The trigger's text of key, value or headers cannot be decoded.
+    pub const UNDECODABLE: &str = "undecodable";
+    /// The record has no value, which in Kafka marks a deletion; events are never deleted this way.
+    pub const TOMBSTONE: &str = "tombstone";
+    /// The value has no bytes.
+    pub const EMPTY_VALUE: &str = "empty-value";
+    /// The value is an envelope of a version that this build does not read.
+    pub const UNKNOWN_ENVELOPE: &str = "unknown-envelope-version";
+    /// The value has a member `envelope` and is none.
+    pub const MALFORMED_ENVELOPE: &str = "malformed-envelope";
+    /// The store refused this one event, whatever else was in the batch.
+    pub const STORE_REFUSED: &str = "store-refused";
+    /// An earlier batch claimed the event's id for another record.
+    pub const ALREADY_CLAIMED: &str = "already-claimed";
+    /// Another record of the same batch holds the event's id.
+    pub const COPY_IN_BATCH: &str = "copy-in-batch";
+    /// As the two above, but the payload is another one.
+    pub const PAYLOAD_DIFFERS: &str = "payload-differs";
+    /// The address is past its limit of new events in a minute.
+    pub const ADDRESS_RATE: &str = "address-rate";
+    /// The address is on the block list.
+    pub const ADDRESS_BLOCKED: &str = "address-blocked";
+}

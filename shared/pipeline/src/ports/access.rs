@@ -91,14 +91,25 @@ impl Block {
     pub fn covers(&self, received_at: Timestamp) -> bool {
         received_at >= self.from && self.until.is_none_or(|until| received_at < until)
     }
+
+    /// An operator's entry has no end or starts at the epoch; an automatic one has an end and starts at a breach.
+    pub fn is_operators(&self) -> bool {
+        self.until.is_none() || self.from == Timestamp::EPOCH
+    }
+
+    /// Whether `newer` replaces this entry of the same address: always, unless this is an operator's that is
+    /// still in force when an automatic one starts.
+    pub fn gives_way_to(&self, newer: &Block) -> bool {
+        newer.is_operators() || !self.is_operators() || self.until.is_some_and(|until| until <= newer.from)
+    }
 }
 
 #[async_trait]
 pub trait BlockList: Send + Sync {
     /// All entries, also lapsed ones that have not been removed yet.
     async fn list(&self) -> Result<Vec<Block>, DependencyError>;
-    /// Adds entries. For an address already listed: an operator's entry (no end, or starting at the epoch) stays
-    /// as it is when an automatic one comes; otherwise the newer entry replaces the older.
+    /// Adds entries, in their order. An address already listed gets the newer entry if the older one
+    /// [gives way](Block::gives_way_to), and otherwise stays as it is.
     async fn block(&self, blocks: &[Block]) -> Result<(), DependencyError>;
     /// Whether the address was listed.
     async fn unblock(&self, address: AddressKey) -> Result<bool, DependencyError>;

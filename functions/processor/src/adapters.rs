@@ -1,0 +1,57 @@
+//! The processor's ports on real services, connected during init: the first batch should not pay for handshakes.
+
+use std::sync::Arc;
+
+use dynamodb::{DynamoAccess, DynamoClaims, DynamoDb};
+use kafka::{KafkaClient, PublisherOptions};
+use pipeline::clock::SystemClock;
+use pipeline::ports::ClaimStore;
+use postgres::{Database, PostgresClaims, PostgresEventStore};
+
+use crate::Ports;
+use crate::config::{Config, DedupStore};
+use crate::scorer_client::ScorerClient;
+
+/// Largest record written, in bytes. An outcome adds a few hundred bytes to its event, and a dead letter its headers,
+/// so both exceed `raw-events`' limit of about 1 MB when the event is just within it. The topics of both must allow it.
+const MAX_RECORD_BYTES: usize = 1_500_000;
+
+/// A service that could not be reached at the start.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("kafka cannot be reached")]
+    Kafka(#[from] kafka::KafkaError),
+    #[error("postgres cannot be reached")]
+    Postgres(#[from] postgres::PostgresError),
+}
+
+/// Connects everything the configuration names, all at once.
+///
+/// # Errors
+/// The first service that cannot be reached. The scorer is not asked: it may be down.
+pub async fn connect(config: &Config) -> Result<Ports, ConnectError> {
+    let (publisher, database, sdk) = tokio::join!(
+        async {
+            let options = PublisherOptions { max_record_bytes: MAX_RECORD_BYTES, ..PublisherOptions::default() };
+            KafkaClient::connect(&config.kafka, "processor").await?.publisher(options).await
+        },
+        Database::connect(&config.postgres),
+        lambda::aws::sdk_config(),
+    );
+    let (publisher, database) = (publisher?, database?);
+    let dynamo = DynamoDb::connect(&sdk).await;
+    let access = Arc::new(DynamoAccess::new(&dynamo, config.access_table.clone()));
+    let claims: Arc<dyn ClaimStore> = match config.dedup_store {
+        DedupStore::Dynamodb => Arc::new(DynamoClaims::new(&dynamo, config.dedup_table.clone(), config.dedup_ttl)),
+        DedupStore::Postgres => Arc::new(PostgresClaims::new(database.clone(), config.dedup_ttl)),
+    };
+    Ok(Ports {
+        claims,
+        counters: access.clone(),
+        block_list: access,
+        scorer: Arc::new(ScorerClient::new(&sdk, config.scorer_function.clone())),
+        store: Arc::new(PostgresEventStore::new(database, config.dedup_ttl)),
+        publisher: Arc::new(publisher),
+        clock: Arc::new(SystemClock),
+    })
+}

@@ -1,0 +1,51 @@
+//! The block list, remembered for a moment.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pipeline::DependencyError;
+use pipeline::decisions::limits::Blocks;
+use pipeline::ports::{Block, BlockList};
+use pipeline::retry::{RetryPolicy, retry};
+use tokio::time::Instant;
+
+/// Asks the store for the list at most once in `keep_for`, so that an operator's change acts within that time.
+pub struct CachedBlockList {
+    store: Arc<dyn BlockList>,
+    keep_for: Duration,
+    cached: Mutex<Option<(Instant, Arc<Blocks>)>>,
+}
+
+impl CachedBlockList {
+    pub fn new(store: Arc<dyn BlockList>, keep_for: Duration) -> Self {
+        CachedBlockList { store, keep_for, cached: Mutex::new(None) }
+    }
+
+    /// The list, at most `keep_for` old.
+    ///
+    /// # Errors
+    /// If it is older and the store does not answer: an outdated list is not used, for it may let in whom an operator
+    /// has just blocked.
+    pub async fn current(&self, deadline: Instant) -> Result<Arc<Blocks>, DependencyError> {
+        let asked_at = Instant::now();
+        if let Some((at, blocks)) = &*self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+            && asked_at.saturating_duration_since(*at) < self.keep_for
+        {
+            return Ok(Arc::clone(blocks));
+        }
+        let list = retry(RetryPolicy::STANDARD, deadline, || self.store.list()).await?;
+        let blocks = Arc::new(Blocks::new(list));
+        *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = Some((asked_at, Arc::clone(&blocks)));
+        Ok(blocks)
+    }
+
+    /// Adds entries, which the next [`CachedBlockList::current`] of this instance knows.
+    ///
+    /// # Errors
+    /// If the store does not take them; some may have been added.
+    pub async fn add(&self, blocks: &[Block], deadline: Instant) -> Result<(), DependencyError> {
+        retry(RetryPolicy::STANDARD, deadline, || self.store.block(blocks)).await?;
+        *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        Ok(())
+    }
+}

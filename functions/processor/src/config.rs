@@ -1,0 +1,201 @@
+//! What the processor is told by its environment.
+
+use std::num::NonZeroU32;
+use std::str::FromStr;
+use std::time::Duration;
+
+use event::TenantId;
+use kafka::KafkaConfig;
+use lambda::batch_response::BatchResponse;
+use lambda::settings::{Settings, SettingsError, Variables};
+use pipeline::decisions::limits::LimitPolicy;
+use postgres::PostgresConfig;
+
+/// Where claims are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DedupStore {
+    #[default]
+    Dynamodb,
+    /// Saves the cost of DynamoDB's writes and puts their load on Postgres.
+    Postgres,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("expected dynamodb or postgres")]
+pub struct UnknownDedupStore;
+
+impl FromStr for DedupStore {
+    type Err = UnknownDedupStore;
+
+    fn from_str(text: &str) -> Result<Self, UnknownDedupStore> {
+        match text {
+            "dynamodb" => Ok(DedupStore::Dynamodb),
+            "postgres" => Ok(DedupStore::Postgres),
+            _ => Err(UnknownDedupStore),
+        }
+    }
+}
+
+/// What the decisions depend on; the rest of the configuration is about adapters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// `IP_RATE_LIMIT_PER_MIN`: new events per address and minute; default 100, 0 is no limit. `IP_BLOCK_SEC`: how
+    /// long an address past it is blocked, in seconds; default 900.
+    pub limits: LimitPolicy,
+    /// `BLOCK_LIST_CACHE_SEC`: how old the block list may be, in seconds; default 2.
+    pub block_list_age: Duration,
+    /// `FRAUD_THRESHOLD`: the score from which an event is `fraud`, 0 to 100; default 80.
+    pub fraud_threshold: u8,
+    /// `SCORER_TIMEOUT_MS`: longest wait for the scores of a batch, in milliseconds, for each attempt; default 2000.
+    pub scorer_timeout: Duration,
+    /// `PUBLISH_TIMEOUT_MS`: longest wait for Kafka's acknowledgements, in milliseconds, for each attempt; default
+    /// 10000.
+    pub publish_timeout: Duration,
+    /// `FOREIGN_TENANT`: the tenant of events that other producers than ingest write to `raw-events`; default `kafka`.
+    pub foreign_tenant: TenantId,
+    /// `BATCH_RESPONSE`: `whole` (default) or `partial`.
+    pub batch_response: BatchResponse,
+}
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub policy: Policy,
+    /// `KAFKA_BROKERS` or `MSK_CLUSTER_ARN`, no default; `KAFKA_SECURITY`, default `plaintext`.
+    pub kafka: KafkaConfig,
+    /// `DATABASE_URL`, or `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_USER`, `DB_PASSWORD`, `DB_AUTH` and `DB_SSLMODE`; with both
+    /// `DB_CA_FILE`, `DB_POOL_SIZE` and `DB_STATEMENT_TIMEOUT_SEC`. See [`PostgresConfig::from_settings`].
+    pub postgres: PostgresConfig,
+    /// `DEDUP_STORE`: `dynamodb` (default) or `postgres`.
+    pub dedup_store: DedupStore,
+    /// `DEDUP_TABLE`: default `dedup`.
+    pub dedup_table: String,
+    /// `DEDUP_TTL_SEC`: how long an event id is remembered, in seconds; default 86400.
+    pub dedup_ttl: Duration,
+    /// `ACCESS_TABLE`: default `access`.
+    pub access_table: String,
+    /// `SCORER_FUNCTION`: name, alias or ARN of the scorer; default `scorer`.
+    pub scorer_function: String,
+}
+
+impl Config {
+    /// # Errors
+    /// Every variable that is missing or malformed.
+    pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
+        let mut settings = Settings::new(variables);
+        let policy = policy(&mut settings);
+        let kafka = KafkaConfig::from_settings(&mut settings);
+        let postgres = PostgresConfig::from_settings(&mut settings);
+        let dedup_store = settings.or("DEDUP_STORE", DedupStore::default());
+        let dedup_table = dynamodb::settings::dedup_table(&mut settings);
+        let dedup_ttl = dynamodb::settings::dedup_ttl(&mut settings);
+        let access_table = dynamodb::settings::access_table(&mut settings);
+        let scorer_function = settings.or("SCORER_FUNCTION", "scorer".to_owned());
+        let parts = policy.zip(kafka.zip(postgres));
+        let config = parts.map(|(policy, (kafka, postgres))| Config {
+            policy,
+            kafka,
+            postgres,
+            dedup_store,
+            dedup_table,
+            dedup_ttl,
+            access_table,
+            scorer_function,
+        });
+        settings.build(config)
+    }
+}
+
+fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
+    let limits = LimitPolicy {
+        per_minute: NonZeroU32::new(settings.or("IP_RATE_LIMIT_PER_MIN", 100)),
+        block_for: Duration::from_secs(settings.or("IP_BLOCK_SEC", 900)),
+    };
+    let block_list_age = Duration::from_secs(settings.or("BLOCK_LIST_CACHE_SEC", 2));
+    let fraud_threshold = settings.or("FRAUD_THRESHOLD", 80);
+    if fraud_threshold > 100 {
+        settings.problem(format!("FRAUD_THRESHOLD={fraud_threshold}: scores go from 0 to 100"));
+    }
+    let scorer_timeout = Duration::from_millis(settings.or("SCORER_TIMEOUT_MS", 2_000));
+    let publish_timeout = Duration::from_millis(settings.or("PUBLISH_TIMEOUT_MS", 10_000));
+    let foreign_tenant = settings.or("FOREIGN_TENANT", "kafka".to_owned());
+    let foreign_tenant = match TenantId::new(&foreign_tenant) {
+        Ok(tenant) => Some(tenant),
+        Err(error) => {
+            settings.problem(format!("FOREIGN_TENANT={foreign_tenant:?}: {error}"));
+            None
+        }
+    };
+    let batch_response = BatchResponse::from_settings(settings);
+    Some(Policy {
+        limits,
+        block_list_age,
+        fraud_threshold,
+        scorer_timeout,
+        publish_timeout,
+        foreign_tenant: foreign_tenant?,
+        batch_response,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lambda::settings::Recording;
+    use testkit::readme::documented_settings;
+
+    use super::*;
+
+    fn minimal() -> BTreeMap<&'static str, &'static str> {
+        BTreeMap::from([("KAFKA_BROKERS", "127.0.0.1:9092"), ("DATABASE_URL", "postgres://forebay@127.0.0.1/forebay")])
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_readme() {
+        let config = Config::from_variables(&minimal()).unwrap();
+        assert_eq!(config.policy.limits.per_minute, NonZeroU32::new(100));
+        assert_eq!(config.policy.limits.block_for, Duration::from_secs(900));
+        assert_eq!(config.policy.block_list_age, Duration::from_secs(2));
+        assert_eq!(config.policy.fraud_threshold, 80);
+        assert_eq!(config.policy.foreign_tenant.as_str(), "kafka");
+        assert_eq!(config.policy.batch_response, BatchResponse::Whole);
+        assert_eq!((config.dedup_store, config.dedup_ttl), (DedupStore::Dynamodb, Duration::from_secs(86_400)));
+        assert_eq!((config.dedup_table.as_str(), config.access_table.as_str()), ("dedup", "access"));
+        assert_eq!(config.scorer_function, "scorer");
+    }
+
+    #[test]
+    fn a_limit_of_0_is_no_limit() {
+        let mut variables = minimal();
+        variables.insert("IP_RATE_LIMIT_PER_MIN", "0");
+        assert_eq!(Config::from_variables(&variables).unwrap().policy.limits.per_minute, None);
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named() {
+        let variables = BTreeMap::from([
+            ("FRAUD_THRESHOLD", "101"),
+            ("FOREIGN_TENANT", "No Tenant"),
+            ("DEDUP_STORE", "redis"),
+            ("BATCH_RESPONSE", "some"),
+        ]);
+        let problems = Config::from_variables(&variables).unwrap_err().problems.join("\n");
+        for name in
+            ["FRAUD_THRESHOLD", "FOREIGN_TENANT", "DEDUP_STORE", "BATCH_RESPONSE", "KAFKA_BROKERS", "DATABASE_URL"]
+        {
+            assert!(problems.contains(name), "{name} is not in: {problems}");
+        }
+    }
+
+    #[test]
+    fn the_readme_names_every_setting() {
+        let read = Recording::new(minimal());
+        Config::from_variables(&read).unwrap();
+        let split = Recording::new(BTreeMap::<&str, &str>::new());
+        let _ = Config::from_variables(&split);
+        let mut names = [read.names(), split.names()].concat();
+        names.sort();
+        names.dedup();
+        assert_eq!(documented_settings(include_str!("../README.md")), names);
+    }
+}

@@ -1,0 +1,91 @@
+//! Why a batch could not be finished.
+
+use std::fmt;
+
+use lambda::invocation::InvocationError;
+use lambda::kafka_trigger::TriggerError;
+use pipeline::{Dependency, DependencyError, ErrorClass};
+
+/// The steps that have effects, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    Claim,
+    Limit,
+    Store,
+    Publish,
+}
+
+impl Step {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Step::Claim => "claim",
+            Step::Limit => "limit",
+            Step::Store => "store",
+            Step::Publish => "publish",
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// None of these is a record's fault: the batch is sent again, and no dead letter is written.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessorError {
+    #[error("the event cannot be read")]
+    Trigger(#[from] TriggerError),
+    #[error("no time is left for the step {0}")]
+    OutOfTime(Step),
+    #[error("the step {step} failed")]
+    Dependency {
+        step: Step,
+        #[source]
+        source: DependencyError,
+    },
+    /// An adapter broke its port's promise to answer item by item.
+    #[error("{dependency} gave {answers} answers to {questions} questions")]
+    Answers { dependency: Dependency, questions: usize, answers: usize },
+    #[error("an outcome cannot be written as JSON")]
+    Outcome(#[source] serde_json::Error),
+    #[error("the answer cannot be written as JSON")]
+    Answer(#[source] serde_json::Error),
+}
+
+impl ProcessorError {
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            ProcessorError::Trigger(_) => ErrorClass::Permanent,
+            ProcessorError::Dependency { source, .. } => source.class,
+            ProcessorError::OutOfTime(_)
+            | ProcessorError::Answers { .. }
+            | ProcessorError::Outcome(_)
+            | ProcessorError::Answer(_) => ErrorClass::Transient,
+        }
+    }
+
+    pub fn tag(&self) -> &'static str {
+        match self {
+            ProcessorError::Trigger(_) => "not-a-kafka-event",
+            ProcessorError::OutOfTime(_) => "out-of-time",
+            ProcessorError::Dependency { source, .. } => match source.dependency {
+                Dependency::Kafka => "kafka-failed",
+                Dependency::Dynamodb => "dynamodb-failed",
+                Dependency::Postgres => "postgres-failed",
+                Dependency::Scorer => "scorer-failed",
+                Dependency::S3 => "s3-failed",
+            },
+            ProcessorError::Answers { .. } => "wrong-number-of-answers",
+            ProcessorError::Outcome(_) => "outcome",
+            ProcessorError::Answer(_) => "answer",
+        }
+    }
+}
+
+impl From<ProcessorError> for InvocationError {
+    fn from(error: ProcessorError) -> Self {
+        InvocationError::new(error.tag(), &error)
+    }
+}

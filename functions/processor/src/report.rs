@@ -1,0 +1,103 @@
+//! What one invocation did: one log line, and the metrics.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lambda::metrics::{Counter, Histogram};
+use pipeline::Outcome;
+use pipeline::decisions::intake::Batch;
+use pipeline::decisions::{publication, reason};
+use pipeline::ports::LedgerEntry;
+use tokio::time::Instant;
+
+/// How long each step took.
+#[derive(Debug)]
+pub struct Stopwatch {
+    started: Instant,
+    lap: Instant,
+    pub durations: Durations,
+}
+
+#[derive(Debug, Default)]
+pub struct Durations {
+    pub read: Duration,
+    pub claim: Duration,
+    pub limit: Duration,
+    pub score: Duration,
+    pub store: Duration,
+    pub publish: Duration,
+}
+
+impl Stopwatch {
+    pub fn start() -> Self {
+        let now = Instant::now();
+        Stopwatch { started: now, lap: now, durations: Durations::default() }
+    }
+
+    /// Time since the last lap.
+    pub fn lap(&mut self) -> Duration {
+        let now = Instant::now();
+        let lap = now - self.lap;
+        self.lap = now;
+        lap
+    }
+
+    fn total(&self) -> Duration {
+        self.lap - self.started
+    }
+}
+
+/// Writes the log line of a finished batch and adds to the metrics. Counts are of the ledger's entries, so a batch that
+/// comes again counts again.
+pub fn finished(request_id: &str, batch: &Batch<'_>, ledger: &[LedgerEntry], stopwatch: &Stopwatch) {
+    let mut outcomes: BTreeMap<(&str, Outcome), u64> = BTreeMap::new();
+    let (mut unscored, mut payload_differs) = (0, 0);
+    for (index, entry) in ledger.iter().enumerate() {
+        let event_type = match batch.candidate(index) {
+            // Known types only: a candidate's type has a schema.
+            Ok(candidate) => candidate.event_type.as_ref(),
+            Err(rejection) => rejection.event_type.unwrap_or("unknown"),
+        };
+        *outcomes.entry((event_type, entry.outcome)).or_default() += 1;
+        unscored += u64::from(entry.outcome.is_stored() && entry.risk.is_none());
+        payload_differs += u64::from(publication::tag_of(&entry.reason) == reason::PAYLOAD_DIFFERS);
+    }
+    let count = |outcome: Outcome| -> u64 {
+        outcomes.iter().filter(|((_, of), _)| *of == outcome).map(|(_, count)| count).sum()
+    };
+    let fraud = count(Outcome::Fraud);
+    let ms = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX) as f64 / 1000.0;
+    let durations = &stopwatch.durations;
+    tracing::info!(
+        request_id,
+        records = ledger.len(),
+        valid = count(Outcome::Valid),
+        fraud,
+        duplicate = count(Outcome::Duplicate),
+        blocked = count(Outcome::Blocked),
+        dead_lettered = count(Outcome::DeadLettered),
+        unscored,
+        payload_differs,
+        read_ms = ms(durations.read),
+        claim_ms = ms(durations.claim),
+        limit_ms = ms(durations.limit),
+        score_ms = ms(durations.score),
+        store_ms = ms(durations.store),
+        publish_ms = ms(durations.publish),
+        duration_ms = ms(stopwatch.total()),
+        "batch processed"
+    );
+    for ((event_type, outcome), count) in &outcomes {
+        let labels = [("type", (*event_type).to_owned()), ("status", outcome.to_string())];
+        Counter::EventsProcessed.add(*count, &labels);
+    }
+    for (counter, by) in [
+        (Counter::FraudDetected, fraud),
+        (Counter::EventsUnscored, unscored),
+        (Counter::PayloadDiffers, payload_differs),
+    ] {
+        counter.add(by, &[]);
+    }
+    let labels = [("service", "processor".to_owned())];
+    Histogram::ProcessingDuration.record(stopwatch.total().as_secs_f64(), &labels);
+}

@@ -1,0 +1,130 @@
+//! The scorer, invoked with the Lambda Invoke API: AWS, the emulators and Kubernetes differ by endpoint only.
+
+use async_trait::async_trait;
+use aws_config::SdkConfig;
+use aws_sdk_lambda::Client;
+use aws_sdk_lambda::error::SdkError;
+use aws_sdk_lambda::operation::invoke::InvokeError;
+use aws_sdk_lambda::primitives::Blob;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use pipeline::ports::{Score, ScoreRequest, Scorer};
+use pipeline::{Dependency, DependencyError, ErrorClass};
+use serde::{Deserialize, Serialize};
+
+/// Events in one call. Some 100 kB each way, far below Lambda's 6 MB and the scorer's own limit.
+const EVENTS_PER_CALL: usize = 1_000;
+/// Calls at a time, so that one large batch does not take every instance of the scorer.
+const CONCURRENT_CALLS: usize = 4;
+
+#[derive(Serialize)]
+struct Request<'a> {
+    events: &'a [ScoreRequest],
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    scores: Vec<Score>,
+}
+
+/// Why a call gave no scores.
+#[derive(Debug, thiserror::Error)]
+pub enum ScorerClientError {
+    #[error("the request cannot be written as JSON")]
+    Request(#[source] serde_json::Error),
+    #[error("the function cannot be invoked")]
+    Invoke(#[source] Box<SdkError<InvokeError>>),
+    #[error("the function failed: {0}")]
+    Function(String),
+    #[error("the answer is not {{\"scores\":[…]}}")]
+    Answer(#[source] serde_json::Error),
+}
+
+impl ScorerClientError {
+    /// Nothing here is an event's fault: an event is scored later at worst.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            ScorerClientError::Invoke(error) if is_throttled(error) => ErrorClass::Overload,
+            ScorerClientError::Request(_)
+            | ScorerClientError::Invoke(_)
+            | ScorerClientError::Function(_)
+            | ScorerClientError::Answer(_) => ErrorClass::Transient,
+        }
+    }
+
+    pub fn tag(&self) -> &'static str {
+        match self {
+            ScorerClientError::Request(_) => "request",
+            ScorerClientError::Invoke(error) if is_throttled(error) => "throttled",
+            ScorerClientError::Invoke(_) => "unavailable",
+            ScorerClientError::Function(_) => "function-error",
+            ScorerClientError::Answer(_) => "bad-answer",
+        }
+    }
+}
+
+fn is_throttled(error: &SdkError<InvokeError>) -> bool {
+    error.as_service_error().is_some_and(InvokeError::is_too_many_requests_exception)
+}
+
+impl From<ScorerClientError> for DependencyError {
+    fn from(error: ScorerClientError) -> Self {
+        DependencyError {
+            dependency: Dependency::Scorer,
+            class: error.class(),
+            tag: error.tag(),
+            doing: "invoking the scorer",
+            source: error.into(),
+        }
+    }
+}
+
+/// A [`Scorer`] that is a Lambda function.
+#[derive(Clone, Debug)]
+pub struct ScorerClient {
+    lambda: Client,
+    function: String,
+}
+
+impl ScorerClient {
+    /// A client of the function with that name, alias or ARN. Makes no call.
+    pub fn new(config: &SdkConfig, function: impl Into<String>) -> Self {
+        ScorerClient { lambda: Client::new(config), function: function.into() }
+    }
+
+    async fn invoke(&self, events: &[ScoreRequest]) -> Result<Vec<Score>, ScorerClientError> {
+        let request = serde_json::to_vec(&Request { events }).map_err(ScorerClientError::Request)?;
+        let answer = self
+            .lambda
+            .invoke()
+            .function_name(&self.function)
+            .payload(Blob::new(request))
+            .send()
+            .await
+            .map_err(|error| ScorerClientError::Invoke(Box::new(error)))?;
+        let payload = answer.payload().map(Blob::as_ref).unwrap_or_default();
+        if let Some(kind) = answer.function_error() {
+            return Err(ScorerClientError::Function(error_type(payload).unwrap_or_else(|| kind.to_owned())));
+        }
+        let answer: Answer = serde_json::from_slice(payload).map_err(ScorerClientError::Answer)?;
+        Ok(answer.scores)
+    }
+}
+
+/// The `errorType` of a failed function. Its message may quote the request, so it is left out.
+fn error_type(payload: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct FunctionError {
+        error_type: String,
+    }
+    serde_json::from_slice::<FunctionError>(payload).ok().map(|error| error.error_type)
+}
+
+#[async_trait]
+impl Scorer for ScorerClient {
+    async fn score(&self, requests: &[ScoreRequest]) -> Result<Vec<Score>, DependencyError> {
+        let calls: Vec<_> = requests.chunks(EVENTS_PER_CALL).map(|events| self.invoke(events)).collect();
+        let scores: Vec<Vec<Score>> = stream::iter(calls).buffered(CONCURRENT_CALLS).try_collect().await?;
+        Ok(scores.into_iter().flatten().collect())
+    }
+}

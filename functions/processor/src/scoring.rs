@@ -1,0 +1,85 @@
+//! Asking the scorer without depending on it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lambda::invocation::chain;
+use lambda::metrics::Gauge;
+use pipeline::breaker::Breaker;
+use pipeline::ports::{Score, ScoreRequest, Scorer};
+use pipeline::retry::{RetryPolicy, retry};
+use pipeline::{Dependency, DependencyError, ErrorClass};
+use tokio::time::{Instant, timeout};
+
+/// The scorer behind its circuit breaker.
+pub struct Scoring {
+    scorer: Arc<dyn Scorer>,
+    breaker: Breaker,
+    /// Longest wait for the scores of one batch, for each attempt.
+    attempt_timeout: Duration,
+}
+
+impl Scoring {
+    pub fn new(scorer: Arc<dyn Scorer>, attempt_timeout: Duration) -> Self {
+        Scoring { scorer, breaker: Breaker::default(), attempt_timeout }
+    }
+
+    /// The scores of the requests, in their order. `None` if the scorer is down, slow or behind an open breaker: the
+    /// events are then stored unscored, to be scored later. Never fails a batch, and takes at most half of the time
+    /// that is left for it.
+    pub async fn score(&self, requests: &[ScoreRequest], deadline: Instant) -> Option<Vec<Score>> {
+        let now = Instant::now();
+        let deadline = now + deadline.saturating_duration_since(now) / 2;
+        let result = retry(RetryPolicy::STANDARD, deadline, || self.attempt(requests, deadline)).await;
+        let labels = [("dependency", Dependency::Scorer.to_string())];
+        Gauge::CircuitBreakerState.set(f64::from(self.breaker.state().as_metric()), &labels);
+        match result {
+            Ok(scores) => Some(scores),
+            Err(error) => {
+                tracing::warn!(
+                    tag = error.tag,
+                    error = chain(&error),
+                    events = requests.len(),
+                    "no scores: the events are stored unscored"
+                );
+                None
+            }
+        }
+    }
+
+    async fn attempt(&self, requests: &[ScoreRequest], deadline: Instant) -> Result<Vec<Score>, DependencyError> {
+        let now = Instant::now();
+        if !self.breaker.allows(now.into_std()) {
+            // Permanent as far as this batch is concerned: asking again at once is what the breaker is to prevent.
+            return Err(failure(ErrorClass::Permanent, "breaker-open", "the breaker is open".into()));
+        }
+        let wait = self.attempt_timeout.min(deadline.saturating_duration_since(now));
+        let result = match timeout(wait, self.scorer.score(requests)).await {
+            Ok(Ok(scores)) => check(requests, scores),
+            Ok(Err(error)) => Err(error),
+            Err(elapsed) => Err(failure(ErrorClass::Transient, "timeout", elapsed.into())),
+        };
+        match &result {
+            Ok(_) => self.breaker.succeeded(),
+            Err(_) => self.breaker.failed(Instant::now().into_std()),
+        }
+        result
+    }
+}
+
+/// The scorer is deployed on its own, so its word is checked before it reaches the store.
+fn check(requests: &[ScoreRequest], scores: Vec<Score>) -> Result<Vec<Score>, DependencyError> {
+    let in_order = scores.len() == requests.len()
+        && scores.iter().zip(requests).all(|(score, request)| score.event_id == request.event_id);
+    if !in_order {
+        return Err(failure(ErrorClass::Transient, "bad-answer", "the scores are not those of the requests".into()));
+    }
+    if scores.iter().any(|score| score.risk_score > 100) {
+        return Err(failure(ErrorClass::Transient, "bad-answer", "a score is above 100".into()));
+    }
+    Ok(scores)
+}
+
+fn failure(class: ErrorClass, tag: &'static str, source: Box<dyn std::error::Error + Send + Sync>) -> DependencyError {
+    DependencyError { dependency: Dependency::Scorer, class, tag, doing: "scoring a batch", source }
+}

@@ -1,0 +1,502 @@
+//! The whole handler on fakes: samples, redelivery, crashes between any two steps, and failing dependencies.
+#![expect(clippy::unwrap_used, reason = "helpers of tests: whatever is missing is a failed test")]
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use event::schema::Registry;
+use event::{AddressKey, TenantId, Timestamp};
+use lambda::batch_response::BatchResponse;
+use lambda::invocation::{Invocation, InvocationError};
+use pipeline::clock::Clock;
+use pipeline::decisions::limits::LimitPolicy;
+use pipeline::ports::{Block, BlockList as _, EventStore, LedgerEntry, Verdict};
+use pipeline::{Dependency, DependencyError, ErrorClass, Outcome, Record, header, topic};
+use processor::config::Policy;
+use processor::{App, Ports};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use testkit::fakes::access::FakeAccess;
+use testkit::fakes::claims::FakeClaims;
+use testkit::fakes::publisher::FakePublisher;
+use testkit::fakes::scorer::FakeScorer;
+use testkit::fakes::store::FakeStore;
+use testkit::samples::sample;
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+struct FixedClock;
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::parse("2026-11-20T18:02:01.000Z").unwrap()
+    }
+}
+
+/// The world around the processor; apps come and go, as instances do.
+struct World {
+    claims: Arc<FakeClaims>,
+    access: Arc<FakeAccess>,
+    scorer: Arc<FakeScorer>,
+    store: Arc<FakeStore>,
+    publisher: Arc<FakePublisher>,
+}
+
+impl World {
+    fn new() -> Self {
+        World {
+            claims: Arc::new(FakeClaims::new(DAY)),
+            access: Arc::default(),
+            scorer: Arc::default(),
+            store: Arc::new(FakeStore::new(DAY)),
+            publisher: Arc::new(FakePublisher::new(1)),
+        }
+    }
+
+    fn app(&self) -> App {
+        self.app_with(policy(), self.store.clone())
+    }
+
+    fn app_with(&self, policy: Policy, store: Arc<dyn EventStore>) -> App {
+        let ports = Ports {
+            claims: self.claims.clone(),
+            counters: self.access.clone(),
+            block_list: self.access.clone(),
+            scorer: self.scorer.clone(),
+            store,
+            publisher: self.publisher.clone(),
+            clock: Arc::new(FixedClock),
+        };
+        App::new(policy, Registry::embedded().unwrap(), ports)
+    }
+
+    /// Each record's outcome and the tag of its reason, by position.
+    fn outcomes(&self) -> Vec<(String, Outcome, String)> {
+        let entry = |entry: LedgerEntry| {
+            let tag = entry.reason.split(": ").next().unwrap_or_default().to_owned();
+            (entry.position.to_string(), entry.outcome, tag)
+        };
+        self.store.ledger().into_iter().map(entry).collect()
+    }
+
+    /// What is published on a topic, by origin of the outcome; copies must be byte-equal.
+    fn published(&self, topic: &str, name: &str) -> BTreeMap<String, Record> {
+        let mut by_name: BTreeMap<String, Record> = BTreeMap::new();
+        for record in self.publisher.records(topic) {
+            let id = if name.is_empty() {
+                String::from_utf8(record.headers.get(header::ORIGIN).unwrap().to_vec()).unwrap()
+            } else {
+                serde_json::from_slice::<Value>(record.value.as_ref().unwrap()).unwrap()[name]
+                    .as_str()
+                    .unwrap()
+                    .to_owned()
+            };
+            if let Some(earlier) = by_name.get(&id) {
+                assert_eq!(
+                    (&earlier.key, &earlier.value, &earlier.headers),
+                    (&record.key, &record.value, &record.headers)
+                );
+            }
+            by_name.insert(id, record);
+        }
+        by_name
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        limits: LimitPolicy { per_minute: NonZeroU32::new(100), block_for: Duration::from_secs(900) },
+        block_list_age: Duration::from_secs(2),
+        fraud_threshold: 80,
+        scorer_timeout: Duration::from_secs(2),
+        publish_timeout: Duration::from_secs(10),
+        foreign_tenant: TenantId::new("kafka").unwrap(),
+        batch_response: BatchResponse::Whole,
+    }
+}
+
+async fn invoke(app: &App, event: &str) -> Result<String, InvocationError> {
+    invoke_within(app, event, Duration::from_secs(60)).await
+}
+
+async fn invoke_within(app: &App, event: &str, left: Duration) -> Result<String, InvocationError> {
+    let event = RawValue::from_string(event.to_owned()).unwrap();
+    let invocation = Invocation { request_id: "test".to_owned(), deadline: Instant::now() + left };
+    app.handle(&event, &invocation).await.map(|answer| answer.get().to_owned())
+}
+
+const DONE: &str = r#"{"batchItemFailures":[]}"#;
+
+/// A trigger event of plain events from `(partition, offset, id, address)`, received one a millisecond.
+fn batch(records: &[(i32, i64, &str, &str)]) -> String {
+    let mut map: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for (partition, offset, id, ip) in records {
+        let value = json!({"type": "sensor", "id": id, "device_id": "d", "reading": 1, "unit": "m", "client_ip": ip});
+        map.entry(format!("raw-events-{partition}")).or_default().push(json!({
+            "topic": "raw-events", "partition": partition, "offset": offset, "timestamp": 1_795_197_720_000_i64 + offset,
+            "timestampType": "CREATE_TIME", "value": base64(&value.to_string()), "headers": [],
+        }));
+    }
+    json!({"eventSource": "aws:kafka", "records": map}).to_string()
+}
+
+fn base64(text: &str) -> String {
+    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    text.as_bytes()
+        .chunks(3)
+        .flat_map(|chunk| {
+            let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+            (0..4).map(move |index| match index <= chunk.len() {
+                true => char::from(ALPHABET[(word >> (18 - 6 * index) & 63) as usize]),
+                false => '=',
+            })
+        })
+        .collect()
+}
+
+fn tags(outcomes: &[(String, Outcome, String)]) -> Vec<(&str, &str, &str)> {
+    outcomes.iter().map(|(position, outcome, tag)| (position.as_str(), outcome.as_str(), tag.as_str())).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_valid_batch_is_stored_scored_and_published() {
+    let world = World::new();
+    assert_eq!(invoke(&world.app(), &sample("processor", "valid-batch")).await.unwrap(), DONE);
+    assert_eq!(
+        tags(&world.outcomes()),
+        [
+            ("raw-events/0/100", "valid", ""),
+            ("raw-events/0/101", "fraud", ""),
+            ("raw-events/1/7", "valid", ""),
+            ("raw-events/1/8", "valid", ""),
+            ("raw-events/2/0", "valid", ""),
+        ]
+    );
+    let keys: Vec<String> = world.store.events().iter().map(|event| event.key.to_string()).collect();
+    assert_eq!(keys, ["acme/order-1", "acme/order-2", "acme/reading-1", "acme/click-1", "kafka/partner-1"]);
+    assert_eq!(world.store.events()[1].row.risk.as_ref().unwrap().score, 100);
+    assert_eq!(world.published(topic::PROCESSED_EVENTS, "outcome_id").len(), 5);
+    assert!(world.publisher.records(topic::DEAD_LETTER_EVENTS).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn duplicates_are_recorded_with_their_reason() {
+    let world = World::new();
+    let app = world.app();
+    invoke(&app, &sample("processor", "valid-batch")).await.unwrap();
+    assert_eq!(invoke(&app, &sample("processor", "duplicates")).await.unwrap(), DONE);
+    assert_eq!(
+        tags(&world.outcomes())[2..],
+        [
+            ("raw-events/0/200", "duplicate", "already-claimed"),
+            ("raw-events/0/201", "duplicate", "already-claimed"),
+            ("raw-events/0/202", "duplicate", "payload-differs"),
+            ("raw-events/0/203", "valid", ""),
+            ("raw-events/1/7", "valid", ""),
+            ("raw-events/1/8", "valid", ""),
+            ("raw-events/1/300", "valid", ""),
+            ("raw-events/1/301", "duplicate", "copy-in-batch"),
+            ("raw-events/2/0", "valid", ""),
+        ]
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_records_become_dead_letters_and_spoil_no_other() {
+    let world = World::new();
+    assert_eq!(invoke(&world.app(), &sample("processor", "bad-records")).await.unwrap(), DONE);
+    assert_eq!(
+        tags(&world.outcomes()),
+        [
+            ("raw-events/0/400", "dead_lettered", "undecodable"),
+            ("raw-events/0/401", "dead_lettered", "malformed_json"),
+            ("raw-events/0/402", "dead_lettered", "empty-value"),
+            ("raw-events/0/403", "dead_lettered", "tombstone"),
+            ("raw-events/0/404", "dead_lettered", "unknown-envelope-version"),
+            ("raw-events/0/405", "dead_lettered", "unknown_type"),
+            ("raw-events/0/406", "dead_lettered", "schema_violation"),
+            ("raw-events/0/407", "valid", ""),
+        ]
+    );
+    let letters = world.published(topic::DEAD_LETTER_EVENTS, "");
+    assert_eq!(letters.len(), 7);
+    assert_eq!(letters["raw-events/0/401"].value.as_deref(), Some(&b"not json"[..]));
+    assert_eq!(letters["raw-events/0/403"].value, None);
+    assert_eq!(letters["raw-events/0/403"].headers.0[0].name, "deleted");
+    // A hostile origin is ignored, and its bytes are kept in front of ours.
+    assert_eq!(letters["raw-events/0/406"].headers.0[0].value.as_deref(), Some(&b"not/an/origin"[..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_redelivered_batch_changes_nothing() {
+    let world = World::new();
+    for case in ["valid-batch", "duplicates", "bad-records"] {
+        invoke(&world.app(), &sample("processor", case)).await.unwrap();
+    }
+    let (outcomes, events) = (world.outcomes(), world.store.events());
+    for case in ["bad-records", "duplicates", "valid-batch"] {
+        invoke(&world.app(), &sample("processor", case)).await.unwrap();
+    }
+    assert_eq!(world.outcomes(), outcomes);
+    assert_eq!(world.store.events(), events);
+    // `published` also compares the copies byte by byte.
+    assert_eq!(world.published(topic::PROCESSED_EVENTS, "outcome_id").len(), outcomes.len());
+}
+
+/// Makes the next invocation fail in a step, before or after its effect.
+fn crash(world: &World, point: usize) -> &'static str {
+    let (all_attempts, class) = (3, ErrorClass::Transient);
+    match point {
+        0 => world.claims.faults.fail(all_attempts, class),
+        1 => world.claims.faults.lose_answer(all_attempts, class),
+        2 => world.access.faults.fail(all_attempts, class),
+        3 => world.store.faults.fail(all_attempts, class),
+        4 => world.store.faults.lose_answer(all_attempts, class),
+        5 => world.publisher.faults.fail(all_attempts, class),
+        _ => world.publisher.faults.lose_answer(all_attempts, class),
+    }
+    ["claim", "claimed", "limit", "store", "stored", "publish", "published"][point]
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_between_any_two_steps_is_repaired_by_redelivery() {
+    let cases = ["valid-batch", "duplicates", "bad-records"];
+    let undisturbed = World::new();
+    for case in cases {
+        invoke(&undisturbed.app(), &sample("processor", case)).await.unwrap();
+    }
+    for point in 0..7 {
+        let world = World::new();
+        for case in cases {
+            let name = crash(&world, point);
+            invoke(&world.app(), &sample("processor", case)).await.expect_err(name);
+            // A new instance gets the same records.
+            assert_eq!(invoke(&world.app(), &sample("processor", case)).await.unwrap(), DONE, "{name}");
+        }
+        assert_eq!(world.store.ledger(), undisturbed.store.ledger(), "crash point {point}");
+        assert_eq!(world.store.events(), undisturbed.store.events(), "crash point {point}");
+        let outcomes = |world: &World| {
+            let records = world.published(topic::PROCESSED_EVENTS, "outcome_id");
+            records.into_iter().map(|(id, record)| (id, record.value)).collect::<Vec<_>>()
+        };
+        assert_eq!(outcomes(&world), outcomes(&undisturbed), "crash point {point}");
+        assert_eq!(world.published(topic::DEAD_LETTER_EVENTS, "").len(), 7);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_crash_batches_may_be_cut_anew() {
+    // The first delivery held partition 1 only; the crash comes right after claiming. The next one has a copy of the
+    // event in an earlier partition in front of it.
+    let world = World::new();
+    world.claims.faults.lose_answer(3, ErrorClass::Transient);
+    invoke(&world.app(), &batch(&[(1, 7, "a", "192.0.2.1")])).await.unwrap_err();
+    invoke(&world.app(), &batch(&[(0, 3, "a", "192.0.2.1"), (1, 7, "a", "192.0.2.1")])).await.unwrap();
+    assert_eq!(
+        tags(&world.outcomes()),
+        [("raw-events/0/3", "duplicate", "copy-in-batch"), ("raw-events/1/7", "valid", "")]
+    );
+    assert_eq!(world.store.events().len(), 1);
+
+    // One record at a time, and the copy comes first: the event waits for its owner, and is not lost.
+    let world = World::new();
+    world.claims.faults.lose_answer(3, ErrorClass::Transient);
+    invoke(&world.app(), &batch(&[(1, 7, "a", "192.0.2.1")])).await.unwrap_err();
+    invoke(&world.app(), &batch(&[(0, 3, "a", "192.0.2.1")])).await.unwrap();
+    assert!(world.store.events().is_empty());
+    invoke(&world.app(), &batch(&[(1, 7, "a", "192.0.2.1")])).await.unwrap();
+    assert_eq!(world.store.events().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_past_its_limit_is_blocked_and_listed() {
+    let world = World::new();
+    let mut policy = policy();
+    policy.limits.per_minute = NonZeroU32::new(2);
+    let app = world.app_with(policy, world.store.clone());
+    let events =
+        [(0, 1, "a", "192.0.2.1"), (0, 2, "b", "192.0.2.1"), (0, 3, "c", "192.0.2.1"), (0, 4, "d", "192.0.2.2")];
+    invoke(&app, &batch(&events)).await.unwrap();
+    let listed = world.access.list().await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].from, Timestamp::from_millis(1_795_197_720_003));
+    // This instance knows its own block at once.
+    invoke(&app, &batch(&[(0, 5, "e", "192.0.2.1"), (0, 6, "f", "192.0.2.2")])).await.unwrap();
+    assert_eq!(
+        tags(&world.outcomes()),
+        [
+            ("raw-events/0/1", "valid", ""),
+            ("raw-events/0/2", "valid", ""),
+            ("raw-events/0/3", "blocked", "address-rate"),
+            ("raw-events/0/4", "valid", ""),
+            ("raw-events/0/5", "blocked", "address-blocked"),
+            ("raw-events/0/6", "valid", ""),
+        ]
+    );
+    // Blocked events are not worth a score.
+    let asked: usize = world.scorer.asked().iter().map(Vec::len).sum();
+    assert_eq!(asked, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_crash_after_counting_counts_nobody_twice() {
+    let world = World::new();
+    let mut policy = policy();
+    policy.limits.per_minute = NonZeroU32::new(4);
+    let app = world.app_with(policy.clone(), world.store.clone());
+    invoke(&app, &batch(&[(0, 1, "a", "192.0.2.1")])).await.unwrap();
+    world.store.faults.fail(3, ErrorClass::Transient);
+    let two = batch(&[(0, 2, "b", "192.0.2.1"), (0, 3, "c", "192.0.2.1")]);
+    invoke(&app, &two).await.unwrap_err();
+    invoke(&world.app_with(policy, world.store.clone()), &two).await.unwrap();
+    invoke(&app, &batch(&[(0, 4, "d", "192.0.2.1"), (0, 5, "e", "192.0.2.1")])).await.unwrap();
+    let outcomes: Vec<_> = world.outcomes().into_iter().map(|(_, outcome, _)| outcome).collect();
+    assert_eq!(outcomes, [Outcome::Valid, Outcome::Valid, Outcome::Valid, Outcome::Valid, Outcome::Blocked]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operators_block_acts_within_the_age_of_the_list() {
+    let world = World::new();
+    let app = world.app();
+    let address: AddressKey = "192.0.2.1".parse().unwrap();
+    invoke(&app, &batch(&[(0, 1, "a", "192.0.2.1")])).await.unwrap();
+    let block = Block { address, from: Timestamp::EPOCH, until: None, reason: "abuse".to_owned() };
+    world.access.block(std::slice::from_ref(&block)).await.unwrap();
+    invoke(&app, &batch(&[(0, 2, "b", "192.0.2.1")])).await.unwrap();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    invoke(&app, &batch(&[(0, 3, "c", "192.0.2.1")])).await.unwrap();
+    world.access.unblock(address).await.unwrap();
+    tokio::time::advance(Duration::from_secs(2)).await;
+    invoke(&app, &batch(&[(0, 4, "d", "192.0.2.1")])).await.unwrap();
+    let outcomes: Vec<_> = world.outcomes().into_iter().map(|(_, outcome, _)| outcome).collect();
+    assert_eq!(outcomes, [Outcome::Valid, Outcome::Valid, Outcome::Blocked, Outcome::Valid]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_the_scorer_events_are_stored_unscored() {
+    let world = World::new();
+    let app = world.app();
+    world.scorer.faults.fail(5, ErrorClass::Transient);
+    for offset in 1..=3 {
+        assert_eq!(invoke(&app, &batch(&[(0, offset, &format!("e-{offset}"), "10.0.0.1")])).await.unwrap(), DONE);
+    }
+    assert!(world.store.events().iter().all(|event| event.row.risk.is_none() && event.outcome == Outcome::Valid));
+    // Three attempts, two more that open the breaker, and none while it is open, though the scorer is back.
+    assert_eq!(world.scorer.asked().len(), 5);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    invoke(&app, &batch(&[(0, 4, "e-4", "10.0.0.1")])).await.unwrap();
+    assert_eq!(world.store.events()[3].outcome, Outcome::Fraud);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dependency_that_is_down_fails_the_batch_and_makes_no_dead_letter() {
+    for (point, error_type) in
+        [(0, "dynamodb-failed"), (2, "dynamodb-failed"), (3, "postgres-failed"), (5, "kafka-failed")]
+    {
+        let world = World::new();
+        crash(&world, point);
+        let error = invoke(&world.app(), &sample("processor", "bad-records")).await.unwrap_err();
+        assert_eq!(error.error_type, error_type);
+        assert!(world.publisher.records(topic::DEAD_LETTER_EVENTS).is_empty());
+
+        let partial = Policy { batch_response: BatchResponse::Partial, ..policy() };
+        let world = World::new();
+        crash(&world, point);
+        let answer = invoke(&world.app_with(partial, world.store.clone()), &sample("processor", "bad-records")).await;
+        let answer: Value = serde_json::from_str(&answer.unwrap()).unwrap();
+        let failures = answer["batchItemFailures"].as_array().unwrap();
+        assert_eq!(failures.len(), 8);
+        assert_eq!(failures[0]["itemIdentifier"], json!({"partition": "raw-events-0", "offset": 400}));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_short_outage_is_bridged_by_retries() {
+    let world = World::new();
+    world.claims.faults.fail(2, ErrorClass::Overload);
+    world.access.faults.fail(1, ErrorClass::Transient);
+    world.store.faults.lose_answer(2, ErrorClass::Transient);
+    world.publisher.faults.lose_answer(2, ErrorClass::Transient);
+    assert_eq!(invoke(&world.app(), &sample("processor", "valid-batch")).await.unwrap(), DONE);
+    assert_eq!(world.store.events().len(), 5);
+    assert_eq!(world.published(topic::PROCESSED_EVENTS, "outcome_id").len(), 5);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_records_without_acknowledgement_are_published_again() {
+    let world = World::new();
+    world.publisher.refuse("acme/order-2", ErrorClass::Transient);
+    invoke(&world.app(), &sample("processor", "valid-batch")).await.unwrap();
+    assert_eq!(world.publisher.records(topic::PROCESSED_EVENTS).len(), 5);
+}
+
+/// A store that refuses one event for good, as Postgres does with a text it cannot hold.
+struct Picky {
+    inner: Arc<FakeStore>,
+    refuses: &'static str,
+    refuses_everything: bool,
+}
+
+#[async_trait]
+impl EventStore for Picky {
+    async fn record(&self, verdicts: Vec<Verdict>, now: Timestamp) -> Result<Vec<LedgerEntry>, DependencyError> {
+        let refused = |verdict: &Verdict| match &verdict.kind {
+            pipeline::ports::VerdictKind::Store { .. } => {
+                verdict.key.as_ref().is_some_and(|key| key.id.as_str() == self.refuses)
+            }
+            pipeline::ports::VerdictKind::Close { .. } => false,
+        };
+        if self.refuses_everything || verdicts.iter().any(refused) {
+            return Err(DependencyError {
+                dependency: Dependency::Postgres,
+                class: ErrorClass::Permanent,
+                tag: "data-exception",
+                doing: "recording a batch",
+                source: "refused by a test".into(),
+            });
+        }
+        self.inner.record(verdicts, now).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_the_store_refuses_is_dead_lettered_alone() {
+    let world = World::new();
+    let picky = Picky { inner: world.store.clone(), refuses: "order-2", refuses_everything: false };
+    let app = world.app_with(policy(), Arc::new(picky));
+    assert_eq!(invoke(&app, &sample("processor", "valid-batch")).await.unwrap(), DONE);
+    assert_eq!(world.store.events().len(), 4);
+    assert_eq!(tags(&world.outcomes())[1], ("raw-events/0/101", "dead_lettered", "store-refused"));
+    let letters = world.published(topic::DEAD_LETTER_EVENTS, "");
+    assert_eq!(letters.keys().collect::<Vec<_>>(), ["raw-events/0/101"]);
+    assert_eq!(letters["raw-events/0/101"].headers.get(header::ERROR_CLASS), Some(&b"store-refused"[..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_everything_is_at_fault_itself() {
+    let world = World::new();
+    let picky = Picky { inner: world.store.clone(), refuses: "", refuses_everything: true };
+    let app = world.app_with(policy(), Arc::new(picky));
+    let error = invoke(&app, &sample("processor", "valid-batch")).await.unwrap_err();
+    assert_eq!(error.error_type, "postgres-failed");
+    assert!(world.store.ledger().is_empty() && world.publisher.records(topic::DEAD_LETTER_EVENTS).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_time_nothing_is_begun() {
+    let world = World::new();
+    let error = invoke_within(&world.app(), &sample("processor", "valid-batch"), Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.error_type, "out-of-time");
+    assert!(world.scorer.asked().is_empty() && world.store.ledger().is_empty());
+    assert_eq!(invoke(&world.app(), &sample("processor", "valid-batch")).await.unwrap(), DONE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_no_kafka_event_fails_and_an_empty_one_is_done() {
+    let world = World::new();
+    assert_eq!(invoke(&world.app(), "{}").await.unwrap_err().error_type, "not-a-kafka-event");
+    assert_eq!(invoke(&world.app(), r#"{"records":{}}"#).await.unwrap(), DONE);
+}

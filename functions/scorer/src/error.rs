@@ -1,0 +1,48 @@
+//! Why a request gets no score.
+
+use lambda::invocation::InvocationError;
+use pipeline::ErrorClass;
+
+use crate::MAX_EVENTS;
+
+#[derive(Debug, thiserror::Error)]
+pub enum ScorerError {
+    #[error("the request is not {{\"ip\",\"user_id\"}} or {{\"events\":[{{\"event_id\",\"ip\",\"user_id\"}}]}}")]
+    Malformed(#[source] serde_json::Error),
+    #[error("the request has neither \"ip\" nor \"events\"")]
+    Empty,
+    #[error("the request has \"events\" and fields of a single event")]
+    Ambiguous,
+    #[error("the request has {0} events, more than {MAX_EVENTS}")]
+    TooManyEvents(usize),
+    #[error("the answer cannot be written")]
+    Answer(#[source] serde_json::Error),
+}
+
+impl ScorerError {
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            ScorerError::Malformed(_)
+            | ScorerError::Empty
+            | ScorerError::Ambiguous
+            | ScorerError::TooManyEvents(_)
+            | ScorerError::Answer(_) => ErrorClass::Permanent,
+        }
+    }
+
+    pub fn tag(&self) -> &'static str {
+        match self {
+            ScorerError::Malformed(_) => "malformed-request",
+            ScorerError::Empty => "empty-request",
+            ScorerError::Ambiguous => "ambiguous-request",
+            ScorerError::TooManyEvents(_) => "too-many-events",
+            ScorerError::Answer(_) => "answer",
+        }
+    }
+}
+
+impl From<ScorerError> for InvocationError {
+    fn from(error: ScorerError) -> Self {
+        InvocationError::new(error.tag(), &error)
+    }
+}

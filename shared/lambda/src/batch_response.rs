@@ -1,0 +1,108 @@
+//! How a Kafka batch that could not be finished is answered.
+//!
+//! An event source mapping reads `batchItemFailures` only if it was made with `ReportBatchItemFailures`, which exists
+//! in provisioned mode alone (AWS Lambda "Using retry configurations for Kafka"). Any other mapping takes such an
+//! answer for success and commits the failed records: they would be lost. A function cannot see how its mapping was
+//! made, so it is told by a setting, and unless told it fails the invocation: every mapping sends the batch again then.
+
+use std::str::FromStr;
+
+use pipeline::Position;
+
+use crate::invocation::InvocationError;
+use crate::kafka_trigger::BatchAnswer;
+use crate::settings::Settings;
+
+/// What the event source mapping understands. The setting `BATCH_RESPONSE`: `whole` (default) or `partial`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BatchResponse {
+    /// Success or failure of the batch as a whole: one record that is to be sent again fails the invocation.
+    #[default]
+    Whole,
+    /// `ReportBatchItemFailures` is on: the answer names the records that are to be sent again.
+    Partial,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("expected whole or partial")]
+pub struct UnknownBatchResponse;
+
+impl FromStr for BatchResponse {
+    type Err = UnknownBatchResponse;
+
+    fn from_str(text: &str) -> Result<Self, UnknownBatchResponse> {
+        match text {
+            "whole" => Ok(BatchResponse::Whole),
+            "partial" => Ok(BatchResponse::Partial),
+            _ => Err(UnknownBatchResponse),
+        }
+    }
+}
+
+impl BatchResponse {
+    /// Reads `BATCH_RESPONSE`.
+    pub fn from_settings(settings: &mut Settings<'_>) -> Self {
+        settings.or("BATCH_RESPONSE", BatchResponse::default())
+    }
+
+    /// The answer after which the records in `unfinished`, and no acknowledged one, are sent again. They must be
+    /// records of this batch: AWS takes an unknown one for a failure of the whole batch. `cause` says why they are
+    /// unfinished; it is asked only if the invocation is to fail.
+    ///
+    /// Every effect must be idempotent in both cases: with `Whole` the finished records come again too, and AWS does
+    /// not say which come again with `Partial`.
+    ///
+    /// # Errors
+    /// `cause`, which fails the invocation, if there are unfinished records and the mapping takes no partial answer.
+    pub fn answer(
+        self,
+        unfinished: Vec<Position>,
+        cause: impl FnOnce() -> InvocationError,
+    ) -> Result<BatchAnswer, InvocationError> {
+        match self {
+            BatchResponse::Whole if !unfinished.is_empty() => Err(cause()),
+            BatchResponse::Whole | BatchResponse::Partial => Ok(BatchAnswer::retry(unfinished)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn cause() -> InvocationError {
+        InvocationError { error_type: "test", message: "boom".into() }
+    }
+
+    fn unfinished() -> Vec<Position> {
+        vec![Position::new("raw-events", 3, 100)]
+    }
+
+    #[test]
+    fn a_mapping_without_partial_answers_sees_a_failure() {
+        assert_eq!(BatchResponse::Whole.answer(unfinished(), cause).unwrap_err().error_type, "test");
+        let answer = BatchResponse::Partial.answer(unfinished(), cause).unwrap();
+        assert_eq!(answer, BatchAnswer::retry(unfinished()));
+    }
+
+    #[test]
+    fn a_finished_batch_is_done_in_both() {
+        for response in [BatchResponse::Whole, BatchResponse::Partial] {
+            assert_eq!(response.answer(Vec::new(), cause).unwrap(), BatchAnswer::done());
+        }
+    }
+
+    #[test]
+    fn the_safe_one_is_the_default() {
+        let read = |variables: &BTreeMap<&str, &str>| {
+            let mut settings = Settings::new(variables);
+            let response = BatchResponse::from_settings(&mut settings);
+            settings.build(Some(response))
+        };
+        assert_eq!(read(&BTreeMap::new()), Ok(BatchResponse::Whole));
+        assert_eq!(read(&BTreeMap::from([("BATCH_RESPONSE", "partial")])), Ok(BatchResponse::Partial));
+        assert!(read(&BTreeMap::from([("BATCH_RESPONSE", "some")])).is_err());
+    }
+}

@@ -1,0 +1,271 @@
+//! The records that go out for a batch.
+//!
+//! They are made of the record and its ledger entry only, never of what this run decided: after a crash the ledger
+//! may hold the entry of an earlier run, and what is published again must be byte-equal to what was published then.
+
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use event::Timestamp;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use super::intake::{Batch, Candidate, Rejection};
+use crate::ports::{LedgerEntry, NewRecord};
+use crate::{Header, Outcome, Record, header, topic};
+
+/// The value of a record on `processed-events`.
+#[derive(Serialize)]
+struct OutcomeValue<'a> {
+    /// The position of the record on `raw-events`: as there is one outcome for each, it names the outcome.
+    outcome_id: String,
+    outcome: Outcome,
+    reason: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    event_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received_at: Option<Timestamp>,
+    recorded_at: Timestamp,
+    origin: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip: Option<IpAddr>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    risk_score: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    risk_reasons: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rules_version: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+}
+
+/// What of the event itself goes into its outcome.
+struct Facts<'a> {
+    event_type: Option<&'a str>,
+    received_at: Option<Timestamp>,
+    ip: Option<IpAddr>,
+    user_id: Option<&'a str>,
+    data: Option<&'a RawValue>,
+}
+
+impl<'a> Facts<'a> {
+    fn of(intake: Result<&'a Candidate<'a>, &'a Rejection>) -> Self {
+        match intake {
+            Ok(candidate) => Facts {
+                event_type: Some(&candidate.event_type),
+                received_at: Some(candidate.received_at),
+                ip: candidate.ip,
+                user_id: candidate.user_id.as_deref(),
+                data: Some(candidate.data),
+            },
+            Err(rejection) => Facts {
+                event_type: rejection.event_type,
+                received_at: rejection.received_at,
+                ip: rejection.ip,
+                user_id: None,
+                data: None,
+            },
+        }
+    }
+}
+
+/// The outcome of the record at `index`, for `processed-events`. Its key is the event's, so that an event's outcomes
+/// stay in one partition, or the origin if there is no event.
+///
+/// # Errors
+/// Never in practice: everything in an outcome can be written as JSON.
+pub fn outcome(batch: &Batch<'_>, index: usize, entry: &LedgerEntry) -> Result<NewRecord, serde_json::Error> {
+    let facts = Facts::of(batch.candidate(index));
+    let origin = entry.origin.to_string();
+    let value = OutcomeValue {
+        outcome_id: entry.position.to_string(),
+        outcome: entry.outcome,
+        reason: &entry.reason,
+        tenant: entry.key.as_ref().map(|key| key.tenant.as_str()),
+        id: entry.key.as_ref().map(|key| key.id.as_str()),
+        event_type: facts.event_type,
+        received_at: facts.received_at,
+        recorded_at: entry.recorded_at,
+        origin: &origin,
+        ip: facts.ip,
+        user_id: facts.user_id,
+        risk_score: entry.risk.as_ref().map(|risk| risk.score),
+        risk_reasons: entry.risk.as_ref().map(|risk| risk.reasons.as_slice()),
+        rules_version: entry.risk.as_ref().map(|risk| risk.rules_version.as_str()),
+        data: facts.data.filter(|_| entry.outcome.is_stored()),
+    };
+    let value = Bytes::from(serde_json::to_vec(&value)?);
+    let mut headers = Vec::with_capacity(5);
+    if let Some(key) = &entry.key {
+        headers.push(Header::new(header::EVENT_ID, key.id.as_str().to_owned()));
+    }
+    if let Some(event_type) = facts.event_type {
+        headers.push(Header::new(header::EVENT_TYPE, event_type.to_owned()));
+    }
+    if let Some(traceparent) = batch.record(index).headers.get(header::TRACEPARENT) {
+        headers.push(Header::new(header::TRACEPARENT, Bytes::copy_from_slice(traceparent)));
+    }
+    let key = entry.key.as_ref().map_or_else(|| origin.clone(), ToString::to_string);
+    headers.push(Header::new(header::ORIGIN, origin));
+    headers.push(Header::new(header::OUTCOME, entry.outcome.as_str()));
+    Ok(NewRecord { topic: topic::PROCESSED_EVENTS, key: Some(key.into()), value: Some(value), headers })
+}
+
+/// The dead letter of a record, for `dead-letter-events`; `None` unless its outcome is `dead_lettered`.
+///
+/// Key, value and headers are the record's own, byte for byte; ours come after them, and readers take the last of a
+/// name. `error-class` holds the tag of the reason, by which letters are grouped, `error-reason` the whole of it.
+/// `attempt` is how often the record had been redriven when it failed.
+pub fn dead_letter(record: &Record, entry: &LedgerEntry) -> Option<NewRecord> {
+    match entry.outcome {
+        Outcome::DeadLettered => {}
+        Outcome::Valid | Outcome::Fraud | Outcome::Duplicate | Outcome::Blocked => return None,
+    }
+    let mut headers = Vec::with_capacity(record.headers.0.len() + 6);
+    headers.extend(record.headers.0.iter().cloned());
+    headers.extend([
+        Header::new(header::ORIGIN, entry.origin.to_string()),
+        Header::new(header::ORIGIN_TIMESTAMP, record.origin_timestamp().as_millis().to_string()),
+        Header::new(header::ERROR_CLASS, tag_of(&entry.reason).to_owned()),
+        Header::new(header::ERROR_REASON, entry.reason.clone()),
+        Header::new(header::FAILED_AT, entry.recorded_at.to_string()),
+        Header::new(header::ATTEMPT, record.attempt().to_string()),
+    ]);
+    Some(NewRecord { topic: topic::DEAD_LETTER_EVENTS, key: record.key.clone(), value: record.value.clone(), headers })
+}
+
+/// The bounded part of a reason as the ledger writes it: `<tag>` or `<tag>: <detail>`.
+pub fn tag_of(reason: &str) -> &str {
+    reason.split_once(": ").map_or(reason, |(tag, _)| tag)
+}
+
+#[cfg(test)]
+mod tests {
+    use event::TenantId;
+    use event::schema::Registry;
+
+    use super::super::intake::Reader;
+    use super::super::samples::record;
+    use super::*;
+    use crate::ports::RiskScore;
+
+    const ENVELOPE: &str = r#"{"envelope":1,"id":"a","id_source":"client","type":"click","schema":1,"tenant":"acme","received_at":"2026-11-20T18:02:00.000Z","ip":"203.0.113.7","data":{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}}"#;
+
+    /// The outcome and the dead letter of one record.
+    fn publish(
+        record: &Record,
+        outcome_is: Outcome,
+        reason: &str,
+        risk: Option<RiskScore>,
+    ) -> (NewRecord, Option<NewRecord>) {
+        let registry = Registry::embedded().unwrap();
+        let foreign_tenant = TenantId::new("kafka").unwrap();
+        let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant };
+        let batch = Batch::read(std::iter::once((record, None)), reader);
+        let entry = LedgerEntry {
+            position: record.position.clone(),
+            origin: record.origin(),
+            key: batch.candidate(0).ok().map(|candidate| candidate.key.clone()),
+            outcome: outcome_is,
+            reason: reason.to_owned(),
+            risk,
+            recorded_at: Timestamp::from_millis(0),
+        };
+        (outcome(&batch, 0, &entry).unwrap(), dead_letter(record, &entry))
+    }
+
+    fn text(bytes: Option<&Bytes>) -> &str {
+        std::str::from_utf8(bytes.unwrap()).unwrap()
+    }
+
+    fn headers(record: &NewRecord) -> Vec<(&str, &str)> {
+        record.headers.iter().map(|header| (header.name.as_str(), text(header.value.as_ref()))).collect()
+    }
+
+    #[test]
+    fn a_stored_event_goes_out_with_its_score_and_data() {
+        let risk = RiskScore { score: 100, reasons: vec!["private-range".into()], rules_version: "1".into() };
+        let record = record(5, Some(ENVELOPE), &[("traceparent", "00-1-2-01"), ("origin", "raw-events/9/1")]);
+        let (outcome, dead_letter) = publish(&record, Outcome::Fraud, "", Some(risk));
+        assert_eq!(outcome.topic, "processed-events");
+        assert_eq!(text(outcome.key.as_ref()), "acme/a");
+        assert_eq!(
+            text(outcome.value.as_ref()),
+            concat!(
+                r#"{"outcome_id":"raw-events/0/5","outcome":"fraud","reason":"","tenant":"acme","id":"a","type":"click","#,
+                r#""received_at":"2026-11-20T18:02:00.000Z","recorded_at":"1970-01-01T00:00:00.000Z","#,
+                r#""origin":"raw-events/9/1","ip":"203.0.113.7","user_id":"u-1","risk_score":100,"#,
+                r#""risk_reasons":["private-range"],"rules_version":"1","data":{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}}"#
+            )
+        );
+        assert_eq!(
+            headers(&outcome),
+            [
+                ("event-id", "a"),
+                ("event-type", "click"),
+                ("traceparent", "00-1-2-01"),
+                ("origin", "raw-events/9/1"),
+                ("outcome", "fraud")
+            ]
+        );
+        assert_eq!(dead_letter, None);
+    }
+
+    #[test]
+    fn an_event_that_is_not_stored_goes_out_without_its_data() {
+        let (outcome, dead_letter) =
+            publish(&record(5, Some(ENVELOPE), &[]), Outcome::Duplicate, "already-claimed: raw-events/0/1", None);
+        let value = text(outcome.value.as_ref());
+        assert!(value.contains(r#""outcome":"duplicate","reason":"already-claimed: raw-events/0/1""#), "{value}");
+        assert!(!value.contains("\"data\"") && !value.contains("risk"), "{value}");
+        assert_eq!(dead_letter, None);
+    }
+
+    #[test]
+    fn a_dead_letter_keeps_everything_and_adds_ours_at_the_end() {
+        let original = record(
+            5,
+            Some("\u{1}not json"),
+            &[("origin", "raw-events/2/7"), ("attempt", "2"), ("origin-timestamp", "88"), ("error-class", "forged")],
+        );
+        let (outcome, dead_letter) = publish(&original, Outcome::DeadLettered, "malformed_json: expected value", None);
+        let dead_letter = dead_letter.unwrap();
+        assert_eq!(dead_letter.topic, "dead-letter-events");
+        assert_eq!((&dead_letter.key, &dead_letter.value), (&original.key, &original.value));
+        assert_eq!(dead_letter.headers[..4], original.headers.0[..]);
+        assert_eq!(
+            headers(&dead_letter)[4..],
+            [
+                ("origin", "raw-events/2/7"),
+                ("origin-timestamp", "88"),
+                ("error-class", "malformed_json"),
+                ("error-reason", "malformed_json: expected value"),
+                ("failed-at", "1970-01-01T00:00:00.000Z"),
+                ("attempt", "2"),
+            ]
+        );
+        // The outcome of what is no event is keyed by its origin.
+        assert_eq!(text(outcome.key.as_ref()), "raw-events/2/7");
+        assert_eq!(
+            text(outcome.value.as_ref()),
+            concat!(
+                r#"{"outcome_id":"raw-events/0/5","outcome":"dead_lettered","reason":"malformed_json: expected value","#,
+                r#""recorded_at":"1970-01-01T00:00:00.000Z","origin":"raw-events/2/7"}"#
+            )
+        );
+    }
+
+    #[test]
+    fn a_tombstone_stays_one() {
+        let (_, dead_letter) = publish(&record(5, None, &[]), Outcome::DeadLettered, "tombstone", None);
+        let dead_letter = dead_letter.unwrap();
+        assert_eq!(dead_letter.value, None);
+        assert_eq!(headers(&dead_letter)[2], ("error-class", "tombstone"));
+    }
+}
