@@ -1,1 +1,25 @@
-fn main() {}
+//! The Lambda function `maintainer`.
+
+use std::sync::Arc;
+
+use dynamodb::{DynamoAccess, DynamoDb};
+use lambda::invocation::{InvocationError, serve};
+use lambda::settings::ProcessEnvironment;
+use lambda::{aws, telemetry};
+use maintainer::{App, Config, handle};
+use pipeline::clock::SystemClock;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    telemetry::init("maintainer");
+    let config = Config::from_variables(&ProcessEnvironment)?;
+    let dynamodb = DynamoDb::connect(&aws::sdk_config().await).await;
+    let access = Arc::new(DynamoAccess::new(&dynamodb, &config.access_table));
+    let app = Arc::new(App::new(config, access.clone(), access, Arc::new(SystemClock)));
+    serve("maintainer", move |event, _invocation| {
+        let app = Arc::clone(&app);
+        async move { handle(&event, &app).await.map_err(InvocationError::from) }
+    })
+    .await?;
+    Ok(())
+}

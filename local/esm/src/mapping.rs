@@ -16,7 +16,8 @@ use crate::{EsmError, Invoker, MappingConfig, StartingPosition};
 pub struct Mapping;
 
 impl Mapping {
-    /// Starts the pollers; they join the group by themselves.
+    /// Starts the pollers, each with connections of its own to the cluster of `kafka`; they join the group by
+    /// themselves.
     ///
     /// # Errors
     /// [`EsmError`] if the configuration is refused or a topic does not exist.
@@ -36,8 +37,9 @@ impl Mapping {
                 max_poll_records: config.batch_size,
                 ..ConsumerOptions::new(config.group.clone(), &topics, config.starting_position)
             };
-            let consumer =
-                kafka.consumer(options).await.map_err(|source| failed(&config, "starting a poller", source))?;
+            let starting = |source| failed(&config, "starting a poller", source);
+            // Over connections of its own: neither another poller nor the lag has to wait for its polls.
+            let consumer = kafka.separate().await.map_err(starting)?.consumer(options).await.map_err(starting)?;
             let poller = Poller::new(
                 Arc::clone(&config),
                 consumer,

@@ -366,7 +366,7 @@ async fn latest_skips_what_was_there_unless_the_group_has_committed() {
 }
 
 #[tokio::test]
-async fn a_missing_topic_and_a_bad_configuration_are_errors() {
+async fn a_bad_configuration_is_an_error() {
     let setup = Setup::with(1).await;
     let function: Arc<dyn Invoker> = ScriptedFunction::new(|_| done());
     let bad = MappingConfig { batch_size: 0, ..config() };

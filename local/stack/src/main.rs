@@ -1,1 +1,138 @@
-fn main() {}
+//! The command behind the Makefile: run, demo, invoke, reconcile and the operator's commands.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use lambda::http::stop_signal;
+use lambda::settings::ProcessEnvironment;
+use stack::demo::Demo;
+use stack::options::Options;
+use stack::session::Session;
+use stack::stack::Stack;
+use stack::{commands, reconcile};
+use tracing_subscriber::EnvFilter;
+
+/// Forebay on one machine.
+#[derive(Parser)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start everything, send sample traffic, and stay up until Ctrl-C.
+    Run {
+        /// Keep state in this folder instead of throwing it away.
+        #[arg(long)]
+        keep: Option<PathBuf>,
+        /// Serve the functions with `cargo lambda watch`.
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Send events through a fresh stack and account for every one.
+    Demo {
+        /// A web server's log in the combined format, instead of made-up events.
+        #[arg(long)]
+        input: Option<PathBuf>,
+        /// How many events to make up.
+        #[arg(long)]
+        events: Option<usize>,
+    },
+    /// Invoke a running function with events/<function>/<event>.json.
+    Invoke { function: String, event: String },
+    /// Prove that every record has exactly one outcome; exit status 1 if not.
+    Reconcile,
+    /// Block an address.
+    Block {
+        address: String,
+        #[arg(long)]
+        reason: String,
+        /// Seconds until the block ends by itself; without it, it stays until it is taken off.
+        #[arg(long)]
+        for_sec: Option<u64>,
+    },
+    /// Take an address off the block list.
+    Unblock { address: String },
+    /// Show the block list.
+    Blocks,
+    /// List the archive's objects, or print its records.
+    Archive(commands::ArchiveArguments),
+    /// Run Apache Kafka alone, in the foreground.
+    Kafka,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let filter = EnvFilter::try_from_env("STACK_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match Arguments::parse().command {
+        Command::Run { keep, watch } => run(keep, watch).await,
+        Command::Demo { input, events } => demo(input, events).await,
+        Command::Invoke { function, event } => commands::invoke(&Session::read()?, &function, &event).await,
+        Command::Reconcile => reconcile::command(&Session::read()?).await,
+        Command::Block { address, reason, for_sec } => {
+            commands::block(&Session::read()?, &address, &reason, for_sec).await
+        }
+        Command::Unblock { address } => commands::unblock(&Session::read()?, &address).await,
+        Command::Blocks => commands::blocks(&Session::read()?).await,
+        Command::Archive(arguments) => commands::archive(&Session::read()?, &arguments).await,
+        Command::Kafka => commands::kafka().await,
+    }
+}
+
+/// The function binaries lie beside this one.
+fn binaries() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(program.parent().context("this program lies in no folder")?.to_owned())
+}
+
+async fn run(keep: Option<PathBuf>, watch: bool) -> anyhow::Result<ExitCode> {
+    let mut options = Options::for_people(&ProcessEnvironment, binaries()?)?;
+    options.keep = keep;
+    let started = std::time::Instant::now();
+    let stack = tokio::select! {
+        stack = async { if watch { Stack::start_watched(options).await } else { Stack::start(options).await } } => stack?,
+        () = stop_signal() => return Ok(ExitCode::from(130)),
+    };
+    let published = stack.session.publish()?;
+    println!("started in {:.1} s", started.elapsed().as_secs_f64());
+    let sample = Demo { events: 200, batch_size: 50, ..Demo::default() };
+    tokio::select! {
+        done = commands::introduce(&stack, &sample) => done?,
+        () = stop_signal() => {}
+    }
+    println!("Ctrl-C stops it.");
+    stop_signal().await;
+    println!("stopping");
+    drop(published);
+    stack.stop().await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn demo(input: Option<PathBuf>, events: Option<usize>) -> anyhow::Result<ExitCode> {
+    let mut options = Options::for_one_run(&ProcessEnvironment, binaries()?)?;
+    if input.is_some() {
+        // A log tells of days; its busiest addresses would all be abusers if a day passed in a second.
+        options = options.with_default("IP_RATE_LIMIT_PER_MIN", "0");
+    }
+    let demo = Demo { input, events: events.unwrap_or(Demo::default().events), ..Demo::default() };
+    let traffic = demo.traffic()?;
+    commands::name_bad_lines(&traffic);
+    anyhow::ensure!(!traffic.is_empty(), "the input holds no events");
+    let stack = tokio::select! {
+        stack = Stack::start(options) => stack?,
+        () = stop_signal() => return Ok(ExitCode::from(130)),
+    };
+    let report = tokio::select! {
+        report = demo.run(&stack, traffic) => report,
+        () = stop_signal() => return Ok(ExitCode::from(130)),
+    };
+    let report = report.with_context(|| format!("the functions' logs are in {}", stack.logs.display()))?;
+    stack.stop().await?;
+    println!("{report}");
+    println!("{}", serde_json::to_string(&report)?);
+    Ok(if report.unaccounted == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}

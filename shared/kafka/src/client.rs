@@ -22,6 +22,8 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct KafkaClient {
     kafka: Kafka,
     brokers: String,
+    security: Security,
+    client_id: String,
 }
 
 impl KafkaClient {
@@ -49,7 +51,7 @@ impl KafkaClient {
             Security::Iam => builder = builder.security(iam(aws.as_ref())?),
         }
         match builder.connect().await {
-            Ok(kafka) => Ok(KafkaClient { kafka, brokers }),
+            Ok(kafka) => Ok(KafkaClient { kafka, brokers, security: config.security, client_id: client_id.to_owned() }),
             Err(source) => Err(KafkaError::Connect { brokers, source }),
         }
     }
@@ -57,6 +59,16 @@ impl KafkaClient {
     /// Where the first connection went: comma-separated `host:port`.
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// The same cluster over connections of its own. A broker answers the requests of a connection in turn, so whoever
+    /// waits long in a poll needs them to keep others from waiting too.
+    ///
+    /// # Errors
+    /// As [`KafkaClient::connect`].
+    pub async fn separate(&self) -> Result<Self, KafkaError> {
+        let bootstrap = Bootstrap::Brokers(self.brokers.clone());
+        Self::connect(&KafkaConfig { bootstrap, security: self.security }, &self.client_id).await
     }
 
     /// A publisher. One is enough for a process: it is shared by concurrent callers.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use aws_smithy_http_client::tls;
 
 /// Longest time for one attempt of one call. Retries are ours (`pipeline::retry`), because they must fit into the
@@ -14,6 +14,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Loads region, credentials and endpoints (`AWS_ENDPOINT_URL_S3` and so on) as the SDK documents them.
 pub async fn sdk_config() -> SdkConfig {
+    loader().load().await
+}
+
+/// The same before it is loaded, for tools that know region and credentials themselves.
+pub fn loader() -> ConfigLoader {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
         .build_https();
@@ -26,6 +31,4 @@ pub async fn sdk_config() -> SdkConfig {
                 .operation_attempt_timeout(ATTEMPT_TIMEOUT)
                 .build(),
         )
-        .load()
-        .await
 }

@@ -1,0 +1,137 @@
+# Forebay. CI calls the same targets as people do: local equals CI.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# debug builds quickly; PROFILE=release is what figures are measured with.
+PROFILE ?= debug
+CARGO_PROFILE := $(if $(filter release,$(PROFILE)),--release,)
+STACK := target/$(PROFILE)/stack
+CARGO_LAMBDA := .venv/bin/cargo-lambda
+FUNCTIONS := $(notdir $(wildcard functions/*))
+
+# An input is named from where make was called.
+export INPUT
+
+##@ Run
+
+.PHONY: run
+run: setup binaries ## Start everything, send sample traffic, stay up until Ctrl-C (KEEP=DIR keeps state, KAFKA=apache)
+	@$(STACK) run $(if $(KEEP),--keep "$(KEEP)")
+
+.PHONY: demo
+demo: setup binaries ## Send made-up events, or INPUT=access.log, through a fresh stack and account for every one
+	@$(STACK) demo $(if $(INPUT),--input "$(INPUT)") $(if $(EVENTS),--events "$(EVENTS)")
+
+.PHONY: watch
+watch: setup binaries $(CARGO_LAMBDA) ## Like run, with the functions under `cargo lambda watch`: rebuilt when their source changes
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(STACK) run --watch $(if $(KEEP),--keep "$(KEEP)")
+
+.PHONY: invoke
+invoke: $(STACK) ## Invoke a running function with a sample: FUNCTION=processor EVENT=valid-batch
+	@$(STACK) invoke "$(FUNCTION)" "$(EVENT)"
+
+.PHONY: reconcile
+reconcile: $(STACK) ## Prove that every record of the running stack has exactly one outcome
+	@$(STACK) reconcile
+
+.PHONY: block unblock blocks
+block: $(STACK) ## Block an address: ADDRESS=203.0.113.7 REASON="…" [FOR_SEC=3600]
+	@$(STACK) block "$(ADDRESS)" --reason "$(or $(REASON),by an operator)" $(if $(FOR_SEC),--for-sec "$(FOR_SEC)")
+unblock: $(STACK) ## Take an address off the block list: ADDRESS=203.0.113.7
+	@$(STACK) unblock "$(ADDRESS)"
+blocks: $(STACK) ## Show the block list
+	@$(STACK) blocks
+
+.PHONY: archive
+archive: $(STACK) ## List what the archive holds, or print its records: ARGS="--records --topic raw-events"
+	@$(STACK) archive $(ARGS)
+
+.PHONY: kafka
+kafka: setup-kafka binaries ## Run Apache Kafka alone (one node, KRaft) in the foreground
+	@$(STACK) kafka
+
+##@ Check
+
+.PHONY: test
+test: setup $(if $(filter apache,$(KAFKA)),setup-kafka) binaries ## Every test; starts what it needs by itself (KAFKA=apache: on the real broker)
+	cargo test --workspace $(CARGO_PROFILE) $(ARGS)
+
+.PHONY: check
+check: format-check clippy ## Format and lints; changes nothing
+
+.PHONY: format-check
+format-check:
+	cargo fmt --all --check
+
+.PHONY: clippy
+clippy:
+	cargo clippy --workspace --all-targets $(CARGO_PROFILE) -- -D warnings
+
+.PHONY: format
+format: ## Format the source
+	cargo fmt --all
+
+.PHONY: shellcheck
+shellcheck:
+	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh .ci/run; \
+	else echo "SKIPPED: shellcheck is not installed"; fi
+
+.PHONY: ci
+ci: setup setup-kafka check shellcheck binaries test kafka-contract demo-check lambda-check ## What CI runs
+
+.PHONY: kafka-contract
+kafka-contract: setup-kafka ## The Kafka contract suite on Apache Kafka
+	KAFKA=apache cargo test -p kafka $(CARGO_PROFILE)
+
+.PHONY: demo-check
+demo-check: binaries
+	@$(STACK) demo | tail -n 1 | grep '"unaccounted":0'
+
+##@ Build
+
+.PHONY: binaries
+binaries: ## Build the functions and the local stack
+	cargo build --workspace --bins $(CARGO_PROFILE)
+
+$(STACK): binaries
+
+.PHONY: lambda-build
+lambda-build: $(CARGO_LAMBDA) ## Build the functions for AWS Lambda into target/lambda (ARM=1 for arm64)
+	$(CARGO_LAMBDA) lambda build --release $(if $(ARM),--arm64) $(addprefix --package ,$(FUNCTIONS))
+
+.PHONY: lambda-check
+lambda-check: $(CARGO_LAMBDA)
+	$(CARGO_LAMBDA) lambda build $(addprefix --package ,$(FUNCTIONS)) --lambda-dir target/lambda-check
+
+.PHONY: sizes
+sizes: lambda-build ## Size of each function as deployed, in bytes, plain and zipped
+	@for function in $(FUNCTIONS); do \
+	  file="target/lambda/$$function/bootstrap"; \
+	  printf '%-12s %10d %10d\n' "$$function" "$$(stat -c %s "$$file")" "$$(gzip -9 -c "$$file" | wc -c)"; done
+
+.PHONY: clean
+clean: ## Remove everything that was built, and kept state
+	cargo clean
+
+##@ Set-up
+
+.PHONY: setup
+setup: ## Install what run and test need, if missing
+	@local/setup/install.sh base
+
+.PHONY: setup-kafka
+setup-kafka: ## Install Java and fetch Apache Kafka, if missing
+	@local/setup/install.sh kafka
+	@local/kafka/fetch.sh
+
+$(CARGO_LAMBDA):
+	@local/setup/install.sh python
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check cargo-lambda==1.9.2
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-zA-Z_-]+( [a-zA-Z_-]+)*:.*##/ {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

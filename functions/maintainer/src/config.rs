@@ -1,0 +1,125 @@
+//! Settings, read once at cold start.
+
+use std::time::Duration;
+
+use kafka::{KafkaConfig, TopicSpec};
+use lambda::settings::{Settings, SettingsError, Variables};
+use pipeline::topic;
+use postgres::PostgresConfig;
+use postgres::partitions::PartitionPolicy;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `KAFKA_BROKERS`, `MSK_CLUSTER_ARN`, `KAFKA_SECURITY`: see `shared/kafka`.
+    pub kafka: KafkaConfig,
+    /// `DATABASE_URL` or `DB_…`: see `shared/postgres`.
+    pub postgres: PostgresConfig,
+    /// `ACCESS_TABLE`: the DynamoDB table of API keys and blocks; default `access`.
+    pub access_table: String,
+    /// The pipeline's topics. `TOPIC_PARTITIONS` (default 6), `TOPIC_REPLICATION_FACTOR` (3; -1 leaves it to the
+    /// broker), `RAW_RETENTION_HOURS` (168), `PROCESSED_RETENTION_HOURS` (168), `DEAD_LETTER_RETENTION_HOURS` (336).
+    pub topics: Vec<TopicSpec>,
+    /// `EVENTS_RETENTION_DAYS` (default 90), `LEDGER_RETENTION_DAYS` (90), `PARTITIONS_AHEAD_DAYS` (7).
+    pub partitions: PartitionPolicy,
+}
+
+impl Config {
+    /// # Errors
+    /// [`SettingsError`] with every setting that is missing or bad.
+    pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
+        let mut settings = Settings::new(variables);
+        let kafka = KafkaConfig::from_settings(&mut settings);
+        let postgres = PostgresConfig::from_settings(&mut settings);
+        let access_table = dynamodb::settings::access_table(&mut settings);
+        let partitions = settings.or("TOPIC_PARTITIONS", 6_i32);
+        let replication_factor = settings.or("TOPIC_REPLICATION_FACTOR", 3_i16);
+        let raw_retention_hours = settings.or("RAW_RETENTION_HOURS", 168_u32);
+        let processed_retention_hours = settings.or("PROCESSED_RETENTION_HOURS", 168_u32);
+        let dead_letter_retention_hours = settings.or("DEAD_LETTER_RETENTION_HOURS", 336_u32);
+        let retention_days = settings.or("EVENTS_RETENTION_DAYS", 90_u16);
+        let ledger_retention_days = settings.or("LEDGER_RETENTION_DAYS", 90_u32);
+        let ahead_days = settings.or("PARTITIONS_AHEAD_DAYS", 7_u16);
+        if partitions < 1 {
+            settings.problem("TOPIC_PARTITIONS must be at least 1");
+        }
+        if replication_factor < 1 && replication_factor != -1 {
+            settings.problem("TOPIC_REPLICATION_FACTOR must be at least 1, or -1 for the broker's default");
+        }
+        let ledger_retention = DAY * ledger_retention_days;
+        if ledger_retention < HOUR * raw_retention_hours {
+            settings.problem("LEDGER_RETENTION_DAYS is shorter than RAW_RETENTION_HOURS: a redelivered record would be recorded anew");
+        }
+        let spec = |name: &str, retention_hours: u32| TopicSpec {
+            name: name.to_owned(),
+            partitions,
+            replication_factor,
+            configs: topic_configs(replication_factor, HOUR * retention_hours),
+        };
+        let topics = vec![
+            spec(topic::RAW_EVENTS, raw_retention_hours),
+            spec(topic::PROCESSED_EVENTS, processed_retention_hours),
+            spec(topic::DEAD_LETTER_EVENTS, dead_letter_retention_hours),
+        ];
+        let partitions = PartitionPolicy { ahead_days, retention_days, ledger_retention };
+        let config =
+            kafka.zip(postgres).map(|(kafka, postgres)| Config { kafka, postgres, access_table, topics, partitions });
+        settings.build(config)
+    }
+}
+
+/// Retention, and with three replicas or more: no write counts as acknowledged on fewer than two.
+fn topic_configs(replication_factor: i16, retention: Duration) -> Vec<(String, String)> {
+    let mut configs = vec![("retention.ms".to_owned(), retention.as_millis().to_string())];
+    if replication_factor >= 3 {
+        configs.push(("min.insync.replicas".to_owned(), "2".to_owned()));
+    }
+    configs
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lambda::settings::Recording;
+    use testkit::readme::documented_settings;
+
+    use super::*;
+
+    fn read(extra: &[(&'static str, &'static str)]) -> Result<Config, SettingsError> {
+        let mut variables =
+            BTreeMap::from([("KAFKA_BROKERS", "127.0.0.1:9092"), ("DATABASE_URL", "postgres://u@127.0.0.1/d")]);
+        variables.extend(extra.iter().copied());
+        Config::from_variables(&variables)
+    }
+
+    #[test]
+    fn the_readme_names_every_setting() {
+        let recording = Recording::new(BTreeMap::<&str, &str>::new());
+        assert!(Config::from_variables(&recording).is_err());
+        assert_eq!(documented_settings(include_str!("../README.md")), recording.names());
+    }
+
+    #[test]
+    fn topics_are_replicated_and_kept_as_set() {
+        let config = read(&[("RAW_RETENTION_HOURS", "2")]).unwrap();
+        let raw = &config.topics[0];
+        assert_eq!((raw.name.as_str(), raw.partitions, raw.replication_factor), ("raw-events", 6, 3));
+        let expected = [("retention.ms", "7200000"), ("min.insync.replicas", "2")];
+        assert!(raw.configs.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(expected));
+        assert_eq!(config.topics.len(), topic::ALL.len());
+        assert_eq!(read(&[("TOPIC_REPLICATION_FACTOR", "1")]).unwrap().topics[0].configs.len(), 1);
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for (name, value) in
+            [("TOPIC_PARTITIONS", "0"), ("TOPIC_REPLICATION_FACTOR", "0"), ("LEDGER_RETENTION_DAYS", "6")]
+        {
+            let error = read(&[(name, value)]).unwrap_err();
+            assert!(error.to_string().contains(name), "{error}");
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The function on the embedded broker and a throw-away PostgreSQL.
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use maintainer::{App, Config, handle};
+use pipeline::clock::SystemClock;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use services::kafka::EmbeddedKafka;
+use services::postgres::ThrowAwayPostgres;
+use testkit::fakes::access::FakeAccess;
+use testkit::samples::sample;
+
+fn app(brokers: &str, database_url: &str) -> App {
+    let variables = BTreeMap::from([
+        ("KAFKA_BROKERS", brokers),
+        ("DATABASE_URL", database_url),
+        ("TOPIC_PARTITIONS", "2"),
+        ("TOPIC_REPLICATION_FACTOR", "1"),
+        ("PARTITIONS_AHEAD_DAYS", "2"),
+    ]);
+    let access = Arc::new(FakeAccess::default());
+    App::new(Config::from_variables(&variables).unwrap(), access.clone(), access, Arc::new(SystemClock))
+}
+
+async fn ask(app: &App, case: &str) -> Result<Value, String> {
+    let event = RawValue::from_string(sample("maintainer", case)).unwrap();
+    match handle(&event, app).await {
+        Ok(answer) => Ok(serde_json::from_str(answer.get()).unwrap()),
+        Err(error) => Err(format!("{}: {}", error.tag(), lambda::invocation::chain(&error))),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn everything_is_made_once_and_a_second_run_changes_nothing() {
+    let kafka = EmbeddedKafka::start().await.unwrap();
+    let postgres = ThrowAwayPostgres::start(None, None).await.unwrap();
+    let (one, two) = (app(&kafka.brokers(), &postgres.url()), app(&kafka.brokers(), &postgres.url()));
+
+    let (first, second) = tokio::join!(ask(&one, "maintain"), ask(&two, "schedule"));
+    let (first, second) = (first.unwrap(), second.unwrap());
+    let made = |report: &Value| report["partitions"]["created"].as_array().unwrap().len();
+    assert_eq!(made(&first) + made(&second), 3, "today and two days ahead, by one of the two");
+    let applied = |report: &Value| report["migrations"].as_array().unwrap().len();
+    assert_eq!(applied(&first) + applied(&second), 1);
+
+    let again = ask(&one, "maintain").await.unwrap();
+    for topic in pipeline::topic::ALL {
+        assert_eq!(again["topics"][topic], "unchanged", "{again}");
+    }
+    assert_eq!((made(&again), applied(&again)), (0, 0));
+    let account = ask(&one, "reconcile").await.unwrap();
+    assert_eq!(account["unaccounted"], 0);
+}
+
+#[tokio::test]
+async fn an_address_can_be_blocked_while_kafka_and_postgres_are_down() {
+    let app = app("127.0.0.1:1", "postgres://u@127.0.0.1:1/d");
+    let blocked = ask(&app, "block").await.unwrap();
+    assert_eq!(blocked["blocked"]["address"], "203.0.113.7");
+    assert_eq!(ask(&app, "list-blocks").await.unwrap()["blocks"][0]["reason"], "scraping");
+    assert_eq!(ask(&app, "unblock").await.unwrap()["was_blocked"], true);
+    assert!(ask(&app, "create-key").await.unwrap()["key"].as_str().unwrap().starts_with("fb_"));
+    let refused = ask(&app, "reconcile").await.unwrap_err();
+    assert!(refused.starts_with("postgres: connecting to the database failed"), "{refused}");
+    assert!(ask(&app, "unknown-action").await.unwrap_err().starts_with("bad-request: "));
+}

@@ -1,0 +1,153 @@
+//! The backing services: ours, unless an external one is named.
+
+use anyhow::Context as _;
+use services::apache_kafka::ApacheKafka;
+use services::dynamodb::EmbeddedDynamoDb;
+use services::kafka::EmbeddedKafka;
+use services::postgres::ThrowAwayPostgres;
+use services::s3::EmbeddedS3;
+use tempfile::TempDir;
+
+use crate::options::{KafkaChoice, Options};
+
+enum KafkaService {
+    Embedded(EmbeddedKafka),
+    Apache(ApacheKafka),
+    External(String),
+}
+
+/// Everything the functions talk to. Ends with this value.
+pub struct Backing {
+    kafka: KafkaService,
+    postgres: Option<ThrowAwayPostgres>,
+    // Held for their lifetime only; the endpoints below tell where they listen.
+    _dynamodb: Option<EmbeddedDynamoDb>,
+    _s3: Option<EmbeddedS3>,
+    state: State,
+    pub brokers: String,
+    pub database_url: String,
+    pub dynamodb_endpoint: String,
+    pub s3_endpoint: String,
+}
+
+/// Where state lies: a folder of the user's, or one that goes with the stack.
+enum State {
+    Kept(std::path::PathBuf),
+    Thrown(TempDir),
+}
+
+impl State {
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        match self {
+            State::Kept(folder) => folder.join(name),
+            State::Thrown(folder) => folder.path().join(name),
+        }
+    }
+}
+
+/// The embedded broker's log, written at a clean stop under `--keep`.
+const KAFKA_SNAPSHOT: &str = "kafka.snapshot";
+
+impl Backing {
+    /// Starts what is not external; services that take long start side by side.
+    ///
+    /// # Errors
+    /// Names the service that did not start, and why.
+    pub async fn start(options: &Options) -> anyhow::Result<Self> {
+        options.ports.check()?;
+        let state = match &options.keep {
+            Some(folder) => {
+                std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+                State::Kept(folder.canonicalize()?)
+            }
+            None => State::Thrown(tempfile::Builder::new().prefix("forebay-").tempdir()?),
+        };
+        let kept = matches!(state, State::Kept(_));
+        let (kafka, postgres, dynamodb, s3) = tokio::try_join!(
+            start_kafka(options, &state),
+            async {
+                if options.database_url.is_some() {
+                    return Ok(None);
+                }
+                let folder = kept.then(|| state.path("postgres"));
+                ThrowAwayPostgres::start(options.ports.postgres.fixed(), folder.as_deref()).await.map(Some).context("PostgreSQL")
+            },
+            async {
+                if options.dynamodb_endpoint.is_some() {
+                    return Ok(None);
+                }
+                let file = kept.then(|| state.path("dynamodb.sqlite"));
+                EmbeddedDynamoDb::start(options.ports.dynamodb.fixed(), file).await.map(Some).context("DynamoDB")
+            },
+            async {
+                if options.s3_endpoint.is_some() {
+                    return Ok(None);
+                }
+                let folder = state.path("s3");
+                EmbeddedS3::start(options.ports.s3.fixed(), folder, &options.bucket).await.map(Some).context("S3")
+            },
+        )?;
+        let brokers = match &kafka {
+            KafkaService::Embedded(broker) => broker.brokers(),
+            KafkaService::Apache(broker) => broker.brokers(),
+            KafkaService::External(brokers) => brokers.clone(),
+        };
+        let database_url = url(&options.database_url, postgres.as_ref().map(ThrowAwayPostgres::url))?;
+        let dynamodb_endpoint = url(&options.dynamodb_endpoint, dynamodb.as_ref().map(EmbeddedDynamoDb::endpoint))?;
+        let s3_endpoint = url(&options.s3_endpoint, s3.as_ref().map(EmbeddedS3::endpoint))?;
+        Ok(Backing {
+            kafka,
+            postgres,
+            _dynamodb: dynamodb,
+            _s3: s3,
+            state,
+            brokers,
+            database_url,
+            dynamodb_endpoint,
+            s3_endpoint,
+        })
+    }
+
+    /// Keeps what is to be kept, then stops the services.
+    ///
+    /// # Errors
+    /// If state under `--keep` could not be written.
+    pub fn stop(self) -> anyhow::Result<()> {
+        if let (KafkaService::Embedded(broker), State::Kept(_)) = (&self.kafka, &self.state) {
+            broker.snapshot(&self.state.path(KAFKA_SNAPSHOT)).context("cannot keep the embedded broker's log")?;
+        }
+        if let Some(postgres) = self.postgres {
+            postgres.stop();
+        }
+        Ok(())
+    }
+}
+
+fn url(external: &Option<String>, ours: Option<String>) -> anyhow::Result<String> {
+    external.clone().or(ours).context("a service is neither external nor ours")
+}
+
+async fn start_kafka(options: &Options, state: &State) -> anyhow::Result<KafkaService> {
+    match &options.kafka {
+        KafkaChoice::External(brokers) => Ok(KafkaService::External(brokers.clone())),
+        KafkaChoice::Apache => {
+            let broker = ApacheKafka::start(options.ports.kafka.fixed(), Some(&state.path("kafka"))).await;
+            broker.map(KafkaService::Apache).context("Apache Kafka")
+        }
+        KafkaChoice::Embedded => {
+            let broker = EmbeddedKafka::start_on(options.ports.kafka.fixed()).await.context("the embedded Kafka broker")?;
+            let snapshot = state.path(KAFKA_SNAPSHOT);
+            if snapshot.exists() {
+                broker.restore(&snapshot).context("cannot restore the embedded broker's log")?;
+                // Gone until the next clean stop: a log older than the database must not be taken for the newest.
+                std::fs::remove_file(&snapshot)?;
+            } else if matches!(state, State::Kept(_)) && state.path("postgres").exists() {
+                anyhow::bail!(
+                    "the kept state has a database but no Kafka log: the last run was not stopped cleanly and used the \
+                     embedded broker, which lives in memory; remove the folder, or use KAFKA=apache with --keep"
+                );
+            }
+            Ok(KafkaService::Embedded(broker))
+        }
+    }
+}

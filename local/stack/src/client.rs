@@ -1,0 +1,58 @@
+//! A small HTTP client for loopback: JSON in, JSON out.
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
+
+/// Keeps connections open between requests. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct JsonClient {
+    client: Client<HttpConnector, Full<Bytes>>,
+}
+
+/// An answer, whatever its status.
+#[derive(Debug)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+impl Answer {
+    /// The body as JSON; `Null` if it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or(Value::Null)
+    }
+}
+
+impl Default for JsonClient {
+    fn default() -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        JsonClient { client: Client::builder(TokioExecutor::new()).build(connector) }
+    }
+}
+
+impl JsonClient {
+    /// Posts a JSON text.
+    ///
+    /// # Errors
+    /// If no answer came; any status is an answer.
+    pub async fn post(&self, url: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> anyhow::Result<Answer> {
+        let mut request =
+            Request::builder().method(Method::POST).uri(url).header(http::header::CONTENT_TYPE, "application/json");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(body.into()))?;
+        let response = self.client.request(request).await.with_context(|| format!("nothing answers at {url}"))?;
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.with_context(|| format!("{url} did not finish its answer"))?.to_bytes();
+        Ok(Answer { status: parts.status, headers: parts.headers, body })
+    }
+}

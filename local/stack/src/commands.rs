@@ -1,0 +1,169 @@
+//! Commands on a stack that runs, here or on AWS.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use archive::S3Objects;
+use archive::reader::{Filter, Reader};
+use clap::Args;
+use lambda::http::stop_signal;
+use lambda::settings::Variables as _;
+use serde_json::{Value, json};
+use services::apache_kafka::ApacheKafka;
+
+use crate::client::JsonClient;
+use crate::demo::{Demo, Traffic};
+use crate::functions;
+use crate::session::Session;
+use crate::stack::Stack;
+
+/// Prints where to look, after sample traffic has gone through.
+///
+/// # Errors
+/// If the sample traffic did not.
+pub async fn introduce(stack: &Stack, sample: &Demo) -> anyhow::Result<()> {
+    let traffic = sample.traffic()?;
+    let report = sample.run(stack, traffic).await?;
+    let key = stack.create_key("you", "your-first-key", false, 100_000).await?;
+    println!("\nsample traffic:\n{report}");
+    println!("ingest      {}", stack.ingest_url());
+    println!("  try       curl -s {} -H 'x-api-key: {key}' \\", stack.ingest_url());
+    println!("              -d '{{\"type\":\"click\",\"user_id\":\"u1\",\"campaign_id\":\"c1\",\"geo_country\":\"DE\",\"device_type\":\"mobile\"}}'");
+    println!("functions   make invoke FUNCTION=scorer EVENT=single");
+    println!("Kafka       {}", stack.brokers());
+    println!("PostgreSQL  psql '{}' -c 'SELECT outcome, count(*) FROM record_outcomes GROUP BY 1'", stack.database_url());
+    println!("archive     make archive");
+    println!("proof       make reconcile");
+    println!("logs        {}", stack.logs.display());
+    Ok(())
+}
+
+/// Says on standard error which lines of an input are no events.
+pub fn name_bad_lines(traffic: &Traffic) {
+    for (problem, bad) in &traffic.bad_lines {
+        let numbers: Vec<String> = bad.first.iter().map(ToString::to_string).collect();
+        let more = if bad.count > bad.first.len() { ", …" } else { "" };
+        eprintln!("left out {} lines: {problem} (lines {}{more})", bad.count, numbers.join(", "));
+    }
+}
+
+/// Port of the Invoke API unless `LAMBDA_PORT` says otherwise.
+fn lambda_endpoint(session: &Session) -> anyhow::Result<String> {
+    session.require("AWS_ENDPOINT_URL_LAMBDA")
+}
+
+async fn call(session: &Session, function: &str, event: String) -> anyhow::Result<Value> {
+    let url = format!("{}/2015-03-31/functions/{function}/invocations", lambda_endpoint(session)?);
+    functions::invoke(&JsonClient::default(), &url, event).await
+}
+
+/// Invokes a function with one of the samples under `events/`.
+///
+/// # Errors
+/// Names the samples there are if there is no such one.
+pub async fn invoke(session: &Session, function: &str, event: &str) -> anyhow::Result<ExitCode> {
+    let folder = Path::new("events").join(function);
+    let path = folder.join(format!("{event}.json"));
+    let text = std::fs::read_to_string(&path)
+        .with_context(|| format!("no sample {}; there are: {}", path.display(), samples(&folder).join(", ")))?;
+    match call(session, function, text).await {
+        Ok(answer) => {
+            println!("{}", serde_json::to_string_pretty(&answer)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        Err(error) => {
+            eprintln!("{error:#}");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn samples(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> =
+        entries.filter_map(|entry| Some(PathBuf::from(entry.file_name()).file_stem()?.to_str()?.to_owned())).collect();
+    names.sort();
+    names
+}
+
+/// # Errors
+/// If the maintainer refuses.
+pub async fn block(
+    session: &Session,
+    address: &str,
+    reason: &str,
+    for_sec: Option<u64>,
+) -> anyhow::Result<ExitCode> {
+    let mut request = json!({"action": "block", "address": address, "reason": reason});
+    if let Some(seconds) = for_sec {
+        request["for_sec"] = json!(seconds);
+    }
+    print_answer(&call(session, "maintainer", request.to_string()).await?)
+}
+
+/// # Errors
+/// If the maintainer refuses.
+pub async fn unblock(session: &Session, address: &str) -> anyhow::Result<ExitCode> {
+    let request = json!({"action": "unblock", "address": address});
+    print_answer(&call(session, "maintainer", request.to_string()).await?)
+}
+
+/// # Errors
+/// If the maintainer refuses.
+pub async fn blocks(session: &Session) -> anyhow::Result<ExitCode> {
+    print_answer(&call(session, "maintainer", json!({"action": "list-blocks"}).to_string()).await?)
+}
+
+fn print_answer(answer: &Value) -> anyhow::Result<ExitCode> {
+    println!("{}", serde_json::to_string_pretty(answer)?);
+    Ok(ExitCode::SUCCESS)
+}
+
+#[derive(Args)]
+pub struct ArchiveArguments {
+    /// Print records, one JSON object a line, instead of listing objects.
+    #[arg(long)]
+    records: bool,
+    /// `raw-events` or `processed-events`.
+    #[arg(long, default_value = "raw-events")]
+    topic: String,
+}
+
+/// # Errors
+/// If the archive cannot be read.
+pub async fn archive(session: &Session, arguments: &ArchiveArguments) -> anyhow::Result<ExitCode> {
+    let bucket = session.require("ARCHIVE_BUCKET")?;
+    let objects = S3Objects::connect(&session.aws("AWS_ENDPOINT_URL_S3").await, bucket);
+    let reader = Reader::new(Arc::new(objects));
+    let filter = Filter::topic(arguments.topic.as_str());
+    let mut out = std::io::stdout().lock();
+    if arguments.records {
+        let mut records = reader.records(&filter).await?;
+        let mut line = Vec::new();
+        while let Some(record) = records.next().await? {
+            line.clear();
+            archive::line::encode(&record, &mut line)?;
+            out.write_all(&line)?;
+        }
+    } else {
+        for object in reader.objects(&filter).await? {
+            writeln!(out, "{:>10}  {}", object.size, object.key)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// # Errors
+/// If Java or the artifacts are missing, or the port is taken.
+pub async fn kafka() -> anyhow::Result<ExitCode> {
+    let port = lambda::settings::ProcessEnvironment.get("KAFKA_PORT").map_or(Ok(9092), |port| port.parse::<u16>())?;
+    let folder = tempfile::Builder::new().prefix("forebay-kafka-").tempdir()?;
+    let broker = ApacheKafka::start(Some(port), Some(folder.path())).await?;
+    println!("Apache Kafka at {}; Ctrl-C stops it and throws its data away", broker.brokers());
+    stop_signal().await;
+    drop(broker);
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,61 @@
+//! Measures the time from the start of a POST to the moment its record's outcome can be read from Postgres.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use hdrhistogram::Histogram;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_postgres::NoTls;
+
+use crate::demo::sender::Receipt;
+
+/// How often Postgres is asked: the error of each measurement.
+const EVERY: Duration = Duration::from_millis(5);
+
+/// A histogram of milliseconds.
+pub type Latencies = Histogram<u64>;
+
+/// Watches the last record of each request until all are visible and no more come.
+///
+/// # Errors
+/// If Postgres cannot be asked.
+pub async fn watch(
+    database_url: String,
+    mut receipts: UnboundedReceiver<(Receipt, Instant)>,
+) -> anyhow::Result<Latencies> {
+    let (client, connection) = tokio_postgres::connect(&database_url, NoTls).await.context("cannot watch Postgres")?;
+    tokio::spawn(connection);
+    let visible = client
+        .prepare(
+            "SELECT o.partition, o.record_offset FROM unnest($1::int4[], $2::int8[]) AS w (partition, record_offset) \
+             JOIN record_outcomes o USING (partition, record_offset) WHERE o.topic = 'raw-events'",
+        )
+        .await?;
+    let mut latencies = Histogram::new(3)?;
+    let mut open: BTreeMap<Receipt, Instant> = BTreeMap::new();
+    let mut more = true;
+    while more || !open.is_empty() {
+        while more {
+            match receipts.try_recv() {
+                Ok((receipt, started)) => {
+                    open.insert(receipt, started);
+                }
+                Err(tokio::sync::mpsc::error::TryRecvError::Empty) => break,
+                Err(tokio::sync::mpsc::error::TryRecvError::Disconnected) => more = false,
+            }
+        }
+        if !open.is_empty() {
+            let partitions: Vec<i32> = open.keys().map(|receipt| receipt.partition).collect();
+            let offsets: Vec<i64> = open.keys().map(|receipt| receipt.offset).collect();
+            for row in client.query(&visible, &[&partitions, &offsets]).await? {
+                let receipt = Receipt { partition: row.get(0), offset: row.get(1) };
+                if let Some(started) = open.remove(&receipt) {
+                    latencies.record(u64::try_from(started.elapsed().as_millis())?)?;
+                }
+            }
+        }
+        tokio::time::sleep(EVERY).await;
+    }
+    Ok(latencies)
+}

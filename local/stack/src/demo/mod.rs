@@ -1,0 +1,234 @@
+//! Sends traffic through the whole pipeline and accounts for every event of it.
+
+mod access_log;
+mod cpu;
+mod latency;
+mod report;
+mod sender;
+mod traffic;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use archive::reader::{Filter, Reader};
+use bytes::Bytes;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use kafka::PublisherOptions;
+use pipeline::Outcome;
+use pipeline::clock::{Clock as _, SystemClock};
+use pipeline::ports::{NewRecord, RecordPublisher as _};
+use pipeline::topic::RAW_EVENTS;
+use tokio_postgres::{NoTls, Row};
+
+use crate::functions::FUNCTIONS;
+use crate::stack::Stack;
+
+pub use report::Report;
+pub use sender::{BatchSender, Keys, Receipt, Sent, send_all};
+pub use traffic::{Batch, BadLines, Sender, Traffic};
+
+/// What to send, and how.
+#[derive(Clone, Debug)]
+pub struct Demo {
+    /// A web server's log; made-up events if absent.
+    pub input: Option<PathBuf>,
+    /// How many events to make up.
+    pub events: usize,
+    pub batch_size: usize,
+    /// Requests side by side.
+    pub width: usize,
+    pub seed: u64,
+}
+
+impl Default for Demo {
+    fn default() -> Self {
+        Demo { input: None, events: 5000, batch_size: 500, width: 4, seed: 1 }
+    }
+}
+
+/// Longest wait for the pipeline to finish what was sent.
+const SETTLE: Duration = Duration::from_secs(300);
+/// The demo's own key must not be what limits it.
+const NO_LIMIT: u32 = 100_000_000;
+
+impl Demo {
+    /// The traffic of this demo.
+    ///
+    /// # Errors
+    /// If the input cannot be read.
+    pub fn traffic(&self) -> anyhow::Result<Traffic> {
+        match &self.input {
+            Some(path) => Traffic::from_access_log(path, self.batch_size),
+            None => Ok(Traffic::made_up(self.events, self.batch_size, self.seed, SystemClock.now())),
+        }
+    }
+
+    /// Sends the traffic, waits until all of it has come to rest, and counts.
+    ///
+    /// # Errors
+    /// If the pipeline stops answering or does not come to rest.
+    pub async fn run(&self, stack: &Stack, traffic: Traffic) -> anyhow::Result<Report> {
+        let keys = make_keys(stack).await?;
+        let started = Instant::now();
+        let (watch, receipts) = tokio::sync::mpsc::unbounded_channel();
+        let watcher = tokio::spawn(latency::watch(stack.database_url().to_owned(), receipts));
+        let progress = progress("sending", traffic.len() as u64);
+        let sender =
+            Arc::new(BatchSender { client: stack.client.clone(), url: format!("{}/batch", stack.ingest_url()), keys });
+        let bad_lines = traffic.bad_lines.values().map(|bad| bad.count).sum();
+        let mut sent = send_all(sender, traffic.batches, self.width, watch, progress.clone()).await?;
+        send_foreign(stack, &traffic.foreign, &mut sent).await?;
+        progress.set_message("finishing");
+        stack.settle(SETTLE).await?;
+        let latencies = watcher.await.context("the watcher panicked")??;
+        let elapsed = started.elapsed();
+        progress.finish_and_clear();
+        let cpu_seconds = cpu_of_functions(stack);
+        let ledger = Ledger::read(stack, &sent.receipts).await?;
+        let archive = Archive::read(stack, &sent.receipts).await?;
+        let accepted = sent.receipts.len() as u64;
+        #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+        let events_per_second = accepted as f64 / elapsed.as_secs_f64();
+        Ok(Report {
+            sent: sent.events,
+            accepted,
+            persisted: ledger.stored,
+            fraud: ledger.count(Outcome::Fraud),
+            duplicate: ledger.count(Outcome::Duplicate),
+            blocked: ledger.count(Outcome::Blocked),
+            dead_lettered: ledger.count(Outcome::DeadLettered),
+            archived: archive.records,
+            archive_bytes_before: archive.bytes_before,
+            archive_bytes_after: archive.bytes_after,
+            visible_p50_ms: latencies.value_at_quantile(0.50),
+            visible_p99_ms: latencies.value_at_quantile(0.99),
+            seconds: elapsed.as_secs_f64(),
+            events_per_second,
+            cpu_seconds,
+            unaccounted: ledger.missing + ledger.unaccounted + ledger.contradictions() + archive.missing,
+            rejected: sent.rejected,
+            bad_lines,
+        })
+    }
+}
+
+/// One key for clients, one for a trusted collector.
+///
+/// # Errors
+/// If the maintainer refuses.
+pub async fn make_keys(stack: &Stack) -> anyhow::Result<Keys> {
+    Ok(Keys {
+        client: stack.create_key("demo", "demo-client", false, NO_LIMIT).await?,
+        collector: stack.create_key("demo", "demo-collector", true, NO_LIMIT).await?,
+    })
+}
+
+async fn send_foreign(stack: &Stack, foreign: &[(&'static str, Vec<u8>)], sent: &mut Sent) -> anyhow::Result<()> {
+    let publisher = stack.kafka.publisher(PublisherOptions::default()).await?;
+    let records = foreign
+        .iter()
+        .map(|(key, value)| NewRecord {
+            topic: RAW_EVENTS,
+            key: Some(Bytes::from_static(key.as_bytes())),
+            value: Some(Bytes::from(value.clone())),
+            headers: Vec::new(),
+        })
+        .collect();
+    for result in publisher.publish(records, Duration::from_secs(10)).await {
+        let position = result?;
+        sent.events += 1;
+        sent.receipts.insert(Receipt { partition: position.partition, offset: position.offset });
+    }
+    Ok(())
+}
+
+fn cpu_of_functions(stack: &Stack) -> BTreeMap<String, f64> {
+    let of = |function: &str| stack.processes(function).into_iter().filter_map(cpu::cpu_seconds).sum();
+    FUNCTIONS.into_iter().map(|function| (function.to_owned(), of(function))).collect()
+}
+
+/// What Postgres knows of the receipts, asked with plain SQL: the demo checks the pipeline and shares none of its code
+/// for that.
+struct Ledger {
+    outcomes: BTreeMap<String, u64>,
+    /// Rows in `events`.
+    stored: u64,
+    /// Receipts without an outcome.
+    missing: u64,
+    /// Offsets below a checkpoint without an outcome, whoever sent them.
+    unaccounted: u64,
+}
+
+impl Ledger {
+    async fn read(stack: &Stack, receipts: &BTreeSet<Receipt>) -> anyhow::Result<Self> {
+        let (client, connection) = tokio_postgres::connect(stack.database_url(), NoTls).await?;
+        tokio::spawn(connection);
+        let receipt = |row: &Row| Receipt { partition: row.get(0), offset: row.get(1) };
+        let mut open: BTreeSet<Receipt> = receipts.clone();
+        let mut outcomes = BTreeMap::new();
+        let ledger = "SELECT partition, record_offset, outcome FROM record_outcomes WHERE topic = $1";
+        for row in client.query(ledger, &[&RAW_EVENTS]).await? {
+            if open.remove(&receipt(&row)) {
+                *outcomes.entry(row.get(2)).or_default() += 1;
+            }
+        }
+        let events = "SELECT origin_partition, origin_offset FROM events WHERE origin_topic = $1";
+        let rows = client.query(events, &[&RAW_EVENTS]).await?;
+        let stored = rows.iter().filter(|row| receipts.contains(&receipt(row))).count() as u64;
+        Ok(Ledger { outcomes, stored, missing: open.len() as u64, unaccounted: stack.unaccounted().await? })
+    }
+
+    fn count(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(outcome.as_str()).copied().unwrap_or_default()
+    }
+
+    /// Events that the ledger calls stored and `events` does not have, or the other way round.
+    fn contradictions(&self) -> u64 {
+        self.stored.abs_diff(self.count(Outcome::Valid) + self.count(Outcome::Fraud))
+    }
+}
+
+/// What the archive holds of the receipts.
+struct Archive {
+    records: u64,
+    bytes_before: u64,
+    bytes_after: u64,
+    missing: u64,
+}
+
+impl Archive {
+    async fn read(stack: &Stack, receipts: &BTreeSet<Receipt>) -> anyhow::Result<Self> {
+        let reader = Reader::new(Arc::new(stack.archive().await));
+        let mut open: BTreeSet<Receipt> = receipts.clone();
+        let mut records = reader.records(&Filter::topic(RAW_EVENTS)).await?;
+        let mut bytes_before = 0;
+        let mut line = Vec::new();
+        while let Some(record) = records.next().await? {
+            open.remove(&Receipt { partition: record.position.partition, offset: record.position.offset });
+            line.clear();
+            archive::line::encode(&record, &mut line)?;
+            bytes_before += line.len() as u64;
+        }
+        Ok(Archive {
+            records: (receipts.len() - open.len()) as u64,
+            bytes_before,
+            bytes_after: records.tally().bytes,
+            missing: open.len() as u64,
+        })
+    }
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn progress(what: &'static str, length: u64) -> ProgressBar {
+    let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let bar = ProgressBar::with_draw_target(Some(length), target).with_message(what);
+    if let Ok(style) = ProgressStyle::with_template("{msg:<10} {bar:30} {pos}/{len} {elapsed}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}

@@ -1,0 +1,154 @@
+//! The function binaries: their settings, and hosting them as Lambda does.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use dynamodb::DynamoDb;
+use host::{FunctionConfig, Host, HostConfig, HttpFunction, LogTarget, RunningHttpFunction};
+use serde_json::Value;
+
+use crate::backing::Backing;
+use crate::client::JsonClient;
+use crate::options::Options;
+use crate::session::Session;
+
+/// Functions with an entry in the Invoke API.
+pub const FUNCTIONS: [&str; 5] = ["ingest", "scorer", "processor", "archiver", "maintainer"];
+
+/// Dummy credentials for the embedded services, which check none. Real ones come from the environment.
+pub const LOCAL_CREDENTIALS: [(&str, &str); 3] =
+    [("AWS_ACCESS_KEY_ID", "local"), ("AWS_SECRET_ACCESS_KEY", "local"), ("AWS_REGION", "eu-west-1")];
+
+const DEDUP_TABLE: &str = "dedup";
+const ACCESS_TABLE: &str = "access";
+
+/// What every function is told, each reading what it needs.
+pub fn environment(options: &Options, backing: &Backing) -> Vec<(String, String)> {
+    let mut variables: Vec<(String, String)> = Vec::new();
+    let mut set = |name: &str, value: &str| variables.push((name.to_owned(), value.to_owned()));
+    for (name, value) in LOCAL_CREDENTIALS {
+        set(name, value);
+    }
+    set("KAFKA_BROKERS", &backing.brokers);
+    set("KAFKA_SECURITY", "plaintext");
+    set("DATABASE_URL", &backing.database_url);
+    set("AWS_ENDPOINT_URL_DYNAMODB", &backing.dynamodb_endpoint);
+    set("AWS_ENDPOINT_URL_S3", &backing.s3_endpoint);
+    set("AWS_ENDPOINT_URL_LAMBDA", &format!("http://{}", options.ports.lambda.address()));
+    set("ARCHIVE_BUCKET", &options.bucket);
+    set("DEDUP_TABLE", DEDUP_TABLE);
+    set("ACCESS_TABLE", ACCESS_TABLE);
+    set("TOPIC_REPLICATION_FACTOR", "1");
+    // The mappings are configured with ReportBatchItemFailures.
+    set("BATCH_RESPONSE", "partial");
+    for (name, value) in &options.function_settings {
+        variables.retain(|(known, _)| known != name);
+        variables.push((name.clone(), value.clone()));
+    }
+    variables
+}
+
+fn program(options: &Options, name: &str) -> anyhow::Result<PathBuf> {
+    let program = options.binaries.join(name);
+    anyhow::ensure!(program.exists(), "{} is not built: run `cargo build --workspace --bins`", program.display());
+    Ok(program)
+}
+
+/// Starts the Invoke API; instances start with their first invocation.
+///
+/// # Errors
+/// If a binary is missing or the port is taken.
+pub async fn start_host(
+    options: &Options,
+    environment: &[(String, String)],
+    logs: &Path,
+) -> anyhow::Result<Host> {
+    let functions = FUNCTIONS
+        .into_iter()
+        .map(|name| {
+            let mut config = FunctionConfig::new(name, program(options, name)?);
+            config.env = environment.to_vec();
+            config.concurrency = options.concurrency;
+            config.log = LogTarget::File(logs.join(format!("{name}.log")));
+            Ok(config)
+        })
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    Host::start(HostConfig { listen: options.ports.lambda.address(), functions }).await.context("the Lambda host")
+}
+
+/// Starts ingest as an HTTP server, as in Kubernetes.
+///
+/// # Errors
+/// If the binary is missing, or it does not become healthy.
+pub async fn start_ingest(
+    options: &Options,
+    environment: &[(String, String)],
+    logs: &Path,
+) -> anyhow::Result<RunningHttpFunction> {
+    let function = HttpFunction {
+        name: "ingest".to_owned(),
+        program: program(options, "ingest")?,
+        env: environment.to_vec(),
+        port: options.ports.ingest.number,
+        log: LogTarget::File(logs.join("ingest-http.log")),
+    };
+    RunningHttpFunction::start(function).await.context("ingest over HTTP")
+}
+
+/// `cargo lambda watch` on the Lambda port, serving every function from source.
+///
+/// # Errors
+/// If cargo-lambda is not on the path.
+pub fn start_watch(options: &Options, environment: &[(String, String)]) -> anyhow::Result<tokio::process::Child> {
+    tokio::process::Command::new("cargo")
+        .args(["lambda", "watch", "--invoke-address", "127.0.0.1", "--concurrency"])
+        .arg(options.concurrency.to_string())
+        .arg("--invoke-port")
+        .arg(options.ports.lambda.number.to_string())
+        .envs(environment.iter().map(|(name, value)| (name, value)))
+        .kill_on_drop(true)
+        .spawn()
+        .context("cannot start `cargo lambda watch`; `make watch` installs it")
+}
+
+/// Ends `cargo lambda watch` and what it started.
+pub async fn stop_watch(watch: &mut tokio::process::Child) {
+    if let Some(pid) = watch.id().and_then(|pid| i32::try_from(pid).ok()) {
+        let pid = nix::unistd::Pid::from_raw(pid);
+        if nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).is_ok()
+            && tokio::time::timeout(Duration::from_secs(5), watch.wait()).await.is_ok()
+        {
+            return;
+        }
+    }
+    let _ = watch.kill().await;
+}
+
+/// The tables that Terraform makes on AWS.
+///
+/// # Errors
+/// If DynamoDB refuses.
+pub async fn make_tables(session: &Session) -> anyhow::Result<()> {
+    let dynamodb = DynamoDb::connect(&session.aws("AWS_ENDPOINT_URL_DYNAMODB").await).await;
+    dynamodb::tables::ensure(&dynamodb, DEDUP_TABLE, ACCESS_TABLE).await?;
+    Ok(())
+}
+
+/// The Invoke API's address of a function.
+pub fn invoke_url(port: u16, function: &str) -> String {
+    format!("http://127.0.0.1:{port}/2015-03-31/functions/{function}/invocations")
+}
+
+/// Invokes a function with an event's JSON text.
+///
+/// # Errors
+/// If nothing answers, or the function failed: then with its error type and message. cargo-lambda tells a failure by
+/// the status, AWS and our host by a header.
+pub async fn invoke(client: &JsonClient, url: &str, event: String) -> anyhow::Result<Value> {
+    let answer = client.post(url, &[], event).await?;
+    let body = answer.json();
+    let failed = !answer.status.is_success() || answer.headers.contains_key("x-amz-function-error");
+    anyhow::ensure!(!failed, "{}", String::from_utf8_lossy(&answer.body));
+    Ok(body)
+}

@@ -1,0 +1,248 @@
+//! What the stack starts, and where.
+
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+
+use lambda::settings::{Settings, SettingsError, Variables};
+
+/// Which Kafka serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KafkaChoice {
+    /// krafka's in-process broker.
+    Embedded,
+    /// Apache Kafka from its Maven artifacts, as a child process.
+    Apache,
+    /// One that runs already: `host:port,host:port`.
+    External(String),
+}
+
+/// A listening port: fixed, or any free one (0).
+#[derive(Clone, Copy, Debug)]
+pub struct Port {
+    pub number: u16,
+    what: &'static str,
+    setting: &'static str,
+}
+
+impl Port {
+    /// `None` means: take any free port.
+    pub fn fixed(self) -> Option<u16> {
+        (self.number != 0).then_some(self.number)
+    }
+
+    pub fn address(self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.number))
+    }
+}
+
+/// Ports of everything that listens; all on loopback.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    pub ingest: Port,
+    pub lambda: Port,
+    pub kafka: Port,
+    pub postgres: Port,
+    pub dynamodb: Port,
+    pub s3: Port,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("port {port} for {what} is taken; stop what holds it, or set {setting} to a free port")]
+pub struct PortTaken {
+    port: u16,
+    what: &'static str,
+    setting: &'static str,
+}
+
+impl Ports {
+    /// Well-known ports, each changed by its variable: for a stack that people look at.
+    fn well_known(settings: &mut Settings<'_>) -> Self {
+        let mut port =
+            |setting, what, default| Port { number: settings.or(setting, default), what, setting };
+        Ports {
+            ingest: port("INGEST_PORT", "ingest", 8080),
+            lambda: port("LAMBDA_PORT", "the Lambda API", 9000),
+            kafka: port("KAFKA_PORT", "Apache Kafka", 9092),
+            postgres: port("POSTGRES_PORT", "PostgreSQL", 54320),
+            dynamodb: port("DYNAMODB_PORT", "DynamoDB", 8000),
+            s3: port("S3_PORT", "S3", 8014),
+        }
+    }
+
+    /// Any free port for each: for a stack that stands beside others, as in tests and the demo.
+    fn free(settings: &mut Settings<'_>) -> Self {
+        let mut port = |setting, what, default| Port { number: settings.or(setting, default), what, setting };
+        Ports {
+            // The functions are told these two before anything listens there.
+            ingest: port("INGEST_PORT", "ingest", free_port()),
+            lambda: port("LAMBDA_PORT", "the Lambda API", free_port()),
+            kafka: port("KAFKA_PORT", "Apache Kafka", 0),
+            postgres: port("POSTGRES_PORT", "PostgreSQL", 0),
+            dynamodb: port("DYNAMODB_PORT", "DynamoDB", 0),
+            s3: port("S3_PORT", "S3", 0),
+        }
+    }
+
+    /// Checks that every fixed port can be bound, so that a taken one is named before anything has started.
+    ///
+    /// # Errors
+    /// [`PortTaken`] names the first taken port and its setting.
+    pub fn check(&self) -> Result<(), PortTaken> {
+        for port in [self.ingest, self.lambda, self.kafka, self.postgres, self.dynamodb, self.s3] {
+            if port.number != 0 && TcpListener::bind(port.address()).is_err() {
+                return Err(PortTaken { port: port.number, what: port.what, setting: port.setting });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A port that is free now; 0 if none is.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    listener.and_then(|listener| listener.local_addr()).map_or(0, |address| address.port())
+}
+
+/// Variables of the functions that are handed through from the caller's environment.
+const HANDED_THROUGH: [&str; 14] = [
+    "API_KEY_RATE_LIMIT_PER_MIN",
+    "BATCH_RESPONSE",
+    "BLOCK_LIST_CACHE_SEC",
+    "DEDUP_STORE",
+    "DEDUP_TTL_SEC",
+    "FOREIGN_TENANT",
+    "FRAUD_THRESHOLD",
+    "IP_BLOCK_SEC",
+    "IP_RATE_LIMIT_PER_MIN",
+    "KAFKA_TIMEOUT_MS",
+    "LOG_LEVEL",
+    "RUST_BACKTRACE",
+    "TOPIC_PARTITIONS",
+    "TRUSTED_PROXIES",
+];
+
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub kafka: KafkaChoice,
+    pub ports: Ports,
+    /// Where state is kept; thrown away if absent.
+    pub keep: Option<PathBuf>,
+    /// Folder of the function binaries.
+    pub binaries: PathBuf,
+    /// An external Postgres, DynamoDB or S3 in place of ours.
+    pub database_url: Option<String>,
+    pub dynamodb_endpoint: Option<String>,
+    pub s3_endpoint: Option<String>,
+    /// Bucket of the archive.
+    pub bucket: String,
+    /// Settings for the functions, beside those the stack works out itself.
+    pub function_settings: Vec<(String, String)>,
+    /// Instances of each function, and group members of each mapping.
+    pub concurrency: usize,
+}
+
+impl Options {
+    /// For `run`: well-known ports.
+    ///
+    /// # Errors
+    /// [`SettingsError`] lists every malformed variable.
+    pub fn for_people(variables: &dyn Variables, binaries: PathBuf) -> Result<Self, SettingsError> {
+        Self::read(variables, binaries, Ports::well_known)
+    }
+
+    /// For the demo and tests: free ports.
+    ///
+    /// # Errors
+    /// [`SettingsError`] lists every malformed variable.
+    pub fn for_one_run(variables: &dyn Variables, binaries: PathBuf) -> Result<Self, SettingsError> {
+        Self::read(variables, binaries, Ports::free)
+    }
+
+    fn read(
+        variables: &dyn Variables,
+        binaries: PathBuf,
+        ports: fn(&mut Settings<'_>) -> Ports,
+    ) -> Result<Self, SettingsError> {
+        let mut settings = Settings::new(variables);
+        let choice = settings.or("KAFKA", "embedded".to_owned());
+        let kafka = match (settings.optional::<String>("KAFKA_BROKERS"), choice.as_str()) {
+            (Some(brokers), _) => KafkaChoice::External(brokers),
+            (None, "embedded") => KafkaChoice::Embedded,
+            (None, "apache") => KafkaChoice::Apache,
+            (None, other) => {
+                settings.problem(format!("KAFKA={other:?}: use embedded or apache, or set KAFKA_BROKERS"));
+                KafkaChoice::Embedded
+            }
+        };
+        let ports = ports(&mut settings);
+        let function_settings = HANDED_THROUGH
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), settings.optional::<String>(name)?)))
+            .collect();
+        let options = Options {
+            kafka,
+            ports,
+            keep: None,
+            binaries,
+            database_url: settings.optional("DATABASE_URL"),
+            dynamodb_endpoint: settings.optional("AWS_ENDPOINT_URL_DYNAMODB"),
+            s3_endpoint: settings.optional("AWS_ENDPOINT_URL_S3"),
+            bucket: settings.or("ARCHIVE_BUCKET", "forebay-archive".to_owned()),
+            function_settings,
+            concurrency: settings.or("CONCURRENCY", 2),
+        };
+        settings.build(Some(options))
+    }
+
+    /// Sets a function's setting, over what the environment says.
+    pub fn with_setting(mut self, name: &str, value: impl Into<String>) -> Self {
+        self.function_settings.retain(|(known, _)| known != name);
+        self.function_settings.push((name.to_owned(), value.into()));
+        self
+    }
+
+    /// Sets a function's setting unless the environment did.
+    pub fn with_default(self, name: &str, value: impl Into<String>) -> Self {
+        if self.function_settings.iter().any(|(known, _)| known == name) { self } else { self.with_setting(name, value) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_taken_port_is_named_with_its_setting() {
+        let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = holder.local_addr().unwrap().port().to_string();
+        let variables = BTreeMap::from([("INGEST_PORT", port.as_str())]);
+        let options = Options::for_one_run(&variables, PathBuf::new()).unwrap();
+        let error = options.ports.check().unwrap_err().to_string();
+        assert_eq!(
+            error,
+            format!("port {port} for ingest is taken; stop what holds it, or set INGEST_PORT to a free port")
+        );
+    }
+
+    #[test]
+    fn brokers_of_the_user_win_over_the_embedded_one() {
+        let variables = BTreeMap::from([("KAFKA_BROKERS", "k:9092"), ("KAFKA", "apache")]);
+        let options = Options::for_one_run(&variables, PathBuf::new()).unwrap();
+        assert_eq!(options.kafka, KafkaChoice::External("k:9092".to_owned()));
+        let variables = BTreeMap::from([("KAFKA", "pulsar")]);
+        assert!(Options::for_one_run(&variables, PathBuf::new()).is_err());
+    }
+
+    #[test]
+    fn the_environment_wins_over_a_default() {
+        let variables = BTreeMap::from([("IP_RATE_LIMIT_PER_MIN", "7")]);
+        let options = Options::for_one_run(&variables, PathBuf::new()).unwrap();
+        let options = options.with_default("IP_RATE_LIMIT_PER_MIN", "0").with_default("FRAUD_THRESHOLD", "1");
+        assert_eq!(
+            options.function_settings,
+            [("IP_RATE_LIMIT_PER_MIN".to_owned(), "7".to_owned()), ("FRAUD_THRESHOLD".to_owned(), "1".to_owned())]
+        );
+    }
+}

@@ -1,0 +1,245 @@
+//! A running pipeline: started in order, stopped in reverse.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use archive::S3Objects;
+use esm::{LambdaInvoker, Mapping, MappingConfig, Mode, RunningMapping};
+use host::{Host, RunningHttpFunction};
+use kafka::{KafkaClient, KafkaConfig};
+use lambda::settings::Settings;
+use postgres::{Database, PostgresConfig};
+use serde_json::{Value, json};
+
+use crate::backing::Backing;
+use crate::client::JsonClient;
+use crate::functions;
+use crate::options::Options;
+use crate::reconcile::Proof;
+use crate::session::Session;
+
+/// Who hosts the functions.
+enum Functions {
+    /// Our host, which behaves like Lambda, and ingest over plain HTTP.
+    Hosted { host: Host, ingest: RunningHttpFunction },
+    /// `cargo lambda watch`, which rebuilds them.
+    Watched(tokio::process::Child),
+}
+
+/// Everything together. Dropping it ends every process it started.
+pub struct Stack {
+    // In the order of stopping, which is also the order of dropping.
+    mappings: Vec<RunningMapping>,
+    functions: Functions,
+    backing: Backing,
+    pub options: Options,
+    pub session: Session,
+    pub kafka: KafkaClient,
+    pub client: JsonClient,
+    pub logs: PathBuf,
+}
+
+impl Stack {
+    /// Starts the services, the function hosts, then topics, tables and schema, and last the mappings.
+    ///
+    /// # Errors
+    /// Names what did not start, and why. What had started is stopped.
+    pub async fn start(options: Options) -> anyhow::Result<Self> {
+        Self::start_with(options, false).await
+    }
+
+    /// Like [`Stack::start`], with the functions under `cargo lambda watch`.
+    ///
+    /// # Errors
+    /// As [`Stack::start`], and if cargo-lambda is not on the path.
+    pub async fn start_watched(options: Options) -> anyhow::Result<Self> {
+        Self::start_with(options, true).await
+    }
+
+    async fn start_with(options: Options, watch: bool) -> anyhow::Result<Self> {
+        let backing = Backing::start(&options).await?;
+        let session = Session::new(functions::environment(&options, &backing));
+        let environment = session.variables();
+        let logs = PathBuf::from("target/stack-logs").join(std::process::id().to_string());
+        let functions = if watch {
+            Functions::Watched(functions::start_watch(&options, &environment)?)
+        } else {
+            let host = functions::start_host(&options, &environment, &logs).await?;
+            let ingest = functions::start_ingest(&options, &environment, &logs).await?;
+            Functions::Hosted { host, ingest }
+        };
+        functions::make_tables(&session).await?;
+        let kafka = KafkaClient::connect(&KafkaConfig::plaintext(&backing.brokers), "stack").await?;
+        let mut stack = Stack {
+            mappings: Vec::new(),
+            functions,
+            backing,
+            options,
+            session,
+            kafka,
+            client: JsonClient::default(),
+            logs,
+        };
+        stack.invoke("maintainer", json!({"action": "maintain"})).await.context("the maintainer")?;
+        let lambda = Arc::new(LambdaInvoker::new(&stack.session.aws("AWS_ENDPOINT_URL_LAMBDA").await));
+        for config in mapping_configs(stack.options.concurrency) {
+            stack.mappings.push(Mapping::start(config, &stack.kafka, Arc::<LambdaInvoker>::clone(&lambda)).await?);
+        }
+        Ok(stack)
+    }
+
+    /// Where events are posted to, one at a time; `/batch` takes many.
+    pub fn ingest_url(&self) -> String {
+        match &self.functions {
+            Functions::Hosted { .. } => format!("http://{}/events", self.options.ports.ingest.address()),
+            Functions::Watched(_) => format!("http://{}/lambda-url/ingest/events", self.options.ports.lambda.address()),
+        }
+    }
+
+    pub fn database_url(&self) -> &str {
+        &self.backing.database_url
+    }
+
+    pub fn brokers(&self) -> &str {
+        &self.backing.brokers
+    }
+
+    /// Invokes a function as AWS does.
+    ///
+    /// # Errors
+    /// If it cannot be reached, or answers with an error.
+    pub async fn invoke(&self, function: &str, event: Value) -> anyhow::Result<Value> {
+        let url = functions::invoke_url(self.options.ports.lambda.number, function);
+        functions::invoke(&self.client, &url, event.to_string()).await
+    }
+
+    /// Makes an API key; gives the key itself, which is stored nowhere.
+    ///
+    /// # Errors
+    /// If the maintainer refuses.
+    pub async fn create_key(&self, tenant: &str, name: &str, trusted: bool, per_min: u32) -> anyhow::Result<String> {
+        let request = json!({
+            "action": "create-key", "tenant": tenant, "name": name, "trusted_collector": trusted,
+            "rate_limit_per_min": per_min,
+        });
+        let answer = self.invoke("maintainer", request).await?;
+        answer["key"].as_str().map(str::to_owned).context("the maintainer gave no key")
+    }
+
+    /// Process ids of a function's live instances; of ingest, the HTTP server's.
+    pub fn processes(&self, function: &str) -> Vec<u32> {
+        match &self.functions {
+            Functions::Watched(_) => Vec::new(),
+            Functions::Hosted { ingest, .. } if function == "ingest" => vec![ingest.pid()],
+            Functions::Hosted { host, .. } => host.instances(function).iter().map(|instance| instance.pid).collect(),
+        }
+    }
+
+    /// Records that some consumer group has not finished yet.
+    ///
+    /// # Errors
+    /// If Kafka cannot be asked.
+    pub async fn lag(&self) -> anyhow::Result<u64> {
+        let topics = self.kafka.topics();
+        let mut lag = 0;
+        for config in mapping_configs(self.options.concurrency) {
+            let committed = topics.committed(&config.group).await?;
+            for partition in topics.watermarks(&config.topics[0]).await? {
+                let done = committed
+                    .iter()
+                    .find(|position| *position.topic == *config.topics[0] && position.partition == partition.partition)
+                    .map_or(partition.earliest, |position| position.offset.max(partition.earliest));
+                let behind = u64::try_from(partition.latest - done).unwrap_or_default();
+                if behind > 0 {
+                    tracing::debug!(config.group, partition.partition, done, partition.latest, "behind");
+                }
+                lag += behind;
+            }
+        }
+        Ok(lag)
+    }
+
+    /// Records of `raw-events` without an outcome; see [`crate::reconcile`].
+    ///
+    /// # Errors
+    /// If Postgres or Kafka cannot be asked.
+    pub async fn unaccounted(&self) -> anyhow::Result<u64> {
+        let database = Database::connect(&self.postgres_config()?).await?;
+        Ok(Proof::gather(&database, &self.kafka).await?.unaccounted())
+    }
+
+    /// # Errors
+    /// If the stack's own settings are malformed.
+    pub fn postgres_config(&self) -> anyhow::Result<PostgresConfig> {
+        let mut settings = Settings::new(&self.session);
+        let config = PostgresConfig::from_settings(&mut settings);
+        Ok(settings.build(config)?)
+    }
+
+    /// The archive's bucket.
+    pub async fn archive(&self) -> S3Objects {
+        S3Objects::connect(&self.session.aws("AWS_ENDPOINT_URL_S3").await, self.options.bucket.clone())
+    }
+
+    /// Waits until every mapping has finished everything.
+    ///
+    /// # Errors
+    /// If that takes longer than `patience`.
+    pub async fn settle(&self, patience: Duration) -> anyhow::Result<()> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let lag = self.lag().await?;
+            // The outcomes of the last batch are published before its offsets are committed, so a lag of zero over
+            // all mappings leaves nothing on its way.
+            if lag == 0 {
+                return Ok(());
+            }
+            anyhow::ensure!(Instant::now() < deadline, "{lag} records are unfinished after {} s", patience.as_secs());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Stops the mappings, the functions, then the services.
+    ///
+    /// # Errors
+    /// If something did not end, or kept state could not be written.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        for mapping in self.mappings {
+            mapping.stop().await;
+        }
+        match self.functions {
+            Functions::Hosted { host, ingest } => {
+                ingest.stop().await;
+                host.stop().await;
+            }
+            Functions::Watched(mut watch) => functions::stop_watch(&mut watch).await,
+        }
+        self.backing.stop()
+    }
+}
+
+/// Batch size of the processor: large enough that its round trips are shared, small enough to keep latency low.
+const PROCESSOR_BATCH: usize = 1000;
+/// The archiver's objects are better large.
+const ARCHIVER_BATCH: usize = 5000;
+
+/// The event source mappings, as Terraform makes them on AWS.
+fn mapping_configs(pollers: usize) -> Vec<MappingConfig> {
+    let mapping = |function, topic, group, batch_size, window_ms| {
+        let mut config = MappingConfig::new(function, topic, group);
+        config.batch_size = batch_size;
+        config.window = Duration::from_millis(window_ms);
+        config.pollers = pollers;
+        config.mode = Mode::Provisioned;
+        config.partial_answers = true;
+        config
+    };
+    use pipeline::topic::{PROCESSED_EVENTS, RAW_EVENTS};
+    vec![
+        mapping("processor", RAW_EVENTS, "processor", PROCESSOR_BATCH, 0),
+        mapping("archiver", RAW_EVENTS, "archiver-raw", ARCHIVER_BATCH, 500),
+        mapping("archiver", PROCESSED_EVENTS, "archiver-outcomes", ARCHIVER_BATCH, 500),
+    ]
+}

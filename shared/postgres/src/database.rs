@@ -1,0 +1,170 @@
+//! The pool of connections.
+
+use std::future::Future;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use deadpool_postgres::{ConfigConnectImpl, Connect, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use event::Timestamp;
+use pipeline::clock::{Clock as _, SystemClock};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::{ClientConfig, RootCertStore};
+use tokio::task::JoinHandle;
+use tokio_postgres::NoTls;
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use crate::config::{CONNECT_TIMEOUT, PostgresConfig};
+use crate::error::PostgresError;
+use crate::iam::IamTokens;
+
+/// A pool of connections to one database. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Database {
+    pool: Pool,
+    tokens: Option<Arc<IamTokens>>,
+    statement_timeout: Duration,
+}
+
+impl Database {
+    /// Makes the pool and its first connection, so that a bad address shows at the start and the first call is fast.
+    ///
+    /// # Errors
+    /// If the database cannot be reached.
+    pub async fn connect(config: &PostgresConfig) -> Result<Self, PostgresError> {
+        let tls = if config.tls { Some(connector(config.ca_file.as_deref())?) } else { None };
+        let tokens = match &config.iam {
+            Some(login) => Some(Arc::new(IamTokens::new(login.clone(), lambda::aws::sdk_config().await))),
+            None => None,
+        };
+        let connector = Connector { tls, tokens: tokens.clone() };
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_connect(config.connection.clone(), connector, recycling);
+        let pool = Pool::builder(manager)
+            .max_size(config.pool_size)
+            .runtime(Runtime::Tokio1)
+            .wait_timeout(Some(config.statement_timeout))
+            .create_timeout(Some(CONNECT_TIMEOUT))
+            .build();
+        let pool = match pool {
+            Ok(pool) => pool,
+            // Timeouts without a runtime are the only cause, and the runtime is named above.
+            Err(_) => return Err(PostgresError::Connection(deadpool_postgres::PoolError::NoRuntimeSpecified)),
+        };
+        let database = Database { pool, tokens, statement_timeout: config.statement_timeout };
+        drop(database.connection().await?);
+        Ok(database)
+    }
+
+    /// A connection of the pool, for queries that this crate does not offer.
+    ///
+    /// # Errors
+    /// If none is free or can be made in time.
+    pub async fn connection(&self) -> Result<Object, PostgresError> {
+        if let Some(tokens) = &self.tokens {
+            tokens.refresh(now()).await?;
+        }
+        self.pool.get().await.map_err(PostgresError::Connection)
+    }
+
+    /// Runs `work`, which uses `client`, within the statement timeout.
+    ///
+    /// The server has the same timeout, but a lost connection does not answer at all.
+    pub(crate) async fn within<T>(
+        &self,
+        work: impl Future<Output = Result<T, PostgresError>>,
+    ) -> Result<T, PostgresError> {
+        match tokio::time::timeout(self.statement_timeout, work).await {
+            Ok(result) => result,
+            Err(_) => Err(PostgresError::Timeout(self.statement_timeout)),
+        }
+    }
+
+    /// Gives a connection back, or closes it if it may still be busy with what we gave up waiting for.
+    pub(crate) fn settle<T>(client: Object, result: Result<T, PostgresError>) -> Result<T, PostgresError> {
+        if let Err(PostgresError::Timeout(_)) = &result {
+            drop(Object::take(client));
+        }
+        result
+    }
+}
+
+/// Tokens are made for new connections, deep below any caller that was handed the time.
+fn now() -> Timestamp {
+    SystemClock.now()
+}
+
+/// A connection that is told to roll back when it is dropped before `finish`, also when its caller was cancelled.
+pub(crate) struct RollbackOnDrop<'a> {
+    client: &'a tokio_postgres::Client,
+    finished: bool,
+}
+
+impl<'a> RollbackOnDrop<'a> {
+    pub(crate) fn new(client: &'a tokio_postgres::Client) -> Self {
+        RollbackOnDrop { client, finished: false }
+    }
+
+    pub(crate) fn finish(mut self) {
+        self.finished = true;
+    }
+}
+
+impl Drop for RollbackOnDrop<'_> {
+    fn drop(&mut self) {
+        if !self.finished {
+            // The first poll sends it; nobody needs the answer. Outside a transaction it is only a warning.
+            let rollback = std::pin::pin!(self.client.batch_execute("ROLLBACK"));
+            let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+            let _ = rollback.poll(&mut context);
+        }
+    }
+}
+
+/// TLS with the given roots, or the public ones; verifies certificate and name.
+fn connector(ca_file: Option<&Path>) -> Result<MakeRustlsConnect, PostgresError> {
+    let Some(path) = ca_file else {
+        // Needs a process-wide provider; a second installation changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        return Ok(MakeRustlsConnect::with_webpki_roots());
+    };
+    let broken = |source: Box<dyn std::error::Error + Send + Sync>| PostgresError::CaFile { path: path.into(), source };
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| broken(error.into()))? {
+        let certificate = certificate.map_err(|error| broken(error.into()))?;
+        roots.add(certificate).map_err(|error| broken(error.into()))?;
+    }
+    if roots.is_empty() {
+        return Err(broken("it holds no certificate".into()));
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(PostgresError::Tls)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(MakeRustlsConnect::new(config))
+}
+
+struct Connector {
+    tls: Option<MakeRustlsConnect>,
+    tokens: Option<Arc<IamTokens>>,
+}
+
+type Connected = Result<(tokio_postgres::Client, JoinHandle<()>), tokio_postgres::Error>;
+
+impl Connect for Connector {
+    fn connect(&self, config: &tokio_postgres::Config) -> Pin<Box<dyn Future<Output = Connected> + Send + '_>> {
+        let mut config = config.clone();
+        if let Some(token) = self.tokens.as_ref().and_then(|tokens| tokens.current()) {
+            config.password(token);
+        }
+        Box::pin(async move {
+            match &self.tls {
+                Some(tls) => ConfigConnectImpl { tls: tls.clone() }.connect(&config).await,
+                None => ConfigConnectImpl { tls: NoTls }.connect(&config).await,
+            }
+        })
+    }
+}

@@ -1,0 +1,174 @@
+//! What can go wrong, and what it means.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use deadpool_postgres::{HookError, PoolError};
+use pipeline::{Dependency, DependencyError, ErrorClass};
+use tokio_postgres::error::SqlState;
+
+#[derive(Debug, thiserror::Error)]
+pub enum PostgresError {
+    #[error("the CA file {path} cannot be used")]
+    CaFile {
+        path: PathBuf,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    #[error("TLS cannot be set up")]
+    Tls(#[source] rustls::Error),
+    #[error("the IAM token for the database cannot be made")]
+    Token(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("no connection")]
+    Connection(#[source] PoolError),
+    #[error("no answer within {} s", .0.as_secs_f32())]
+    Timeout(Duration),
+    /// The server's message, without the row it is about: that may hold personal data.
+    #[error("{}", describe(.0))]
+    Statement(#[source] tokio_postgres::Error),
+    #[error("the migrations failed")]
+    Migration(#[source] refinery::Error),
+    /// A row that this build cannot read: another build wrote it, or somebody by hand.
+    #[error("{table} has a row with a bad {column}")]
+    Row { table: &'static str, column: &'static str },
+    /// A caller's mistake: nothing can tell copies of such an event apart.
+    #[error("an event without a key cannot be stored")]
+    NoKey,
+    /// Another transaction stored an event of the batch while this one looked, more often than is likely.
+    #[error("another transaction stores the same events")]
+    Contention,
+}
+
+/// The server's words; a client-side error is told by its source.
+fn describe(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(error) => format!("the server answered {}: {}", error.code().code(), error.message()),
+        None => "the connection failed".to_owned(),
+    }
+}
+
+impl From<tokio_postgres::Error> for PostgresError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        PostgresError::Statement(error)
+    }
+}
+
+/// What an SQLSTATE says of a call (PostgreSQL manual, appendix A).
+///
+/// Only errors that the data itself causes are permanent. A wrong password, a missing table or a full disk is mended
+/// by people, and no record is to blame meanwhile.
+fn class_and_tag(code: &SqlState) -> (ErrorClass, &'static str) {
+    if *code == SqlState::QUERY_CANCELED {
+        return (ErrorClass::Transient, "timeout");
+    }
+    if *code == SqlState::LOCK_NOT_AVAILABLE {
+        return (ErrorClass::Transient, "conflict");
+    }
+    let class = code.code().get(..2).unwrap_or_default();
+    match class {
+        // Data exception, constraint violation, program limit (a value too long for an index).
+        "22" | "23" | "54" => (ErrorClass::Permanent, "data"),
+        // Insufficient resources: too many connections, out of memory, disk full.
+        "53" => (ErrorClass::Overload, "overload"),
+        // Serialisation failure, deadlock.
+        "40" => (ErrorClass::Transient, "conflict"),
+        // Connection exception, operator intervention (shutdown, failover), system error.
+        "08" | "57" | "58" => (ErrorClass::Transient, "unavailable"),
+        // Read-only transaction: a failover left us on the old primary.
+        "25" => (ErrorClass::Transient, "read-only"),
+        // Authentication, wrong database.
+        "28" | "3D" => (ErrorClass::Transient, "refused"),
+        // Missing table or privilege: not migrated yet, or misconfigured.
+        "42" | "3F" => (ErrorClass::Transient, "schema"),
+        _unknown => (ErrorClass::Transient, "other"),
+    }
+}
+
+fn of_statement(error: &tokio_postgres::Error) -> (ErrorClass, &'static str) {
+    match error.code() {
+        Some(code) => class_and_tag(code),
+        None => (ErrorClass::Transient, "unavailable"),
+    }
+}
+
+impl PostgresError {
+    fn class_and_tag(&self) -> (ErrorClass, &'static str) {
+        match self {
+            PostgresError::CaFile { .. } | PostgresError::Tls(_) => (ErrorClass::Transient, "tls"),
+            PostgresError::Token(_) => (ErrorClass::Transient, "token"),
+            PostgresError::Connection(error) => match error {
+                // Every connection of the pool is busy.
+                PoolError::Timeout(_) => (ErrorClass::Overload, "pool"),
+                PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => of_statement(error),
+                PoolError::Closed
+                | PoolError::NoRuntimeSpecified
+                | PoolError::PostCreateHook(HookError::Message(_)) => (ErrorClass::Transient, "pool"),
+            },
+            PostgresError::Timeout(_) => (ErrorClass::Transient, "timeout"),
+            PostgresError::Statement(error) => of_statement(error),
+            PostgresError::Migration(_) => (ErrorClass::Transient, "migration"),
+            PostgresError::Row { .. } => (ErrorClass::Permanent, "row"),
+            PostgresError::NoKey => (ErrorClass::Permanent, "no-key"),
+            PostgresError::Contention => (ErrorClass::Transient, "conflict"),
+        }
+    }
+
+    pub fn class(&self) -> ErrorClass {
+        self.class_and_tag().0
+    }
+
+    /// Bounded name of the cause, for metrics.
+    pub fn tag(&self) -> &'static str {
+        self.class_and_tag().1
+    }
+
+    /// As a port's error; `doing` finishes "… failed".
+    pub fn into_dependency(self, doing: &'static str) -> DependencyError {
+        let (class, tag) = self.class_and_tag();
+        DependencyError { dependency: Dependency::Postgres, class, tag, doing, source: Box::new(self) }
+    }
+
+    pub(crate) fn is_unique_violation(&self) -> bool {
+        match self {
+            PostgresError::Statement(error) => error.code() == Some(&SqlState::UNIQUE_VIOLATION),
+            PostgresError::CaFile { .. }
+            | PostgresError::Tls(_)
+            | PostgresError::Token(_)
+            | PostgresError::Connection(_)
+            | PostgresError::Timeout(_)
+            | PostgresError::Migration(_)
+            | PostgresError::Row { .. }
+            | PostgresError::NoKey
+            | PostgresError::Contention => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_data_is_permanent_and_unknown_codes_are_transient() {
+        let cases = [
+            ("08006", ErrorClass::Transient, "unavailable"),
+            ("22P05", ErrorClass::Permanent, "data"),
+            ("23514", ErrorClass::Permanent, "data"),
+            ("25006", ErrorClass::Transient, "read-only"),
+            ("28P01", ErrorClass::Transient, "refused"),
+            ("40001", ErrorClass::Transient, "conflict"),
+            ("40P01", ErrorClass::Transient, "conflict"),
+            ("42P01", ErrorClass::Transient, "schema"),
+            ("53300", ErrorClass::Overload, "overload"),
+            ("54000", ErrorClass::Permanent, "data"),
+            ("55P03", ErrorClass::Transient, "conflict"),
+            ("57014", ErrorClass::Transient, "timeout"),
+            ("57P01", ErrorClass::Transient, "unavailable"),
+            ("XX000", ErrorClass::Transient, "other"),
+            ("ZZ999", ErrorClass::Transient, "other"),
+        ];
+        for (code, class, tag) in cases {
+            assert_eq!(class_and_tag(&SqlState::from_code(code)), (class, tag), "{code}");
+        }
+    }
+}

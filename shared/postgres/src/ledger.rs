@@ -1,0 +1,230 @@
+//! The ledger: how every record ended, and whether every record is accounted for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use event::{EventId, EventKey, Origin, TenantId, Timestamp};
+use pipeline::ports::{LedgerEntry, RiskScore};
+use pipeline::{Outcome, Position};
+use serde::Serialize;
+use time::OffsetDateTime;
+use tokio_postgres::{IsolationLevel, Row};
+
+use crate::database::Database;
+use crate::error::PostgresError;
+
+/// Most gaps that are listed for one partition; the difference counts all.
+const MAX_RANGES: i64 = 100;
+
+/// A table with a row that cannot be read.
+pub(crate) struct Corrupt(pub &'static str);
+
+impl Corrupt {
+    pub(crate) fn column(self, column: &'static str) -> PostgresError {
+        PostgresError::Row { table: self.0, column }
+    }
+}
+
+fn corrupt(column: &'static str) -> PostgresError {
+    Corrupt("record_outcomes").column(column)
+}
+
+/// Reads all columns of `record_outcomes`.
+pub(crate) fn entry_from_row(row: &Row) -> Result<LedgerEntry, PostgresError> {
+    let topic: Arc<str> = row.try_get::<_, &str>("topic")?.into();
+    let origin_topic = row.try_get::<_, &str>("origin_topic")?;
+    let origin_topic = if *origin_topic == *topic { Arc::clone(&topic) } else { origin_topic.into() };
+    let tenant = row.try_get::<_, Option<&str>>("tenant")?;
+    let event_id = row.try_get::<_, Option<&str>>("event_id")?;
+    let key = match (tenant, event_id) {
+        (Some(tenant), Some(id)) => Some(EventKey {
+            tenant: TenantId::new(tenant).map_err(|_| corrupt("tenant"))?,
+            id: EventId::new(id).map_err(|_| corrupt("event_id"))?,
+        }),
+        (Some(_), None) | (None, Some(_) | None) => None,
+    };
+    Ok(LedgerEntry {
+        position: Position::new(topic, row.try_get("partition")?, row.try_get("record_offset")?),
+        origin: Origin::new(origin_topic, row.try_get("origin_partition")?, row.try_get("origin_offset")?),
+        key,
+        outcome: row.try_get::<_, &str>("outcome")?.parse().map_err(|_| corrupt("outcome"))?,
+        reason: row.try_get("reason")?,
+        risk: risk_from_row(row)?,
+        recorded_at: row.try_get::<_, OffsetDateTime>("recorded_at")?.into(),
+    })
+}
+
+/// Reads `risk_score`, `risk_reasons` and `rules_version`.
+pub(crate) fn risk_from_row(row: &Row) -> Result<Option<RiskScore>, PostgresError> {
+    let Some(score) = row.try_get::<_, Option<i16>>("risk_score")? else { return Ok(None) };
+    Ok(Some(RiskScore {
+        score: u8::try_from(score).map_err(|_| corrupt("risk_score"))?,
+        reasons: row.try_get::<_, Option<Vec<String>>>("risk_reasons")?.unwrap_or_default(),
+        rules_version: row.try_get::<_, Option<String>>("rules_version")?.unwrap_or_default(),
+    }))
+}
+
+/// Offsets `first` to `last`, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct OffsetRange {
+    pub first: i64,
+    pub last: i64,
+}
+
+/// One Kafka partition's account: `next_offset - floor_offset` records were seen, and as many rows must be there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PartitionAccount {
+    pub topic: String,
+    pub partition: i32,
+    /// The first offset that the ledger accounts for.
+    pub floor_offset: i64,
+    /// One more than the last.
+    pub next_offset: i64,
+    /// Rows in `record_outcomes` between the two.
+    pub rows: i64,
+    /// Records less rows; anything but zero is a defect.
+    pub difference: i64,
+    /// The offsets without a row, lowest first, at most a hundred ranges.
+    pub missing: Vec<OffsetRange>,
+    /// Rows per outcome.
+    pub outcomes: BTreeMap<String, i64>,
+}
+
+/// The account of every partition.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Reconciliation {
+    pub partitions: Vec<PartitionAccount>,
+}
+
+impl Reconciliation {
+    /// Records that have no outcome, over all partitions.
+    pub fn unaccounted(&self) -> i64 {
+        self.partitions.iter().map(|account| account.difference.abs()).sum()
+    }
+}
+
+/// Compares checkpoints with ledger rows, as of one instant. Reads the whole ledger.
+///
+/// # Errors
+/// If the database fails.
+pub async fn reconcile(database: &Database) -> Result<Reconciliation, PostgresError> {
+    let mut client = database.connection().await?;
+    // One snapshot, so that batches recorded meanwhile do not look like differences. Dropping it rolls back.
+    let transaction =
+        client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
+    // The ledger grows with traffic, and an operator waits for a true answer rather than a quick one.
+    transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
+    let mut partitions = Vec::new();
+    let checkpoints = "SELECT topic, partition, floor_offset, next_offset FROM checkpoints ORDER BY topic, partition";
+    for row in transaction.query(checkpoints, &[]).await? {
+        let topic: String = row.try_get("topic")?;
+        let partition: i32 = row.try_get("partition")?;
+        let floor_offset: i64 = row.try_get("floor_offset")?;
+        let next_offset: i64 = row.try_get("next_offset")?;
+        let sums = "SELECT outcome, count(*) AS records FROM record_outcomes
+                    WHERE topic = $1 AND partition = $2 AND record_offset >= $3 AND record_offset < $4 GROUP BY outcome";
+        let mut outcomes: BTreeMap<String, i64> =
+            Outcome::ALL.into_iter().map(|outcome| (outcome.as_str().to_owned(), 0)).collect();
+        for row in transaction.query(sums, &[&topic, &partition, &floor_offset, &next_offset]).await? {
+            outcomes.insert(row.try_get("outcome")?, row.try_get("records")?);
+        }
+        let rows: i64 = outcomes.values().sum();
+        let difference = next_offset.saturating_sub(floor_offset).saturating_sub(rows);
+        let missing = if difference == 0 {
+            Vec::new()
+        } else {
+            let gaps = "
+                SELECT before + 1 AS first, record_offset - 1 AS last FROM (
+                    SELECT record_offset, lag(record_offset, 1, $3::int8 - 1) OVER (ORDER BY record_offset) AS before
+                    FROM (
+                        SELECT record_offset FROM record_outcomes
+                        WHERE topic = $1 AND partition = $2 AND record_offset >= $3 AND record_offset < $4
+                        UNION ALL SELECT $4::int8
+                    ) present
+                ) steps WHERE record_offset > before + 1 ORDER BY first LIMIT $5";
+            let rows = transaction.query(gaps, &[&topic, &partition, &floor_offset, &next_offset, &MAX_RANGES]).await?;
+            let range = |row: &Row| Ok(OffsetRange { first: row.try_get("first")?, last: row.try_get("last")? });
+            rows.iter().map(range).collect::<Result<_, PostgresError>>()?
+        };
+        partitions.push(PartitionAccount {
+            topic,
+            partition,
+            floor_offset,
+            next_offset,
+            rows,
+            difference,
+            missing,
+            outcomes,
+        });
+    }
+    Ok(Reconciliation { partitions })
+}
+
+/// What is stored, over all partitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Ledger rows per outcome.
+    pub outcomes: BTreeMap<String, i64>,
+    /// Rows in `events`.
+    pub events: i64,
+    /// Those among them that wait for a score.
+    pub unscored: i64,
+    /// The sum of `event_counts_hourly`; equals `events` until retention drops events.
+    pub counted: i64,
+}
+
+/// Sums over the ledger, the events and the counts, as of one instant. Reads all of them.
+///
+/// # Errors
+/// If the database fails.
+pub async fn totals(database: &Database) -> Result<Totals, PostgresError> {
+    let mut client = database.connection().await?;
+    let transaction =
+        client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
+    transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
+    let mut outcomes: BTreeMap<String, i64> =
+        Outcome::ALL.into_iter().map(|outcome| (outcome.as_str().to_owned(), 0)).collect();
+    for row in
+        transaction.query("SELECT outcome, count(*) AS records FROM record_outcomes GROUP BY outcome", &[]).await?
+    {
+        outcomes.insert(row.try_get("outcome")?, row.try_get("records")?);
+    }
+    let sums = "SELECT (SELECT count(*) FROM events) AS events,
+                       (SELECT count(*) FROM events WHERE risk_score IS NULL) AS unscored,
+                       (SELECT coalesce(sum(events), 0)::int8 FROM event_counts_hourly) AS counted";
+    let row = transaction.query_one(sums, &[]).await?;
+    Ok(Totals {
+        outcomes,
+        events: row.try_get("events")?,
+        unscored: row.try_get("unscored")?,
+        counted: row.try_get("counted")?,
+    })
+}
+
+/// When a partition's account was last extended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Checkpoint {
+    pub topic: String,
+    pub partition: i32,
+    pub next_offset: i64,
+    pub updated_at: Timestamp,
+}
+
+/// How far each partition is recorded. Reads one row per partition, so it may be polled.
+///
+/// # Errors
+/// If the database fails.
+pub async fn checkpoints(database: &Database) -> Result<Vec<Checkpoint>, PostgresError> {
+    let client = database.connection().await?;
+    let query = client.query("SELECT topic, partition, next_offset, updated_at FROM checkpoints ORDER BY 1, 2", &[]);
+    let result = database.within(async { Ok(query.await?) }).await;
+    let checkpoint = |row: &Row| {
+        Ok(Checkpoint {
+            topic: row.try_get("topic")?,
+            partition: row.try_get("partition")?,
+            next_offset: row.try_get("next_offset")?,
+            updated_at: row.try_get::<_, OffsetDateTime>("updated_at")?.into(),
+        })
+    };
+    Database::settle(client, result)?.iter().map(checkpoint).collect()
+}

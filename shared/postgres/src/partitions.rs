@@ -1,0 +1,264 @@
+//! Day partitions ahead of time, and the end of what is past its retention.
+
+use std::time::Duration;
+
+use deadpool_postgres::{ClientWrapper, Transaction};
+use event::Timestamp;
+use serde::Serialize;
+use time::macros::format_description;
+use time::{Date, OffsetDateTime};
+
+use crate::database::Database;
+use crate::error::PostgresError;
+
+/// Lock under which partitions are changed: any number that nobody else of this database uses.
+const LOCK: i64 = 0x666f_7265_6261_7902;
+
+/// Rows deleted in one transaction: some 100 ms of work, so that nothing waits long and a stopped run loses little.
+const CHUNK: i64 = 20_000;
+
+/// How long a change of partitions waits for the transactions that use them; those that come later wait as long. If
+/// it does not get through, the next run tries again.
+const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = 0";
+
+/// What to keep and what to prepare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartitionPolicy {
+    /// Days after today that get a partition.
+    pub ahead_days: u16,
+    /// Whole days after its own that an event is kept.
+    pub retention_days: u16,
+    /// How long a ledger row is kept. Longer than Kafka keeps the record, or a redelivery finds no trace of the first.
+    pub ledger_retention: Duration,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct PartitionReport {
+    /// Days that got a partition, as `2026-11-20`.
+    pub created: Vec<String>,
+    /// Events moved out of the default partition into those.
+    pub moved_events: u64,
+    /// Days whose partition was dropped.
+    pub dropped: Vec<String>,
+    /// Expired events deleted from the default partition.
+    pub deleted_events: u64,
+    pub deleted_claims: u64,
+    pub deleted_outcomes: u64,
+    /// Offsets among the deleted outcomes that had no row: records that were never accounted for, and now never will.
+    pub forgotten_offsets: u64,
+}
+
+/// Makes partitions ahead, drops expired ones, and deletes expired claims and ledger rows. Idempotent; of concurrent
+/// runs one works at a time.
+///
+/// # Errors
+/// If the database fails. What was done before stays done.
+pub async fn maintain(
+    database: &Database,
+    now: Timestamp,
+    policy: PartitionPolicy,
+) -> Result<PartitionReport, PostgresError> {
+    let mut report = PartitionReport::default();
+    let mut client = database.connection().await?;
+    let today = now.to_utc().date();
+    let first_kept = minus_days(today, policy.retention_days);
+    let last_ahead = plus_days(today, policy.ahead_days);
+
+    let transaction = begin(&mut client).await?;
+    let existing = existing_days(&transaction).await?;
+    // Today and later; and earlier days that late or replayed events have come for.
+    let mut wanted: Vec<Date> =
+        std::iter::successors(Some(today), |day| day.next_day()).take_while(|day| *day <= last_ahead).collect();
+    wanted.extend(days_in_default(&transaction, first_kept, last_ahead).await?);
+    wanted.sort();
+    wanted.dedup();
+    wanted.retain(|day| !existing.contains(day));
+    for day in wanted {
+        report.moved_events += create(&transaction, day).await?;
+        report.created.push(day.to_string());
+    }
+    transaction.commit().await?;
+
+    for day in existing.into_iter().filter(|day| *day < first_kept) {
+        let transaction = begin(&mut client).await?;
+        // Another run may have dropped it since.
+        transaction.batch_execute(&format!("DROP TABLE IF EXISTS {}", table(day))).await?;
+        transaction.commit().await?;
+        report.dropped.push(day.to_string());
+    }
+
+    report.deleted_events = delete_in_chunks(
+        &mut client,
+        "DELETE FROM events_default WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM events_default WHERE received_day < $1::date LIMIT $2))",
+        &first_kept,
+    )
+    .await?;
+    report.deleted_claims = delete_in_chunks(
+        &mut client,
+        "DELETE FROM claims WHERE (tenant, event_id) IN (
+            SELECT tenant, event_id FROM claims WHERE expires_at <= $1::timestamptz ORDER BY expires_at LIMIT $2
+            FOR UPDATE SKIP LOCKED) AND expires_at <= $1",
+        &now.to_utc(),
+    )
+    .await?;
+    expire_outcomes(&mut client, now, policy.ledger_retention, &mut report).await?;
+    Ok(report)
+}
+
+/// A transaction under the lock.
+async fn begin(client: &mut ClientWrapper) -> Result<Transaction<'_>, PostgresError> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    // After the advisory lock, for which a concurrent run waits as long as it takes.
+    transaction.batch_execute(LOCK_TIMEOUT).await?;
+    Ok(transaction)
+}
+
+fn plus_days(day: Date, days: u16) -> Date {
+    day.saturating_add(time::Duration::days(days.into()))
+}
+
+fn minus_days(day: Date, days: u16) -> Date {
+    day.saturating_sub(time::Duration::days(days.into()))
+}
+
+/// `events_20261120`. Days before the year 0 or after 9999 cannot occur: a `Timestamp` is between them.
+fn table(day: Date) -> String {
+    format!("events_{:04}{:02}{:02}", day.year(), u8::from(day.month()), day.day())
+}
+
+fn day_of(table: &str) -> Option<Date> {
+    Date::parse(table.strip_prefix("events_")?, format_description!("[year][month][day]")).ok()
+}
+
+async fn existing_days(transaction: &Transaction<'_>) -> Result<Vec<Date>, PostgresError> {
+    let tables = "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+                  WHERE i.inhparent = 'events'::regclass ORDER BY 1";
+    let rows = transaction.query(tables, &[]).await?;
+    let names = rows.iter().map(|row| row.try_get::<_, &str>(0)).collect::<Result<Vec<_>, _>>()?;
+    Ok(names.into_iter().filter_map(day_of).collect())
+}
+
+async fn days_in_default(transaction: &Transaction<'_>, first: Date, last: Date) -> Result<Vec<Date>, PostgresError> {
+    let days = "SELECT DISTINCT received_day FROM events_default WHERE received_day BETWEEN $1 AND $2";
+    let rows = transaction.query(days, &[&first, &last]).await?;
+    Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
+}
+
+/// Makes a day's partition with the events of that day from the default partition. Returns how many there were.
+async fn create(transaction: &Transaction<'_>, day: Date) -> Result<u64, PostgresError> {
+    let table = table(day);
+    // Attaching takes this lock on the default partition anyway. Taken first, no event can come in behind the move.
+    transaction.batch_execute("LOCK TABLE events_default IN ACCESS EXCLUSIVE MODE").await?;
+    transaction.batch_execute(&format!("CREATE TABLE {table} (LIKE events INCLUDING ALL)")).await?;
+    let columns = "received_day, tenant, event_id, event_type, schema_version, status, received_at, occurred_at, \
+                   ip_address, user_agent, user_id, payload_hash, payload, risk_score, risk_reasons, rules_version, \
+                   scored_at, origin_topic, origin_partition, origin_offset, stored_at";
+    let moving = format!(
+        "WITH moved AS (DELETE FROM events_default WHERE received_day = $1 RETURNING {columns})
+         INSERT INTO {table} ({columns}) SELECT {columns} FROM moved"
+    );
+    let moved = transaction.execute(&moving, &[&day]).await?;
+    let next = plus_days(day, 1);
+    // Literals: a definition takes no parameters, and these are numbers.
+    transaction
+        .batch_execute(&format!("ALTER TABLE events ATTACH PARTITION {table} FOR VALUES FROM ('{day}') TO ('{next}')"))
+        .await?;
+    Ok(moved)
+}
+
+async fn delete_in_chunks(
+    client: &mut ClientWrapper,
+    statement: &str,
+    before: &(dyn tokio_postgres::types::ToSql + Sync),
+) -> Result<u64, PostgresError> {
+    let mut total = 0;
+    loop {
+        let transaction = begin(client).await?;
+        let deleted = transaction.execute(statement, &[before, &CHUNK]).await?;
+        transaction.commit().await?;
+        total += deleted;
+        if deleted < CHUNK.unsigned_abs() {
+            return Ok(total);
+        }
+    }
+}
+
+/// Deletes, for each Kafka partition, the ledger rows up to the first that is still kept, and moves the floor of its
+/// account up to there.
+async fn expire_outcomes(
+    client: &mut ClientWrapper,
+    now: Timestamp,
+    retention: Duration,
+    report: &mut PartitionReport,
+) -> Result<(), PostgresError> {
+    let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    let cutoff = Timestamp::from_millis(now.as_millis().saturating_sub(retention_ms)).to_utc();
+    let partitions = client.query("SELECT topic, partition FROM checkpoints ORDER BY 1, 2", &[]).await?;
+    for row in partitions {
+        let (topic, partition): (String, i32) = (row.try_get("topic")?, row.try_get("partition")?);
+        while expire_chunk(client, &topic, partition, &cutoff, report).await? {}
+    }
+    Ok(())
+}
+
+/// Whether there may be more.
+async fn expire_chunk(
+    client: &mut ClientWrapper,
+    topic: &str,
+    partition: i32,
+    cutoff: &OffsetDateTime,
+    report: &mut PartitionReport,
+) -> Result<bool, PostgresError> {
+    let transaction = begin(client).await?;
+    // The row lock that recording takes too: nobody extends the account meanwhile.
+    let account = "SELECT floor_offset, next_offset FROM checkpoints WHERE topic = $1 AND partition = $2 FOR UPDATE";
+    let Some(account) = transaction.query_opt(account, &[&topic, &partition]).await? else { return Ok(false) };
+    let (floor, next): (i64, i64) = (account.try_get("floor_offset")?, account.try_get("next_offset")?);
+    // The lowest rows, and the first of them that is kept.
+    let look = "
+        SELECT min(record_offset) FILTER (WHERE recorded_at >= $3) AS first_kept, max(record_offset) AS last,
+               count(*) AS rows
+        FROM (
+            SELECT record_offset, recorded_at FROM record_outcomes
+            WHERE topic = $1 AND partition = $2 ORDER BY record_offset LIMIT $4
+        ) lowest";
+    let lowest = transaction.query_one(look, &[&topic, &partition, cutoff, &CHUNK]).await?;
+    let first_kept: Option<i64> = lowest.try_get("first_kept")?;
+    let Some(last) = lowest.try_get::<_, Option<i64>>("last")? else { return Ok(false) };
+    let full = lowest.try_get::<_, i64>("rows")? == CHUNK;
+    let new_floor = first_kept.unwrap_or(last.saturating_add(1)).min(next);
+    let delete = "DELETE FROM record_outcomes WHERE topic = $1 AND partition = $2 AND record_offset < $3";
+    let deleted = transaction.execute(delete, &[&topic, &partition, &new_floor]).await?;
+    if deleted == 0 {
+        return Ok(false);
+    }
+    let raise = "UPDATE checkpoints SET floor_offset = $3 WHERE topic = $1 AND partition = $2";
+    transaction.execute(raise, &[&topic, &partition, &new_floor]).await?;
+    transaction.commit().await?;
+    report.deleted_outcomes += deleted;
+    let forgotten = u64::try_from(new_floor.saturating_sub(floor)).unwrap_or(0).saturating_sub(deleted);
+    if forgotten > 0 {
+        tracing::warn!(topic, partition, forgotten, "offsets without an outcome are past the ledger's retention");
+        report.forgotten_offsets += forgotten;
+    }
+    Ok(full && first_kept.is_none())
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::date;
+
+    use super::*;
+
+    #[test]
+    fn a_tables_name_tells_its_day() {
+        assert_eq!(table(date!(2026 - 01 - 05)), "events_20260105");
+        assert_eq!(day_of("events_20260105"), Some(date!(2026 - 01 - 05)));
+        assert_eq!(day_of("events_default"), None);
+        assert_eq!(day_of("events_20261305"), None);
+    }
+}

@@ -1,0 +1,545 @@
+//! Recording a batch in one transaction and two round trips.
+//!
+//! The first takes the lock of each Kafka partition and reads what is there already; [`plan`] then decides, and the
+//! second writes and commits. Rejected: one statement with `ON CONFLICT DO NOTHING RETURNING` and data-modifying CTEs.
+//! It saves one round trip, but two copies in one batch, copies across midnight and payload comparison all become SQL
+//! that is hard to test, and a row skipped because of a concurrent insert is invisible to the statement's snapshot.
+//! Here a concurrent insert breaks the unique key, the transaction starts over, and then it sees that row.
+
+mod plan;
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deadpool_postgres::ClientWrapper;
+use event::{Origin, PayloadHash, Timestamp};
+use pipeline::ports::{EventStore, LedgerEntry, Verdict, VerdictKind};
+use pipeline::{DependencyError, Outcome};
+use time::{Date, OffsetDateTime};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Statement};
+
+use self::plan::{NewEvent, Plan, StoredCopy, plan, storable_verdict};
+use crate::database::{Database, RollbackOnDrop};
+use crate::error::PostgresError;
+use crate::ledger::{Corrupt, entry_from_row};
+use crate::text::join;
+
+/// How often a batch starts over because another transaction stored one of its events meanwhile. Copies of an event
+/// share a Kafka partition and its lock, so even once takes a foreign producer or a changed number of partitions.
+const ATTEMPTS: u32 = 5;
+
+/// Takes the partitions' row locks, in the order of their keys so that two batches cannot deadlock. From then on
+/// nobody else records these partitions, and the statements that follow see what those before us committed.
+const LOCK_PARTITIONS: &str = "
+    INSERT INTO checkpoints (topic, partition, floor_offset, next_offset, updated_at)
+    SELECT w.topic, w.partition, w.floor_offset, w.next_offset, $5
+    FROM unnest($1::text[], $2::int4[], $3::int8[], $4::int8[]) AS w (topic, partition, floor_offset, next_offset)
+    ON CONFLICT (topic, partition) DO UPDATE SET
+        floor_offset = least(checkpoints.floor_offset, excluded.floor_offset),
+        next_offset = greatest(checkpoints.next_offset, excluded.next_offset),
+        updated_at = excluded.updated_at";
+
+/// LATERAL with LIMIT in this and the next statement leaves the planner no choice but one index probe per record; a
+/// join could become a scan of the whole table when statistics are young.
+const FIND_ENTRIES: &str = "
+    SELECT w.ordinal, e.*
+    FROM unnest($1::int4[], $2::text[], $3::int4[], $4::int8[]) AS w (ordinal, topic, partition, record_offset)
+    CROSS JOIN LATERAL (
+        SELECT o.topic, o.partition, o.record_offset, o.origin_topic, o.origin_partition, o.origin_offset,
+               o.tenant, o.event_id, o.outcome, o.reason, o.risk_score, o.risk_reasons, o.rules_version, o.recorded_at
+        FROM record_outcomes o
+        WHERE o.topic = w.topic AND o.partition = w.partition AND o.record_offset = w.record_offset
+        LIMIT 1
+    ) e";
+
+/// The day bounds prune partitions; a copy is one of the same day (the unique key) or within the window.
+const FIND_COPIES: &str = "
+    SELECT w.ordinal, e.received_at, e.payload_hash, e.origin_topic, e.origin_partition, e.origin_offset
+    FROM unnest($1::int4[], $2::text[], $3::text[], $4::date[], $5::date[], $6::date[],
+                $7::timestamptz[], $8::timestamptz[])
+        AS w (ordinal, tenant, event_id, day, first_day, last_day, after, before)
+    CROSS JOIN LATERAL (
+        SELECT e.received_at, e.payload_hash, e.origin_topic, e.origin_partition, e.origin_offset
+        FROM events e
+        WHERE e.tenant = w.tenant AND e.event_id = w.event_id
+          AND e.received_day BETWEEN w.first_day AND w.last_day
+          AND (e.received_day = w.day OR e.received_at > w.after AND e.received_at < w.before)
+        ORDER BY e.received_at
+        LIMIT 1
+    ) e";
+
+/// No ON CONFLICT: that a row is there after all must be noticed, see the module's comment.
+const INSERT_EVENTS: &str = "
+    INSERT INTO events (
+        received_day, tenant, event_id, event_type, schema_version, status, received_at, occurred_at, ip_address,
+        user_agent, user_id, payload_hash, payload, risk_score, risk_reasons, rules_version, scored_at,
+        origin_topic, origin_partition, origin_offset, stored_at)
+    SELECT w.received_day, w.tenant, w.event_id, w.event_type, w.schema_version, w.status, w.received_at, w.occurred_at,
+           w.ip_address, w.user_agent, w.user_id, w.payload_hash, w.payload, w.risk_score,
+           string_to_array(w.risk_reasons, E'\\x1f'), w.rules_version,
+           CASE WHEN w.risk_score IS NOT NULL THEN $20::timestamptz END,
+           w.origin_topic, w.origin_partition, w.origin_offset, $20
+    FROM unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::text[], $7::timestamptz[],
+                $8::timestamptz[], $9::inet[], $10::text[], $11::text[], $12::bytea[], $13::text[], $14::int2[],
+                $15::text[], $16::text[], $17::text[], $18::int4[], $19::int8[])
+        AS w (received_day, tenant, event_id, event_type, schema_version, status, received_at, occurred_at, ip_address,
+              user_agent, user_id, payload_hash, payload, risk_score, risk_reasons, rules_version, origin_topic,
+              origin_partition, origin_offset)";
+
+const INSERT_ENTRIES: &str = "
+    INSERT INTO record_outcomes (
+        topic, partition, record_offset, origin_topic, origin_partition, origin_offset, tenant, event_id, outcome,
+        reason, risk_score, risk_reasons, rules_version, recorded_at)
+    SELECT w.topic, w.partition, w.record_offset, w.origin_topic, w.origin_partition, w.origin_offset, w.tenant,
+           w.event_id, w.outcome, w.reason, w.risk_score, string_to_array(w.risk_reasons, E'\\x1f'), w.rules_version,
+           $14
+    FROM unnest($1::text[], $2::int4[], $3::int8[], $4::text[], $5::int4[], $6::int8[], $7::text[], $8::text[],
+                $9::text[], $10::text[], $11::int2[], $12::text[], $13::text[])
+        AS w (topic, partition, record_offset, origin_topic, origin_partition, origin_offset, tenant, event_id, outcome,
+              reason, risk_score, risk_reasons, rules_version)";
+
+/// Last, so that the rows which batches share are locked only until the commit that follows.
+const ADD_COUNTS: &str = "
+    INSERT INTO event_counts_hourly AS c (hour, tenant, event_type, status, events)
+    SELECT w.hour, w.tenant, w.event_type, w.status, w.events
+    FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::int8[])
+        AS w (hour, tenant, event_type, status, events)
+    ON CONFLICT (hour, tenant, event_type, status) DO UPDATE SET events = c.events + excluded.events";
+
+/// [`EventStore`] on Postgres.
+#[derive(Clone, Debug)]
+pub struct PostgresEventStore {
+    database: Database,
+    dedup_window: Duration,
+}
+
+impl PostgresEventStore {
+    /// Two records with one key are copies if they were received less than `dedup_window` apart, or on the same UTC
+    /// day.
+    pub fn new(database: Database, dedup_window: Duration) -> Self {
+        PostgresEventStore { database, dedup_window }
+    }
+
+    async fn record_all(&self, verdicts: Vec<Verdict>, now: Timestamp) -> Result<Vec<LedgerEntry>, PostgresError> {
+        if verdicts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let verdicts: Vec<Verdict> = verdicts.into_iter().map(storable_verdict).collect();
+        for _ in 0..ATTEMPTS {
+            let client = self.database.connection().await?;
+            let result = self.database.within(self.attempt(&client, &verdicts, now)).await;
+            match Database::settle(client, result) {
+                Err(error) if error.is_unique_violation() => tracing::debug!("an event was stored meanwhile"),
+                result => return result,
+            }
+        }
+        Err(PostgresError::Contention)
+    }
+
+    async fn attempt(
+        &self,
+        client: &ClientWrapper,
+        verdicts: &[Verdict],
+        now: Timestamp,
+    ) -> Result<Vec<LedgerEntry>, PostgresError> {
+        let statements = Statements::prepare(client).await?;
+        let transaction = RollbackOnDrop::new(client);
+        let (known, copies) = self.look(client, &statements, verdicts, now).await?;
+        let Plan { entries, new_entries, new_events } = plan(verdicts, known, &copies, self.dedup_window, now)?;
+        write(client, &statements, &entries, &new_entries, new_events, now).await?;
+        transaction.finish();
+        Ok(entries)
+    }
+
+    /// Begins, locks the partitions and reads, in one round trip: requests go out in the order of first polls.
+    async fn look(
+        &self,
+        client: &ClientWrapper,
+        statements: &Statements,
+        verdicts: &[Verdict],
+        now: Timestamp,
+    ) -> Result<(HashMap<usize, LedgerEntry>, HashMap<usize, StoredCopy>), PostgresError> {
+        let partitions = PartitionColumns::of(verdicts);
+        let positions = PositionColumns::of(verdicts);
+        let keys = KeyColumns::of(verdicts, self.dedup_window);
+        let now = now.to_utc();
+        let lock = partitions.parameters(&now);
+        let find_entries = positions.parameters();
+        let find_copies = keys.parameters();
+        let ((), _, entries, copies) = tokio::try_join!(
+            biased;
+            // Named, because the locking above relies on it: each statement sees what was committed before it began.
+            client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
+            client.execute(&statements.lock_partitions, &lock),
+            client.query(&statements.find_entries, &find_entries),
+            client.query(&statements.find_copies, &find_copies),
+        )?;
+        let entries = entries.iter().map(|row| Ok((ordinal(row)?, entry_from_row(row)?)));
+        let copies = copies.iter().map(|row| Ok((ordinal(row)?, copy_from_row(row)?)));
+        Ok((entries.collect::<Result<_, PostgresError>>()?, copies.collect::<Result<_, PostgresError>>()?))
+    }
+}
+
+#[async_trait]
+impl EventStore for PostgresEventStore {
+    async fn record(&self, verdicts: Vec<Verdict>, now: Timestamp) -> Result<Vec<LedgerEntry>, DependencyError> {
+        self.record_all(verdicts, now).await.map_err(|error| error.into_dependency("recording a batch"))
+    }
+}
+
+/// Prepared once per connection.
+struct Statements {
+    lock_partitions: Statement,
+    find_entries: Statement,
+    find_copies: Statement,
+    insert_events: Statement,
+    insert_entries: Statement,
+    add_counts: Statement,
+}
+
+impl Statements {
+    async fn prepare(client: &ClientWrapper) -> Result<Self, PostgresError> {
+        let (lock_partitions, find_entries, find_copies, insert_events, insert_entries, add_counts) = tokio::try_join!(
+            client.prepare_cached(LOCK_PARTITIONS),
+            client.prepare_cached(FIND_ENTRIES),
+            client.prepare_cached(FIND_COPIES),
+            client.prepare_cached(INSERT_EVENTS),
+            client.prepare_cached(INSERT_ENTRIES),
+            client.prepare_cached(ADD_COUNTS),
+        )?;
+        Ok(Statements { lock_partitions, find_entries, find_copies, insert_events, insert_entries, add_counts })
+    }
+}
+
+/// Writes and commits in one round trip. If a statement fails, the server turns the COMMIT into a rollback.
+async fn write(
+    client: &ClientWrapper,
+    statements: &Statements,
+    entries: &[LedgerEntry],
+    new_entries: &[usize],
+    mut new_events: Vec<NewEvent<'_>>,
+    now: Timestamp,
+) -> Result<(), PostgresError> {
+    let commit = client.batch_execute("COMMIT");
+    if new_entries.is_empty() {
+        return Ok(commit.await?);
+    }
+    let at = now.to_utc();
+    let ledger = EntryColumns::of(entries, new_entries);
+    let ledger = ledger.parameters(&at);
+    if new_events.is_empty() {
+        tokio::try_join!(biased; client.execute(&statements.insert_entries, &ledger), commit)?;
+        return Ok(());
+    }
+    // In the order of the unique key, like everybody else, so that two batches with the same events cannot deadlock.
+    new_events.sort_by(|a, b| (a.key, a.day).cmp(&(b.key, b.day)));
+    let counts = CountColumns::of(&new_events);
+    let counts = counts.parameters();
+    let events = EventColumns::of(&new_events);
+    let events = events.parameters(&at);
+    tokio::try_join!(
+        biased;
+        client.execute(&statements.insert_events, &events),
+        client.execute(&statements.insert_entries, &ledger),
+        client.execute(&statements.add_counts, &counts),
+        commit,
+    )?;
+    Ok(())
+}
+
+fn ordinal(row: &Row) -> Result<usize, PostgresError> {
+    usize::try_from(row.try_get::<_, i32>("ordinal")?)
+        .map_err(|_| PostgresError::Row { table: "the answer", column: "ordinal" })
+}
+
+fn copy_from_row(row: &Row) -> Result<StoredCopy, PostgresError> {
+    let bad_hash = |_| Corrupt("events").column("payload_hash");
+    Ok(StoredCopy {
+        payload_hash: PayloadHash(row.try_get::<_, &[u8]>("payload_hash")?.try_into().map_err(bad_hash)?),
+        origin: Origin::new(
+            row.try_get::<_, &str>("origin_topic")?,
+            row.try_get("origin_partition")?,
+            row.try_get("origin_offset")?,
+        ),
+    })
+}
+
+type Parameters<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
+
+/// Lists are short of `i32::MAX` by far: an invocation holds 6 MB.
+fn ordinal_of(index: usize) -> i32 {
+    i32::try_from(index).unwrap_or(i32::MAX)
+}
+
+#[derive(Default)]
+struct PartitionColumns<'a> {
+    topic: Vec<&'a str>,
+    partition: Vec<i32>,
+    floor_offset: Vec<i64>,
+    next_offset: Vec<i64>,
+}
+
+impl<'a> PartitionColumns<'a> {
+    fn of(verdicts: &'a [Verdict]) -> Self {
+        let mut spans = BTreeMap::<(&str, i32), (i64, i64)>::new();
+        for Verdict { position, .. } in verdicts {
+            let next = position.offset.saturating_add(1);
+            let span = spans.entry((&position.topic, position.partition)).or_insert((position.offset, next));
+            *span = (span.0.min(position.offset), span.1.max(next));
+        }
+        let mut columns = Self::default();
+        for ((topic, partition), (floor, next)) in spans {
+            columns.topic.push(topic);
+            columns.partition.push(partition);
+            columns.floor_offset.push(floor);
+            columns.next_offset.push(next);
+        }
+        columns
+    }
+
+    fn parameters<'b>(&'b self, now: &'b OffsetDateTime) -> Parameters<'b, 5> {
+        [&self.topic, &self.partition, &self.floor_offset, &self.next_offset, now]
+    }
+}
+
+#[derive(Default)]
+struct PositionColumns<'a> {
+    ordinal: Vec<i32>,
+    topic: Vec<&'a str>,
+    partition: Vec<i32>,
+    record_offset: Vec<i64>,
+}
+
+impl<'a> PositionColumns<'a> {
+    fn of(verdicts: &'a [Verdict]) -> Self {
+        let mut columns = Self::default();
+        for (index, Verdict { position, .. }) in verdicts.iter().enumerate() {
+            columns.ordinal.push(ordinal_of(index));
+            columns.topic.push(&position.topic);
+            columns.partition.push(position.partition);
+            columns.record_offset.push(position.offset);
+        }
+        columns
+    }
+
+    fn parameters(&self) -> Parameters<'_, 4> {
+        [&self.ordinal, &self.topic, &self.partition, &self.record_offset]
+    }
+}
+
+/// The events that are to be stored.
+#[derive(Default)]
+struct KeyColumns<'a> {
+    ordinal: Vec<i32>,
+    tenant: Vec<&'a str>,
+    event_id: Vec<&'a str>,
+    day: Vec<Date>,
+    first_day: Vec<Date>,
+    last_day: Vec<Date>,
+    after: Vec<OffsetDateTime>,
+    before: Vec<OffsetDateTime>,
+}
+
+impl<'a> KeyColumns<'a> {
+    fn of(verdicts: &'a [Verdict], window: Duration) -> Self {
+        let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
+        let mut columns = Self::default();
+        for (index, verdict) in verdicts.iter().enumerate() {
+            let (VerdictKind::Store { row, .. }, Some(key)) = (&verdict.kind, &verdict.key) else { continue };
+            let after = Timestamp::from_millis(row.received_at.as_millis().saturating_sub(window_ms)).to_utc();
+            let before = row.received_at.plus(window).to_utc();
+            columns.ordinal.push(ordinal_of(index));
+            columns.tenant.push(key.tenant.as_str());
+            columns.event_id.push(key.id.as_str());
+            columns.day.push(row.received_at.to_utc().date());
+            columns.first_day.push(after.date());
+            columns.last_day.push(before.date());
+            columns.after.push(after);
+            columns.before.push(before);
+        }
+        columns
+    }
+
+    fn parameters(&self) -> Parameters<'_, 8> {
+        [
+            &self.ordinal,
+            &self.tenant,
+            &self.event_id,
+            &self.day,
+            &self.first_day,
+            &self.last_day,
+            &self.after,
+            &self.before,
+        ]
+    }
+}
+
+#[derive(Default)]
+struct EventColumns<'a> {
+    received_day: Vec<Date>,
+    tenant: Vec<&'a str>,
+    event_id: Vec<&'a str>,
+    event_type: Vec<&'a str>,
+    schema_version: Vec<i64>,
+    status: Vec<&'static str>,
+    received_at: Vec<OffsetDateTime>,
+    occurred_at: Vec<Option<OffsetDateTime>>,
+    ip_address: Vec<Option<std::net::IpAddr>>,
+    user_agent: Vec<Option<&'a str>>,
+    user_id: Vec<Option<&'a str>>,
+    payload_hash: Vec<&'a [u8]>,
+    payload: Vec<&'a str>,
+    risk_score: Vec<Option<i16>>,
+    risk_reasons: Vec<Option<String>>,
+    rules_version: Vec<Option<&'a str>>,
+    origin_topic: Vec<&'a str>,
+    origin_partition: Vec<i32>,
+    origin_offset: Vec<i64>,
+}
+
+impl<'a> EventColumns<'a> {
+    fn of(events: &[NewEvent<'a>]) -> Self {
+        let mut columns = Self::default();
+        for NewEvent { key, day, origin, outcome, row } in events {
+            columns.received_day.push(*day);
+            columns.tenant.push(key.tenant.as_str());
+            columns.event_id.push(key.id.as_str());
+            columns.event_type.push(&row.event_type);
+            columns.schema_version.push(i64::from(row.schema_version));
+            columns.status.push(outcome.as_str());
+            columns.received_at.push(row.received_at.to_utc());
+            columns.occurred_at.push(row.occurred_at.map(Timestamp::to_utc));
+            columns.ip_address.push(row.ip);
+            columns.user_agent.push(row.user_agent.as_deref());
+            columns.user_id.push(row.user_id.as_deref());
+            columns.payload_hash.push(&row.payload_hash.0);
+            columns.payload.push(&row.payload);
+            columns.risk_score.push(row.risk.as_ref().map(|risk| i16::from(risk.score)));
+            columns.risk_reasons.push(row.risk.as_ref().map(|risk| join(&risk.reasons)));
+            columns.rules_version.push(row.risk.as_ref().map(|risk| risk.rules_version.as_str()));
+            columns.origin_topic.push(&origin.topic);
+            columns.origin_partition.push(origin.partition);
+            columns.origin_offset.push(origin.offset);
+        }
+        columns
+    }
+
+    fn parameters<'b>(&'b self, now: &'b OffsetDateTime) -> Parameters<'b, 20> {
+        [
+            &self.received_day,
+            &self.tenant,
+            &self.event_id,
+            &self.event_type,
+            &self.schema_version,
+            &self.status,
+            &self.received_at,
+            &self.occurred_at,
+            &self.ip_address,
+            &self.user_agent,
+            &self.user_id,
+            &self.payload_hash,
+            &self.payload,
+            &self.risk_score,
+            &self.risk_reasons,
+            &self.rules_version,
+            &self.origin_topic,
+            &self.origin_partition,
+            &self.origin_offset,
+            now,
+        ]
+    }
+}
+
+#[derive(Default)]
+struct EntryColumns<'a> {
+    topic: Vec<&'a str>,
+    partition: Vec<i32>,
+    record_offset: Vec<i64>,
+    origin_topic: Vec<&'a str>,
+    origin_partition: Vec<i32>,
+    origin_offset: Vec<i64>,
+    tenant: Vec<Option<&'a str>>,
+    event_id: Vec<Option<&'a str>>,
+    outcome: Vec<&'static str>,
+    reason: Vec<&'a str>,
+    risk_score: Vec<Option<i16>>,
+    risk_reasons: Vec<Option<String>>,
+    rules_version: Vec<Option<&'a str>>,
+}
+
+impl<'a> EntryColumns<'a> {
+    fn of(entries: &'a [LedgerEntry], which: &[usize]) -> Self {
+        let mut columns = Self::default();
+        for entry in which.iter().filter_map(|index| entries.get(*index)) {
+            columns.topic.push(&entry.position.topic);
+            columns.partition.push(entry.position.partition);
+            columns.record_offset.push(entry.position.offset);
+            columns.origin_topic.push(&entry.origin.topic);
+            columns.origin_partition.push(entry.origin.partition);
+            columns.origin_offset.push(entry.origin.offset);
+            columns.tenant.push(entry.key.as_ref().map(|key| key.tenant.as_str()));
+            columns.event_id.push(entry.key.as_ref().map(|key| key.id.as_str()));
+            columns.outcome.push(entry.outcome.as_str());
+            columns.reason.push(&entry.reason);
+            columns.risk_score.push(entry.risk.as_ref().map(|risk| i16::from(risk.score)));
+            columns.risk_reasons.push(entry.risk.as_ref().map(|risk| join(&risk.reasons)));
+            columns.rules_version.push(entry.risk.as_ref().map(|risk| risk.rules_version.as_str()));
+        }
+        columns
+    }
+
+    fn parameters<'b>(&'b self, now: &'b OffsetDateTime) -> Parameters<'b, 14> {
+        [
+            &self.topic,
+            &self.partition,
+            &self.record_offset,
+            &self.origin_topic,
+            &self.origin_partition,
+            &self.origin_offset,
+            &self.tenant,
+            &self.event_id,
+            &self.outcome,
+            &self.reason,
+            &self.risk_score,
+            &self.risk_reasons,
+            &self.rules_version,
+            now,
+        ]
+    }
+}
+
+#[derive(Default)]
+struct CountColumns<'a> {
+    hour: Vec<OffsetDateTime>,
+    tenant: Vec<&'a str>,
+    event_type: Vec<&'a str>,
+    status: Vec<&'static str>,
+    events: Vec<i64>,
+}
+
+impl<'a> CountColumns<'a> {
+    fn of(events: &[NewEvent<'a>]) -> Self {
+        const HOUR_MS: i64 = 3_600_000;
+        let mut counts = BTreeMap::<(i64, &str, &str, Outcome), i64>::new();
+        for event in events {
+            let hour = event.row.received_at.as_millis().div_euclid(HOUR_MS);
+            let key = (hour, event.key.tenant.as_str(), event.row.event_type.as_str(), event.outcome);
+            *counts.entry(key).or_default() += 1;
+        }
+        let mut columns = Self::default();
+        for ((hour, tenant, event_type, outcome), count) in counts {
+            columns.hour.push(Timestamp::from_millis(hour * HOUR_MS).to_utc());
+            columns.tenant.push(tenant);
+            columns.event_type.push(event_type);
+            columns.status.push(outcome.as_str());
+            columns.events.push(count);
+        }
+        columns
+    }
+
+    fn parameters(&self) -> Parameters<'_, 5> {
+        [&self.hour, &self.tenant, &self.event_type, &self.status, &self.events]
+    }
+}

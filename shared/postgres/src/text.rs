@@ -1,0 +1,61 @@
+//! Text as Postgres can hold it.
+
+use std::borrow::Cow;
+
+/// Longest text that goes into an index beside others, in bytes; an index row holds 2,704. Event types are file names
+/// of ours and far shorter, so this only keeps a malformed record from failing its whole batch.
+const MAX_INDEXED_BYTES: usize = 255;
+
+/// Parts the elements of a list that travels as one text; see [`join`].
+pub(crate) const SEPARATOR: char = '\u{1f}';
+
+/// Postgres text cannot hold U+0000; it becomes U+FFFD, the replacement character.
+pub(crate) fn storable(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
+}
+
+pub(crate) fn indexed(text: &str) -> Cow<'_, str> {
+    let end = text.floor_char_boundary(MAX_INDEXED_BYTES);
+    storable(text.get(..end).unwrap_or(text))
+}
+
+/// A list as it can be stored: no U+0000, no separator, no empty elements.
+pub(crate) fn storable_list(list: Vec<String>) -> Vec<String> {
+    let odd = |text: &String| text.is_empty() || text.contains(['\0', SEPARATOR]);
+    if !list.iter().any(odd) {
+        return list;
+    }
+    list.into_iter().filter(|text| !text.is_empty()).map(|text| text.replace(['\0', SEPARATOR], "\u{fffd}")).collect()
+}
+
+/// A list as one text, for `string_to_array`: `unnest` flattens arrays of arrays, so a list per row cannot travel as
+/// an array.
+pub(crate) fn join(list: &[String]) -> String {
+    let mut joined = String::new();
+    for (index, text) in list.iter().enumerate() {
+        if index > 0 {
+            joined.push(SEPARATOR);
+        }
+        joined.push_str(text);
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_unstorable_is_left() {
+        assert_eq!(storable("a\0b"), "a\u{fffd}b");
+        assert!(matches!(storable("plain"), Cow::Borrowed("plain")));
+        assert_eq!(storable_list(vec!["a\u{1f}b".into(), String::new(), "\0".into()]), ["a\u{fffd}b", "\u{fffd}"]);
+        assert_eq!(join(&["a".into(), "b".into()]), "a\u{1f}b");
+    }
+
+    #[test]
+    fn indexed_text_is_cut_between_characters() {
+        assert_eq!(indexed(&"é".repeat(200)).len(), 254);
+        assert_eq!(indexed("click"), "click");
+    }
+}

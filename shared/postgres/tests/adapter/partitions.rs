@@ -1,0 +1,162 @@
+use std::time::Duration;
+
+use event::{EventId, EventKey, Origin, PayloadHash, TenantId, Timestamp};
+use pipeline::ports::{Claim, ClaimStore, EventRow, EventStore, Verdict, VerdictKind};
+use pipeline::{Outcome, Position};
+use postgres::partitions::{PartitionPolicy, PartitionReport, maintain};
+use postgres::{Database, PostgresClaims, PostgresEventStore, ledger, migrations};
+use testkit::contracts::store::DEDUP_WINDOW;
+
+use super::{database, scalar};
+
+const DAY: Duration = Duration::from_secs(86_400);
+const POLICY: PartitionPolicy =
+    PartitionPolicy { ahead_days: 2, retention_days: 3, ledger_retention: Duration::from_secs(14 * 86_400) };
+
+fn noon() -> Timestamp {
+    Timestamp::parse("2026-11-20T12:00:00Z").unwrap()
+}
+
+/// Stores one event received at `at`, at offset `offset`.
+async fn store(database: &Database, offset: i64, at: Timestamp) -> Outcome {
+    let position = Position::new("raw-events", 0, offset);
+    let row = EventRow {
+        event_type: "click".into(),
+        schema_version: 1,
+        received_at: at,
+        occurred_at: None,
+        ip: None,
+        user_agent: None,
+        user_id: None,
+        payload_hash: PayloadHash::of(b"{}"),
+        payload: "{}".into(),
+        risk: None,
+    };
+    let verdict = Verdict {
+        origin: position.as_origin(),
+        position,
+        key: Some(EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new("a").unwrap() }),
+        kind: VerdictKind::Store { outcome: Outcome::Valid, row: Box::new(row) },
+    };
+    let store = PostgresEventStore::new(database.clone(), DEDUP_WINDOW);
+    store.record(vec![verdict], noon()).await.unwrap()[0].outcome
+}
+
+async fn tables(database: &Database) -> String {
+    let tables = "SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY 1::text, inhrelid::regclass::text)
+                  FROM pg_inherits WHERE inhparent = 'events'::regclass";
+    scalar(database, tables).await
+}
+
+#[tokio::test]
+async fn days_are_made_ahead_and_a_second_run_does_nothing() {
+    let database = database().await;
+    let report = maintain(&database, noon(), POLICY).await.unwrap();
+    assert_eq!(report.created, ["2026-11-20", "2026-11-21", "2026-11-22"]);
+    assert_eq!(maintain(&database, noon(), POLICY).await.unwrap(), PartitionReport::default());
+    assert_eq!(tables(&database).await, "events_20261120 events_20261121 events_20261122 events_default");
+    assert_eq!(store(&database, 0, noon()).await, Outcome::Valid);
+    let place: String = scalar(&database, "SELECT tableoid::regclass::text FROM events").await;
+    assert_eq!(place, "events_20261120");
+}
+
+#[tokio::test]
+async fn events_that_came_first_move_to_their_day() {
+    let database = database().await;
+    store(&database, 0, noon()).await;
+    store(&database, 1, noon().plus(DAY)).await;
+    let report = maintain(&database, noon(), POLICY).await.unwrap();
+    assert_eq!(report.moved_events, 2);
+    let left: i64 = scalar(&database, "SELECT count(*) FROM ONLY events_default").await;
+    assert_eq!(left, 0);
+    assert_eq!(store(&database, 2, noon()).await, Outcome::Duplicate, "and are still known");
+    // A day of the past that replayed events came for.
+    let past = Timestamp::from_millis(noon().as_millis() - 2 * 86_400_000);
+    store(&database, 3, past).await;
+    let report = maintain(&database, noon(), POLICY).await.unwrap();
+    assert_eq!((report.created.as_slice(), report.moved_events), (&["2026-11-18".to_owned()][..], 1));
+}
+
+#[tokio::test]
+async fn what_is_past_its_retention_goes() {
+    let database = database().await;
+    maintain(&database, noon(), POLICY).await.unwrap();
+    store(&database, 0, noon()).await;
+    store(&database, 1, Timestamp::EPOCH).await;
+    let still = maintain(&database, noon().plus(DAY * 3), POLICY).await.unwrap();
+    assert!(still.dropped.is_empty(), "kept for three whole days after its own");
+    assert_eq!(still.deleted_events, 1, "an old day without a partition of its own");
+    let report = maintain(&database, noon().plus(DAY * 4), POLICY).await.unwrap();
+    assert_eq!(report.dropped, ["2026-11-20"]);
+    let left: i64 = scalar(&database, "SELECT count(*) FROM events").await;
+    assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn expired_claims_go_and_others_stay() {
+    let database = database().await;
+    let claims = PostgresClaims::new(database.clone(), DAY);
+    let claim = |id: &str| Claim {
+        key: EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new(id).unwrap() },
+        origin: Origin::new("raw-events", 0, 0),
+        payload_hash: PayloadHash::of(b""),
+    };
+    claims.claim(&[claim("old")], noon()).await.unwrap();
+    claims.claim(&[claim("new")], noon().plus(DAY / 2)).await.unwrap();
+    let report = maintain(&database, noon().plus(DAY), POLICY).await.unwrap();
+    assert_eq!(report.deleted_claims, 1);
+    assert_eq!(scalar::<String>(&database, "SELECT event_id FROM claims").await, "new");
+}
+
+#[tokio::test]
+async fn the_ledger_is_cut_from_below_and_stays_balanced() {
+    let database = database().await;
+    super::ledger::close(&database, 0, 0..10, noon()).await;
+    super::ledger::close(&database, 0, 10..15, noon().plus(DAY)).await;
+    super::ledger::close(&database, 1, 0..4, noon()).await;
+    let now = noon().plus(POLICY.ledger_retention).plus(DAY / 2);
+    let report = maintain(&database, now, POLICY).await.unwrap();
+    assert_eq!((report.deleted_outcomes, report.forgotten_offsets), (14, 0));
+    let account = ledger::reconcile(&database).await.unwrap();
+    assert_eq!(account.unaccounted(), 0);
+    assert_eq!((account.partitions[0].floor_offset, account.partitions[0].next_offset), (10, 15));
+    assert_eq!((account.partitions[1].floor_offset, account.partitions[1].rows), (4, 0));
+    super::ledger::close(&database, 1, 4..6, now).await;
+    assert_eq!(ledger::reconcile(&database).await.unwrap().unaccounted(), 0);
+}
+
+#[tokio::test]
+async fn a_gap_that_is_cut_off_is_told() {
+    let database = database().await;
+    super::ledger::close(&database, 0, 0..10, noon()).await;
+    super::execute(&database, "DELETE FROM record_outcomes WHERE record_offset IN (3, 4)").await;
+    let report = maintain(&database, noon().plus(POLICY.ledger_retention).plus(DAY), POLICY).await.unwrap();
+    assert_eq!((report.deleted_outcomes, report.forgotten_offsets), (8, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn concurrent_runs_while_events_flow_are_safe() {
+    let database = super::empty_database().await;
+    let runs = (0..3).map(async |_| {
+        let applied = migrations::apply(&database).await.unwrap();
+        (applied.len(), maintain(&database, noon(), POLICY).await.unwrap())
+    });
+    let reports = futures::future::join_all(runs).await;
+    assert_eq!(reports.iter().map(|(applied, _)| applied).sum::<usize>(), 1, "each migration once");
+    assert_eq!(reports.iter().map(|(_, report)| report.created.len()).sum::<usize>(), 3, "each day once");
+
+    let keep_all = PartitionPolicy { retention_days: 30, ledger_retention: DAY * 30, ..POLICY };
+    let storing = async {
+        for offset in 0..100 {
+            store(&database, offset, noon().plus(DAY * u32::try_from(offset % 20).unwrap())).await;
+        }
+    };
+    let maintaining = async {
+        for day in 0..17 {
+            maintain(&database, noon().plus(DAY * day), keep_all).await.unwrap();
+        }
+    };
+    tokio::join!(storing, maintaining);
+    let account = ledger::totals(&database).await.unwrap();
+    assert_eq!((account.events, account.outcomes["duplicate"], account.counted), (20, 80, 20));
+}

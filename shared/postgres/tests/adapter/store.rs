@@ -1,0 +1,152 @@
+use std::time::Duration;
+
+use async_trait::async_trait;
+use event::{EventId, EventKey, Origin, PayloadHash, TenantId, Timestamp};
+use pipeline::ports::{EventRow, EventStore, Verdict, VerdictKind};
+use pipeline::{ErrorClass, Outcome, Position};
+use postgres::{Database, PostgresEventStore, history};
+use testkit::contracts::store::{DEDUP_WINDOW, Span, StoreView, StoredEvent, store_contract};
+use time::OffsetDateTime;
+
+use super::{database, execute, scalar};
+
+struct View(Database);
+
+#[async_trait]
+impl StoreView for View {
+    async fn events(&self, tenant: &TenantId) -> Vec<StoredEvent> {
+        let client = self.0.connection().await.unwrap();
+        let rows = client.query("SELECT * FROM events WHERE tenant = $1", &[&tenant.as_str()]).await.unwrap();
+        let time = |at: OffsetDateTime| Timestamp::from(at);
+        rows.iter()
+            .map(|row| StoredEvent {
+                key: EventKey { tenant: tenant.clone(), id: EventId::new(row.get("event_id")).unwrap() },
+                origin: Origin::new(
+                    row.get::<_, &str>("origin_topic"),
+                    row.get("origin_partition"),
+                    row.get("origin_offset"),
+                ),
+                outcome: row.get::<_, &str>("status").parse().unwrap(),
+                row: EventRow {
+                    event_type: row.get("event_type"),
+                    schema_version: u32::try_from(row.get::<_, i64>("schema_version")).unwrap(),
+                    received_at: time(row.get("received_at")),
+                    occurred_at: row.get::<_, Option<_>>("occurred_at").map(time),
+                    ip: row.get("ip_address"),
+                    user_agent: row.get("user_agent"),
+                    user_id: row.get("user_id"),
+                    payload_hash: PayloadHash(row.get::<_, &[u8]>("payload_hash").try_into().unwrap()),
+                    payload: row.get("payload"),
+                    risk: row.get::<_, Option<i16>>("risk_score").map(|score| pipeline::ports::RiskScore {
+                        score: u8::try_from(score).unwrap(),
+                        reasons: row.get("risk_reasons"),
+                        rules_version: row.get("rules_version"),
+                    }),
+                },
+            })
+            .collect()
+    }
+
+    async fn counted(&self, tenant: &TenantId, outcome: Outcome) -> u64 {
+        let client = self.0.connection().await.unwrap();
+        let sum = "SELECT coalesce(sum(events), 0)::int8 FROM event_counts_hourly WHERE tenant = $1 AND status = $2";
+        let row = client.query_one(sum, &[&tenant.as_str(), &outcome.as_str()]).await.unwrap();
+        u64::try_from(row.get::<_, i64>(0)).unwrap()
+    }
+
+    async fn span(&self, topic: &str, partition: i32) -> Option<Span> {
+        let client = self.0.connection().await.unwrap();
+        let span = "SELECT floor_offset, next_offset FROM checkpoints WHERE topic = $1 AND partition = $2";
+        let row = client.query_opt(span, &[&topic, &partition]).await.unwrap()?;
+        Some(Span { floor: row.get(0), next: row.get(1) })
+    }
+}
+
+fn store(database: &Database) -> PostgresEventStore {
+    PostgresEventStore::new(database.clone(), DEDUP_WINDOW)
+}
+
+fn verdict(offset: i64, id: &str) -> Verdict {
+    let position = Position::new("raw-events", 0, offset);
+    let row = EventRow {
+        event_type: "click".into(),
+        schema_version: 1,
+        received_at: Timestamp::parse("2026-11-20T12:00:00Z").unwrap(),
+        occurred_at: None,
+        ip: None,
+        user_agent: None,
+        user_id: None,
+        payload_hash: PayloadHash::of(id.as_bytes()),
+        payload: "{}".into(),
+        risk: None,
+    };
+    Verdict {
+        origin: position.as_origin(),
+        position,
+        key: Some(EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new(id).unwrap() }),
+        kind: VerdictKind::Store { outcome: Outcome::Valid, row: Box::new(row) },
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_store_keeps_the_contract() {
+    let database = database().await;
+    store_contract(&store(&database), &View(database.clone())).await;
+}
+
+#[tokio::test]
+async fn a_failed_batch_leaves_nothing_and_its_connection_is_usable() {
+    let database = database().await;
+    execute(&database, "ALTER TABLE event_counts_hourly ADD CHECK (events < 2)").await;
+    let batch = vec![verdict(0, "a"), verdict(1, "b")];
+    let error = store(&database).record(batch, Timestamp::EPOCH).await.unwrap_err();
+    assert_eq!((error.class, error.tag), (ErrorClass::Permanent, "data"), "{}", error.source);
+    for table in ["events", "record_outcomes", "event_counts_hourly", "checkpoints"] {
+        let rows: i64 = scalar(&database, &format!("SELECT count(*) FROM {table}")).await;
+        assert_eq!(rows, 0, "{table}");
+    }
+    let entries = store(&database).record(vec![verdict(0, "a")], Timestamp::EPOCH).await.unwrap();
+    assert_eq!(entries[0].outcome, Outcome::Valid);
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_leaves_no_transaction_open() {
+    let database = database().await;
+    let blocker = database.connection().await.unwrap();
+    blocker.batch_execute("BEGIN; LOCK TABLE checkpoints IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let store = store(&database);
+    let recording = store.record(vec![verdict(0, "a")], Timestamp::EPOCH);
+    assert!(tokio::time::timeout(Duration::from_millis(300), recording).await.is_err());
+    blocker.batch_execute("COMMIT").await.unwrap();
+    // The abandoned transaction had the lock next, was rolled back, and holds up nobody.
+    let entries = store.record(vec![verdict(0, "a")], Timestamp::from_millis(7)).await.unwrap();
+    assert_eq!(entries[0].recorded_at, Timestamp::from_millis(7));
+    let open: i64 = scalar(
+        &database,
+        "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND state LIKE 'idle in transaction%'",
+    )
+    .await;
+    assert_eq!(open, 0);
+}
+
+#[tokio::test]
+async fn a_missing_schema_is_transient() {
+    let database = super::empty_database().await;
+    let error = store(&database).record(vec![verdict(0, "a")], Timestamp::EPOCH).await.unwrap_err();
+    assert_eq!((error.class, error.tag), (ErrorClass::Transient, "schema"));
+}
+
+#[tokio::test]
+async fn history_tells_the_row_and_the_copies() {
+    let database = database().await;
+    store(&database).record(vec![verdict(0, "a"), verdict(1, "b"), verdict(2, "a")], Timestamp::EPOCH).await.unwrap();
+    let key = verdict(0, "a").key.unwrap();
+    let history = history::of_event(&database, &key).await.unwrap();
+    assert_eq!(history.stored.len(), 1);
+    assert_eq!(history.stored[0].origin, verdict(0, "a").origin);
+    assert_eq!(history.others.len(), 1);
+    assert_eq!(history.others[0].position, verdict(2, "a").position);
+    let unknown = EventKey { id: EventId::new("z").unwrap(), ..key };
+    assert!(history::of_event(&database, &unknown).await.unwrap().is_empty());
+}
