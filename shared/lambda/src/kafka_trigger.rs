@@ -18,6 +18,9 @@ use serde_json::value::RawValue;
 #[error("the event is not a Kafka trigger event")]
 pub struct TriggerError(#[from] serde_json::Error);
 
+/// Name of the one header that holds the text of headers that could not be decoded.
+const UNDECODABLE_HEADERS: &str = "undecodable-headers";
+
 /// A record of the batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Delivered {
@@ -88,7 +91,8 @@ fn decode_record(wire: WireRecord<'_>, topic: Arc<str>) -> Delivered {
         Some(Some(headers)) => headers,
         Some(None) => {
             problem = Some("the headers are not objects of byte arrays");
-            RecordHeaders::default()
+            let text = wire.headers.map(RawValue::get).unwrap_or_default();
+            RecordHeaders(vec![Header::new(UNDECODABLE_HEADERS, text.to_owned())])
         }
     };
     let record = Record {
@@ -196,6 +200,7 @@ mod tests {
     fn a_bad_record_keeps_its_text_and_spoils_no_other() {
         let batch = decode(EVENT).unwrap();
         assert_eq!(batch[0].problem, Some("the headers are not objects of byte arrays"));
+        assert_eq!(batch[0].record.headers.get(UNDECODABLE_HEADERS), Some(&b"\"odd\""[..]));
         assert_eq!(batch[1].problem, Some("the value is not base64"));
         assert_eq!(batch[1].record.value.as_deref(), Some(&b"%%%"[..]));
     }

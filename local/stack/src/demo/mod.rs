@@ -143,6 +143,7 @@ async fn send_foreign(stack: &Stack, foreign: &[(&'static str, Vec<u8>)], sent: 
         sent.events += 1;
         sent.receipts.insert(Receipt { partition: position.partition, offset: position.offset });
     }
+    publisher.close(Duration::from_secs(1)).await?;
     Ok(())
 }
 

@@ -55,8 +55,8 @@ async fn only_unique_keys_are_probed() {
     // A backend reports its figures at the latest when its connection ends.
     drop((store, claims, database));
     let database = Database::connect(&config(&url)).await.unwrap();
-    let probes = "SELECT coalesce(min(idx_scan), 0)::int8 FROM pg_stat_user_indexes
-                  WHERE indexrelname IN ('events_default_pkey', 'record_outcomes_pkey', 'claims_pkey')";
+    let probes = "SELECT coalesce(min(idx_scan), 0)::int8 FROM pg_stat_user_tables
+                  WHERE relname IN ('events_default', 'record_outcomes', 'claims')";
     while scalar::<i64>(&database, probes).await < 1_600 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
