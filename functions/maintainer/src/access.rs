@@ -3,7 +3,6 @@
 use event::{AddressKey, TenantId, Timestamp};
 use pipeline::ports::{ApiKey, ApiKeys, Block, BlockList, KeyHash};
 use serde::Serialize;
-use sha2::{Digest as _, Sha256};
 
 use crate::error::MaintainerError;
 
@@ -22,11 +21,6 @@ pub struct CreatedKey {
     pub rate_limit_per_min: Option<u32>,
 }
 
-/// How keys are stored and looked up: the SHA-256 of the whole text. Keys are random, so no slow hash is needed.
-pub fn key_hash(key: &str) -> KeyHash {
-    KeyHash(Sha256::digest(key.as_bytes()).into())
-}
-
 /// 32 random bytes of the system's source, as text.
 fn new_key() -> Result<String, MaintainerError> {
     let mut bytes = [0; 32];
@@ -43,7 +37,7 @@ pub async fn create_key(
     rate_limit_per_min: Option<u32>,
 ) -> Result<CreatedKey, MaintainerError> {
     let key = new_key()?;
-    let hash = key_hash(&key);
+    let hash = KeyHash::of(key.as_bytes());
     let stored = ApiKey { hash, tenant, name, trusted_collector, rate_limit_per_min, revoked: false };
     keys.put(&stored).await.map_err(MaintainerError::Access)?;
     tracing::info!(key_hash = %hash, tenant = stored.tenant.as_str(), name = stored.name, "API key created");
@@ -101,7 +95,7 @@ mod tests {
         let tenant = TenantId::new("acme").unwrap();
         let created = create_key(&access, tenant.clone(), "web".into(), false, None).await.unwrap();
         assert!(created.key.starts_with("fb_") && created.key.len() == 46, "{}", created.key);
-        let hash = key_hash(&created.key);
+        let hash = KeyHash::of(created.key.as_bytes());
         assert_eq!(created.key_hash, hash.to_string());
         let stored = access.find(&hash).await.unwrap().unwrap();
         assert_eq!((stored.tenant.clone(), stored.revoked), (tenant.clone(), false));
@@ -112,8 +106,8 @@ mod tests {
             revoke_key(&access, hash).await.unwrap();
             assert!(access.find(&hash).await.unwrap().unwrap().revoked);
         }
-        assert!(!access.find(&key_hash(&other.key)).await.unwrap().unwrap().revoked);
-        let unknown = revoke_key(&access, key_hash("fb_unknown")).await.unwrap_err();
+        assert!(!access.find(&KeyHash::of(other.key.as_bytes())).await.unwrap().unwrap().revoked);
+        let unknown = revoke_key(&access, KeyHash::of(b"fb_unknown")).await.unwrap_err();
         assert!(matches!(unknown, MaintainerError::UnknownKey));
     }
 

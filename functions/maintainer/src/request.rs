@@ -8,7 +8,6 @@ use pipeline::ports::KeyHash;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::access::key_hash;
 use crate::error::MaintainerError;
 
 /// The actions, as requests spell them.
@@ -104,7 +103,7 @@ impl Request {
                     limit => limit,
                 },
             },
-            Fields::RevokeKey { key: Some(key), key_hash: None } => Request::RevokeKey { hash: key_hash(&key) },
+            Fields::RevokeKey { key: Some(key), key_hash: None } => Request::RevokeKey { hash: KeyHash::of(key.as_bytes()) },
             Fields::RevokeKey { key: None, key_hash: Some(hash) } => Request::RevokeKey { hash: parsed_hash(&hash)? },
             Fields::RevokeKey { key: Some(_), key_hash: Some(_) } => {
                 return Err(bad("key", "given together with \"key_hash\"; one of them will do"));
@@ -207,7 +206,7 @@ mod tests {
 
     #[test]
     fn a_hash_is_read_as_it_is_shown() {
-        let hash = key_hash("fb_x");
+        let hash = KeyHash::of(b"fb_x");
         assert_eq!(
             parse(&format!(r#"{{"action":"revoke-key","key_hash":"{hash}"}}"#)),
             Ok(Request::RevokeKey { hash })

@@ -32,7 +32,7 @@ pub async fn introduce(stack: &Stack, sample: &Demo) -> anyhow::Result<()> {
     println!("ingest      {}", stack.ingest_url());
     println!("  try       curl -s {} -H 'x-api-key: {key}' \\", stack.ingest_url());
     println!("              -d '{{\"type\":\"click\",\"user_id\":\"u1\",\"campaign_id\":\"c1\",\"geo_country\":\"DE\",\"device_type\":\"mobile\"}}'");
-    println!("functions   make invoke FUNCTION=scorer EVENT=single");
+    println!("functions   make invoke FUNCTION=scorer EVENT=private-address");
     println!("Kafka       {}", stack.brokers());
     println!("PostgreSQL  psql '{}' -c 'SELECT outcome, count(*) FROM record_outcomes GROUP BY 1'", stack.database_url());
     println!("archive     make archive");

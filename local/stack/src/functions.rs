@@ -4,8 +4,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use dynamodb::DynamoDb;
+use dynamodb::{DynamoAccess, DynamoDb};
+use event::TenantId;
 use host::{FunctionConfig, Host, HostConfig, HttpFunction, LogTarget, RunningHttpFunction};
+use pipeline::ports::{ApiKey, ApiKeys as _, KeyHash};
 use serde_json::Value;
 
 use crate::backing::Backing;
@@ -125,13 +127,25 @@ pub async fn stop_watch(watch: &mut tokio::process::Child) {
     let _ = watch.kill().await;
 }
 
-/// The tables that Terraform makes on AWS.
+/// The key that the samples under `events/ingest/` are sent with.
+const SAMPLE_KEY: &[u8] = b"sample-key";
+
+/// The tables that Terraform makes on AWS, and the samples' API key.
 ///
 /// # Errors
 /// If DynamoDB refuses.
-pub async fn make_tables(session: &Session) -> anyhow::Result<()> {
+pub async fn prepare_access(session: &Session) -> anyhow::Result<()> {
     let dynamodb = DynamoDb::connect(&session.aws("AWS_ENDPOINT_URL_DYNAMODB").await).await;
     dynamodb::tables::ensure(&dynamodb, DEDUP_TABLE, ACCESS_TABLE).await?;
+    let sample = ApiKey {
+        hash: KeyHash::of(SAMPLE_KEY),
+        tenant: TenantId::new("samples")?,
+        name: "events/ingest".to_owned(),
+        trusted_collector: false,
+        rate_limit_per_min: None,
+        revoked: false,
+    };
+    DynamoAccess::new(&dynamodb, ACCESS_TABLE).put(&sample).await?;
     Ok(())
 }
 

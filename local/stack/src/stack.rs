@@ -70,7 +70,7 @@ impl Stack {
             let ingest = functions::start_ingest(&options, &environment, &logs).await?;
             Functions::Hosted { host, ingest }
         };
-        functions::make_tables(&session).await?;
+        functions::prepare_access(&session).await?;
         let kafka = KafkaClient::connect(&KafkaConfig::plaintext(&backing.brokers), "stack").await?;
         let mut stack = Stack {
             mappings: Vec::new(),

@@ -135,14 +135,16 @@ async fn every_normal_sample_is_taken_through_the_invoke_api() {
     let sample = |path: &str| -> Value {
         serde_json::from_str(&std::fs::read_to_string(folder.join(path)).unwrap()).unwrap()
     };
-    let score = stack.invoke("scorer", sample("scorer/single.json")).await.unwrap();
+    let score = stack.invoke("scorer", sample("scorer/private-address.json")).await.unwrap();
     assert!(score["risk_score"].is_u64(), "{score}");
     let processed = stack.invoke("processor", sample("processor/valid-batch.json")).await.unwrap();
     assert_eq!(processed["batchItemFailures"], json!([]));
     let archived = stack.invoke("archiver", sample("archiver/valid-batch.json")).await.unwrap();
     assert_eq!(archived["batchItemFailures"], json!([]));
-    // Ingest behind API Gateway: the sample's key is unknown to this stack.
+    // Ingest behind API Gateway.
     let answer = stack.invoke("ingest", sample("ingest/single-transaction.json")).await.unwrap();
+    assert_eq!(answer["statusCode"], 202, "{answer}");
+    let answer = stack.invoke("ingest", sample("ingest/bad-key.json")).await.unwrap();
     assert_eq!(answer["statusCode"], 401, "{answer}");
     let refused = stack.invoke("archiver", json!({"not": "a batch"})).await.unwrap_err();
     assert!(refused.to_string().contains("Kafka trigger"), "{refused}");

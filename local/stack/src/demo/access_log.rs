@@ -16,7 +16,7 @@ use time::macros::format_description;
 #[expect(clippy::expect_used, reason = "a constant pattern, compiled by a test")]
 static LINE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
-        r#"^(?P<host>\S+) (?P<ident>\S+) (?P<user>\S+(?: [^\[]*\S)?) \[(?P<time>[^\]]+)\] "#,
+        r#"(?-u)^(?P<host>\S+) (?P<ident>\S+) (?P<user>\S+(?: [^\[]*\S)?) \[(?P<time>[^\]]+)\] "#,
         r#""(?P<request>(?:[^"\\]|\\.)*)" (?P<status>[0-9]{3}|-) (?P<bytes>[0-9]+|-)"#,
         r#"(?: "(?P<referrer>(?:[^"\\]|\\.)*)" "(?P<agent>(?:[^"\\]|\\.)*)"?)?(?: .*)?$"#
     ))
