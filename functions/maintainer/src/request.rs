@@ -103,7 +103,9 @@ impl Request {
                     limit => limit,
                 },
             },
-            Fields::RevokeKey { key: Some(key), key_hash: None } => Request::RevokeKey { hash: KeyHash::of(key.as_bytes()) },
+            Fields::RevokeKey { key: Some(key), key_hash: None } => {
+                Request::RevokeKey { hash: KeyHash::of(key.as_bytes()) }
+            }
             Fields::RevokeKey { key: None, key_hash: Some(hash) } => Request::RevokeKey { hash: parsed_hash(&hash)? },
             Fields::RevokeKey { key: Some(_), key_hash: Some(_) } => {
                 return Err(bad("key", "given together with \"key_hash\"; one of them will do"));

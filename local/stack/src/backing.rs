@@ -70,7 +70,10 @@ impl Backing {
                     return Ok(None);
                 }
                 let folder = kept.then(|| state.path("postgres"));
-                ThrowAwayPostgres::start(options.ports.postgres.fixed(), folder.as_deref()).await.map(Some).context("PostgreSQL")
+                ThrowAwayPostgres::start(options.ports.postgres.fixed(), folder.as_deref())
+                    .await
+                    .map(Some)
+                    .context("PostgreSQL")
             },
             async {
                 if options.dynamodb_endpoint.is_some() {
@@ -135,7 +138,8 @@ async fn start_kafka(options: &Options, state: &State) -> anyhow::Result<KafkaSe
             broker.map(KafkaService::Apache).context("Apache Kafka")
         }
         KafkaChoice::Embedded => {
-            let broker = EmbeddedKafka::start_on(options.ports.kafka.fixed()).await.context("the embedded Kafka broker")?;
+            let broker =
+                EmbeddedKafka::start_on(options.ports.kafka.fixed()).await.context("the embedded Kafka broker")?;
             let snapshot = state.path(KAFKA_SNAPSHOT);
             if snapshot.exists() {
                 broker.restore(&snapshot).context("cannot restore the embedded broker's log")?;

@@ -31,10 +31,15 @@ pub async fn introduce(stack: &Stack, sample: &Demo) -> anyhow::Result<()> {
     println!("\nsample traffic:\n{report}");
     println!("ingest      {}", stack.ingest_url());
     println!("  try       curl -s {} -H 'x-api-key: {key}' \\", stack.ingest_url());
-    println!("              -d '{{\"type\":\"click\",\"user_id\":\"u1\",\"campaign_id\":\"c1\",\"geo_country\":\"DE\",\"device_type\":\"mobile\"}}'");
+    println!(
+        "              -d '{{\"type\":\"click\",\"user_id\":\"u1\",\"campaign_id\":\"c1\",\"geo_country\":\"DE\",\"device_type\":\"mobile\"}}'"
+    );
     println!("functions   make invoke FUNCTION=scorer EVENT=private-address");
     println!("Kafka       {}", stack.brokers());
-    println!("PostgreSQL  psql '{}' -c 'SELECT outcome, count(*) FROM record_outcomes GROUP BY 1'", stack.database_url());
+    println!(
+        "PostgreSQL  psql '{}' -c 'SELECT outcome, count(*) FROM record_outcomes GROUP BY 1'",
+        stack.database_url()
+    );
     println!("archive     make archive");
     println!("proof       make reconcile");
     println!("logs        {}", stack.logs.display());
@@ -91,12 +96,7 @@ fn samples(folder: &Path) -> Vec<String> {
 
 /// # Errors
 /// If the maintainer refuses.
-pub async fn block(
-    session: &Session,
-    address: &str,
-    reason: &str,
-    for_sec: Option<u64>,
-) -> anyhow::Result<ExitCode> {
+pub async fn block(session: &Session, address: &str, reason: &str, for_sec: Option<u64>) -> anyhow::Result<ExitCode> {
     let mut request = json!({"action": "block", "address": address, "reason": reason});
     if let Some(seconds) = for_sec {
         request["for_sec"] = json!(seconds);

@@ -61,11 +61,7 @@ fn program(options: &Options, name: &str) -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// If a binary is missing or the port is taken.
-pub async fn start_host(
-    options: &Options,
-    environment: &[(String, String)],
-    logs: &Path,
-) -> anyhow::Result<Host> {
+pub async fn start_host(options: &Options, environment: &[(String, String)], logs: &Path) -> anyhow::Result<Host> {
     let functions = FUNCTIONS
         .into_iter()
         .map(|name| {

@@ -57,8 +57,7 @@ pub struct PortTaken {
 impl Ports {
     /// Well-known ports, each changed by its variable: for a stack that people look at.
     fn well_known(settings: &mut Settings<'_>) -> Self {
-        let mut port =
-            |setting, what, default| Port { number: settings.or(setting, default), what, setting };
+        let mut port = |setting, what, default| Port { number: settings.or(setting, default), what, setting };
         Ports {
             ingest: port("INGEST_PORT", "ingest", 8080),
             lambda: port("LAMBDA_PORT", "the Lambda API", 9000),
@@ -203,7 +202,11 @@ impl Options {
 
     /// Sets a function's setting unless the environment did.
     pub fn with_default(self, name: &str, value: impl Into<String>) -> Self {
-        if self.function_settings.iter().any(|(known, _)| known == name) { self } else { self.with_setting(name, value) }
+        if self.function_settings.iter().any(|(known, _)| known == name) {
+            self
+        } else {
+            self.with_setting(name, value)
+        }
     }
 }
 

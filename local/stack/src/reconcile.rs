@@ -126,7 +126,11 @@ impl fmt::Display for Proof {
         for Line { account, before_floor, .. } in &self.lines {
             if *before_floor > 0 {
                 let (from, to) = (account.floor_offset - before_floor, account.floor_offset - 1);
-                writeln!(f, "partition {}: offsets {from} to {to} are in Kafka and were never processed", account.partition)?;
+                writeln!(
+                    f,
+                    "partition {}: offsets {from} to {to} are in Kafka and were never processed",
+                    account.partition
+                )?;
             }
             for OffsetRange { first, last } in &account.missing {
                 writeln!(f, "partition {}: no outcome for offsets {first} to {last}", account.partition)?;

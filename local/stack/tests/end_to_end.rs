@@ -2,6 +2,8 @@
 //!
 //! Each test has a stack of its own. `KAFKA=apache` runs them on the real broker.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -132,9 +134,8 @@ async fn killing_the_processor_changes_no_sum() {
 async fn every_normal_sample_is_taken_through_the_invoke_api() {
     let stack = Stack::start(options()).await.unwrap();
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../events");
-    let sample = |path: &str| -> Value {
-        serde_json::from_str(&std::fs::read_to_string(folder.join(path)).unwrap()).unwrap()
-    };
+    let sample =
+        |path: &str| -> Value { serde_json::from_str(&std::fs::read_to_string(folder.join(path)).unwrap()).unwrap() };
     let score = stack.invoke("scorer", sample("scorer/private-address.json")).await.unwrap();
     assert!(score["risk_score"].is_u64(), "{score}");
     let processed = stack.invoke("processor", sample("processor/valid-batch.json")).await.unwrap();

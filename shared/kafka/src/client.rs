@@ -56,6 +56,10 @@ impl KafkaClient {
         }
     }
 
+    pub(crate) fn kafka(&self) -> &Kafka {
+        &self.kafka
+    }
+
     /// Where the first connection went: comma-separated `host:port`.
     pub fn brokers(&self) -> &str {
         &self.brokers

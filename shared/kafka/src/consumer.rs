@@ -261,7 +261,7 @@ impl GroupConsumer {
     }
 }
 
-fn from_client(record: ConsumerRecord) -> Record {
+pub(crate) fn from_client(record: ConsumerRecord) -> Record {
     let headers = record.headers.into_iter().map(|(name, value)| Header { name, value }).collect();
     Record {
         position: Position { topic: record.topic, partition: record.partition, offset: record.offset },

@@ -58,6 +58,14 @@ pub enum KafkaError {
         #[source]
         source: KrafkaError,
     },
+    /// Reading a topic outside any group failed.
+    #[error("{doing} topic {topic} failed")]
+    Read {
+        topic: String,
+        doing: &'static str,
+        #[source]
+        source: KrafkaError,
+    },
     /// Creating, describing or measuring a topic failed.
     #[error("{doing} {subject} failed")]
     Admin {
@@ -97,6 +105,7 @@ impl KafkaError {
             | KafkaError::Start { source, .. }
             | KafkaError::Publish { source, .. }
             | KafkaError::Consume { source, .. }
+            | KafkaError::Read { source, .. }
             | KafkaError::Admin { source, .. } => client_verdict(source),
         }
     }

@@ -13,6 +13,7 @@ mod config;
 mod consumer;
 mod error;
 mod publisher;
+mod topic_reader;
 mod topics;
 
 pub use client::KafkaClient;

@@ -174,7 +174,9 @@ mod tests {
 
     #[test]
     fn lines_that_differ_in_bytes_that_are_no_text_stay_different() {
-        let line = |byte: u8| [br#"::1 - - [17/May/2015:10:05:03 +0000] "GET /"#, &[byte][..], br#" HTTP/1.1" 200 1"#].concat();
+        let line = |byte: u8| {
+            [br#"::1 - - [17/May/2015:10:05:03 +0000] "GET /"#, &[byte][..], br#" HTTP/1.1" 200 1"#].concat()
+        };
         let (one, two) = (line(0xfe), line(0xff));
         assert_ne!(PageView::parse(&one).unwrap(), PageView::parse(&two).unwrap());
     }

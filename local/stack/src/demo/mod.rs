@@ -29,7 +29,7 @@ use crate::stack::Stack;
 
 pub use report::Report;
 pub use sender::{BatchSender, Keys, Receipt, Sent, send_all};
-pub use traffic::{Batch, BadLines, Sender, Traffic};
+pub use traffic::{BadLines, Batch, Sender, Traffic};
 
 /// What to send, and how.
 #[derive(Clone, Debug)]
@@ -225,7 +225,8 @@ impl Archive {
 
 /// A bar on a terminal, nothing elsewhere.
 fn progress(what: &'static str, length: u64) -> ProgressBar {
-    let target = if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+    let target =
+        if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(Some(length), target).with_message(what);
     if let Ok(style) = ProgressStyle::with_template("{msg:<10} {bar:30} {pos}/{len} {elapsed}") {
         bar.set_style(style);

@@ -8,12 +8,18 @@ mod access;
 mod claims;
 mod objects;
 mod publisher;
+mod redrive;
 mod scorer;
 mod store;
+mod topics;
 
 pub use access::{AddressCount, AddressCounters, ApiKey, ApiKeys, Block, BlockList, KeyHash, RateLeases};
 pub use claims::{Claim, ClaimStore, ClaimVerdict};
 pub use objects::{ObjectInfo, ObjectStore, PutResult};
 pub use publisher::{NewRecord, RecordPublisher};
+pub use redrive::{
+    ActionState, AuditEntry, BeginVerdict, LetterId, LetterStep, Mark, MarkKey, MarkState, RedriveAudit, RedriveMarks,
+};
 pub use scorer::{Score, ScoreRequest, Scorer};
 pub use store::{EventRow, EventStore, LedgerEntry, RiskScore, Verdict, VerdictKind};
+pub use topics::{PartitionSpan, TopicReader, TopicSource};
