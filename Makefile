@@ -29,23 +29,23 @@ watch: setup binaries $(CARGO_LAMBDA) ## Like run, with the functions under `car
 	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(STACK) run --watch $(if $(KEEP),--keep "$(KEEP)")
 
 .PHONY: invoke
-invoke: $(STACK) ## Invoke a running function with a sample: FUNCTION=processor EVENT=valid-batch
+invoke: tool ## Invoke a running function with a sample: FUNCTION=processor EVENT=valid-batch
 	@$(STACK) invoke "$(FUNCTION)" "$(EVENT)"
 
 .PHONY: reconcile
-reconcile: $(STACK) ## Prove that every record of the running stack has exactly one outcome
+reconcile: tool ## Prove that every record of the running stack has exactly one outcome
 	@$(STACK) reconcile
 
 .PHONY: block unblock blocks
-block: $(STACK) ## Block an address: ADDRESS=203.0.113.7 REASON="…" [FOR_SEC=3600]
+block: tool ## Block an address: ADDRESS=203.0.113.7 REASON="…" [FOR_SEC=3600]
 	@$(STACK) block "$(ADDRESS)" --reason "$(or $(REASON),by an operator)" $(if $(FOR_SEC),--for-sec "$(FOR_SEC)")
-unblock: $(STACK) ## Take an address off the block list: ADDRESS=203.0.113.7
+unblock: tool ## Take an address off the block list: ADDRESS=203.0.113.7
 	@$(STACK) unblock "$(ADDRESS)"
-blocks: $(STACK) ## Show the block list
+blocks: tool ## Show the block list
 	@$(STACK) blocks
 
 .PHONY: archive
-archive: $(STACK) ## List what the archive holds, or print its records: ARGS="--records --topic raw-events"
+archive: tool ## List what the archive holds, or print its records: ARGS="--records --topic raw-events"
 	@$(STACK) archive $(ARGS)
 
 .PHONY: kafka
@@ -93,9 +93,11 @@ demo-check: binaries
 
 .PHONY: binaries
 binaries: ## Build the functions and the local stack
-	cargo build --workspace --bins $(CARGO_PROFILE)
+	@cargo build --workspace --bins $(CARGO_PROFILE)
 
-$(STACK): binaries
+.PHONY: tool
+tool:
+	@cargo build --quiet --package stack --bins $(CARGO_PROFILE)
 
 .PHONY: lambda-build
 lambda-build: $(CARGO_LAMBDA) ## Build the functions for AWS Lambda into target/lambda (ARM=1 for arm64)

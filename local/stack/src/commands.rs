@@ -30,7 +30,7 @@ pub async fn introduce(stack: &Stack, sample: &Demo) -> anyhow::Result<()> {
     let key = stack.create_key("you", "your-first-key", false, 100_000).await?;
     println!("\nsample traffic:\n{report}");
     println!("ingest      {}", stack.ingest_url());
-    println!("  try       curl -s {} -H 'x-api-key: {key}' \\", stack.ingest_url());
+    println!("  try       curl -s {} -H 'x-api-key: {key}' -H 'content-type: application/json' \\", stack.ingest_url());
     println!(
         "              -d '{{\"type\":\"click\",\"user_id\":\"u1\",\"campaign_id\":\"c1\",\"geo_country\":\"DE\",\"device_type\":\"mobile\"}}'"
     );

@@ -65,10 +65,18 @@ enum Command {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<ExitCode> {
+async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("STACK_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match Arguments::parse().command {
+    carry_out(Arguments::parse().command).await.unwrap_or_else(|error| {
+        // The chain of causes; a backtrace would help nobody who typed a command.
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
         Command::Run { keep, watch } => run(keep, watch).await,
         Command::Demo { input, events } => demo(input, events).await,
         Command::Invoke { function, event } => commands::invoke(&Session::read()?, &function, &event).await,

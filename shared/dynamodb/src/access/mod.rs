@@ -5,6 +5,8 @@
 //! | API key | `key#<SHA-256 as hex>` | `key` | `tenant`, `name`, `trusted_collector`, `rate_limit_per_min`, `revoked` | never |
 //! | rate lease | `rate#<bucket>` | `<minute>` | `count`, `expires_at` | 2 hours after its minute |
 //! | address counter | `address#<address>` | `<minute>` | `count`, `expires_at` | 2 days after its minute |
+//! | redrive mark | `redrive#<origin>` | `<attempt>#<step>` | `state`, `run`, `at`, `until`, `position`, `expires_at` | 90 days after it was written |
+//! | audit entry | `redrive-audit#<day>` | `<start>#<run>` | `action`, `state`, `by`, `request`, `result`, `expires_at` | 400 days after its start |
 //! | block | `blocks` | `<address>` | `from`, `until`, `reason`, `expires_at` | a day after its end |
 //!
 //! Minutes count from the epoch; `from` and `until` are milliseconds since the epoch, `expires_at` is in seconds.
@@ -16,6 +18,8 @@ mod address_counters;
 mod api_keys;
 mod block_list;
 mod rate_leases;
+mod redrive_audit;
+mod redrive_marks;
 
 use std::time::Duration;
 

@@ -1,0 +1,112 @@
+//! The audit trail of redrivers: one item for each action, those of a day in one partition.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use event::Timestamp;
+use pipeline::DependencyError;
+use pipeline::ports::{AuditEntry, RedriveAudit};
+
+use super::DynamoAccess;
+use crate::DynamoDbError;
+use crate::attributes::{Attributes, Item, number, text};
+use crate::quick_retries::QuickRetries;
+use crate::tables::{EXPIRES_AT, PARTITION_KEY, SORT_KEY};
+
+const ACTION: &str = "action";
+const STATE: &str = "state";
+const BY: &str = "by";
+const REQUEST: &str = "request";
+const RESULT: &str = "result";
+
+const KEEP: Duration = Duration::from_secs(400 * 86_400);
+
+/// `redrive-audit#2026-11-20`.
+fn partition_of(day: Timestamp) -> String {
+    let day = day.to_string();
+    format!("redrive-audit#{}", day.split('T').next().unwrap_or_default())
+}
+
+impl DynamoAccess {
+    async fn put_entry(&self, entry: &AuditEntry) -> Result<(), DynamoDbError> {
+        let mut item = Item::from([
+            (PARTITION_KEY.to_owned(), text(partition_of(entry.started_at))),
+            // The time is as long as any other, so entries sort by it.
+            (SORT_KEY.to_owned(), text(format!("{}#{}", entry.started_at, entry.run))),
+            (ACTION.to_owned(), text(entry.action.as_str())),
+            (STATE.to_owned(), text(entry.state.as_str())),
+            (REQUEST.to_owned(), text(entry.request.as_str())),
+            (RESULT.to_owned(), text(entry.result.as_str())),
+            (EXPIRES_AT.to_owned(), number(entry.started_at.plus(KEEP).as_secs())),
+        ]);
+        if let Some(by) = &entry.by {
+            item.insert(BY.to_owned(), text(by.as_str()));
+        }
+        let mut retries = QuickRetries::new();
+        loop {
+            let request = self.dynamodb.client().put_item().table_name(&self.table).set_item(Some(item.clone()));
+            match request.send().await {
+                Ok(_) => return Ok(()),
+                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
+            }
+        }
+    }
+
+    async fn read_entries(&self, day: Timestamp) -> Result<Vec<AuditEntry>, DynamoDbError> {
+        let mut entries = Vec::new();
+        let mut start: Option<Item> = None;
+        let mut retries = QuickRetries::new();
+        loop {
+            let request = self
+                .dynamodb
+                .client()
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("#pk = :day")
+                .expression_attribute_names("#pk", PARTITION_KEY)
+                .expression_attribute_values(":day", text(partition_of(day)))
+                .consistent_read(true)
+                .set_exclusive_start_key(start.clone());
+            match request.send().await {
+                Ok(page) => {
+                    for item in page.items() {
+                        entries.push(self.read_entry(item)?);
+                    }
+                    start = page.last_evaluated_key;
+                    if start.is_none() {
+                        return Ok(entries);
+                    }
+                }
+                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
+            }
+        }
+    }
+
+    fn read_entry(&self, item: &Item) -> Result<AuditEntry, DynamoDbError> {
+        let item = Attributes { table: &self.table, item };
+        let (started_at, run) = item.read(SORT_KEY, |value| {
+            let (at, run) = value.as_s().ok()?.split_once('#')?;
+            Some((Timestamp::parse(at).ok()?, run.to_owned()))
+        })?;
+        Ok(AuditEntry {
+            started_at,
+            run,
+            action: item.text(ACTION)?.to_owned(),
+            by: if item.item.contains_key(BY) { Some(item.text(BY)?.to_owned()) } else { None },
+            state: item.parsed(STATE)?,
+            request: item.text(REQUEST)?.to_owned(),
+            result: item.text(RESULT)?.to_owned(),
+        })
+    }
+}
+
+#[async_trait]
+impl RedriveAudit for DynamoAccess {
+    async fn record(&self, entry: &AuditEntry) -> Result<(), DependencyError> {
+        self.put_entry(entry).await.map_err(|error| error.while_doing("writing the audit trail"))
+    }
+
+    async fn entries(&self, day: Timestamp) -> Result<Vec<AuditEntry>, DependencyError> {
+        self.read_entries(day).await.map_err(|error| error.while_doing("reading the audit trail"))
+    }
+}

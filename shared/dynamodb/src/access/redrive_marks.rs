@@ -1,0 +1,268 @@
+//! Redrive marks: one item for each step of a letter, those of an origin in one partition.
+//!
+//! Marks outlive the letters they are about, which Kafka keeps for two weeks unless told otherwise. A letter whose mark
+//! has been removed can be sent again, which changes nothing: what is behind it is idempotent by origin.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
+use event::{Origin, Timestamp};
+use futures::stream::{self, StreamExt, TryStreamExt};
+use pipeline::ports::{BeginVerdict, LetterId, Mark, MarkKey, MarkState, RedriveMarks};
+use pipeline::{DependencyError, Position};
+
+use super::DynamoAccess;
+use crate::DynamoDbError;
+use crate::attributes::{Attributes, Item, number, text};
+use crate::quick_retries::QuickRetries;
+use crate::tables::{EXPIRES_AT, PARTITION_KEY, SORT_KEY};
+
+const STATE: &str = "state";
+const RUN: &str = "run";
+const AT: &str = "at";
+const UNTIL: &str = "until";
+const POSITION: &str = "position";
+
+const UNDER_WAY: &str = "under-way";
+const DONE: &str = "done";
+
+const KEEP: Duration = Duration::from_secs(90 * 86_400);
+
+/// Writes of one call under way at once. A redriver is held back by its rate, not by this.
+const CONCURRENT_WRITES: usize = 16;
+/// DynamoDB's limit on the keys of a `BatchGetItem`.
+const KEYS_PER_READ: usize = 100;
+
+fn partition_of(origin: &Origin) -> String {
+    format!("redrive#{origin}")
+}
+
+/// Ten digits, so that attempts sort as numbers do.
+fn sort_of(key: &MarkKey) -> String {
+    format!("{:010}#{}", key.letter.attempt, key.step)
+}
+
+fn key_of(key: &MarkKey) -> Item {
+    Item::from([
+        (PARTITION_KEY.to_owned(), text(partition_of(&key.letter.origin))),
+        (SORT_KEY.to_owned(), text(sort_of(key))),
+    ])
+}
+
+impl DynamoAccess {
+    async fn begin_step(
+        &self,
+        key: &MarkKey,
+        run: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<BeginVerdict, DynamoDbError> {
+        let mut retries = QuickRetries::new();
+        loop {
+            let request = self
+                .dynamodb
+                .client()
+                .put_item()
+                .table_name(&self.table)
+                .set_item(Some(mark_item(key, run, now, &MarkState::UnderWay { until })))
+                .condition_expression(
+                    "attribute_not_exists(#pk) OR (#state = :under_way AND (#run = :run OR #until <= :now))",
+                )
+                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+                .expression_attribute_names("#pk", PARTITION_KEY)
+                .expression_attribute_names("#state", STATE)
+                .expression_attribute_names("#run", RUN)
+                .expression_attribute_names("#until", UNTIL)
+                .expression_attribute_values(":under_way", text(UNDER_WAY))
+                .expression_attribute_values(":run", text(run))
+                .expression_attribute_values(":now", number(now.as_millis()));
+            let Err(error) = request.send().await else { return Ok(BeginVerdict::Ours) };
+            match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(refusal)) => {
+                    let Some(item) = refusal.item() else {
+                        // What stands there was asked for and not given; for as long as a step of ours would take.
+                        return Ok(BeginVerdict::UnderWay { until });
+                    };
+                    return Ok(match self.read_mark(item)?.state {
+                        MarkState::UnderWay { until } => BeginVerdict::UnderWay { until },
+                        MarkState::Done { .. } => BeginVerdict::Done,
+                    });
+                }
+                Some(_) | None => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
+            }
+        }
+    }
+
+    async fn finish_step(
+        &self,
+        key: &MarkKey,
+        position: Option<&Position>,
+        run: &str,
+        now: Timestamp,
+    ) -> Result<(), DynamoDbError> {
+        let state = MarkState::Done { position: position.cloned() };
+        let item = mark_item(key, run, now, &state);
+        let mut retries = QuickRetries::new();
+        loop {
+            let request = self.dynamodb.client().put_item().table_name(&self.table).set_item(Some(item.clone()));
+            match request.send().await {
+                Ok(_) => return Ok(()),
+                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
+            }
+        }
+    }
+
+    /// The marks that there are of at most [`KEYS_PER_READ`] keys, in any order.
+    async fn read_marks(&self, keys: &[MarkKey]) -> Result<Vec<Mark>, DynamoDbError> {
+        let mut left: Vec<Item> = keys.iter().map(key_of).collect();
+        let mut marks = Vec::with_capacity(keys.len());
+        let mut retries = QuickRetries::new();
+        while !left.is_empty() {
+            let wanted = KeysAndAttributes::builder().set_keys(Some(left.clone())).consistent_read(true).build();
+            let wanted = wanted.map_err(|error| DynamoDbError::unbuildable(&self.table, error))?;
+            let request = self.dynamodb.client().batch_get_item().request_items(&self.table, wanted);
+            match request.send().await {
+                Ok(answer) => {
+                    let found = answer.responses.into_iter().flatten().flat_map(|(_, items)| items);
+                    for item in found {
+                        marks.push(self.read_mark(&item)?);
+                    }
+                    let put_off = answer.unprocessed_keys.and_then(|mut tables| tables.remove(&self.table));
+                    left = put_off.map(|keys| keys.keys).unwrap_or_default();
+                    if !left.is_empty() {
+                        retries.wait_after(DynamoDbError::Unprocessed { table: self.table.clone() }).await?;
+                    }
+                }
+                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
+            }
+        }
+        Ok(marks)
+    }
+
+    async fn marks_of(&self, origin: &Origin) -> Result<Vec<Mark>, DynamoDbError> {
+        let mut marks = Vec::new();
+        let mut start: Option<Item> = None;
+        let mut retries = QuickRetries::new();
+        loop {
+            let request = self
+                .dynamodb
+                .client()
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("#pk = :origin")
+                .expression_attribute_names("#pk", PARTITION_KEY)
+                .expression_attribute_values(":origin", text(partition_of(origin)))
+                .consistent_read(true)
+                .set_exclusive_start_key(start.clone());
+            match request.send().await {
+                Ok(page) => {
+                    for item in page.items() {
+                        marks.push(self.read_mark(item)?);
+                    }
+                    start = page.last_evaluated_key;
+                    if start.is_none() {
+                        return Ok(marks);
+                    }
+                }
+                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
+            }
+        }
+    }
+
+    fn read_mark(&self, item: &Item) -> Result<Mark, DynamoDbError> {
+        let item = Attributes { table: &self.table, item };
+        let origin = item.read(PARTITION_KEY, |value| value.as_s().ok()?.strip_prefix("redrive#")?.parse().ok())?;
+        let (attempt, step) = item.read(SORT_KEY, |value| {
+            let (attempt, step) = value.as_s().ok()?.split_once('#')?;
+            Some((attempt.parse().ok()?, step.parse().ok()?))
+        })?;
+        let position = |value: &AttributeValue| {
+            let Origin { topic, partition, offset } = value.as_s().ok()?.parse().ok()?;
+            Some(Position { topic, partition, offset })
+        };
+        let state = match item.text(STATE)? {
+            DONE if item.item.contains_key(POSITION) => {
+                MarkState::Done { position: Some(item.read(POSITION, position)?) }
+            }
+            DONE => MarkState::Done { position: None },
+            // There are two states; one that cannot be read has no end, and is found out by that.
+            _ => MarkState::UnderWay { until: Timestamp::from_millis(item.number(UNTIL)?) },
+        };
+        Ok(Mark {
+            key: MarkKey { letter: LetterId { origin, attempt }, step },
+            run: item.text(RUN)?.to_owned(),
+            at: Timestamp::from_millis(item.number(AT)?),
+            state,
+        })
+    }
+}
+
+fn mark_item(key: &MarkKey, run: &str, now: Timestamp, state: &MarkState) -> Item {
+    let mut item = key_of(key);
+    item.insert(RUN.to_owned(), text(run));
+    item.insert(AT.to_owned(), number(now.as_millis()));
+    item.insert(EXPIRES_AT.to_owned(), number(now.plus(KEEP).as_secs()));
+    match state {
+        MarkState::UnderWay { until } => {
+            item.insert(STATE.to_owned(), text(UNDER_WAY));
+            item.insert(UNTIL.to_owned(), number(until.as_millis()));
+        }
+        MarkState::Done { position } => {
+            item.insert(STATE.to_owned(), text(DONE));
+            if let Some(position) = position {
+                item.insert(POSITION.to_owned(), text(position.to_string()));
+            }
+        }
+    }
+    item
+}
+
+#[async_trait]
+impl RedriveMarks for DynamoAccess {
+    async fn begin(
+        &self,
+        keys: &[MarkKey],
+        run: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<BeginVerdict>, DependencyError> {
+        let writes: Vec<_> = keys.iter().map(|key| self.begin_step(key, run, now, until)).collect();
+        let verdicts = stream::iter(writes).buffered(CONCURRENT_WRITES).try_collect().await;
+        verdicts.map_err(|error: DynamoDbError| error.while_doing("marking letters"))
+    }
+
+    async fn finish(
+        &self,
+        done: &[(MarkKey, Option<Position>)],
+        run: &str,
+        now: Timestamp,
+    ) -> Result<(), DependencyError> {
+        let writes: Vec<_> =
+            done.iter().map(|(key, position)| self.finish_step(key, position.as_ref(), run, now)).collect();
+        let written = stream::iter(writes).buffer_unordered(CONCURRENT_WRITES).try_collect::<()>().await;
+        written.map_err(|error: DynamoDbError| error.while_doing("marking letters as done"))
+    }
+
+    async fn find(&self, keys: &[MarkKey]) -> Result<Vec<Option<Mark>>, DependencyError> {
+        // DynamoDB refuses a batch that names a key twice.
+        let mut wanted = keys.to_vec();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let reads: Vec<_> = wanted.chunks(KEYS_PER_READ).map(|keys| self.read_marks(keys)).collect();
+        let found: Vec<Vec<Mark>> = stream::iter(reads)
+            .buffer_unordered(CONCURRENT_WRITES)
+            .try_collect()
+            .await
+            .map_err(|error: DynamoDbError| error.while_doing("reading redrive marks"))?;
+        let by_key: HashMap<MarkKey, Mark> =
+            found.into_iter().flatten().map(|mark| (mark.key.clone(), mark)).collect();
+        Ok(keys.iter().map(|key| by_key.get(key).cloned()).collect())
+    }
+
+    async fn of_origin(&self, origin: &Origin) -> Result<Vec<Mark>, DependencyError> {
+        self.marks_of(origin).await.map_err(|error| error.while_doing("reading an origin's redrive marks"))
+    }
+}
