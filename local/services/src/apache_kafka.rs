@@ -18,9 +18,11 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A running broker. Dropping it stops it as SIGTERM does.
 #[derive(Debug)]
 pub struct ApacheKafka {
-    // Held for its destructor.
-    _process: Supervised,
+    process: Supervised,
     port: u16,
+    announced: Option<u16>,
+    folder: PathBuf,
+    thrown_away: bool,
 }
 
 impl ApacheKafka {
@@ -32,7 +34,18 @@ impl ApacheKafka {
     /// If something cannot be fetched (saying what to install), the port is taken, or the broker does not start (with
     /// its own words).
     pub async fn start(port: Option<u16>, dir: Option<&Path>) -> anyhow::Result<Self> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kafka/run.sh");
+        Self::start_announced(port, None, dir).await
+    }
+
+    /// Like [`ApacheKafka::start`]; tells its clients to come to the port `announced`, where a proxy stands.
+    ///
+    /// # Errors
+    /// As [`ApacheKafka::start`].
+    pub async fn start_announced(
+        port: Option<u16>,
+        announced: Option<u16>,
+        dir: Option<&Path>,
+    ) -> anyhow::Result<Self> {
         let port = match port {
             Some(port) => {
                 // Asked here, because whoever has it might pass for the broker.
@@ -50,13 +63,28 @@ impl ApacheKafka {
                 (scratch.clone(), Some(scratch))
             }
         };
-        std::fs::create_dir_all(&folder).with_context(|| format!("making {}", folder.display()))?;
+        let process = Self::launch(port, announced, &folder, scratch.as_deref()).await?;
+        Ok(ApacheKafka { process, port, announced, folder, thrown_away: scratch.is_some() })
+    }
+
+    /// Starts the process and waits until it answers.
+    async fn launch(
+        port: u16,
+        announced: Option<u16>,
+        folder: &Path,
+        scratch: Option<&Path>,
+    ) -> anyhow::Result<Supervised> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kafka/run.sh");
+        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
         let log_path = folder.join("kafka.log");
         let (log, errors) = std::fs::File::create(&log_path).and_then(|log| Ok((log.try_clone()?, log)))?;
-        let arguments = [port.to_string().into(), folder.into_os_string()];
+        let arguments = [port.to_string().into(), folder.as_os_str().to_owned()];
         let controller_port = free_port()?.to_string();
-        let mut process = Supervised::start(&script, arguments, "TERM", scratch.as_deref(), |command| {
+        let mut process = Supervised::start(&script, arguments, "TERM", scratch, |command| {
             command.env("CONTROLLER_PORT", controller_port).stdout(log).stderr(errors);
+            if let Some(announced) = announced {
+                command.env("ADVERTISED_PORT", announced.to_string());
+            }
         })
         .context("starting Apache Kafka")?;
 
@@ -75,7 +103,26 @@ impl ApacheKafka {
             );
             tokio::time::sleep(PAUSE).await;
         }
-        Ok(ApacheKafka { _process: process, port })
+        Ok(process)
+    }
+
+    /// Ends the broker by SIGKILL: a crash, with whatever it had not written. [`ApacheKafka::restart`] goes on from
+    /// its files.
+    ///
+    /// # Errors
+    /// If its data would go with it, or it cannot be signalled.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        ensure!(!self.thrown_away, "a broker in a temporary folder would lose its data");
+        Ok(self.process.kill()?)
+    }
+
+    /// Starts the killed broker again where it was.
+    ///
+    /// # Errors
+    /// As [`ApacheKafka::start`].
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.process = Self::launch(self.port, self.announced, &self.folder, None).await?;
+        Ok(())
     }
 
     /// The bootstrap address, as `KAFKA_BROKERS` takes it.

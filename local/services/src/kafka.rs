@@ -38,13 +38,21 @@ impl EmbeddedKafka {
     /// # Errors
     /// When the port is taken.
     pub async fn start_on(port: Option<u16>) -> anyhow::Result<Self> {
+        Self::start_announced(port, None).await
+    }
+
+    /// Like [`EmbeddedKafka::start_on`]; tells its clients to come to the port `announced`, where a proxy stands.
+    ///
+    /// # Errors
+    /// When the port is taken.
+    pub async fn start_announced(port: Option<u16>, announced: Option<u16>) -> anyhow::Result<Self> {
         let wanted = port.unwrap_or(0);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
             .await
             .with_context(|| format!("port {wanted} for Kafka is taken"))?;
         let port = listener.local_addr()?.port();
         let broker = Arc::new(FakeBroker::start().await?);
-        let gateway = Arc::new(Gateway::new(Arc::clone(&broker), &listener)?);
+        let gateway = Arc::new(Gateway::new(Arc::clone(&broker), announced.unwrap_or(port))?);
         let serving = tokio::spawn(gateway.serve(listener));
         Ok(EmbeddedKafka { broker, serving, port })
     }

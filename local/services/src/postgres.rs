@@ -1,16 +1,14 @@
 //! A throw-away PostgreSQL server from the machine's own package.
 //!
-//! The server listens on loopback only, has no Unix socket, and ends with the value that started it. It also ends when
-//! the process that started it dies without a word (SIGKILL, a test binary's exit): a shell stands between the two,
-//! holds one end of a pipe, and stops the server when the other end closes. The usual way, `PR_SET_PDEATHSIG`, needs
-//! unsafe code.
+//! The server listens on loopback only, has no Unix socket, and ends with the value that started it, or with the process
+//! that did.
 
 use std::fs::Permissions;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -20,14 +18,16 @@ use tokio::time::Instant;
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Connection, NoTls, Socket};
 
+use crate::supervisor::{Supervised, last_words};
+
 /// The server's superuser, and the database that [`ThrowAwayPostgres::url`] names.
 const NAME: &str = "forebay";
 /// The database that initdb makes.
 const MAINTENANCE: &str = "postgres";
 
-/// Longest wait for the server to take connections, and for it to stop.
+/// Longest wait for the server to take connections.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks at whether it has started or stopped.
+/// Between two looks at whether it has started.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// How often another free port is tried, when somebody takes it between our look and the server's.
@@ -37,29 +37,13 @@ const MISSING: &str = "no PostgreSQL server found on PATH or in /usr/lib/postgre
                        `postgresql` (Debian, Ubuntu: apt-get install postgresql; Fedora: dnf install \
                        postgresql-server; macOS: brew install postgresql), or set DATABASE_URL to use another server";
 
-/// Runs the server (`$@`) and stops it, fast, when standard input closes. Takes no signal from the terminal: the
-/// caller stops it last, after its clients. Removes `$SCRATCH` afterwards, unless that is empty.
-const SUPERVISOR: &str = r#"
-exec 3<&0
-"$@" 3<&- </dev/null &
-server=$!
-{ read -r _ <&3; kill -INT "$server"; } 2>/dev/null &
-watcher=$!
-exec 3<&-
-wait "$server"
-status=$?
-kill "$watcher" 2>/dev/null
-[ -z "$SCRATCH" ] || rm -rf -- "$SCRATCH"
-exit "$status"
-"#;
-
 /// A running server.
 #[derive(Debug)]
 pub struct ThrowAwayPostgres {
-    supervisor: Child,
+    process: Supervised,
     port: u16,
-    /// Removed by the supervisor, which also lives when we do not; kept here to say so if it could not.
-    scratch: Option<PathBuf>,
+    root: PathBuf,
+    thrown_away: bool,
 }
 
 impl ThrowAwayPostgres {
@@ -124,9 +108,7 @@ impl ThrowAwayPostgres {
     ) -> anyhow::Result<Self> {
         let log_path = root.join("postgres.log");
         let log = std::fs::File::create(&log_path)?;
-        let mut command = Command::new("/bin/sh");
-        command.arg("-c").arg(SUPERVISOR).arg("forebay-postgres").arg(programs.join("postgres"));
-        command.arg("-D").arg(root.join("data"));
+        let mut arguments = vec!["-D".into(), root.join("data").into_os_string()];
         let port_setting = format!("port={port}");
         // fsync stays on: tests kill servers and clients, and measured rates should be those of a durable server.
         for setting in [
@@ -139,18 +121,20 @@ impl ThrowAwayPostgres {
             "max_wal_senders=0",
             "timezone=UTC",
         ] {
-            command.args(["-c", setting]);
+            arguments.extend(["-c".into(), setting.into()]);
         }
-        command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(log).process_group(0);
-        command.current_dir(root);
-        // Ctrl-C and a kill of the caller must not keep a half-finished folder; a failed launch is tidied by the caller.
-        command.env("SCRATCH", if throw_away { root.as_os_str() } else { "".as_ref() });
-        run_as(&mut command, user);
-        let supervisor = command.spawn().context("starting /bin/sh")?;
-        let mut server = ThrowAwayPostgres { supervisor, port, scratch: throw_away.then(|| root.to_owned()) };
+        // A failed launch is tidied by the caller; a kill of the caller must not leave the folder behind.
+        let scratch = throw_away.then_some(root);
+        // Stopped by SIGINT: a fast shutdown, which does not wait for clients.
+        let process = Supervised::start(&programs.join("postgres"), arguments, "INT", scratch, |command| {
+            command.stdout(Stdio::null()).stderr(log).current_dir(root);
+            run_as(command, user);
+        })
+        .context("starting PostgreSQL")?;
+        let mut server = ThrowAwayPostgres { process, port, root: root.to_owned(), thrown_away: throw_away };
         let deadline = Instant::now() + PATIENCE;
         loop {
-            if let Some(status) = server.supervisor.try_wait()? {
+            if let Some(status) = server.process.ended()? {
                 bail!("PostgreSQL stopped at once ({status}): {}", last_words(&log_path));
             }
             let Err(error) = server.connect(MAINTENANCE).await else { return Ok(server) };
@@ -160,6 +144,36 @@ impl ThrowAwayPostgres {
                 PATIENCE.as_secs(),
                 last_words(&log_path)
             );
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Ends the server by SIGKILL: a crash. What was committed is on disk; [`ThrowAwayPostgres::restart`] recovers it.
+    ///
+    /// # Errors
+    /// If its data would go with it, or it cannot be signalled.
+    pub fn kill(&mut self) -> anyhow::Result<()> {
+        ensure!(!self.thrown_away, "a server in a temporary folder would lose its data");
+        Ok(self.process.kill()?)
+    }
+
+    /// Starts the killed server again on its port, and waits until it has recovered.
+    ///
+    /// # Errors
+    /// If it does not start (with its own words).
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        let (programs, user) = (find_programs()?, server_user()?);
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            // The old server's children hold its shared memory until they have noticed its end.
+            match Self::launch(&programs, &self.root, self.port, false, user.as_ref()).await {
+                Ok(server) => {
+                    *self = server;
+                    return Ok(());
+                }
+                Err(error) if Instant::now() >= deadline => return Err(error),
+                Err(error) => tracing::debug!(%error, "starting PostgreSQL again"),
+            }
             tokio::time::sleep(PAUSE).await;
         }
     }
@@ -208,27 +222,6 @@ impl ThrowAwayPostgres {
     /// Stops the server and waits for its end. Dropping does the same.
     pub fn stop(self) {
         drop(self);
-    }
-
-    fn shut_down(&mut self) {
-        drop(self.supervisor.stdin.take());
-        // Blocking: this also runs in a destructor. A fast shutdown takes about 0.1 s.
-        let pauses = PATIENCE.as_millis() / PAUSE.as_millis();
-        for _ in 0..pauses {
-            match self.supervisor.try_wait() {
-                Ok(None) => std::thread::sleep(PAUSE),
-                Ok(Some(_)) | Err(_) => break,
-            }
-        }
-        if let Some(scratch) = self.scratch.take().filter(|scratch| scratch.exists()) {
-            tracing::warn!(folder = %scratch.display(), "a temporary PostgreSQL folder could not be removed");
-        }
-    }
-}
-
-impl Drop for ThrowAwayPostgres {
-    fn drop(&mut self) {
-        self.shut_down();
     }
 }
 
@@ -301,13 +294,6 @@ async fn init(programs: &Path, data: &Path, user: Option<&User>) -> anyhow::Resu
     Ok(())
 }
 
-/// The end of the server's log, for an error message.
-fn last_words(log: &Path) -> String {
-    let text = std::fs::read_to_string(log).unwrap_or_default();
-    let lines: Vec<&str> = text.lines().rev().take(5).collect();
-    lines.into_iter().rev().collect::<Vec<_>>().join(" | ")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -315,7 +301,11 @@ mod tests {
     #[tokio::test]
     async fn starts_answers_and_leaves_nothing_behind() {
         let server = ThrowAwayPostgres::start(None, None).await.unwrap();
-        let scratch = server.scratch.clone().unwrap();
+        let (client, connection) = server.connect(NAME).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let data: String = client.query_one("SHOW data_directory", &[]).await.unwrap().get(0);
+        let scratch = Path::new(&data).parent().unwrap().to_owned();
+        drop((client, connection));
         let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
         let connection = tokio::spawn(connection);
         let row = client.query_one("SELECT current_database()::text, inet_server_addr()::text", &[]).await.unwrap();
@@ -351,9 +341,13 @@ mod tests {
     #[tokio::test]
     async fn ends_when_its_owner_is_gone() {
         let mut server = ThrowAwayPostgres::start(None, None).await.unwrap();
-        let scratch = server.scratch.clone().unwrap();
+        let (client, connection) = server.connect(NAME).await.unwrap();
+        let connection = tokio::spawn(connection);
+        let data: String = client.query_one("SHOW data_directory", &[]).await.unwrap().get(0);
+        let scratch = Path::new(&data).parent().unwrap().to_owned();
+        drop((client, connection));
         // What the kernel does for a process that was killed.
-        drop(server.supervisor.stdin.take());
+        server.process.abandon();
         let deadline = Instant::now() + PATIENCE;
         while scratch.exists() {
             assert!(Instant::now() < deadline, "the server outlived its owner");

@@ -1,8 +1,9 @@
 //! Programs that must not outlive the process that started them.
 //!
 //! A shell stands between the two, holds one end of a pipe, and stops the program when the other end closes: by a drop,
-//! or because the process that started it died without a word. The usual way, `PR_SET_PDEATHSIG`, needs unsafe code.
+//! or because the process that started it died without a word. The name of a signal on the pipe sends that one instead. The usual way, `PR_SET_PDEATHSIG`, needs unsafe code.
 
+use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,7 +15,7 @@ const SCRIPT: &str = r#"
 exec 3<&0
 "$@" 3<&- </dev/null &
 program=$!
-{ read -r _ <&3; kill -s "$STOP_SIGNAL" "$program"; } 2>/dev/null &
+{ read -r signal <&3; kill -s "${signal:-$STOP_SIGNAL}" "$program"; } 2>/dev/null &
 watcher=$!
 exec 3<&-
 wait "$program"
@@ -57,6 +58,14 @@ impl Supervised {
     /// How it ended, if it has.
     pub(crate) fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
         self.shell.try_wait()
+    }
+
+    /// SIGKILL for the program, and waits for its end: a crash.
+    pub(crate) fn kill(&mut self) -> std::io::Result<()> {
+        if let Some(mut pipe) = self.shell.stdin.take() {
+            pipe.write_all(b"KILL\n")?;
+        }
+        self.shell.wait().map(drop)
     }
 
     /// What the kernel does for a process that was killed.

@@ -9,7 +9,7 @@
 //! Transactions are not served: Forebay writes none, and a fetch reports none as open or aborted.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -43,16 +43,15 @@ pub(super) struct Gateway {
 }
 
 impl Gateway {
-    /// Makes `broker` known to its clients by the address of `listener`.
-    pub(super) fn new(broker: Arc<FakeBroker>, listener: &TcpListener) -> anyhow::Result<Self> {
-        let address = listener.local_addr()?;
+    /// Makes `broker` known to its clients by that port of the loopback interface.
+    pub(super) fn new(broker: Arc<FakeBroker>, port: u16) -> anyhow::Result<Self> {
         let upstream = broker.broker_addr(0).ok_or_else(|| anyhow::anyhow!("the in-process broker has no address"))?;
         broker.set_api_versions(ApiKey::Fetch, FETCH_VERSION, FETCH_VERSION);
         broker.set_api_versions(ApiKey::CreatePartitions, CREATE_PARTITIONS_VERSION, CREATE_PARTITIONS_VERSION);
         broker.with_state(|state| {
             for node in &mut state.brokers {
-                node.host = address.ip().to_string();
-                node.port = i32::from(address.port());
+                node.host = Ipv4Addr::LOCALHOST.to_string();
+                node.port = i32::from(port);
             }
         });
         Ok(Gateway { broker, upstream, appended: Notify::new(), served: AtomicU64::new(0) })
