@@ -115,6 +115,9 @@ impl ConsumerRebalanceListener for Rebalances {
     }
 }
 
+/// Pause after a poll that brought nothing and returned early.
+const IDLE_PAUSE: Duration = Duration::from_millis(5);
+
 /// A member of a consumer group. Never commits by itself.
 pub struct GroupConsumer {
     consumer: Consumer,
@@ -166,7 +169,15 @@ impl GroupConsumer {
         loop {
             let wait = deadline.saturating_duration_since(Instant::now());
             match self.consumer.poll(wait).await {
-                Ok(records) => return Ok(records.into_iter().map(from_client).collect()),
+                Ok(records) => {
+                    // The client answers at once, with nothing, while what it has buffered belongs to paused
+                    // partitions. A caller that asks again and again would then keep its thread for itself, and starve
+                    // the very work it paused for.
+                    if records.is_empty() {
+                        tokio::time::sleep(IDLE_PAUSE.min(deadline.saturating_duration_since(Instant::now()))).await;
+                    }
+                    return Ok(records.into_iter().map(from_client).collect());
+                }
                 Err(KrafkaError::NoOffset { partitions }) => self.find_start(&partitions).await?,
                 Err(source) => return Err(self.failed("polling", source)),
             }

@@ -1,4 +1,5 @@
-//! The adapter's contracts, on the in-process broker and, when `KAFKA_BROKERS` is given, on a real one.
+//! The adapter's contracts, on the in-process broker and on a real one: that of `KAFKA_BROKERS`, or with
+//! `KAFKA=apache` one that is started here.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,9 +15,14 @@ use lambda::settings::{ProcessEnvironment, Variables};
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::ports::{NewRecord, RecordPublisher};
 use pipeline::{Position, Record};
+use services::apache_kafka::ApacheKafka;
 use services::kafka::EmbeddedKafka;
 use testkit::contracts::publisher::{self, Broker};
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
+
+/// One for all tests of this binary; its supervisor stops it when the process ends.
+static APACHE: OnceCell<ApacheKafka> = OnceCell::const_new();
 
 /// For anything that a healthy broker does, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -49,6 +55,9 @@ impl Cluster {
         let mut clusters = vec![Cluster::embedded().await];
         if let Some(brokers) = ProcessEnvironment.get("KAFKA_BROKERS") {
             clusters.push(Cluster::at("KAFKA_BROKERS", brokers).await);
+        } else if ProcessEnvironment.get("KAFKA").as_deref() == Some("apache") {
+            let apache = APACHE.get_or_init(async || ApacheKafka::start(None, None).await.unwrap()).await;
+            clusters.push(Cluster::at("KAFKA=apache", apache.brokers()).await);
         }
         clusters
     }
