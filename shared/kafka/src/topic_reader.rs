@@ -15,6 +15,10 @@ use crate::{KafkaClient, KafkaError, PartitionWatermarks};
 /// Most records of one read. Few, so that what a reader holds is bounded even when records are large.
 const MAX_RECORDS: i32 = 500;
 
+/// Longest time to find a topic's ends and take its partitions. Administration alone would try for a minute when the
+/// brokers are away, longer than some functions live.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Reads the partitions it assigns to itself, so it needs no right on any group and moves nobody's offsets.
 pub(crate) struct BoundedReader {
     consumer: Consumer,
@@ -109,9 +113,16 @@ impl TopicReader for BoundedReader {
 #[async_trait]
 impl TopicSource for KafkaClient {
     async fn open(&self, topic: &str, from: &BTreeMap<i32, i64>) -> Result<Box<dyn TopicReader>, DependencyError> {
-        match BoundedReader::open(self, topic, from).await {
-            Ok(reader) => Ok(Box::new(reader)),
-            Err(error) => Err(error.into_dependency_error("opening a topic")),
-        }
+        let opened = tokio::time::timeout(OPEN_TIMEOUT, BoundedReader::open(self, topic, from)).await;
+        let error = match opened {
+            Ok(Ok(reader)) => return Ok(Box::new(reader)),
+            Ok(Err(error)) => error,
+            Err(_) => KafkaError::Read {
+                topic: topic.to_owned(),
+                doing: "opening",
+                source: KrafkaError::timeout("finding the ends of a topic"),
+            },
+        };
+        Err(error.into_dependency_error("opening a topic"))
     }
 }

@@ -257,8 +257,7 @@ impl RedriveMarks for DynamoAccess {
             .try_collect()
             .await
             .map_err(|error: DynamoDbError| error.while_doing("reading redrive marks"))?;
-        let by_key: HashMap<MarkKey, Mark> =
-            found.into_iter().flatten().map(|mark| (mark.key.clone(), mark)).collect();
+        let by_key: HashMap<MarkKey, Mark> = found.into_iter().flatten().map(|mark| (mark.key.clone(), mark)).collect();
         Ok(keys.iter().map(|key| by_key.get(key).cloned()).collect())
     }
 

@@ -4,5 +4,6 @@
 mod access;
 mod claims;
 mod rate;
+mod redrive;
 mod support;
 mod tables;

@@ -1,0 +1,54 @@
+//! Settings, read once at cold start.
+
+use kafka::KafkaConfig;
+use lambda::settings::{Settings, SettingsError, Variables};
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `KAFKA_BROKERS` or `MSK_CLUSTER_ARN`, no default; `KAFKA_SECURITY`, default `plaintext`.
+    pub kafka: KafkaConfig,
+    /// `ACCESS_TABLE`: the DynamoDB table of redrive marks and the audit trail; default `access`.
+    pub access_table: String,
+    /// `ARCHIVE_BUCKET`: the bucket of parked letters. Required.
+    pub archive_bucket: String,
+}
+
+impl Config {
+    /// # Errors
+    /// Every variable that is missing or malformed.
+    pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
+        let mut settings = Settings::new(variables);
+        let kafka = KafkaConfig::from_settings(&mut settings);
+        let access_table = dynamodb::settings::access_table(&mut settings);
+        let archive_bucket = settings.required::<String>("ARCHIVE_BUCKET");
+        let config =
+            kafka.zip(archive_bucket).map(|(kafka, archive_bucket)| Config { kafka, access_table, archive_bucket });
+        settings.build(config)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lambda::settings::Recording;
+    use testkit::readme::documented_settings;
+
+    use super::*;
+
+    #[test]
+    fn brokers_and_bucket_must_be_named() {
+        let none = Config::from_variables(&BTreeMap::new()).unwrap_err();
+        assert_eq!(none.problems.len(), 2, "{none}");
+        let variables = BTreeMap::from([("KAFKA_BROKERS", "127.0.0.1:9092"), ("ARCHIVE_BUCKET", "forebay")]);
+        let config = Config::from_variables(&variables).unwrap();
+        assert_eq!((config.access_table.as_str(), config.archive_bucket.as_str()), ("access", "forebay"));
+    }
+
+    #[test]
+    fn the_readme_names_every_setting() {
+        let recording = Recording::new(BTreeMap::<&str, &str>::new());
+        assert!(Config::from_variables(&recording).is_err());
+        assert_eq!(documented_settings(include_str!("../README.md")), recording.names());
+    }
+}

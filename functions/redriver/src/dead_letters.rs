@@ -1,0 +1,304 @@
+//! The actions on the dead letter topic: list and redrive.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use event::Timestamp;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use pipeline::ports::{LetterStep, MarkKey, TopicReader};
+use pipeline::retry::{RetryPolicy, retry};
+use pipeline::{Record, topic};
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::App;
+use crate::error::{RedriverError, failed};
+use crate::letter::{Letter, Shown};
+use crate::parking;
+use crate::request::{Filters, Offsets};
+use crate::run::Run;
+use crate::sending::{Fate, Sender};
+use crate::standing::{Distinct, Standing, Unsettled, standings, step_of};
+
+/// Letters shown of each reason.
+const EXAMPLES: usize = 3;
+/// Longest wait for records that Kafka has.
+const READ_WAIT: Duration = Duration::from_secs(1);
+/// Letters parked at the same time.
+const CONCURRENT_PARKS: usize = 8;
+
+/// Reads the topic from start to end, as far as time allows.
+struct Walk<'a> {
+    run: &'a Run,
+    reader: Box<dyn TopicReader>,
+    filters: &'a Filters,
+    distinct: Distinct,
+    counts: WalkCounts,
+}
+
+/// What was read.
+#[derive(Debug, Default, Serialize)]
+pub struct WalkCounts {
+    /// Records looked at.
+    pub read: u64,
+    /// Records that are no dead letters.
+    pub unreadable: u64,
+    /// Further copies of letters that meet the filters, counted nowhere else.
+    pub copies: u64,
+    /// Letters that meet the filters.
+    pub matched: u64,
+}
+
+impl<'a> Walk<'a> {
+    async fn open(app: &App, run: &'a Run, filters: &'a Filters, from: &Offsets) -> Result<Self, RedriverError> {
+        let open = || app.topics.open(topic::DEAD_LETTER_EVENTS, from);
+        let reader = retry(RetryPolicy::STANDARD, run.deadline, open).await.map_err(failed("opening the topic"))?;
+        Ok(Walk { run, reader, filters, distinct: Distinct::default(), counts: WalkCounts::default() })
+    }
+
+    /// The next letters that meet the filters, in the order of each partition; `None` at the end or out of time.
+    async fn next(&mut self) -> Result<Option<Vec<Letter>>, RedriverError> {
+        if self.run.is_out_of_time() || self.reader.spans().values().all(|span| span.is_finished()) {
+            return Ok(None);
+        }
+        let records = self.read().await?;
+        let mut letters = Vec::with_capacity(records.len());
+        for record in records {
+            self.counts.read += 1;
+            let Ok(letter) = Letter::read(record) else {
+                self.counts.unreadable += 1;
+                continue;
+            };
+            if !self.filters.meets(&letter) {
+                continue;
+            }
+            if self.distinct.is_new(&letter) {
+                self.counts.matched += 1;
+                letters.push(letter);
+            } else {
+                self.counts.copies += 1;
+            }
+        }
+        Ok(Some(letters))
+    }
+
+    async fn read(&mut self) -> Result<Vec<Record>, RedriverError> {
+        let policy = RetryPolicy::STANDARD;
+        let mut attempt = 1;
+        loop {
+            let left = self.run.deadline.saturating_duration_since(Instant::now());
+            let error = match self.reader.read(READ_WAIT.min(left)).await {
+                Ok(records) => return Ok(records),
+                Err(error) => error,
+            };
+            let wait = policy.wait(attempt);
+            if !error.is_retryable() || attempt >= policy.attempts || Instant::now() + wait >= self.run.deadline {
+                return Err(failed("reading the topic")(error));
+            }
+            tokio::time::sleep(wait).await;
+            attempt += 1;
+        }
+    }
+
+    /// Where to go on: for each partition the first offset that is not read or not settled. `None` if there is none.
+    fn next_offsets(&self, unsettled: &Unsettled) -> Option<Offsets> {
+        let next = self.reader.spans().iter().filter_map(|(partition, span)| {
+            let unread = (!span.is_finished()).then_some(span.next);
+            Some((*partition, unsettled.first(*partition).or(unread)?))
+        });
+        let next: Offsets = next.collect();
+        // A partition left out would be read from its start again, so all are named or none.
+        (!next.is_empty()).then(|| {
+            let ends = self.reader.spans().iter().map(|(partition, span)| (*partition, span.next));
+            ends.chain(next).collect()
+        })
+    }
+}
+
+fn keys_of(letters: &[Letter]) -> Vec<MarkKey> {
+    let key = |letter: &Letter| MarkKey { letter: letter.id.clone(), step: step_of(&letter.id) };
+    letters.iter().map(key).collect()
+}
+
+/// The letters of one reason.
+#[derive(Debug, Serialize)]
+pub struct Group {
+    pub letters: u64,
+    /// A redrive would send or park them.
+    pub open: u64,
+    /// A run is at them.
+    pub under_way: u64,
+    /// Sent back; if they failed again, that is a letter of its own.
+    pub redriven: u64,
+    pub parked: u64,
+    pub first_failed_at: Timestamp,
+    pub last_failed_at: Timestamp,
+    pub examples: Vec<Shown>,
+}
+
+impl Group {
+    fn of(letter: &Letter) -> Self {
+        Group {
+            letters: 0,
+            open: 0,
+            under_way: 0,
+            redriven: 0,
+            parked: 0,
+            first_failed_at: letter.failed_at,
+            last_failed_at: letter.failed_at,
+            examples: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, letter: &Letter, standing: Standing) {
+        self.letters += 1;
+        match (standing, step_of(&letter.id)) {
+            (Standing::Open, _) => self.open += 1,
+            (Standing::UnderWay { .. }, _) => self.under_way += 1,
+            (Standing::Done, LetterStep::Send) => self.redriven += 1,
+            (Standing::Done, LetterStep::Park) => self.parked += 1,
+        }
+        self.first_failed_at = self.first_failed_at.min(letter.failed_at);
+        self.last_failed_at = self.last_failed_at.max(letter.failed_at);
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(letter.shown());
+        }
+    }
+}
+
+#[derive(Debug, Default, Serialize)]
+pub struct ListAnswer {
+    #[serde(flatten)]
+    pub walk: WalkCounts,
+    /// By the tag of the reason.
+    pub reasons: BTreeMap<String, Group>,
+    /// Where to go on, if time ran out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Offsets>,
+}
+
+/// Counts letters by reason, with a few examples of each.
+///
+/// # Errors
+/// If a dependency fails after bounded retries.
+pub async fn list(
+    app: &App,
+    run: &Run,
+    filters: &Filters,
+    from: &Offsets,
+    answer: &mut ListAnswer,
+) -> Result<(), RedriverError> {
+    let mut walk = Walk::open(app, run, filters, from).await?;
+    while let Some(letters) = walk.next().await? {
+        let standings = standings(&*app.marks, &keys_of(&letters), app.clock.now(), run.deadline).await?;
+        for (letter, standing) in letters.iter().zip(standings) {
+            let group = answer.reasons.entry(letter.reason.clone()).or_insert_with(|| Group::of(letter));
+            group.add(letter, standing);
+        }
+    }
+    answer.next = walk.next_offsets(&Unsettled::default());
+    answer.walk = walk.counts;
+    Ok(())
+}
+
+/// What a redrive did, or in a dry run would do.
+#[derive(Debug, Default, Serialize)]
+pub struct RedriveAnswer {
+    pub dry_run: bool,
+    #[serde(flatten)]
+    pub walk: WalkCounts,
+    pub sent: u64,
+    pub parked: u64,
+    /// Sent or parked before.
+    pub already: u64,
+    /// Other runs are at them.
+    pub under_way: u64,
+    /// Kafka does not take them: too large for `raw-events`.
+    pub refused: u64,
+    /// `sent` and `parked` by the tag of the reason.
+    pub by_reason: BTreeMap<String, u64>,
+    /// Where to go on: time ran out, or other runs are at letters from there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next: Option<Offsets>,
+    /// With `next`: when what other runs have begun will be finished or free to begin again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_at: Option<Timestamp>,
+}
+
+impl RedriveAnswer {
+    fn add(&mut self, letter: &Letter, step: LetterStep, fate: Fate, unsettled: &mut Unsettled) {
+        match fate {
+            Fate::Sent => {
+                match step {
+                    LetterStep::Send => self.sent += 1,
+                    LetterStep::Park => self.parked += 1,
+                }
+                *self.by_reason.entry(letter.reason.clone()).or_default() += 1;
+            }
+            Fate::Already => self.already += 1,
+            Fate::Refused => self.refused += 1,
+            Fate::UnderWay { until } => {
+                self.under_way += 1;
+                self.next_at = self.next_at.max(Some(until));
+                unsettled.add(letter);
+            }
+            Fate::NotReached => unsettled.add(letter),
+        }
+    }
+}
+
+/// Sends back, or parks, every letter that meets the filters and was not dealt with yet.
+///
+/// # Errors
+/// If a dependency fails after bounded retries. `answer` then says what was done; running again does the rest.
+pub async fn redrive(
+    app: &App,
+    run: &Run,
+    filters: &Filters,
+    from: &Offsets,
+    max_per_sec: u32,
+    answer: &mut RedriveAnswer,
+) -> Result<(), RedriverError> {
+    let mut walk = Walk::open(app, run, filters, from).await?;
+    let mut sender = Sender::new(app, run, max_per_sec);
+    let mut unsettled = Unsettled::default();
+    while let Some(letters) = walk.next().await? {
+        let standings = standings(&*app.marks, &keys_of(&letters), app.clock.now(), run.deadline).await?;
+        let (mut to_send, mut to_park): (Vec<&Letter>, Vec<&Letter>) = (Vec::new(), Vec::new());
+        for (letter, standing) in letters.iter().zip(standings) {
+            let step = step_of(&letter.id);
+            let fate = match (standing, answer.dry_run, step) {
+                (Standing::Done, _, _) => Fate::Already,
+                (Standing::UnderWay { until }, _, _) => Fate::UnderWay { until },
+                (Standing::Open, true, _) => Fate::Sent,
+                (Standing::Open, false, LetterStep::Send) => {
+                    to_send.push(letter);
+                    continue;
+                }
+                (Standing::Open, false, LetterStep::Park) => {
+                    to_park.push(letter);
+                    continue;
+                }
+            };
+            answer.add(letter, step, fate, &mut unsettled);
+        }
+        let parks: Vec<_> = to_park.iter().map(|letter| park_in_time(app, run, letter)).collect();
+        let parks: Vec<Fate> = stream::iter(parks).buffered(CONCURRENT_PARKS).try_collect().await?;
+        for (letter, fate) in to_park.into_iter().zip(parks) {
+            answer.add(letter, LetterStep::Park, fate, &mut unsettled);
+        }
+        let sends = sender.send(&to_send).await?;
+        for (letter, fate) in to_send.into_iter().zip(sends) {
+            answer.add(letter, LetterStep::Send, fate, &mut unsettled);
+        }
+        // Kept up to date, so that the audit entry of a run that fails later says what it did.
+        answer.walk.read = walk.counts.read;
+    }
+    answer.next = walk.next_offsets(&unsettled);
+    answer.walk = walk.counts;
+    Ok(())
+}
+
+async fn park_in_time(app: &App, run: &Run, letter: &Letter) -> Result<Fate, RedriverError> {
+    if run.is_out_of_time() { Ok(Fate::NotReached) } else { parking::park(app, run, letter).await }
+}

@@ -1,0 +1,71 @@
+//! Why a request is not carried out.
+
+use lambda::invocation::InvocationError;
+use pipeline::{Dependency, DependencyError, ErrorClass};
+
+#[derive(Debug, thiserror::Error)]
+pub enum RedriverError {
+    /// Serde's own message names the unknown action and the choices, or the field.
+    #[error("the request cannot be read")]
+    Request(#[source] serde_json::Error),
+    #[error("field \"{field}\" is {problem}")]
+    Field { field: &'static str, problem: String },
+    #[error("{doing} failed")]
+    Dependency {
+        doing: &'static str,
+        #[source]
+        source: DependencyError,
+    },
+    /// An adapter broke its port's promise to answer item by item.
+    #[error("{dependency} gave {answers} answers to {questions} questions")]
+    Answers { dependency: Dependency, questions: usize, answers: usize },
+    /// A letter cannot be written as an object.
+    #[error("a letter cannot be packed for parking")]
+    Pack(#[source] std::io::Error),
+    #[error("parked object {key} cannot be read: {problem}")]
+    Parked { key: String, problem: &'static str },
+    #[error("the answer cannot be written")]
+    Answer(#[source] serde_json::Error),
+}
+
+impl RedriverError {
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            RedriverError::Request(_)
+            | RedriverError::Field { .. }
+            | RedriverError::Pack(_)
+            | RedriverError::Parked { .. }
+            | RedriverError::Answer(_) => ErrorClass::Permanent,
+            RedriverError::Dependency { source, .. } => source.class,
+            RedriverError::Answers { .. } => ErrorClass::Transient,
+        }
+    }
+
+    pub fn tag(&self) -> &'static str {
+        match self {
+            RedriverError::Request(_) | RedriverError::Field { .. } => "bad-request",
+            RedriverError::Dependency { source, .. } => match source.dependency {
+                Dependency::Kafka => "kafka-failed",
+                Dependency::Dynamodb => "dynamodb-failed",
+                Dependency::Postgres => "postgres-failed",
+                Dependency::Scorer => "scorer-failed",
+                Dependency::S3 => "s3-failed",
+            },
+            RedriverError::Answers { .. } => "wrong-number-of-answers",
+            RedriverError::Pack(_) => "pack",
+            RedriverError::Parked { .. } => "parked-object",
+            RedriverError::Answer(_) => "answer",
+        }
+    }
+}
+
+impl From<RedriverError> for InvocationError {
+    fn from(error: RedriverError) -> Self {
+        InvocationError::new(error.tag(), &error)
+    }
+}
+
+/// For `map_err`: what was being done when a dependency failed.
+pub(crate) fn failed(doing: &'static str) -> impl FnOnce(DependencyError) -> RedriverError {
+    move |source| RedriverError::Dependency { doing, source }
+}

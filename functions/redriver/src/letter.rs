@@ -1,0 +1,319 @@
+//! A dead letter: how it is read from its record, and what goes back to `raw-events` for it.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use event::{TenantId, Timestamp};
+use pipeline::ports::{LetterId, NewRecord};
+use pipeline::{Header, Record, header, topic};
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+/// What the processor puts after a record's own headers, in its order (`pipeline::decisions::publication`).
+const ADDED_BY_PROCESSOR: [&str; 6] = [
+    header::ORIGIN,
+    header::ORIGIN_TIMESTAMP,
+    header::ERROR_CLASS,
+    header::ERROR_REASON,
+    header::FAILED_AT,
+    header::ATTEMPT,
+];
+
+/// What a redrive puts after them.
+const ADDED_BY_REDRIVE: [&str; 3] = [header::ORIGIN, header::ORIGIN_TIMESTAMP, header::ATTEMPT];
+
+/// Longest text of an answer that comes from a record, in characters.
+const MAX_SHOWN_CHARS: usize = 256;
+
+/// A record that has failed, as it stands on `dead-letter-events` or in a parked object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Letter {
+    pub id: LetterId,
+    /// The bounded part of the reason, by which letters are grouped.
+    pub reason: String,
+    /// The whole reason.
+    pub detail: String,
+    pub failed_at: Timestamp,
+    /// The record with every header.
+    pub record: Record,
+    /// Kafka's timestamp of the first copy, as the header has it.
+    origin_timestamp: i64,
+    /// How many of the headers, from the first, were the first copy's.
+    own_headers: usize,
+}
+
+/// A record that does not end in the headers of a dead letter.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a dead letter")]
+pub struct NotALetter;
+
+impl Letter {
+    /// # Errors
+    /// If the record was not written by the processor as a dead letter.
+    pub fn read(record: Record) -> Result<Self, NotALetter> {
+        let headers = &record.headers.0;
+        let own_headers = headers.len().checked_sub(ADDED_BY_PROCESSOR.len()).ok_or(NotALetter)?;
+        let (own, added) = headers.split_at(own_headers);
+        if !names(added).eq(ADDED_BY_PROCESSOR) {
+            return Err(NotALetter);
+        }
+        // The last of a name counts, and the last ones are those that were added.
+        let text =
+            |name: &str| record.headers.get(name).and_then(|value| std::str::from_utf8(value).ok()).ok_or(NotALetter);
+        let origin = text(header::ORIGIN)?.parse().map_err(|_| NotALetter)?;
+        let attempt = text(header::ATTEMPT)?.parse().map_err(|_| NotALetter)?;
+        let origin_timestamp = text(header::ORIGIN_TIMESTAMP)?.parse().map_err(|_| NotALetter)?;
+        let failed_at = Timestamp::parse(text(header::FAILED_AT)?).map_err(|_| NotALetter)?;
+        let (reason, detail) = (text(header::ERROR_CLASS)?.to_owned(), text(header::ERROR_REASON)?.to_owned());
+        let id = LetterId { origin, attempt };
+        // The headers of an earlier redrive are replaced, not piled up. They are told by their values: a record that
+        // came with such headers of its own at its end keeps them, unless they say the same.
+        let earlier = added_by_redrive(&id, origin_timestamp);
+        let own_headers = if own.ends_with(&earlier) { own_headers - earlier.len() } else { own_headers };
+        Ok(Letter { id, reason, detail, failed_at, record, origin_timestamp, own_headers })
+    }
+
+    /// The copy for `raw-events`: key, value and headers of the first copy byte for byte, then what names it as one.
+    pub fn redriven(&self) -> NewRecord {
+        let next = LetterId { origin: self.id.origin.clone(), attempt: self.id.attempt.saturating_add(1) };
+        let mut headers = self.record.headers.0[..self.own_headers].to_vec();
+        headers.extend(added_by_redrive(&next, self.origin_timestamp));
+        NewRecord { topic: topic::RAW_EVENTS, key: self.record.key.clone(), value: self.record.value.clone(), headers }
+    }
+
+    /// What the letter says of its event.
+    pub fn subject(&self) -> Subject<'_> {
+        let value = self.record.value.as_deref().unwrap_or_default();
+        let named: Named<'_> = serde_json::from_slice(value).unwrap_or_default();
+        let header = |name| self.record.headers.get(name).and_then(|value| std::str::from_utf8(value).ok());
+        let tenant = match named.envelope {
+            Some(_) => named.tenant,
+            None => None,
+        };
+        Subject {
+            event_type: named.event_type.or_else(|| header(header::EVENT_TYPE).map(Cow::Borrowed)),
+            event_id: named.id.or_else(|| header(header::EVENT_ID).map(Cow::Borrowed)),
+            tenant: tenant.or_else(|| tenant_of(self.record.key.as_ref()?).map(Cow::Borrowed)),
+        }
+    }
+
+    /// The letter as answers show it; never its payload.
+    pub fn shown(&self) -> Shown {
+        let subject = self.subject();
+        let short = |text: Cow<'_, str>| bounded(&text, MAX_SHOWN_CHARS);
+        Shown {
+            position: self.record.position.to_string(),
+            origin: self.id.origin.to_string(),
+            attempt: self.id.attempt,
+            tenant: subject.tenant.map(short),
+            event_type: subject.event_type.map(short),
+            event_id: subject.event_id.map(short),
+            reason: bounded(&self.detail, MAX_SHOWN_CHARS),
+            failed_at: self.failed_at,
+        }
+    }
+}
+
+fn added_by_redrive(id: &LetterId, origin_timestamp: i64) -> [Header; 3] {
+    let values = [id.origin.to_string(), origin_timestamp.to_string(), id.attempt.to_string()];
+    let mut headers = ADDED_BY_REDRIVE.map(|name| Header { name: name.to_owned(), value: None });
+    for (header, value) in headers.iter_mut().zip(values) {
+        header.value = Some(Bytes::from(value));
+    }
+    headers
+}
+
+fn names(headers: &[Header]) -> impl Iterator<Item = &str> {
+    headers.iter().map(|header| header.name.as_str())
+}
+
+/// The tenant in a key `tenant/id`.
+fn tenant_of(key: &[u8]) -> Option<&str> {
+    let (tenant, _) = std::str::from_utf8(key).ok()?.split_once('/')?;
+    TenantId::new(tenant).ok().map(|_| tenant)
+}
+
+/// At most that many characters.
+pub(crate) fn bounded(text: &str, chars: usize) -> String {
+    text.chars().take(chars).collect()
+}
+
+/// The members of an envelope of any version, or of an event as a client sends it, that name the event.
+#[derive(Default, Deserialize)]
+struct Named<'a> {
+    envelope: Option<IgnoredAny>,
+    #[serde(borrow, alias = "event_id")]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "type", alias = "event_type")]
+    event_type: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    tenant: Option<Cow<'a, str>>,
+}
+
+/// What could be learnt of the event in a letter. A value that cannot be read says nothing; then its headers and key do.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Subject<'a> {
+    pub event_type: Option<Cow<'a, str>>,
+    pub event_id: Option<Cow<'a, str>>,
+    pub tenant: Option<Cow<'a, str>>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Shown {
+    /// Where the letter stands.
+    pub position: String,
+    pub origin: String,
+    pub attempt: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    pub event_type: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<String>,
+    pub reason: String,
+    pub failed_at: Timestamp,
+}
+
+#[cfg(test)]
+mod tests {
+    use event::Origin;
+    use pipeline::decisions::publication;
+    use pipeline::ports::LedgerEntry;
+    use pipeline::{Outcome, Position, RecordHeaders};
+
+    use super::*;
+
+    fn raw(offset: i64, value: Option<&str>, headers: Vec<Header>) -> Record {
+        Record {
+            position: Position::new("raw-events", 2, offset),
+            timestamp: Timestamp::from_millis(88 + offset),
+            key: Some(Bytes::from_static(b"acme/a/b")),
+            value: value.map(|value| Bytes::from(value.to_owned())),
+            headers: RecordHeaders(headers),
+        }
+    }
+
+    /// What the processor publishes for a record that failed.
+    fn dead(record: &Record) -> Record {
+        let entry = LedgerEntry {
+            position: record.position.clone(),
+            origin: record.origin(),
+            key: None,
+            outcome: Outcome::DeadLettered,
+            reason: "schema: amount: too small".to_owned(),
+            risk: None,
+            recorded_at: Timestamp::from_millis(5_000),
+        };
+        let letter = publication::dead_letter(record, &entry).unwrap();
+        on_topic(letter, "dead-letter-events")
+    }
+
+    fn on_topic(record: NewRecord, topic: &str) -> Record {
+        Record {
+            position: Position::new(topic, 1, 4),
+            timestamp: Timestamp::from_millis(6_000),
+            key: record.key,
+            value: record.value,
+            headers: RecordHeaders(record.headers),
+        }
+    }
+
+    #[test]
+    fn a_redriven_copy_is_the_original_and_three_headers() {
+        let hostile = vec![
+            Header { name: "none".into(), value: None },
+            Header::new("traceparent", Bytes::from_static(b"\xff\x00")),
+            Header::new("attempt", "many"),
+            Header::new("error-class", "forged"),
+        ];
+        for (value, headers) in [(Some("\u{1}"), hostile.clone()), (None, hostile), (Some(""), Vec::new())] {
+            let original = raw(7, value, headers);
+            let letter = Letter::read(dead(&original)).unwrap();
+            assert_eq!(letter.id, LetterId { origin: Origin::new("raw-events", 2, 7), attempt: 0 });
+            assert_eq!((letter.reason.as_str(), letter.detail.as_str()), ("schema", "schema: amount: too small"));
+            let copy = letter.redriven();
+            assert_eq!((copy.topic, &copy.key, &copy.value), ("raw-events", &original.key, &original.value));
+            let count = original.headers.0.len();
+            assert_eq!(copy.headers[..count], original.headers.0);
+            let added = ["raw-events/2/7", "95", "1"];
+            let added: Vec<Header> =
+                ADDED_BY_REDRIVE.iter().zip(added).map(|(name, value)| Header::new(*name, value)).collect();
+            assert_eq!(copy.headers[count..], added);
+        }
+    }
+
+    #[test]
+    fn headers_do_not_pile_up_over_redrives() {
+        let original = raw(7, Some("x"), vec![Header::new("event-id", "a")]);
+        let mut record = original.clone();
+        for attempt in 1..=4 {
+            let copy = Letter::read(dead(&record)).unwrap().redriven();
+            record = on_topic(copy, "raw-events");
+            assert_eq!(record.headers.0.len(), 1 + ADDED_BY_REDRIVE.len());
+            assert_eq!((record.attempt(), record.origin().to_string()), (attempt, "raw-events/2/7".to_owned()));
+            assert_eq!(record.origin_timestamp(), original.timestamp, "as first written");
+        }
+    }
+
+    #[test]
+    fn headers_of_ones_own_at_the_end_are_kept() {
+        // A stranger's record that looks a little like a redriven one: only `origin` is believed, for it is readable.
+        let own = vec![Header::new("origin", "raw-events/9/9"), Header::new("attempt", "x")];
+        let original = raw(7, Some("x"), own.clone());
+        let copy = Letter::read(dead(&original)).unwrap().redriven();
+        assert_eq!(copy.headers[..2], own);
+        assert_eq!(copy.headers.len(), 5);
+    }
+
+    #[test]
+    fn an_attempt_at_its_limit_stays_there() {
+        let original = raw(7, Some("x"), vec![Header::new("attempt", u32::MAX.to_string())]);
+        let copy = Letter::read(dead(&original)).unwrap().redriven();
+        assert_eq!(on_topic(copy, "raw-events").attempt(), u32::MAX);
+    }
+
+    #[test]
+    fn other_records_are_no_letters() {
+        let letter = dead(&raw(7, Some("x"), vec![]));
+        let without = |index: usize| {
+            let mut record = letter.clone();
+            record.headers.0.remove(index);
+            record
+        };
+        let with = |index: usize, value: &'static [u8]| {
+            let mut record = letter.clone();
+            record.headers.0[index].value = Some(Bytes::from_static(value));
+            record
+        };
+        let mut swapped = letter.clone();
+        swapped.headers.0.swap(0, 1);
+        for record in [
+            raw(1, Some("x"), vec![]),
+            without(0),
+            without(5),
+            swapped,
+            with(0, b"nowhere"),
+            with(1, b"soon"),
+            with(2, b"\xff"),
+            with(4, b"yesterday"),
+            with(5, b"-1"),
+        ] {
+            assert_eq!(Letter::read(record), Err(NotALetter));
+        }
+    }
+
+    #[test]
+    fn the_subject_comes_from_the_value_or_else_from_headers_and_key() {
+        let named = vec![Header::new("event-id", "h-id"), Header::new("event-type", "h-type")];
+        let subject = |value: &str| {
+            let letter = Letter::read(dead(&raw(7, Some(value), named.clone()))).unwrap();
+            let subject = letter.subject();
+            let text = |text: Option<Cow<'_, str>>| text.unwrap_or_default().into_owned();
+            [text(subject.tenant), text(subject.event_type), text(subject.event_id)]
+        };
+        assert_eq!(subject(r#"{"envelope":9,"tenant":"t","type":"click","id":"1"}"#), ["t", "click", "1"]);
+        assert_eq!(subject(r#"{"event_type":"click","event_id":"1","tenant":"boast"}"#), ["acme", "click", "1"]);
+        assert_eq!(subject("not json"), ["acme", "h-type", "h-id"]);
+        assert_eq!(subject(r#"{"type":7}"#), ["acme", "h-type", "h-id"]);
+    }
+}

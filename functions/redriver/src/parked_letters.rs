@@ -1,0 +1,217 @@
+//! The actions on parked letters: list and release.
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use pipeline::ports::{LetterStep, MarkKey};
+use pipeline::retry::{RetryPolicy, retry};
+use serde::Serialize;
+
+use crate::App;
+use crate::error::{RedriverError, failed};
+use crate::letter::{Letter, Shown};
+use crate::parking::{self, PREFIX};
+use crate::request::Filters;
+use crate::run::Run;
+use crate::sending::{Fate, Sender};
+use crate::standing::{Standing, standings};
+
+/// Objects read in one go.
+const CHUNK: usize = 64;
+const CONCURRENT_READS: usize = 16;
+
+/// Reads parked letters in the order of their keys, as far as time allows.
+struct Walk<'a> {
+    app: &'a App,
+    run: &'a Run,
+    filters: &'a Filters,
+    /// What is left, the next one last.
+    keys: Vec<String>,
+    read: u64,
+    unreadable: u64,
+}
+
+/// A parked letter and whether it was released.
+struct Parked {
+    key: String,
+    letter: Letter,
+    standing: Standing,
+}
+
+impl<'a> Walk<'a> {
+    async fn open(app: &'a App, run: &'a Run, filters: &'a Filters, from_key: &str) -> Result<Self, RedriverError> {
+        let list = || app.objects.list(PREFIX);
+        let objects =
+            retry(RetryPolicy::STANDARD, run.deadline, list).await.map_err(failed("listing parked letters"))?;
+        let keys = objects.into_iter().map(|object| object.key).filter(|key| key.as_str() >= from_key).rev();
+        Ok(Walk { app, run, filters, keys: keys.collect(), read: 0, unreadable: 0 })
+    }
+
+    async fn next(&mut self) -> Result<Option<Vec<Parked>>, RedriverError> {
+        if self.keys.is_empty() || self.run.is_out_of_time() {
+            return Ok(None);
+        }
+        let mut keys = self.keys.split_off(self.keys.len().saturating_sub(CHUNK));
+        keys.reverse();
+        self.read += keys.len() as u64;
+        let reads: Vec<_> = keys.into_iter().map(|key| read(self.app, self.run, key)).collect();
+        let letters: Vec<(String, Option<Letter>)> =
+            stream::iter(reads).buffered(CONCURRENT_READS).try_collect().await?;
+        self.unreadable += letters.iter().filter(|(_, letter)| letter.is_none()).count() as u64;
+        let letters: Vec<(String, Letter)> = letters
+            .into_iter()
+            .filter_map(|(key, letter)| Some((key, letter.filter(|letter| self.filters.meets(letter))?)))
+            .collect();
+        let mark = |(_, letter): &(String, Letter)| MarkKey { letter: letter.id.clone(), step: LetterStep::Send };
+        let marks: Vec<MarkKey> = letters.iter().map(mark).collect();
+        let standings = standings(&*self.app.marks, &marks, self.app.clock.now(), self.run.deadline).await?;
+        let parked = |((key, letter), standing)| Parked { key, letter, standing };
+        Ok(Some(letters.into_iter().zip(standings).map(parked).collect()))
+    }
+
+    fn next_key(&self) -> Option<String> {
+        self.keys.last().cloned()
+    }
+}
+
+/// An object that holds no letter is passed over: it must not hide the others.
+async fn read(app: &App, run: &Run, key: String) -> Result<(String, Option<Letter>), RedriverError> {
+    let get = || app.objects.get(&key);
+    let body = retry(RetryPolicy::STANDARD, run.deadline, get).await.map_err(failed("reading a parked letter"))?;
+    match parking::unpack(&key, &body) {
+        Ok(letter) => Ok((key, Some(letter))),
+        Err(error) => {
+            tracing::warn!(tag = error.tag(), error = %error, "parked object passed over");
+            Ok((key, None))
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub struct ParkedLetter {
+    pub key: String,
+    /// Whether it was sent back.
+    pub released: bool,
+    #[serde(flatten)]
+    pub letter: Shown,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub struct ParkedAnswer {
+    /// Objects looked at.
+    pub read: u64,
+    /// Objects that hold no letter.
+    pub unreadable: u64,
+    pub letters: Vec<ParkedLetter>,
+    /// The key to go on from: there is more than asked for, or time ran out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_key: Option<String>,
+}
+
+/// Lists parked letters.
+///
+/// # Errors
+/// If a dependency fails after bounded retries.
+pub async fn list(
+    app: &App,
+    run: &Run,
+    filters: &Filters,
+    from_key: &str,
+    limit: usize,
+    answer: &mut ParkedAnswer,
+) -> Result<(), RedriverError> {
+    let mut walk = Walk::open(app, run, filters, from_key).await?;
+    'chunks: while let Some(letters) = walk.next().await? {
+        for parked in letters {
+            if answer.letters.len() == limit {
+                answer.next_key = Some(parked.key);
+                break 'chunks;
+            }
+            let released = parked.standing == Standing::Done;
+            answer.letters.push(ParkedLetter { key: parked.key, released, letter: parked.letter.shown() });
+        }
+    }
+    if answer.next_key.is_none() {
+        answer.next_key = walk.next_key();
+    }
+    (answer.read, answer.unreadable) = (walk.read, walk.unreadable);
+    Ok(())
+}
+
+/// What a release did, or in a dry run would do.
+#[derive(Debug, Default, Serialize)]
+pub struct ReleaseAnswer {
+    pub dry_run: bool,
+    /// Objects looked at.
+    pub read: u64,
+    /// Objects that hold no letter.
+    pub unreadable: u64,
+    /// Sent back to `raw-events`.
+    pub sent: u64,
+    /// Released before.
+    pub already: u64,
+    /// Other runs are at them.
+    pub under_way: u64,
+    /// Kafka does not take them: too large for `raw-events`.
+    pub refused: u64,
+    /// The key to go on from: time ran out, or another run is at that letter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub next_key: Option<String>,
+}
+
+impl ReleaseAnswer {
+    fn add(&mut self, key: &str, fate: Fate) {
+        match fate {
+            Fate::Sent => self.sent += 1,
+            Fate::Already => self.already += 1,
+            Fate::Refused => self.refused += 1,
+            Fate::UnderWay { .. } => self.under_way += 1,
+            Fate::NotReached => {}
+        }
+        let unsettled = match fate {
+            Fate::UnderWay { .. } | Fate::NotReached => true,
+            Fate::Sent | Fate::Already | Fate::Refused => false,
+        };
+        if unsettled && self.next_key.as_deref().is_none_or(|first| key < first) {
+            self.next_key = Some(key.to_owned());
+        }
+    }
+}
+
+/// Sends parked letters that meet the filters back to `raw-events`, each once.
+///
+/// # Errors
+/// If a dependency fails after bounded retries. `answer` then says what was done; running again does the rest.
+pub async fn release(
+    app: &App,
+    run: &Run,
+    filters: &Filters,
+    from_key: &str,
+    max_per_sec: u32,
+    answer: &mut ReleaseAnswer,
+) -> Result<(), RedriverError> {
+    let mut walk = Walk::open(app, run, filters, from_key).await?;
+    let mut sender = Sender::new(app, run, max_per_sec);
+    while let Some(letters) = walk.next().await? {
+        let (open, settled): (Vec<Parked>, Vec<Parked>) =
+            letters.into_iter().partition(|parked| parked.standing == Standing::Open);
+        for parked in &settled {
+            match parked.standing {
+                Standing::UnderWay { until } => answer.add(&parked.key, Fate::UnderWay { until }),
+                Standing::Done | Standing::Open => answer.add(&parked.key, Fate::Already),
+            }
+        }
+        let fates = if answer.dry_run {
+            vec![Fate::Sent; open.len()]
+        } else {
+            let letters: Vec<&Letter> = open.iter().map(|parked| &parked.letter).collect();
+            sender.send(&letters).await?
+        };
+        for (parked, fate) in open.iter().zip(fates) {
+            answer.add(&parked.key, fate);
+        }
+    }
+    if answer.next_key.is_none() {
+        answer.next_key = walk.next_key();
+    }
+    (answer.read, answer.unreadable) = (walk.read, walk.unreadable);
+    Ok(())
+}

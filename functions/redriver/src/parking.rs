@@ -1,0 +1,82 @@
+//! Letters that failed too often, as objects under `parked/`.
+//!
+//! An object holds one letter: the line of `archive::line`, compressed with zstd. Its key is made of the letter's id,
+//! so that parking again writes nothing. Objects are never changed; whether a letter was released is in its mark.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use event::Origin;
+use pipeline::ports::{BeginVerdict, LetterId, LetterStep, MarkKey};
+use pipeline::retry::{RetryPolicy, retry};
+use pipeline::topic;
+
+use crate::App;
+use crate::error::{RedriverError, failed};
+use crate::letter::Letter;
+use crate::run::Run;
+use crate::sending::Fate;
+use crate::standing::one_each;
+
+pub const PREFIX: &str = "parked/";
+const EXTENSION: &str = ".ndjson.zst";
+const ZSTD_LEVEL: i32 = 3;
+
+/// Largest line that is read back, in bytes. A letter has at most 1.5 MB, and base64 adds a third.
+const MAX_LINE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// `parked/topic=raw-events/partition=0/00000000000000000005.a3.ndjson.zst`.
+pub fn object_key(letter: &LetterId) -> String {
+    let LetterId { origin: Origin { topic, partition, offset }, attempt } = letter;
+    format!("{PREFIX}topic={topic}/partition={partition}/{offset:020}.a{attempt}{EXTENSION}")
+}
+
+fn pack(letter: &Letter) -> Result<Bytes, RedriverError> {
+    let mut line = Vec::new();
+    archive::line::encode(&letter.record, &mut line).map_err(|error| RedriverError::Pack(error.into()))?;
+    Ok(zstd::bulk::compress(&line, ZSTD_LEVEL).map_err(RedriverError::Pack)?.into())
+}
+
+/// The letter in an object.
+///
+/// # Errors
+/// If the object was not written by [`park`], or is not the one that its key names.
+pub fn unpack(key: &str, body: &[u8]) -> Result<Letter, RedriverError> {
+    let unreadable = |problem| RedriverError::Parked { key: key.to_owned(), problem };
+    let mut line = Vec::new();
+    let decoder = zstd::Decoder::new(body).map_err(|_| unreadable("it is not compressed with zstd"))?;
+    let read = decoder.take(MAX_LINE_BYTES).read_to_end(&mut line);
+    read.map_err(|_| unreadable("it cannot be decompressed"))?;
+    let topic: Arc<str> = Arc::from(topic::DEAD_LETTER_EVENTS);
+    let record = archive::line::decode(&line, &topic).map_err(|_| unreadable("it holds no record"))?;
+    let letter = Letter::read(record).map_err(|_| unreadable("it holds no dead letter"))?;
+    if object_key(&letter.id) == key { Ok(letter) } else { Err(unreadable("it holds another letter")) }
+}
+
+/// Parks a letter, unless another run has done so or is at it.
+///
+/// # Errors
+/// If a dependency fails after bounded retries.
+pub async fn park(app: &App, run: &Run, letter: &Letter) -> Result<Fate, RedriverError> {
+    let keys = [MarkKey { letter: letter.id.clone(), step: LetterStep::Park }];
+    let now = app.clock.now();
+    let begin = || app.marks.begin(&keys, &run.id, now, run.until);
+    let verdicts = retry(RetryPolicy::STANDARD, run.deadline, begin).await.map_err(failed("marking a letter"))?;
+    one_each(pipeline::Dependency::Dynamodb, 1, verdicts.len())?;
+    match verdicts.as_slice() {
+        [BeginVerdict::UnderWay { until }] => return Ok(Fate::UnderWay { until: *until }),
+        [BeginVerdict::Done] => return Ok(Fate::Already),
+        _ => {}
+    }
+    let (key, body) = (object_key(&letter.id), pack(letter)?);
+    // Already there: by a run that died before it could say so.
+    let put = || app.objects.put_new(&key, body.clone());
+    retry(RetryPolicy::STANDARD, run.deadline, put).await.map_err(failed("parking a letter"))?;
+    let now = app.clock.now();
+    let [key] = keys;
+    let done = [(key, None)];
+    let finish = || app.marks.finish(&done, &run.id, now);
+    retry(RetryPolicy::STANDARD, run.deadline, finish).await.map_err(failed("marking a letter as parked"))?;
+    Ok(Fate::Sent)
+}

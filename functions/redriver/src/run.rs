@@ -1,0 +1,41 @@
+//! One run of the redriver: who it is and how long it has.
+
+use std::time::Duration;
+
+use event::Timestamp;
+use lambda::invocation::Invocation;
+use pipeline::clock::Clock;
+use tokio::time::Instant;
+
+/// Kept back from the platform's deadline for the answer and the end of the audit entry.
+const RESERVE: Duration = Duration::from_secs(2);
+
+/// How long after the deadline a run is taken for dead: the Kafka client goes on trying that long.
+const GRACE: Duration = Duration::from_secs(30);
+
+#[derive(Debug)]
+pub struct Run {
+    /// Unique: marks belong to it. A request id alone is not, outside Lambda.
+    pub id: String,
+    pub started_at: Timestamp,
+    /// No step is begun after this.
+    pub deadline: Instant,
+    /// What this run has begun and not finished may be begun by another from then on.
+    pub until: Timestamp,
+}
+
+impl Run {
+    pub fn begin(invocation: &Invocation, clock: &dyn Clock) -> Self {
+        let started_at = clock.now();
+        Run {
+            id: format!("{}-{:016x}", invocation.request_id, fastrand::u64(..)),
+            started_at,
+            deadline: Instant::now() + invocation.remaining(RESERVE),
+            until: started_at.plus(invocation.remaining(Duration::ZERO)).plus(GRACE),
+        }
+    }
+
+    pub fn is_out_of_time(&self) -> bool {
+        Instant::now() >= self.deadline
+    }
+}

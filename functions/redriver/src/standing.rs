@@ -1,0 +1,79 @@
+//! What has been done with letters already.
+
+use std::collections::{BTreeMap, HashSet};
+
+use event::Timestamp;
+use pipeline::Dependency;
+use pipeline::ports::{LetterId, LetterStep, MarkKey, MarkState, RedriveMarks};
+use pipeline::retry::{RetryPolicy, retry};
+use tokio::time::Instant;
+
+use crate::error::{RedriverError, failed};
+use crate::letter::Letter;
+
+/// Redrives that a letter may fail before it is parked (issue 3, item 2).
+pub const MAX_REDRIVES: u32 = 3;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing, or it was begun by a run that is taken for dead.
+    Open,
+    /// Another run is at it until then.
+    UnderWay {
+        until: Timestamp,
+    },
+    Done,
+}
+
+/// What a redrive does with a letter.
+pub fn step_of(letter: &LetterId) -> LetterStep {
+    if letter.attempt >= MAX_REDRIVES { LetterStep::Park } else { LetterStep::Send }
+}
+
+/// Where each step stands, in the order of the keys.
+pub async fn standings(
+    marks: &dyn RedriveMarks,
+    keys: &[MarkKey],
+    now: Timestamp,
+    deadline: Instant,
+) -> Result<Vec<Standing>, RedriverError> {
+    let found = retry(RetryPolicy::STANDARD, deadline, || marks.find(keys)).await.map_err(failed("reading marks"))?;
+    one_each(Dependency::Dynamodb, keys.len(), found.len())?;
+    let standing = |state: MarkState| match state {
+        MarkState::Done { .. } => Standing::Done,
+        MarkState::UnderWay { until } if now < until => Standing::UnderWay { until },
+        MarkState::UnderWay { .. } => Standing::Open,
+    };
+    Ok(found.into_iter().map(|mark| mark.map_or(Standing::Open, |mark| standing(mark.state))).collect())
+}
+
+pub fn one_each(dependency: Dependency, questions: usize, answers: usize) -> Result<(), RedriverError> {
+    if questions == answers { Ok(()) } else { Err(RedriverError::Answers { dependency, questions, answers }) }
+}
+
+/// The letters that have not come before. A crash between publishing and answering makes the processor publish a
+/// letter again, byte for byte; such copies are one letter.
+#[derive(Debug, Default)]
+pub struct Distinct(HashSet<LetterId>);
+
+impl Distinct {
+    pub fn is_new(&mut self, letter: &Letter) -> bool {
+        self.0.insert(letter.id.clone())
+    }
+}
+
+/// The first thing left undone in each partition.
+#[derive(Debug, Default)]
+pub struct Unsettled(BTreeMap<i32, i64>);
+
+impl Unsettled {
+    pub fn add(&mut self, letter: &Letter) {
+        let position = &letter.record.position;
+        let first = self.0.entry(position.partition).or_insert(position.offset);
+        *first = position.offset.min(*first);
+    }
+
+    pub fn first(&self, partition: i32) -> Option<i64> {
+        self.0.get(&partition).copied()
+    }
+}

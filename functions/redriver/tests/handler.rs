@@ -1,0 +1,526 @@
+//! The whole loop in one process: processor and redriver on the same fakes, with outages, kills and rivals.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: whatever is missing is a failed test")]
+
+use std::collections::{BTreeMap, HashMap};
+use std::num::NonZeroU32;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use event::schema::Registry;
+use event::{TenantId, Timestamp};
+use lambda::batch_response::BatchResponse;
+use lambda::invocation::{Invocation, InvocationError};
+use pipeline::clock::Clock;
+use pipeline::decisions::limits::LimitPolicy;
+use pipeline::ports::{EventStore, LedgerEntry, NewRecord, RecordPublisher, RedriveMarks as _, Verdict, VerdictKind};
+use pipeline::{Dependency, DependencyError, ErrorClass, Outcome, Position, Record, topic};
+use processor::Ports;
+use processor::config::Policy;
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use testkit::fakes::access::FakeAccess;
+use testkit::fakes::claims::FakeClaims;
+use testkit::fakes::objects::FakeObjects;
+use testkit::fakes::publisher::FakePublisher;
+use testkit::fakes::redrive::{FakeRedriveAudit, FakeRedriveMarks, FakeTopics};
+use testkit::fakes::scorer::FakeScorer;
+use testkit::fakes::store::FakeStore;
+use testkit::samples::sample;
+
+const DAY: Duration = Duration::from_secs(86_400);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// Advances when told to.
+struct TestClock(Mutex<Timestamp>);
+
+impl TestClock {
+    fn advance(&self, by: Duration) {
+        let mut now = self.0.lock().unwrap();
+        *now = now.plus(by);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        *self.0.lock().unwrap()
+    }
+}
+
+/// Refuses events for good while their cause lasts, as a database does with a text it cannot hold.
+struct Picky {
+    inner: FakeStore,
+    broken: AtomicBool,
+}
+
+#[async_trait]
+impl EventStore for Picky {
+    async fn record(&self, verdicts: Vec<Verdict>, now: Timestamp) -> Result<Vec<LedgerEntry>, DependencyError> {
+        let is_event = |verdict: &Verdict| matches!(verdict.kind, VerdictKind::Store { .. });
+        if self.broken.load(Ordering::Relaxed) && verdicts.iter().any(is_event) {
+            return Err(DependencyError {
+                dependency: Dependency::Postgres,
+                class: ErrorClass::Permanent,
+                tag: "refused",
+                doing: "recording a batch",
+                source: "refused by a test".into(),
+            });
+        }
+        self.inner.record(verdicts, now).await
+    }
+}
+
+/// A publisher whose calls get stuck after some, as in a run that is killed.
+struct Stalling {
+    inner: Arc<FakePublisher>,
+    calls_left: AtomicUsize,
+    /// Whether the call that gets stuck takes effect.
+    after: bool,
+}
+
+#[async_trait]
+impl RecordPublisher for Stalling {
+    async fn publish(&self, records: Vec<NewRecord>, timeout: Duration) -> Vec<Result<Position, DependencyError>> {
+        let left = self.calls_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if left.is_ok() {
+            return self.inner.publish(records, timeout).await;
+        }
+        if self.after {
+            self.inner.publish(records, timeout).await;
+        }
+        std::future::pending().await
+    }
+}
+
+struct World {
+    clock: Arc<TestClock>,
+    broker: Arc<FakePublisher>,
+    store: Arc<Picky>,
+    marks: Arc<FakeRedriveMarks>,
+    audit: Arc<FakeRedriveAudit>,
+    objects: Arc<FakeObjects>,
+    processor: processor::App,
+    /// How much of `raw-events` the processor has taken, by partition.
+    consumed: Mutex<HashMap<i32, i64>>,
+}
+
+impl World {
+    fn new() -> Self {
+        let now = Timestamp::parse("2026-11-20T18:02:00.000Z").unwrap();
+        let clock = Arc::new(TestClock(Mutex::new(now)));
+        let broker = Arc::new(FakePublisher::new(3));
+        let store = Arc::new(Picky { inner: FakeStore::new(DAY), broken: AtomicBool::new(true) });
+        let access: Arc<FakeAccess> = Arc::default();
+        let policy = Policy {
+            limits: LimitPolicy { per_minute: NonZeroU32::new(0), block_for: MINUTE },
+            block_list_age: Duration::from_secs(2),
+            fraud_threshold: 80,
+            scorer_timeout: Duration::from_secs(2),
+            publish_timeout: Duration::from_secs(10),
+            foreign_tenant: TenantId::new("kafka").unwrap(),
+            batch_response: BatchResponse::Whole,
+            dedup_window: DAY,
+        };
+        let ports = Ports {
+            claims: Arc::new(FakeClaims::new(DAY)),
+            counters: access.clone(),
+            block_list: access,
+            scorer: Arc::new(FakeScorer::default()),
+            store: store.clone(),
+            publisher: broker.clone(),
+            clock: clock.clone(),
+        };
+        World {
+            processor: processor::App::new(policy, Registry::embedded().unwrap(), ports),
+            clock,
+            broker,
+            store,
+            marks: Arc::default(),
+            audit: Arc::default(),
+            objects: Arc::default(),
+            consumed: Mutex::default(),
+        }
+    }
+
+    /// With that many events which failed.
+    async fn with_letters(count: usize) -> Self {
+        let world = World::new();
+        world.produce(count).await;
+        world.process().await;
+        assert_eq!(world.letters().len(), count);
+        world
+    }
+
+    async fn produce(&self, count: usize) {
+        let records = (0..count).map(|number| {
+            let id = format!("e-{number}");
+            let value = json!({"type": "click", "id": id, "user_id": "u-1", "campaign_id": "c"});
+            NewRecord {
+                topic: topic::RAW_EVENTS,
+                key: Some(format!("kafka/{id}").into()),
+                value: Some(value.to_string().into()),
+                headers: Vec::new(),
+            }
+        });
+        for answer in self.broker.publish(records.collect(), MINUTE).await {
+            answer.unwrap();
+        }
+    }
+
+    fn new_records(&self) -> Vec<Record> {
+        let mut consumed = self.consumed.lock().unwrap();
+        let mut is_new = |record: &Record| {
+            let next = consumed.entry(record.position.partition).or_default();
+            let is_new = record.position.offset >= *next;
+            *next = (record.position.offset + 1).max(*next);
+            is_new
+        };
+        self.broker.records(topic::RAW_EVENTS).into_iter().filter(|record| is_new(record)).collect()
+    }
+
+    /// Lets the processor take what is new on `raw-events`.
+    async fn process(&self) {
+        let new = self.new_records();
+        self.deliver(&new).await;
+    }
+
+    async fn deliver(&self, records: &[Record]) {
+        let event = RawValue::from_string(trigger_event(records)).unwrap();
+        self.processor.handle(&event, &invocation(MINUTE)).await.unwrap();
+    }
+
+    /// The same, one record at a time: copies in one batch would collapse.
+    async fn process_singly(&self) {
+        for record in self.new_records() {
+            self.deliver(&[record]).await;
+        }
+    }
+
+    fn letters(&self) -> Vec<Record> {
+        self.broker.records(topic::DEAD_LETTER_EVENTS)
+    }
+
+    fn repair(&self) {
+        self.store.broken.store(false, Ordering::Relaxed);
+    }
+
+    fn app(&self) -> redriver::App {
+        self.app_with(self.broker.clone())
+    }
+
+    fn app_with(&self, publisher: Arc<dyn RecordPublisher>) -> redriver::App {
+        redriver::App {
+            topics: Arc::new(FakeTopics::new(self.broker.clone())),
+            publisher,
+            marks: self.marks.clone(),
+            audit: self.audit.clone(),
+            objects: self.objects.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+
+    async fn ask(&self, request: Value) -> Value {
+        ask(&self.app(), request, MINUTE).await.unwrap()
+    }
+
+    /// Every event once, and each record of `raw-events` in the ledger once.
+    fn assert_one_effect_each(&self, events: usize) {
+        let stored = self.store.inner.events();
+        let ids: BTreeMap<String, usize> = stored.iter().fold(BTreeMap::new(), |mut ids, event| {
+            *ids.entry(event.key.to_string()).or_default() += 1;
+            ids
+        });
+        assert_eq!((stored.len(), ids.len()), (events, events), "{ids:?}");
+        let ledger = self.store.inner.ledger();
+        assert_eq!(ledger.len(), self.broker.records(topic::RAW_EVENTS).len());
+        let valid = ledger.iter().filter(|entry| entry.outcome == Outcome::Valid).count();
+        assert_eq!(valid, events);
+    }
+}
+
+fn invocation(left: Duration) -> Invocation {
+    Invocation { request_id: "test".to_owned(), deadline: Instant::now() + left }
+}
+
+async fn ask(app: &redriver::App, request: Value, left: Duration) -> Result<Value, InvocationError> {
+    let event = RawValue::from_string(request.to_string()).unwrap();
+    let answer = app.handle(&event, &invocation(left)).await?;
+    Ok(serde_json::from_str(answer.get()).unwrap())
+}
+
+fn trigger_event(records: &[Record]) -> String {
+    let base64 = |bytes: &[u8]| base64_simd::STANDARD.encode_to_string(bytes);
+    let mut map: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for Record { position, timestamp, key, value, headers } in records {
+        let headers: Vec<Value> = headers
+            .0
+            .iter()
+            .map(|header| json!({ &header.name: header.value.as_ref().map(|value| value.to_vec()) }))
+            .collect();
+        map.entry(format!("{}-{}", position.topic, position.partition)).or_default().push(json!({
+            "topic": &*position.topic, "partition": position.partition, "offset": position.offset,
+            "timestamp": timestamp.as_millis(), "timestampType": "CREATE_TIME",
+            "key": key.as_deref().map(base64), "value": value.as_deref().map(base64), "headers": headers,
+        }));
+    }
+    json!({"eventSource": "aws:kafka", "records": map}).to_string()
+}
+
+fn counts(answer: &Value, names: &[&str]) -> Vec<u64> {
+    names.iter().map(|name| answer[name].as_u64().unwrap_or_else(|| panic!("no {name} in {answer}"))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_are_listed_by_reason_and_a_dry_run_counts_what_a_redrive_does() {
+    let world = World::with_letters(30).await;
+    let bad = NewRecord { topic: topic::RAW_EVENTS, key: None, value: Some("not json".into()), headers: Vec::new() };
+    world.broker.publish(vec![bad], MINUTE).await.remove(0).unwrap();
+    world.process().await;
+
+    let list = world.ask(serde_json::from_str(&sample("redriver", "list")).unwrap()).await;
+    assert_eq!(counts(&list, &["read", "matched", "unreadable", "copies"]), [31, 31, 0, 0]);
+    let (refused, malformed) = (&list["reasons"]["store-refused"], &list["reasons"]["malformed_json"]);
+    assert_eq!(counts(refused, &["letters", "open", "redriven", "parked"]), [30, 30, 0, 0]);
+    assert_eq!(counts(malformed, &["letters", "open"]), [1, 1]);
+    assert_eq!(refused["examples"].as_array().unwrap().len(), 3);
+    assert_eq!(refused["examples"][0]["type"], "click");
+    assert!(list.get("next").is_none(), "{list}");
+    assert!(!list.to_string().contains("campaign_id"), "no payloads");
+
+    let dry = json!({"action": "redrive", "filters": {"reason": "store-refused"}, "dry_run": true});
+    let promised = world.ask(dry).await;
+    assert_eq!(counts(&promised, &["matched", "sent", "parked"]), [30, 30, 0]);
+    assert_eq!(world.broker.records(topic::RAW_EVENTS).len(), 31, "a dry run sends nothing");
+    assert!(world.marks.all().is_empty(), "and marks nothing");
+
+    world.repair();
+    let redrive = json!({"action": "redrive", "filters": {"reason": "store-refused"}, "by": "ada"});
+    let done = world.ask(redrive.clone()).await;
+    assert_eq!(done["by_reason"], promised["by_reason"]);
+    assert_eq!(counts(&done, &["sent", "already"]), [30, 0]);
+    world.process().await;
+    world.assert_one_effect_each(30);
+
+    let again = world.ask(redrive).await;
+    assert_eq!(counts(&again, &["sent", "already"]), [0, 30]);
+    let list = world.ask(json!({"action": "list"})).await;
+    assert_eq!(counts(&list["reasons"]["store-refused"], &["open", "redriven"]), [0, 30]);
+
+    let trail = world.ask(json!({"action": "audit"})).await;
+    let entries = trail["entries"].as_array().unwrap();
+    let mut actions: Vec<&str> = entries.iter().map(|entry| entry["action"].as_str().unwrap()).collect();
+    actions.sort_unstable();
+    assert_eq!(actions, ["audit", "list", "list", "redrive", "redrive", "redrive"]);
+    assert_eq!(entries.iter().filter(|entry| entry["by"] == "ada").count(), 2);
+    let own = entries.iter().find(|entry| entry["run"] == done["run"]).unwrap();
+    assert_eq!((own["state"].as_str(), own["by"].as_str()), (Some("finished"), Some("ada")));
+    assert!(own["result"].as_str().unwrap().contains(r#""sent":30"#), "{own}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn filters_choose_letters() {
+    let world = World::with_letters(5).await;
+    let matched = async |filters: Value| {
+        let answer = world.ask(json!({"action": "redrive", "dry_run": true, "filters": filters})).await;
+        answer["matched"].as_u64().unwrap()
+    };
+    let origin = String::from_utf8(world.letters()[0].headers.get("origin").unwrap().to_vec()).unwrap();
+    assert_eq!(matched(json!({})).await, 5);
+    assert_eq!(matched(json!({"event_id": "e-3"})).await, 1);
+    assert_eq!(matched(json!({"type": "click", "tenant": "kafka"})).await, 5);
+    assert_eq!(matched(json!({"type": "sensor"})).await, 0);
+    assert_eq!(matched(json!({"tenant": "acme"})).await, 0);
+    assert_eq!(matched(json!({"origin": origin})).await, 1);
+    assert_eq!(matched(json!({"failed_from": "2026-11-20T18:02:00Z"})).await, 5);
+    assert_eq!(matched(json!({"failed_until": "2026-11-20T18:02:00Z"})).await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_redrivers_at_once_send_each_letter_once() {
+    let world = World::with_letters(200).await;
+    world.repair();
+    let apps = [world.app(), world.app(), world.app()];
+    let redrive = || json!({"action": "redrive", "max_per_sec": 10_000});
+    let (a, b, c) = tokio::join!(
+        ask(&apps[0], redrive(), MINUTE),
+        ask(&apps[1], redrive(), MINUTE),
+        ask(&apps[2], redrive(), MINUTE)
+    );
+    let sent: u64 = [a, b, c].iter().map(|answer| answer.as_ref().unwrap()["sent"].as_u64().unwrap()).sum();
+    assert_eq!(sent, 200);
+    world.process().await;
+    world.assert_one_effect_each(200);
+    assert_eq!(world.broker.records(topic::RAW_EVENTS).len(), 400);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_run_that_is_killed_loses_nothing_and_has_no_second_effect() {
+    // Killed before and after its second chunk reached Kafka; in both cases before it could say so.
+    for after in [false, true] {
+        let world = World::with_letters(50).await;
+        world.repair();
+        let stalling = Stalling { inner: world.broker.clone(), calls_left: AtomicUsize::new(1), after };
+        let killed = world.app_with(Arc::new(stalling));
+        let run = ask(&killed, json!({"action": "redrive", "max_per_sec": 100}), MINUTE);
+        tokio::time::timeout(MINUTE, run).await.unwrap_err();
+
+        // The next run leaves alone what may still be under way, and says where and when to go on.
+        let second = world.ask(json!({"action": "redrive", "max_per_sec": 100})).await;
+        assert_eq!(counts(&second, &["sent", "already", "under_way"]), [30, 10, 10]);
+        let (next, at) = (second["next"].clone(), second["next_at"].as_str().unwrap().to_owned());
+        let until = Timestamp::parse(&at).unwrap();
+        let left = until.since(world.clock.now());
+        assert!(left > Duration::from_secs(89) && left <= Duration::from_secs(90), "{left:?}: a minute and a grace");
+        world.clock.advance(left);
+        let third = world.ask(json!({"action": "redrive", "from": next})).await;
+        assert_eq!(counts(&third, &["sent", "under_way"]), [10, 0]);
+        assert!(third.get("next").is_none(), "{third}");
+        let copies = world.broker.records(topic::RAW_EVENTS).len() - 50;
+        assert_eq!(copies, if after { 60 } else { 50 }, "only what was under way may be sent twice");
+        world.process().await;
+        world.assert_one_effect_each(50);
+
+        let entries = world.ask(json!({"action": "audit"})).await;
+        let states = entries["entries"].as_array().unwrap().iter();
+        let started = states.filter(|entry| entry["state"] == "started" && entry["action"] == "redrive").count();
+        assert_eq!(started, 1, "the trail shows the run that was killed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn copies_that_fail_again_are_one_letter_of_the_next_attempt() {
+    let world = World::with_letters(20).await;
+    // Kafka has the copies, and the marks of them are not written: everything is sent again.
+    world.marks.finish_faults.fail(3, ErrorClass::Transient);
+    let error = ask(&world.app(), json!({"action": "redrive", "max_per_sec": 1000}), MINUTE).await.unwrap_err();
+    assert_eq!(error.error_type, "dynamodb-failed");
+    world.clock.advance(2 * MINUTE);
+    world.ask(json!({"action": "redrive"})).await;
+    world.process_singly().await;
+    // Twenty letters, and forty of the first attempt, two of each.
+    assert_eq!(world.letters().len(), 60);
+    let dry = world.ask(json!({"action": "redrive", "dry_run": true})).await;
+    assert_eq!(counts(&dry, &["sent", "already", "copies"]), [20, 20, 20]);
+    world.repair();
+    assert_eq!(counts(&world.ask(json!({"action": "redrive"})).await, &["sent", "copies"]), [20, 20]);
+    world.process().await;
+    world.assert_one_effect_each(20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn three_failed_redrives_park_a_letter_which_can_be_released() {
+    let world = World::with_letters(4).await;
+    for _ in 0..3 {
+        assert_eq!(counts(&world.ask(json!({"action": "redrive"})).await, &["sent", "parked"]), [4, 0]);
+        world.process().await;
+    }
+    let dry = world.ask(json!({"action": "redrive", "dry_run": true})).await;
+    assert_eq!(counts(&dry, &["sent", "parked", "already"]), [0, 4, 12]);
+    assert!(world.objects.keys().is_empty());
+    // Two at once, and S3 loses an answer: each is parked once.
+    world.objects.faults.lose_answer(1, ErrorClass::Transient);
+    let (one, two) = (world.app(), world.app());
+    let redrive = || json!({"action": "redrive"});
+    let (a, b) = tokio::join!(ask(&one, redrive(), MINUTE), ask(&two, redrive(), MINUTE));
+    let parked: u64 = [a, b].iter().map(|answer| answer.as_ref().unwrap()["parked"].as_u64().unwrap()).sum();
+    assert_eq!(parked, 4);
+    let keys = world.objects.keys();
+    assert_eq!(keys.len(), 4);
+    assert!(keys.iter().all(|key| key.starts_with("parked/topic=raw-events/partition=") && key.contains(".a3.")));
+    let raw_before = world.broker.records(topic::RAW_EVENTS).len();
+    assert_eq!(counts(&world.ask(redrive()).await, &["sent", "parked", "already"]), [0, 0, 16]);
+    assert_eq!(world.broker.records(topic::RAW_EVENTS).len(), raw_before);
+
+    let list = world.ask(json!({"action": "parked", "limit": 3})).await;
+    assert_eq!(list["letters"].as_array().unwrap().len(), 3);
+    let rest = world.ask(json!({"action": "parked", "from_key": list["next_key"]})).await;
+    assert_eq!(rest["letters"].as_array().unwrap().len(), 1);
+    assert_eq!((&rest["letters"][0]["released"], &rest["letters"][0]["attempt"]), (&json!(false), &json!(3)));
+
+    world.repair();
+    let dry = world.ask(json!({"action": "release", "dry_run": true})).await;
+    assert_eq!((counts(&dry, &["sent"]), world.broker.records(topic::RAW_EVENTS).len()), (vec![4], raw_before));
+    let first = json!({"action": "release", "filters": {"event_id": rest["letters"][0]["event_id"]}});
+    assert_eq!(counts(&world.ask(first).await, &["sent", "already"]), [1, 0]);
+    let (a, b) = (world.app(), world.app());
+    let release = || json!({"action": "release"});
+    let (a, b) = tokio::join!(ask(&a, release(), MINUTE), ask(&b, release(), MINUTE));
+    let sent: u64 = [a, b].iter().map(|answer| answer.as_ref().unwrap()["sent"].as_u64().unwrap()).sum();
+    assert_eq!(sent, 3);
+    world.process().await;
+    world.assert_one_effect_each(4);
+    assert_eq!(counts(&world.ask(release()).await, &["sent", "already"]), [0, 4]);
+    let released = world.ask(json!({"action": "parked"})).await;
+    assert!(released["letters"].as_array().unwrap().iter().all(|letter| letter["released"] == true));
+    let origin = world.letters()[0].origin();
+    assert_eq!(world.marks.of_origin(&origin).await.unwrap().len(), 5, "its whole history");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rate_is_kept_and_a_run_stops_in_time_and_says_where_to_go_on() {
+    let world = World::with_letters(100).await;
+    world.repair();
+    let started = tokio::time::Instant::now();
+    let mut next = json!({});
+    let mut runs = 0;
+    loop {
+        // Eight seconds for letters at 5 a second.
+        let request = json!({"action": "redrive", "max_per_sec": 5, "from": next});
+        let answer = ask(&world.app(), request, Duration::from_secs(10)).await.unwrap();
+        assert!(answer["sent"].as_u64().unwrap() <= 41, "{answer}");
+        runs += 1;
+        match answer.get("next") {
+            Some(offsets) => next = offsets.clone(),
+            None => break,
+        }
+        assert!(runs < 10, "{answer}");
+    }
+    assert_eq!(runs, 3);
+    assert!(started.elapsed() >= Duration::from_secs(19), "{:?}", started.elapsed());
+    world.process().await;
+    world.assert_one_effect_each(100);
+    assert_eq!(world.broker.records(topic::RAW_EVENTS).len(), 200, "none twice");
+
+    let none = ask(&world.app(), json!({"action": "list"}), Duration::ZERO).await.unwrap();
+    assert_eq!(none["read"], 0);
+    assert!(none["next"].is_object(), "without time, everything is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_sent_or_read_stands_in_nobodys_way() {
+    let world = World::with_letters(10).await;
+    world.repair();
+    let stranger =
+        NewRecord { topic: topic::DEAD_LETTER_EVENTS, key: Some("kafka/e-0".into()), value: None, headers: Vec::new() };
+    world.broker.publish(vec![stranger], MINUTE).await.remove(0).unwrap();
+    world.broker.refuse("kafka/e-4", ErrorClass::Permanent);
+    world.broker.refuse("kafka/e-5", ErrorClass::Transient);
+    let answer = world.ask(json!({"action": "redrive"})).await;
+    assert_eq!(counts(&answer, &["read", "unreadable", "sent", "refused"]), [11, 1, 9, 1]);
+    assert!(answer.get("next").is_none(), "{answer}");
+    world.objects.overwrite("parked/notes.txt", "hands off");
+    let parked = world.ask(json!({"action": "parked"})).await;
+    assert_eq!(counts(&parked, &["read", "unreadable"]), [1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_done_without_the_audit_trail_or_a_good_request() {
+    let world = World::with_letters(1).await;
+    world.audit.faults.fail(3, ErrorClass::Transient);
+    let error = ask(&world.app(), json!({"action": "redrive"}), MINUTE).await.unwrap_err();
+    assert_eq!(error.error_type, "dynamodb-failed");
+    let bad = serde_json::from_str(&sample("redriver", "bad")).unwrap();
+    assert_eq!(ask(&world.app(), bad, MINUTE).await.unwrap_err().error_type, "bad-request");
+    assert!(world.marks.all().is_empty());
+
+    world.broker.faults.fail(3, ErrorClass::Transient);
+    let error = ask(&world.app(), json!({"action": "redrive"}), MINUTE).await.unwrap_err();
+    assert_eq!(error.error_type, "kafka-failed");
+    let trail = world.ask(json!({"action": "audit"})).await;
+    let entries = trail["entries"].as_array().unwrap();
+    let redrives: Vec<&Value> = entries.iter().filter(|entry| entry["action"] == "redrive").collect();
+    assert_eq!(redrives.len(), 1, "{trail}");
+    assert_eq!(redrives[0]["state"], "failed");
+    assert!(redrives[0]["result"].as_str().unwrap().contains("sending letters failed"), "{trail}");
+}
