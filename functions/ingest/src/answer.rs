@@ -1,14 +1,14 @@
 //! What a client gets back: receipts, and problem documents (RFC 9457).
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use event::EventId;
 use event::schema::Violation;
+use lambda::problem::{Problem, json_response, problem_response, retry_after};
 use pipeline::Position;
 use serde::Serialize;
 
 use crate::IngestError;
-use crate::keys::KeyError;
 
 /// What became of one event.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ struct Item<'a> {
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     position: Option<Place<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    problem: Option<Problem<'a>>,
+    problem: Option<Refusal<'a>>,
 }
 
 #[derive(Serialize)]
@@ -80,7 +80,7 @@ struct Place<'a> {
 
 impl<'a> Item<'a> {
     fn of(index: Option<usize>, outcome: &'a ItemOutcome) -> Self {
-        let problem = outcome.error().map(Problem::of);
+        let problem = outcome.error().map(Refusal::of);
         match outcome {
             ItemOutcome::Accepted { id, position } => Item {
                 index,
@@ -99,14 +99,11 @@ impl<'a> Item<'a> {
     }
 }
 
-/// A problem document without extensions of its own.
+/// A problem document, with the rules that an event breaks.
 #[derive(Serialize)]
-struct Problem<'a> {
-    #[serde(rename = "type")]
-    kind: String,
-    title: &'static str,
-    status: u16,
-    detail: String,
+struct Refusal<'a> {
+    #[serde(flatten)]
+    problem: Problem,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError<'a>>,
 }
@@ -118,7 +115,7 @@ struct FieldError<'a> {
     message: &'a str,
 }
 
-impl<'a> Problem<'a> {
+impl<'a> Refusal<'a> {
     fn of(error: &'a IngestError) -> Self {
         let violations: &[Violation] = if let IngestError::Event(error) = error { error.violations() } else { &[] };
         let errors = violations.iter().map(|violation| FieldError {
@@ -126,25 +123,14 @@ impl<'a> Problem<'a> {
             rule: &violation.rule,
             message: &violation.message,
         });
-        let status = error.status();
-        Problem {
-            kind: problem_type(error.tag()),
-            title: status.canonical_reason().unwrap_or("Error"),
-            status: status.as_u16(),
-            detail: error.detail(),
-            errors: errors.collect(),
-        }
+        Refusal { problem: Problem::new(error.status(), error.tag(), error.detail()), errors: errors.collect() }
     }
-}
-
-fn problem_type(tag: &str) -> String {
-    format!("urn:forebay:problem:{tag}")
 }
 
 #[derive(Serialize)]
 struct BatchAnswer<'a> {
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    problem: Option<Problem<'a>>,
+    problem: Option<Refusal<'a>>,
     #[serde(flatten)]
     sums: Sums,
     items: Vec<Item<'a>>,
@@ -153,17 +139,17 @@ struct BatchAnswer<'a> {
 #[derive(Serialize)]
 struct UnknownAnswer<'a> {
     #[serde(flatten)]
-    problem: Problem<'a>,
+    problem: Refusal<'a>,
     id: &'a EventId,
 }
 
 /// The answer to one event: 202 with its receipt, or a problem document.
 pub fn single(outcome: &ItemOutcome) -> Response {
     match outcome {
-        ItemOutcome::Accepted { .. } => json(StatusCode::ACCEPTED, JSON, &Item::of(None, outcome)),
+        ItemOutcome::Accepted { .. } => json_response(StatusCode::ACCEPTED, &Item::of(None, outcome)),
         ItemOutcome::Rejected(error) => problem(error),
         ItemOutcome::Unknown { id, error } => {
-            with_headers(json(error.status(), PROBLEM, &UnknownAnswer { problem: Problem::of(error), id }), error)
+            with_headers(problem_response(error.status(), &UnknownAnswer { problem: Refusal::of(error), id }), error)
         }
     }
 }
@@ -178,40 +164,24 @@ pub fn batch(outcomes: &[ItemOutcome]) -> Response {
         ItemOutcome::Accepted { .. } | ItemOutcome::Rejected(_) => None,
     });
     if let Some(error) = unknown {
-        let answer = BatchAnswer { problem: Some(Problem::of(error)), sums, items };
-        return with_headers(json(error.status(), PROBLEM, &answer), error);
+        let answer = BatchAnswer { problem: Some(Refusal::of(error)), sums, items };
+        return with_headers(problem_response(error.status(), &answer), error);
     }
     if sums.accepted > 0 || outcomes.is_empty() {
         let status = if sums.rejected == 0 { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
-        return json(status, JSON, &BatchAnswer { problem: None, sums, items });
+        return json_response(status, &BatchAnswer { problem: None, sums, items });
     }
     let mut statuses = outcomes.iter().filter_map(ItemOutcome::error).map(IngestError::status);
     let first = statuses.next().unwrap_or(StatusCode::BAD_REQUEST);
     let status = if statuses.all(|status| status == first) { first } else { StatusCode::BAD_REQUEST };
-    let problem = Problem {
-        kind: problem_type("all_rejected"),
-        title: status.canonical_reason().unwrap_or("Error"),
-        status: status.as_u16(),
-        detail: "no event of the batch was accepted; each item says why".to_owned(),
-        errors: Vec::new(),
-    };
-    json(status, PROBLEM, &BatchAnswer { problem: Some(problem), sums, items })
+    let problem = Problem::new(status, "all_rejected", "no event of the batch was accepted; each item says why");
+    let problem = Some(Refusal { problem, errors: Vec::new() });
+    problem_response(status, &BatchAnswer { problem, sums, items })
 }
 
 /// The answer to a request that is turned away as a whole.
 pub fn problem(error: &IngestError) -> Response {
-    with_headers(json(error.status(), PROBLEM, &Problem::of(error)), error)
-}
-
-const JSON: &str = "application/json";
-const PROBLEM: &str = "application/problem+json";
-
-fn json(status: StatusCode, media_type: &'static str, body: &impl Serialize) -> Response {
-    match serde_json::to_vec(body) {
-        Ok(body) => (status, [(header::CONTENT_TYPE, media_type)], body).into_response(),
-        // Cannot happen with these types; whatever it is, it is no success.
-        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-    }
+    with_headers(problem_response(error.status(), &Refusal::of(error)), error)
 }
 
 fn with_headers(mut response: Response, error: &IngestError) -> Response {
@@ -219,11 +189,12 @@ fn with_headers(mut response: Response, error: &IngestError) -> Response {
         response.headers_mut().insert(name, value);
     };
     if let Some(wait) = error.retry_after() {
-        // Rounded up: a client that comes back a moment early is turned away again.
-        set(header::RETRY_AFTER, HeaderValue::from(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX)));
+        set(header::RETRY_AFTER, retry_after(wait));
     }
-    if matches!(error, IngestError::Key(KeyError::Missing | KeyError::Unreadable | KeyError::Unknown)) {
-        set(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"forebay\""));
+    if let IngestError::Key(error) = error
+        && let Some(challenge) = error.challenge()
+    {
+        set(header::WWW_AUTHENTICATE, challenge);
     }
     if matches!(error, IngestError::Method) {
         set(header::ALLOW, HeaderValue::from_static("POST"));

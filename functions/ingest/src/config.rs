@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use access::KeyCachePolicy;
 use event::limits::Limits;
 use kafka::KafkaConfig;
 use lambda::settings::{Settings, SettingsError, Variables};
 
 use crate::address::TrustedNetwork;
 use crate::body::BodyLimits;
-use crate::keys::KeyCachePolicy;
 use crate::rate::{OnStoreError, RatePolicy};
 
 /// Largest `MAX_EVENT_BYTES`: with envelope, key and headers a record must stay below Kafka's million bytes.
@@ -48,16 +48,11 @@ impl Config {
         let kafka = KafkaConfig::from_settings(&mut settings);
         let kafka_timeout = millis(&mut settings, "KAFKA_TIMEOUT_MS", 5_000);
         let access_table = dynamodb::settings::access_table(&mut settings);
-        let access_timeout = millis(&mut settings, "ACCESS_TIMEOUT_MS", 1_000);
-        let key_cache = KeyCachePolicy {
-            fresh: Duration::from_secs(settings.or("API_KEY_CACHE_SEC", 10)),
-            stale: Duration::from_secs(settings.or("API_KEY_STALE_SEC", 300)),
-            timeout: access_timeout,
-        };
+        let key_cache = KeyCachePolicy::from_settings(&mut settings);
         let rate = RatePolicy {
             default_limit: settings.or("API_KEY_RATE_LIMIT_PER_MIN", 1_000),
             on_store_error: settings.or("RATE_LIMIT_ON_ERROR", OnStoreError::default()),
-            timeout: access_timeout,
+            timeout: key_cache.timeout,
         };
         let trusted_proxies = settings.list("TRUSTED_PROXIES");
         let body = BodyLimits {

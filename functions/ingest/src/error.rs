@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use access::KeyError;
 use axum::http::StatusCode;
 use event::EventError;
 use event::limits::LimitError;
@@ -9,7 +10,6 @@ use pipeline::{Dependency, DependencyError, ErrorClass};
 
 use crate::address::UnverifiedAddress;
 use crate::body::BodyError;
-use crate::keys::KeyError;
 use crate::rate::RateError;
 
 /// When to come back after a dependency failed.
@@ -49,13 +49,12 @@ impl IngestError {
     /// Whether the same request may succeed later.
     pub const fn class(&self) -> ErrorClass {
         match self {
-            IngestError::Key(KeyError::Unavailable(_))
-            | IngestError::Rate(RateError::Unavailable)
+            IngestError::Key(error) => error.class(),
+            IngestError::Rate(RateError::Unavailable)
             | IngestError::Body(BodyError::Slow(_) | BodyError::BrokeOff(_))
             | IngestError::Unacknowledged(_) => ErrorClass::Transient,
             IngestError::Rate(RateError::Exceeded { .. }) => ErrorClass::Overload,
-            IngestError::Key(KeyError::Missing | KeyError::Unreadable | KeyError::Unknown | KeyError::Revoked)
-            | IngestError::Address(UnverifiedAddress)
+            IngestError::Address(UnverifiedAddress)
             | IngestError::Rate(RateError::NeverFits { .. })
             | IngestError::Body(
                 BodyError::TooLarge { .. }
@@ -77,11 +76,7 @@ impl IngestError {
     /// Bounded name of the cause: the label of the metric, and the end of the problem's type.
     pub const fn tag(&self) -> &'static str {
         match self {
-            IngestError::Key(KeyError::Missing) => "api_key_missing",
-            IngestError::Key(KeyError::Unreadable) => "api_key_unreadable",
-            IngestError::Key(KeyError::Unknown) => "api_key_unknown",
-            IngestError::Key(KeyError::Revoked) => "api_key_revoked",
-            IngestError::Key(KeyError::Unavailable(_)) => "api_keys_unavailable",
+            IngestError::Key(error) => error.tag(),
             IngestError::Address(UnverifiedAddress) => "address_unverified",
             IngestError::Rate(RateError::Exceeded { .. }) => "rate_limit_exceeded",
             IngestError::Rate(RateError::NeverFits { .. }) => "batch_beyond_rate_limit",
@@ -106,11 +101,10 @@ impl IngestError {
 
     pub const fn status(&self) -> StatusCode {
         match self {
-            IngestError::Key(KeyError::Missing | KeyError::Unreadable | KeyError::Unknown) => StatusCode::UNAUTHORIZED,
-            IngestError::Key(KeyError::Revoked) => StatusCode::FORBIDDEN,
-            IngestError::Key(KeyError::Unavailable(_))
-            | IngestError::Rate(RateError::Unavailable)
-            | IngestError::Unacknowledged(_) => StatusCode::SERVICE_UNAVAILABLE,
+            IngestError::Key(error) => error.status(),
+            IngestError::Rate(RateError::Unavailable) | IngestError::Unacknowledged(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             IngestError::Rate(RateError::Exceeded { .. }) => StatusCode::TOO_MANY_REQUESTS,
             IngestError::Rate(RateError::NeverFits { .. })
             | IngestError::Body(
@@ -152,17 +146,6 @@ impl IngestError {
             IngestError::Body(BodyError::Decode(_)) => lambda::invocation::chain(self),
             other => other.to_string(),
         }
-    }
-}
-
-/// A call to the store of keys and leases that took too long.
-pub(crate) fn access_timeout(doing: &'static str) -> DependencyError {
-    DependencyError {
-        dependency: Dependency::Dynamodb,
-        class: ErrorClass::Transient,
-        tag: "timeout",
-        doing,
-        source: "no answer within ACCESS_TIMEOUT_MS".into(),
     }
 }
 

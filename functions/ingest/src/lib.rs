@@ -14,7 +14,6 @@ pub mod body;
 mod config;
 pub mod decide;
 mod error;
-pub mod keys;
 pub mod rate;
 pub mod submission;
 mod trace;
@@ -23,6 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use access::Authenticator;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
@@ -31,6 +31,7 @@ use axum::routing::post;
 use event::EventId;
 use event::limits::Limits;
 use event::schema::{Registry, SchemaError};
+use lambda::failpoint;
 use lambda::http::Peer;
 use lambda::metrics::{Counter, Histogram};
 use pipeline::ErrorClass;
@@ -42,13 +43,11 @@ use crate::address::TrustedNetwork;
 use crate::answer::{ItemOutcome, Sums};
 use crate::body::BodyLimits;
 use crate::decide::{Acceptable, Sender, decide};
-use crate::keys::Authenticator;
 use crate::rate::RateLimiter;
 use crate::submission::{Endpoint, Submission};
 
 pub use config::Config;
 pub use error::IngestError;
-pub use keys::key_hash;
 
 /// Longest user agent that is kept, in characters.
 const MAX_USER_AGENT_CHARS: usize = 512;
@@ -147,7 +146,9 @@ impl App {
             Vec::new()
         } else {
             let started = Instant::now();
+            failpoint!("ingest::decided");
             let answers = self.publisher.publish(records, self.kafka_timeout).await;
+            failpoint!("ingest::produced");
             Histogram::PublishDuration.record(started.elapsed().as_secs_f64(), &[]);
             answers
         };

@@ -172,7 +172,7 @@ impl RateLimiter {
         let bucket = key.hash.to_string();
         let answer = tokio::time::timeout(self.policy.timeout, self.leases.take(&bucket, minute, want, limit))
             .await
-            .unwrap_or_else(|_| Err(crate::error::access_timeout("taking rate tokens")));
+            .unwrap_or_else(|_| Err(access::timeout("taking rate tokens")));
         match answer {
             Ok(granted) => {
                 self.breaker.succeeded();

@@ -8,9 +8,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
 use event::{Envelope, IdSource, TenantId, Timestamp};
-use ingest::{App, Config, key_hash};
+use ingest::{App, Config};
 use lambda::http::{Peer, with_peers};
-use pipeline::ports::{ApiKey, ApiKeys as _};
+use pipeline::ports::{ApiKey, ApiKeys as _, KeyHash};
 use pipeline::{ErrorClass, Record, topic};
 use serde_json::{Value, json};
 use testkit::fakes::access::FakeAccess;
@@ -46,7 +46,7 @@ impl Service {
         let publisher = Arc::new(FakePublisher::new(3));
         let access = Arc::new(FakeAccess::default());
         let key = |secret: &str, trusted_collector, limit, revoked| ApiKey {
-            hash: key_hash(secret.as_bytes()),
+            hash: KeyHash::of(secret.as_bytes()),
             tenant: TenantId::new("acme").unwrap(),
             name: secret.to_owned(),
             trusted_collector,

@@ -1,78 +1,131 @@
 //! What is known of one event.
 
-use std::net::IpAddr;
+use std::collections::BTreeMap;
 
+use async_trait::async_trait;
+use deadpool_postgres::ClientWrapper;
 use event::{EventKey, Origin, Timestamp};
-use pipeline::Outcome;
-use pipeline::ports::{LedgerEntry, RiskScore};
+use pipeline::ports::{EventHistory, History, LedgerEntry, MAX_HISTORY, StoredEvent};
+use pipeline::{DependencyError, Position};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
-use crate::database::Database;
+use crate::database::{Database, RollbackOnDrop};
 use crate::error::PostgresError;
 use crate::ledger::{Corrupt, entry_from_row, risk_from_row};
 
-/// A row of `events`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredEvent {
-    /// `valid` or `fraud`.
-    pub outcome: Outcome,
-    pub event_type: String,
-    pub origin: Origin,
-    pub received_at: Timestamp,
-    pub occurred_at: Option<Timestamp>,
-    pub ip: Option<IpAddr>,
-    pub user_id: Option<String>,
-    /// The client's JSON, byte for byte.
-    pub payload: String,
-    pub risk: Option<RiskScore>,
-    pub stored_at: Timestamp,
+/// One row more than is told, so that a cut shows.
+const LIMIT: i64 = MAX_HISTORY as i64 + 1;
+
+/// One probe of the unique key per day partition.
+const EVENTS: &str = "
+    SELECT status, event_type, origin_topic, origin_partition, origin_offset, received_at, occurred_at, stored_at,
+           risk_score, risk_reasons, rules_version, scored_at
+    FROM events WHERE tenant = $1 AND event_id = $2 ORDER BY received_at LIMIT $3";
+
+/// The outcomes are those that the index leaves out.
+const RECORDS_BY_KEY: &str = "
+    SELECT * FROM record_outcomes
+    WHERE tenant = $1 AND event_id = $2 AND outcome NOT IN ('valid', 'fraud')
+    ORDER BY recorded_at, topic, partition, record_offset LIMIT $3";
+
+/// An origin comes from a header that a foreign producer may have made up, and a position from a client: an entry is
+/// told only if it carries the key. LATERAL with LIMIT: one index probe per position, whatever the statistics.
+const RECORDS_BY_POSITION: &str = "
+    SELECT e.* FROM (
+        SELECT w.topic, w.partition, w.record_offset
+        FROM unnest($3::text[], $4::int4[], $5::int8[]) AS w (topic, partition, record_offset)
+        UNION
+        (SELECT origin_topic, origin_partition, origin_offset FROM events
+         WHERE tenant = $1 AND event_id = $2 ORDER BY received_at LIMIT $6)
+    ) w
+    CROSS JOIN LATERAL (
+        SELECT * FROM record_outcomes o
+        WHERE o.topic = w.topic AND o.partition = w.partition AND o.record_offset = w.record_offset
+        LIMIT 1
+    ) e
+    WHERE e.tenant = $1 AND e.event_id = $2";
+
+const NOT_REACHED: &str = "
+    SELECT w.topic, w.partition, w.record_offset
+    FROM unnest($1::text[], $2::int4[], $3::int8[]) WITH ORDINALITY AS w (topic, partition, record_offset, ordinal)
+    LEFT JOIN checkpoints c ON c.topic = w.topic AND c.partition = w.partition
+    WHERE c.next_offset IS NULL OR w.record_offset >= c.next_offset
+    ORDER BY w.ordinal";
+
+/// [`EventHistory`] on Postgres.
+#[derive(Clone, Debug)]
+pub struct PostgresEventHistory {
+    database: Database,
 }
 
-/// An event's row, and the records that came to something else.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct History {
-    /// Usually none or one; one per deduplication window at most. Oldest first.
-    pub stored: Vec<StoredEvent>,
-    /// Copies, blocked and dead-lettered records, in the order they were recorded, at most a hundred.
-    pub others: Vec<LedgerEntry>,
-}
+impl PostgresEventHistory {
+    pub fn new(database: Database) -> Self {
+        PostgresEventHistory { database }
+    }
 
-impl History {
-    pub fn is_empty(&self) -> bool {
-        self.stored.is_empty() && self.others.is_empty()
+    async fn history(&self, key: &EventKey, positions: &[Position]) -> Result<History, PostgresError> {
+        let client = self.database.connection().await?;
+        let result = self.database.within(read(&client, key, positions)).await;
+        Database::settle(client, result)
     }
 }
 
-/// Looks an event up. One probe of the unique key per day partition, and one of the ledger.
-///
-/// # Errors
-/// If the database fails.
-pub async fn of_event(database: &Database, key: &EventKey) -> Result<History, PostgresError> {
-    const EVENTS: &str = "
-        SELECT status, event_type, origin_topic, origin_partition, origin_offset, received_at, occurred_at, ip_address,
-               user_id, payload, risk_score, risk_reasons, rules_version, stored_at
-        FROM events WHERE tenant = $1 AND event_id = $2 ORDER BY received_at";
-    const OTHERS: &str = "
-        SELECT * FROM record_outcomes
-        WHERE tenant = $1 AND event_id = $2 AND outcome NOT IN ('valid', 'fraud')
-        ORDER BY recorded_at, topic, partition, record_offset LIMIT 100";
-    let client = database.connection().await?;
-    let result = database
-        .within(async {
-            let (tenant, id) = (key.tenant.as_str(), key.id.as_str());
-            let events = client.prepare_cached(EVENTS).await?;
-            let others = client.prepare_cached(OTHERS).await?;
-            let key: [&(dyn ToSql + Sync); 2] = [&tenant, &id];
-            Ok(tokio::try_join!(client.query(&events, &key), client.query(&others, &key))?)
-        })
-        .await;
-    let (events, others) = Database::settle(client, result)?;
+#[async_trait]
+impl EventHistory for PostgresEventHistory {
+    async fn look_up(&self, key: &EventKey, positions: &[Position]) -> Result<History, DependencyError> {
+        self.history(key, positions).await.map_err(|error| error.into_dependency("looking an event up"))
+    }
+}
+
+/// One round trip: requests go out in the order of first polls.
+async fn read(client: &ClientWrapper, key: &EventKey, positions: &[Position]) -> Result<History, PostgresError> {
+    let (events, by_key, by_position, not_reached) = tokio::try_join!(
+        client.prepare_cached(EVENTS),
+        client.prepare_cached(RECORDS_BY_KEY),
+        client.prepare_cached(RECORDS_BY_POSITION),
+        client.prepare_cached(NOT_REACHED),
+    )?;
+    let (tenant, id) = (key.tenant.as_str(), key.id.as_str());
+    let topics: Vec<&str> = positions.iter().map(|position| &*position.topic).collect();
+    let partitions: Vec<i32> = positions.iter().map(|position| position.partition).collect();
+    let offsets: Vec<i64> = positions.iter().map(|position| position.offset).collect();
+    let of_key: [&(dyn ToSql + Sync); 3] = [&tenant, &id, &LIMIT];
+    let of_both: [&(dyn ToSql + Sync); 6] = [&tenant, &id, &topics, &partitions, &offsets, &LIMIT];
+    let of_positions: [&(dyn ToSql + Sync); 3] = [&topics, &partitions, &offsets];
+    let transaction = RollbackOnDrop::new(client);
+    let ((), events, by_key, by_position, not_reached, ()) = tokio::try_join!(
+        biased;
+        // One snapshot for all: a record that is processed meanwhile is either not reached or found, never neither.
+        client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+        client.query(&events, &of_key),
+        client.query(&by_key, &of_key),
+        client.query(&by_position, &of_both),
+        client.query(&not_reached, &of_positions),
+        client.batch_execute("COMMIT"),
+    )?;
+    transaction.finish();
+
+    let is_cut = events.len() > MAX_HISTORY || by_key.len() > MAX_HISTORY;
+    // An entry that both statements found counts once.
+    let found = by_position.iter().chain(by_key.iter().take(MAX_HISTORY)).map(|row| {
+        let entry = entry_from_row(row)?;
+        Ok((entry.position.clone(), entry))
+    });
+    let found: BTreeMap<Position, LedgerEntry> = found.collect::<Result<_, PostgresError>>()?;
+    let mut records: Vec<LedgerEntry> = found.into_values().collect();
+    records.sort_by_key(|entry| entry.recorded_at);
     Ok(History {
-        stored: events.iter().map(stored_from_row).collect::<Result<_, _>>()?,
-        others: others.iter().map(entry_from_row).collect::<Result<_, _>>()?,
+        stored: events.iter().take(MAX_HISTORY).map(stored_from_row).collect::<Result<_, _>>()?,
+        records,
+        is_cut,
+        not_reached: not_reached.iter().map(position_from_row).collect::<Result<_, _>>()?,
     })
+}
+
+fn position_from_row(row: &Row) -> Result<Position, PostgresError> {
+    Ok(Position::new(row.try_get::<_, &str>("topic")?, row.try_get("partition")?, row.try_get("record_offset")?))
 }
 
 fn stored_from_row(row: &Row) -> Result<StoredEvent, PostgresError> {
@@ -86,10 +139,8 @@ fn stored_from_row(row: &Row) -> Result<StoredEvent, PostgresError> {
         ),
         received_at: row.try_get::<_, OffsetDateTime>("received_at")?.into(),
         occurred_at: row.try_get::<_, Option<OffsetDateTime>>("occurred_at")?.map(Timestamp::from),
-        ip: row.try_get("ip_address")?,
-        user_id: row.try_get("user_id")?,
-        payload: row.try_get("payload")?,
-        risk: risk_from_row(row)?,
         stored_at: row.try_get::<_, OffsetDateTime>("stored_at")?.into(),
+        risk: risk_from_row(row)?,
+        scored_at: row.try_get::<_, Option<OffsetDateTime>>("scored_at")?.map(Timestamp::from),
     })
 }

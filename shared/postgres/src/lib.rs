@@ -1,8 +1,8 @@
 //! The Postgres adapter: the system of record.
 //!
 //! Owns the schema and its migrations, the one transaction that records a batch ([`PostgresEventStore`]), claims for
-//! `DEDUP_STORE=postgres` ([`PostgresClaims`]), the ledger's sums, the history of one event, partitions and retention.
-//! What a record's verdict is, and what to do about errors, is the caller's business (`pipeline`).
+//! `DEDUP_STORE=postgres` ([`PostgresClaims`]), the ledger's sums, the history of one event
+//! ([`PostgresEventHistory`]), partitions and retention. What a record's verdict is, and what to do about errors, is the caller's business (`pipeline`).
 //!
 //! Works directly and through a transaction-pooling proxy: every unit of work is one transaction or one statement. Only
 //! migrations use session state, on a connection that is closed afterwards.
@@ -11,7 +11,7 @@ mod claims;
 mod config;
 mod database;
 mod error;
-pub mod history;
+mod history;
 mod iam;
 pub mod ledger;
 pub mod migrations;
@@ -23,4 +23,5 @@ pub use claims::PostgresClaims;
 pub use config::PostgresConfig;
 pub use database::Database;
 pub use error::PostgresError;
+pub use history::PostgresEventHistory;
 pub use store::PostgresEventStore;

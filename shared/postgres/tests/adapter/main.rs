@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod claims;
+mod history;
 mod ledger;
 mod partitions;
 mod plans;

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use event::{EventId, EventKey, Origin, PayloadHash, TenantId, Timestamp};
 use pipeline::ports::{EventRow, EventStore, Verdict, VerdictKind};
 use pipeline::{ErrorClass, Outcome, Position};
-use postgres::{Database, PostgresEventStore, history};
+use postgres::{Database, PostgresEventStore};
 use testkit::contracts::store::{DEDUP_WINDOW, Span, StoreView, StoredEvent, store_contract};
 use time::OffsetDateTime;
 
@@ -135,18 +135,4 @@ async fn a_missing_schema_is_transient() {
     let database = super::empty_database().await;
     let error = store(&database).record(vec![verdict(0, "a")], Timestamp::EPOCH).await.unwrap_err();
     assert_eq!((error.class, error.tag), (ErrorClass::Transient, "schema"));
-}
-
-#[tokio::test]
-async fn history_tells_the_row_and_the_copies() {
-    let database = database().await;
-    store(&database).record(vec![verdict(0, "a"), verdict(1, "b"), verdict(2, "a")], Timestamp::EPOCH).await.unwrap();
-    let key = verdict(0, "a").key.unwrap();
-    let history = history::of_event(&database, &key).await.unwrap();
-    assert_eq!(history.stored.len(), 1);
-    assert_eq!(history.stored[0].origin, verdict(0, "a").origin);
-    assert_eq!(history.others.len(), 1);
-    assert_eq!(history.others[0].position, verdict(2, "a").position);
-    let unknown = EventKey { id: EventId::new("z").unwrap(), ..key };
-    assert!(history::of_event(&database, &unknown).await.unwrap().is_empty());
 }

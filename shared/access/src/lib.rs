@@ -1,13 +1,16 @@
-//! API keys: reading them from a request and finding out whose they are.
+//! Who may call an HTTP function.
+//!
+//! Owns reading an API key from a request, finding out whose it is, and remembering the answer for seconds. What a key
+//! may do (rate, collector, which tenant's data) is the function's business; where keys are stored is the adapter's.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::{HeaderMap, header};
-use pipeline::DependencyError;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use lambda::settings::Settings;
 use pipeline::ports::{ApiKey, ApiKeys, KeyHash};
-use sha2::{Digest as _, Sha256};
+use pipeline::{Dependency, DependencyError, ErrorClass};
 use tokio::time::Instant;
 
 /// Longest key that is looked at, in bytes.
@@ -30,9 +33,49 @@ pub enum KeyError {
     Unavailable(#[source] DependencyError),
 }
 
-/// What is stored of a key: the SHA-256 of its bytes. Keys are long and random, so there is nothing to salt.
-pub fn key_hash(key: &[u8]) -> KeyHash {
-    KeyHash(Sha256::digest(key).into())
+impl KeyError {
+    /// Whether the same request may succeed later.
+    pub const fn class(&self) -> ErrorClass {
+        match self {
+            KeyError::Unavailable(_) => ErrorClass::Transient,
+            KeyError::Missing | KeyError::Unreadable | KeyError::Unknown | KeyError::Revoked => ErrorClass::Permanent,
+        }
+    }
+
+    /// Bounded name of the cause: a label of metrics, and the end of the problem's type.
+    pub const fn tag(&self) -> &'static str {
+        match self {
+            KeyError::Missing => "api_key_missing",
+            KeyError::Unreadable => "api_key_unreadable",
+            KeyError::Unknown => "api_key_unknown",
+            KeyError::Revoked => "api_key_revoked",
+            KeyError::Unavailable(_) => "api_keys_unavailable",
+        }
+    }
+
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            KeyError::Missing | KeyError::Unreadable | KeyError::Unknown => StatusCode::UNAUTHORIZED,
+            KeyError::Revoked => StatusCode::FORBIDDEN,
+            KeyError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The value of `WWW-Authenticate`, which every 401 must have (RFC 9110, section 15.5.2).
+    pub fn challenge(&self) -> Option<HeaderValue> {
+        (self.status() == StatusCode::UNAUTHORIZED).then_some(HeaderValue::from_static("Bearer realm=\"forebay\""))
+    }
+}
+
+/// A call to the table of keys that took longer than [`KeyCachePolicy::timeout`].
+pub fn timeout(doing: &'static str) -> DependencyError {
+    DependencyError {
+        dependency: Dependency::Dynamodb,
+        class: ErrorClass::Transient,
+        tag: "timeout",
+        doing,
+        source: "no answer within ACCESS_TIMEOUT_MS".into(),
+    }
 }
 
 /// The hash of the request's key. The key itself goes no further than this.
@@ -53,7 +96,7 @@ fn presented(headers: &HeaderMap) -> Result<KeyHash, KeyError> {
     if key.is_empty() || key.len() > MAX_KEY_BYTES || others.iter().any(|other| other.trim_ascii() != key) {
         return Err(KeyError::Unreadable);
     }
-    Ok(key_hash(key))
+    Ok(KeyHash::of(key))
 }
 
 /// How long answers of the store are believed.
@@ -65,6 +108,17 @@ pub struct KeyCachePolicy {
     pub stale: Duration,
     /// Longest wait for the store.
     pub timeout: Duration,
+}
+
+impl KeyCachePolicy {
+    /// Reads `API_KEY_CACHE_SEC` (10), `API_KEY_STALE_SEC` (300) and `ACCESS_TIMEOUT_MS` (1000).
+    pub fn from_settings(settings: &mut Settings<'_>) -> Self {
+        KeyCachePolicy {
+            fresh: Duration::from_secs(settings.or("API_KEY_CACHE_SEC", 10)),
+            stale: Duration::from_secs(settings.or("API_KEY_STALE_SEC", 300)),
+            timeout: Duration::from_millis(settings.or("ACCESS_TIMEOUT_MS", 1_000)),
+        }
+    }
 }
 
 struct Cached<T> {
@@ -109,7 +163,7 @@ impl Authenticator {
         }
         let answer = tokio::time::timeout(self.policy.timeout, self.keys.find(hash))
             .await
-            .unwrap_or_else(|_| Err(crate::error::access_timeout("finding an API key")));
+            .unwrap_or_else(|_| Err(timeout("finding an API key")));
         match answer {
             Ok(Some(key)) => {
                 let key = Arc::new(key);
@@ -154,7 +208,6 @@ fn remember<T>(cache: &Mutex<HashMap<KeyHash, Cached<T>>>, hash: KeyHash, value:
 mod tests {
     use axum::http::{HeaderName, HeaderValue};
     use event::TenantId;
-    use pipeline::ErrorClass;
     use testkit::fakes::access::FakeAccess;
 
     use super::*;
@@ -171,7 +224,7 @@ mod tests {
 
     fn key(revoked: bool) -> ApiKey {
         ApiKey {
-            hash: key_hash(b"secret"),
+            hash: KeyHash::of(b"secret"),
             tenant: TenantId::new("acme").unwrap(),
             name: "web".into(),
             trusted_collector: false,
@@ -188,7 +241,7 @@ mod tests {
 
     #[test]
     fn reads_a_key_from_either_header() {
-        let secret = key_hash(b"secret");
+        let secret = KeyHash::of(b"secret");
         let hash =
             |pairs: &[(&'static str, &'static str)]| presented(&headers(pairs)).map_err(|error| error.to_string());
         assert_eq!(hash(&[("authorization", "Bearer secret")]), Ok(secret));
@@ -246,7 +299,7 @@ mod tests {
     fn the_cache_is_bounded() {
         let cache = Mutex::default();
         for n in 0..3 * MAX_CACHED {
-            remember(&cache, key_hash(&n.to_le_bytes()), (), Instant::now(), POLICY.fresh);
+            remember(&cache, KeyHash::of(&n.to_le_bytes()), (), Instant::now(), POLICY.fresh);
         }
         assert!(lock(&cache).len() <= MAX_CACHED);
     }

@@ -1,0 +1,59 @@
+//! Settings of the function.
+
+use std::time::Duration;
+
+use access::KeyCachePolicy;
+use lambda::settings::{Settings, SettingsError, Variables};
+use postgres::PostgresConfig;
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `DATABASE_URL` or `DB_…`: see `shared/postgres`.
+    pub postgres: PostgresConfig,
+    /// `ACCESS_TABLE`: the DynamoDB table of keys and redrive marks; `access`.
+    pub access_table: String,
+    /// `API_KEY_CACHE_SEC`: how long an answer about a key is believed, in seconds; 10. `API_KEY_STALE_SEC`: the same
+    /// while DynamoDB is down; 300. `ACCESS_TIMEOUT_MS`: longest wait for DynamoDB, in milliseconds; 1000.
+    pub key_cache: KeyCachePolicy,
+    /// `MAX_WAIT_MS`: longest wait that a request gets with `wait_ms`, in milliseconds; 10000. Together with the
+    /// database's time-out below the function's own.
+    pub max_wait: Duration,
+}
+
+impl Config {
+    /// # Errors
+    /// [`SettingsError`] with every variable that is missing or malformed.
+    pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
+        let mut settings = Settings::new(variables);
+        let postgres = PostgresConfig::from_settings(&mut settings);
+        let access_table = dynamodb::settings::access_table(&mut settings);
+        let key_cache = KeyCachePolicy::from_settings(&mut settings);
+        let max_wait = Duration::from_millis(settings.or("MAX_WAIT_MS", 10_000));
+        settings.build(postgres.map(|postgres| Config { postgres, access_table, key_cache, max_wait }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lambda::settings::Recording;
+
+    use super::*;
+
+    #[test]
+    fn the_readme_lists_every_setting() {
+        let variables = Recording::new(BTreeMap::from([("DATABASE_URL", "postgres://u@127.0.0.1/d")]));
+        Config::from_variables(&variables).unwrap();
+        assert_eq!(testkit::readme::documented_settings(include_str!("../README.md")), variables.names());
+    }
+
+    #[test]
+    fn every_bad_setting_is_named_at_once() {
+        let variables = BTreeMap::from([("MAX_WAIT_MS", "long"), ("API_KEY_CACHE_SEC", "-1")]);
+        let problems = Config::from_variables(&variables).unwrap_err().problems;
+        for name in ["DATABASE_URL", "MAX_WAIT_MS", "API_KEY_CACHE_SEC"] {
+            assert!(problems.iter().any(|problem| problem.contains(name)), "{name}: {problems:?}");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Why a question is not answered.
+
+use std::time::Duration;
+
+use access::KeyError;
+use axum::http::StatusCode;
+use pipeline::{DependencyError, ErrorClass, Position};
+
+/// When to come back after a dependency failed.
+const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// When to ask again for an event that is on its way.
+const RETRY_AFTER_NOT_REACHED: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum QueryError {
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("an event id has 1 to 256 bytes of percent-encoded UTF-8 and no control characters")]
+    EventId,
+    #[error("{name} {problem}")]
+    Parameter { name: &'static str, problem: &'static str },
+    /// No record that has been processed carries the id. `receipt` is the receipt's place, if one was given.
+    #[error("{}", unknown(.receipt.as_ref()))]
+    Unknown { receipt: Option<Position> },
+    #[error("the record at {receipt} has not been processed yet")]
+    NotYetProcessed { receipt: Position },
+    #[error("events cannot be looked up now")]
+    History(#[source] DependencyError),
+    #[error("there is nothing at this path")]
+    NoSuchPath,
+    #[error("ask for events with GET")]
+    Method,
+}
+
+fn unknown(receipt: Option<&Position>) -> String {
+    match receipt {
+        Some(receipt) => format!("no event of that id is known, and the record at {receipt} has been processed"),
+        None => "no event of that id is known; whether one is on its way can be told with partition and offset of its \
+                 receipt"
+            .to_owned(),
+    }
+}
+
+impl QueryError {
+    /// Whether the same request may succeed later.
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            QueryError::Key(error) => error.class(),
+            QueryError::History(error) => error.class,
+            QueryError::NotYetProcessed { .. } => ErrorClass::Transient,
+            QueryError::EventId
+            | QueryError::Parameter { .. }
+            | QueryError::Unknown { .. }
+            | QueryError::NoSuchPath
+            | QueryError::Method => ErrorClass::Permanent,
+        }
+    }
+
+    /// Bounded name of the cause: the end of the problem's type.
+    pub fn tag(&self) -> &'static str {
+        match self {
+            QueryError::Key(error) => error.tag(),
+            QueryError::EventId => "bad_event_id",
+            QueryError::Parameter { .. } => "bad_parameter",
+            QueryError::Unknown { .. } => "unknown_event",
+            QueryError::NotYetProcessed { .. } => "not_yet_processed",
+            QueryError::History(error) => match error.class {
+                ErrorClass::Transient | ErrorClass::Overload => "history_unavailable",
+                ErrorClass::Permanent => "history_unreadable",
+            },
+            QueryError::NoSuchPath => "no_such_path",
+            QueryError::Method => "method_not_allowed",
+        }
+    }
+
+    pub fn status(&self) -> StatusCode {
+        match self {
+            QueryError::Key(error) => error.status(),
+            QueryError::EventId | QueryError::Parameter { .. } => StatusCode::BAD_REQUEST,
+            QueryError::Unknown { .. } | QueryError::NotYetProcessed { .. } | QueryError::NoSuchPath => {
+                StatusCode::NOT_FOUND
+            }
+            QueryError::History(error) => match error.class {
+                ErrorClass::Transient | ErrorClass::Overload => StatusCode::SERVICE_UNAVAILABLE,
+                // A row that cannot be read will not be readable later.
+                ErrorClass::Permanent => StatusCode::INTERNAL_SERVER_ERROR,
+            },
+            QueryError::Method => StatusCode::METHOD_NOT_ALLOWED,
+        }
+    }
+
+    /// When the client should come back, if it should.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            QueryError::NotYetProcessed { .. } => Some(RETRY_AFTER_NOT_REACHED),
+            other => (other.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_FAILURE),
+        }
+    }
+}

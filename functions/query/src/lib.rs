@@ -1,0 +1,227 @@
+//! What became of an event.
+//!
+//! Owns the HTTP interface of questions: who may ask, what an event's timeline looks like, and what a 404 means. It
+//! changes nothing. Where timelines come from is the business of the ports [`EventHistory`] and [`RedriveMarks`].
+
+mod config;
+mod error;
+mod question;
+pub mod timeline;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::Authenticator;
+use axum::Router;
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use axum::routing::get;
+use event::{EventKey, Origin};
+use futures::future::try_join_all;
+use lambda::metrics::Histogram;
+use lambda::problem::{Problem, json_response, problem_response, retry_after};
+use pipeline::Position;
+use pipeline::ports::{ApiKeys, EventHistory, History, Mark, MarkState, RedriveMarks};
+use tokio::time::Instant;
+
+use crate::question::{Parameters, Question};
+use crate::timeline::{Missing, Receipt, Timeline};
+
+pub use config::Config;
+pub use error::QueryError;
+
+/// While a request waits, the database is asked after this pause, then after twice that, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Origins whose redrives are looked up. An id whose every copy is a letter could otherwise cost a hundred queries.
+const MAX_REDRIVEN_ORIGINS: usize = 10;
+
+/// Everything a request needs, built once.
+pub struct App {
+    authenticator: Authenticator,
+    history: Arc<dyn EventHistory>,
+    marks: Arc<dyn RedriveMarks>,
+    access_timeout: Duration,
+    max_wait: Duration,
+}
+
+impl App {
+    pub fn new(
+        config: &Config,
+        keys: Arc<dyn ApiKeys>,
+        history: Arc<dyn EventHistory>,
+        marks: Arc<dyn RedriveMarks>,
+    ) -> Self {
+        App {
+            authenticator: Authenticator::new(keys, config.key_cache),
+            history,
+            marks,
+            access_timeout: config.key_cache.timeout,
+            max_wait: config.max_wait,
+        }
+    }
+
+    /// The routes of the function.
+    pub fn router(self) -> Router {
+        Router::new()
+            // The rest of the path, because some gateways decode %2F before they pass it on.
+            .route("/events/{*id}", get(event))
+            .method_not_allowed_fallback(async || refuse(&QueryError::Method))
+            .fallback(async || refuse(&QueryError::NoSuchPath))
+            .with_state(Arc::new(self))
+    }
+
+    async fn answer(&self, key: EventKey, question: &Question) -> Result<Timeline, QueryError> {
+        let history = self.settled_history(&key, question).await?;
+        if history.is_unknown() {
+            return Err(absence(&history, question));
+        }
+        let (marks, all_marks) = self.marks_of(&history).await;
+        let history = self.with_redriven_copies(&key, question, history, &marks).await?;
+        let status = timeline::status(&history).ok_or_else(|| absence(&history, question))?;
+        let mut incomplete = Vec::new();
+        if history.is_cut {
+            incomplete.push(Missing::Records);
+        }
+        if !all_marks {
+            incomplete.push(Missing::Redrives);
+        }
+        let receipt = question
+            .receipt
+            .clone()
+            .map(|record| Receipt { processed: !history.not_reached.contains(&record), record });
+        Ok(Timeline { id: key.id, status, receipt, timeline: timeline::steps(history, marks), incomplete })
+    }
+
+    /// The event's history as soon as the client's record is processed (or, without a receipt, anything is known), and
+    /// at the latest when the client's patience ends.
+    async fn settled_history(&self, key: &EventKey, question: &Question) -> Result<History, QueryError> {
+        let deadline = Instant::now() + question.wait.min(self.max_wait);
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let history = self.history.look_up(key, question.receipt.as_slice()).await.map_err(QueryError::History)?;
+            let is_settled = match question.receipt {
+                Some(_) => history.not_reached.is_empty(),
+                None => !history.is_unknown(),
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if is_settled || left.is_zero() {
+                return Ok(history);
+            }
+            tokio::time::sleep(pause.min(left)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// The marks of the history's letters, and whether these are all. A timeline without them is better than none.
+    async fn marks_of(&self, history: &History) -> (Vec<Mark>, bool) {
+        let origins = timeline::redriven_origins(history);
+        let asked: Vec<&Origin> = origins.iter().take(MAX_REDRIVEN_ORIGINS).collect();
+        let reads = try_join_all(asked.iter().map(|origin| self.marks.of_origin(origin)));
+        let found = tokio::time::timeout(self.access_timeout, reads)
+            .await
+            .unwrap_or_else(|_| Err(access::timeout("reading redrive marks")));
+        match found {
+            Ok(marks) => (marks.into_iter().flatten().collect(), asked.len() == origins.len()),
+            Err(error) => {
+                tracing::warn!(error = %lambda::invocation::chain(&error), "redrives cannot be looked up");
+                (Vec::new(), false)
+            }
+        }
+    }
+
+    /// A redriven copy that stored the event stands where only its mark says, so it takes a second look.
+    async fn with_redriven_copies(
+        &self,
+        key: &EventKey,
+        question: &Question,
+        history: History,
+        marks: &[Mark],
+    ) -> Result<History, QueryError> {
+        let is_missing = |position: &Position| !history.records.iter().any(|entry| entry.position == *position);
+        let mut positions: Vec<Position> = marks
+            .iter()
+            .filter_map(|mark| match &mark.state {
+                MarkState::Done { position } => position.clone(),
+                MarkState::UnderWay { .. } => None,
+            })
+            .filter(is_missing)
+            .collect();
+        if positions.is_empty() {
+            return Ok(history);
+        }
+        positions.extend(question.receipt.clone());
+        self.history.look_up(key, &positions).await.map_err(QueryError::History)
+    }
+}
+
+/// What it means that nothing carries the id.
+fn absence(history: &History, question: &Question) -> QueryError {
+    match &question.receipt {
+        Some(receipt) if history.not_reached.contains(receipt) => {
+            QueryError::NotYetProcessed { receipt: receipt.clone() }
+        }
+        receipt => QueryError::Unknown { receipt: receipt.clone() },
+    }
+}
+
+async fn event(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    id: Result<Path<String>, PathRejection>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
+) -> Response {
+    let started = Instant::now();
+    let answer = async {
+        let key = app.authenticator.authenticate(&headers).await?;
+        let question = Question::read(id, parameters)?;
+        app.answer(EventKey { tenant: key.tenant.clone(), id: question.id.clone() }, &question).await
+    };
+    let response = match answer.await {
+        Ok(timeline) => {
+            let took = started.elapsed();
+            let (status, steps) = (timeline.status.as_str(), timeline.timeline.len());
+            tracing::info!(event.id = %timeline.id, status, steps, duration_ms = took.as_millis(), "event looked up");
+            let mut response = json_response(StatusCode::OK, &timeline);
+            // Another copy or a late score may change it at any time, and it is one tenant's own.
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        Err(error) => refuse(&error),
+    };
+    Histogram::ProcessingDuration.record(started.elapsed().as_secs_f64(), &[("service", "query".to_owned())]);
+    response
+}
+
+/// Logs a question that is not answered, and says why.
+fn refuse(error: &QueryError) -> Response {
+    let (tag, status) = (error.tag(), error.status());
+    if status.is_server_error() {
+        tracing::error!(tag, error = %lambda::invocation::chain(error), "question failed");
+    } else {
+        tracing::info!(tag, status = status.as_u16(), "question not answered");
+    }
+    let mut response = problem_response(status, &Problem::new(status, tag, error.to_string()));
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(wait) = error.retry_after() {
+        headers.insert(header::RETRY_AFTER, retry_after(wait));
+    }
+    match error {
+        QueryError::Key(error) => {
+            if let Some(challenge) = error.challenge() {
+                headers.insert(header::WWW_AUTHENTICATE, challenge);
+            }
+        }
+        QueryError::Method => _ = headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD")),
+        QueryError::EventId
+        | QueryError::Parameter { .. }
+        | QueryError::Unknown { .. }
+        | QueryError::NotYetProcessed { .. }
+        | QueryError::History(_)
+        | QueryError::NoSuchPath => {}
+    }
+    response
+}

@@ -1,0 +1,97 @@
+//! What a request asks for.
+
+use std::time::Duration;
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query};
+use event::EventId;
+use pipeline::{Position, topic};
+use serde::Deserialize;
+
+use crate::error::QueryError;
+
+/// The query string as it comes. Texts, so that a value that is no number is answered with its name.
+#[derive(Debug, Default, Deserialize)]
+pub struct Parameters {
+    partition: Option<String>,
+    offset: Option<String>,
+    wait_ms: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    pub id: EventId,
+    /// Where the client's copy stands in `raw-events`, by its receipt.
+    pub receipt: Option<Position>,
+    /// How long the client will wait for an answer; zero unless it says so.
+    pub wait: Duration,
+}
+
+impl Question {
+    /// # Errors
+    /// If the id is none, or a parameter makes no sense.
+    pub fn read(
+        id: Result<Path<String>, PathRejection>,
+        parameters: Result<Query<Parameters>, QueryRejection>,
+    ) -> Result<Self, QueryError> {
+        let Path(id) = id.map_err(|_| QueryError::EventId)?;
+        let unreadable = |_| QueryError::Parameter { name: "a parameter", problem: "is there twice or not readable" };
+        let Query(Parameters { partition, offset, wait_ms }) = parameters.map_err(unreadable)?;
+        let receipt = match (partition, offset) {
+            (Some(partition), Some(offset)) => Some(Position::new(
+                topic::RAW_EVENTS,
+                number::<i32>("partition", &partition)?,
+                number::<i64>("offset", &offset)?,
+            )),
+            (None, None) => None,
+            (Some(_), None) => return Err(QueryError::Parameter { name: "partition", problem: "goes with offset" }),
+            (None, Some(_)) => return Err(QueryError::Parameter { name: "offset", problem: "goes with partition" }),
+        };
+        let wait = wait_ms.map_or(Ok(0), |wait_ms| number::<u32>("wait_ms", &wait_ms))?;
+        Ok(Question {
+            id: EventId::new(&id).map_err(|_| QueryError::EventId)?,
+            receipt,
+            wait: Duration::from_millis(wait.into()),
+        })
+    }
+}
+
+/// Digits only: signs and spaces are no part of a receipt.
+fn number<T: std::str::FromStr>(name: &'static str, text: &str) -> Result<T, QueryError> {
+    let out_of_range = QueryError::Parameter { name, problem: "is not a number in range" };
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(out_of_range);
+    }
+    text.parse().map_err(|_| out_of_range)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(id: &str, query: &str) -> Result<Question, String> {
+        let uri = format!("/?{query}").parse().unwrap();
+        Question::read(Ok(Path(id.to_owned())), Query::try_from_uri(&uri)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_receipt_has_both_parts() {
+        let receipt = read("a", "partition=2&offset=5&wait_ms=30").unwrap();
+        assert_eq!(receipt.receipt, Some(Position::new("raw-events", 2, 5)));
+        assert_eq!(receipt.wait, Duration::from_millis(30));
+        let plain = read("a", "other=1").unwrap();
+        assert_eq!((plain.receipt, plain.wait), (None, Duration::ZERO));
+        assert_eq!(read("a", "partition=2").unwrap_err(), "partition goes with offset");
+        assert_eq!(read("a", "offset=2").unwrap_err(), "offset goes with partition");
+    }
+
+    #[test]
+    fn what_is_no_number_or_no_id_is_refused() {
+        for query in ["partition=-1&offset=0", "partition=2147483648&offset=0", "partition=0&offset=", "wait_ms=1s"] {
+            assert!(read("a", query).unwrap_err().ends_with("is not a number in range"), "{query}");
+        }
+        assert!(read("a", "wait_ms=1&wait_ms=2").is_err());
+        assert!(read("a\n", "").is_err());
+        assert!(read(&"x".repeat(257), "").is_err());
+    }
+}

@@ -1,0 +1,282 @@
+//! The timeline of an event: what is known of it, in the order in which it happened. Pure.
+
+use std::collections::BTreeSet;
+
+use event::{EventId, Origin, Timestamp};
+use pipeline::ports::{History, LedgerEntry, LetterStep, Mark, MarkState, RiskScore, StoredEvent};
+use pipeline::{Outcome, Position};
+use serde::Serialize;
+
+/// The answer to a question about an event.
+#[derive(Debug, Serialize)]
+pub struct Timeline {
+    pub id: EventId,
+    /// How the event stands now: as its latest row in `events`, or else as the last of its records that is no
+    /// duplicate.
+    pub status: Outcome,
+    /// The record of the client's receipt, if it gave one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipt: Option<Receipt>,
+    pub timeline: Vec<Step>,
+    /// What is missing above.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub incomplete: Vec<Missing>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Receipt {
+    #[serde(serialize_with = "as_text")]
+    pub record: Position,
+    pub processed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    /// There are more records than are told.
+    Records,
+    /// Whether letters were redriven is not known now, or not of all of them.
+    Redrives,
+}
+
+/// Records are `<topic>/<partition>/<offset>`.
+#[derive(Debug, Serialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Step {
+    /// The event, or another copy of it that a client sent, is in Kafka. The time is known of events that were stored.
+    Accepted {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        at: Option<Timestamp>,
+        record: Origin,
+    },
+    /// A record reached its outcome. One whose origin is another record is a redriven or replayed copy.
+    Recorded {
+        at: Timestamp,
+        #[serde(serialize_with = "as_text")]
+        record: Position,
+        origin: Origin,
+        outcome: Outcome,
+        #[serde(skip_serializing_if = "String::is_empty")]
+        reason: String,
+    },
+    /// The event has its row.
+    Stored {
+        at: Timestamp,
+        origin: Origin,
+        #[serde(rename = "type")]
+        event_type: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        occurred_at: Option<Timestamp>,
+    },
+    /// The row has its score, at once or later.
+    Scored { at: Timestamp, origin: Origin, outcome: Outcome, risk: Risk },
+    /// A redriver dealt with a dead letter of the origin.
+    Redrive {
+        at: Timestamp,
+        origin: Origin,
+        action: LetterStep,
+        /// How often the letter had been redriven before.
+        attempt: u32,
+        state: RedriveState,
+        /// Where the redriven copy stands.
+        #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_text")]
+        record: Option<Position>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RedriveState {
+    UnderWay,
+    Done,
+}
+
+#[derive(Debug, Serialize)]
+pub struct Risk {
+    pub score: u8,
+    pub reasons: Vec<String>,
+    pub rules_version: String,
+}
+
+fn as_text<S: serde::Serializer>(position: &Position, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(position)
+}
+
+fn as_optional_text<S: serde::Serializer>(position: &Option<Position>, serializer: S) -> Result<S::Ok, S::Error> {
+    match position {
+        Some(position) => as_text(position, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// The origins whose letters may have been redriven: of dead letters, of copies, and of rows whose own record stored
+/// nothing or is not known.
+pub fn redriven_origins(history: &History) -> BTreeSet<Origin> {
+    let of_records = history
+        .records
+        .iter()
+        .filter(|entry| entry.outcome == Outcome::DeadLettered || entry.position.as_origin() != entry.origin)
+        .map(|entry| &entry.origin);
+    let has_record = |stored: &StoredEvent| {
+        history.records.iter().any(|entry| entry.outcome.is_stored() && entry.position.as_origin() == stored.origin)
+    };
+    let of_rows = history.stored.iter().filter(|stored| !has_record(stored)).map(|stored| &stored.origin);
+    of_records.chain(of_rows).cloned().collect()
+}
+
+/// `None` if nothing carries the id.
+pub fn status(history: &History) -> Option<Outcome> {
+    let of_rows = history.stored.last().map(|stored| stored.outcome);
+    let mut of_records = history.records.iter().rev().map(|entry| entry.outcome);
+    of_rows.or_else(|| of_records.clone().find(|outcome| *outcome != Outcome::Duplicate)).or_else(|| of_records.next())
+}
+
+/// All steps by time. What happened in the same millisecond keeps the order of its causes.
+pub fn steps(history: History, marks: Vec<Mark>) -> Vec<Step> {
+    let mut steps: Vec<(Timestamp, Step)> = Vec::new();
+    for entry in &history.records {
+        if entry.position.as_origin() == entry.origin {
+            let row = history.stored.iter().find(|stored| stored.origin == entry.origin);
+            let at = row.map(|stored| stored.received_at);
+            steps.push((at.unwrap_or(entry.recorded_at), Step::Accepted { at, record: entry.origin.clone() }));
+        }
+    }
+    for stored in &history.stored {
+        if !history.records.iter().any(|entry| entry.position.as_origin() == stored.origin) {
+            let at = stored.received_at;
+            steps.push((at, Step::Accepted { at: Some(at), record: stored.origin.clone() }));
+        }
+    }
+    steps.extend(history.records.into_iter().map(|entry| (entry.recorded_at, recorded(entry))));
+    for stored in history.stored {
+        let StoredEvent { outcome, event_type, origin, occurred_at, stored_at, risk, scored_at, received_at: _ } =
+            stored;
+        let scored = risk.zip(scored_at).map(|(risk, at)| {
+            let RiskScore { score, reasons, rules_version } = risk;
+            let risk = Risk { score, reasons, rules_version };
+            (at, Step::Scored { at, origin: origin.clone(), outcome, risk })
+        });
+        steps.push((stored_at, Step::Stored { at: stored_at, origin, event_type, occurred_at }));
+        steps.extend(scored);
+    }
+    steps.extend(marks.into_iter().map(|mark| (mark.at, redrive(mark))));
+    steps.sort_by_key(|(at, _)| *at);
+    steps.into_iter().map(|(_, step)| step).collect()
+}
+
+fn recorded(entry: LedgerEntry) -> Step {
+    let LedgerEntry { position, origin, outcome, reason, recorded_at, key: _, risk: _ } = entry;
+    Step::Recorded { at: recorded_at, record: position, origin, outcome, reason }
+}
+
+fn redrive(mark: Mark) -> Step {
+    let Mark { key, at, state, run: _ } = mark;
+    let (state, record) = match state {
+        MarkState::UnderWay { until: _ } => (RedriveState::UnderWay, None),
+        MarkState::Done { position } => (RedriveState::Done, position),
+    };
+    Step::Redrive { at, origin: key.letter.origin, action: key.step, attempt: key.letter.attempt, state, record }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline::ports::{LetterId, MarkKey};
+
+    use super::*;
+
+    fn entry(offset: i64, origin: i64, outcome: Outcome, at: i64) -> LedgerEntry {
+        LedgerEntry {
+            position: Position::new("raw-events", 0, offset),
+            origin: Origin::new("raw-events", 0, origin),
+            key: None,
+            outcome,
+            reason: String::new(),
+            risk: None,
+            recorded_at: Timestamp::from_millis(at),
+        }
+    }
+
+    fn stored(origin: i64, outcome: Outcome) -> StoredEvent {
+        StoredEvent {
+            outcome,
+            event_type: "click".into(),
+            origin: Origin::new("raw-events", 0, origin),
+            received_at: Timestamp::from_millis(10),
+            occurred_at: None,
+            stored_at: Timestamp::from_millis(50),
+            risk: Some(RiskScore { score: 7, reasons: vec![], rules_version: "1".into() }),
+            scored_at: Some(Timestamp::from_millis(90)),
+        }
+    }
+
+    fn origins(history: &History) -> Vec<i64> {
+        redriven_origins(history).into_iter().map(|origin| origin.offset).collect()
+    }
+
+    #[test]
+    fn only_dead_letters_copies_and_rows_without_their_record_are_asked_about() {
+        let plain = History {
+            stored: vec![stored(0, Outcome::Valid)],
+            records: vec![entry(0, 0, Outcome::Valid, 50), entry(1, 1, Outcome::Duplicate, 60)],
+            ..History::default()
+        };
+        assert_eq!(origins(&plain), [0_i64; 0], "the common case asks nothing");
+        let letter = History { records: vec![entry(2, 2, Outcome::DeadLettered, 1)], ..History::default() };
+        assert_eq!(origins(&letter), [2]);
+        let copy = History { records: vec![entry(5, 3, Outcome::Blocked, 1)], ..History::default() };
+        assert_eq!(origins(&copy), [3]);
+        let row = History { stored: vec![stored(4, Outcome::Valid)], ..History::default() };
+        assert_eq!(origins(&row), [4]);
+    }
+
+    #[test]
+    fn the_row_has_the_last_word_on_the_status() {
+        let records = vec![entry(0, 0, Outcome::DeadLettered, 1), entry(1, 1, Outcome::Duplicate, 2)];
+        let mut history = History { records, ..History::default() };
+        assert_eq!(status(&history), Some(Outcome::DeadLettered));
+        history.stored = vec![stored(0, Outcome::Valid), stored(9, Outcome::Fraud)];
+        assert_eq!(status(&history), Some(Outcome::Fraud));
+        let copies = History { records: vec![entry(1, 1, Outcome::Duplicate, 2)], ..History::default() };
+        assert_eq!(status(&copies), Some(Outcome::Duplicate));
+        assert_eq!(status(&History::default()), None);
+    }
+
+    #[test]
+    fn a_redriven_letter_is_told_in_order() {
+        let mark = Mark {
+            key: MarkKey {
+                letter: LetterId { origin: Origin::new("raw-events", 0, 0), attempt: 0 },
+                step: LetterStep::Send,
+            },
+            run: "r".into(),
+            at: Timestamp::from_millis(40),
+            state: MarkState::Done { position: Some(Position::new("raw-events", 0, 8)) },
+        };
+        let history = History {
+            stored: vec![stored(0, Outcome::Valid)],
+            records: vec![entry(0, 0, Outcome::DeadLettered, 20), entry(8, 0, Outcome::Valid, 50)],
+            ..History::default()
+        };
+        let names: Vec<String> = steps(history, vec![mark])
+            .iter()
+            .map(|step| match step {
+                Step::Accepted { record, .. } => format!("accepted {record}"),
+                Step::Recorded { record, outcome, .. } => format!("{outcome} {record}"),
+                Step::Stored { origin, .. } => format!("stored {origin}"),
+                Step::Scored { risk, .. } => format!("scored {}", risk.score),
+                Step::Redrive { action, state, record, .. } => {
+                    format!("{action} {state:?} {}", record.as_ref().unwrap())
+                }
+            })
+            .collect();
+        let expected = [
+            "accepted raw-events/0/0",
+            "dead_lettered raw-events/0/0",
+            "send Done raw-events/0/8",
+            "valid raw-events/0/8",
+            "stored raw-events/0/0",
+            "scored 7",
+        ];
+        assert_eq!(names, expected);
+    }
+}

@@ -1,0 +1,316 @@
+//! The router in this process, on the fakes of its ports.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{Request, Response, StatusCode, header};
+use event::{EventId, EventKey, PayloadHash, TenantId, Timestamp};
+use lambda::http::with_peers;
+use pipeline::ports::{
+    ApiKey, ApiKeys as _, EventRow, EventStore as _, KeyHash, LetterId, LetterStep, MarkKey, RedriveMarks as _,
+    RiskScore, Verdict, VerdictKind,
+};
+use pipeline::{ErrorClass, Outcome, Position};
+use query::{App, Config};
+use serde_json::{Value, json};
+use testkit::contracts::store::DEDUP_WINDOW;
+use testkit::fakes::access::FakeAccess;
+use testkit::fakes::history::FakeHistory;
+use testkit::fakes::redrive::FakeRedriveMarks;
+use testkit::fakes::store::FakeStore;
+use testkit::samples::sample;
+use tokio::time::Instant;
+use tower::ServiceExt as _;
+
+const RECEIVED_AT: &str = "2026-11-20T18:02:00.000Z";
+
+struct Service {
+    router: Router,
+    access: Arc<FakeAccess>,
+    store: Arc<FakeStore>,
+    history: Arc<FakeHistory>,
+    marks: Arc<FakeRedriveMarks>,
+}
+
+impl Service {
+    async fn start() -> Self {
+        let config = Config::from_variables(&BTreeMap::from([("DATABASE_URL", "postgres://u@127.0.0.1/d")])).unwrap();
+        let access = Arc::new(FakeAccess::default());
+        for (secret, tenant, revoked) in
+            [("sample-key", "acme", false), ("other-key", "other", false), ("revoked-key", "acme", true)]
+        {
+            let key = ApiKey {
+                hash: KeyHash::of(secret.as_bytes()),
+                tenant: TenantId::new(tenant).unwrap(),
+                name: secret.to_owned(),
+                trusted_collector: false,
+                rate_limit_per_min: None,
+                revoked,
+            };
+            access.put(&key).await.unwrap();
+        }
+        let store = Arc::new(FakeStore::new(DEDUP_WINDOW));
+        let history = Arc::new(FakeHistory::new(store.clone()));
+        let marks = Arc::new(FakeRedriveMarks::default());
+        let router = App::new(&config, access.clone(), history.clone(), marks.clone()).router();
+        Service { router, access, store, history, marks }
+    }
+
+    /// Records an outcome, a second after `RECEIVED_AT` and as many as the offset.
+    async fn record(&self, offset: i64, origin: i64, id: &str, kind: VerdictKind) {
+        let verdict = Verdict {
+            position: position(offset),
+            origin: position(origin).as_origin(),
+            key: Some(EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new(id).unwrap() }),
+            kind,
+        };
+        self.store.record(vec![verdict], after(1 + offset.unsigned_abs())).await.unwrap();
+    }
+
+    async fn store(&self, offset: i64, origin: i64, id: &str) {
+        let row = EventRow {
+            event_type: "transaction".into(),
+            schema_version: 1,
+            received_at: after(0),
+            occurred_at: None,
+            ip: None,
+            user_agent: None,
+            user_id: None,
+            payload_hash: PayloadHash::of(b"{}"),
+            payload: r#"{"secret":"payload"}"#.into(),
+            risk: Some(RiskScore { score: 7, reasons: vec!["new-user".into()], rules_version: "1".into() }),
+        };
+        self.record(offset, origin, id, VerdictKind::Store { outcome: Outcome::Valid, row: Box::new(row) }).await;
+    }
+
+    async fn close(&self, offset: i64, id: &str, outcome: Outcome, reason: &str) {
+        self.record(offset, offset, id, VerdictKind::Close { outcome, reason: reason.into() }).await;
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        Answer::of(with_peers(self.router.clone()).oneshot(request).await.unwrap()).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path).header("x-api-key", "sample-key").body(Body::empty()).unwrap()).await
+    }
+
+    /// A sample through lambda_http's own conversion.
+    async fn invoke(&self, case: &str) -> Answer {
+        let request = lambda_http::request::from_str(&sample("query", case)).unwrap();
+        self.send(request.map(|_| Body::empty())).await
+    }
+}
+
+fn position(offset: i64) -> Position {
+    Position::new("raw-events", 2, offset)
+}
+
+fn after(seconds: u64) -> Timestamp {
+    Timestamp::parse(RECEIVED_AT).unwrap().plus(Duration::from_secs(seconds))
+}
+
+#[derive(Debug)]
+struct Answer {
+    status: StatusCode,
+    headers: BTreeMap<String, String>,
+    body: Value,
+}
+
+impl Answer {
+    async fn of(response: Response<Body>) -> Self {
+        let headers = response.headers().iter().map(|(name, value)| (name.to_string(), value.to_str().unwrap().into()));
+        let (status, headers) = (response.status(), headers.collect());
+        let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
+        Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or_default() }
+    }
+
+    fn header(&self, name: header::HeaderName) -> Option<&str> {
+        self.headers.get(name.as_str()).map(String::as_str)
+    }
+
+    /// Status and tag of a problem document.
+    fn problem(&self) -> (u16, &str) {
+        assert_eq!(self.header(header::CONTENT_TYPE), Some("application/problem+json"), "{self:?}");
+        assert_eq!(self.body["status"], self.status.as_u16());
+        (self.status.as_u16(), self.body["type"].as_str().unwrap().strip_prefix("urn:forebay:problem:").unwrap())
+    }
+
+    /// `<step> <record or origin>` of each step.
+    fn steps(&self) -> Vec<String> {
+        let text = |step: &Value, name: &str| step[name].as_str().map(str::to_owned);
+        let steps = self.body["timeline"].as_array().unwrap().iter();
+        steps
+            .map(|step| {
+                let place = text(step, "record").or_else(|| text(step, "origin")).unwrap();
+                format!("{} {}", text(step, "step").unwrap(), place.rsplit('/').next().unwrap())
+            })
+            .collect()
+    }
+}
+
+#[tokio::test]
+async fn a_stored_event_is_told_whole() {
+    let service = Service::start().await;
+    service.store(5, 5, "order-1001").await;
+    let answer = service.invoke("known-event").await;
+    assert_eq!((answer.status, answer.header(header::CACHE_CONTROL)), (StatusCode::OK, Some("no-store")));
+    let (at, record) = ("2026-11-20T18:02:06.000Z", "raw-events/2/5");
+    assert_eq!(
+        answer.body,
+        json!({
+            "id": "order-1001",
+            "status": "valid",
+            "timeline": [
+                {"step": "accepted", "at": RECEIVED_AT, "record": record},
+                {"step": "recorded", "at": at, "record": record, "origin": record, "outcome": "valid"},
+                {"step": "stored", "at": at, "origin": record, "type": "transaction"},
+                {"step": "scored", "at": at, "origin": record, "outcome": "valid",
+                 "risk": {"score": 7, "reasons": ["new-user"], "rules_version": "1"}},
+            ],
+        })
+    );
+}
+
+#[tokio::test]
+async fn ids_are_percent_encoded() {
+    let service = Service::start().await;
+    service.store(0, 0, "order/1 é").await;
+    assert_eq!(service.invoke("odd-id").await.body["id"], "order/1 é");
+    assert_eq!(service.get("/events/order/1%20%c3%a9").await.status, StatusCode::OK, "decoded by a gateway");
+    assert_eq!(service.get("/events/%ff").await.problem(), (400, "bad_event_id"));
+    assert_eq!(service.get("/events/a%00").await.problem(), (400, "bad_event_id"));
+    assert_eq!(service.get(&format!("/events/{}", "x".repeat(257))).await.problem(), (400, "bad_event_id"));
+}
+
+#[tokio::test]
+async fn copies_blocks_and_letters_are_told_with_their_reasons() {
+    let service = Service::start().await;
+    service.close(3, "a", Outcome::Blocked, "ip-limit: 203.0.113.7").await;
+    let blocked = service.get("/events/a").await;
+    assert_eq!(
+        (&blocked.body["status"], blocked.steps()),
+        (&json!("blocked"), vec!["accepted 3".into(), "recorded 3".into()])
+    );
+    assert_eq!(blocked.body["timeline"][0].get("at"), None, "the ledger does not know it");
+    assert_eq!(blocked.body["timeline"][1]["reason"], "ip-limit: 203.0.113.7");
+    service.store(4, 4, "a").await;
+    service.store(6, 6, "a").await;
+    let answer = service.get("/events/a").await;
+    assert_eq!(answer.body["status"], "valid");
+    let expected =
+        ["accepted 4", "accepted 3", "recorded 3", "recorded 4", "stored 4", "scored 4", "accepted 6", "recorded 6"];
+    assert_eq!(answer.steps(), expected);
+    assert_eq!(answer.body["timeline"][7]["outcome"], "duplicate");
+}
+
+#[tokio::test]
+async fn a_redriven_letter_is_told_with_its_copy() {
+    let service = Service::start().await;
+    service.close(0, "a", Outcome::DeadLettered, "schema_violation: /amount").await;
+    let key = MarkKey { letter: LetterId { origin: position(0).as_origin(), attempt: 0 }, step: LetterStep::Send };
+    service.marks.begin(std::slice::from_ref(&key), "run-1", after(2), after(60)).await.unwrap();
+    let under_way = service.get("/events/a").await;
+    assert_eq!(under_way.body["status"], "dead_lettered");
+    assert_eq!(under_way.body["timeline"][2]["state"], "under_way");
+
+    service.marks.finish(&[(key, Some(position(8)))], "run-1", after(3)).await.unwrap();
+    service.store(8, 0, "a").await;
+    let answer = service.get("/events/a").await;
+    assert_eq!(answer.body["status"], "valid");
+    assert_eq!(answer.steps(), ["accepted 0", "recorded 0", "redrive 8", "recorded 8", "stored 0", "scored 0"]);
+    let redrive = json!({"step": "redrive", "at": after(3), "origin": "raw-events/2/0", "action": "send",
+        "attempt": 0, "state": "done", "record": "raw-events/2/8"});
+    assert_eq!(answer.body["timeline"][2], redrive);
+    assert_eq!(answer.body.get("incomplete"), None);
+
+    service.marks.faults.fail(1, ErrorClass::Transient);
+    let blind = service.get("/events/a").await;
+    assert_eq!((blind.status, &blind.body["incomplete"]), (StatusCode::OK, &json!(["redrives"])));
+}
+
+#[tokio::test]
+async fn a_404_tells_unknown_from_not_yet_processed() {
+    let service = Service::start().await;
+    service.store(4, 4, "other").await;
+    let unknown = service.get("/events/order-1001").await;
+    assert_eq!((unknown.problem(), unknown.header(header::RETRY_AFTER)), ((404, "unknown_event"), None));
+    let waiting = service.get("/events/order-1001?partition=2&offset=5").await;
+    assert_eq!((waiting.problem(), waiting.header(header::RETRY_AFTER)), ((404, "not_yet_processed"), Some("1")));
+    assert_eq!(service.get("/events/order-1001?partition=2&offset=4").await.problem(), (404, "unknown_event"));
+    assert_eq!(service.get("/events/order-1001?partition=3&offset=0").await.problem(), (404, "not_yet_processed"));
+
+    service.store(5, 5, "order-1001").await;
+    let known = service.get("/events/order-1001?partition=2&offset=5").await;
+    assert_eq!(known.body["receipt"], json!({"record": "raw-events/2/5", "processed": true}));
+    let resent = service.get("/events/order-1001?partition=2&offset=6").await;
+    assert_eq!((resent.status, &resent.body["receipt"]["processed"]), (StatusCode::OK, &json!(false)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_waits_as_long_as_it_says_and_no_longer_than_it_may() {
+    let service = Service::start().await;
+    let waited = async |path: &str| {
+        let started = Instant::now();
+        let answer = service.get(path).await;
+        (answer.status.as_u16(), started.elapsed().as_millis())
+    };
+    assert_eq!(waited("/events/order-1001").await, (404, 0));
+    assert_eq!(waited("/events/order-1001?wait_ms=700").await, (404, 700));
+    assert_eq!(waited("/events/order-1001?wait_ms=4000000000").await, (404, 10_000));
+    let (answer, ()) = tokio::join!(service.invoke("receipt-wait"), async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        service.store(5, 5, "order-1001").await;
+    });
+    assert_eq!((answer.status, &answer.body["receipt"]["processed"]), (StatusCode::OK, &json!(true)));
+    // Nothing to wait for: the record has been processed, and it was another event's.
+    assert_eq!(waited("/events/z?partition=2&offset=5&wait_ms=5000").await, (404, 0));
+    assert_eq!(waited("/events/order-1001?wait_ms=5000").await, (200, 0));
+}
+
+#[tokio::test]
+async fn only_the_tenant_may_know() {
+    let service = Service::start().await;
+    service.store(5, 5, "order-1001").await;
+    let with_key = async |key: &str| {
+        let request = Request::get("/events/order-1001?partition=2&offset=5").header("x-api-key", key);
+        service.send(request.body(Body::empty()).unwrap()).await
+    };
+    let bad = service.invoke("bad-key").await;
+    assert_eq!(bad.problem(), (401, "api_key_unknown"));
+    assert_eq!(bad.header(header::WWW_AUTHENTICATE), Some("Bearer realm=\"forebay\""));
+    assert_eq!(with_key("other-key").await.problem(), (404, "unknown_event"));
+    assert_eq!(with_key("revoked-key").await.problem(), (403, "api_key_revoked"));
+    let none = service.send(Request::get("/events/a%00").body(Body::empty()).unwrap()).await;
+    assert_eq!(none.problem(), (401, "api_key_missing"), "nothing is read before the key");
+    assert_eq!(with_key("sample-key").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn bad_requests_and_outages_are_problem_documents() {
+    let service = Service::start().await;
+    let half = service.invoke("half-receipt").await;
+    assert_eq!(half.problem(), (400, "bad_parameter"));
+    assert_eq!(half.body["detail"], "partition goes with offset");
+    for query in ["partition=x&offset=0", "partition=0&offset=-1", "wait_ms=soon", "offset=1&offset=2&partition=0"] {
+        assert_eq!(service.get(&format!("/events/a?{query}")).await.problem(), (400, "bad_parameter"), "{query}");
+    }
+    assert_eq!(service.get("/other").await.problem(), (404, "no_such_path"));
+    assert_eq!(service.get("/events/").await.problem(), (404, "no_such_path"));
+    let post = service.send(Request::post("/events/a").body(Body::empty()).unwrap()).await;
+    assert_eq!((post.problem(), post.header(header::ALLOW)), ((405, "method_not_allowed"), Some("GET, HEAD")));
+
+    service.history.faults.fail(1, ErrorClass::Overload);
+    let down = service.get("/events/a").await;
+    assert_eq!((down.problem(), down.header(header::RETRY_AFTER)), ((503, "history_unavailable"), Some("2")));
+    assert!(!down.body["detail"].as_str().unwrap().contains("injected"), "our troubles are not the client's");
+    service.history.faults.fail(1, ErrorClass::Permanent);
+    assert_eq!(service.get("/events/a").await.problem(), (500, "history_unreadable"));
+
+    service.access.faults.fail(1, ErrorClass::Transient);
+    assert_eq!(service.get("/events/a").await.problem(), (404, "unknown_event"), "a key seen lately is remembered");
+}
