@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use archive::{Filter, Reader as ArchiveReader, writer};
 use event::schema::Registry;
-use event::{TenantId, Timestamp};
+use event::{Origin, TenantId, Timestamp};
 use lambda::kafka_trigger::{Delivered, decode};
 use libfuzzer_sys::fuzz_target;
 use pipeline::decisions::dedup::ClaimPlan;
@@ -19,7 +19,8 @@ use pipeline::decisions::limits::{Blocks, LimitPlan, LimitPolicy};
 use pipeline::decisions::publication;
 use pipeline::decisions::verdicts::{Findings, decide, verdict};
 use pipeline::ports::{ClaimStore as _, EventStore as _, LedgerEntry, NewRecord, ObjectStore};
-use pipeline::Record;
+use pipeline::{Record, RecordHeaders};
+use redriver::letter::Letter;
 use serde_json::Value;
 use testkit::fakes::claims::FakeClaims;
 use testkit::fakes::objects::FakeObjects;
@@ -58,7 +59,7 @@ async fn process_once(delivered: &[Delivered], claims: &FakeClaims, store: &Fake
     let reader = Reader { registry: &REGISTRY, foreign_tenant: &foreign_tenant };
     let batch = Batch::read(delivered.iter().map(|delivered| (&delivered.record, delivered.problem)), reader);
     let candidates = batch.candidates();
-    let plan = ClaimPlan::new(candidates);
+    let plan = ClaimPlan::new(candidates, NOW, DAY);
     let standings = plan.resolve(candidates, &claims.claim(&plan.claims, NOW).await.unwrap());
     let policy = LimitPolicy { per_minute: None, block_for: DAY };
     let limits = LimitPlan::new(candidates, &standings, &Blocks::default(), policy).resolve(candidates, &[]);
@@ -77,10 +78,28 @@ async fn process_once(delivered: &[Delivered], claims: &FakeClaims, store: &Fake
             let record = batch.record(index);
             assert_eq!((&letter.key, &letter.value), (&record.key, &record.value));
             assert!(letter.headers.starts_with(&record.headers.0), "the record's own headers come first");
+            // Kafka itself has no topic, partition or offset that is no origin.
+            if entry.origin.to_string().parse::<Origin>().is_ok() {
+                can_be_redriven(record, &letter, entry);
+            }
             published.push(letter);
         }
     }
     published
+}
+
+/// What the processor writes, the redriver reads, and its copy names the first one.
+fn can_be_redriven(record: &Record, letter: &NewRecord, entry: &LedgerEntry) {
+    let as_record = |new: &NewRecord| Record {
+        key: new.key.clone(),
+        value: new.value.clone(),
+        headers: RecordHeaders(new.headers.clone()),
+        ..record.clone()
+    };
+    let copy = as_record(&Letter::read(as_record(letter)).unwrap().redriven());
+    assert_eq!((&copy.key, &copy.value), (&record.key, &record.value));
+    assert_eq!((copy.origin(), copy.attempt()), (entry.origin.clone(), record.attempt().saturating_add(1)));
+    assert_eq!(copy.origin_timestamp(), record.origin_timestamp());
 }
 
 async fn archive(records: &[&Record]) {

@@ -13,6 +13,7 @@ use std::time::Duration;
 use archive::writer::{self, PackedObject};
 use futures::StreamExt as _;
 use lambda::batch_response::BatchResponse;
+use lambda::failpoint;
 use lambda::invocation::{Invocation, InvocationError};
 use lambda::kafka_trigger::{self, BatchAnswer};
 use lambda::metrics::{Counter, Histogram};
@@ -46,6 +47,7 @@ pub async fn handle(event: &str, invocation: &Invocation, app: &App) -> Result<B
     let deadline = started + invocation.remaining(ANSWER_RESERVE);
     let delivered = kafka_trigger::decode(event).map_err(ArchiverError::from)?;
     let objects = writer::pack(delivered.iter().map(|delivered| &delivered.record)).map_err(ArchiverError::from)?;
+    failpoint!("archiver::packed");
     let undecodable = delivered.iter().filter(|delivered| delivered.problem.is_some()).count();
 
     let writes: Vec<Write> = futures::stream::iter(objects)
@@ -54,6 +56,7 @@ pub async fn handle(event: &str, invocation: &Invocation, app: &App) -> Result<B
         .collect()
         .await;
 
+    failpoint!("archiver::written");
     let report = Report::of(&writes);
     for (topic, records) in &report.records_written {
         Counter::RecordsArchived.add(*records, &[("topic", (*topic).to_owned())]);
@@ -84,6 +87,7 @@ struct Write {
 async fn write(objects: &dyn ObjectStore, object: PackedObject, deadline: Instant) -> Write {
     let attempts = retry(RetryPolicy::STANDARD, deadline, || writer::store(objects, &object));
     // A call under way at the deadline is given up, so that the other objects' success is still answered.
+    failpoint!("archiver::writing");
     let result = tokio::time::timeout_at(deadline, attempts).await.unwrap_or_else(|elapsed| {
         Err(DependencyError {
             dependency: Dependency::S3,

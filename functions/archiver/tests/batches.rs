@@ -19,10 +19,16 @@ use lambda::invocation::{Invocation, InvocationError};
 use lambda::kafka_trigger::{BatchAnswer, decode};
 use pipeline::ports::{ObjectInfo, ObjectStore, PutResult};
 use pipeline::{DependencyError, ErrorClass, Header, Outcome, Position, Record, RecordHeaders, header, topic};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+use proptest::test_runner::{FileFailurePersistence, TestRunner};
 use serde_json::json;
 use services::s3::{ACCESS_KEY_ID, EmbeddedS3, SECRET_ACCESS_KEY};
 use testkit::fakes::objects::FakeObjects;
 use testkit::samples::sample;
+
+const TURN_OF_THE_HOUR: i64 = 1_763_661_600_000;
 
 fn app(objects: &Arc<FakeObjects>, batch_response: BatchResponse) -> App {
     App { objects: Arc::clone(objects) as Arc<dyn ObjectStore>, batch_response }
@@ -195,7 +201,6 @@ async fn what_takes_too_long_comes_again_and_the_answer_is_in_time() {
 
 /// Records of two topics and three partitions around the turn of an hour, with timestamps out of order.
 fn many_records(random: &mut fastrand::Rng) -> Vec<Record> {
-    const TURN_OF_THE_HOUR: i64 = 1_763_661_600_000;
     let mut records = Vec::new();
     for (topic, partition) in [(topic::RAW_EVENTS, 0), (topic::RAW_EVENTS, 1), (topic::PROCESSED_EVENTS, 0)] {
         for offset in 0..150 {
@@ -248,14 +253,141 @@ async fn holds_each_record_once(objects: &Arc<dyn ObjectStore>, records: &[Recor
     }
 }
 
-#[tokio::test]
-async fn any_cut_of_the_batches_gives_each_record_once() {
-    for seed in 0..10 {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let records = many_records(&mut random);
-        let fake = Arc::new(FakeObjects::default());
-        deliver_in_random_cuts(&mut random, &records, &app(&fake, BatchResponse::Whole)).await;
-        holds_each_record_once(&(fake as Arc<dyn ObjectStore>), &records).await;
+/// One batch: stretches of the partitions, as Kafka gives them, or any records at all, as partial answers leave them.
+#[derive(Clone, Debug)]
+struct Delivery {
+    batch: Batch,
+    batch_response: bool,
+    /// Calls of the object store that fail before, and that lose their answer.
+    faults: (usize, usize),
+}
+
+#[derive(Clone, Debug)]
+enum Batch {
+    Stretch { from: Index, take: usize },
+    Any(Vec<Index>),
+}
+
+/// What a partition may hold: offsets with holes, times out of order around the turn of an hour, any bytes.
+fn partition(topic: &'static str, partition: i32) -> impl Strategy<Value = Vec<Record>> {
+    let value = prop_oneof![
+        1 => Just(None),
+        3 => vec(any::<u8>(), 0..12).prop_map(Some),
+        3 => "[ -~]{0,12}".prop_map(|text| Some(text.into_bytes())),
+        3 => prop_oneof![Just("null"), Just("{\"a\":1}"), Just(" {} "), Just("{\n}"), Just("\"\u{2028}\"")]
+            .prop_map(|text| Some(text.as_bytes().to_vec())),
+    ];
+    let key = proptest::option::of(vec(any::<u8>(), 0..4));
+    let outcome = proptest::option::of(0..Outcome::ALL.len());
+    let record = (1..3_i64, -3_000..3_000_i64, key, value, outcome).prop_map(move |(step, ms, key, value, outcome)| {
+        let outcome = outcome.map(|outcome| Header::new(header::OUTCOME, Outcome::ALL[outcome].as_str()));
+        let record = Record {
+            position: Position::new(topic, partition, 0),
+            timestamp: Timestamp::from_millis(TURN_OF_THE_HOUR + ms),
+            key: key.map(Bytes::from),
+            value: value.map(Bytes::from),
+            headers: RecordHeaders(outcome.into_iter().collect()),
+        };
+        (step, record)
+    });
+    vec(record, 0..12).prop_map(|records| {
+        let mut last = -1;
+        let place = |(step, mut record): (i64, Record)| {
+            last += step;
+            record.position.offset = last;
+            record
+        };
+        records.into_iter().map(place).collect()
+    })
+}
+
+fn delivery() -> impl Strategy<Value = Delivery> {
+    let batch = prop_oneof![
+        3 => (any::<Index>(), 1..8_usize).prop_map(|(from, take)| Batch::Stretch { from, take }),
+        1 => vec(any::<Index>(), 1..8).prop_map(Batch::Any),
+    ];
+    (batch, any::<bool>(), (0..4_usize, 0..3_usize)).prop_map(|(batch, batch_response, faults)| Delivery {
+        batch,
+        batch_response,
+        faults,
+    })
+}
+
+impl Delivery {
+    /// Its records, each once and in any order: here by position.
+    fn records(&self, partitions: &[Vec<Record>]) -> Vec<Record> {
+        let mut batch = BTreeMap::new();
+        for records in partitions.iter().filter(|records| !records.is_empty()) {
+            let chosen: Vec<usize> = match &self.batch {
+                Batch::Stretch { from, take } => {
+                    let from = from.index(records.len());
+                    (from..records.len().min(from + take)).collect()
+                }
+                Batch::Any(indices) => indices.iter().map(|index| index.index(records.len())).collect(),
+            };
+            batch.extend(chosen.into_iter().map(|index| (records[index].position.clone(), records[index].clone())));
+        }
+        batch.into_values().collect()
+    }
+}
+
+async fn archive_holds_each_record_once(
+    partitions: Vec<Vec<Record>>,
+    deliveries: Vec<Delivery>,
+    last_cut: usize,
+) -> Result<(), TestCaseError> {
+    let objects = Arc::new(FakeObjects::default());
+    for delivery in deliveries {
+        objects.faults.fail(delivery.faults.0, ErrorClass::Transient);
+        objects.faults.lose_answer(delivery.faults.1, ErrorClass::Transient);
+        let batch_response = if delivery.batch_response { BatchResponse::Partial } else { BatchResponse::Whole };
+        // Whether it is done or not: everything comes again.
+        let _ = invoke(&app(&objects, batch_response), &event(&delivery.records(&partitions))).await;
+    }
+    objects.faults.clear();
+    for batch in partitions.iter().flat_map(|records| records.chunks(last_cut)) {
+        prop_assert_eq!(
+            invoke(&app(&objects, BatchResponse::Whole), &event(batch)).await.unwrap(),
+            BatchAnswer::done()
+        );
+    }
+    let store: Arc<dyn ObjectStore> = objects;
+    for topic in [topic::RAW_EVENTS, topic::PROCESSED_EVENTS] {
+        let expected: Vec<&Record> =
+            partitions.iter().flatten().filter(|record| &*record.position.topic == topic).collect();
+        let records = read(Arc::clone(&store), &Filter::topic(topic)).await;
+        prop_assert_eq!(records.iter().collect::<Vec<_>>(), expected.clone());
+        let coverage = Reader::new(Arc::clone(&store)).coverage(&Filter::topic(topic)).await.unwrap();
+        let held: u64 = coverage.partitions.values().map(|partition| partition.held.len()).sum();
+        prop_assert_eq!(held, expected.len() as u64);
+        for record in expected {
+            let offset = record.position.offset;
+            let missing = coverage.partitions[&record.position.partition].held.missing(offset..=offset);
+            prop_assert!(missing.is_empty(), "{} is not covered", record.position);
+        }
+    }
+    Ok(())
+}
+
+/// However batches are cut, redelivered, thinned by partial answers and cut off from the object store.
+#[test]
+fn any_cut_of_the_batches_gives_each_record_once() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+    let config = ProptestConfig {
+        cases: 2_000,
+        failure_persistence: Some(Box::new(FileFailurePersistence::Direct("proptest-regressions/batches.txt"))),
+        ..ProptestConfig::default()
+    };
+    let partitions =
+        (partition(topic::RAW_EVENTS, 0), partition(topic::RAW_EVENTS, 1), partition(topic::PROCESSED_EVENTS, 0));
+    let story = (partitions, vec(delivery(), 0..6), 1..8_usize);
+    let result = TestRunner::new(config).run(&story, |((a, b, c), deliveries, last_cut)| {
+        // Waits between retries are drawn from it.
+        fastrand::seed(0);
+        runtime.block_on(archive_holds_each_record_once(vec![a, b, c], deliveries, last_cut))
+    });
+    if let Err(error) = result {
+        panic!("{error}");
     }
 }
 

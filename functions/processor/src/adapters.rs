@@ -39,18 +39,19 @@ pub async fn connect(config: &Config) -> Result<Ports, ConnectError> {
         lambda::aws::sdk_config(),
     );
     let (publisher, database) = (publisher?, database?);
+    let dedup_window = config.policy.dedup_window;
     let dynamo = DynamoDb::connect(&sdk).await;
     let access = Arc::new(DynamoAccess::new(&dynamo, config.access_table.clone()));
     let claims: Arc<dyn ClaimStore> = match config.dedup_store {
-        DedupStore::Dynamodb => Arc::new(DynamoClaims::new(&dynamo, config.dedup_table.clone(), config.dedup_ttl)),
-        DedupStore::Postgres => Arc::new(PostgresClaims::new(database.clone(), config.dedup_ttl)),
+        DedupStore::Dynamodb => Arc::new(DynamoClaims::new(&dynamo, config.dedup_table.clone(), dedup_window)),
+        DedupStore::Postgres => Arc::new(PostgresClaims::new(database.clone(), dedup_window)),
     };
     Ok(Ports {
         claims,
         counters: access.clone(),
         block_list: access,
         scorer: Arc::new(ScorerClient::new(&sdk, config.scorer_function.clone())),
-        store: Arc::new(PostgresEventStore::new(database, config.dedup_ttl)),
+        store: Arc::new(PostgresEventStore::new(database, dedup_window)),
         publisher: Arc::new(publisher),
         clock: Arc::new(SystemClock),
     })

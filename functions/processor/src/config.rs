@@ -39,6 +39,8 @@ impl FromStr for DedupStore {
 /// What the decisions depend on; the rest of the configuration is about adapters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// `DEDUP_TTL_SEC`: how long an event id is remembered, in seconds; default 86400.
+    pub dedup_window: Duration,
     /// `IP_RATE_LIMIT_PER_MIN`: new events per address and minute; default 100, 0 is no limit. `IP_BLOCK_SEC`: how
     /// long an address past it is blocked, in seconds; default 900.
     pub limits: LimitPolicy,
@@ -69,8 +71,6 @@ pub struct Config {
     pub dedup_store: DedupStore,
     /// `DEDUP_TABLE`: default `dedup`.
     pub dedup_table: String,
-    /// `DEDUP_TTL_SEC`: how long an event id is remembered, in seconds; default 86400.
-    pub dedup_ttl: Duration,
     /// `ACCESS_TABLE`: default `access`.
     pub access_table: String,
     /// `SCORER_FUNCTION`: name, alias or ARN of the scorer; default `scorer`.
@@ -87,7 +87,6 @@ impl Config {
         let postgres = PostgresConfig::from_settings(&mut settings);
         let dedup_store = settings.or("DEDUP_STORE", DedupStore::default());
         let dedup_table = dynamodb::settings::dedup_table(&mut settings);
-        let dedup_ttl = dynamodb::settings::dedup_ttl(&mut settings);
         let access_table = dynamodb::settings::access_table(&mut settings);
         let scorer_function = settings.or("SCORER_FUNCTION", "scorer".to_owned());
         let parts = policy.zip(kafka.zip(postgres));
@@ -97,7 +96,6 @@ impl Config {
             postgres,
             dedup_store,
             dedup_table,
-            dedup_ttl,
             access_table,
             scorer_function,
         });
@@ -106,6 +104,7 @@ impl Config {
 }
 
 fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
+    let dedup_window = dynamodb::settings::dedup_ttl(settings);
     let limits = LimitPolicy {
         per_minute: NonZeroU32::new(settings.or("IP_RATE_LIMIT_PER_MIN", 100)),
         block_for: Duration::from_secs(settings.or("IP_BLOCK_SEC", 900)),
@@ -127,6 +126,7 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
     };
     let batch_response = BatchResponse::from_settings(settings);
     Some(Policy {
+        dedup_window,
         limits,
         block_list_age,
         fraud_threshold,
@@ -159,7 +159,10 @@ mod tests {
         assert_eq!(config.policy.fraud_threshold, 80);
         assert_eq!(config.policy.foreign_tenant.as_str(), "kafka");
         assert_eq!(config.policy.batch_response, BatchResponse::Whole);
-        assert_eq!((config.dedup_store, config.dedup_ttl), (DedupStore::Dynamodb, Duration::from_secs(86_400)));
+        assert_eq!(
+            (config.dedup_store, config.policy.dedup_window),
+            (DedupStore::Dynamodb, Duration::from_secs(86_400))
+        );
         assert_eq!((config.dedup_table.as_str(), config.access_table.as_str()), ("dedup", "access"));
         assert_eq!(config.scorer_function, "scorer");
     }

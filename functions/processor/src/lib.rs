@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::schema::Registry;
+use lambda::failpoint;
 use lambda::invocation::{Invocation, InvocationError, chain};
 use lambda::kafka_trigger::{BatchAnswer, Delivered, decode};
 use pipeline::clock::Clock;
@@ -55,7 +56,7 @@ pub struct Ports {
 /// scorer's breaker; losing either is harmless.
 pub struct App {
     policy: Policy,
-    registry: Registry,
+    registry: Arc<Registry>,
     claims: Arc<dyn ClaimStore>,
     counters: Arc<dyn AddressCounters>,
     block_list: CachedBlockList,
@@ -66,12 +67,12 @@ pub struct App {
 }
 
 impl App {
-    pub fn new(policy: Policy, registry: Registry, ports: Ports) -> Self {
+    pub fn new(policy: Policy, registry: impl Into<Arc<Registry>>, ports: Ports) -> Self {
         App {
             block_list: CachedBlockList::new(ports.block_list, policy.block_list_age),
             scoring: Scoring::new(ports.scorer, policy.scorer_timeout),
             policy,
-            registry,
+            registry: registry.into(),
             claims: ports.claims,
             counters: ports.counters,
             store: ports.store,
@@ -114,12 +115,15 @@ impl App {
         let reader = Reader { registry: &self.registry, foreign_tenant: &self.policy.foreign_tenant };
         let batch = Batch::read(delivered.iter().map(|delivered| (&delivered.record, delivered.problem)), reader);
         stopwatch.durations.read = stopwatch.lap();
+        failpoint!("processor::read");
 
         let standings = self.claim(batch.candidates(), now, deadline).await?;
         stopwatch.durations.claim = stopwatch.lap();
+        failpoint!("processor::claimed");
 
         let blocked = self.limit(batch.candidates(), &standings, deadline).await?;
         stopwatch.durations.limit = stopwatch.lap();
+        failpoint!("processor::limited");
 
         let open = verdicts::open(&standings, &blocked);
         let scores = match open.as_slice() {
@@ -127,15 +131,18 @@ impl App {
             open => self.scoring.score(&verdicts::score_requests(batch.candidates(), open), deadline).await,
         };
         stopwatch.durations.score = stopwatch.lap();
+        failpoint!("processor::scored");
 
         let findings = Findings { standings, blocked, scores };
         let decisions = verdicts::decide(&batch, findings, self.policy.fraud_threshold);
         in_time(Step::Store, deadline)?;
         let ledger = storing::record(&*self.store, &batch, decisions, now, deadline).await?;
         stopwatch.durations.store = stopwatch.lap();
+        failpoint!("processor::stored");
 
         self.publish(&batch, &ledger, deadline).await?;
         stopwatch.durations.publish = stopwatch.lap();
+        failpoint!("processor::published");
 
         report::finished(&invocation.request_id, &batch, &ledger, &stopwatch);
         Ok(())
@@ -147,9 +154,9 @@ impl App {
         now: event::Timestamp,
         deadline: Instant,
     ) -> Result<Vec<Standing>, ProcessorError> {
-        let plan = ClaimPlan::new(candidates);
+        let plan = ClaimPlan::new(candidates, now, self.policy.dedup_window);
         if plan.claims.is_empty() {
-            return Ok(Vec::new());
+            return Ok(plan.resolve(candidates, &[]));
         }
         in_time(Step::Claim, deadline)?;
         let answers = retry(RetryPolicy::STANDARD, deadline, || self.claims.claim(&plan.claims, now))

@@ -108,6 +108,7 @@ impl World {
 
 fn policy() -> Policy {
     Policy {
+        dedup_window: DAY,
         limits: LimitPolicy { per_minute: NonZeroU32::new(100), block_for: Duration::from_secs(900) },
         block_list_age: Duration::from_secs(2),
         fraud_threshold: 80,
