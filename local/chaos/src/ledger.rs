@@ -1,0 +1,103 @@
+//! What a client knows of its own events: a file that is on disk before the client goes on.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+/// What the client was told of an event, in one attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Answer {
+    /// Receipt in hand.
+    Acked,
+    /// The event will not be taken, and nothing was written.
+    Rejected,
+    /// No answer, or none that says: the event may have been written.
+    Unknown,
+}
+
+/// One event in one attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    pub event_id: String,
+    /// SHA-256 of the event's bytes, in hex.
+    pub payload_hash: String,
+    pub batch: usize,
+    pub attempt: u32,
+    pub result: Answer,
+    /// Where the receipt says that it lies on `raw-events`.
+    pub partition: Option<i32>,
+    pub offset: Option<i64>,
+}
+
+/// The file under way.
+#[derive(Clone, Debug)]
+pub struct Ledger(Arc<Mutex<File>>);
+
+impl Ledger {
+    /// # Errors
+    /// If the file cannot be made.
+    pub fn create(path: &Path) -> anyhow::Result<Self> {
+        let file = File::create(path).with_context(|| format!("making {}", path.display()))?;
+        Ok(Ledger(Arc::new(Mutex::new(file))))
+    }
+
+    /// Writes the entries; they are on disk when this returns.
+    ///
+    /// # Errors
+    /// If the disk does not take them.
+    pub fn write(&self, entries: &[Entry]) -> anyhow::Result<()> {
+        let mut lines = Vec::new();
+        for entry in entries {
+            serde_json::to_writer(&mut lines, entry)?;
+            lines.push(b'\n');
+        }
+        let mut file = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        file.write_all(&lines)?;
+        Ok(file.sync_data()?)
+    }
+}
+
+/// All that the client knows of one event.
+#[derive(Clone, Debug, Default)]
+pub struct Fate {
+    /// One, unless the client sent different bytes under one id.
+    pub payload_hashes: Vec<String>,
+    pub receipts: Vec<(i32, i64)>,
+    pub acked: bool,
+    pub unknown: bool,
+}
+
+/// By event id.
+pub type Fates = BTreeMap<String, Fate>;
+
+/// Reads a ledger back.
+///
+/// # Errors
+/// If the file is not a ledger.
+pub fn read(path: &Path) -> anyhow::Result<Fates> {
+    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
+    let mut fates = Fates::new();
+    for line in BufReader::new(file).lines() {
+        add(&mut fates, serde_json::from_str(&line?)?);
+    }
+    Ok(fates)
+}
+
+pub(crate) fn add(fates: &mut Fates, entry: Entry) {
+    let fate = fates.entry(entry.event_id).or_default();
+    if !fate.payload_hashes.contains(&entry.payload_hash) {
+        fate.payload_hashes.push(entry.payload_hash);
+    }
+    match entry.result {
+        Answer::Acked => fate.acked = true,
+        Answer::Unknown => fate.unknown = true,
+        Answer::Rejected => {}
+    }
+    fate.receipts.extend(entry.partition.zip(entry.offset));
+}

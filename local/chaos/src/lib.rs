@@ -1,0 +1,14 @@
+//! The fault suite: breaks the running pipeline on purpose and checks that nothing is lost and nothing done twice.
+//!
+//! Owns the load and its ledger, the faults, and the checker. The checker shares no code with the pipeline: it reads
+//! Kafka, Postgres and the archive by itself, so that a fault in our own readers cannot hide one in our writers.
+//! Leaves to `stack` how the pipeline is started, and to `services` how a service is killed.
+
+pub mod evidence;
+pub mod ledger;
+pub mod load;
+pub mod proxy;
+pub mod report;
+pub mod scenarios;
+pub mod trial;
+pub mod verdict;

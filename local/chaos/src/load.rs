@@ -1,0 +1,234 @@
+//! The client: sends events by a plan, and keeps its ledger.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use fastrand::Rng;
+use http::StatusCode;
+use serde::Deserialize;
+use sha2::{Digest as _, Sha256};
+use stack::client::JsonClient;
+use tokio::task::JoinSet;
+
+use crate::ledger::{Answer, Entry, Ledger};
+
+/// Longest wait for one answer, and for an event to be taken at last.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How much to send, and how.
+#[derive(Clone, Debug)]
+pub struct Load {
+    /// Events with an id of their own.
+    pub events: usize,
+    /// Events of a request.
+    pub batch: usize,
+    /// Requests under way at one time.
+    pub width: usize,
+    /// Events a second over all; 0 is as fast as they are taken.
+    pub rate: usize,
+    /// Chance that an event is followed by a copy of an earlier one.
+    pub copies: f64,
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Load { events: 1500, batch: 20, width: 4, rate: 400, copies: 0.05 }
+    }
+}
+
+/// An event as it is sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    pub id: String,
+    pub json: String,
+}
+
+impl Event {
+    /// A click whose bytes depend on the number and the seed alone.
+    pub fn made_up(number: usize, rng: &mut Rng) -> Self {
+        let id = format!("e{number:07}");
+        let json = format!(
+            r#"{{"type":"click","id":"{id}","user_id":"u{}","campaign_id":"c{}","note":"{:0width$x}"}}"#,
+            rng.u32(0..500),
+            rng.u32(0..20),
+            rng.u64(..),
+            width = rng.usize(1..120),
+        );
+        Event { id, json }
+    }
+}
+
+/// SHA-256 in hex.
+pub fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        // A String takes everything.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+impl Load {
+    /// The requests, in order: the same for the same seed.
+    pub fn plan(&self, rng: &mut Rng) -> Vec<Vec<Event>> {
+        let mut events: Vec<Event> = Vec::new();
+        for number in 0..self.events {
+            events.push(Event::made_up(number, rng));
+            if rng.f64() < self.copies {
+                let copy = events[rng.usize(0..events.len())].clone();
+                events.push(copy);
+            }
+        }
+        events.chunks(self.batch.max(1)).map(<[Event]>::to_vec).collect()
+    }
+}
+
+/// Where to send, as whom.
+#[derive(Clone)]
+pub struct Client {
+    pub http: JsonClient,
+    /// Of the batch endpoint.
+    pub url: String,
+    pub key: String,
+    pub ledger: Ledger,
+}
+
+/// What the client saw beside the ledger.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Seen {
+    pub sent: usize,
+    /// Requests made, those sent again included.
+    pub requests: usize,
+    /// Requests that ended without an answer or with 5xx.
+    pub failures: usize,
+    /// Busy answers (429, 503) without Retry-After: I7 wants none.
+    pub without_retry_after: usize,
+    /// The slowest answer that was a success.
+    pub slowest: Duration,
+}
+
+impl Seen {
+    fn merge(&mut self, other: Seen) {
+        self.sent += other.sent;
+        self.requests += other.requests;
+        self.failures += other.failures;
+        self.without_retry_after += other.without_retry_after;
+        self.slowest = self.slowest.max(other.slowest);
+    }
+}
+
+#[derive(Deserialize)]
+struct Body {
+    items: Vec<Item>,
+}
+
+#[derive(Deserialize)]
+struct Item {
+    status: String,
+    partition: Option<i32>,
+    offset: Option<i64>,
+}
+
+impl Client {
+    /// Sends all requests; each until every event is taken or refused, or patience ends.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written.
+    pub async fn send(&self, load: &Load, requests: Vec<Vec<Event>>) -> anyhow::Result<Seen> {
+        let (started, mut planned) = (Instant::now(), 0_usize);
+        let queue: VecDeque<(usize, Duration, Vec<Event>)> = requests
+            .into_iter()
+            .enumerate()
+            .map(|(number, events)| {
+                let at = planned.checked_mul(1000).and_then(|millis| millis.checked_div(load.rate)).unwrap_or(0);
+                planned += events.len();
+                (number, Duration::from_millis(at as u64), events)
+            })
+            .collect();
+        let queue = Arc::new(Mutex::new(queue));
+        let mut senders = JoinSet::new();
+        for _ in 0..load.width.max(1) {
+            let (client, queue) = (self.clone(), Arc::clone(&queue));
+            senders.spawn(async move {
+                let mut seen = Seen::default();
+                loop {
+                    let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+                    let Some((number, at, events)) = next else { return anyhow::Ok(seen) };
+                    tokio::time::sleep(at.saturating_sub(started.elapsed())).await;
+                    seen.merge(client.send_one(number, events).await?);
+                }
+            });
+        }
+        let mut seen = Seen::default();
+        while let Some(sender) = senders.join_next().await {
+            seen.merge(sender.context("a sender panicked")??);
+        }
+        Ok(seen)
+    }
+
+    async fn send_one(&self, batch: usize, mut open: Vec<Event>) -> anyhow::Result<Seen> {
+        let started = Instant::now();
+        let mut seen = Seen { sent: open.len(), ..Seen::default() };
+        for attempt in 1.. {
+            let asked = Instant::now();
+            let body = format!("[{}]", open.iter().map(|event| event.json.as_str()).collect::<Vec<_>>().join(","));
+            let headers = [("x-api-key", self.key.as_str())];
+            let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.http.post(&self.url, &headers, body)).await;
+            seen.requests += 1;
+            let mut results = vec![(Answer::Unknown, None, None); open.len()];
+            match answer {
+                Ok(Ok(answer)) => {
+                    let busy = matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+                    seen.without_retry_after +=
+                        usize::from(busy && !answer.headers.contains_key(http::header::RETRY_AFTER));
+                    seen.failures += usize::from(answer.status.is_server_error());
+                    match serde_json::from_slice::<Body>(&answer.body) {
+                        Ok(body) if body.items.len() == open.len() => {
+                            results = body.items.into_iter().map(result).collect();
+                            seen.slowest = seen.slowest.max(asked.elapsed());
+                        }
+                        // Refused as a whole, before anything was looked at.
+                        Ok(_) | Err(_) if answer.status.is_client_error() => {
+                            results.fill((Answer::Rejected, None, None));
+                        }
+                        Ok(_) | Err(_) => {}
+                    }
+                }
+                Ok(Err(_)) | Err(_) => seen.failures += 1,
+            }
+            let entries: Vec<Entry> = open
+                .iter()
+                .zip(&results)
+                .map(|(event, (result, partition, offset))| Entry {
+                    event_id: event.id.clone(),
+                    payload_hash: hash(event.json.as_bytes()),
+                    batch,
+                    attempt,
+                    result: *result,
+                    partition: *partition,
+                    offset: *offset,
+                })
+                .collect();
+            self.ledger.write(&entries)?;
+            let taken = results.iter().map(|(result, _, _)| *result == Answer::Acked);
+            open = open.into_iter().zip(taken).filter(|(_, taken)| !taken).map(|(event, _)| event).collect();
+            if open.is_empty() || started.elapsed() > PATIENCE {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Ok(seen)
+    }
+}
+
+/// Every event of the plan is a good one, so one that was refused is sent again too: it may have been a limit.
+fn result(item: Item) -> (Answer, Option<i32>, Option<i64>) {
+    match item.status.as_str() {
+        "accepted" => (Answer::Acked, item.partition, item.offset),
+        "rejected" => (Answer::Rejected, None, None),
+        _ => (Answer::Unknown, None, None),
+    }
+}

@@ -1,0 +1,75 @@
+//! The command behind `make chaos`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use chaos::report::{Line, Report, Verdict};
+use chaos::scenarios::Scenario;
+use chaos::trial::Run;
+use clap::{Parser, ValueEnum as _};
+use tracing_subscriber::EnvFilter;
+
+/// Breaks the pipeline on purpose, and checks that nothing is lost and nothing done twice.
+#[derive(Parser)]
+struct Arguments {
+    /// Names the plan: the same seed, the same events and faults. Chosen at random if absent.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Goes through the scenarios again, each time with the next seed, until so many minutes are over.
+    #[arg(long)]
+    minutes: Option<u64>,
+    /// Only these, separated by commas.
+    #[arg(long, value_delimiter = ',', ignore_case = true)]
+    scenario: Vec<Scenario>,
+    /// The short selection.
+    #[arg(long)]
+    short: bool,
+    /// Folder of the function binaries, built with failpoints.
+    #[arg(long, default_value = "target/chaos/bin")]
+    binaries: PathBuf,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    // What the suite does makes warnings all the time; they are for whoever looks into a failure.
+    let filter = EnvFilter::try_from_env("CHAOS_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let arguments = Arguments::parse();
+    let mut seed = arguments.seed.unwrap_or_else(|| fastrand::u64(0..1_000_000));
+    let started = Instant::now();
+    let end = arguments.minutes.map(|minutes| Duration::from_secs(60 * minutes));
+    let mut failed = 0;
+    loop {
+        let folder = std::env::current_dir()?.join(format!("target/chaos/{}-{seed}", std::process::id()));
+        let run = Run { seed, binaries: arguments.binaries.clone(), folder, short: arguments.short };
+        let report = carry_out(&arguments, &run).await;
+        println!("{report}");
+        failed += report.failed();
+        seed += 1;
+        if end.is_none_or(|end| started.elapsed() >= end) {
+            return Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        }
+    }
+}
+
+async fn carry_out(arguments: &Arguments, run: &Run) -> Report {
+    let mut report = Report { seed: run.seed, lines: Vec::new() };
+    println!("seed {}, ledgers in {}", run.seed, run.folder.display());
+    let chosen = |scenario: &Scenario| match arguments.scenario.as_slice() {
+        [] => !run.short || scenario.is_short(),
+        some => some.contains(scenario),
+    };
+    for scenario in Scenario::value_variants().iter().copied().filter(chosen) {
+        let started = Instant::now();
+        let verdict = match scenario.carry_out(run).await {
+            Ok(Some(trials)) => Verdict::Judged(trials),
+            Ok(None) => Verdict::NotBuilt,
+            Err(error) => Verdict::Broken(error),
+        };
+        let line = Line { scenario, verdict, took: started.elapsed() };
+        print!("{line}");
+        report.lines.push(line);
+    }
+    report
+}

@@ -1,0 +1,249 @@
+//! One run of the pipeline under one kind of fault: start, load, break, wait, read everything, judge.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use fastrand::Rng;
+use lambda::settings::ProcessEnvironment;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use stack::options::{Options, Port};
+use stack::stack::Stack;
+
+use crate::evidence::{Evidence, Sources};
+use crate::ledger::{self, Ledger};
+use crate::load::{Client, Event, Load, Seen};
+use crate::proxy::{Proxy, free_port};
+use crate::verdict::{Findings, judge};
+
+/// Functions that take part in the way of an event.
+pub const FUNCTIONS: [&str; 4] = ["ingest", "processor", "scorer", "archiver"];
+
+/// Events a minute that the load's key may send: more than any load.
+const NO_LIMIT: u32 = 100_000_000;
+/// I6: longest time from the end of load and faults until nothing waits.
+const RECOVERY_LIMIT: Duration = Duration::from_secs(120);
+
+/// What all trials of a run share.
+#[derive(Clone, Debug)]
+pub struct Run {
+    pub seed: u64,
+    /// The functions, built with failpoints.
+    pub binaries: PathBuf,
+    /// Where ledgers and state go.
+    pub folder: PathBuf,
+    /// The short selection: fewer events, faults and repetitions.
+    pub short: bool,
+}
+
+impl Run {
+    /// The stream of random numbers of one trial: the same for the same seed and name.
+    pub fn rng(&self, name: &str) -> Rng {
+        Rng::with_seed(name.bytes().fold(self.seed, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into())))
+    }
+
+    /// One of two sizes.
+    pub fn size<T>(&self, short: T, whole: T) -> T {
+        if self.short { short } else { whole }
+    }
+}
+
+/// How a trial differs from the usual one.
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    pub load: Load,
+    /// In place of the load's own plan.
+    pub requests: Option<Vec<Vec<Event>>>,
+    pub settings: Vec<(String, String)>,
+    pub function_timeout: Option<Duration>,
+    /// Functions reach what they depend on through proxies.
+    pub proxied: bool,
+}
+
+/// The proxies, if the trial has them.
+#[derive(Debug)]
+pub struct Proxies {
+    pub kafka: Proxy,
+    pub postgres: Proxy,
+    pub dynamodb: Proxy,
+    pub s3: Proxy,
+}
+
+/// What a fault may use.
+pub struct Scene {
+    pub stack: Stack,
+    pub proxies: Option<Proxies>,
+    pub rng: Rng,
+    pub client: Client,
+    loaded: Arc<AtomicBool>,
+}
+
+impl Scene {
+    /// Whether the load is still being sent.
+    pub fn loading(&self) -> bool {
+        !self.loaded.load(Ordering::Relaxed)
+    }
+
+    /// Sends a signal to every process of the function; gives how many there were.
+    pub fn signal(&self, function: &str, signal: Signal) -> usize {
+        let signalled = self.stack.processes(function).into_iter().filter(|pid| {
+            // One that has ended meanwhile is none.
+            kill(Pid::from_raw(pid.cast_signed()), signal).is_ok()
+        });
+        signalled.count()
+    }
+
+    /// Sleeps for a time from the range, in milliseconds.
+    pub async fn pause(&mut self, millis: std::ops::Range<u64>) {
+        tokio::time::sleep(Duration::from_millis(self.rng.u64(millis))).await;
+    }
+
+    /// # Errors
+    /// If this trial has no proxies.
+    pub fn proxies(&mut self) -> anyhow::Result<&mut Proxies> {
+        self.proxies.as_mut().context("this trial has no proxies")
+    }
+
+    /// Looks on while the load is sent, and counts processes that ended.
+    pub async fn count_ends(&self) -> usize {
+        let (mut alive, mut ends) = (BTreeSet::new(), 0);
+        while self.loading() {
+            let now: BTreeSet<u32> = FUNCTIONS.iter().flat_map(|function| self.stack.processes(function)).collect();
+            ends += alive.difference(&now).count();
+            alive = now;
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        ends
+    }
+}
+
+/// What came of a trial.
+#[derive(Debug)]
+pub struct Trial {
+    pub name: String,
+    pub faults: usize,
+    pub seen: Seen,
+    /// From the end of load and faults until nothing waited.
+    pub recovery: Option<Duration>,
+    pub findings: Findings,
+}
+
+impl Trial {
+    pub fn passed(&self) -> bool {
+        self.findings.violations.is_empty() && self.recovery.is_some() && self.faults > 0
+    }
+}
+
+/// Runs the pipeline under load while `fault` breaks it; `fault` gives how often it did.
+///
+/// # Errors
+/// If the trial itself could not be carried out. What the pipeline does wrong is in the findings.
+pub async fn run(
+    run: &Run,
+    name: &str,
+    setup: Setup,
+    fault: impl AsyncFnOnce(&mut Scene) -> anyhow::Result<usize>,
+) -> anyhow::Result<Trial> {
+    let folder = run.folder.join(name.replace([':', ' '], "-"));
+    std::fs::create_dir_all(&folder)?;
+    let mut rng = run.rng(name);
+    let state = folder.join("state");
+    let mut options = Options::for_one_run(&ProcessEnvironment, run.binaries.clone())?;
+    options.keep = Some(state.clone());
+    options = options.with_setting("IP_RATE_LIMIT_PER_MIN", "0");
+    for (name, value) in &setup.settings {
+        options = options.with_setting(name, value.clone());
+    }
+    options.function_timeout = setup.function_timeout.unwrap_or(options.function_timeout);
+    let proxies = if setup.proxied { Some(route(&mut options).await?) } else { None };
+    let requests = setup.requests.unwrap_or_else(|| setup.load.plan(&mut rng));
+
+    let stack = Stack::start(options).await?;
+    let ledger_path = folder.join("ledger.ndjson");
+    let client = Client {
+        http: stack.client.clone(),
+        url: format!("{}/batch", stack.ingest_url()),
+        key: stack.create_key("chaos", "chaos", false, NO_LIMIT).await?,
+        ledger: Ledger::create(&ledger_path)?,
+    };
+    let loaded = Arc::new(AtomicBool::new(false));
+    let mut scene = Scene { stack, proxies, rng, client: client.clone(), loaded: Arc::clone(&loaded) };
+    let load = async {
+        let seen = client.send(&setup.load, requests).await;
+        loaded.store(true, Ordering::Relaxed);
+        seen
+    };
+    let (seen, faults) = tokio::join!(load, fault(&mut scene));
+    let (seen, faults) = (seen?, faults?);
+
+    let ended = Instant::now();
+    let settled = scene.stack.settle(RECOVERY_LIMIT).await;
+    let recovery = ended.elapsed();
+    let evidence = Evidence::gather(&sources(&scene.stack).await?).await?;
+    let mut findings = judge(&ledger::read(&ledger_path)?, &evidence);
+    if let Err(error) = &settled {
+        findings.violations.entry("I6").or_default().push(format!("{error:#}"));
+    }
+    if seen.without_retry_after > 0 {
+        let what = format!("{} busy answers without Retry-After", seen.without_retry_after);
+        findings.violations.entry("I7").or_default().push(what);
+    }
+    if faults == 0 {
+        findings.violations.entry("--").or_default().push("no fault happened: this proves nothing".to_owned());
+    }
+    let logs = scene.stack.logs.clone();
+    scene.stack.stop().await?;
+    let recovery = settled.is_ok().then_some(recovery);
+    let trial = Trial { name: name.to_owned(), faults, seen, recovery, findings };
+    tidy(&trial, &state, &logs, &folder)?;
+    Ok(trial)
+}
+
+/// State goes; what tells why a trial failed stays.
+fn tidy(trial: &Trial, state: &Path, logs: &Path, folder: &Path) -> anyhow::Result<()> {
+    std::fs::remove_dir_all(state)?;
+    if trial.passed() {
+        std::fs::remove_dir_all(logs)?;
+    } else {
+        std::fs::rename(logs, folder.join("logs"))?;
+    }
+    Ok(())
+}
+
+/// Puts a proxy before each service.
+async fn route(options: &mut Options) -> anyhow::Result<Proxies> {
+    let before = async |port: &mut Port| {
+        port.number = free_port()?;
+        Proxy::start(port.number).await
+    };
+    let ports = &mut options.ports;
+    let proxies = Proxies {
+        kafka: before(&mut ports.kafka).await?,
+        postgres: before(&mut ports.postgres).await?,
+        dynamodb: before(&mut ports.dynamodb).await?,
+        s3: before(&mut ports.s3).await?,
+    };
+    let at = |proxy: &Proxy| Some(format!("http://127.0.0.1:{}", proxy.port));
+    options.routes.kafka = Some(proxies.kafka.port);
+    options.routes.dynamodb_endpoint = at(&proxies.dynamodb);
+    options.routes.s3_endpoint = at(&proxies.s3);
+    let port = proxies.postgres.port;
+    options.routes.database_url = Some(format!("postgres://forebay@127.0.0.1:{port}/forebay?sslmode=disable"));
+    Ok(proxies)
+}
+
+/// Straight to the services, past any proxy.
+async fn sources(stack: &Stack) -> anyhow::Result<Sources> {
+    let sdk = stack.session.aws("AWS_ENDPOINT_URL_S3").await;
+    let config = aws_sdk_s3::config::Builder::from(&sdk).force_path_style(true).build();
+    Ok(Sources {
+        brokers: stack.brokers().to_owned(),
+        database_url: stack.database_url().to_owned(),
+        s3: aws_sdk_s3::Client::from_conf(config),
+        bucket: stack.session.require("ARCHIVE_BUCKET")?,
+    })
+}
