@@ -10,6 +10,7 @@ CARGO_PROFILE := $(if $(filter release,$(PROFILE)),--release,)
 STACK := target/$(PROFILE)/stack
 CARGO_LAMBDA := .venv/bin/cargo-lambda
 FUNCTIONS := $(notdir $(wildcard functions/*))
+CARGO_FUZZ := target/tools/bin/cargo-fuzz
 
 # An input is named from where make was called.
 export INPUT
@@ -44,13 +45,17 @@ unblock: tool ## Take an address off the block list: ADDRESS=203.0.113.7
 blocks: tool ## Show the block list
 	@$(STACK) blocks
 
+.PHONY: redrive
+redrive: tool ## List dead letters, or send them again: ARGS='{"action":"redrive","dry_run":true}'
+	@$(STACK) redrive $(if $(ARGS),'$(ARGS)')
+
 .PHONY: archive
 archive: tool ## List what the archive holds, or print its records: ARGS="--records --topic raw-events"
 	@$(STACK) archive $(ARGS)
 
 .PHONY: kafka
-kafka: setup-kafka binaries ## Run Apache Kafka alone (one node, KRaft) in the foreground
-	@$(STACK) kafka
+kafka: setup-kafka ## Run Apache Kafka alone (one node, KRaft) in the foreground, data under target/kafka
+	@local/kafka/run.sh $(or $(KAFKA_PORT),9092)
 
 ##@ Check
 
@@ -80,6 +85,37 @@ shellcheck:
 
 .PHONY: ci
 ci: setup setup-kafka check shellcheck binaries test kafka-contract demo-check lambda-check ## What CI runs
+
+# Binaries with failpoints are kept apart; the second build puts the plain ones back.
+CHAOS := target/$(PROFILE)/chaos
+.PHONY: chaos-binaries
+chaos-binaries: setup
+	@cargo build --workspace --bins --features lambda/failpoints $(CARGO_PROFILE)
+	@mkdir -p target/chaos/bin && cp $(addprefix target/$(PROFILE)/,$(FUNCTIONS)) target/chaos/bin/
+	@cargo build --workspace --bins $(CARGO_PROFILE)
+
+.PHONY: chaos
+chaos: chaos-binaries ## Break the pipeline on purpose and check that nothing is lost: SEED=7 MINUTES=60 SCENARIO=F1,F5
+	@$(CHAOS) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SCENARIO),--scenario $(SCENARIO))
+
+.PHONY: chaos-short
+chaos-short: chaos-binaries ## A selection of it, a few minutes long
+	@$(CHAOS) --short $(if $(SEED),--seed $(SEED)) $(if $(SCENARIO),--scenario $(SCENARIO))
+
+# A stable compiler will do without sanitizers; with one, it has to be told to take nightly flags (fuzz/README.md).
+SANITIZER ?= none
+FUZZ_TARGETS = $(or $(TARGET),$(notdir $(basename $(wildcard fuzz/fuzz_targets/*.rs))))
+.PHONY: fuzz
+fuzz: $(CARGO_FUZZ) ## Fuzz every parser of outside input for SECONDS=60 each, or one of them: TARGET=envelope
+	@$(if $(filter-out none,$(SANITIZER)),export RUSTC_BOOTSTRAP=1;) \
+	for target in $(FUZZ_TARGETS); do \
+	  corpus="target/fuzz/corpus/$$target" artifacts="target/fuzz/artifacts/$$target/"; \
+	  mkdir -p "$$corpus" "$$artifacts"; \
+	  echo "fuzzing $$target"; \
+	  $(CARGO_FUZZ) run --sanitizer $(SANITIZER) --target-dir target/fuzz "$$target" "$$corpus" "fuzz/corpus/$$target" -- \
+	    -max_total_time=$(or $(SECONDS),60) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
+	    -artifact_prefix="$$artifacts"; \
+	done
 
 .PHONY: kafka-contract
 kafka-contract: setup-kafka ## The Kafka contract suite on Apache Kafka
@@ -132,6 +168,9 @@ $(CARGO_LAMBDA):
 	@local/setup/install.sh python
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check cargo-lambda==1.9.2
+
+$(CARGO_FUZZ):
+	cargo install --quiet --locked --version 0.13.2 --root target/tools cargo-fuzz
 
 .PHONY: help
 help: ## This list

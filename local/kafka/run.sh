@@ -3,13 +3,14 @@
 #
 # Usage: run.sh [PORT [FOLDER]]      PORT: 9092. FOLDER: target/kafka/PORT; kept, and used again by the next run.
 #
-# CONTROLLER_PORT (PORT + 1) is for the node's talk with itself.
+# CONTROLLER_PORT (PORT + 1) is for the node's talk with itself. ADVERTISED_PORT (PORT) is where clients are told to come.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 target=$here/../../target/kafka
 port=${1:-9092}
 folder=${2:-$target/$port}
 controller_port=${CONTROLLER_PORT:-$((port + 1))}
+advertised_port=${ADVERTISED_PORT:-$port}
 
 answers() {
   (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
@@ -24,8 +25,8 @@ done
 "$here/fetch.sh"
 mkdir -p "$folder/data"
 folder=$(cd "$folder" && pwd)
-sed -e "s|@PORT@|$port|" -e "s|@CONTROLLER_PORT@|$controller_port|" -e "s|@DATA@|$folder/data|" \
-  "$here/server.properties" >"$folder/server.properties"
+sed -e "s|@PORT@|$port|" -e "s|@ADVERTISED_PORT@|$advertised_port|" -e "s|@CONTROLLER_PORT@|$controller_port|" \
+  -e "s|@DATA@|$folder/data|" "$here/server.properties" >"$folder/server.properties"
 
 libs=$(cd "$target/libs" && pwd)
 if [ ! -f "$folder/data/meta.properties" ]; then

@@ -19,7 +19,8 @@ enum KafkaService {
 /// Everything the functions talk to. Ends with this value.
 pub struct Backing {
     kafka: KafkaService,
-    postgres: Option<ThrowAwayPostgres>,
+    /// Unless it is external.
+    pub postgres: Option<ThrowAwayPostgres>,
     // Held for their lifetime only; the endpoints below tell where they listen.
     _dynamodb: Option<EmbeddedDynamoDb>,
     _s3: Option<EmbeddedS3>,
@@ -63,8 +64,10 @@ impl Backing {
             None => State::Thrown(tempfile::Builder::new().prefix("forebay-").tempdir()?),
         };
         let kept = matches!(state, State::Kept(_));
+        // Asked before PostgreSQL starts beside Kafka and makes its folder.
+        let had_database = kept && state.path("postgres").exists();
         let (kafka, postgres, dynamodb, s3) = tokio::try_join!(
-            start_kafka(options, &state),
+            start_kafka(options, &state, had_database),
             async {
                 if options.database_url.is_some() {
                     return Ok(None);
@@ -111,6 +114,14 @@ impl Backing {
         })
     }
 
+    /// The broker, if it is Apache Kafka in a process of ours.
+    pub fn apache_kafka(&mut self) -> Option<&mut ApacheKafka> {
+        match &mut self.kafka {
+            KafkaService::Apache(broker) => Some(broker),
+            KafkaService::Embedded(_) | KafkaService::External(_) => None,
+        }
+    }
+
     /// Keeps what is to be kept, then stops the services.
     ///
     /// # Errors
@@ -130,22 +141,28 @@ fn url(external: &Option<String>, ours: Option<String>) -> anyhow::Result<String
     external.clone().or(ours).context("a service is neither external nor ours")
 }
 
-async fn start_kafka(options: &Options, state: &State) -> anyhow::Result<KafkaService> {
+async fn start_kafka(options: &Options, state: &State, had_database: bool) -> anyhow::Result<KafkaService> {
     match &options.kafka {
         KafkaChoice::External(brokers) => Ok(KafkaService::External(brokers.clone())),
         KafkaChoice::Apache => {
-            let broker = ApacheKafka::start(options.ports.kafka.fixed(), Some(&state.path("kafka"))).await;
+            let broker = ApacheKafka::start_announced(
+                options.ports.kafka.fixed(),
+                options.routes.kafka,
+                Some(&state.path("kafka")),
+            )
+            .await;
             broker.map(KafkaService::Apache).context("Apache Kafka")
         }
         KafkaChoice::Embedded => {
-            let broker =
-                EmbeddedKafka::start_on(options.ports.kafka.fixed()).await.context("the embedded Kafka broker")?;
+            let broker = EmbeddedKafka::start_announced(options.ports.kafka.fixed(), options.routes.kafka)
+                .await
+                .context("the embedded Kafka broker")?;
             let snapshot = state.path(KAFKA_SNAPSHOT);
             if snapshot.exists() {
                 broker.restore(&snapshot).context("cannot restore the embedded broker's log")?;
                 // Gone until the next clean stop: a log older than the database must not be taken for the newest.
                 std::fs::remove_file(&snapshot)?;
-            } else if matches!(state, State::Kept(_)) && state.path("postgres").exists() {
+            } else if had_database {
                 anyhow::bail!(
                     "the kept state has a database but no Kafka log: the last run was not stopped cleanly and used the \
                      embedded broker, which lives in memory; remove the folder, or use KAFKA=apache with --keep"

@@ -44,12 +44,22 @@ impl JsonClient {
     /// # Errors
     /// If no answer came; any status is an answer.
     pub async fn post(&self, url: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> anyhow::Result<Answer> {
+        self.send(Method::POST, url, headers, body.into()).await
+    }
+
+    /// # Errors
+    /// If no answer came; any status is an answer.
+    pub async fn get(&self, url: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+        self.send(Method::GET, url, headers, Bytes::new()).await
+    }
+
+    async fn send(&self, method: Method, url: &str, headers: &[(&str, &str)], body: Bytes) -> anyhow::Result<Answer> {
         let mut request =
-            Request::builder().method(Method::POST).uri(url).header(http::header::CONTENT_TYPE, "application/json");
+            Request::builder().method(method).uri(url).header(http::header::CONTENT_TYPE, "application/json");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let request = request.body(Full::new(body.into()))?;
+        let request = request.body(Full::new(body))?;
         let response = self.client.request(request).await.with_context(|| format!("nothing answers at {url}"))?;
         let (parts, body) = response.into_parts();
         let body = body.collect().await.with_context(|| format!("{url} did not finish its answer"))?.to_bytes();

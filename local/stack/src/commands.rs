@@ -9,10 +9,7 @@ use anyhow::Context as _;
 use archive::S3Objects;
 use archive::reader::{Filter, Reader};
 use clap::Args;
-use lambda::http::stop_signal;
-use lambda::settings::Variables as _;
 use serde_json::{Value, json};
-use services::apache_kafka::ApacheKafka;
 
 use crate::client::JsonClient;
 use crate::demo::{Demo, Traffic};
@@ -34,6 +31,7 @@ pub async fn introduce(stack: &Stack, sample: &Demo) -> anyhow::Result<()> {
     println!(
         "              -d '{{\"type\":\"click\",\"user_id\":\"u1\",\"campaign_id\":\"c1\",\"geo_country\":\"DE\",\"device_type\":\"mobile\"}}'"
     );
+    println!("query       {}/<id>", stack.query_url());
     println!("functions   make invoke FUNCTION=scorer EVENT=private-address");
     println!("Kafka       {}", stack.brokers());
     println!(
@@ -55,13 +53,8 @@ pub fn name_bad_lines(traffic: &Traffic) {
     }
 }
 
-/// Port of the Invoke API unless `LAMBDA_PORT` says otherwise.
-fn lambda_endpoint(session: &Session) -> anyhow::Result<String> {
-    session.require("AWS_ENDPOINT_URL_LAMBDA")
-}
-
 async fn call(session: &Session, function: &str, event: String) -> anyhow::Result<Value> {
-    let url = format!("{}/2015-03-31/functions/{function}/invocations", lambda_endpoint(session)?);
+    let url = format!("{}/2015-03-31/functions/{function}/invocations", session.require("AWS_ENDPOINT_URL_LAMBDA")?);
     functions::invoke(&JsonClient::default(), &url, event).await
 }
 
@@ -117,6 +110,12 @@ pub async fn blocks(session: &Session) -> anyhow::Result<ExitCode> {
     print_answer(&call(session, "maintainer", json!({"action": "list-blocks"}).to_string()).await?)
 }
 
+/// # Errors
+/// If the redriver refuses.
+pub async fn redrive(session: &Session, request: String) -> anyhow::Result<ExitCode> {
+    print_answer(&call(session, "redriver", request).await?)
+}
+
 fn print_answer(answer: &Value) -> anyhow::Result<ExitCode> {
     println!("{}", serde_json::to_string_pretty(answer)?);
     Ok(ExitCode::SUCCESS)
@@ -153,17 +152,5 @@ pub async fn archive(session: &Session, arguments: &ArchiveArguments) -> anyhow:
             writeln!(out, "{:>10}  {}", object.size, object.key)?;
         }
     }
-    Ok(ExitCode::SUCCESS)
-}
-
-/// # Errors
-/// If Java or the artifacts are missing, or the port is taken.
-pub async fn kafka() -> anyhow::Result<ExitCode> {
-    let port = lambda::settings::ProcessEnvironment.get("KAFKA_PORT").map_or(Ok(9092), |port| port.parse::<u16>())?;
-    let folder = tempfile::Builder::new().prefix("forebay-kafka-").tempdir()?;
-    let broker = ApacheKafka::start(Some(port), Some(folder.path())).await?;
-    println!("Apache Kafka at {}; Ctrl-C stops it and throws its data away", broker.brokers());
-    stop_signal().await;
-    drop(broker);
     Ok(ExitCode::SUCCESS)
 }

@@ -12,11 +12,11 @@ use serde_json::Value;
 
 use crate::backing::Backing;
 use crate::client::JsonClient;
-use crate::options::Options;
+use crate::options::{Options, Port, Routes};
 use crate::session::Session;
 
 /// Functions with an entry in the Invoke API.
-pub const FUNCTIONS: [&str; 5] = ["ingest", "scorer", "processor", "archiver", "maintainer"];
+pub const FUNCTIONS: [&str; 7] = ["ingest", "scorer", "processor", "archiver", "maintainer", "redriver", "query"];
 
 /// Dummy credentials for the embedded services, which check none. Real ones come from the environment.
 pub const LOCAL_CREDENTIALS: [(&str, &str); 3] =
@@ -25,18 +25,20 @@ pub const LOCAL_CREDENTIALS: [(&str, &str); 3] =
 const DEDUP_TABLE: &str = "dedup";
 const ACCESS_TABLE: &str = "access";
 
-/// What every function is told, each reading what it needs.
-pub fn environment(options: &Options, backing: &Backing) -> Vec<(String, String)> {
+/// What every function is told, each reading what it needs, with its dependencies by those routes.
+pub fn environment(options: &Options, backing: &Backing, routes: &Routes) -> Vec<(String, String)> {
+    let routed = |route: &Option<String>, direct: &str| route.clone().unwrap_or_else(|| direct.to_owned());
     let mut variables: Vec<(String, String)> = Vec::new();
     let mut set = |name: &str, value: &str| variables.push((name.to_owned(), value.to_owned()));
     for (name, value) in LOCAL_CREDENTIALS {
         set(name, value);
     }
-    set("KAFKA_BROKERS", &backing.brokers);
+    let brokers = routes.kafka.map(|port| format!("127.0.0.1:{port}"));
+    set("KAFKA_BROKERS", &routed(&brokers, &backing.brokers));
     set("KAFKA_SECURITY", "plaintext");
-    set("DATABASE_URL", &backing.database_url);
-    set("AWS_ENDPOINT_URL_DYNAMODB", &backing.dynamodb_endpoint);
-    set("AWS_ENDPOINT_URL_S3", &backing.s3_endpoint);
+    set("DATABASE_URL", &routed(&routes.database_url, &backing.database_url));
+    set("AWS_ENDPOINT_URL_DYNAMODB", &routed(&routes.dynamodb_endpoint, &backing.dynamodb_endpoint));
+    set("AWS_ENDPOINT_URL_S3", &routed(&routes.s3_endpoint, &backing.s3_endpoint));
     set("AWS_ENDPOINT_URL_LAMBDA", &format!("http://{}", options.ports.lambda.address()));
     set("ARCHIVE_BUCKET", &options.bucket);
     set("DEDUP_TABLE", DEDUP_TABLE);
@@ -49,6 +51,11 @@ pub fn environment(options: &Options, backing: &Backing) -> Vec<(String, String)
         variables.push((name.clone(), value.clone()));
     }
     variables
+}
+
+/// Most instances of one function: one for each poller of the two mappings that the archiver has.
+fn instances(options: &Options) -> usize {
+    options.pollers * 2
 }
 
 fn program(options: &Options, name: &str) -> anyhow::Result<PathBuf> {
@@ -67,7 +74,8 @@ pub async fn start_host(options: &Options, environment: &[(String, String)], log
         .map(|name| {
             let mut config = FunctionConfig::new(name, program(options, name)?);
             config.env = environment.to_vec();
-            config.concurrency = options.concurrency;
+            config.concurrency = instances(options);
+            config.timeout = options.function_timeout;
             config.log = LogTarget::File(logs.join(format!("{name}.log")));
             Ok(config)
         })
@@ -75,39 +83,50 @@ pub async fn start_host(options: &Options, environment: &[(String, String)], log
     Host::start(HostConfig { listen: options.ports.lambda.address(), functions }).await.context("the Lambda host")
 }
 
-/// Starts ingest as an HTTP server, as in Kubernetes.
+/// Starts a function as an HTTP server on a port of its own, as in Kubernetes.
 ///
 /// # Errors
 /// If the binary is missing, or it does not become healthy.
-pub async fn start_ingest(
+pub async fn start_http(
+    name: &str,
+    port: Port,
     options: &Options,
     environment: &[(String, String)],
     logs: &Path,
 ) -> anyhow::Result<RunningHttpFunction> {
     let function = HttpFunction {
-        name: "ingest".to_owned(),
-        program: program(options, "ingest")?,
+        name: name.to_owned(),
+        program: program(options, name)?,
         env: environment.to_vec(),
-        port: options.ports.ingest.number,
-        log: LogTarget::File(logs.join("ingest-http.log")),
+        port: port.number,
+        log: LogTarget::File(logs.join(format!("{name}-http.log"))),
     };
-    RunningHttpFunction::start(function).await.context("ingest over HTTP")
+    RunningHttpFunction::start(function).await.with_context(|| format!("{name} over HTTP"))
 }
 
 /// `cargo lambda watch` on the Lambda port, serving every function from source.
 ///
 /// # Errors
-/// If cargo-lambda is not on the path.
-pub fn start_watch(options: &Options, environment: &[(String, String)]) -> anyhow::Result<tokio::process::Child> {
-    tokio::process::Command::new("cargo")
+/// If cargo-lambda is not on the path, or does not listen within a minute.
+pub async fn start_watch(options: &Options, environment: &[(String, String)]) -> anyhow::Result<tokio::process::Child> {
+    let mut watch = tokio::process::Command::new("cargo")
         .args(["lambda", "watch", "--invoke-address", "127.0.0.1", "--concurrency"])
-        .arg(options.concurrency.to_string())
+        .arg(instances(options).to_string())
         .arg("--invoke-port")
         .arg(options.ports.lambda.number.to_string())
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .kill_on_drop(true)
         .spawn()
-        .context("cannot start `cargo lambda watch`; `make watch` installs it")
+        .context("cannot start `cargo lambda watch`; `make watch` installs it")?;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    while tokio::net::TcpStream::connect(options.ports.lambda.address()).await.is_err() {
+        if let Some(status) = watch.try_wait()? {
+            anyhow::bail!("`cargo lambda watch` ended at once ({status})");
+        }
+        anyhow::ensure!(tokio::time::Instant::now() < deadline, "`cargo lambda watch` does not listen");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(watch)
 }
 
 /// Ends `cargo lambda watch` and what it started.

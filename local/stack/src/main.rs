@@ -58,10 +58,13 @@ enum Command {
     Unblock { address: String },
     /// Show the block list.
     Blocks,
+    /// List dead letters, or send them again: a request of the redriver as JSON.
+    Redrive {
+        #[arg(default_value = r#"{"action":"list"}"#)]
+        request: String,
+    },
     /// List the archive's objects, or print its records.
     Archive(commands::ArchiveArguments),
-    /// Run Apache Kafka alone, in the foreground.
-    Kafka,
 }
 
 #[tokio::main]
@@ -86,8 +89,8 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Unblock { address } => commands::unblock(&Session::read()?, &address).await,
         Command::Blocks => commands::blocks(&Session::read()?).await,
+        Command::Redrive { request } => commands::redrive(&Session::read()?, request).await,
         Command::Archive(arguments) => commands::archive(&Session::read()?, &arguments).await,
-        Command::Kafka => commands::kafka().await,
     }
 }
 

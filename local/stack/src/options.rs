@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use lambda::settings::{Settings, SettingsError, Variables};
 
@@ -39,6 +40,7 @@ impl Port {
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
     pub ingest: Port,
+    pub query: Port,
     pub lambda: Port,
     pub kafka: Port,
     pub postgres: Port,
@@ -60,6 +62,7 @@ impl Ports {
         let mut port = |setting, what, default| Port { number: settings.or(setting, default), what, setting };
         Ports {
             ingest: port("INGEST_PORT", "ingest", 8080),
+            query: port("QUERY_PORT", "query", 8081),
             lambda: port("LAMBDA_PORT", "the Lambda API", 9000),
             kafka: port("KAFKA_PORT", "Apache Kafka", 9092),
             postgres: port("POSTGRES_PORT", "PostgreSQL", 54320),
@@ -72,8 +75,9 @@ impl Ports {
     fn free(settings: &mut Settings<'_>) -> Self {
         let mut port = |setting, what, default| Port { number: settings.or(setting, default), what, setting };
         Ports {
-            // The functions are told these two before anything listens there.
+            // The functions are told these before anything listens there.
             ingest: port("INGEST_PORT", "ingest", free_port()),
+            query: port("QUERY_PORT", "query", free_port()),
             lambda: port("LAMBDA_PORT", "the Lambda API", free_port()),
             kafka: port("KAFKA_PORT", "Apache Kafka", 0),
             postgres: port("POSTGRES_PORT", "PostgreSQL", 0),
@@ -87,7 +91,7 @@ impl Ports {
     /// # Errors
     /// [`PortTaken`] names the first taken port and its setting.
     pub fn check(&self) -> Result<(), PortTaken> {
-        for port in [self.ingest, self.lambda, self.kafka, self.postgres, self.dynamodb, self.s3] {
+        for port in [self.ingest, self.query, self.lambda, self.kafka, self.postgres, self.dynamodb, self.s3] {
             if port.number != 0 && TcpListener::bind(port.address()).is_err() {
                 return Err(PortTaken { port: port.number, what: port.what, setting: port.setting });
             }
@@ -120,6 +124,16 @@ const HANDED_THROUGH: [&str; 14] = [
     "TRUSTED_PROXIES",
 ];
 
+/// Where the functions find what they depend on, if not where it listens: the fault suite puts proxies between.
+#[derive(Clone, Debug, Default)]
+pub struct Routes {
+    /// A port of the loopback interface. Announced by the broker, so every client of Kafka comes this way.
+    pub kafka: Option<u16>,
+    pub database_url: Option<String>,
+    pub dynamodb_endpoint: Option<String>,
+    pub s3_endpoint: Option<String>,
+}
+
 #[derive(Clone, Debug)]
 pub struct Options {
     pub kafka: KafkaChoice,
@@ -136,8 +150,12 @@ pub struct Options {
     pub bucket: String,
     /// Settings for the functions, beside those the stack works out itself.
     pub function_settings: Vec<(String, String)>,
-    /// Instances of each function, and group members of each mapping.
-    pub concurrency: usize,
+    /// Group members of each mapping. AWS starts with one, and so do we: a second one joining takes partitions over,
+    /// and what the first was working on is delivered again.
+    pub pollers: usize,
+    /// Longest time of one invocation.
+    pub function_timeout: Duration,
+    pub routes: Routes,
 }
 
 impl Options {
@@ -188,7 +206,9 @@ impl Options {
             s3_endpoint: settings.optional("AWS_ENDPOINT_URL_S3"),
             bucket: settings.or("ARCHIVE_BUCKET", "forebay-archive".to_owned()),
             function_settings,
-            concurrency: settings.or("CONCURRENCY", 2),
+            pollers: settings.or("POLLERS", 1),
+            function_timeout: Duration::from_secs(60),
+            routes: Routes::default(),
         };
         settings.build(Some(options))
     }

@@ -16,14 +16,14 @@ use serde_json::{Value, json};
 use crate::backing::Backing;
 use crate::client::JsonClient;
 use crate::functions;
-use crate::options::Options;
+use crate::options::{Options, Routes};
 use crate::reconcile::Proof;
 use crate::session::Session;
 
 /// Who hosts the functions.
 enum Functions {
-    /// Our host, which behaves like Lambda, and ingest over plain HTTP.
-    Hosted { host: Host, ingest: RunningHttpFunction },
+    /// Our host, which behaves like Lambda, and the HTTP functions on ports of their own.
+    Hosted { host: Host, ingest: RunningHttpFunction, query: RunningHttpFunction },
     /// `cargo lambda watch`, which rebuilds them.
     Watched(tokio::process::Child),
 }
@@ -60,15 +60,17 @@ impl Stack {
 
     async fn start_with(options: Options, watch: bool) -> anyhow::Result<Self> {
         let backing = Backing::start(&options).await?;
-        let session = Session::new(functions::environment(&options, &backing));
-        let environment = session.variables();
+        // Commands and proofs go straight to the services.
+        let session = Session::new(functions::environment(&options, &backing, &Routes::default()));
+        let environment = functions::environment(&options, &backing, &options.routes);
         let logs = PathBuf::from("target/stack-logs").join(std::process::id().to_string());
         let functions = if watch {
-            Functions::Watched(functions::start_watch(&options, &environment)?)
+            Functions::Watched(functions::start_watch(&options, &environment).await?)
         } else {
             let host = functions::start_host(&options, &environment, &logs).await?;
-            let ingest = functions::start_ingest(&options, &environment, &logs).await?;
-            Functions::Hosted { host, ingest }
+            let ingest = functions::start_http("ingest", options.ports.ingest, &options, &environment, &logs).await?;
+            let query = functions::start_http("query", options.ports.query, &options, &environment, &logs).await?;
+            Functions::Hosted { host, ingest, query }
         };
         functions::prepare_access(&session).await?;
         let kafka = KafkaClient::connect(&KafkaConfig::plaintext(&backing.brokers), "stack").await?;
@@ -84,7 +86,7 @@ impl Stack {
         };
         stack.invoke("maintainer", json!({"action": "maintain"})).await.context("the maintainer")?;
         let lambda = Arc::new(LambdaInvoker::new(&stack.session.aws("AWS_ENDPOINT_URL_LAMBDA").await));
-        for config in mapping_configs(stack.options.concurrency) {
+        for config in mapping_configs(stack.options.pollers) {
             stack.mappings.push(Mapping::start(config, &stack.kafka, Arc::<LambdaInvoker>::clone(&lambda)).await?);
         }
         Ok(stack)
@@ -98,12 +100,25 @@ impl Stack {
         }
     }
 
+    /// Where an event's timeline is read: `GET <url>/<id>`.
+    pub fn query_url(&self) -> String {
+        match &self.functions {
+            Functions::Hosted { .. } => format!("http://{}/events", self.options.ports.query.address()),
+            Functions::Watched(_) => format!("http://{}/lambda-url/query/events", self.options.ports.lambda.address()),
+        }
+    }
+
     pub fn database_url(&self) -> &str {
         &self.backing.database_url
     }
 
     pub fn brokers(&self) -> &str {
         &self.backing.brokers
+    }
+
+    /// The backing services, to make them fail.
+    pub fn backing(&mut self) -> &mut Backing {
+        &mut self.backing
     }
 
     /// Invokes a function as AWS does.
@@ -128,11 +143,12 @@ impl Stack {
         answer["key"].as_str().map(str::to_owned).context("the maintainer gave no key")
     }
 
-    /// Process ids of a function's live instances; of ingest, the HTTP server's.
+    /// Process ids of a function's live instances; of ingest and query, the HTTP server's.
     pub fn processes(&self, function: &str) -> Vec<u32> {
         match &self.functions {
             Functions::Watched(_) => Vec::new(),
             Functions::Hosted { ingest, .. } if function == "ingest" => vec![ingest.pid()],
+            Functions::Hosted { query, .. } if function == "query" => vec![query.pid()],
             Functions::Hosted { host, .. } => host.instances(function).iter().map(|instance| instance.pid).collect(),
         }
     }
@@ -144,7 +160,7 @@ impl Stack {
     pub async fn lag(&self) -> anyhow::Result<u64> {
         let topics = self.kafka.topics();
         let mut lag = 0;
-        for config in mapping_configs(self.options.concurrency) {
+        for config in mapping_configs(self.options.pollers) {
             let committed = topics.committed(&config.group).await?;
             for partition in topics.watermarks(&config.topics[0]).await? {
                 let done = committed
@@ -210,8 +226,9 @@ impl Stack {
             mapping.stop().await;
         }
         match self.functions {
-            Functions::Hosted { host, ingest } => {
+            Functions::Hosted { host, ingest, query } => {
                 ingest.stop().await;
+                query.stop().await;
                 host.stop().await;
             }
             Functions::Watched(mut watch) => functions::stop_watch(&mut watch).await,

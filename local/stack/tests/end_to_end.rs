@@ -98,7 +98,9 @@ async fn a_thousand_events_sent_three_times_are_a_thousand_rows() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killing_the_processor_changes_no_sum() {
-    let stack = Arc::new(Stack::start(options().with_setting("IP_RATE_LIMIT_PER_MIN", "0")).await.unwrap());
+    let mut options = options().with_setting("IP_RATE_LIMIT_PER_MIN", "0");
+    options.pollers = 2;
+    let stack = Arc::new(Stack::start(options).await.unwrap());
     let killer = tokio::spawn({
         let stack = Arc::clone(&stack);
         async move {

@@ -5,9 +5,11 @@
 
 pub mod aws;
 pub mod batch_response;
+pub mod failpoint;
 pub mod http;
 pub mod invocation;
 pub mod kafka_trigger;
 pub mod metrics;
+pub mod problem;
 pub mod settings;
 pub mod telemetry;

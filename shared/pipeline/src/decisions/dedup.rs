@@ -1,22 +1,37 @@
 //! Deduplication of a batch: one claim per event id, and what its answer means for every copy.
+//!
+//! # Why old records are not claimed for
+//!
+//! A claim expires, a window after it was made, and then another copy may take it over. That must not turn the record
+//! that held it into a duplicate, for the new holder may have been recorded as its duplicate long ago, when the claim
+//! was in force, and is only redelivered: then all copies would end as duplicates and the event would be lost. Kafka
+//! redelivers however long an outage lasts, so this does happen.
+//!
+//! Hence a record makes a claim only while it is younger than the window. A claim is made after its record was received,
+//! so when it expires its record is too old to ask again, and goes on by itself: to the store, which knows every event
+//! of the window by when it was received and not by when it was processed, and has the last word on duplicates.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::time::Duration;
 
-use event::{EventKey, Origin};
+use event::{EventKey, Origin, Timestamp};
 
 use super::intake::Candidate;
 use super::reason;
 use crate::Reason;
 use crate::ports::{Claim, ClaimVerdict};
 
+/// Most by which the clocks that `received_at` and `now` come from are believed to differ.
+const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
+
 /// What deduplication says of one candidate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Standing {
     /// The first to claim its id: it goes on, and counts towards its address's limit.
     First,
-    /// It claimed its id in an earlier delivery, which may have ended anywhere after that: it goes on, and does not
-    /// count again.
+    /// It claimed its id in an earlier delivery, which may have ended anywhere after that, or it is too old to claim it:
+    /// it goes on, and does not count again.
     Redelivered,
     /// Another record holds the id.
     Duplicate(Reason),
@@ -27,8 +42,8 @@ pub enum Standing {
 pub struct ClaimPlan {
     /// To be sent to the claim store, in this order.
     pub claims: Vec<Claim>,
-    /// For each candidate, the index of its claim.
-    claim_of: Vec<usize>,
+    /// For each candidate, the index of its claim; `None` if it is too old for one.
+    claim_of: Vec<Option<usize>>,
     /// For each claim, the candidates that hold its event, in the order of the batch; the claim is the first one's.
     copies: Vec<Copies>,
 }
@@ -41,8 +56,8 @@ struct Copies {
 }
 
 impl ClaimPlan {
-    /// Groups the candidates by event id.
-    pub fn new(candidates: &[Candidate<'_>]) -> Self {
+    /// Groups the candidates by event id. `window` is how long a claim holds.
+    pub fn new(candidates: &[Candidate<'_>], now: Timestamp, window: Duration) -> Self {
         let mut groups: HashMap<&EventKey, usize> = HashMap::with_capacity(candidates.len());
         let mut plan = ClaimPlan {
             claims: Vec::with_capacity(candidates.len()),
@@ -50,6 +65,10 @@ impl ClaimPlan {
             copies: Vec::with_capacity(candidates.len()),
         };
         for (index, candidate) in candidates.iter().enumerate() {
+            if !may_claim(candidate.received_at, now, window) {
+                plan.claim_of.push(None);
+                continue;
+            }
             let claim = match groups.entry(&candidate.key) {
                 Entry::Occupied(group) => {
                     let claim = *group.get();
@@ -66,7 +85,7 @@ impl ClaimPlan {
                     *group.insert(plan.claims.len() - 1)
                 }
             };
-            plan.claim_of.push(claim);
+            plan.claim_of.push(Some(claim));
         }
         plan
     }
@@ -82,7 +101,7 @@ impl ClaimPlan {
         let holders: Vec<Holder<'_>> =
             self.copies.iter().zip(answers).map(|(copies, answer)| holder(copies, answer, candidates)).collect();
         let standing = |(index, candidate): (usize, &Candidate<'_>)| {
-            let claim = self.claim_of[index];
+            let Some(claim) = self.claim_of[index] else { return Standing::Redelivered };
             match &holders[claim] {
                 Holder::InBatch { index: holder, standing } if *holder == index => standing.clone(),
                 Holder::InBatch { index: holder, .. } => {
@@ -104,6 +123,15 @@ impl ClaimPlan {
         };
         candidates.iter().enumerate().map(standing).collect()
     }
+}
+
+/// Whether the claim of a record will outlast the record's own right to claim.
+///
+/// A record from the future, by a producer's clock that is ahead or by ours that has jumped back, would stay young for
+/// longer than its claim holds.
+fn may_claim(received_at: Timestamp, now: Timestamp, window: Duration) -> bool {
+    let margin = MAX_CLOCK_SKEW.min(window / 2);
+    now.since(received_at) < window - margin && received_at.since(now) < margin
 }
 
 /// Where the record that holds an event id is.
@@ -138,6 +166,9 @@ mod tests {
     use super::super::samples::{candidate, origin};
     use super::*;
 
+    const NOW: Timestamp = Timestamp::EPOCH;
+    const WINDOW: Duration = Duration::from_secs(86_400);
+
     /// Runs one batch of `(origin, id, payload)` against the answers, and writes the standings as text.
     fn standings(batch: &[(&str, &str, &str)], answers: &[ClaimVerdict]) -> Vec<String> {
         let candidates: Vec<_> = batch
@@ -145,7 +176,7 @@ mod tests {
             .enumerate()
             .map(|(index, (origin, id, payload))| candidate(index, origin, id, payload))
             .collect();
-        let plan = ClaimPlan::new(&candidates);
+        let plan = ClaimPlan::new(&candidates, NOW, WINDOW);
         assert_eq!(plan.claims.len(), answers.len());
         let text = |standing: Standing| match standing {
             Standing::First => "first".to_owned(),
@@ -163,7 +194,7 @@ mod tests {
     fn one_claim_for_each_id_by_its_first_copy() {
         let candidates =
             [candidate(0, "t/0/1", "a", "1"), candidate(1, "t/0/2", "b", "2"), candidate(2, "t/1/1", "a", "3")];
-        let plan = ClaimPlan::new(&candidates);
+        let plan = ClaimPlan::new(&candidates, NOW, WINDOW);
         let claims: Vec<_> = plan
             .claims
             .iter()
@@ -233,6 +264,31 @@ mod tests {
         for (answer, standing) in [(ClaimVerdict::New, "first"), (ClaimVerdict::Own, "redelivered")] {
             assert_eq!(standings(&batch, &[answer]), [standing, "copy-in-batch: t/0/1"]);
         }
+    }
+
+    #[test]
+    fn records_older_than_the_window_go_on_without_a_claim() {
+        let minutes = |minutes: u64| Timestamp::EPOCH.plus(Duration::from_secs(60 * minutes));
+        let old = |id| candidate(0, "t/0/1", id, "x");
+        let young = |id| Candidate { received_at: minutes(1430), ..candidate(1, "t/0/2", id, "x") };
+        let from_the_future = |id| Candidate { received_at: minutes(1445), ..candidate(2, "t/0/3", id, "x") };
+        let candidates = [old("a"), young("a"), from_the_future("a")];
+        for (now, claimants) in [
+            (0, vec!["t/0/1"]),
+            (1434, vec!["t/0/1"]),
+            (1435, vec!["t/0/2"]),
+            (1439, vec!["t/0/2"]),
+            (1441, vec!["t/0/2"]),
+        ] {
+            let plan = ClaimPlan::new(&candidates, minutes(now), WINDOW);
+            let origins: Vec<_> = plan.claims.iter().map(|claim| claim.origin.to_string()).collect();
+            assert_eq!(origins, claimants, "after {now} minutes");
+        }
+        // Whoever holds the claim, an old record is left to the store.
+        let plan = ClaimPlan::new(&candidates, minutes(1439), WINDOW);
+        let standings = plan.resolve(&candidates, &[taken("t/0/9", true)]);
+        let duplicate = Standing::Duplicate(Reason::new(reason::ALREADY_CLAIMED, "t/0/9"));
+        assert_eq!(standings, [Standing::Redelivered, duplicate, Standing::Redelivered]);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod access;
 mod claims;
+mod history;
 mod objects;
 mod publisher;
 mod redrive;
@@ -15,6 +16,7 @@ mod topics;
 
 pub use access::{AddressCount, AddressCounters, ApiKey, ApiKeys, Block, BlockList, KeyHash, RateLeases};
 pub use claims::{Claim, ClaimStore, ClaimVerdict};
+pub use history::{EventHistory, History, MAX_HISTORY, StoredEvent};
 pub use objects::{ObjectInfo, ObjectStore, PutResult};
 pub use publisher::{NewRecord, RecordPublisher};
 pub use redrive::{

@@ -2,7 +2,9 @@
 
 pub mod access;
 pub mod claims;
+pub mod history;
 pub mod objects;
 pub mod publisher;
+pub mod redrive;
 pub mod scorer;
 pub mod store;

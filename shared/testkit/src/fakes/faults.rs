@@ -31,6 +31,11 @@ impl Faults {
         self.push(calls, Fault::After(class));
     }
 
+    /// From now on calls succeed again.
+    pub fn clear(&self) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn push(&self, calls: usize, fault: Fault) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).extend(std::iter::repeat_n(fault, calls));
     }

@@ -3,8 +3,10 @@
 pub mod access;
 pub mod claims;
 mod faults;
+pub mod history;
 pub mod objects;
 pub mod publisher;
+pub mod redrive;
 pub mod scorer;
 pub mod store;
 

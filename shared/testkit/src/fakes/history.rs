@@ -1,0 +1,78 @@
+//! Looking events up in memory.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use event::EventKey;
+use pipeline::ports::{EventHistory, History, LedgerEntry, MAX_HISTORY, StoredEvent};
+use pipeline::{Dependency, DependencyError, Position};
+
+use crate::contracts::store::StoreView as _;
+use crate::fakes::Faults;
+use crate::fakes::store::FakeStore;
+
+/// [`EventHistory`] of what is in a [`FakeStore`]. Events were scored when they were stored.
+#[derive(Debug)]
+pub struct FakeHistory {
+    pub faults: Faults,
+    store: Arc<FakeStore>,
+}
+
+impl FakeHistory {
+    pub fn new(store: Arc<FakeStore>) -> Self {
+        FakeHistory { faults: Faults::default(), store }
+    }
+
+    fn history(&self, key: &EventKey, positions: &[Position], not_reached: Vec<Position>) -> History {
+        let ledger = self.store.ledger();
+        let events = self.store.events();
+        let stored: Vec<StoredEvent> = events
+            .into_iter()
+            .filter(|event| event.key == *key)
+            .map(|event| {
+                let is_its = |entry: &&LedgerEntry| {
+                    entry.outcome.is_stored() && entry.origin == event.origin && entry.key.as_ref() == Some(key)
+                };
+                let stored_at = ledger.iter().find(is_its).map(|entry| entry.recorded_at).unwrap_or_default();
+                StoredEvent {
+                    outcome: event.outcome,
+                    event_type: event.row.event_type,
+                    origin: event.origin,
+                    received_at: event.row.received_at,
+                    occurred_at: event.row.occurred_at,
+                    stored_at,
+                    scored_at: event.row.risk.as_ref().map(|_| stored_at),
+                    risk: event.row.risk,
+                }
+            })
+            .collect();
+        let is_told = |entry: &LedgerEntry| {
+            !entry.outcome.is_stored()
+                || positions.contains(&entry.position)
+                || stored.iter().any(|stored| stored.origin == entry.position.as_origin())
+        };
+        let mut records: Vec<LedgerEntry> = ledger.iter().filter(|entry| is_told(entry)).cloned().collect();
+        records.retain(|entry| entry.key.as_ref() == Some(key));
+        records.sort_by_key(|entry| entry.recorded_at);
+        let is_cut = stored.len() > MAX_HISTORY || records.len() > MAX_HISTORY;
+        let mut history = History { stored, records, is_cut, not_reached };
+        history.stored.sort_by_key(|stored| stored.received_at);
+        history.stored.truncate(MAX_HISTORY);
+        history.records.truncate(MAX_HISTORY);
+        history
+    }
+}
+
+#[async_trait]
+impl EventHistory for FakeHistory {
+    async fn look_up(&self, key: &EventKey, positions: &[Position]) -> Result<History, DependencyError> {
+        let mut not_reached = Vec::new();
+        for position in positions {
+            let span = self.store.span(&position.topic, position.partition).await;
+            if span.is_none_or(|span| position.offset >= span.next) {
+                not_reached.push(position.clone());
+            }
+        }
+        self.faults.apply(Dependency::Postgres, || self.history(key, positions, not_reached))
+    }
+}
