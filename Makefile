@@ -9,6 +9,8 @@ PROFILE ?= debug
 CARGO_PROFILE := $(if $(filter release,$(PROFILE)),--release,)
 STACK := target/$(PROFILE)/stack
 CARGO_LAMBDA := .venv/bin/cargo-lambda
+# cargo-lambda finds the zig that came with it on the path.
+LAMBDA := PATH="$(CURDIR)/.venv/bin:$$PATH" $(CARGO_LAMBDA) lambda
 FUNCTIONS := $(notdir $(wildcard functions/*))
 CARGO_FUZZ := target/tools/bin/cargo-fuzz
 
@@ -137,11 +139,11 @@ tool:
 
 .PHONY: lambda-build
 lambda-build: $(CARGO_LAMBDA) ## Build the functions for AWS Lambda into target/lambda (ARM=1 for arm64)
-	$(CARGO_LAMBDA) lambda build --release $(if $(ARM),--arm64) $(addprefix --package ,$(FUNCTIONS))
+	$(LAMBDA) build --release $(if $(ARM),--arm64) $(addprefix --package ,$(FUNCTIONS))
 
 .PHONY: lambda-check
 lambda-check: $(CARGO_LAMBDA)
-	$(CARGO_LAMBDA) lambda build $(addprefix --package ,$(FUNCTIONS)) --lambda-dir target/lambda-check
+	$(LAMBDA) build $(addprefix --package ,$(FUNCTIONS)) --lambda-dir target/lambda-check
 
 .PHONY: sizes
 sizes: lambda-build ## Size of each function as deployed, in bytes, plain and zipped
