@@ -7,10 +7,10 @@ use kafka::{KafkaClient, PublisherOptions};
 use pipeline::clock::SystemClock;
 use pipeline::ports::ClaimStore;
 use postgres::{Database, PostgresClaims, PostgresEventStore};
+use scoring::ScorerClient;
 
 use crate::Ports;
 use crate::config::{Config, DedupStore};
-use crate::scorer_client::ScorerClient;
 
 /// Largest record written, in bytes. An outcome adds a few hundred bytes to its event, and a dead letter its headers,
 /// so both exceed `raw-events`' limit of about 1 MB when the event is just within it. The topics of both must allow it.

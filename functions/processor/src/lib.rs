@@ -10,8 +10,6 @@ pub mod config;
 mod error;
 mod publishing;
 mod report;
-pub mod scorer_client;
-mod scoring;
 mod storing;
 
 use std::sync::Arc;
@@ -29,6 +27,7 @@ use pipeline::decisions::verdicts::{self, Findings};
 use pipeline::ports::{AddressCounters, BlockList, ClaimStore, EventStore, LedgerEntry, RecordPublisher, Scorer};
 use pipeline::retry::{RetryPolicy, retry};
 use pipeline::{Dependency, DependencyError, Reason};
+use scoring::Scoring;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
 
@@ -36,7 +35,6 @@ use crate::block_list::CachedBlockList;
 use crate::config::Policy;
 pub use crate::error::{ProcessorError, Step};
 use crate::report::Stopwatch;
-use crate::scoring::Scoring;
 
 /// Kept back from the platform's deadline, so that a failed batch is answered and not killed.
 const RESERVE: Duration = Duration::from_millis(500);

@@ -1,4 +1,9 @@
-//! Asking the scorer without depending on it.
+//! Risk scores from the scorer function, without depending on it.
+//!
+//! Owns how the scorer is asked: in calls of bounded size, behind a breaker, its answer checked. What a score means for
+//! an event is decided in `pipeline::decisions`.
+
+mod client;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +15,8 @@ use pipeline::ports::{Score, ScoreRequest, Scorer};
 use pipeline::retry::{RetryPolicy, retry};
 use pipeline::{Dependency, DependencyError, ErrorClass};
 use tokio::time::{Instant, timeout};
+
+pub use crate::client::{ScorerClient, ScorerClientError};
 
 /// The scorer behind its circuit breaker.
 pub struct Scoring {

@@ -12,8 +12,8 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use pipeline::ErrorClass;
 use pipeline::ports::{ScoreRequest, Scorer as _};
-use processor::scorer_client::ScorerClient;
 use scorer::Rules;
+use scoring::ScorerClient;
 use serde_json::value::RawValue;
 
 /// Serves the scorer as AWS does, and functions that fail in the ways a function can.
