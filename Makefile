@@ -86,7 +86,7 @@ shellcheck:
 	else echo "SKIPPED: shellcheck is not installed"; fi
 
 .PHONY: ci
-ci: setup setup-kafka check shellcheck binaries test kafka-contract demo-check lambda-check ## What CI runs
+ci: setup setup-kafka check shellcheck binaries test kafka-contract demo-check chaos-short lambda-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
