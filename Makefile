@@ -163,7 +163,6 @@ setup: ## Install what run and test need, if missing
 
 .PHONY: setup-kafka
 setup-kafka: ## Install Java and fetch Apache Kafka, if missing
-	@local/setup/install.sh kafka
 	@local/kafka/fetch.sh
 
 $(CARGO_LAMBDA):
