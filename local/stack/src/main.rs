@@ -69,7 +69,9 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("STACK_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    // A fetch that is cut short by a poll's end costs its session with the broker, and krafka opens another at once.
+    let quiet = || EnvFilter::new("warn,krafka::consumer::fetcher=error");
+    let filter = EnvFilter::try_from_env("STACK_LOG").unwrap_or_else(|_| quiet());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     carry_out(Arguments::parse().command).await.unwrap_or_else(|error| {
         // The chain of causes; a backtrace would help nobody who typed a command.
