@@ -1,4 +1,4 @@
-//! The records that go out for a batch.
+//! The records that go out for a batch, and for events that were scored late.
 //!
 //! They are made of the record and its ledger entry only, never of what this run decided: after a crash the ledger
 //! may hold the entry of an earlier run, and what is published again must be byte-equal to what was published then.
@@ -11,13 +11,19 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::intake::{Batch, Candidate, Rejection};
-use crate::ports::{LedgerEntry, NewRecord};
+use super::reason;
+use crate::ports::{LateOutcome, LedgerEntry, NewRecord};
 use crate::{Header, Outcome, Record, header, topic};
+
+/// Largest record written, in bytes. An outcome adds a few hundred bytes to its event, and a dead letter its headers,
+/// so both exceed `raw-events`' limit of about 1 MB when the event is just within it. The topics of both must allow it.
+pub const MAX_RECORD_BYTES: usize = 1_500_000;
 
 /// The value of a record on `processed-events`.
 #[derive(Serialize)]
 struct OutcomeValue<'a> {
-    /// The position of the record on `raw-events`: as there is one outcome for each, it names the outcome.
+    /// The position of the record on `raw-events`: as there is one outcome for each, it names the outcome. With
+    /// `#scored` behind it, it names the late score of the event that the record stored.
     outcome_id: String,
     outcome: Outcome,
     reason: &'a str,
@@ -81,10 +87,44 @@ impl<'a> Facts<'a> {
 /// # Errors
 /// Never in practice: everything in an outcome can be written as JSON.
 pub fn outcome(batch: &Batch<'_>, index: usize, entry: &LedgerEntry) -> Result<NewRecord, serde_json::Error> {
-    let facts = Facts::of(batch.candidate(index));
+    let traceparent = batch.record(index).headers.get(header::TRACEPARENT);
+    write(entry.position.to_string(), entry, &Facts::of(batch.candidate(index)), traceparent)
+}
+
+/// The second outcome of an event that was stored unscored, in the shape of the first and in the same partition. It has
+/// no `traceparent`, because that is not stored.
+///
+/// # Errors
+/// If the stored payload is no JSON, which the store never holds.
+pub fn late_outcome(late: &LateOutcome) -> Result<NewRecord, serde_json::Error> {
+    let entry = LedgerEntry {
+        position: late.position.clone(),
+        origin: late.origin.clone(),
+        key: Some(late.key.clone()),
+        outcome: late.outcome,
+        reason: reason::SCORED_LATER.to_owned(),
+        risk: late.row.risk.clone(),
+        recorded_at: late.scored_at,
+    };
+    let facts = Facts {
+        event_type: Some(&late.row.event_type),
+        received_at: Some(late.row.received_at),
+        ip: late.row.ip,
+        user_id: late.row.user_id.as_deref(),
+        data: Some(serde_json::from_str(&late.row.payload)?),
+    };
+    write(format!("{}#scored", late.position), &entry, &facts, None)
+}
+
+fn write(
+    outcome_id: String,
+    entry: &LedgerEntry,
+    facts: &Facts<'_>,
+    traceparent: Option<&[u8]>,
+) -> Result<NewRecord, serde_json::Error> {
     let origin = entry.origin.to_string();
     let value = OutcomeValue {
-        outcome_id: entry.position.to_string(),
+        outcome_id,
         outcome: entry.outcome,
         reason: &entry.reason,
         tenant: entry.key.as_ref().map(|key| key.tenant.as_str()),
@@ -108,7 +148,7 @@ pub fn outcome(batch: &Batch<'_>, index: usize, entry: &LedgerEntry) -> Result<N
     if let Some(event_type) = facts.event_type {
         headers.push(Header::new(header::EVENT_TYPE, event_type.to_owned()));
     }
-    if let Some(traceparent) = batch.record(index).headers.get(header::TRACEPARENT) {
+    if let Some(traceparent) = traceparent {
         headers.push(Header::new(header::TRACEPARENT, Bytes::copy_from_slice(traceparent)));
     }
     let key = entry.key.as_ref().map_or_else(|| origin.clone(), ToString::to_string);
@@ -147,13 +187,14 @@ pub fn tag_of(reason: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use event::TenantId;
     use event::schema::Registry;
+    use event::{EventId, EventKey, Origin, PayloadHash, TenantId};
 
     use super::super::intake::Reader;
     use super::super::samples::record;
     use super::*;
-    use crate::ports::RiskScore;
+    use crate::Position;
+    use crate::ports::{EventRow, RiskScore};
 
     const ENVELOPE: &str = r#"{"envelope":1,"id":"a","id_source":"client","type":"click","schema":1,"tenant":"acme","received_at":"2026-11-20T18:02:00.000Z","ip":"203.0.113.7","data":{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}}"#;
 
@@ -215,6 +256,52 @@ mod tests {
             ]
         );
         assert_eq!(dead_letter, None);
+    }
+
+    #[test]
+    fn a_late_outcome_is_the_first_one_with_the_score() {
+        let risk = RiskScore { score: 100, reasons: vec!["private-range".into()], rules_version: "1".into() };
+        let (first, _) = publish(&record(5, Some(ENVELOPE), &[]), Outcome::Valid, "", None);
+        let late = LateOutcome {
+            key: EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new("a").unwrap() },
+            origin: Origin::new("raw-events", 0, 5),
+            position: Position::new("raw-events", 0, 5),
+            outcome: Outcome::Fraud,
+            row: EventRow {
+                event_type: "click".into(),
+                schema_version: 1,
+                received_at: Timestamp::parse("2026-11-20T18:02:00.000Z").unwrap(),
+                occurred_at: None,
+                ip: Some([203, 0, 113, 7].into()),
+                user_agent: None,
+                user_id: Some("u-1".into()),
+                payload_hash: PayloadHash::of(b""),
+                payload: r#"{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}"#.into(),
+                risk: Some(risk),
+            },
+            scored_at: Timestamp::from_millis(60_000),
+        };
+        let second = late_outcome(&late).unwrap();
+        assert_eq!((second.topic, &second.key), (first.topic, &first.key));
+        let outcome = |value: &str| ("outcome".to_owned(), value.to_owned());
+        let owned = |record| {
+            headers(record).into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>()
+        };
+        let mut expected = owned(&first);
+        *expected.last_mut().unwrap() = outcome("fraud");
+        assert_eq!(owned(&second), expected);
+        let expected = text(first.value.as_ref())
+            .replace(
+                "raw-events/0/5\",\"outcome\":\"valid\",\"reason\":\"\"",
+                "raw-events/0/5#scored\",\"outcome\":\"fraud\",\"reason\":\"scored-later\"",
+            )
+            .replace("1970-01-01T00:00:00.000Z", "1970-01-01T00:01:00.000Z")
+            .replace(
+                "\"data\":",
+                "\"risk_score\":100,\"risk_reasons\":[\"private-range\"],\"rules_version\":\"1\",\"data\":",
+            );
+        assert_eq!(text(second.value.as_ref()), expected);
+        assert_eq!(late_outcome(&late).unwrap(), second);
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod redrive;
 mod scorer;
 mod store;
 mod topics;
+mod unscored;
 
 pub use access::{AddressCount, AddressCounters, ApiKey, ApiKeys, Block, BlockList, KeyHash, RateLeases};
 pub use claims::{Claim, ClaimStore, ClaimVerdict};
@@ -25,3 +26,4 @@ pub use redrive::{
 pub use scorer::{Score, ScoreRequest, Scorer};
 pub use store::{EventRow, EventStore, LedgerEntry, RiskScore, Verdict, VerdictKind};
 pub use topics::{PartitionSpan, TopicReader, TopicSource};
+pub use unscored::{EventPlace, LateOutcome, LateScore, UnscoredEvent, UnscoredEvents};

@@ -7,6 +7,7 @@ mod ledger;
 mod partitions;
 mod plans;
 mod store;
+mod unscored;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};

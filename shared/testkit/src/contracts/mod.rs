@@ -8,3 +8,4 @@ pub mod publisher;
 pub mod redrive;
 pub mod scorer;
 pub mod store;
+pub mod unscored;

@@ -9,5 +9,6 @@ pub mod publisher;
 pub mod redrive;
 pub mod scorer;
 pub mod store;
+pub mod unscored;
 
 pub use faults::Faults;
