@@ -3,46 +3,60 @@
 //! They are made of the record and its ledger entry only, never of what this run decided: after a crash the ledger
 //! may hold the entry of an earlier run, and what is published again must be byte-equal to what was published then.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use event::Timestamp;
-use serde::Serialize;
+use event::{EventId, IdSource, Origin, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::intake::{Batch, Candidate, Rejection};
 use crate::ports::{LedgerEntry, NewRecord};
 use crate::{Header, Outcome, Record, header, topic};
 
-/// The value of a record on `processed-events`.
-#[derive(Serialize)]
-struct OutcomeValue<'a> {
+/// The value of a record on `processed-events`. Holds everything that the ledger and `events` have of the record, so
+/// that both can be made again from outcomes alone ([`super::restoration`]).
+#[derive(Serialize, Deserialize)]
+pub(super) struct OutcomeValue<'a> {
     /// The position of the record on `raw-events`: as there is one outcome for each, it names the outcome.
-    outcome_id: String,
-    outcome: Outcome,
-    reason: &'a str,
+    pub outcome_id: String,
+    pub outcome: Outcome,
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tenant: Option<&'a str>,
+    pub tenant: Option<TenantId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
+    pub id: Option<EventId>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    event_type: Option<&'a str>,
+    pub event_type: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    received_at: Option<Timestamp>,
-    recorded_at: Timestamp,
-    origin: &'a str,
+    pub received_at: Option<Timestamp>,
+    pub recorded_at: Timestamp,
+    pub origin: Origin,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ip: Option<IpAddr>,
+    pub ip: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user_id: Option<&'a str>,
+    pub user_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    risk_score: Option<u8>,
+    pub risk_score: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    risk_reasons: Option<&'a [String]>,
+    pub risk_reasons: Option<Cow<'a, [String]>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    rules_version: Option<&'a str>,
+    pub rules_version: Option<Cow<'a, str>>,
+    // From here on only of stored events.
+    /// Version of the schema that `data` meets.
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a RawValue>,
+    pub schema: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_source: Option<IdSource>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub occurred_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<Cow<'a, str>>,
+    /// The client's JSON, byte for byte.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub data: Option<&'a RawValue>,
 }
 
 /// What of the event itself goes into its outcome.
@@ -51,7 +65,8 @@ struct Facts<'a> {
     received_at: Option<Timestamp>,
     ip: Option<IpAddr>,
     user_id: Option<&'a str>,
-    data: Option<&'a RawValue>,
+    /// The event, if the record holds one.
+    candidate: Option<&'a Candidate<'a>>,
 }
 
 impl<'a> Facts<'a> {
@@ -62,14 +77,14 @@ impl<'a> Facts<'a> {
                 received_at: Some(candidate.received_at),
                 ip: candidate.ip,
                 user_id: candidate.user_id.as_deref(),
-                data: Some(candidate.data),
+                candidate: Some(candidate),
             },
             Err(rejection) => Facts {
                 event_type: rejection.event_type,
                 received_at: rejection.received_at,
                 ip: rejection.ip,
                 user_id: None,
-                data: None,
+                candidate: None,
             },
         }
     }
@@ -82,23 +97,27 @@ impl<'a> Facts<'a> {
 /// Never in practice: everything in an outcome can be written as JSON.
 pub fn outcome(batch: &Batch<'_>, index: usize, entry: &LedgerEntry) -> Result<NewRecord, serde_json::Error> {
     let facts = Facts::of(batch.candidate(index));
-    let origin = entry.origin.to_string();
+    let stored = facts.candidate.filter(|_| entry.outcome.is_stored());
     let value = OutcomeValue {
         outcome_id: entry.position.to_string(),
         outcome: entry.outcome,
-        reason: &entry.reason,
-        tenant: entry.key.as_ref().map(|key| key.tenant.as_str()),
-        id: entry.key.as_ref().map(|key| key.id.as_str()),
-        event_type: facts.event_type,
+        reason: Cow::Borrowed(&entry.reason),
+        tenant: entry.key.as_ref().map(|key| key.tenant.clone()),
+        id: entry.key.as_ref().map(|key| key.id.clone()),
+        event_type: facts.event_type.map(Cow::Borrowed),
         received_at: facts.received_at,
         recorded_at: entry.recorded_at,
-        origin: &origin,
+        origin: entry.origin.clone(),
         ip: facts.ip,
-        user_id: facts.user_id,
+        user_id: facts.user_id.map(Cow::Borrowed),
         risk_score: entry.risk.as_ref().map(|risk| risk.score),
-        risk_reasons: entry.risk.as_ref().map(|risk| risk.reasons.as_slice()),
-        rules_version: entry.risk.as_ref().map(|risk| risk.rules_version.as_str()),
-        data: facts.data.filter(|_| entry.outcome.is_stored()),
+        risk_reasons: entry.risk.as_ref().map(|risk| Cow::Borrowed(risk.reasons.as_slice())),
+        rules_version: entry.risk.as_ref().map(|risk| Cow::Borrowed(risk.rules_version.as_str())),
+        schema: stored.map(|candidate| candidate.schema_version),
+        id_source: stored.map(|candidate| candidate.id_source),
+        occurred_at: stored.and_then(|candidate| candidate.occurred_at),
+        user_agent: stored.and_then(|candidate| candidate.user_agent.as_deref().map(Cow::Borrowed)),
+        data: stored.map(|candidate| candidate.data),
     };
     let value = Bytes::from(serde_json::to_vec(&value)?);
     let mut headers = Vec::with_capacity(5);
@@ -111,6 +130,7 @@ pub fn outcome(batch: &Batch<'_>, index: usize, entry: &LedgerEntry) -> Result<N
     if let Some(traceparent) = batch.record(index).headers.get(header::TRACEPARENT) {
         headers.push(Header::new(header::TRACEPARENT, Bytes::copy_from_slice(traceparent)));
     }
+    let origin = entry.origin.to_string();
     let key = entry.key.as_ref().map_or_else(|| origin.clone(), ToString::to_string);
     headers.push(Header::new(header::ORIGIN, origin));
     headers.push(Header::new(header::OUTCOME, entry.outcome.as_str()));
@@ -155,7 +175,7 @@ mod tests {
     use super::*;
     use crate::ports::RiskScore;
 
-    const ENVELOPE: &str = r#"{"envelope":1,"id":"a","id_source":"client","type":"click","schema":1,"tenant":"acme","received_at":"2026-11-20T18:02:00.000Z","ip":"203.0.113.7","data":{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}}"#;
+    const ENVELOPE: &str = r#"{"envelope":1,"id":"a","id_source":"client","type":"click","schema":1,"tenant":"acme","received_at":"2026-11-20T18:02:00.000Z","occurred_at":"2026-11-20T18:01:00.000Z","ip":"203.0.113.7","user_agent":"curl","data":{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}}"#;
 
     /// The outcome and the dead letter of one record.
     fn publish(
@@ -201,7 +221,9 @@ mod tests {
                 r#"{"outcome_id":"raw-events/0/5","outcome":"fraud","reason":"","tenant":"acme","id":"a","type":"click","#,
                 r#""received_at":"2026-11-20T18:02:00.000Z","recorded_at":"1970-01-01T00:00:00.000Z","#,
                 r#""origin":"raw-events/9/1","ip":"203.0.113.7","user_id":"u-1","risk_score":100,"#,
-                r#""risk_reasons":["private-range"],"rules_version":"1","data":{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}}"#
+                r#""risk_reasons":["private-range"],"rules_version":"1","schema":1,"id_source":"client","#,
+                r#""occurred_at":"2026-11-20T18:01:00.000Z","user_agent":"curl","#,
+                r#""data":{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}}"#
             )
         );
         assert_eq!(
@@ -223,7 +245,9 @@ mod tests {
             publish(&record(5, Some(ENVELOPE), &[]), Outcome::Duplicate, "already-claimed: raw-events/0/1", None);
         let value = text(outcome.value.as_ref());
         assert!(value.contains(r#""outcome":"duplicate","reason":"already-claimed: raw-events/0/1""#), "{value}");
-        assert!(!value.contains("\"data\"") && !value.contains("risk"), "{value}");
+        for absent in ["data", "risk", "user_agent", "schema"] {
+            assert!(!value.contains(absent), "{absent} in {value}");
+        }
         assert_eq!(dead_letter, None);
     }
 

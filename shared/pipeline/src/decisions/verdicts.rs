@@ -60,17 +60,20 @@ pub fn decide(batch: &Batch<'_>, findings: Findings, fraud_threshold: u8) -> Vec
                 Decision::Close { outcome: Outcome::Blocked, reason }
             }
             Some((Standing::First | Standing::Redelivered, None)) | None => {
-                let risk = scores.as_mut().and_then(Iterator::next).map(|score| RiskScore {
-                    score: score.risk_score,
-                    reasons: score.reasons,
-                    rules_version: score.rules_version,
-                });
-                let fraud = risk.as_ref().is_some_and(|risk| risk.score >= fraud_threshold);
-                Decision::Store { outcome: if fraud { Outcome::Fraud } else { Outcome::Valid }, risk }
+                match scores.as_mut().and_then(Iterator::next).map(|score| judge(score, fraud_threshold)) {
+                    Some((outcome, risk)) => Decision::Store { outcome, risk: Some(risk) },
+                    None => Decision::Store { outcome: Outcome::Valid, risk: None },
+                }
             }
         },
     };
     batch.intakes().iter().map(&mut decision).collect()
+}
+
+/// What a score makes of an event that is stored.
+pub fn judge(score: Score, fraud_threshold: u8) -> (Outcome, RiskScore) {
+    let outcome = if score.risk_score >= fraud_threshold { Outcome::Fraud } else { Outcome::Valid };
+    (outcome, RiskScore { score: score.risk_score, reasons: score.reasons, rules_version: score.rules_version })
 }
 
 /// The decision on one record in the words of the store. Copies the event's fields out of the batch.
