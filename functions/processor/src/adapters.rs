@@ -5,16 +5,13 @@ use std::sync::Arc;
 use dynamodb::{DynamoAccess, DynamoClaims, DynamoDb};
 use kafka::{KafkaClient, PublisherOptions};
 use pipeline::clock::SystemClock;
+use pipeline::decisions::publication;
 use pipeline::ports::ClaimStore;
 use postgres::{Database, PostgresClaims, PostgresEventStore};
 use scoring::ScorerClient;
 
 use crate::Ports;
 use crate::config::{Config, DedupStore};
-
-/// Largest record written, in bytes. An outcome adds a few hundred bytes to its event, and a dead letter its headers,
-/// so both exceed `raw-events`' limit of about 1 MB when the event is just within it. The topics of both must allow it.
-const MAX_RECORD_BYTES: usize = 1_500_000;
 
 /// A service that could not be reached at the start.
 #[derive(Debug, thiserror::Error)]
@@ -32,7 +29,8 @@ pub enum ConnectError {
 pub async fn connect(config: &Config) -> Result<Ports, ConnectError> {
     let (publisher, database, sdk) = tokio::join!(
         async {
-            let options = PublisherOptions { max_record_bytes: MAX_RECORD_BYTES, ..PublisherOptions::default() };
+            let options =
+                PublisherOptions { max_record_bytes: publication::MAX_RECORD_BYTES, ..PublisherOptions::default() };
             KafkaClient::connect(&config.kafka, "processor").await?.publisher(options).await
         },
         Database::connect(&config.postgres),

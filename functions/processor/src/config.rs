@@ -88,7 +88,7 @@ impl Config {
         let dedup_store = settings.or("DEDUP_STORE", DedupStore::default());
         let dedup_table = dynamodb::settings::dedup_table(&mut settings);
         let access_table = dynamodb::settings::access_table(&mut settings);
-        let scorer_function = settings.or("SCORER_FUNCTION", "scorer".to_owned());
+        let scorer_function = scoring::settings::scorer_function(&mut settings);
         let parts = policy.zip(kafka.zip(postgres));
         let config = parts.map(|(policy, (kafka, postgres))| Config {
             policy,
@@ -110,11 +110,8 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
         block_for: Duration::from_secs(settings.or("IP_BLOCK_SEC", 900)),
     };
     let block_list_age = Duration::from_secs(settings.or("BLOCK_LIST_CACHE_SEC", 2));
-    let fraud_threshold = settings.or("FRAUD_THRESHOLD", 80);
-    if fraud_threshold > 100 {
-        settings.problem(format!("FRAUD_THRESHOLD={fraud_threshold}: scores go from 0 to 100"));
-    }
-    let scorer_timeout = Duration::from_millis(settings.or("SCORER_TIMEOUT_MS", 2_000));
+    let fraud_threshold = scoring::settings::fraud_threshold(settings);
+    let scorer_timeout = scoring::settings::scorer_timeout(settings);
     let publish_timeout = Duration::from_millis(settings.or("PUBLISH_TIMEOUT_MS", 10_000));
     let foreign_tenant = settings.or("FOREIGN_TENANT", "kafka".to_owned());
     let foreign_tenant = match TenantId::new(&foreign_tenant) {

@@ -44,8 +44,10 @@ pub struct Counts {
 pub struct Restored {
     /// Records whose ledger entry is not the archived one: something else was recorded first.
     pub differing: u64,
-    /// Late scores, which are not restored yet.
-    pub skipped: u64,
+    /// Records that tell of a late score.
+    pub late_scores: u64,
+    /// Events that got theirs here; the others have a score or no row.
+    pub scored: u64,
 }
 
 /// What only reprocessing counts.

@@ -23,7 +23,7 @@ use event::schema::Registry;
 use lambda::failpoint;
 use lambda::invocation::{Invocation, InvocationError, chain};
 use pipeline::clock::Clock;
-use pipeline::ports::{EventStore, ObjectStore, ReplayRuns, ReprocessedOutcomes};
+use pipeline::ports::{EventStore, ObjectStore, ReplayRuns, ReprocessedOutcomes, UnscoredEvents};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
@@ -44,6 +44,7 @@ use crate::run::Run;
 pub struct Ports {
     pub objects: Arc<dyn ObjectStore>,
     pub store: Arc<dyn EventStore>,
+    pub unscored: Arc<dyn UnscoredEvents>,
     pub runs: Arc<dyn ReplayRuns>,
     pub reprocessed: Arc<dyn ReprocessedOutcomes>,
     pub scorers: Arc<dyn Scorers>,

@@ -8,7 +8,7 @@ use lambda::invocation::serve;
 use lambda::settings::ProcessEnvironment;
 use lambda::{aws, telemetry};
 use pipeline::clock::SystemClock;
-use postgres::{Database, PostgresEventStore, PostgresReplay};
+use postgres::{Database, PostgresEventStore, PostgresReplay, PostgresUnscoredEvents};
 use replayer::{App, Config, LambdaScorers, Ports};
 
 #[tokio::main]
@@ -20,7 +20,8 @@ async fn main() -> anyhow::Result<()> {
     let replay = Arc::new(PostgresReplay::new(database.clone()));
     let ports = Ports {
         objects: Arc::new(S3Objects::connect(&sdk, config.archive_bucket)),
-        store: Arc::new(PostgresEventStore::new(database, config.dedup_window)),
+        store: Arc::new(PostgresEventStore::new(database.clone(), config.dedup_window)),
+        unscored: Arc::new(PostgresUnscoredEvents::new(database)),
         runs: replay.clone(),
         reprocessed: replay,
         scorers: Arc::new(LambdaScorers::new(sdk)),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use event::Timestamp;
 use lambda::invocation::chain;
-use pipeline::decisions::restoration::ArchivedOutcome;
-use pipeline::ports::{LedgerEntry, Verdict};
+use pipeline::decisions::restoration::{ArchivedOutcome, Effect};
+use pipeline::ports::{EventPlace, LateScore, LedgerEntry, Verdict};
 use pipeline::retry::{RetryPolicy, retry};
 use pipeline::{Dependency, Record};
 use tokio::time::Instant;
@@ -20,6 +20,8 @@ use crate::request::Order;
 #[derive(Default)]
 struct Recordings {
     outcomes: BTreeMap<Timestamp, Vec<(Verdict, LedgerEntry)>>,
+    /// After the outcomes: a score needs its event's row.
+    late_scores: BTreeMap<Timestamp, Vec<LateScore>>,
 }
 
 impl Recordings {
@@ -44,8 +46,9 @@ impl Recordings {
             let at = archived.entry.recorded_at;
             if let Some(verdict) = archived.verdict() {
                 recordings.outcomes.entry(at).or_default().push((verdict, archived.entry));
-            } else {
-                counts.restored.get_or_insert_default().skipped += 1;
+            } else if let Effect::ScoredLater(score) = archived.effect {
+                counts.restored.get_or_insert_default().late_scores += 1;
+                recordings.late_scores.entry(at).or_default().push(*score);
             }
         }
         recordings
@@ -83,6 +86,15 @@ pub async fn restore(
             );
             restored.differing += 1;
         }
+    }
+    for (at, scores) in recordings.late_scores {
+        let settle = || app.ports.unscored.settle(scores.clone(), at);
+        let settled = retry(RetryPolicy::STANDARD, deadline, settle).await.map_err(failed("storing late scores"))?;
+        restored.scored += settled.len() as u64;
+        // They come from what was published, so nobody need publish them again.
+        let places: Vec<EventPlace> = settled.into_iter().map(|score| score.event.place).collect();
+        let mark = || app.ports.unscored.mark_published(&places);
+        retry(RetryPolicy::STANDARD, deadline, mark).await.map_err(failed("marking late scores"))?;
     }
     Ok(())
 }

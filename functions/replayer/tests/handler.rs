@@ -25,6 +25,7 @@ use testkit::fakes::objects::FakeObjects;
 use testkit::fakes::replay::FakeReplay;
 use testkit::fakes::scorer::FakeScorer;
 use testkit::fakes::store::FakeStore;
+use testkit::fakes::unscored::FakeUnscoredEvents;
 
 const MINUTE: Duration = Duration::from_secs(60);
 const PARTITIONS: i32 = 3;
@@ -138,6 +139,7 @@ impl World {
         let ports = Ports {
             objects: self.objects.clone(),
             store,
+            unscored: Arc::new(FakeUnscoredEvents::new(self.store.clone())),
             runs: self.replay.clone(),
             reprocessed: self.replay.clone(),
             scorers: self.scorers.clone(),
@@ -395,6 +397,45 @@ async fn filters_restore_a_part() {
     assert_eq!(ledger, meant);
     let late = json!({"action": "restore", "run": "b", "from": "2026-12-31T00:00:00Z"});
     assert_eq!(after.ask(late).await["counts"]["records"], 0);
+}
+
+#[tokio::test]
+async fn a_late_score_comes_back() {
+    use pipeline::ports::UnscoredEvents as _;
+    let before = World::after(20).await;
+    let unscored = FakeUnscoredEvents::new(before.store.clone());
+    let events = unscored.find(None, 10).await.unwrap();
+    assert_eq!(events.len(), 2, "records 8 and 18");
+    let risk = RiskScore { score: 99, reasons: vec!["late".into()], rules_version: "3".into() };
+    let score = |event| pipeline::ports::LateScore { event, risk: risk.clone(), outcome: Outcome::Fraud };
+    let at = Timestamp::from_millis(1_795_300_000_000);
+    unscored.settle(events.into_iter().map(score).collect(), at).await.unwrap();
+    let late = unscored.unpublished(None, 10).await.unwrap();
+    let outcomes = late.iter().zip(0..).map(|(late, offset)| {
+        let outcome = publication::late_outcome(late).unwrap();
+        Record {
+            position: Position::new(topic::PROCESSED_EVENTS, late.position.partition, 1_000 + offset),
+            timestamp: at,
+            key: outcome.key,
+            value: outcome.value,
+            headers: RecordHeaders(outcome.headers),
+        }
+    });
+    let outcomes: Vec<Record> = outcomes.collect();
+    before.archive(&outcomes).await;
+
+    let after = before.emptied();
+    let answer = after.ask(restore("a")).await;
+    after.assert_same_rows(&before);
+    let restored = &answer["counts"]["restored"];
+    assert_eq!(
+        (&restored["late_scores"], &restored["scored"], &restored["differing"]),
+        (&json!(2), &json!(2), &json!(0))
+    );
+    let again = after.ask(restore("b")).await;
+    assert_eq!(again["counts"]["restored"]["scored"], 0);
+    let unscored = FakeUnscoredEvents::new(after.store.clone());
+    assert!(unscored.unpublished(None, 10).await.unwrap().is_empty(), "what was published is not published again");
 }
 
 #[tokio::test]

@@ -11,5 +11,6 @@ pub mod demo;
 pub mod functions;
 pub mod options;
 pub mod reconcile;
+pub mod schedule;
 pub mod session;
 pub mod stack;

@@ -155,6 +155,8 @@ pub struct Options {
     pub pollers: usize,
     /// Longest time of one invocation.
     pub function_timeout: Duration,
+    /// How often the rescorer is invoked; `None` leaves that to the caller.
+    pub rescore_every: Option<Duration>,
     pub routes: Routes,
 }
 
@@ -208,6 +210,10 @@ impl Options {
             function_settings,
             pollers: settings.or("POLLERS", 1),
             function_timeout: Duration::from_secs(60),
+            rescore_every: match settings.or("RESCORE_EVERY_SEC", 60) {
+                0 => None,
+                seconds => Some(Duration::from_secs(seconds)),
+            },
             routes: Routes::default(),
         };
         settings.build(Some(options))

@@ -18,6 +18,7 @@ use crate::client::JsonClient;
 use crate::functions;
 use crate::options::{Options, Routes};
 use crate::reconcile::Proof;
+use crate::schedule::RunningSchedule;
 use crate::session::Session;
 
 /// Who hosts the functions.
@@ -31,6 +32,7 @@ enum Functions {
 /// Everything together. Dropping it ends every process it started.
 pub struct Stack {
     // In the order of stopping, which is also the order of dropping.
+    schedules: Vec<RunningSchedule>,
     mappings: Vec<RunningMapping>,
     functions: Functions,
     backing: Backing,
@@ -75,6 +77,7 @@ impl Stack {
         functions::prepare_access(&session).await?;
         let kafka = KafkaClient::connect(&KafkaConfig::plaintext(&backing.brokers), "stack").await?;
         let mut stack = Stack {
+            schedules: Vec::new(),
             mappings: Vec::new(),
             functions,
             backing,
@@ -88,6 +91,10 @@ impl Stack {
         let lambda = Arc::new(LambdaInvoker::new(&stack.session.aws("AWS_ENDPOINT_URL_LAMBDA").await));
         for config in mapping_configs(stack.options.pollers) {
             stack.mappings.push(Mapping::start(config, &stack.kafka, Arc::<LambdaInvoker>::clone(&lambda)).await?);
+        }
+        if let Some(every) = stack.options.rescore_every {
+            let (client, port) = (stack.client.clone(), stack.options.ports.lambda.number);
+            stack.schedules.push(RunningSchedule::start("rescorer", every, client, port));
         }
         Ok(stack)
     }
@@ -217,11 +224,14 @@ impl Stack {
         }
     }
 
-    /// Stops the mappings, the functions, then the services.
+    /// Stops the schedules, the mappings, the functions, then the services.
     ///
     /// # Errors
     /// If something did not end, or kept state could not be written.
     pub async fn stop(self) -> anyhow::Result<()> {
+        for schedule in self.schedules {
+            schedule.stop().await;
+        }
         for mapping in self.mappings {
             mapping.stop().await;
         }

@@ -11,5 +11,6 @@ pub mod invocation;
 pub mod kafka_trigger;
 pub mod metrics;
 pub mod problem;
+pub mod schedule;
 pub mod settings;
 pub mod telemetry;

@@ -4,6 +4,7 @@
 //! an event is decided in `pipeline::decisions`.
 
 mod client;
+pub mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,8 +33,8 @@ impl Scoring {
     }
 
     /// The scores of the requests, in their order. `None` if the scorer is down, slow or behind an open breaker: the
-    /// events are then stored unscored, to be scored later. Never fails a batch, and takes at most half of the time
-    /// that is left for it.
+    /// events then stay unscored, to be scored later. Never fails a batch, and takes at most half of the time that is
+    /// left for it.
     pub async fn score(&self, requests: &[ScoreRequest], deadline: Instant) -> Option<Vec<Score>> {
         let now = Instant::now();
         let deadline = now + deadline.saturating_duration_since(now) / 2;
@@ -47,7 +48,7 @@ impl Scoring {
                     tag = error.tag,
                     error = chain(&error),
                     events = requests.len(),
-                    "no scores: the events are stored unscored"
+                    "no scores: the events stay unscored"
                 );
                 None
             }

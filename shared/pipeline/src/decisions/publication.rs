@@ -1,4 +1,4 @@
-//! The records that go out for a batch.
+//! The records that go out for a batch, and for events that were scored late.
 //!
 //! They are made of the record and its ledger entry only, never of what this run decided: after a crash the ledger
 //! may hold the entry of an earlier run, and what is published again must be byte-equal to what was published then.
@@ -12,14 +12,20 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::intake::{Batch, Candidate, Rejection};
-use crate::ports::{LedgerEntry, NewRecord};
+use super::reason;
+use crate::ports::{LateOutcome, LedgerEntry, NewRecord};
 use crate::{Header, Outcome, Record, header, topic};
+
+/// Largest record written, in bytes. An outcome adds a few hundred bytes to its event, and a dead letter its headers,
+/// so both exceed `raw-events`' limit of about 1 MB when the event is just within it. The topics of both must allow it.
+pub const MAX_RECORD_BYTES: usize = 1_500_000;
 
 /// The value of a record on `processed-events`. Holds everything that the ledger and `events` have of the record, so
 /// that both can be made again from outcomes alone ([`super::restoration`]).
 #[derive(Serialize, Deserialize)]
 pub(super) struct OutcomeValue<'a> {
-    /// The position of the record on `raw-events`: as there is one outcome for each, it names the outcome.
+    /// The position of the record on `raw-events`: as there is one outcome for each, it names the outcome. With
+    /// `#scored` behind it, it names the late score of the event that the record stored.
     pub outcome_id: String,
     pub outcome: Outcome,
     #[serde(borrow)]
@@ -65,8 +71,17 @@ struct Facts<'a> {
     received_at: Option<Timestamp>,
     ip: Option<IpAddr>,
     user_id: Option<&'a str>,
-    /// The event, if the record holds one.
-    candidate: Option<&'a Candidate<'a>>,
+    /// If the record holds an event.
+    stored: Option<Stored<'a>>,
+}
+
+/// What goes into an outcome only if the event is stored.
+struct Stored<'a> {
+    schema: u32,
+    id_source: IdSource,
+    occurred_at: Option<Timestamp>,
+    user_agent: Option<&'a str>,
+    data: &'a RawValue,
 }
 
 impl<'a> Facts<'a> {
@@ -77,14 +92,20 @@ impl<'a> Facts<'a> {
                 received_at: Some(candidate.received_at),
                 ip: candidate.ip,
                 user_id: candidate.user_id.as_deref(),
-                candidate: Some(candidate),
+                stored: Some(Stored {
+                    schema: candidate.schema_version,
+                    id_source: candidate.id_source,
+                    occurred_at: candidate.occurred_at,
+                    user_agent: candidate.user_agent.as_deref(),
+                    data: candidate.data,
+                }),
             },
             Err(rejection) => Facts {
                 event_type: rejection.event_type,
                 received_at: rejection.received_at,
                 ip: rejection.ip,
                 user_id: None,
-                candidate: None,
+                stored: None,
             },
         }
     }
@@ -96,10 +117,53 @@ impl<'a> Facts<'a> {
 /// # Errors
 /// Never in practice: everything in an outcome can be written as JSON.
 pub fn outcome(batch: &Batch<'_>, index: usize, entry: &LedgerEntry) -> Result<NewRecord, serde_json::Error> {
-    let facts = Facts::of(batch.candidate(index));
-    let stored = facts.candidate.filter(|_| entry.outcome.is_stored());
+    let traceparent = batch.record(index).headers.get(header::TRACEPARENT);
+    write(entry.position.to_string(), entry, &Facts::of(batch.candidate(index)), traceparent)
+}
+
+/// The second outcome of an event that was stored unscored, in the shape of the first and in the same partition. It has
+/// no `traceparent`, because that is not stored.
+///
+/// # Errors
+/// If the stored payload is no JSON, which the store never holds.
+pub fn late_outcome(late: &LateOutcome) -> Result<NewRecord, serde_json::Error> {
+    let entry = LedgerEntry {
+        position: late.position.clone(),
+        origin: late.origin.clone(),
+        key: Some(late.key.clone()),
+        outcome: late.outcome,
+        reason: reason::SCORED_LATER.to_owned(),
+        risk: late.row.risk.clone(),
+        recorded_at: late.scored_at,
+    };
+    let data: &RawValue = serde_json::from_str(&late.row.payload)?;
+    // Not stored, but the hash tells.
+    let is_clients = late.row.payload_hash == IdSource::Client.payload_hash(&late.key.id, data);
+    let facts = Facts {
+        event_type: Some(&late.row.event_type),
+        received_at: Some(late.row.received_at),
+        ip: late.row.ip,
+        user_id: late.row.user_id.as_deref(),
+        stored: Some(Stored {
+            schema: late.row.schema_version,
+            id_source: if is_clients { IdSource::Client } else { IdSource::Fingerprint },
+            occurred_at: late.row.occurred_at,
+            user_agent: late.row.user_agent.as_deref(),
+            data,
+        }),
+    };
+    write(format!("{}#scored", late.position), &entry, &facts, None)
+}
+
+fn write(
+    outcome_id: String,
+    entry: &LedgerEntry,
+    facts: &Facts<'_>,
+    traceparent: Option<&[u8]>,
+) -> Result<NewRecord, serde_json::Error> {
+    let stored = facts.stored.as_ref().filter(|_| entry.outcome.is_stored());
     let value = OutcomeValue {
-        outcome_id: entry.position.to_string(),
+        outcome_id,
         outcome: entry.outcome,
         reason: Cow::Borrowed(&entry.reason),
         tenant: entry.key.as_ref().map(|key| key.tenant.clone()),
@@ -113,11 +177,11 @@ pub fn outcome(batch: &Batch<'_>, index: usize, entry: &LedgerEntry) -> Result<N
         risk_score: entry.risk.as_ref().map(|risk| risk.score),
         risk_reasons: entry.risk.as_ref().map(|risk| Cow::Borrowed(risk.reasons.as_slice())),
         rules_version: entry.risk.as_ref().map(|risk| Cow::Borrowed(risk.rules_version.as_str())),
-        schema: stored.map(|candidate| candidate.schema_version),
-        id_source: stored.map(|candidate| candidate.id_source),
-        occurred_at: stored.and_then(|candidate| candidate.occurred_at),
-        user_agent: stored.and_then(|candidate| candidate.user_agent.as_deref().map(Cow::Borrowed)),
-        data: stored.map(|candidate| candidate.data),
+        schema: stored.map(|stored| stored.schema),
+        id_source: stored.map(|stored| stored.id_source),
+        occurred_at: stored.and_then(|stored| stored.occurred_at),
+        user_agent: stored.and_then(|stored| stored.user_agent.map(Cow::Borrowed)),
+        data: stored.map(|stored| stored.data),
     };
     let value = Bytes::from(serde_json::to_vec(&value)?);
     let mut headers = Vec::with_capacity(5);
@@ -127,7 +191,7 @@ pub fn outcome(batch: &Batch<'_>, index: usize, entry: &LedgerEntry) -> Result<N
     if let Some(event_type) = facts.event_type {
         headers.push(Header::new(header::EVENT_TYPE, event_type.to_owned()));
     }
-    if let Some(traceparent) = batch.record(index).headers.get(header::TRACEPARENT) {
+    if let Some(traceparent) = traceparent {
         headers.push(Header::new(header::TRACEPARENT, Bytes::copy_from_slice(traceparent)));
     }
     let origin = entry.origin.to_string();
@@ -167,15 +231,18 @@ pub fn tag_of(reason: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use event::TenantId;
     use event::schema::Registry;
+    use event::{EventId, EventKey, Origin, PayloadHash, TenantId};
 
     use super::super::intake::Reader;
     use super::super::samples::record;
     use super::*;
-    use crate::ports::RiskScore;
+    use crate::Position;
+    use crate::ports::{EventRow, RiskScore};
 
     const ENVELOPE: &str = r#"{"envelope":1,"id":"a","id_source":"client","type":"click","schema":1,"tenant":"acme","received_at":"2026-11-20T18:02:00.000Z","occurred_at":"2026-11-20T18:01:00.000Z","ip":"203.0.113.7","user_agent":"curl","data":{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}}"#;
+
+    const DATA: &str = r#"{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}"#;
 
     /// The outcome and the dead letter of one record.
     fn publish(
@@ -237,6 +304,52 @@ mod tests {
             ]
         );
         assert_eq!(dead_letter, None);
+    }
+
+    #[test]
+    fn a_late_outcome_is_the_first_one_with_the_score() {
+        let risk = RiskScore { score: 100, reasons: vec!["private-range".into()], rules_version: "1".into() };
+        let (first, _) = publish(&record(5, Some(ENVELOPE), &[]), Outcome::Valid, "", None);
+        let late = LateOutcome {
+            key: EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new("a").unwrap() },
+            origin: Origin::new("raw-events", 0, 5),
+            position: Position::new("raw-events", 0, 5),
+            outcome: Outcome::Fraud,
+            row: EventRow {
+                event_type: "click".into(),
+                schema_version: 1,
+                received_at: Timestamp::parse("2026-11-20T18:02:00.000Z").unwrap(),
+                occurred_at: Some(Timestamp::parse("2026-11-20T18:01:00.000Z").unwrap()),
+                ip: Some([203, 0, 113, 7].into()),
+                user_agent: Some("curl".into()),
+                user_id: Some("u-1".into()),
+                payload_hash: PayloadHash::of(DATA.as_bytes()),
+                payload: DATA.into(),
+                risk: Some(risk),
+            },
+            scored_at: Timestamp::from_millis(60_000),
+        };
+        let second = late_outcome(&late).unwrap();
+        assert_eq!((second.topic, &second.key), (first.topic, &first.key));
+        let outcome = |value: &str| ("outcome".to_owned(), value.to_owned());
+        let owned = |record| {
+            headers(record).into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>()
+        };
+        let mut expected = owned(&first);
+        *expected.last_mut().unwrap() = outcome("fraud");
+        assert_eq!(owned(&second), expected);
+        let expected = text(first.value.as_ref())
+            .replace(
+                "raw-events/0/5\",\"outcome\":\"valid\",\"reason\":\"\"",
+                "raw-events/0/5#scored\",\"outcome\":\"fraud\",\"reason\":\"scored-later\"",
+            )
+            .replace("1970-01-01T00:00:00.000Z", "1970-01-01T00:01:00.000Z")
+            .replace(
+                "\"schema\":",
+                "\"risk_score\":100,\"risk_reasons\":[\"private-range\"],\"rules_version\":\"1\",\"schema\":",
+            );
+        assert_eq!(text(second.value.as_ref()), expected);
+        assert_eq!(late_outcome(&late).unwrap(), second);
     }
 
     #[test]

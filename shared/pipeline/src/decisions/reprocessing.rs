@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use event::Timestamp;
 
 use super::intake::Batch;
-use super::verdicts::judge;
+use super::verdicts::standing_of;
 use crate::Outcome;
-use crate::ports::{LedgerEntry, Score};
+use crate::ports::{LedgerEntry, RiskScore, Score};
 
 /// Whether a first outcome stays, whatever the rules.
 fn stays(first: Option<&LedgerEntry>) -> bool {
@@ -45,7 +45,8 @@ pub fn decide(
                 (rejection.origin.clone(), rejection.key.clone(), Outcome::DeadLettered, reason, None)
             }
             (Ok(candidate), Some(score)) => {
-                let (outcome, risk) = judge(score, fraud_threshold);
+                let risk = RiskScore::from(score);
+                let outcome = standing_of(Some(&risk), fraud_threshold);
                 (candidate.origin.clone(), Some(candidate.key.clone()), outcome, String::new(), Some(risk))
             }
             (Ok(candidate), None) => {

@@ -44,6 +44,11 @@ pub struct Findings {
     pub scores: Option<Vec<Score>>,
 }
 
+/// How a stored event stands: `fraud` if its score is at or above `fraud_threshold`, else `valid`, also without one.
+pub fn standing_of(risk: Option<&RiskScore>, fraud_threshold: u8) -> Outcome {
+    if risk.is_some_and(|risk| risk.score >= fraud_threshold) { Outcome::Fraud } else { Outcome::Valid }
+}
+
 /// Decides on every record of the batch. An event is `fraud` if its score is at or above `fraud_threshold`.
 pub fn decide(batch: &Batch<'_>, findings: Findings, fraud_threshold: u8) -> Vec<Decision> {
     let Findings { standings, blocked, scores } = findings;
@@ -60,20 +65,12 @@ pub fn decide(batch: &Batch<'_>, findings: Findings, fraud_threshold: u8) -> Vec
                 Decision::Close { outcome: Outcome::Blocked, reason }
             }
             Some((Standing::First | Standing::Redelivered, None)) | None => {
-                match scores.as_mut().and_then(Iterator::next).map(|score| judge(score, fraud_threshold)) {
-                    Some((outcome, risk)) => Decision::Store { outcome, risk: Some(risk) },
-                    None => Decision::Store { outcome: Outcome::Valid, risk: None },
-                }
+                let risk = scores.as_mut().and_then(Iterator::next).map(RiskScore::from);
+                Decision::Store { outcome: standing_of(risk.as_ref(), fraud_threshold), risk }
             }
         },
     };
     batch.intakes().iter().map(&mut decision).collect()
-}
-
-/// What a score makes of an event that is stored.
-pub fn judge(score: Score, fraud_threshold: u8) -> (Outcome, RiskScore) {
-    let outcome = if score.risk_score >= fraud_threshold { Outcome::Fraud } else { Outcome::Valid };
-    (outcome, RiskScore { score: score.risk_score, reasons: score.reasons, rules_version: score.rules_version })
 }
 
 /// The decision on one record in the words of the store. Copies the event's fields out of the batch.

@@ -73,18 +73,14 @@ pub trait UnscoredEvents: Send + Sync {
     /// Stores each score whose event is still without one, as scored at `now`: the row's score and status, the hourly
     /// counts, and an entry of the outbox, in one transaction. Returns what it stored, in the order of the scores.
     ///
-    /// Of concurrent calls for one event, one stores its score. A call does not wait for another that is settling the
-    /// same event, it leaves that event out; so an event that is left out may still be without a score later. An `Err`
-    /// means that nothing or everything was stored.
+    /// The caller names each event at most once per call. Of concurrent calls for one event, one stores its score. A
+    /// call does not wait for another that is settling the same event, it leaves that event out; so an event that is
+    /// left out may still be without a score later. An `Err` means that nothing or everything was stored.
     async fn settle(&self, scores: Vec<LateScore>, now: Timestamp) -> Result<Vec<LateScore>, DependencyError>;
 
     /// The first entries of the outbox that come after that place, in a fixed order; at most `limit`, and fewer if
     /// their payloads would take much memory. Empty only if there are none.
-    async fn unpublished(
-        &self,
-        after: Option<&EventPlace>,
-        limit: usize,
-    ) -> Result<Vec<LateOutcome>, DependencyError>;
+    async fn unpublished(&self, after: Option<&EventPlace>, limit: usize) -> Result<Vec<LateOutcome>, DependencyError>;
 
     /// Takes entries off the outbox. Those that are not in it are no error.
     async fn mark_published(&self, places: &[EventPlace]) -> Result<(), DependencyError>;

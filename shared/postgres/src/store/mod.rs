@@ -15,12 +15,13 @@ use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
 use event::{Origin, PayloadHash, Timestamp};
 use pipeline::ports::{EventStore, LedgerEntry, Verdict, VerdictKind};
-use pipeline::{DependencyError, Outcome, Position};
+use pipeline::{DependencyError, Position};
 use time::{Date, OffsetDateTime};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
 use self::plan::{NewEvent, Plan, StoredCopy, plan, storable_verdict};
+use crate::counts::{ADD_COUNTS, CountChange, CountColumns};
 use crate::database::{Database, RollbackOnDrop};
 use crate::error::PostgresError;
 use crate::ledger::{Corrupt, entry_from_row};
@@ -99,14 +100,6 @@ const INSERT_ENTRIES: &str = "
                 $9::text[], $10::text[], $11::int2[], $12::text[], $13::text[])
         AS w (topic, partition, record_offset, origin_topic, origin_partition, origin_offset, tenant, event_id, outcome,
               reason, risk_score, risk_reasons, rules_version)";
-
-/// Last, so that the rows which batches share are locked only until the commit that follows.
-const ADD_COUNTS: &str = "
-    INSERT INTO event_counts_hourly AS c (hour, tenant, event_type, status, events)
-    SELECT w.hour, w.tenant, w.event_type, w.status, w.events
-    FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::int8[])
-        AS w (hour, tenant, event_type, status, events)
-    ON CONFLICT (hour, tenant, event_type, status) DO UPDATE SET events = c.events + excluded.events";
 
 /// [`EventStore`] on Postgres.
 #[derive(Clone, Debug)]
@@ -237,7 +230,13 @@ async fn write(
     }
     // In the order of the unique key, like everybody else, so that two batches with the same events cannot deadlock.
     new_events.sort_by(|a, b| (a.key, a.day).cmp(&(b.key, b.day)));
-    let counts = CountColumns::of(&new_events);
+    let counts = CountColumns::of(new_events.iter().map(|event| CountChange {
+        received_at: event.row.received_at,
+        tenant: event.key.tenant.as_str(),
+        event_type: &event.row.event_type,
+        outcome: event.outcome,
+        by: 1,
+    }));
     let counts = counts.parameters();
     let events = EventColumns::of(&new_events);
     let events = events.parameters(&at);
@@ -510,39 +509,5 @@ impl<'a> EntryColumns<'a> {
             &self.rules_version,
             at,
         ]
-    }
-}
-
-#[derive(Default)]
-struct CountColumns<'a> {
-    hour: Vec<OffsetDateTime>,
-    tenant: Vec<&'a str>,
-    event_type: Vec<&'a str>,
-    status: Vec<&'static str>,
-    events: Vec<i64>,
-}
-
-impl<'a> CountColumns<'a> {
-    fn of(events: &[NewEvent<'a>]) -> Self {
-        const HOUR_MS: i64 = 3_600_000;
-        let mut counts = BTreeMap::<(i64, &str, &str, Outcome), i64>::new();
-        for event in events {
-            let hour = event.row.received_at.as_millis().div_euclid(HOUR_MS);
-            let key = (hour, event.key.tenant.as_str(), event.row.event_type.as_str(), event.outcome);
-            *counts.entry(key).or_default() += 1;
-        }
-        let mut columns = Self::default();
-        for ((hour, tenant, event_type, outcome), count) in counts {
-            columns.hour.push(Timestamp::from_millis(hour * HOUR_MS).to_utc());
-            columns.tenant.push(tenant);
-            columns.event_type.push(event_type);
-            columns.status.push(outcome.as_str());
-            columns.events.push(count);
-        }
-        columns
-    }
-
-    fn parameters(&self) -> Parameters<'_, 5> {
-        [&self.hour, &self.tenant, &self.event_type, &self.status, &self.events]
     }
 }

@@ -9,6 +9,7 @@ mod partitions;
 mod plans;
 mod replay;
 mod store;
+mod unscored;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -9,3 +9,4 @@ pub mod redrive;
 pub mod replay;
 pub mod scorer;
 pub mod store;
+pub mod unscored;

@@ -10,5 +10,6 @@ pub mod redrive;
 pub mod replay;
 pub mod scorer;
 pub mod store;
+pub mod unscored;
 
 pub use faults::Faults;
