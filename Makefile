@@ -51,6 +51,14 @@ blocks: tool ## Show the block list
 redrive: tool ## List dead letters, or send them again: ARGS='{"action":"redrive","dry_run":true}'
 	@$(STACK) redrive $(if $(ARGS),'$(ARGS)')
 
+.PHONY: replay
+replay: tool ## Rebuild Postgres from the archive, or reprocess: ARGS='{"action":"restore","dry_run":true}'
+	@$(STACK) replay $(if $(ARGS),'$(ARGS)')
+
+.PHONY: fingerprint
+fingerprint: tool ## One hash over all rows of events, outcomes and counts
+	@$(STACK) fingerprint
+
 .PHONY: archive
 archive: tool ## List what the archive holds, or print its records: ARGS="--records --topic raw-events"
 	@$(STACK) archive $(ARGS)

@@ -63,6 +63,14 @@ enum Command {
         #[arg(default_value = r#"{"action":"list"}"#)]
         request: String,
     },
+    /// Rebuild Postgres from the archive, or process records again as another version: a request of the replayer as
+    /// JSON.
+    Replay {
+        #[arg(default_value = r#"{"action":"restore","dry_run":true}"#)]
+        request: String,
+    },
+    /// Print a hash over all rows of events, outcomes and counts: equal rows have equal hashes.
+    Fingerprint,
     /// List the archive's objects, or print its records.
     Archive(commands::ArchiveArguments),
 }
@@ -92,6 +100,8 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Unblock { address } => commands::unblock(&Session::read()?, &address).await,
         Command::Blocks => commands::blocks(&Session::read()?).await,
         Command::Redrive { request } => commands::redrive(&Session::read()?, request).await,
+        Command::Replay { request } => commands::replay(&Session::read()?, &request).await,
+        Command::Fingerprint => commands::fingerprint(&Session::read()?).await,
         Command::Archive(arguments) => commands::archive(&Session::read()?, &arguments).await,
     }
 }

@@ -9,7 +9,9 @@
 //! 4. [`verdicts`]: what to store about each record, score included.
 //! 5. [`publication`]: the records that go out, made from the ledger's answer and not from our own view.
 //!
-//! Apart from them, [`late`]: what to store about events that get their score later.
+//! Apart from them, [`late`]: what to store about events that get their score later. Two more are the
+//! replayer's: [`restoration`] turns outcomes back into what was recorded, and [`reprocessing`] decides on records once
+//! more, under other rules.
 //!
 //! Throughout, a record is named by its index in the batch, and a batch is in the order of topic, partition and
 //! offset, as the trigger decodes it.
@@ -19,6 +21,8 @@ pub mod intake;
 pub mod late;
 pub mod limits;
 pub mod publication;
+pub mod reprocessing;
+pub mod restoration;
 pub mod verdicts;
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ mod history;
 mod objects;
 mod publisher;
 mod redrive;
+mod replay;
 mod scorer;
 mod store;
 mod topics;
@@ -23,6 +24,7 @@ pub use publisher::{NewRecord, RecordPublisher};
 pub use redrive::{
     ActionState, AuditEntry, BeginVerdict, LetterId, LetterStep, Mark, MarkKey, MarkState, RedriveAudit, RedriveMarks,
 };
+pub use replay::{ReplayProgress, ReplayRuns, ReprocessedOutcomes, TakeOver};
 pub use scorer::{Score, ScoreRequest, Scorer};
 pub use store::{EventRow, EventStore, LedgerEntry, RiskScore, Verdict, VerdictKind};
 pub use topics::{PartitionSpan, TopicReader, TopicSource};
