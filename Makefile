@@ -129,7 +129,7 @@ fuzz: $(CARGO_FUZZ) ## Fuzz every parser of outside input for SECONDS=60 each, o
 
 .PHONY: kafka-contract
 kafka-contract: setup-kafka ## The Kafka contract suite on Apache Kafka
-	KAFKA=apache cargo test -p kafka $(CARGO_PROFILE)
+	KAFKA=apache cargo test --workspace --test contract $(CARGO_PROFILE)
 
 .PHONY: demo-check
 demo-check: binaries
