@@ -5,6 +5,7 @@
 
 pub mod aws;
 pub mod batch_response;
+pub mod breaker;
 pub mod failpoint;
 pub mod http;
 pub mod invocation;
@@ -12,4 +13,5 @@ pub mod kafka_trigger;
 pub mod metrics;
 pub mod problem;
 pub mod settings;
+pub mod shutdown;
 pub mod telemetry;
