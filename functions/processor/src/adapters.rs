@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dynamodb::{DynamoAccess, DynamoClaims, DynamoDb};
-use kafka::{KafkaClient, PublisherOptions};
+use kafka::{KafkaClient, KafkaPublisher, PublisherOptions};
 use pipeline::clock::SystemClock;
 use pipeline::decisions::publication;
 use pipeline::ports::ClaimStore;
@@ -22,11 +22,11 @@ pub enum ConnectError {
     Postgres(#[from] postgres::PostgresError),
 }
 
-/// Connects everything the configuration names, all at once.
+/// Connects everything the configuration names, all at once. The publisher is given apart too, to be closed at the end.
 ///
 /// # Errors
 /// The first service that cannot be reached. The scorer is not asked: it may be down.
-pub async fn connect(config: &Config) -> Result<Ports, ConnectError> {
+pub async fn connect(config: &Config) -> Result<(Ports, Arc<KafkaPublisher>), ConnectError> {
     let (publisher, database, sdk) = tokio::join!(
         async {
             let options =
@@ -36,21 +36,22 @@ pub async fn connect(config: &Config) -> Result<Ports, ConnectError> {
         Database::connect(&config.postgres),
         lambda::aws::sdk_config(),
     );
-    let (publisher, database) = (publisher?, database?);
+    let (publisher, database) = (Arc::new(publisher?), database?);
     let dedup_window = config.policy.dedup_window;
     let dynamo = DynamoDb::connect(&sdk).await;
     let access = Arc::new(DynamoAccess::new(&dynamo, config.access_table.clone()));
-    let claims: Arc<dyn ClaimStore> = match config.dedup_store {
+    let claims: Arc<dyn ClaimStore> = match config.policy.dedup_store {
         DedupStore::Dynamodb => Arc::new(DynamoClaims::new(&dynamo, config.dedup_table.clone(), dedup_window)),
         DedupStore::Postgres => Arc::new(PostgresClaims::new(database.clone(), dedup_window)),
     };
-    Ok(Ports {
+    let ports = Ports {
         claims,
         counters: access.clone(),
         block_list: access,
         scorer: Arc::new(ScorerClient::new(&sdk, config.scorer_function.clone())),
         store: Arc::new(PostgresEventStore::new(database, dedup_window)),
-        publisher: Arc::new(publisher),
+        publisher: publisher.clone(),
         clock: Arc::new(SystemClock),
-    })
+    };
+    Ok((ports, publisher))
 }

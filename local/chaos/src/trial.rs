@@ -155,6 +155,8 @@ pub async fn run(
     let mut options = Options::for_one_run(&ProcessEnvironment, run.binaries.clone())?;
     options.keep = Some(state.clone());
     options = options.with_setting("IP_RATE_LIMIT_PER_MIN", "0");
+    // Faults last seconds: a breaker that stays open for a minute would be most of what is measured.
+    options = options.with_setting("BREAKER_OPEN_SEC", "5");
     for (name, value) in &setup.settings {
         options = options.with_setting(name, value.clone());
     }

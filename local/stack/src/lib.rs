@@ -4,6 +4,7 @@
 //! Owns what is started in which order, with which settings, and how it ends. Leaves the services to `services`, the
 //! hosting of functions to `host`, the mappings to `esm`, and every rule about events to the functions.
 
+pub mod archived;
 pub mod backing;
 pub mod client;
 pub mod commands;

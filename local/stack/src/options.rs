@@ -107,10 +107,11 @@ fn free_port() -> u16 {
 }
 
 /// Variables of the functions that are handed through from the caller's environment.
-const HANDED_THROUGH: [&str; 14] = [
+const HANDED_THROUGH: [&str; 15] = [
     "API_KEY_RATE_LIMIT_PER_MIN",
     "BATCH_RESPONSE",
     "BLOCK_LIST_CACHE_SEC",
+    "BREAKER_OPEN_SEC",
     "DEDUP_STORE",
     "DEDUP_TTL_SEC",
     "FOREIGN_TENANT",

@@ -10,6 +10,7 @@ use esm::{LambdaInvoker, Mapping, MappingConfig, Mode, RunningMapping};
 use host::{Host, RunningHttpFunction};
 use kafka::{KafkaClient, KafkaConfig};
 use lambda::settings::Settings;
+use pipeline::topic::{PROCESSED_EVENTS, RAW_EVENTS};
 use postgres::{Database, PostgresConfig};
 use serde_json::{Value, json};
 
@@ -252,6 +253,9 @@ const PROCESSOR_BATCH: usize = 1000;
 /// The archiver's objects are better large.
 const ARCHIVER_BATCH: usize = 5000;
 
+/// The topics that are archived, with the consumer group that does it.
+pub const ARCHIVERS: [(&str, &str); 2] = [(RAW_EVENTS, "archiver-raw"), (PROCESSED_EVENTS, "archiver-outcomes")];
+
 /// The event source mappings, as Terraform makes them on AWS.
 fn mapping_configs(pollers: usize) -> Vec<MappingConfig> {
     let mapping = |function, topic, group, batch_size, window_ms| {
@@ -263,10 +267,6 @@ fn mapping_configs(pollers: usize) -> Vec<MappingConfig> {
         config.partial_answers = true;
         config
     };
-    use pipeline::topic::{PROCESSED_EVENTS, RAW_EVENTS};
-    vec![
-        mapping("processor", RAW_EVENTS, "processor", PROCESSOR_BATCH, 0),
-        mapping("archiver", RAW_EVENTS, "archiver-raw", ARCHIVER_BATCH, 500),
-        mapping("archiver", PROCESSED_EVENTS, "archiver-outcomes", ARCHIVER_BATCH, 500),
-    ]
+    let archivers = ARCHIVERS.map(|(topic, group)| mapping("archiver", topic, group, ARCHIVER_BATCH, 500));
+    std::iter::once(mapping("processor", RAW_EVENTS, "processor", PROCESSOR_BATCH, 0)).chain(archivers).collect()
 }

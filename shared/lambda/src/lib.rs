@@ -5,6 +5,7 @@
 
 pub mod aws;
 pub mod batch_response;
+pub mod breaker;
 pub mod failpoint;
 pub mod http;
 pub mod invocation;
@@ -13,4 +14,5 @@ pub mod metrics;
 pub mod problem;
 pub mod schedule;
 pub mod settings;
+pub mod shutdown;
 pub mod telemetry;
