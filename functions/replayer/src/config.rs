@@ -17,6 +17,9 @@ pub struct Policy {
     pub fraud_threshold: u8,
     /// `FOREIGN_TENANT`: the tenant of events that other producers than ingest wrote to `raw-events`; default `kafka`.
     pub foreign_tenant: TenantId,
+    /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is left alone before it is probed, in seconds;
+    /// default 60.
+    pub breaker_open: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -53,12 +56,10 @@ impl Config {
 }
 
 fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
-    let scorer_function = settings.or("SCORER_FUNCTION", "scorer".to_owned());
-    let scorer_timeout = Duration::from_millis(settings.or("SCORER_TIMEOUT_MS", 2_000));
-    let fraud_threshold = settings.or("FRAUD_THRESHOLD", 80);
-    if fraud_threshold > 100 {
-        settings.problem(format!("FRAUD_THRESHOLD={fraud_threshold}: scores go from 0 to 100"));
-    }
+    let scorer_function = scoring::settings::scorer_function(settings);
+    let scorer_timeout = scoring::settings::scorer_timeout(settings);
+    let fraud_threshold = scoring::settings::fraud_threshold(settings);
+    let breaker_open = lambda::breaker::open_for(settings);
     let foreign_tenant = settings.or("FOREIGN_TENANT", "kafka".to_owned());
     let foreign_tenant = match TenantId::new(&foreign_tenant) {
         Ok(tenant) => Some(tenant),
@@ -67,7 +68,7 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
             None
         }
     };
-    Some(Policy { scorer_function, scorer_timeout, fraud_threshold, foreign_tenant: foreign_tenant? })
+    Some(Policy { scorer_function, scorer_timeout, fraud_threshold, foreign_tenant: foreign_tenant?, breaker_open })
 }
 
 #[cfg(test)]

@@ -20,9 +20,12 @@ use std::sync::Arc;
 use archive::Reader;
 use event::Timestamp;
 use event::schema::Registry;
+use lambda::breaker::guard;
 use lambda::failpoint;
 use lambda::invocation::{Invocation, InvocationError, chain};
+use pipeline::Dependency;
 use pipeline::clock::Clock;
+use pipeline::guard::Guard;
 use pipeline::ports::{EventStore, ObjectStore, ReplayRuns, ReprocessedOutcomes, UnscoredEvents};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -56,6 +59,8 @@ pub struct App {
     policy: Policy,
     registry: Registry,
     ports: Ports,
+    /// What this instance knows of Postgres' health.
+    postgres: Guard,
 }
 
 impl fmt::Debug for App {
@@ -77,7 +82,8 @@ struct Answer<'a> {
 
 impl App {
     pub fn new(policy: Policy, registry: Registry, ports: Ports) -> Self {
-        App { policy, registry, ports }
+        let postgres = guard(Dependency::Postgres, policy.breaker_open);
+        App { policy, registry, ports, postgres }
     }
 
     fn now(&self) -> Timestamp {
@@ -133,10 +139,10 @@ impl App {
             let before = run.counts.records;
             match &reprocessor {
                 None => {
-                    restore::restore(self, order, run.is_dry(), &records, &mut run.counts, run.deadline).await?;
+                    restore::restore(self, order, run.is_dry(), &records, &mut run.counts, run.end_deadline).await?;
                 }
                 Some(reprocessor) => {
-                    reprocessor.reprocess(order, &records, &mut run.counts, run.deadline).await?;
+                    reprocessor.reprocess(order, &records, &mut run.counts, run.end_deadline).await?;
                 }
             }
             failpoint!("replayer::applied");

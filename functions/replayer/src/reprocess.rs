@@ -6,7 +6,7 @@ use aws_config::SdkConfig;
 use pipeline::decisions::intake::{Batch, Reader};
 use pipeline::decisions::{publication, reason, reprocessing, verdicts};
 use pipeline::ports::{LedgerEntry, Scorer};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use pipeline::{Dependency, Position, Record};
 use scoring::{ScorerClient, Scoring};
 use tokio::time::Instant;
@@ -51,7 +51,8 @@ impl<'a> Reprocessor<'a> {
     /// With the configured scorer, unless `scorer` names another.
     pub fn new(app: &'a App, version: &'a str, scorer: Option<&str>, is_dry: bool) -> Self {
         let scorer = app.ports.scorers.scorer(scorer.unwrap_or(&app.policy.scorer_function));
-        Reprocessor { app, version, scoring: Scoring::new(scorer, app.policy.scorer_timeout), is_dry }
+        let scoring = Scoring::new(scorer, app.policy.scorer_timeout, app.policy.breaker_open);
+        Reprocessor { app, version, scoring, is_dry }
     }
 
     /// Decides on the records that are meant, counts what changes, and unless the run is dry adds the new outcomes.
@@ -68,8 +69,8 @@ impl<'a> Reprocessor<'a> {
     ) -> Result<(), ReplayerError> {
         let positions: Vec<Position> = records.iter().map(|record| record.position.clone()).collect();
         let look_up = || self.app.ports.reprocessed.first_outcomes(&positions);
-        let firsts =
-            retry(RetryPolicy::STANDARD, deadline, look_up).await.map_err(failed("looking up first outcomes"))?;
+        let firsts = self.app.postgres.call(RetryPolicy::STANDARD, deadline, look_up).await;
+        let firsts = firsts.map_err(failed("looking up first outcomes"))?;
         one_each(Dependency::Postgres, positions.len(), firsts.len())?;
 
         let policy = &self.app.policy;
@@ -105,7 +106,8 @@ impl<'a> Reprocessor<'a> {
             return Ok(());
         }
         let add = || self.app.ports.reprocessed.add(self.version, &meant);
-        let added = retry(RetryPolicy::STANDARD, deadline, add).await.map_err(failed("adding outcomes"))?;
+        let added = self.app.postgres.call(RetryPolicy::STANDARD, deadline, add).await;
+        let added = added.map_err(failed("adding outcomes"))?;
         let reprocessed = counts.reprocessed.get_or_insert_default();
         reprocessed.added += added;
         reprocessed.already += meant.len() as u64 - added.min(meant.len() as u64);

@@ -6,7 +6,7 @@ use event::Timestamp;
 use lambda::invocation::chain;
 use pipeline::decisions::restoration::{ArchivedOutcome, Effect};
 use pipeline::ports::{EventPlace, LateScore, LedgerEntry, Verdict};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use pipeline::{Dependency, Record};
 use tokio::time::Instant;
 
@@ -75,7 +75,8 @@ pub async fn restore(
     for (at, outcomes) in recordings.outcomes {
         let (verdicts, archived): (Vec<Verdict>, Vec<LedgerEntry>) = outcomes.into_iter().unzip();
         let record = || app.ports.store.record(verdicts.clone(), at);
-        let entries = retry(RetryPolicy::STANDARD, deadline, record).await.map_err(failed("recording outcomes"))?;
+        let entries = app.postgres.call(RetryPolicy::STANDARD, deadline, record).await;
+        let entries = entries.map_err(failed("recording outcomes"))?;
         one_each(Dependency::Postgres, archived.len(), entries.len())?;
         for (archived, entry) in archived.iter().zip(&entries).filter(|(archived, entry)| archived != entry) {
             tracing::warn!(
@@ -89,12 +90,14 @@ pub async fn restore(
     }
     for (at, scores) in recordings.late_scores {
         let settle = || app.ports.unscored.settle(scores.clone(), at);
-        let settled = retry(RetryPolicy::STANDARD, deadline, settle).await.map_err(failed("storing late scores"))?;
+        let settled = app.postgres.call(RetryPolicy::STANDARD, deadline, settle).await;
+        let settled = settled.map_err(failed("storing late scores"))?;
         restored.scored += settled.len() as u64;
         // They come from what was published, so nobody need publish them again.
         let places: Vec<EventPlace> = settled.into_iter().map(|score| score.event.place).collect();
         let mark = || app.ports.unscored.mark_published(&places);
-        retry(RetryPolicy::STANDARD, deadline, mark).await.map_err(failed("marking late scores"))?;
+        let marked = app.postgres.call(RetryPolicy::STANDARD, deadline, mark).await;
+        marked.map_err(failed("marking late scores"))?;
     }
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use event::Timestamp;
 use lambda::invocation::Invocation;
 use pipeline::ports::{ReplayProgress, TakeOver};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use tokio::time::Instant;
 
 use crate::App;
@@ -15,6 +15,8 @@ use crate::request::{Mode, Offsets, Request};
 
 /// Kept back from the platform's deadline for the batch under way and the answer.
 const RESERVE: Duration = Duration::from_secs(2);
+/// The part of it in which what was begun is ended.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// How far a run is, and how long this invocation may work on it.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ pub struct Run<'a> {
     holder: String,
     /// No batch is begun after this.
     pub deadline: Instant,
+    /// What was begun may take until this.
+    pub end_deadline: Instant,
     /// For each partition that was begun, the first offset not dealt with.
     pub next: Offsets,
     pub counts: Counts,
@@ -37,11 +41,13 @@ impl<'a> Run<'a> {
     /// # Errors
     /// If the run of that name has another request, or Postgres fails.
     pub async fn open(app: &'a App, request: &'a Request, invocation: &Invocation) -> Result<Self, ReplayerError> {
+        let deadline = Instant::now() + invocation.remaining(RESERVE);
         let mut run = Run {
             app,
             name: None,
             holder: format!("{}-{:016x}", invocation.request_id, fastrand::u64(..)),
-            deadline: Instant::now() + invocation.remaining(RESERVE),
+            deadline,
+            end_deadline: deadline + ENDING,
             next: Offsets::new(),
             counts: Counts::default(),
         };
@@ -54,7 +60,8 @@ impl<'a> Run<'a> {
         };
         let order = serde_json::to_string(&request.order).map_err(ReplayerError::Answer)?;
         let take_over = || app.ports.runs.take_over(name, &order, &run.holder, app.now());
-        match retry(RetryPolicy::STANDARD, run.deadline, take_over).await.map_err(failed("taking the run over"))? {
+        let taken = app.postgres.call(RetryPolicy::STANDARD, run.end_deadline, take_over).await;
+        match taken.map_err(failed("taking the run over"))? {
             TakeOver::Other { request } => Err(ReplayerError::OtherRequest { run: name.clone(), request }),
             TakeOver::Ours(ReplayProgress { next, counts }) => {
                 if !counts.is_empty() {
@@ -80,7 +87,8 @@ impl<'a> Run<'a> {
         let progress = ReplayProgress { next: self.next.clone(), counts };
         let now: Timestamp = self.app.now();
         let save = || self.app.ports.runs.save(name, &self.holder, &progress, now);
-        let is_ours = retry(RetryPolicy::STANDARD, self.deadline, save).await.map_err(failed("saving progress"))?;
+        let is_ours = self.app.postgres.call(RetryPolicy::STANDARD, self.end_deadline, save).await;
+        let is_ours = is_ours.map_err(failed("saving progress"))?;
         if is_ours { Ok(()) } else { Err(ReplayerError::TakenOver { run: name.to_owned() }) }
     }
 }

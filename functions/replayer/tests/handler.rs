@@ -135,6 +135,7 @@ impl World {
             scorer_timeout: Duration::from_secs(2),
             fraud_threshold: 80,
             foreign_tenant: TenantId::new("kafka").unwrap(),
+            breaker_open: Duration::from_secs(60),
         };
         let ports = Ports {
             objects: self.objects.clone(),

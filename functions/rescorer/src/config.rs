@@ -26,6 +26,9 @@ pub struct Config {
     pub postgres: PostgresConfig,
     /// `SCORER_FUNCTION`: name, alias or ARN of the scorer; default `scorer`.
     pub scorer_function: String,
+    /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is left alone before it is probed, in seconds;
+    /// default 60.
+    pub breaker_open: Duration,
 }
 
 impl Config {
@@ -39,9 +42,16 @@ impl Config {
             publish_timeout: Duration::from_millis(settings.or("PUBLISH_TIMEOUT_MS", 10_000)),
         };
         let scorer_function = scoring::settings::scorer_function(&mut settings);
+        let breaker_open = lambda::breaker::open_for(&mut settings);
         let kafka = KafkaConfig::from_settings(&mut settings);
         let postgres = PostgresConfig::from_settings(&mut settings);
-        let config = kafka.zip(postgres).map(|(kafka, postgres)| Config { policy, kafka, postgres, scorer_function });
+        let config = kafka.zip(postgres).map(|(kafka, postgres)| Config {
+            policy,
+            kafka,
+            postgres,
+            scorer_function,
+            breaker_open,
+        });
         settings.build(config)
     }
 }

@@ -16,8 +16,9 @@ use std::time::Duration;
 use lambda::invocation::{Invocation, InvocationError};
 use lambda::metrics::{Gauge, Histogram};
 use pipeline::clock::Clock;
+use pipeline::guard::Guard;
 use pipeline::ports::{RecordPublisher, UnscoredEvents};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use scoring::Scoring;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -33,12 +34,17 @@ use crate::run::Run;
 
 /// Kept back from the platform's deadline, to count what is left and to answer.
 const RESERVE: Duration = Duration::from_secs(2);
+/// The part of it in which what was begun is ended.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// What the rescorer works with.
 pub struct App {
     pub events: Arc<dyn UnscoredEvents>,
     pub scoring: Scoring,
     pub publisher: Arc<dyn RecordPublisher>,
+    /// What this instance knows of Postgres' and Kafka's health; of the scorer's, `scoring` knows.
+    pub postgres: Guard,
+    pub kafka: Guard,
     pub clock: Arc<dyn Clock>,
     pub policy: Policy,
 }
@@ -101,10 +107,11 @@ impl App {
 
     async fn rescore(&self, request: Request, deadline: Instant) -> Result<Report, RescorerError> {
         let mut run = Run::new(self, deadline);
+        let end = run.end_deadline;
         // What an earlier run left behind goes out first, whether or not the scorer is up.
         run.publish_outbox().await?;
         let ended = run.score_all(request.limit).await?;
-        let left = retry(RetryPolicy::STANDARD, deadline, || self.events.count());
+        let left = self.postgres.call(RetryPolicy::STANDARD, end, || self.events.count());
         let left = left.await.map_err(failed("counting what is left"))?;
         Ok(run.into_report(left, ended))
     }

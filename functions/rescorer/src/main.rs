@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use kafka::{KafkaClient, PublisherOptions};
+use lambda::breaker::guard;
 use lambda::invocation::serve;
 use lambda::settings::ProcessEnvironment;
 use lambda::{aws, telemetry};
+use pipeline::Dependency;
 use pipeline::clock::SystemClock;
 use pipeline::decisions::publication;
 use postgres::{Database, PostgresUnscoredEvents};
@@ -21,12 +23,15 @@ async fn main() -> anyhow::Result<()> {
         Database::connect(&config.postgres),
         aws::sdk_config(),
     );
+    let open_for = config.breaker_open;
     let options = PublisherOptions { max_record_bytes: publication::MAX_RECORD_BYTES, ..PublisherOptions::default() };
     let scorer = Arc::new(ScorerClient::new(&sdk, config.scorer_function));
     let app = Arc::new(App {
         events: Arc::new(PostgresUnscoredEvents::new(database?)),
-        scoring: Scoring::new(scorer, config.policy.scorer_timeout),
+        scoring: Scoring::new(scorer, config.policy.scorer_timeout, open_for),
         publisher: Arc::new(kafka?.publisher(options).await?),
+        postgres: guard(Dependency::Postgres, open_for),
+        kafka: guard(Dependency::Kafka, open_for),
         clock: Arc::new(SystemClock),
         policy: config.policy,
     });

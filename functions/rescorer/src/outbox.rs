@@ -2,7 +2,7 @@
 
 use pipeline::decisions::publication;
 use pipeline::ports::{EventPlace, LateOutcome, NewRecord};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use pipeline::{Dependency, DependencyError};
 
 use crate::error::{RescorerError, failed};
@@ -20,14 +20,14 @@ impl Run<'_> {
         // Out of time is no failure: the entries are there for the next run.
         while !self.time_left().is_zero() {
             let read = || events.unpublished(after.as_ref(), BATCH);
-            let entries =
-                retry(RetryPolicy::STANDARD, self.deadline, read).await.map_err(failed("reading the outbox"))?;
+            let entries = self.app.postgres.call(RetryPolicy::STANDARD, self.end_deadline, read).await;
+            let entries = entries.map_err(failed("reading the outbox"))?;
             let Some(last) = entries.last() else { return Ok(()) };
             after = Some(last.place());
             let (done, result) = self.publish(&entries).await?;
             if !done.is_empty() {
                 let mark = || events.mark_published(&done);
-                let marked = retry(RetryPolicy::STANDARD, self.deadline, mark).await;
+                let marked = self.app.postgres.call(RetryPolicy::STANDARD, self.end_deadline, mark).await;
                 marked.map_err(failed("clearing the outbox"))?;
                 self.published += done.len();
             }
@@ -55,7 +55,7 @@ impl Run<'_> {
         }
         let wait = self.app.policy.publish_timeout.min(self.time_left());
         let questions = records.len();
-        let answers = self.app.publisher.publish(records, wait).await;
+        let answers = self.app.kafka.publish(&*self.app.publisher, records, wait).await;
         if answers.len() != questions {
             let answers = answers.len();
             return Err(RescorerError::Answers { dependency: Dependency::Kafka, questions, answers });

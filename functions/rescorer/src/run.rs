@@ -7,12 +7,12 @@ use lambda::metrics::Counter;
 use pipeline::Outcome;
 use pipeline::decisions::late::{control_question, late_scores, score_requests};
 use pipeline::ports::{EventPlace, LateScore, Score, UnscoredEvent};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::error::{RescorerError, failed};
-use crate::{App, Report};
+use crate::{App, ENDING, Report};
 
 /// Events that are found, scored and settled at a time.
 pub(crate) const BATCH: usize = 500;
@@ -43,7 +43,10 @@ impl Ended {
 
 pub(crate) struct Run<'a> {
     pub app: &'a App,
+    /// No batch is begun after this.
     pub deadline: Instant,
+    /// What was begun may take until this.
+    pub end_deadline: Instant,
     found: usize,
     scored: usize,
     fraud: usize,
@@ -58,6 +61,7 @@ impl<'a> Run<'a> {
         Run {
             app,
             deadline,
+            end_deadline: deadline + ENDING,
             found: 0,
             scored: 0,
             fraud: 0,
@@ -102,7 +106,8 @@ impl<'a> Run<'a> {
                 return Ok(Ended::OutOfTime);
             }
             let find = || self.app.events.find(after.as_ref(), wanted);
-            let page = retry(RetryPolicy::STANDARD, self.deadline, find).await.map_err(failed("finding events"))?;
+            let page = self.app.postgres.call(RetryPolicy::STANDARD, self.end_deadline, find).await;
+            let page = page.map_err(failed("finding events"))?;
             let Some(last) = page.last() else { return Ok(Ended::Done) };
             after = Some(last.place.clone());
             self.found += page.len();
@@ -143,7 +148,8 @@ impl<'a> Run<'a> {
         let now = self.app.clock.now();
         let settle = || self.app.events.settle(late.clone(), now);
         // If an answer is lost, the repetition finds nothing left to do: settled, and not in this run's count.
-        let settled = retry(RetryPolicy::STANDARD, self.deadline, settle).await.map_err(failed("storing scores"))?;
+        let settled = self.app.postgres.call(RetryPolicy::STANDARD, self.end_deadline, settle).await;
+        let settled = settled.map_err(failed("storing scores"))?;
         let of = |outcome: Outcome| settled.iter().filter(|late: &&LateScore| late.outcome == outcome).count();
         self.scored += settled.len();
         self.fraud += of(Outcome::Fraud);

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use event::{EventId, EventKey, PayloadHash, TenantId, Timestamp};
+use lambda::breaker::guard;
 use lambda::invocation::Invocation;
+use pipeline::breaker::OPEN_FOR;
 use pipeline::clock::Clock;
 use pipeline::ports::{
     EventPlace, EventRow, EventStore as _, LateOutcome, LateScore, Score, ScoreRequest, Scorer, UnscoredEvent,
@@ -113,8 +115,10 @@ impl World {
         };
         App {
             events: self.events.clone(),
-            scoring: Scoring::new(self.scorer.clone(), policy.scorer_timeout),
+            scoring: Scoring::new(self.scorer.clone(), policy.scorer_timeout, OPEN_FOR),
             publisher: self.publisher.clone(),
+            postgres: guard(Dependency::Postgres, OPEN_FOR),
+            kafka: guard(Dependency::Kafka, OPEN_FOR),
             clock: Arc::new(FixedClock),
             policy,
         }
