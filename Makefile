@@ -90,19 +90,22 @@ format: ## Format the source
 
 .PHONY: shellcheck
 shellcheck:
-	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh .ci/run; \
 	else echo "SKIPPED: shellcheck is not installed"; fi
 
 .PHONY: ci
 ci: setup setup-kafka check shellcheck binaries test kafka-contract demo-check lambda-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
-CHAOS := target/$(PROFILE)/chaos
+# So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
+CHAOS := target/chaos/suite
 .PHONY: chaos-binaries
-chaos-binaries: setup
+chaos-binaries: setup $(if $(filter apache,$(KAFKA)),setup-kafka)
+	@local/setup/install.sh chaos || echo "F10 will not run: libfaketime is missing"
 	@cargo build --workspace --bins --features lambda/failpoints $(CARGO_PROFILE)
 	@mkdir -p target/chaos/bin && cp $(addprefix target/$(PROFILE)/,$(FUNCTIONS)) target/chaos/bin/
 	@cargo build --workspace --bins $(CARGO_PROFILE)
+	@cp target/$(PROFILE)/chaos target/chaos/suite
 
 .PHONY: chaos
 chaos: chaos-binaries ## Break the pipeline on purpose and check that nothing is lost: SEED=7 MINUTES=60 SCENARIO=F1,F5
@@ -111,6 +114,10 @@ chaos: chaos-binaries ## Break the pipeline on purpose and check that nothing is
 .PHONY: chaos-short
 chaos-short: chaos-binaries ## A selection of it, a few minutes long
 	@$(CHAOS) --short $(if $(SEED),--seed $(SEED)) $(if $(SCENARIO),--scenario $(SCENARIO))
+
+.PHONY: mutations
+mutations: chaos-binaries ## Break the source on purpose and see that the suite notices: NAME=commit-before-publish
+	@local/chaos/mutations.sh $(PROFILE) $(NAME)
 
 # A stable compiler will do without sanitizers; with one, it has to be told to take nightly flags (fuzz/README.md).
 SANITIZER ?= none

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the machine lacks, from its own package manager, and only that. Safe to run again.
-# Usage: install.sh base|kafka|python
+# Usage: install.sh base|chaos|kafka|python
 set -euo pipefail
 
-group=${1:?usage: install.sh base|kafka|python}
+group=${1:?usage: install.sh base|chaos|kafka|python}
 missing=()
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -17,6 +17,9 @@ case $group in
     fi
     has cc || missing+=(gcc libc6-dev)
     has_postgres || missing+=(postgresql)
+    ;;
+  chaos)
+    compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
     ;;
   kafka)
     has java || missing+=(openjdk-17-jre-headless)

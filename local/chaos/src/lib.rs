@@ -7,8 +7,10 @@
 pub mod evidence;
 pub mod ledger;
 pub mod load;
+pub mod memory;
 pub mod proxy;
 pub mod report;
+pub mod rescoring;
 pub mod scenarios;
 pub mod trial;
 pub mod verdict;

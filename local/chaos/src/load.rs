@@ -32,11 +32,13 @@ pub struct Load {
     pub rate: usize,
     /// Chance that an event is followed by a copy of an earlier one.
     pub copies: f64,
+    /// Whether what was not taken is sent again.
+    pub insists: bool,
 }
 
 impl Default for Load {
     fn default() -> Self {
-        Load { events: 1500, batch: 20, width: 4, rate: 400, copies: 0.05 }
+        Load { events: 1500, batch: 20, width: 4, rate: 400, copies: 0.05, insists: true }
     }
 }
 
@@ -48,11 +50,17 @@ pub struct Event {
 }
 
 impl Event {
-    /// A click whose bytes depend on the number and the seed alone.
+    /// A click whose bytes depend on the number and the seed alone. Its address is one that is taken for fraud, one
+    /// that is not, or missing.
     pub fn made_up(number: usize, rng: &mut Rng) -> Self {
         let id = format!("e{number:07}");
+        let address = match rng.u8(0..8) {
+            0 => String::new(),
+            1 => format!(r#","client_ip":"10.0.0.{}""#, rng.u8(..)),
+            _ => format!(r#","client_ip":"203.0.113.{}""#, rng.u8(..)),
+        };
         let json = format!(
-            r#"{{"type":"click","id":"{id}","user_id":"u{}","campaign_id":"c{}","note":"{:0width$x}"}}"#,
+            r#"{{"type":"click","id":"{id}","user_id":"u{}","campaign_id":"c{}"{address},"note":"{:0width$x}"}}"#,
             rng.u32(0..500),
             rng.u32(0..20),
             rng.u64(..),
@@ -97,17 +105,19 @@ pub struct Client {
 }
 
 /// What the client saw beside the ledger.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Seen {
     pub sent: usize,
     /// Requests made, those sent again included.
     pub requests: usize,
     /// Requests that ended without an answer or with 5xx.
     pub failures: usize,
-    /// Busy answers (429, 503) without Retry-After: I7 wants none.
+    /// Requests answered 429 or 503.
+    pub busy: usize,
+    /// Of these without Retry-After: I7 wants none.
     pub without_retry_after: usize,
-    /// The slowest answer that was a success.
-    pub slowest: Duration,
+    /// Of the requests that were answered event by event.
+    pub latencies: Vec<Duration>,
 }
 
 impl Seen {
@@ -115,9 +125,18 @@ impl Seen {
         self.sent += other.sent;
         self.requests += other.requests;
         self.failures += other.failures;
+        self.busy += other.busy;
         self.without_retry_after += other.without_retry_after;
-        self.slowest = self.slowest.max(other.slowest);
+        self.latencies.extend(other.latencies);
     }
+}
+
+/// The value that 99 of 100 do not exceed.
+pub fn p99<T: Ord + Copy + Default>(values: impl IntoIterator<Item = T>) -> T {
+    let mut values: Vec<T> = values.into_iter().collect();
+    values.sort_unstable();
+    let index = (values.len() * 99).div_ceil(100).saturating_sub(1);
+    values.get(index).copied().unwrap_or_default()
 }
 
 #[derive(Deserialize)]
@@ -152,13 +171,14 @@ impl Client {
         let mut senders = JoinSet::new();
         for _ in 0..load.width.max(1) {
             let (client, queue) = (self.clone(), Arc::clone(&queue));
+            let patience = if load.insists { PATIENCE } else { Duration::ZERO };
             senders.spawn(async move {
                 let mut seen = Seen::default();
                 loop {
                     let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
                     let Some((number, at, events)) = next else { return anyhow::Ok(seen) };
                     tokio::time::sleep(at.saturating_sub(started.elapsed())).await;
-                    seen.merge(client.send_one(number, events).await?);
+                    seen.merge(client.send_one(number, events, patience).await?);
                 }
             });
         }
@@ -169,7 +189,7 @@ impl Client {
         Ok(seen)
     }
 
-    async fn send_one(&self, batch: usize, mut open: Vec<Event>) -> anyhow::Result<Seen> {
+    async fn send_one(&self, batch: usize, mut open: Vec<Event>, patience: Duration) -> anyhow::Result<Seen> {
         let started = Instant::now();
         let mut seen = Seen { sent: open.len(), ..Seen::default() };
         for attempt in 1.. {
@@ -182,13 +202,14 @@ impl Client {
             match answer {
                 Ok(Ok(answer)) => {
                     let busy = matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+                    seen.busy += usize::from(busy);
                     seen.without_retry_after +=
                         usize::from(busy && !answer.headers.contains_key(http::header::RETRY_AFTER));
                     seen.failures += usize::from(answer.status.is_server_error());
                     match serde_json::from_slice::<Body>(&answer.body) {
                         Ok(body) if body.items.len() == open.len() => {
                             results = body.items.into_iter().map(result).collect();
-                            seen.slowest = seen.slowest.max(asked.elapsed());
+                            seen.latencies.push(asked.elapsed());
                         }
                         // Refused as a whole, before anything was looked at.
                         Ok(_) | Err(_) if answer.status.is_client_error() => {
@@ -215,7 +236,7 @@ impl Client {
             self.ledger.write(&entries)?;
             let taken = results.iter().map(|(result, _, _)| *result == Answer::Acked);
             open = open.into_iter().zip(taken).filter(|(_, taken)| !taken).map(|(event, _)| event).collect();
-            if open.is_empty() || started.elapsed() > PATIENCE {
+            if open.is_empty() || started.elapsed() >= patience {
                 break;
             }
             tokio::time::sleep(Duration::from_millis(200)).await;

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use chaos::report::{Line, Report, Verdict};
-use chaos::scenarios::Scenario;
+use chaos::scenarios::{Conduct, Scenario};
 use chaos::trial::Run;
 use clap::{Parser, ValueEnum as _};
 use tracing_subscriber::EnvFilter;
@@ -25,6 +25,9 @@ struct Arguments {
     /// The short selection.
     #[arg(long)]
     short: bool,
+    /// Of F1 only the failpoints whose names contain this.
+    #[arg(long)]
+    point: Option<String>,
     /// Folder of the function binaries, built with failpoints.
     #[arg(long, default_value = "target/chaos/bin")]
     binaries: PathBuf,
@@ -42,7 +45,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     let mut failed = 0;
     loop {
         let folder = std::env::current_dir()?.join(format!("target/chaos/{}-{seed}", std::process::id()));
-        let run = Run { seed, binaries: arguments.binaries.clone(), folder, short: arguments.short };
+        let (binaries, point) = (arguments.binaries.clone(), arguments.point.clone());
+        let run = Run { seed, binaries, folder, short: arguments.short, point };
         let report = carry_out(&arguments, &run).await;
         println!("{report}");
         failed += report.failed();
@@ -63,8 +67,8 @@ async fn carry_out(arguments: &Arguments, run: &Run) -> Report {
     for scenario in Scenario::value_variants().iter().copied().filter(chosen) {
         let started = Instant::now();
         let verdict = match scenario.carry_out(run).await {
-            Ok(Some(trials)) => Verdict::Judged(trials),
-            Ok(None) => Verdict::NotBuilt,
+            Ok(Conduct::Done(trials)) => Verdict::Judged(trials),
+            Ok(Conduct::NotHere(why)) => Verdict::NotRun(why),
             Err(error) => Verdict::Broken(error),
         };
         let line = Line { scenario, verdict, took: started.elapsed() };

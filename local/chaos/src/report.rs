@@ -1,5 +1,6 @@
 //! What a run says at its end.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ pub enum Verdict {
     Judged(Vec<Trial>),
     /// It could not be carried out.
     Broken(anyhow::Error),
-    NotBuilt,
+    /// This machine or this broker does not have what it needs.
+    NotRun(String),
 }
 
 /// One scenario's line.
@@ -29,7 +31,7 @@ impl Line {
     }
 
     pub fn failed(&self) -> bool {
-        !self.passed() && !matches!(self.verdict, Verdict::NotBuilt)
+        !self.passed() && !matches!(self.verdict, Verdict::NotRun(_))
     }
 }
 
@@ -37,14 +39,15 @@ impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<4} {:<29}", format!("{:?}", self.scenario), self.scenario.title())?;
         match &self.verdict {
-            Verdict::NotBuilt => writeln!(f, " not built"),
+            Verdict::NotRun(why) => writeln!(f, " NOT RUN: {why}"),
             Verdict::Broken(error) => writeln!(f, " failed: {error:#}"),
             Verdict::Judged(trials) => {
                 let sum = |of: fn(&Trial) -> usize| trials.iter().map(of).sum::<usize>();
                 let recovery = trials.iter().filter_map(|trial| trial.recovery).max().unwrap_or_default();
+                let memory = trials.iter().flat_map(|trial| trial.memory.values().copied()).max().unwrap_or_default();
                 writeln!(
                     f,
-                    " {:>6} {:>8} {:>8} {:>7} {:>5} {:>10} {:>9.1} s {:>6.0} s  {}",
+                    " {:>6} {:>8} {:>8} {:>7} {:>5} {:>10} {:>9.1} s {:>5} MB {:>6.0} s  {}",
                     trials.len(),
                     sum(|trial| trial.findings.events),
                     sum(|trial| trial.findings.records),
@@ -52,9 +55,13 @@ impl fmt::Display for Line {
                     sum(|trial| trial.findings.lost),
                     sum(|trial| trial.findings.duplicated),
                     recovery.as_secs_f64(),
+                    memory / 1024,
                     self.took.as_secs_f64(),
                     if self.passed() { "passed" } else { "FAILED" },
                 )?;
+                for note in trials.iter().flat_map(|trial| &trial.findings.notes) {
+                    writeln!(f, "     {note}")?;
+                }
                 for trial in trials.iter().filter(|trial| !trial.passed()) {
                     write!(f, "  {}:\n{}", trial.name, trial.findings)?;
                 }
@@ -81,8 +88,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "\n{:<34} {:>6} {:>8} {:>8} {:>7} {:>5} {:>10} {:>11} {:>8}  verdict",
-            "scenario", "trials", "events", "records", "faults", "lost", "duplicated", "recovery", "took"
+            "\n{:<34} {:>6} {:>8} {:>8} {:>7} {:>5} {:>10} {:>11} {:>8} {:>8}  verdict",
+            "scenario", "trials", "events", "records", "faults", "lost", "duplicated", "recovery", "memory", "took"
         )?;
         for line in &self.lines {
             write!(f, "{line}")?;
@@ -90,12 +97,24 @@ impl fmt::Display for Report {
         let trials = || {
             self.lines.iter().flat_map(|line| match &line.verdict {
                 Verdict::Judged(trials) => trials.as_slice(),
-                Verdict::Broken(_) | Verdict::NotBuilt => &[],
+                Verdict::Broken(_) | Verdict::NotRun(_) => &[],
             })
         };
         let copies: usize = trials().map(|trial| trial.findings.outcome_copies).sum();
         let records: usize = trials().map(|trial| trial.findings.records).sum();
         writeln!(f, "outcomes published again: {copies} for {records} records")?;
+        let rescored: usize = trials().map(|trial| trial.findings.rescored).sum();
+        writeln!(f, "events scored again: {rescored}")?;
+        let mut peaks: BTreeMap<&str, u64> = BTreeMap::new();
+        for (function, peak) in trials().flat_map(|trial| &trial.memory) {
+            let highest = peaks.entry(function).or_default();
+            *highest = (*peak).max(*highest);
+        }
+        let peaks: Vec<String> = peaks.iter().map(|(function, peak)| format!("{function} {}", peak / 1024)).collect();
+        writeln!(f, "most memory, in MB: {}", peaks.join(", "))?;
+        for line in self.lines.iter().filter(|line| matches!(line.verdict, Verdict::NotRun(_))) {
+            write!(f, "{line}")?;
+        }
         writeln!(f, "seed {}", self.seed)?;
         let passed = self.lines.iter().filter(|line| line.passed()).count();
         write!(f, "{passed} passed, {} failed", self.failed())

@@ -17,16 +17,22 @@ use stack::stack::Stack;
 use crate::evidence::{Evidence, Sources};
 use crate::ledger::{self, Ledger};
 use crate::load::{Client, Event, Load, Seen};
+use crate::memory::{self, Peaks};
 use crate::proxy::{Proxy, free_port};
+use crate::rescoring;
 use crate::verdict::{Findings, judge};
 
 /// Functions that take part in the way of an event.
 pub const FUNCTIONS: [&str; 4] = ["ingest", "processor", "scorer", "archiver"];
 
+/// Whose events they are.
+pub const TENANT: &str = "chaos";
 /// Events a minute that the load's key may send: more than any load.
-const NO_LIMIT: u32 = 100_000_000;
+pub const NO_LIMIT: u32 = 100_000_000;
 /// I6: longest time from the end of load and faults until nothing waits.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(120);
+/// I7: what the functions are told that they have (`host::FunctionConfig::new`), in kB.
+const MEMORY_LIMIT: u64 = 512 * 1024;
 
 /// What all trials of a run share.
 #[derive(Clone, Debug)]
@@ -38,6 +44,8 @@ pub struct Run {
     pub folder: PathBuf,
     /// The short selection: fewer events, faults and repetitions.
     pub short: bool,
+    /// Of F1 only the failpoints whose names contain this.
+    pub point: Option<String>,
 }
 
 impl Run {
@@ -62,6 +70,10 @@ pub struct Setup {
     pub function_timeout: Option<Duration>,
     /// Functions reach what they depend on through proxies.
     pub proxied: bool,
+    /// In place of the run's: programs that end up as those.
+    pub binaries: Option<PathBuf>,
+    /// Processes end by themselves, also after the load: each that does while records wait is a fault.
+    pub ends_count: bool,
 }
 
 /// The proxies, if the trial has them.
@@ -79,6 +91,8 @@ pub struct Scene {
     pub proxies: Option<Proxies>,
     pub rng: Rng,
     pub client: Client,
+    /// What the fault itself finds wrong, or worth telling.
+    pub findings: Findings,
     loaded: Arc<AtomicBool>,
 }
 
@@ -108,16 +122,27 @@ impl Scene {
         self.proxies.as_mut().context("this trial has no proxies")
     }
 
-    /// Looks on while the load is sent, and counts processes that ended.
-    pub async fn count_ends(&self) -> usize {
+    /// Looks on as long as told, and counts processes that ended.
+    pub async fn count_ends(&self, looks_on: impl Fn() -> bool) -> usize {
         let (mut alive, mut ends) = (BTreeSet::new(), 0);
-        while self.loading() {
+        while looks_on() {
             let now: BTreeSet<u32> = FUNCTIONS.iter().flat_map(|function| self.stack.processes(function)).collect();
             ends += alive.difference(&now).count();
             alive = now;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         ends
+    }
+
+    /// Waits until nothing is under way, at most as long as I6 says; also gives how many processes ended meanwhile.
+    async fn settle(&self) -> (anyhow::Result<()>, usize) {
+        let under_way = AtomicBool::new(true);
+        let settle = async {
+            let settled = self.stack.settle(RECOVERY_LIMIT).await;
+            under_way.store(false, Ordering::Relaxed);
+            settled
+        };
+        tokio::join!(settle, self.count_ends(|| under_way.load(Ordering::Relaxed)))
     }
 }
 
@@ -129,6 +154,8 @@ pub struct Trial {
     pub seen: Seen,
     /// From the end of load and faults until nothing waited.
     pub recovery: Option<Duration>,
+    /// Most memory by function, in kB.
+    pub memory: Peaks,
     pub findings: Findings,
 }
 
@@ -148,15 +175,31 @@ pub async fn run(
     setup: Setup,
     fault: impl AsyncFnOnce(&mut Scene) -> anyhow::Result<usize>,
 ) -> anyhow::Result<Trial> {
+    run_and_examine(run, name, setup, fault, |_, _| {}).await
+}
+
+/// Like [`run`]; `examine` looks at the evidence for what this fault alone is about.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_and_examine(
+    run: &Run,
+    name: &str,
+    setup: Setup,
+    fault: impl AsyncFnOnce(&mut Scene) -> anyhow::Result<usize>,
+    examine: impl FnOnce(&Evidence, &mut Findings),
+) -> anyhow::Result<Trial> {
     let folder = run.folder.join(name.replace([':', ' '], "-"));
     std::fs::create_dir_all(&folder)?;
     let mut rng = run.rng(name);
     let state = folder.join("state");
-    let mut options = Options::for_one_run(&ProcessEnvironment, run.binaries.clone())?;
+    let binaries = setup.binaries.unwrap_or_else(|| run.binaries.clone());
+    let mut options = Options::for_one_run(&ProcessEnvironment, binaries)?;
     options.keep = Some(state.clone());
     options = options.with_setting("IP_RATE_LIMIT_PER_MIN", "0");
     // Faults last seconds: a breaker that stays open for a minute would be most of what is measured.
     options = options.with_setting("BREAKER_OPEN_SEC", "5");
+    options = options.with_setting("FRAUD_THRESHOLD", rescoring::FRAUD_FROM.to_string());
     for (name, value) in &setup.settings {
         options = options.with_setting(name, value.clone());
     }
@@ -164,16 +207,18 @@ pub async fn run(
     let proxies = if setup.proxied { Some(route(&mut options).await?) } else { None };
     let requests = setup.requests.unwrap_or_else(|| setup.load.plan(&mut rng));
 
+    let watch = memory::Watch::start(&run.binaries)?;
     let stack = Stack::start(options).await?;
     let ledger_path = folder.join("ledger.ndjson");
     let client = Client {
         http: stack.client.clone(),
         url: format!("{}/batch", stack.ingest_url()),
-        key: stack.create_key("chaos", "chaos", false, NO_LIMIT).await?,
+        key: stack.create_key(TENANT, "chaos", true, NO_LIMIT).await?,
         ledger: Ledger::create(&ledger_path)?,
     };
     let loaded = Arc::new(AtomicBool::new(false));
-    let mut scene = Scene { stack, proxies, rng, client: client.clone(), loaded: Arc::clone(&loaded) };
+    let findings = Findings::default();
+    let mut scene = Scene { stack, proxies, rng, client: client.clone(), findings, loaded: Arc::clone(&loaded) };
     let load = async {
         let seen = client.send(&setup.load, requests).await;
         loaded.store(true, Ordering::Relaxed);
@@ -183,24 +228,31 @@ pub async fn run(
     let (seen, faults) = (seen?, faults?);
 
     let ended = Instant::now();
-    let settled = scene.stack.settle(RECOVERY_LIMIT).await;
+    let (settled, ends) = scene.settle().await;
     let recovery = ended.elapsed();
+    let faults = faults + if setup.ends_count { ends } else { 0 };
     let evidence = Evidence::gather(&sources(&scene.stack).await?).await?;
     let mut findings = judge(&ledger::read(&ledger_path)?, &evidence);
+    findings.take_over(std::mem::take(&mut scene.findings));
+    examine(&evidence, &mut findings);
+    rescoring::check(&scene.stack, &evidence, &mut scene.rng, &mut findings).await?;
     if let Err(error) = &settled {
-        findings.violations.entry("I6").or_default().push(format!("{error:#}"));
+        findings.add("I6", format!("{error:#}"));
     }
     if seen.without_retry_after > 0 {
-        let what = format!("{} busy answers without Retry-After", seen.without_retry_after);
-        findings.violations.entry("I7").or_default().push(what);
+        findings.add("I7", format!("{} busy answers without Retry-After", seen.without_retry_after));
+    }
+    let memory = watch.peaks();
+    for (function, peak) in memory.iter().filter(|(_, peak)| **peak > MEMORY_LIMIT) {
+        findings.add("I7", format!("{function} took {peak} kB of memory"));
     }
     if faults == 0 {
-        findings.violations.entry("--").or_default().push("no fault happened: this proves nothing".to_owned());
+        findings.add("--", "no fault happened: this proves nothing");
     }
     let logs = scene.stack.logs.clone();
     scene.stack.stop().await?;
     let recovery = settled.is_ok().then_some(recovery);
-    let trial = Trial { name: name.to_owned(), faults, seen, recovery, findings };
+    let trial = Trial { name: name.to_owned(), faults, seen, recovery, memory, findings };
     tidy(&trial, &state, &logs, &folder)?;
     Ok(trial)
 }

@@ -54,9 +54,10 @@ pub fn environment(options: &Options, backing: &Backing, routes: &Routes) -> Vec
     variables
 }
 
-/// Most instances of one function: one for each poller of the two mappings that the archiver has.
+/// Most instances of one function: one for each poller of the two mappings that the archiver has, and not fewer than
+/// operators may want to run side by side.
 fn instances(options: &Options) -> usize {
-    options.pollers * 2
+    (options.pollers * 2).max(3)
 }
 
 fn program(options: &Options, name: &str) -> anyhow::Result<PathBuf> {

@@ -1,0 +1,174 @@
+//! What the pipeline left behind, read without any of its code: Kafka by its protocol, Postgres by SQL, the archive
+//! by S3, zstd and JSON.
+
+mod archive;
+mod topics;
+
+use std::collections::BTreeMap;
+
+use aws_sdk_s3::Client as S3;
+use krafka::Kafka;
+use serde::Deserialize;
+use tokio_postgres::NoTls;
+
+pub use topics::{count, read as read_topic};
+
+pub const RAW: &str = "raw-events";
+pub const OUTCOMES: &str = "processed-events";
+pub const DEAD_LETTERS: &str = "dead-letter-events";
+
+/// Partition and offset.
+pub type Place = (i32, i64);
+
+/// A record's bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Milliseconds since the epoch.
+    pub timestamp: i64,
+}
+
+impl Message {
+    /// The last header of that name, as text.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let (_, value) = self.headers.iter().rev().find(|(known, _)| known == name)?;
+        Some(String::from_utf8_lossy(value.as_deref()?).into_owned())
+    }
+}
+
+pub type Topic = BTreeMap<Place, Message>;
+
+/// A row of `events`.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub event_id: String,
+    pub payload: String,
+    /// In hex.
+    pub payload_hash: String,
+    /// `valid` or `fraud`.
+    pub status: String,
+    pub ip: Option<String>,
+    pub user_id: Option<String>,
+    /// Unless the scorer was down.
+    pub risk: Option<Risk>,
+    /// Milliseconds since the epoch, by the clocks of ingest and of the processor.
+    pub received_at: i64,
+    pub stored_at: i64,
+}
+
+/// What the scorer said of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Risk {
+    #[serde(rename = "risk_score")]
+    pub score: i16,
+    pub reasons: Vec<String>,
+    pub rules_version: String,
+}
+
+/// A row of `record_outcomes`.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    pub event_id: Option<String>,
+    pub outcome: String,
+    pub reason: String,
+    /// Where the first copy of the record stands.
+    pub origin: Place,
+}
+
+impl Outcome {
+    /// Whether the record made a row of `events`.
+    pub fn is_stored(&self) -> bool {
+        matches!(self.outcome.as_str(), "valid" | "fraud")
+    }
+}
+
+/// An object of the archive.
+#[derive(Clone, Debug)]
+pub struct Object {
+    pub key: String,
+    /// Topic of each line with its place and what it holds.
+    pub lines: Vec<(String, Place, Message)>,
+}
+
+/// Everything.
+#[derive(Clone, Debug, Default)]
+pub struct Evidence {
+    pub raw: Topic,
+    pub outcomes: Topic,
+    pub dead_letters: Topic,
+    pub rows: Vec<Row>,
+    /// By place on `raw-events`.
+    pub record_outcomes: BTreeMap<Place, Outcome>,
+    /// The sum over `event_counts_hourly`.
+    pub counted: i64,
+    /// Under `raw/` and `outcomes/`.
+    pub objects: Vec<Object>,
+    /// Under `parked/`.
+    pub parked: Vec<Object>,
+}
+
+/// Where to look.
+#[derive(Clone, Debug)]
+pub struct Sources {
+    pub brokers: String,
+    pub database_url: String,
+    pub s3: S3,
+    pub bucket: String,
+}
+
+impl Evidence {
+    /// Reads it all. The pipeline should be at rest.
+    ///
+    /// # Errors
+    /// If a source cannot be read, or holds what cannot be understood.
+    pub async fn gather(sources: &Sources) -> anyhow::Result<Self> {
+        let kafka = Kafka::builder(&sources.brokers).connect().await?;
+        let objects = archive::objects(&sources.s3, &sources.bucket).await?;
+        let (parked, objects) = objects.into_iter().partition(|object| object.key.starts_with("parked/"));
+        let mut evidence = Evidence {
+            raw: topics::read(&kafka, RAW).await?,
+            outcomes: topics::read(&kafka, OUTCOMES).await?,
+            dead_letters: topics::read(&kafka, DEAD_LETTERS).await?,
+            objects,
+            parked,
+            ..Evidence::default()
+        };
+        let (client, connection) = tokio_postgres::connect(&sources.database_url, NoTls).await?;
+        let connection = tokio::spawn(connection);
+        evidence.rows = client.query(EVENTS, &[]).await?.iter().map(event_row).collect();
+        let sql = "SELECT partition, record_offset, event_id, outcome, reason, origin_partition, origin_offset
+                   FROM record_outcomes WHERE topic = $1";
+        for row in client.query(sql, &[&RAW]).await? {
+            let origin = (row.get(5), row.get(6));
+            let outcome = Outcome { event_id: row.get(2), outcome: row.get(3), reason: row.get(4), origin };
+            evidence.record_outcomes.insert((row.get(0), row.get(1)), outcome);
+        }
+        let sql = "SELECT coalesce(sum(events), 0)::bigint FROM event_counts_hourly";
+        evidence.counted = client.query_one(sql, &[]).await?.get(0);
+        connection.abort();
+        Ok(evidence)
+    }
+}
+
+const EVENTS: &str = "
+    SELECT event_id, payload, encode(payload_hash, 'hex'), status, host(ip_address), user_id, risk_score,
+           coalesce(risk_reasons, '{}'), rules_version,
+           (extract(epoch FROM received_at) * 1000)::bigint, (extract(epoch FROM stored_at) * 1000)::bigint
+    FROM events";
+
+fn event_row(row: &tokio_postgres::Row) -> Row {
+    let (score, rules): (Option<i16>, Option<String>) = (row.get(6), row.get(8));
+    Row {
+        event_id: row.get(0),
+        payload: row.get(1),
+        payload_hash: row.get(2),
+        status: row.get(3),
+        ip: row.get(4),
+        user_id: row.get(5),
+        risk: score.zip(rules).map(|(score, rules_version)| Risk { score, reasons: row.get(7), rules_version }),
+        received_at: row.get(9),
+        stored_at: row.get(10),
+    }
+}

@@ -1,0 +1,91 @@
+//! I8: the same event gets the same decision again.
+
+use anyhow::Context as _;
+use fastrand::Rng;
+use serde::Deserialize;
+use serde_json::json;
+use stack::stack::Stack;
+
+use crate::evidence::{Evidence, Risk, Row};
+use crate::verdict::Findings;
+
+/// Stored events that are asked about again in each trial.
+const SAMPLE: usize = 200;
+/// `FRAUD_THRESHOLD` of every trial.
+pub const FRAUD_FROM: i16 = 80;
+
+#[derive(Deserialize)]
+struct Answer {
+    scores: Vec<Scored>,
+}
+
+#[derive(Deserialize)]
+struct Scored {
+    event_id: String,
+    #[serde(flatten)]
+    risk: Risk,
+}
+
+/// Asks the scorer about a sample of the stored events, and compares.
+///
+/// # Errors
+/// If the scorer does not answer.
+pub async fn check(stack: &Stack, evidence: &Evidence, rng: &mut Rng, findings: &mut Findings) -> anyhow::Result<()> {
+    let scored: Vec<&Row> = evidence.rows.iter().filter(|row| row.risk.is_some()).collect();
+    let sample: Vec<&Row> = rng.choose_multiple(scored, SAMPLE);
+    let events: Vec<_> =
+        sample.iter().map(|row| json!({"event_id": row.event_id, "ip": row.ip, "user_id": row.user_id})).collect();
+    let answer = stack.invoke("scorer", json!({ "events": events })).await.context("asking the scorer again")?;
+    let answer: Answer = serde_json::from_value(answer).context("the scorer's answer")?;
+    compare(&sample, &answer.scores, findings);
+    Ok(())
+}
+
+fn compare(sample: &[&Row], again: &[Scored], findings: &mut Findings) {
+    findings.rescored = sample.len();
+    if sample.len() != again.len() {
+        findings.add("I8", format!("{} scores for {} events", again.len(), sample.len()));
+    }
+    for (row, again) in sample.iter().zip(again) {
+        if row.event_id != again.event_id || row.risk.as_ref() != Some(&again.risk) {
+            findings.add("I8", format!("{} has {:?} and now gets {:?}", row.event_id, row.risk, again.risk));
+        }
+        if (row.status == "fraud") != (again.risk.score >= FRAUD_FROM) {
+            findings.add("I8", format!("{} is {} with a score of {}", row.event_id, row.status, again.risk.score));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(change: impl FnOnce(&mut Row, &mut Scored)) -> usize {
+        let risk = Risk { score: 100, reasons: vec!["private-range".to_owned()], rules_version: "1".to_owned() };
+        let mut row = Row {
+            event_id: "a".to_owned(),
+            payload: String::new(),
+            payload_hash: String::new(),
+            status: "fraud".to_owned(),
+            ip: None,
+            user_id: None,
+            risk: Some(risk.clone()),
+            received_at: 1,
+            stored_at: 2,
+        };
+        let mut again = Scored { event_id: "a".to_owned(), risk };
+        change(&mut row, &mut again);
+        let mut findings = Findings::default();
+        compare(&[&row], &[again], &mut findings);
+        findings.violations.values().map(Vec::len).sum()
+    }
+
+    #[test]
+    fn another_score_version_or_decision_is_found() {
+        assert_eq!(found(|_, _| {}), 0);
+        assert_eq!(found(|_, again| again.risk.rules_version = "2".to_owned()), 1);
+        assert_eq!(found(|_, again| again.risk.score = 99), 1);
+        assert_eq!(found(|row, _| row.status = "valid".to_owned()), 1);
+        assert_eq!(found(|_, again| again.event_id = "b".to_owned()), 1);
+    }
+}

@@ -1,0 +1,96 @@
+//! F1 to F15 of the reliability reference: how each fault is made.
+
+mod clocks;
+mod duplicates;
+mod failpoints;
+mod outages;
+mod oversize;
+mod poison;
+mod redelivery;
+mod redrive;
+mod signals;
+mod spike;
+mod weather;
+
+use clap::ValueEnum;
+
+use crate::trial::{Run, Trial};
+
+/// Whether a scenario could be carried out.
+#[derive(Debug)]
+pub enum Conduct {
+    Done(Vec<Trial>),
+    /// Something that it needs is missing; says what.
+    NotHere(String),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[value(rename_all = "UPPER")]
+pub enum Scenario {
+    F1,
+    F2,
+    F3,
+    F4,
+    F5,
+    F6,
+    F7,
+    F8,
+    F9,
+    F10,
+    F11,
+    F12,
+    F13,
+    F14,
+    F15,
+}
+
+impl Scenario {
+    pub const fn title(self) -> &'static str {
+        match self {
+            Scenario::F1 => "killed at a failpoint",
+            Scenario::F2 => "stopped, frozen, timed out",
+            Scenario::F3 => "cut off from Kafka",
+            Scenario::F4 => "broker killed",
+            Scenario::F5 => "Postgres killed under load",
+            Scenario::F6 => "DynamoDB slow, silent, down",
+            Scenario::F7 => "slow Postgres and Kafka",
+            Scenario::F8 => "flood of duplicates",
+            Scenario::F9 => "tenfold spike, cold",
+            Scenario::F10 => "clock skew",
+            Scenario::F11 => "poison, scorer killed",
+            Scenario::F12 => "oversize and bombs",
+            Scenario::F13 => "redelivered in other batches",
+            Scenario::F14 => "redrive storm",
+            Scenario::F15 => "S3 failing, archiver killed",
+        }
+    }
+
+    /// In the short selection.
+    pub const fn is_short(self) -> bool {
+        matches!(self, Scenario::F1 | Scenario::F2 | Scenario::F5 | Scenario::F8 | Scenario::F11 | Scenario::F13)
+    }
+
+    /// Carries it out.
+    ///
+    /// # Errors
+    /// If a trial could not be carried out.
+    pub async fn carry_out(self, run: &Run) -> anyhow::Result<Conduct> {
+        Ok(Conduct::Done(match self {
+            Scenario::F1 => failpoints::killed_at_failpoints(run).await?,
+            Scenario::F2 => vec![signals::stopped_and_frozen(run).await?],
+            Scenario::F3 => vec![weather::cut_off_from_kafka(run).await?],
+            Scenario::F4 => return outages::broker_killed(run).await,
+            Scenario::F5 => vec![outages::postgres_killed(run).await?],
+            Scenario::F6 => vec![weather::dynamodb_failing(run).await?],
+            Scenario::F7 => vec![weather::slow_dependencies(run).await?],
+            Scenario::F8 => vec![duplicates::flood_of_duplicates(run).await?],
+            Scenario::F9 => vec![spike::tenfold_spike(run).await?],
+            Scenario::F10 => return clocks::clocks_off(run).await,
+            Scenario::F11 => vec![poison::poison(run).await?],
+            Scenario::F12 => vec![oversize::oversize(run).await?],
+            Scenario::F13 => vec![redelivery::redelivered(run).await?],
+            Scenario::F14 => vec![redrive::redrive_storm(run).await?],
+            Scenario::F15 => vec![weather::s3_failing(run).await?],
+        }))
+    }
+}

@@ -1,0 +1,58 @@
+//! F11: records that are no events.
+
+use fastrand::Rng;
+use krafka::Kafka;
+use krafka::producer::Record;
+use nix::sys::signal::Signal;
+
+use crate::evidence::RAW;
+use crate::ledger::{Answer, Entry};
+use crate::load::{Load, hash};
+use crate::trial::{self, Run, Setup, Trial};
+
+/// What other producers may write, none of it an event.
+fn poisonous(number: usize, rng: &mut Rng) -> Record {
+    let nested = "[".repeat(100_000);
+    let record = match number % 8 {
+        0 => Record::new(RAW, "not JSON at all"),
+        1 => Record::new(RAW, ""),
+        2 => return Record::tombstone(RAW, format!("poison/{number}")),
+        3 => Record::new(RAW, vec![0xff, 0xfe, 0x00]),
+        4 => Record::new(RAW, r#"{"envelope":99,"id":"x"}"#),
+        5 => Record::new(RAW, nested),
+        6 => Record::new(RAW, r#"{"type":"no-such-type","id":"y"}"#),
+        _ => Record::new(RAW, "{}").null_header("traceparent").header("event-id", vec![0xff; 300]),
+    };
+    record.key(format!("poison/{}", rng.u32(..)))
+}
+
+pub async fn poison(run: &Run) -> anyhow::Result<Trial> {
+    let setup = Setup { load: Load { events: run.size(4_000, 40_000), ..Load::default() }, ..Setup::default() };
+    trial::run(run, "F11", setup, async |scene| {
+        let kafka = Kafka::builder(scene.stack.brokers()).connect().await?;
+        let producer = kafka.producer().build().await?;
+        let mut faults = 0;
+        while scene.loading() {
+            scene.pause(20..200).await;
+            let record = poisonous(faults, &mut scene.rng);
+            let value = record.value.clone().unwrap_or_default();
+            let written = producer.send(record).await?;
+            scene.client.ledger.write(&[Entry {
+                event_id: format!("poison-{faults}"),
+                payload_hash: hash(&value),
+                batch: 0,
+                attempt: 1,
+                result: Answer::Acked,
+                partition: Some(written.partition),
+                offset: Some(written.offset),
+            }])?;
+            faults += 1;
+            if faults % 20 == 0 {
+                faults += scene.signal("scorer", Signal::SIGKILL);
+            }
+        }
+        producer.close().await?;
+        Ok(faults)
+    })
+    .await
+}

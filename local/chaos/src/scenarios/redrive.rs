@@ -1,0 +1,246 @@
+//! F14: a storm of redrives beside live traffic.
+
+use std::cell::Cell;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::{Context as _, ensure};
+use krafka::Kafka;
+use krafka::producer::{Producer, Record};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio_postgres::NoTls;
+
+use crate::evidence::{self, DEAD_LETTERS, RAW, Row};
+use crate::ledger::{Answer, Entry};
+use crate::load::{Event, Load, hash, p99};
+use crate::trial::{self, Run, Scene, Setup, Trial};
+use crate::verdict::{self, Findings};
+
+/// At one time, each in an instance of its own.
+const REDRIVERS: usize = 3;
+/// Live events a second.
+const LIVE: usize = 50;
+/// Of so many letters one is an event that a fault of the database keeps out, and that is mended half-way. Finding
+/// each among a batch costs the processor some ten transactions, so they are few.
+const MENDABLE: usize = 50;
+/// What a killed redriver had begun is begun again 30 s after its call would have ended (ADR 8).
+const CALL: Duration = Duration::from_secs(20);
+/// Live events are stored this much later in the storm at most.
+const SLOWER: f64 = 1.5;
+
+/// `user_id` of the events that the database refuses.
+const REFUSED: &str = "refused";
+const BREAK: &str = "ALTER TABLE events ADD CONSTRAINT storm CHECK (user_id IS DISTINCT FROM 'refused')";
+const MEND: &str = "ALTER TABLE events DROP CONSTRAINT storm";
+
+/// Milliseconds since the epoch, from and to.
+type Span = (i64, i64);
+
+#[expect(clippy::disallowed_methods, reason = "held against what the functions wrote down, by the same clock")]
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// A poisonous record, which no redrive can mend, and its entry in the ledger.
+async fn bury(scene: &Scene, producer: &Producer, numbers: std::ops::Range<usize>) -> anyhow::Result<()> {
+    let mut entries = Vec::new();
+    let mut handles = Vec::new();
+    for number in numbers {
+        let value = format!(r#"{{"type":"no-such-type","id":"storm-{number}"}}"#);
+        let payload_hash = hash(value.as_bytes());
+        let record = Record::new(RAW, value).key(format!("storm/{number}"));
+        handles.push((number, payload_hash, producer.enqueue(record).await?));
+    }
+    for (number, payload_hash, handle) in handles {
+        let written = handle.await?;
+        entries.push(Entry {
+            event_id: format!("poison-storm-{number}"),
+            payload_hash,
+            batch: 0,
+            attempt: 1,
+            result: Answer::Acked,
+            partition: Some(written.partition),
+            offset: Some(written.offset),
+        });
+    }
+    scene.client.ledger.write(&entries)
+}
+
+fn refused_events(numbers: std::ops::Range<usize>) -> Vec<Event> {
+    let event = |number| {
+        let id = format!("refused-{number}");
+        let json = format!(r#"{{"type":"click","id":"{id}","user_id":"{REFUSED}","campaign_id":"c"}}"#);
+        Event { id, json }
+    };
+    numbers.map(event).collect()
+}
+
+/// One statement, straight to the database.
+async fn execute(scene: &Scene, sql: &str) -> anyhow::Result<()> {
+    let (client, connection) = tokio_postgres::connect(scene.stack.database_url(), NoTls).await?;
+    let connection = tokio::spawn(connection);
+    client.batch_execute(sql).await?;
+    connection.abort();
+    Ok(())
+}
+
+/// Waits for so many dead letters.
+async fn buried(kafka: &Kafka, letters: usize, patience: Duration) -> anyhow::Result<()> {
+    let deadline = Instant::now() + patience;
+    while evidence::count(kafka, DEAD_LETTERS).await? < letters {
+        ensure!(Instant::now() < deadline, "{letters} dead letters take too long");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}
+
+/// What is looked at of a redrive's answer.
+#[derive(Debug, Default, Deserialize)]
+struct Redriven {
+    sent: usize,
+    parked: usize,
+    next: Option<Value>,
+}
+
+/// Redrives until nothing is left that it could do; gives how many letters it sent and parked.
+async fn redrive(scene: &Scene, by: usize, max_per_sec: usize) -> anyhow::Result<usize> {
+    let (mut done, mut from) = (0, json!({}));
+    let deadline = Instant::now() + Duration::from_secs(3_600);
+    loop {
+        let request =
+            json!({"action": "redrive", "max_per_sec": max_per_sec, "from": from, "by": format!("redriver-{by}")});
+        match scene.stack.invoke("redriver", request).await {
+            Ok(answer) => {
+                let answer: Redriven = serde_json::from_value(answer).context("the redriver's answer")?;
+                done += answer.sent + answer.parked;
+                let Some(next) = answer.next else { return Ok(done) };
+                from = next;
+                if answer.sent + answer.parked == 0 {
+                    // Another one is at what is left.
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            }
+            // Killed: from the beginning.
+            Err(_) => from = json!({}),
+        }
+        ensure!(Instant::now() < deadline, "a redrive does not end");
+    }
+}
+
+/// Kills one redriver while others work; false if none came to be working.
+async fn kill_one(scene: &Scene, after: Duration) -> bool {
+    tokio::time::sleep(after).await;
+    let processes = scene.stack.processes("redriver");
+    processes.first().is_some_and(|pid| kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).is_ok())
+}
+
+/// All redrivers at once, over all letters.
+async fn wave(scene: &Scene, max_per_sec: usize) -> anyhow::Result<usize> {
+    let (first, second, third) = tokio::try_join!(
+        redrive(scene, 1, max_per_sec),
+        redrive(scene, 2, max_per_sec),
+        redrive(scene, 3, max_per_sec),
+    )?;
+    Ok(first + second + third)
+}
+
+async fn storm(run: &Run, scene: &mut Scene, letters: usize) -> anyhow::Result<(usize, Span, Span)> {
+    let kafka = Kafka::builder(scene.stack.brokers()).connect().await?;
+    let producer = kafka.producer().build().await?;
+    let patience = Duration::from_secs(60 + letters as u64 / 50);
+    // What the storm is held against: live traffic alone, warm.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let calm_from = now();
+    tokio::time::sleep(Duration::from_secs(run.size(10, 60))).await;
+    let calm = (calm_from, now());
+
+    execute(scene, BREAK).await?;
+    let (mendable, again) = (letters / MENDABLE, letters / 10);
+    for first in (0..letters - mendable).step_by(1_000) {
+        bury(scene, &producer, first..(first + 1_000).min(letters - mendable)).await?;
+    }
+    let refused = Load { batch: 20, width: 1, rate: 0, ..Load::default() };
+    let requests = refused_events(0..mendable).chunks(refused.batch).map(<[Event]>::to_vec).collect();
+    scene.client.send(&refused, requests).await?;
+    buried(&kafka, letters, patience).await?;
+    scene.stack.settle(patience).await?;
+
+    let rate = run.size(60, 200);
+    let storm_from = now();
+    let mut faults = letters;
+    let killed_after = Duration::from_millis(scene.rng.u64(1_000..4_000));
+    let (first, killed) = tokio::join!(wave(scene, rate), kill_one(scene, killed_after));
+    let mut done = first?;
+    faults += usize::from(killed);
+    scene.stack.settle(patience).await?;
+    // Half-way: the cause of some is mended, and new poison comes.
+    execute(scene, MEND).await?;
+    bury(scene, &producer, letters..letters + again).await?;
+    faults += again;
+    producer.close().await?;
+    // Each wave makes letters for the next, until all are stored or parked.
+    loop {
+        let sent = wave(scene, rate).await?;
+        scene.stack.settle(patience).await?;
+        if sent == 0 {
+            break;
+        }
+        done += sent;
+    }
+    let storm = (storm_from, now());
+    scene.findings.notes.push(format!(
+        "{} letters, sent or parked {done} times by {REDRIVERS} redrivers in {} s, of which one was killed: {killed}",
+        letters + again,
+        (storm.1 - storm.0) / 1_000
+    ));
+    if !killed {
+        scene.findings.add("--", "no redriver was killed");
+    }
+    Ok((faults, calm, storm))
+}
+
+/// Milliseconds from receipt to row, of the live events received in that time.
+fn live_p99<'a>(rows: impl Iterator<Item = &'a Row>, (from, to): Span) -> (usize, i64) {
+    let live = rows.filter(|row| row.event_id.starts_with('e') && (from..to).contains(&row.received_at));
+    let times: Vec<i64> = live.map(|row| row.stored_at - row.received_at).collect();
+    (times.len(), p99(times))
+}
+
+fn compare(rows: &[Row], calm: Span, storm: Span, findings: &mut Findings) {
+    let ((calm_events, before), (storm_events, during)) = (live_p99(rows.iter(), calm), live_p99(rows.iter(), storm));
+    findings.notes.push(format!(
+        "live events, receipt to row: p99 {before} ms before the storm ({calm_events}), {during} ms in it ({storm_events})"
+    ));
+    if calm_events == 0 || storm_events == 0 {
+        findings.add("--", "no live events to compare");
+    }
+    if during as f64 > before as f64 * SLOWER {
+        findings.add("I7", format!("live events take {during} ms in the storm and {before} ms without it (p99)"));
+    }
+}
+
+pub async fn redrive_storm(run: &Run) -> anyhow::Result<Trial> {
+    let letters = run.size(2_000, 100_000);
+    let spans: Cell<Option<(Span, Span)>> = Cell::new(None);
+    let setup = Setup {
+        // The storm outlasts it or not; what counts is received in it.
+        load: Load { events: LIVE * run.size(150, 1_500), rate: LIVE, batch: 5, ..Load::default() },
+        function_timeout: Some(CALL),
+        ..Setup::default()
+    };
+    let fault = async |scene: &mut Scene| {
+        let (faults, calm, storm) = storm(run, scene, letters).await?;
+        spans.set(Some((calm, storm)));
+        Ok(faults)
+    };
+    trial::run_and_examine(run, "F14", setup, fault, |evidence, findings| {
+        verdict::all_have_ended(evidence, findings);
+        if let Some((calm, storm)) = spans.get() {
+            compare(&evidence.rows, calm, storm, findings);
+        }
+    })
+    .await
+}

@@ -1,0 +1,40 @@
+//! F2: processes stopped, frozen, and ended by their host for taking too long.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::load::Load;
+use crate::trial::{self, FUNCTIONS, Run, Setup, Trial};
+
+/// The host ends a call that takes longer.
+const SHORT_TIMEOUT: Duration = Duration::from_secs(3);
+
+pub async fn stopped_and_frozen(run: &Run) -> anyhow::Result<Trial> {
+    let setup = Setup {
+        load: Load { events: run.size(6_000, 40_000), ..Load::default() },
+        function_timeout: Some(SHORT_TIMEOUT),
+        ..Setup::default()
+    };
+    trial::run(run, "F2", setup, async |scene| {
+        let mut faults = 0;
+        while scene.loading() {
+            scene.pause(100..700).await;
+            let function = FUNCTIONS[scene.rng.usize(..FUNCTIONS.len())];
+            // Longer than the timeout: the host kills it. Ingest has no host, and its client gives up later.
+            let freeze = scene.rng.choice([50, 400, 1500, 3500]).unwrap_or(50);
+            if scene.rng.bool() {
+                faults += scene.signal(function, Signal::SIGTERM);
+            } else {
+                let frozen = scene.stack.processes(function);
+                faults += scene.signal(function, Signal::SIGSTOP);
+                tokio::time::sleep(Duration::from_millis(freeze)).await;
+                if scene.stack.processes(function).iter().any(|pid| frozen.contains(pid)) {
+                    scene.signal(function, Signal::SIGCONT);
+                }
+            }
+        }
+        Ok(faults)
+    })
+    .await
+}

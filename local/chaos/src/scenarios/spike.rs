@@ -1,0 +1,65 @@
+//! F9: a tenfold spike after idleness, with everything cold, and more than the key may send.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::load::{Client, Event, Load, p99};
+use crate::trial::{self, FUNCTIONS, Run, Setup, TENANT, Trial};
+
+/// Events a second before the spike.
+const USUAL: usize = 100;
+const SPIKE: usize = 10 * USUAL;
+/// I7: 99 of 100 requests that were taken are answered within this. Ingest gives Kafka 5 s.
+const ACCEPTED_WITHIN: Duration = Duration::from_secs(5);
+
+pub async fn tenfold_spike(run: &Run) -> anyhow::Result<Trial> {
+    let usual = Load { events: USUAL * run.size(5, 30), rate: USUAL, ..Load::default() };
+    let seconds = run.size(10, 60);
+    let first_of_spike = usual.events;
+    trial::run(run, "F9", Setup { load: usual, ..Setup::default() }, async |scene| {
+        while scene.loading() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let mut faults = 0;
+        // Every process ends and its connections with it: whoever comes first pays for new ones.
+        for function in FUNCTIONS.into_iter().filter(|function| *function != "ingest") {
+            faults += scene.signal(function, Signal::SIGTERM);
+        }
+        tokio::time::sleep(Duration::from_secs(run.size(5, 60))).await;
+
+        let sent = SPIKE * seconds;
+        // Less than is sent, so that some of it is shed, in whichever minutes it falls.
+        let limit = u32::try_from(sent / 3)?;
+        let key = scene.stack.create_key(TENANT, "spike", true, limit).await?;
+        let client = Client { key, ..scene.client.clone() };
+        let spike = Load { events: sent, width: 64, rate: SPIKE, copies: 0.0, insists: false, ..Load::default() };
+        let events: Vec<Event> =
+            (0..sent).map(|number| Event::made_up(first_of_spike + number, &mut scene.rng)).collect();
+        let requests = events.chunks(spike.batch).map(<[Event]>::to_vec).collect();
+        let seen = client.send(&spike, requests).await?;
+
+        let slow = p99(seen.latencies.iter().copied());
+        let (taken, all) = (seen.latencies.len(), seen.requests);
+        scene.findings.notes.push(format!(
+            "{all} requests at {SPIKE} events/s: {taken} taken with p99 {} ms, {} shed, {} failed otherwise",
+            slow.as_millis(),
+            seen.busy,
+            all - taken - seen.busy,
+        ));
+        if taken == 0 || slow > ACCEPTED_WITHIN {
+            scene.findings.add("I7", format!("{taken} requests were taken, with p99 {} ms", slow.as_millis()));
+        }
+        if seen.busy == 0 {
+            scene.findings.add("--", "nothing was shed: the spike was none");
+        }
+        if seen.busy != all - taken {
+            scene.findings.add("I7", format!("{} requests were neither taken nor told when", all - taken - seen.busy));
+        }
+        if seen.without_retry_after > 0 {
+            scene.findings.add("I7", format!("{} busy answers without Retry-After", seen.without_retry_after));
+        }
+        Ok(faults + seen.requests)
+    })
+    .await
+}

@@ -1,0 +1,36 @@
+//! I4: the archive against the topics.
+
+use std::collections::BTreeSet;
+
+use super::Findings;
+use crate::evidence::{Evidence, Place, Topic};
+
+/// I4 for one topic: every record is in the archive, each copy with the topic's bytes, under a name that says so.
+pub fn archive_is_whole(name: &str, topic: &Topic, evidence: &Evidence, findings: &mut Findings) {
+    let mut archived: BTreeSet<Place> = BTreeSet::new();
+    for object in &evidence.objects {
+        let Some((first, last)) = range(&object.key) else {
+            findings.add("I4", format!("{} names no range", object.key));
+            continue;
+        };
+        for (_, place, message) in object.lines.iter().filter(|(of, _, _)| of == name) {
+            archived.insert(*place);
+            if !(first..=last).contains(&place.1) {
+                findings.add("I4", format!("{} holds offset {}", object.key, place.1));
+            }
+            if topic.get(place) != Some(message) {
+                findings.add("I4", format!("{} holds {name}/{}/{} with other bytes", object.key, place.0, place.1));
+            }
+        }
+    }
+    for place in topic.keys().filter(|place| !archived.contains(place)) {
+        findings.add("I4", format!("{name}/{}/{} is not in the archive", place.0, place.1));
+    }
+}
+
+/// First and last offset of `…/<first>-<last>[.…].ndjson.zst`.
+fn range(key: &str) -> Option<(i64, i64)> {
+    let (first, rest) = key.rsplit('/').next()?.split_once('-')?;
+    let last: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    Some((first.parse().ok()?, last.parse().ok()?))
+}

@@ -1,0 +1,78 @@
+//! Dead letters: each has its record's bytes, and each that is redriven comes to one end.
+
+use std::collections::BTreeMap;
+
+use super::Findings;
+use crate::evidence::{Evidence, Message, Place, RAW};
+
+/// A letter is an origin and how often it was redriven before.
+fn letter_id(message: &Message, place: Option<Place>) -> (String, u32) {
+    let own = place.map(|place| format!("{RAW}/{}/{}", place.0, place.1));
+    let origin = message.header("origin").or(own).unwrap_or_default();
+    (origin, message.header("attempt").and_then(|attempt| attempt.parse().ok()).unwrap_or(0))
+}
+
+/// I3 of dead letters.
+pub fn letters_have_their_bytes(evidence: &Evidence, findings: &mut Findings) {
+    let letters: BTreeMap<(String, u32), &Message> =
+        evidence.dead_letters.values().map(|letter| (letter_id(letter, None), letter)).collect();
+    for (place, row) in evidence.record_outcomes.iter().filter(|(_, row)| row.outcome == "dead_lettered") {
+        let at = format!("{RAW}/{}/{}", place.0, place.1);
+        let record = evidence.raw.get(place);
+        let letter = record.and_then(|record| letters.get(&letter_id(record, Some(*place))));
+        match letter.zip(record) {
+            Some((letter, record)) => {
+                if (&letter.key, &letter.value) != (&record.key, &record.value) {
+                    findings.add("I3", format!("the dead letter of {at} has other bytes"));
+                }
+                if letter.header("error-reason").as_ref() != Some(&row.reason) {
+                    findings.add("I3", format!("the dead letter of {at} names another reason"));
+                }
+            }
+            None => findings.add("I3", format!("{at} is dead lettered and has no letter")),
+        }
+    }
+}
+
+/// I1 and I2 after a redrive: every letter ended stored, closed as a copy, or parked, and only once.
+pub fn all_have_ended(evidence: &Evidence, findings: &mut Findings) {
+    #[derive(Default)]
+    struct Ends {
+        stored: usize,
+        closed: usize,
+        parked: usize,
+    }
+    let mut ends: BTreeMap<String, Ends> = BTreeMap::new();
+    for letter in evidence.dead_letters.values() {
+        ends.entry(letter_id(letter, None).0).or_default();
+    }
+    for row in evidence.record_outcomes.values() {
+        let (partition, offset) = row.origin;
+        let Some(end) = ends.get_mut(&format!("{RAW}/{partition}/{offset}")) else { continue };
+        end.stored += usize::from(row.is_stored());
+        end.closed += usize::from(!row.is_stored() && row.outcome != "dead_lettered");
+    }
+    for object in &evidence.parked {
+        match parked_origin(&object.key).and_then(|origin| ends.get_mut(&origin)) {
+            Some(end) => end.parked += 1,
+            None => findings.add("I2", format!("{} is parked and never was a dead letter", object.key)),
+        }
+    }
+    for (origin, Ends { stored, closed, parked }) in ends {
+        if stored + closed + parked == 0 {
+            findings.add("I1", format!("the dead letter of {origin} came to no end"));
+        }
+        if stored + parked > 1 {
+            findings.add("I2", format!("the dead letter of {origin} is stored {stored} and parked {parked} times"));
+        }
+    }
+}
+
+/// Of `parked/topic=<topic>/partition=<partition>/<offset>.a<attempt>.ndjson.zst`.
+fn parked_origin(key: &str) -> Option<String> {
+    let mut parts = key.split('/').skip(1);
+    let topic = parts.next()?.strip_prefix("topic=")?;
+    let partition: i32 = parts.next()?.strip_prefix("partition=")?.parse().ok()?;
+    let offset: i64 = parts.next()?.split('.').next()?.parse().ok()?;
+    Some(format!("{topic}/{partition}/{offset}"))
+}

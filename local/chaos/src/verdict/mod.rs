@@ -1,0 +1,228 @@
+//! The invariants I1 to I5, evaluated on the evidence and the ledger. Pure. The others are measured in `trial` and
+//! `rescoring`.
+
+mod archive;
+mod events;
+mod letters;
+mod outcomes;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use crate::evidence::{Evidence, OUTCOMES, RAW};
+use crate::ledger::Fates;
+
+pub use letters::all_have_ended;
+
+/// Violations printed of each kind; the rest is counted.
+const SHOWN: usize = 5;
+
+/// What was found.
+#[derive(Clone, Debug, Default)]
+pub struct Findings {
+    /// Events in the ledger.
+    pub events: usize,
+    /// Of these with a receipt.
+    pub acked: usize,
+    /// Records on `raw-events`.
+    pub records: usize,
+    /// I1: acknowledged events that ended nowhere.
+    pub lost: usize,
+    /// I2: events with more than one effect.
+    pub duplicated: usize,
+    /// Copies of outcomes on `processed-events`, each beyond the first.
+    pub outcome_copies: usize,
+    /// Events that the scorer was asked about again.
+    pub rescored: usize,
+    pub violations: BTreeMap<&'static str, Vec<String>>,
+    /// Figures worth telling.
+    pub notes: Vec<String>,
+}
+
+impl Findings {
+    /// Notes a violation.
+    pub fn add(&mut self, invariant: &'static str, what: impl Into<String>) {
+        self.violations.entry(invariant).or_default().push(what.into());
+    }
+
+    /// Takes over violations and notes that were found elsewhere.
+    pub fn take_over(&mut self, other: Findings) {
+        for (invariant, found) in other.violations {
+            self.violations.entry(invariant).or_default().extend(found);
+        }
+        self.notes.extend(other.notes);
+    }
+}
+
+impl fmt::Display for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (invariant, found) in &self.violations {
+            for what in found.iter().take(SHOWN) {
+                writeln!(f, "    {invariant}: {what}")?;
+            }
+            if found.len() > SHOWN {
+                writeln!(f, "    {invariant}: and {} more", found.len() - SHOWN)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Evaluates everything.
+pub fn judge(fates: &Fates, evidence: &Evidence) -> Findings {
+    let mut findings = Findings {
+        events: fates.len(),
+        acked: fates.values().filter(|fate| fate.acked).count(),
+        records: evidence.raw.len(),
+        ..Findings::default()
+    };
+    events::records_have_outcomes(evidence, &mut findings);
+    events::events_have_one_effect(fates, evidence, &mut findings);
+    outcomes::outcomes_are_published(evidence, &mut findings);
+    letters::letters_have_their_bytes(evidence, &mut findings);
+    archive::archive_is_whole(RAW, &evidence.raw, evidence, &mut findings);
+    archive::archive_is_whole(OUTCOMES, &evidence.outcomes, evidence, &mut findings);
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::{Message, Object, Outcome, Row, Topic};
+    use crate::ledger::{Answer, Entry, add};
+    use crate::load::hash;
+
+    const EVENT: &str = r#"{"id":"a"}"#;
+
+    /// One event that went through everything.
+    fn whole() -> (Fates, Evidence) {
+        let mut fates = Fates::new();
+        let entry = Entry {
+            event_id: "a".to_owned(),
+            payload_hash: hash(EVENT.as_bytes()),
+            batch: 0,
+            attempt: 1,
+            result: Answer::Acked,
+            partition: Some(0),
+            offset: Some(0),
+        };
+        add(&mut fates, entry);
+        let message = |value: &str, headers: &[(&str, &str)]| Message {
+            key: Some(b"t/a".to_vec()),
+            value: Some(value.into()),
+            headers: headers.iter().map(|(name, value)| ((*name).to_owned(), Some((*value).into()))).collect(),
+            timestamp: 1,
+        };
+        let raw = message("{}", &[("event-id", "a")]);
+        let outcome = message(r#"{"outcome_id":"raw-events/0/0","outcome":"valid","reason":""}"#, &[]);
+        let object = |topic: &str, message: &Message| Object {
+            key: format!("{topic}/00000000000000000000-00000000000000000000.ndjson.zst"),
+            lines: vec![(topic.to_owned(), (0, 0), message.clone())],
+        };
+        let evidence = Evidence {
+            objects: vec![object(RAW, &raw), object(OUTCOMES, &outcome)],
+            raw: [((0, 0), raw)].into(),
+            outcomes: [((0, 0), outcome)].into(),
+            dead_letters: Topic::new(),
+            rows: vec![Row {
+                event_id: "a".to_owned(),
+                payload: EVENT.to_owned(),
+                payload_hash: hash(EVENT.as_bytes()),
+                status: "valid".to_owned(),
+                ip: None,
+                user_id: None,
+                risk: None,
+                received_at: 1,
+                stored_at: 2,
+            }],
+            record_outcomes: [(
+                (0, 0),
+                Outcome {
+                    event_id: Some("a".to_owned()),
+                    outcome: "valid".to_owned(),
+                    reason: String::new(),
+                    origin: (0, 0),
+                },
+            )]
+            .into(),
+            counted: 1,
+            parked: Vec::new(),
+        };
+        (fates, evidence)
+    }
+
+    fn broken(change: impl FnOnce(&mut Fates, &mut Evidence)) -> Vec<&'static str> {
+        let (mut fates, mut evidence) = whole();
+        change(&mut fates, &mut evidence);
+        judge(&fates, &evidence).violations.into_keys().collect()
+    }
+
+    #[test]
+    fn a_whole_pipeline_breaks_nothing() {
+        assert_eq!(broken(|_, _| {}), [""; 0]);
+    }
+
+    #[test]
+    fn each_loss_and_each_double_effect_is_found() {
+        assert_eq!(broken(|_, evidence| evidence.rows.clear()), ["I1", "I2"]);
+        assert_eq!(broken(|_, evidence| evidence.record_outcomes.clear()), ["I1", "I3"]);
+        assert_eq!(broken(|_, evidence| evidence.rows.push(evidence.rows[0].clone())), ["I2"]);
+        assert_eq!(broken(|_, evidence| evidence.counted = 2), ["I2"]);
+        assert_eq!(broken(|_, evidence| evidence.rows[0].payload.push(' ')), ["I5"]);
+        assert_eq!(broken(|_, evidence| evidence.outcomes.clear()), ["I3", "I4"]);
+        assert_eq!(broken(|_, evidence| evidence.objects.truncate(1)), ["I4"]);
+        assert_eq!(broken(|_, evidence| evidence.objects[0].lines[0].2.key = None), ["I4"]);
+        assert_eq!(broken(|fates, _| drop(fates.insert("b".to_owned(), fates["a"].clone()))), ["I1"]);
+        let rejected = |fates: &mut Fates, _: &mut Evidence| {
+            fates.entry("a".to_owned()).or_default().acked = false;
+        };
+        assert_eq!(broken(rejected), ["I2"]);
+    }
+
+    #[test]
+    fn a_late_score_is_a_second_outcome_of_a_stored_record_only() {
+        let publish = |evidence: &mut Evidence, value: &str| {
+            let mut late = evidence.outcomes[&(0, 0)].clone();
+            late.value = Some(value.into());
+            let key = "late/00000000000000000001-00000000000000000001.ndjson.zst".to_owned();
+            evidence.objects.push(Object { key, lines: vec![(OUTCOMES.to_owned(), (0, 1), late.clone())] });
+            evidence.outcomes.insert((0, 1), late);
+        };
+        let late = r#"{"outcome_id":"raw-events/0/0#scored","outcome":"fraud","reason":"scored-later"}"#;
+        assert_eq!(broken(|_, evidence| publish(evidence, late)), [""; 0]);
+        let other = late.replace("scored-later", "");
+        assert_eq!(broken(|_, evidence| publish(evidence, &other)), ["I3"]);
+        let nowhere = late.replace("0/0#", "0/7#");
+        assert_eq!(broken(|_, evidence| publish(evidence, &nowhere)), ["I3"]);
+    }
+
+    #[test]
+    fn a_dead_letter_needs_its_records_bytes() {
+        let bury = |evidence: &mut Evidence, value: &str| {
+            evidence.rows.clear();
+            evidence.counted = 0;
+            let (outcome, reason) = ("dead_lettered".to_owned(), "bad".to_owned());
+            let row = Outcome { event_id: None, outcome, reason, origin: (0, 0) };
+            evidence.record_outcomes.insert((0, 0), row);
+            let value =
+                r#"{"outcome_id":"raw-events/0/0","outcome":"dead_lettered","reason":"bad"}"#.to_owned() + value;
+            let mut letter = evidence.raw[&(0, 0)].clone();
+            for header in [("origin", "raw-events/0/0"), ("error-reason", "bad")] {
+                letter.headers.push((header.0.to_owned(), Some(header.1.into())));
+            }
+            if let Some(outcome) = evidence.outcomes.get_mut(&(0, 0)) {
+                outcome.value = Some(value.into());
+                evidence.objects[1].lines[0].2 = outcome.clone();
+            }
+            evidence.dead_letters.insert((0, 0), letter);
+        };
+        assert_eq!(broken(|_, evidence| bury(evidence, "")), [""; 0]);
+        let altered = |_: &mut Fates, evidence: &mut Evidence| {
+            bury(evidence, "");
+            if let Some(letter) = evidence.dead_letters.get_mut(&(0, 0)) {
+                letter.value = None;
+            }
+        };
+        assert_eq!(broken(altered), ["I3"]);
+    }
+}

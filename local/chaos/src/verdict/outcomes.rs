@@ -1,0 +1,71 @@
+//! I3: the outcome of each record is published, and says what Postgres says.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::Findings;
+use crate::evidence::{Evidence, Message, OUTCOMES, Place, RAW};
+
+/// The members of an outcome that are checked.
+#[derive(Deserialize)]
+struct Published {
+    outcome_id: String,
+    outcome: String,
+    reason: String,
+}
+
+/// Ends the id of an outcome that was published once more, when an event that had no score got one.
+const LATE: &str = "#scored";
+
+pub fn outcomes_are_published(evidence: &Evidence, findings: &mut Findings) {
+    let mut first: BTreeMap<String, &Message> = BTreeMap::new();
+    for (place, message) in &evidence.outcomes {
+        let parsed = message.value.as_deref().and_then(|value| serde_json::from_slice::<Published>(value).ok());
+        let Some(published) = parsed else {
+            findings.add("I3", format!("{OUTCOMES}/{}/{} is no outcome", place.0, place.1));
+            continue;
+        };
+        if let Some(known) = first.get(&published.outcome_id) {
+            findings.outcome_copies += 1;
+            if (&known.key, &known.value, &known.headers) != (&message.key, &message.value, &message.headers) {
+                findings.add("I3", format!("the copies of outcome {} differ", published.outcome_id));
+            }
+            continue;
+        }
+        if !is_recorded(&published, evidence) {
+            findings.add("I3", format!("outcome {} is not the one in Postgres", published.outcome_id));
+        }
+        first.insert(published.outcome_id, message);
+    }
+    for place in evidence.record_outcomes.keys() {
+        let id = format!("{RAW}/{}/{}", place.0, place.1);
+        if !first.contains_key(&id) {
+            findings.add("I3", format!("the outcome of {id} was not published"));
+        }
+    }
+}
+
+fn is_recorded(published: &Published, evidence: &Evidence) -> bool {
+    let (id, is_late) = match published.outcome_id.strip_suffix(LATE) {
+        Some(id) => (id, true),
+        None => (published.outcome_id.as_str(), false),
+    };
+    let row = place(id).and_then(|place| evidence.record_outcomes.get(&place));
+    row.is_some_and(|row| match is_late {
+        // The ledger keeps what was decided first.
+        true => {
+            row.outcome == "valid"
+                && matches!(published.outcome.as_str(), "valid" | "fraud")
+                && published.reason == "scored-later"
+        }
+        false => (&row.outcome, &row.reason) == (&published.outcome, &published.reason),
+    })
+}
+
+/// Of `<topic>/<partition>/<offset>`.
+fn place(id: &str) -> Option<Place> {
+    let mut parts = id.rsplitn(3, '/');
+    let (offset, partition) = parts.next().zip(parts.next())?;
+    Some((partition.parse().ok()?, offset.parse().ok()?))
+}
