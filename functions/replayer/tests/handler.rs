@@ -1,5 +1,5 @@
 //! Restoring and reprocessing on fakes: copies, kills, rivals, deadlines, damage and outages.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: whatever is missing is a failed test")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests: whatever is missing is a failed test")]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
