@@ -3,7 +3,7 @@
 //! What makes events fail is a constraint that the test puts on the table of events, and takes off when the cause is to
 //! be "fixed": the only kind of record that the store refuses for good and may take later.
 
-#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a failure is a failed test")]
 
 use std::path::PathBuf;
 use std::sync::Arc;
