@@ -17,17 +17,17 @@ flags=()
 
 tidy() {
   git worktree remove --force "$scratch" 2>/dev/null || true
-  git worktree prune
 }
 trap 'tidy; cargo build --quiet --workspace --bins "${flags[@]}"' EXIT
 
+mkdir -p target/mutations
 caught=0
 missed=()
 for patch in local/chaos/mutations/*.patch; do
   name=$(basename "$patch" .patch)
   [ $# -eq 0 ] || [[ " $* " == *" $name "* ]] || continue
   tidy
-  git worktree add --quiet --detach "$scratch" HEAD
+  git worktree add --quiet --force --detach "$scratch" HEAD
   git -C "$scratch" apply "$root/$patch"
   echo "$name: $(head -n 1 "$patch")"
   (cd "$scratch" && cargo build --quiet --workspace --bins --features lambda/failpoints "${flags[@]}" 2>"$root/target/mutations/$name.build") ||
@@ -45,6 +45,7 @@ for patch in local/chaos/mutations/*.patch; do
     missed+=("$name")
   elif grep -qE '^ +(I[1-8]): ' "$output"; then
     echo "  caught by ${scenario[*]}:"
+    grep -m 1 -E '^F[0-9]+ ' "$output"
     grep -E '^ +I[1-8]: ' "$output" | sort -u -k1,1 | cut -c1-140
     caught=$((caught + 1))
   else

@@ -56,7 +56,7 @@ fn hostile() -> anyhow::Result<Vec<Hostile>> {
     let zstd = zstd::encode_all(&*bomb, 3)?;
     let nested = "[".repeat(100_000) + &"]".repeat(100_000);
     let within = format!(r#"[{{"type":"click","user_id":"u","campaign_id":"c","note":{nested}}}]"#);
-    let large = |bytes: usize| Event::padded("refused", bytes).json.into_bytes();
+    let large = format!("[{}]", Event::padded("refused", EVENT_LIMIT + 1).json);
     let encoded = |what, encoding, body| Hostile { encoding: Some(encoding), ..Hostile::new(what, body, &[413]) };
     let slow = Hostile::new("slow body", vec![b' '; 100_000], &[408]);
     Ok(vec![
@@ -66,7 +66,7 @@ fn hostile() -> anyhow::Result<Vec<Hostile>> {
         encoded("zstd bomb", "zstd", zstd),
         Hostile::new("nested 100,000 deep", nested.into_bytes(), &[400]),
         Hostile::new("nested within an event", within.into_bytes(), &[400]),
-        Hostile::new("event beyond its limit", large(EVENT_LIMIT + 1), &[413]),
+        Hostile::new("event beyond its limit", large.into_bytes(), &[413]),
         Hostile { drip: Some(100), within: BODY_TIMEOUT + QUICK, ..slow },
     ])
 }

@@ -87,14 +87,23 @@ async fn execute(scene: &Scene, sql: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Waits for so many dead letters.
-async fn buried(kafka: &Kafka, letters: usize, patience: Duration) -> anyhow::Result<()> {
+/// Waits until the processor is through with all that stands on `raw-events` now. Live traffic goes on, so there is no
+/// time at which nothing waits.
+async fn processed(scene: &Scene, patience: Duration) -> anyhow::Result<()> {
     let deadline = Instant::now() + patience;
-    while evidence::count(kafka, DEAD_LETTERS).await? < letters {
-        ensure!(Instant::now() < deadline, "{letters} dead letters take too long");
+    let topics = scene.stack.kafka.topics();
+    let marks = topics.watermarks(RAW).await?;
+    loop {
+        let committed = topics.committed("processor").await?;
+        let is_done = |partition: i32, end: i64| {
+            end == 0 || committed.iter().any(|position| position.partition == partition && position.offset >= end)
+        };
+        if marks.iter().all(|mark| is_done(mark.partition, mark.latest)) {
+            return Ok(());
+        }
+        ensure!(Instant::now() < deadline, "the processor is not through after {} s", patience.as_secs());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
-    Ok(())
 }
 
 /// What is looked at of a redrive's answer.
@@ -165,8 +174,9 @@ async fn storm(run: &Run, scene: &mut Scene, letters: usize) -> anyhow::Result<(
     let refused = Load { batch: 20, width: 1, rate: 0, ..Load::default() };
     let requests = refused_events(0..mendable).chunks(refused.batch).map(<[Event]>::to_vec).collect();
     scene.client.send(&refused, requests).await?;
-    buried(&kafka, letters, patience).await?;
-    scene.stack.settle(patience).await?;
+    processed(scene, patience).await?;
+    let buried = evidence::count(&kafka, DEAD_LETTERS).await?;
+    ensure!(buried >= letters, "{buried} dead letters of {letters} poisonous records");
 
     let rate = run.size(60, 200);
     let storm_from = now();
@@ -175,7 +185,7 @@ async fn storm(run: &Run, scene: &mut Scene, letters: usize) -> anyhow::Result<(
     let (first, killed) = tokio::join!(wave(scene, rate), kill_one(scene, killed_after));
     let mut done = first?;
     faults += usize::from(killed);
-    scene.stack.settle(patience).await?;
+    processed(scene, patience).await?;
     // Half-way: the cause of some is mended, and new poison comes.
     execute(scene, MEND).await?;
     bury(scene, &producer, letters..letters + again).await?;
@@ -184,7 +194,7 @@ async fn storm(run: &Run, scene: &mut Scene, letters: usize) -> anyhow::Result<(
     // Each wave makes letters for the next, until all are stored or parked.
     loop {
         let sent = wave(scene, rate).await?;
-        scene.stack.settle(patience).await?;
+        processed(scene, patience).await?;
         if sent == 0 {
             break;
         }

@@ -9,13 +9,13 @@ use crate::evidence::{Evidence, Place, Topic};
 pub fn archive_is_whole(name: &str, topic: &Topic, evidence: &Evidence, findings: &mut Findings) {
     let mut archived: BTreeSet<Place> = BTreeSet::new();
     for object in &evidence.objects {
-        let Some((first, last)) = range(&object.key) else {
+        let range = range(&object.key);
+        if range.is_none() {
             findings.add("I4", format!("{} names no range", object.key));
-            continue;
-        };
+        }
         for (_, place, message) in object.lines.iter().filter(|(of, _, _)| of == name) {
             archived.insert(*place);
-            if !(first..=last).contains(&place.1) {
+            if range.is_some_and(|(first, last)| !(first..=last).contains(&place.1)) {
                 findings.add("I4", format!("{} holds offset {}", object.key, place.1));
             }
             if topic.get(place) != Some(message) {

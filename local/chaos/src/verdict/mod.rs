@@ -94,6 +94,8 @@ mod tests {
 
     const EVENT: &str = r#"{"id":"a"}"#;
 
+    const MESSAGE: Message = Message { key: None, value: None, headers: Vec::new(), timestamp: 1 };
+
     /// One event that went through everything.
     fn whole() -> (Fates, Evidence) {
         let mut fates = Fates::new();
@@ -224,5 +226,47 @@ mod tests {
             }
         };
         assert_eq!(broken(altered), ["I3"]);
+    }
+
+    #[test]
+    fn a_late_outcome_belongs_to_a_stored_event() {
+        let late = |evidence: &mut Evidence, id: &str| {
+            let mut message = evidence.outcomes[&(0, 0)].clone();
+            let value = format!(r#"{{"outcome_id":"{id}#scored","outcome":"fraud","reason":""}}"#);
+            message.value = Some(value.into());
+            evidence.objects[1].lines.push((OUTCOMES.to_owned(), (0, 1), message.clone()));
+            evidence.objects[1].key = "00000000000000000000-00000000000000000001.ndjson.zst".to_owned();
+            evidence.outcomes.insert((0, 1), message);
+        };
+        assert_eq!(broken(|_, evidence| late(evidence, "raw-events/0/0")), [""; 0]);
+        assert_eq!(broken(|_, evidence| late(evidence, "raw-events/0/7")), ["I3"]);
+    }
+
+    #[test]
+    fn a_letter_ends_once() {
+        let ended = |change: fn(&mut Evidence)| {
+            let (_, mut evidence) = whole();
+            let letter = Message { headers: vec![("origin".to_owned(), Some("raw-events/0/0".into()))], ..MESSAGE };
+            evidence.dead_letters.insert((0, 0), letter);
+            change(&mut evidence);
+            let mut findings = Findings::default();
+            all_have_ended(&evidence, &mut findings);
+            findings.violations.into_keys().collect::<Vec<_>>()
+        };
+        fn park(evidence: &mut Evidence) {
+            let key = "parked/topic=raw-events/partition=0/00000000000000000000.a3.ndjson.zst".to_owned();
+            evidence.parked.push(Object { key, lines: Vec::new() });
+        }
+        fn forget(evidence: &mut Evidence) {
+            evidence.record_outcomes.clear();
+        }
+        assert_eq!(ended(|_| {}), [""; 0], "stored");
+        let parked = |evidence: &mut Evidence| {
+            forget(evidence);
+            park(evidence);
+        };
+        assert_eq!(ended(parked), [""; 0], "parked");
+        assert_eq!(ended(park), ["I2"], "both");
+        assert_eq!(ended(forget), ["I1"], "neither");
     }
 }
