@@ -229,20 +229,6 @@ mod tests {
     }
 
     #[test]
-    fn a_late_outcome_belongs_to_a_stored_event() {
-        let late = |evidence: &mut Evidence, id: &str| {
-            let mut message = evidence.outcomes[&(0, 0)].clone();
-            let value = format!(r#"{{"outcome_id":"{id}#scored","outcome":"fraud","reason":""}}"#);
-            message.value = Some(value.into());
-            evidence.objects[1].lines.push((OUTCOMES.to_owned(), (0, 1), message.clone()));
-            evidence.objects[1].key = "00000000000000000000-00000000000000000001.ndjson.zst".to_owned();
-            evidence.outcomes.insert((0, 1), message);
-        };
-        assert_eq!(broken(|_, evidence| late(evidence, "raw-events/0/0")), [""; 0]);
-        assert_eq!(broken(|_, evidence| late(evidence, "raw-events/0/7")), ["I3"]);
-    }
-
-    #[test]
     fn a_letter_ends_once() {
         let ended = |change: fn(&mut Evidence)| {
             let (_, mut evidence) = whole();
