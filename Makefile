@@ -36,7 +36,7 @@ invoke: tool ## Invoke a running function with a sample: FUNCTION=processor EVEN
 	@$(STACK) invoke "$(FUNCTION)" "$(EVENT)"
 
 .PHONY: reconcile
-reconcile: tool ## Prove that every record of the running stack has exactly one outcome
+reconcile: tool ## Prove that every record of the running stack has exactly one outcome and is in the archive
 	@$(STACK) reconcile
 
 .PHONY: block unblock blocks
@@ -94,7 +94,7 @@ shellcheck:
 	else echo "SKIPPED: shellcheck is not installed"; fi
 
 .PHONY: ci
-ci: setup setup-kafka check shellcheck binaries test kafka-contract demo-check lambda-check ## What CI runs
+ci: setup setup-kafka check shellcheck fuzz-check binaries test kafka-contract demo-check chaos-short lambda-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
@@ -133,6 +133,11 @@ fuzz: $(CARGO_FUZZ) ## Fuzz every parser of outside input for SECONDS=60 each, o
 	    -max_total_time=$(or $(SECONDS),60) -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 -verbosity=0 \
 	    -artifact_prefix="$$artifacts"; \
 	done
+
+# A workspace of its own, which no other target compiles.
+.PHONY: fuzz-check
+fuzz-check:
+	cd fuzz && cargo check --quiet --locked --target-dir ../target/fuzz-check
 
 .PHONY: kafka-contract
 kafka-contract: setup-kafka ## The Kafka contract suite on Apache Kafka
