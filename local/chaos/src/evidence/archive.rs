@@ -5,34 +5,57 @@ use aws_sdk_s3::Client as S3;
 use base64_simd::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use tokio::task::JoinSet;
 
 use super::{Message, Object, Place};
 
-/// Every object of records in the bucket.
+/// Objects read at the same time.
+const WIDTH: usize = 8;
+/// Keys of one answer. S3 itself gives 1,000 at most; the embedded one walks the whole bucket for each answer.
+const KEYS: i32 = 1_000_000;
+
+/// Names of all objects under a prefix.
+///
+/// # Errors
+/// If they cannot be listed.
+pub async fn keys(s3: &S3, bucket: &str, prefix: &str) -> anyhow::Result<Vec<String>> {
+    let mut pages = s3.list_objects_v2().bucket(bucket).prefix(prefix).max_keys(KEYS).into_paginator().send();
+    let mut keys = Vec::new();
+    while let Some(page) = pages.next().await {
+        let page = page.with_context(|| format!("listing {prefix}"))?;
+        keys.extend(page.contents().iter().filter_map(|listed| listed.key().map(str::to_owned)));
+    }
+    keys.retain(|key| key.ends_with(".ndjson.zst"));
+    Ok(keys)
+}
+
+/// Reads objects, in any order.
 ///
 /// # Errors
 /// If one cannot be read, or is none of ours.
-pub async fn objects(s3: &S3, bucket: &str) -> anyhow::Result<Vec<Object>> {
-    let mut objects = Vec::new();
-    let mut after = None;
-    loop {
-        let page = s3.list_objects_v2().bucket(bucket).set_continuation_token(after).send().await?;
-        for listed in page.contents() {
-            let key = listed.key().unwrap_or_default();
-            if !key.ends_with(".ndjson.zst") {
-                continue;
-            }
-            let body = s3.get_object().bucket(bucket).key(key).send().await?.body.collect().await?.into_bytes();
-            let text = zstd::decode_all(body.as_ref()).with_context(|| format!("{key} is not zstd"))?;
-            let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(line);
-            let lines = lines.collect::<anyhow::Result<_>>().with_context(|| format!("a line of {key}"))?;
-            objects.push(Object { key: key.to_owned(), lines });
+pub async fn objects(s3: &S3, bucket: &str, keys: Vec<String>) -> anyhow::Result<Vec<Object>> {
+    let mut objects = Vec::with_capacity(keys.len());
+    for some in keys.chunks(WIDTH) {
+        let mut reading = JoinSet::new();
+        for key in some.iter().cloned() {
+            let request = s3.get_object().bucket(bucket).key(&key);
+            reading.spawn(async move {
+                let body = request.send().await?.body.collect().await?.into_bytes();
+                object(key, &body)
+            });
         }
-        after = page.next_continuation_token().map(str::to_owned);
-        if after.is_none() {
-            return Ok(objects);
+        while let Some(read) = reading.join_next().await {
+            objects.push(read.context("a reader panicked")??);
         }
     }
+    Ok(objects)
+}
+
+fn object(key: String, body: &[u8]) -> anyhow::Result<Object> {
+    let text = zstd::decode_all(body).with_context(|| format!("{key} is not zstd"))?;
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(line);
+    let lines = lines.collect::<anyhow::Result<_>>().with_context(|| format!("a line of {key}"))?;
+    Ok(Object { key, lines })
 }
 
 #[derive(Deserialize)]

@@ -105,8 +105,8 @@ pub struct Evidence {
     pub counted: i64,
     /// Under `raw/` and `outcomes/`.
     pub objects: Vec<Object>,
-    /// Under `parked/`.
-    pub parked: Vec<Object>,
+    /// Names of the objects under `parked/`.
+    pub parked: Vec<String>,
 }
 
 /// Where to look.
@@ -125,14 +125,15 @@ impl Evidence {
     /// If a source cannot be read, or holds what cannot be understood.
     pub async fn gather(sources: &Sources) -> anyhow::Result<Self> {
         let kafka = Kafka::builder(&sources.brokers).connect().await?;
-        let objects = archive::objects(&sources.s3, &sources.bucket).await?;
-        let (parked, objects) = objects.into_iter().partition(|object| object.key.starts_with("parked/"));
+        let Sources { s3, bucket, .. } = sources;
+        let mut archived = archive::keys(s3, bucket, "raw/").await?;
+        archived.extend(archive::keys(s3, bucket, "outcomes/").await?);
         let mut evidence = Evidence {
             raw: topics::read(&kafka, RAW).await?,
             outcomes: topics::read(&kafka, OUTCOMES).await?,
             dead_letters: topics::read(&kafka, DEAD_LETTERS).await?,
-            objects,
-            parked,
+            objects: archive::objects(s3, bucket, archived).await?,
+            parked: archive::keys(s3, bucket, "parked/").await?,
             ..Evidence::default()
         };
         let (client, connection) = tokio_postgres::connect(&sources.database_url, NoTls).await?;

@@ -31,7 +31,7 @@ pub async fn killed_at_failpoints(run: &Run) -> anyhow::Result<Vec<Trial>> {
         let chosen = |point: &str| run.point.as_deref().is_none_or(|wanted| point.contains(wanted));
         for (point, from, to) in FAILPOINTS.into_iter().filter(|(point, _, _)| chosen(point)) {
             let name = format!("F1 {point} {round}");
-            let events = run.size(300, 1500);
+            let events = run.size(300, 2000);
             let passes = run.rng(&name).u32(from..=to);
             let setup = Setup {
                 load: Load { events, rate: events / SECONDS, batch: 5, ..Load::default() },

@@ -52,10 +52,10 @@ pub fn all_have_ended(evidence: &Evidence, findings: &mut Findings) {
         end.stored += usize::from(row.is_stored());
         end.closed += usize::from(!row.is_stored() && row.outcome != "dead_lettered");
     }
-    for object in &evidence.parked {
-        match parked_origin(&object.key).and_then(|origin| ends.get_mut(&origin)) {
+    for key in &evidence.parked {
+        match parked_origin(key).and_then(|origin| ends.get_mut(&origin)) {
             Some(end) => end.parked += 1,
-            None => findings.add("I2", format!("{} is parked and never was a dead letter", object.key)),
+            None => findings.add("I2", format!("{key} is parked and never was a dead letter")),
         }
     }
     for (origin, Ends { stored, closed, parked }) in ends {

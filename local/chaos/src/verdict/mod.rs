@@ -241,7 +241,7 @@ mod tests {
         };
         fn park(evidence: &mut Evidence) {
             let key = "parked/topic=raw-events/partition=0/00000000000000000000.a3.ndjson.zst".to_owned();
-            evidence.parked.push(Object { key, lines: Vec::new() });
+            evidence.parked.push(key);
         }
         fn forget(evidence: &mut Evidence) {
             evidence.record_outcomes.clear();
