@@ -137,7 +137,7 @@ fuzz: $(CARGO_FUZZ) ## Fuzz every parser of outside input for SECONDS=60 each, o
 # A workspace of its own, which no other target compiles.
 .PHONY: fuzz-check
 fuzz-check:
-	cd fuzz && cargo check --quiet --locked --target-dir ../target/fuzz-check
+	cd fuzz && cargo check --quiet --locked --target-dir ../target
 
 .PHONY: kafka-contract
 kafka-contract: setup-kafka ## The Kafka contract suite on Apache Kafka
