@@ -27,8 +27,10 @@ const LIVE: usize = 50;
 const MENDABLE: usize = 50;
 /// What a killed redriver had begun is begun again 30 s after its call would have ended (ADR 8).
 const CALL: Duration = Duration::from_secs(20);
-/// Live events are stored this much later in the storm at most.
+/// Live events are stored this much later in the storm at most, if that is beyond `UNNOTICED`, in milliseconds: the
+/// embedded DynamoDB has one writer, for claims and marks alike, and tails of some hundred milliseconds are its.
 const SLOWER: f64 = 1.5;
+const UNNOTICED: i64 = 1_000;
 
 /// `user_id` of the events that the database refuses.
 const REFUSED: &str = "refused";
@@ -222,7 +224,7 @@ fn compare(rows: &[Row], calm: Span, storm: Span, findings: &mut Findings) {
     if calm_events == 0 || storm_events == 0 {
         findings.add("--", "no live events to compare");
     }
-    if during as f64 > before as f64 * SLOWER {
+    if during > UNNOTICED && during as f64 > before as f64 * SLOWER {
         findings.add("I7", format!("live events take {during} ms in the storm and {before} ms without it (p99)"));
     }
 }
