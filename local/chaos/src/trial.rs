@@ -11,6 +11,7 @@ use fastrand::Rng;
 use lambda::settings::ProcessEnvironment;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use services::free_port;
 use stack::options::{Options, Port};
 use stack::stack::Stack;
 
@@ -18,7 +19,7 @@ use crate::evidence::{Evidence, Sources};
 use crate::ledger::{self, Ledger};
 use crate::load::{Client, Event, Load, Seen};
 use crate::memory::{self, Peaks};
-use crate::proxy::{Proxy, free_port};
+use crate::proxy::Proxy;
 use crate::rescoring;
 use crate::verdict::{Findings, judge};
 
