@@ -36,7 +36,7 @@ invoke: tool ## Invoke a running function with a sample: FUNCTION=processor EVEN
 	@$(STACK) invoke "$(FUNCTION)" "$(EVENT)"
 
 .PHONY: reconcile
-reconcile: tool ## Prove that every record of the running stack has exactly one outcome
+reconcile: tool ## Prove that every record of the running stack has exactly one outcome and is in the archive
 	@$(STACK) reconcile
 
 .PHONY: block unblock blocks
@@ -50,6 +50,14 @@ blocks: tool ## Show the block list
 .PHONY: redrive
 redrive: tool ## List dead letters, or send them again: ARGS='{"action":"redrive","dry_run":true}'
 	@$(STACK) redrive $(if $(ARGS),'$(ARGS)')
+
+.PHONY: replay
+replay: tool ## Rebuild Postgres from the archive, or reprocess: ARGS='{"action":"restore","dry_run":true}'
+	@$(STACK) replay $(if $(ARGS),'$(ARGS)')
+
+.PHONY: fingerprint
+fingerprint: tool ## One hash over all rows of events, outcomes and counts
+	@$(STACK) fingerprint
 
 .PHONY: archive
 archive: tool ## List what the archive holds, or print its records: ARGS="--records --topic raw-events"
@@ -86,7 +94,7 @@ shellcheck:
 	else echo "SKIPPED: shellcheck is not installed"; fi
 
 .PHONY: ci
-ci: setup setup-kafka check shellcheck binaries test kafka-contract demo-check chaos-short lambda-check ## What CI runs
+ci: setup setup-kafka check shellcheck fuzz-check binaries test kafka-contract demo-check chaos-short lambda-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
@@ -126,9 +134,14 @@ fuzz: $(CARGO_FUZZ) ## Fuzz every parser of outside input for SECONDS=60 each, o
 	    -artifact_prefix="$$artifacts"; \
 	done
 
+# A workspace of its own, which no other target compiles.
+.PHONY: fuzz-check
+fuzz-check:
+	cd fuzz && cargo check --quiet --locked --target-dir ../target
+
 .PHONY: kafka-contract
 kafka-contract: setup-kafka ## The Kafka contract suite on Apache Kafka
-	KAFKA=apache cargo test -p kafka $(CARGO_PROFILE)
+	KAFKA=apache cargo test --workspace --test contract $(CARGO_PROFILE)
 
 .PHONY: demo-check
 demo-check: binaries
@@ -170,7 +183,6 @@ setup: ## Install what run and test need, if missing
 
 .PHONY: setup-kafka
 setup-kafka: ## Install Java and fetch Apache Kafka, if missing
-	@local/setup/install.sh kafka
 	@local/kafka/fetch.sh
 
 $(CARGO_LAMBDA):

@@ -1,5 +1,7 @@
 //! What the archiver is told at cold start.
 
+use std::time::Duration;
+
 use lambda::batch_response::BatchResponse;
 use lambda::settings::{Settings, SettingsError, Variables};
 
@@ -9,6 +11,8 @@ pub struct ArchiverConfig {
     pub bucket: String,
     /// `BATCH_RESPONSE`: `whole` or `partial`, as the event source mapping is configured. Default `whole`.
     pub batch_response: BatchResponse,
+    /// `BREAKER_OPEN_SEC`: how long S3 is left alone after it kept failing, before it is probed, in seconds. Default 60.
+    pub breaker_open: Duration,
 }
 
 impl ArchiverConfig {
@@ -18,7 +22,8 @@ impl ArchiverConfig {
         let mut settings = Settings::new(variables);
         let bucket = settings.required::<String>("ARCHIVE_BUCKET");
         let batch_response = BatchResponse::from_settings(&mut settings);
-        settings.build(bucket.map(|bucket| ArchiverConfig { bucket, batch_response }))
+        let breaker_open = lambda::breaker::open_for(&mut settings);
+        settings.build(bucket.map(|bucket| ArchiverConfig { bucket, batch_response, breaker_open }))
     }
 }
 
@@ -36,7 +41,12 @@ mod tests {
         let error = ArchiverConfig::from_variables(&BTreeMap::from([("BATCH_RESPONSE", "half")])).unwrap_err();
         assert_eq!(error.problems.len(), 2, "{error}");
         let config = ArchiverConfig::from_variables(&BTreeMap::from([("ARCHIVE_BUCKET", "forebay")])).unwrap();
-        assert_eq!(config, ArchiverConfig { bucket: "forebay".into(), batch_response: BatchResponse::Whole });
+        let expected = ArchiverConfig {
+            bucket: "forebay".into(),
+            batch_response: BatchResponse::Whole,
+            breaker_open: Duration::from_secs(60),
+        };
+        assert_eq!(config, expected);
     }
 
     #[test]

@@ -17,8 +17,9 @@ use lambda::failpoint;
 use lambda::invocation::{Invocation, InvocationError};
 use lambda::kafka_trigger::{self, BatchAnswer};
 use lambda::metrics::{Counter, Histogram};
+use pipeline::guard::Guard;
 use pipeline::ports::{ObjectStore, PutResult};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use pipeline::{Dependency, DependencyError, ErrorClass, Position};
 use tokio::time::Instant;
 
@@ -34,6 +35,8 @@ const ANSWER_RESERVE: Duration = Duration::from_millis(500);
 /// What the archiver works with.
 pub struct App {
     pub objects: Arc<dyn ObjectStore>,
+    /// Of the objects' store.
+    pub guard: Guard,
     pub batch_response: BatchResponse,
 }
 
@@ -51,7 +54,7 @@ pub async fn handle(event: &str, invocation: &Invocation, app: &App) -> Result<B
     let undecodable = delivered.iter().filter(|delivered| delivered.problem.is_some()).count();
 
     let writes: Vec<Write> = futures::stream::iter(objects)
-        .map(|object| write(app.objects.as_ref(), object, deadline))
+        .map(|object| write(app, object, deadline))
         .buffer_unordered(CONCURRENT_WRITES)
         .collect()
         .await;
@@ -84,19 +87,22 @@ struct Write {
     result: Result<PutResult, DependencyError>,
 }
 
-async fn write(objects: &dyn ObjectStore, object: PackedObject, deadline: Instant) -> Write {
-    let attempts = retry(RetryPolicy::STANDARD, deadline, || writer::store(objects, &object));
-    // A call under way at the deadline is given up, so that the other objects' success is still answered.
+async fn write(app: &App, object: PackedObject, deadline: Instant) -> Write {
     failpoint!("archiver::writing");
-    let result = tokio::time::timeout_at(deadline, attempts).await.unwrap_or_else(|elapsed| {
-        Err(DependencyError {
-            dependency: Dependency::S3,
-            class: ErrorClass::Transient,
-            tag: "out-of-time",
-            doing: "writing an object",
-            source: Box::new(elapsed),
+    // A call under way at the deadline is given up, so that the other objects' success is still answered.
+    let attempt = || async {
+        let stored = tokio::time::timeout_at(deadline, writer::store(&*app.objects, &object)).await;
+        stored.unwrap_or_else(|elapsed| {
+            Err(DependencyError {
+                dependency: Dependency::S3,
+                class: ErrorClass::Transient,
+                tag: "out-of-time",
+                doing: "writing an object",
+                source: Box::new(elapsed),
+            })
         })
-    });
+    };
+    let result = app.guard.call(RetryPolicy::STANDARD, deadline, attempt).await;
     Write { object, result }
 }
 

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use archive::S3Objects;
 use archiver::{App, ArchiverConfig, ArchiverError, handle};
+use lambda::breaker::guard;
 use lambda::invocation::{InvocationError, serve};
 use lambda::settings::ProcessEnvironment;
 use lambda::{aws, telemetry};
+use pipeline::Dependency;
 use serde_json::value::to_raw_value;
 
 #[tokio::main]
@@ -15,7 +17,11 @@ async fn main() -> anyhow::Result<()> {
     let config = ArchiverConfig::from_variables(&ProcessEnvironment)?;
     let objects = S3Objects::connect(&aws::sdk_config().await, config.bucket);
     objects.warm_up().await;
-    let app = Arc::new(App { objects: Arc::new(objects), batch_response: config.batch_response });
+    let app = Arc::new(App {
+        objects: Arc::new(objects),
+        guard: guard(Dependency::S3, config.breaker_open),
+        batch_response: config.batch_response,
+    });
     serve("archiver", move |event, invocation| {
         let app = Arc::clone(&app);
         async move {

@@ -15,10 +15,14 @@ use base64_simd::STANDARD;
 use bytes::Bytes;
 use event::Timestamp;
 use lambda::batch_response::BatchResponse;
+use lambda::breaker::guard;
 use lambda::invocation::{Invocation, InvocationError};
 use lambda::kafka_trigger::{BatchAnswer, decode};
+use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::ports::{ObjectInfo, ObjectStore, PutResult};
-use pipeline::{DependencyError, ErrorClass, Header, Outcome, Position, Record, RecordHeaders, header, topic};
+use pipeline::{
+    Dependency, DependencyError, ErrorClass, Header, Outcome, Position, Record, RecordHeaders, header, topic,
+};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -31,7 +35,11 @@ use testkit::samples::sample;
 const TURN_OF_THE_HOUR: i64 = 1_763_661_600_000;
 
 fn app(objects: &Arc<FakeObjects>, batch_response: BatchResponse) -> App {
-    App { objects: Arc::clone(objects) as Arc<dyn ObjectStore>, batch_response }
+    app_on(Arc::clone(objects) as Arc<dyn ObjectStore>, batch_response)
+}
+
+fn app_on(objects: Arc<dyn ObjectStore>, batch_response: BatchResponse) -> App {
+    App { objects, guard: guard(Dependency::S3, OPEN_FOR), batch_response }
 }
 
 async fn invoke(app: &App, event: &str) -> Result<BatchAnswer, InvocationError> {
@@ -160,6 +168,38 @@ async fn a_short_outage_and_lost_answers_are_ridden_out() {
     assert_eq!(read(objects, &Filter::topic(topic::RAW_EVENTS)).await, records_of(&event));
 }
 
+#[tokio::test(start_paused = true)]
+async fn while_s3_is_down_it_is_left_alone_and_afterwards_nothing_is_missing() {
+    let objects = Arc::new(FakeObjects::default());
+    let event = sample("archiver", "valid-batch");
+    let app = app(&objects, BatchResponse::Partial);
+    objects.faults.fail(FAILURES_TO_OPEN as usize, ErrorClass::Transient);
+    let all = BatchAnswer::retry(records_of(&event).into_iter().map(|record| record.position));
+    for _ in 0..5 {
+        assert_eq!(invoke(&app, &event).await.unwrap(), all, "every record is to come again");
+    }
+    assert_eq!(objects.puts(), FAILURES_TO_OPEN as usize);
+    tokio::time::advance(OPEN_FOR).await;
+    // Writes that come while the probe is under way are refused, and delivered once more.
+    let rest = invoke(&app, &event).await.unwrap();
+    assert_ne!(rest, all);
+    assert_eq!(invoke(&app, &event).await.unwrap(), BatchAnswer::done());
+    assert_eq!(read(objects, &Filter::topic(topic::RAW_EVENTS)).await, records_of(&event));
+}
+
+#[tokio::test]
+async fn without_time_nothing_is_written_and_everything_comes_again() {
+    let objects = Arc::new(FakeObjects::default());
+    let event = sample("archiver", "valid-batch");
+    let past = Instant::now();
+    let invocation = Invocation { request_id: "late".into(), deadline: past };
+    let answer = handle(&event, &invocation, &app(&objects, BatchResponse::Partial)).await.unwrap();
+    assert_eq!(answer, BatchAnswer::retry(records_of(&event).into_iter().map(|record| record.position)));
+    assert_eq!(objects.puts(), 0);
+    let error = handle(&event, &invocation, &app(&objects, BatchResponse::Whole)).await.unwrap_err();
+    assert_eq!(error.error_type, "out-of-time");
+}
+
 /// Puts into partition 2 are never answered.
 #[derive(Default)]
 struct Hanging(FakeObjects);
@@ -186,7 +226,7 @@ impl ObjectStore for Hanging {
 async fn what_takes_too_long_comes_again_and_the_answer_is_in_time() {
     let event = sample("archiver", "valid-batch");
     for batch_response in [BatchResponse::Partial, BatchResponse::Whole] {
-        let app = App { objects: Arc::new(Hanging::default()), batch_response };
+        let app = app_on(Arc::new(Hanging::default()), batch_response);
         let deadline = Instant::now() + Duration::from_millis(700);
         let answer = handle(&event, &Invocation { request_id: "late".into(), deadline }, &app).await;
         assert!(Instant::now() < deadline);
@@ -406,7 +446,7 @@ async fn any_cut_of_the_batches_gives_each_record_once_in_s3() {
     let objects: Arc<dyn ObjectStore> = Arc::new(S3Objects::connect(&config, "archiver-tests"));
     let mut random = fastrand::Rng::with_seed(99);
     let records = many_records(&mut random);
-    let app = App { objects: Arc::clone(&objects), batch_response: BatchResponse::Partial };
+    let app = app_on(Arc::clone(&objects), BatchResponse::Partial);
     deliver_in_random_cuts(&mut random, &records, &app).await;
     holds_each_record_once(&objects, &records).await;
 }

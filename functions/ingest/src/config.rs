@@ -36,6 +36,9 @@ pub struct Config {
     /// `MAX_BODY_BYTES`: 6291456. `MAX_DECODED_BYTES`: after decompression; 16777216. `MAX_DECODE_RATIO`: decoded
     /// bytes per byte received; 100. `BODY_TIMEOUT_MS`: until the body is in; 10000.
     pub body: BodyLimits,
+    /// `BREAKER_OPEN_SEC`: how long Kafka or DynamoDB is left alone after it kept failing, before it is probed, in
+    /// seconds; 60.
+    pub breaker_open: Duration,
     /// `MAX_BATCH_EVENTS`: 1000. `MAX_EVENT_BYTES`: 262144. `MAX_JSON_DEPTH`: 32.
     pub limits: Limits,
 }
@@ -66,6 +69,7 @@ impl Config {
             item_bytes: at_most(&mut settings, "MAX_EVENT_BYTES", 256 * 1024, LARGEST_EVENT),
             depth: at_most(&mut settings, "MAX_JSON_DEPTH", 32, DEEPEST),
         };
+        let breaker_open = lambda::breaker::open_for(&mut settings);
         settings.build(kafka.map(|kafka| Config {
             kafka,
             kafka_timeout,
@@ -74,6 +78,7 @@ impl Config {
             rate,
             trusted_proxies,
             body,
+            breaker_open,
             limits,
         }))
     }

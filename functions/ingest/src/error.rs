@@ -6,14 +6,12 @@ use access::KeyError;
 use axum::http::StatusCode;
 use event::EventError;
 use event::limits::LimitError;
+use lambda::problem::retry_after_failure;
 use pipeline::{Dependency, DependencyError, ErrorClass};
 
 use crate::address::UnverifiedAddress;
 use crate::body::BodyError;
 use crate::rate::RateError;
-
-/// When to come back after a dependency failed.
-const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(2);
 
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
@@ -135,7 +133,9 @@ impl IngestError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             IngestError::Rate(RateError::Exceeded { retry_after, .. }) => Some(*retry_after),
-            other => (other.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_FAILURE),
+            IngestError::Unacknowledged(error) => Some(retry_after_failure(Some(error))),
+            IngestError::Key(error) => error.dependency().map(|error| retry_after_failure(Some(error))),
+            other => (other.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| retry_after_failure(None)),
         }
     }
 

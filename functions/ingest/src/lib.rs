@@ -31,12 +31,14 @@ use axum::routing::post;
 use event::EventId;
 use event::limits::Limits;
 use event::schema::{Registry, SchemaError};
+use lambda::breaker::guard;
 use lambda::failpoint;
-use lambda::http::Peer;
+use lambda::http::{Deadline, Peer};
 use lambda::metrics::{Counter, Histogram};
-use pipeline::ErrorClass;
 use pipeline::clock::Clock;
+use pipeline::guard::Guard;
 use pipeline::ports::{ApiKeys, RateLeases, RecordPublisher};
+use pipeline::{Dependency, ErrorClass};
 use tokio::time::Instant;
 
 use crate::address::TrustedNetwork;
@@ -49,6 +51,8 @@ use crate::submission::{Endpoint, Submission};
 pub use config::Config;
 pub use error::IngestError;
 
+/// Kept back from the platform's deadline for the answer.
+const ANSWER_RESERVE: Duration = Duration::from_millis(500);
 /// Longest user agent that is kept, in characters.
 const MAX_USER_AGENT_CHARS: usize = 512;
 
@@ -58,6 +62,7 @@ pub struct App {
     authenticator: Authenticator,
     limiter: RateLimiter,
     publisher: Arc<dyn RecordPublisher>,
+    kafka: Guard,
     clock: Arc<dyn Clock>,
     trusted_proxies: Vec<TrustedNetwork>,
     body_limits: BodyLimits,
@@ -75,11 +80,13 @@ impl App {
         publisher: Arc<dyn RecordPublisher>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SchemaError> {
+        let dynamodb = Arc::new(guard(Dependency::Dynamodb, config.breaker_open));
         Ok(App {
             registry: Registry::embedded()?,
-            authenticator: Authenticator::new(keys, config.key_cache),
-            limiter: RateLimiter::new(leases, config.rate),
+            authenticator: Authenticator::new(keys, Arc::clone(&dynamodb), config.key_cache),
+            limiter: RateLimiter::new(leases, dynamodb, config.rate),
             publisher,
+            kafka: guard(Dependency::Kafka, config.breaker_open),
             clock,
             trusted_proxies: config.trusted_proxies.clone(),
             body_limits: config.body,
@@ -127,11 +134,12 @@ impl App {
         };
         let decisions =
             submission.items.into_iter().map(|item| decide(item, &sender, &self.registry, &self.limits)).collect();
-        Ok((submission.is_batch, self.publish(decisions).await))
+        let timeout = Deadline::at_most(parts.extensions.get::<Deadline>(), self.kafka_timeout, ANSWER_RESERVE);
+        Ok((submission.is_batch, self.publish(decisions, timeout).await))
     }
 
     /// Publishes what may be, all at once, and says of each event what came of it.
-    async fn publish(&self, decisions: Vec<Result<Acceptable, IngestError>>) -> Vec<ItemOutcome> {
+    async fn publish(&self, decisions: Vec<Result<Acceptable, IngestError>>, timeout: Duration) -> Vec<ItemOutcome> {
         let mut records = Vec::with_capacity(decisions.len());
         let decisions: Vec<Result<(EventId, &'static str), IngestError>> = decisions
             .into_iter()
@@ -147,7 +155,7 @@ impl App {
         } else {
             let started = Instant::now();
             failpoint!("ingest::decided");
-            let answers = self.publisher.publish(records, self.kafka_timeout).await;
+            let answers = self.kafka.publish(&*self.publisher, records, timeout).await;
             failpoint!("ingest::produced");
             Histogram::PublishDuration.record(started.elapsed().as_secs_f64(), &[]);
             answers

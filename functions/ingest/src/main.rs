@@ -6,6 +6,7 @@ use dynamodb::{DynamoAccess, DynamoDb};
 use ingest::{App, Config};
 use kafka::{KafkaClient, PublisherOptions};
 use lambda::settings::ProcessEnvironment;
+use lambda::shutdown::FLUSH_TIMEOUT;
 use lambda::telemetry;
 use pipeline::clock::SystemClock;
 
@@ -16,9 +17,9 @@ async fn main() -> anyhow::Result<()> {
     // Connections are made here because an initialising function has more CPU than a running one.
     let sdk = lambda::aws::sdk_config().await;
     let (dynamodb, kafka) = tokio::join!(DynamoDb::connect(&sdk), KafkaClient::connect(&config.kafka, "ingest"));
-    let publisher = kafka?.publisher(PublisherOptions::default()).await?;
+    let publisher = Arc::new(kafka?.publisher(PublisherOptions::default()).await?);
     let access = Arc::new(DynamoAccess::new(&dynamodb, &config.access_table));
-    let app = App::new(&config, access.clone(), access, Arc::new(publisher), Arc::new(SystemClock))?;
+    let app = App::new(&config, access.clone(), access, publisher.clone(), Arc::new(SystemClock))?;
     lambda::http::serve(app.router()).await?;
-    Ok(())
+    Ok(publisher.close(FLUSH_TIMEOUT).await?)
 }

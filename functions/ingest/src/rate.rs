@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use event::Timestamp;
-use pipeline::breaker::Breaker;
+use pipeline::guard::Guard;
 use pipeline::ports::{ApiKey, KeyHash, RateLeases};
 
 /// A block is this part of the limit: at most so many writes for each key and minute, plus one for each request that
@@ -118,14 +118,14 @@ pub struct RateLimiter {
     leases: Arc<dyn RateLeases>,
     policy: RatePolicy,
     /// Keeps a store that is down from costing every request its time-out.
-    breaker: Breaker,
+    guard: Arc<Guard>,
     /// One lock for each key, so that requests of one key take one block and not one each.
     held: Mutex<HashMap<KeyHash, Arc<tokio::sync::Mutex<Lease>>>>,
 }
 
 impl RateLimiter {
-    pub fn new(leases: Arc<dyn RateLeases>, policy: RatePolicy) -> Self {
-        RateLimiter { leases, policy, breaker: Breaker::default(), held: Mutex::default() }
+    pub fn new(leases: Arc<dyn RateLeases>, guard: Arc<Guard>, policy: RatePolicy) -> Self {
+        RateLimiter { leases, policy, guard, held: Mutex::default() }
     }
 
     /// Pays for `events` events of a key.
@@ -165,22 +165,18 @@ impl RateLimiter {
 
     /// Tokens granted by the store; `None` if it does not answer.
     async fn ask(&self, key: &ApiKey, minute: i64, want: u32, limit: u32) -> Option<u32> {
-        let now = || tokio::time::Instant::now().into_std();
-        if !self.breaker.allows(now()) {
-            return None;
-        }
         let bucket = key.hash.to_string();
-        let answer = tokio::time::timeout(self.policy.timeout, self.leases.take(&bucket, minute, want, limit))
-            .await
-            .unwrap_or_else(|_| Err(access::timeout("taking rate tokens")));
-        match answer {
-            Ok(granted) => {
-                self.breaker.succeeded();
-                Some(granted)
-            }
+        let take = async {
+            let taken = tokio::time::timeout(self.policy.timeout, self.leases.take(&bucket, minute, want, limit)).await;
+            taken.unwrap_or_else(|_| Err(access::timeout("taking rate tokens")))
+        };
+        match self.guard.attempt(take).await {
+            Ok(granted) => Some(granted),
             Err(error) => {
-                self.breaker.failed(now());
-                tracing::warn!(error = %lambda::invocation::chain(&error), "rate tokens cannot be taken");
+                // The opening of the breaker has been told once, and is not told again for each request.
+                if error.open_breaker().is_none() {
+                    tracing::warn!(error = %lambda::invocation::chain(&error), "rate tokens cannot be taken");
+                }
                 None
             }
         }
@@ -208,7 +204,8 @@ mod tests {
 
     use async_trait::async_trait;
     use event::TenantId;
-    use pipeline::{DependencyError, ErrorClass};
+    use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
+    use pipeline::{Dependency, DependencyError, ErrorClass};
     use testkit::fakes::access::FakeAccess;
 
     use super::*;
@@ -230,7 +227,8 @@ mod tests {
 
     fn limiter(leases: &Arc<Counted>, on_store_error: OnStoreError) -> RateLimiter {
         let policy = RatePolicy { default_limit: 1000, on_store_error, timeout: Duration::from_secs(1) };
-        RateLimiter::new(Arc::clone(leases) as Arc<dyn RateLeases>, policy)
+        let guard = lambda::breaker::guard(Dependency::Dynamodb, OPEN_FOR);
+        RateLimiter::new(Arc::clone(leases) as Arc<dyn RateLeases>, Arc::new(guard), policy)
     }
 
     fn key(limit: Option<u32>) -> ApiKey {
@@ -279,6 +277,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_clock_that_jumps_grants_no_minute_twice() {
+        let leases = Arc::new(Counted::default());
+        let limiter = limiter(&leases, OnStoreError::Allow);
+        let hour = Duration::from_secs(3600);
+        let mut granted = 0;
+        // Forth and back between two minutes.
+        for now in [NOW, NOW.plus(hour), NOW, NOW.plus(hour)] {
+            for _ in 0..100 {
+                granted += u32::from(limiter.take(&key(Some(100)), 1, now).await.is_ok());
+            }
+        }
+        assert_eq!(granted, 200);
+    }
+
+    #[tokio::test]
     async fn instances_share_the_limit() {
         let leases = Arc::new(Counted::default());
         let instances: Vec<RateLimiter> = (0..4).map(|_| limiter(&leases, OnStoreError::Allow)).collect();
@@ -299,11 +312,7 @@ mod tests {
             granted += u32::from(open.take(&key(Some(100)), 1, NOW).await.is_ok());
         }
         assert_eq!(granted, 100);
-        assert_eq!(
-            leases.calls.load(Ordering::Relaxed),
-            pipeline::breaker::FAILURES_TO_OPEN,
-            "then the breaker is open"
-        );
+        assert_eq!(leases.calls.load(Ordering::Relaxed), FAILURES_TO_OPEN, "then the breaker is open");
 
         let closed = limiter(&leases, OnStoreError::Deny);
         assert_eq!(closed.take(&key(None), 1, NOW).await, Err(RateError::Unavailable));

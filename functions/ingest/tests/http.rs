@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
 use event::{Envelope, IdSource, TenantId, Timestamp};
 use ingest::{App, Config};
-use lambda::http::{Peer, with_peers};
+use lambda::http::{Deadline, Peer, with_peers};
+use pipeline::breaker::FAILURES_TO_OPEN;
 use pipeline::ports::{ApiKey, ApiKeys as _, KeyHash};
 use pipeline::{ErrorClass, Record, topic};
 use serde_json::{Value, json};
@@ -314,6 +316,52 @@ async fn an_unknown_result_is_never_a_success() {
 
     service.publisher.refuse("acme/c-2", ErrorClass::Permanent);
     assert_eq!(service.post("/events", other).await.problem(), (413, "record_refused"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_kafka_is_down_clients_are_told_at_once_when_to_come_back() {
+    let service = Service::with(&[("BREAKER_OPEN_SEC", "30")]).await;
+    service.publisher.faults.fail(FAILURES_TO_OPEN as usize, ErrorClass::Transient);
+    for _ in 0..FAILURES_TO_OPEN {
+        let answer = service.post("/events", CLICK).await;
+        assert_eq!((answer.problem(), answer.retry_after.as_deref()), ((503, "unacknowledged"), Some("2")));
+    }
+    tokio::time::advance(Duration::from_millis(10_500)).await;
+    let answer = service.post("/events", CLICK).await;
+    assert_eq!((answer.problem(), answer.retry_after.as_deref()), ((503, "unacknowledged"), Some("20")));
+    let batch = service.post("/events/batch", format!("[{CLICK},{{}}]")).await;
+    assert_eq!((batch.problem(), batch.retry_after.as_deref()), ((503, "unacknowledged"), Some("20")));
+    assert_eq!(batch.item_statuses(), ["unknown", "rejected"]);
+    assert!(service.records().is_empty(), "Kafka is back, and not asked yet");
+    tokio::time::advance(Duration::from_millis(19_400)).await;
+    assert_eq!(service.post("/events", CLICK).await.retry_after.as_deref(), Some("1"), "never at once");
+    tokio::time::advance(Duration::from_millis(100)).await;
+    for _ in 0..2 {
+        assert_eq!(service.post("/events", CLICK).await.status, StatusCode::ACCEPTED);
+    }
+    assert_eq!(service.records().len(), 2);
+}
+
+#[tokio::test]
+async fn without_time_nothing_is_written_and_nothing_is_held_against_kafka() {
+    let service = Service::start().await;
+    for _ in 0..=FAILURES_TO_OPEN {
+        let late = request("/events", "sample-key").extension(Deadline(std::time::Instant::now()));
+        let answer = service.send(late.body(CLICK.into()).unwrap()).await;
+        assert_eq!((answer.problem(), answer.retry_after.as_deref()), ((503, "unacknowledged"), Some("2")));
+    }
+    assert!(service.records().is_empty());
+    assert_eq!(service.post("/events", CLICK).await.status, StatusCode::ACCEPTED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_kafka_refuses_is_no_sign_of_trouble() {
+    let service = Service::start().await;
+    for _ in 0..2 * FAILURES_TO_OPEN {
+        service.publisher.refuse("acme/c-1", ErrorClass::Permanent);
+        assert_eq!(service.post("/events", CLICK).await.problem(), (413, "record_refused"));
+    }
+    assert_eq!(service.post("/events", CLICK).await.status, StatusCode::ACCEPTED);
 }
 
 #[tokio::test]

@@ -14,6 +14,8 @@ pub enum MaintainerError {
     NoAction { choices: String },
     #[error("field \"{field}\" is {problem}")]
     Field { field: &'static str, problem: String },
+    #[error("no time is left to begin")]
+    OutOfTime,
     #[error("no API key has that hash")]
     UnknownKey,
     #[error("topics cannot be ensured")]
@@ -40,7 +42,7 @@ impl MaintainerError {
             | MaintainerError::Field { .. }
             | MaintainerError::UnknownKey
             | MaintainerError::Answer(_) => ErrorClass::Permanent,
-            MaintainerError::Random => ErrorClass::Transient,
+            MaintainerError::OutOfTime | MaintainerError::Random => ErrorClass::Transient,
             MaintainerError::Topics(error) => error.class(),
             MaintainerError::Database { source, .. } => source.class(),
             MaintainerError::Access(error) => error.class,
@@ -52,6 +54,7 @@ impl MaintainerError {
             MaintainerError::Request(_) | MaintainerError::NoAction { .. } | MaintainerError::Field { .. } => {
                 "bad-request"
             }
+            MaintainerError::OutOfTime => "out-of-time",
             MaintainerError::UnknownKey => "unknown-key",
             MaintainerError::Topics(_) => "kafka",
             MaintainerError::Database { .. } => "postgres",

@@ -10,8 +10,10 @@ mod request;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use kafka::{KafkaClient, KafkaError, TopicAdmin, TopicChange};
+use lambda::invocation::Invocation;
 use pipeline::clock::Clock;
 use pipeline::ports::{ApiKeys, BlockList};
 use postgres::ledger::Reconciliation;
@@ -106,9 +108,14 @@ fn name_of(change: TopicChange) -> &'static str {
 ///
 /// # Errors
 /// [`MaintainerError`]; what was done before it stays done, and the request may be repeated.
-pub async fn handle(event: &RawValue, app: &App) -> Result<Box<RawValue>, MaintainerError> {
+pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, MaintainerError> {
     let now = app.clock.now();
-    let answer = match Request::parse(event)? {
+    let request = Request::parse(event)?;
+    // A long action is cut off by the platform, and repeated; one that has no time at all is better not begun.
+    if invocation.remaining(Duration::ZERO).is_zero() {
+        return Err(MaintainerError::OutOfTime);
+    }
+    let answer = match request {
         Request::Maintain => to_raw_value(&app.maintain().await?),
         Request::Block { address, reason, period } => {
             let until = period.map(|period| now.plus(period));

@@ -16,9 +16,9 @@ async fn main() -> anyhow::Result<()> {
     let dynamodb = DynamoDb::connect(&aws::sdk_config().await).await;
     let access = Arc::new(DynamoAccess::new(&dynamodb, &config.access_table));
     let app = Arc::new(App::new(config, access.clone(), access, Arc::new(SystemClock)));
-    serve("maintainer", move |event, _invocation| {
+    serve("maintainer", move |event, invocation| {
         let app = Arc::clone(&app);
-        async move { handle(&event, &app).await.map_err(InvocationError::from) }
+        async move { handle(&event, &invocation, &app).await.map_err(InvocationError::from) }
     })
     .await?;
     Ok(())

@@ -16,9 +16,6 @@ pub const ACTIONS: [&str; 7] = ["maintain", "block", "unblock", "list-blocks", "
 /// Longest reason or name, in characters: both are shown in lists.
 const MAX_LABEL_CHARS: usize = 200;
 
-/// The `source` of what EventBridge rules and EventBridge Scheduler send on a schedule.
-const SCHEDULE_SOURCES: [&str; 2] = ["aws.events", "aws.scheduler"];
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     Maintain,
@@ -72,7 +69,7 @@ impl Request {
     pub fn parse(event: &RawValue) -> Result<Self, MaintainerError> {
         let kind: Kind = serde_json::from_str(event.get()).map_err(MaintainerError::Request)?;
         if kind.action.is_none() {
-            let scheduled = kind.source.is_some_and(|source| SCHEDULE_SOURCES.contains(&source.as_str()));
+            let scheduled = kind.source.as_deref().is_some_and(lambda::schedule::is_source);
             let choices = || ACTIONS.join(", ");
             return if scheduled {
                 Ok(Request::Maintain)

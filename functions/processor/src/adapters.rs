@@ -3,18 +3,15 @@
 use std::sync::Arc;
 
 use dynamodb::{DynamoAccess, DynamoClaims, DynamoDb};
-use kafka::{KafkaClient, PublisherOptions};
+use kafka::{KafkaClient, KafkaPublisher, PublisherOptions};
 use pipeline::clock::SystemClock;
+use pipeline::decisions::publication;
 use pipeline::ports::ClaimStore;
 use postgres::{Database, PostgresClaims, PostgresEventStore};
 use scoring::ScorerClient;
 
 use crate::Ports;
 use crate::config::{Config, DedupStore};
-
-/// Largest record written, in bytes. An outcome adds a few hundred bytes to its event, and a dead letter its headers,
-/// so both exceed `raw-events`' limit of about 1 MB when the event is just within it. The topics of both must allow it.
-const MAX_RECORD_BYTES: usize = 1_500_000;
 
 /// A service that could not be reached at the start.
 #[derive(Debug, thiserror::Error)]
@@ -25,34 +22,36 @@ pub enum ConnectError {
     Postgres(#[from] postgres::PostgresError),
 }
 
-/// Connects everything the configuration names, all at once.
+/// Connects everything the configuration names, all at once. The publisher is given apart too, to be closed at the end.
 ///
 /// # Errors
 /// The first service that cannot be reached. The scorer is not asked: it may be down.
-pub async fn connect(config: &Config) -> Result<Ports, ConnectError> {
+pub async fn connect(config: &Config) -> Result<(Ports, Arc<KafkaPublisher>), ConnectError> {
     let (publisher, database, sdk) = tokio::join!(
         async {
-            let options = PublisherOptions { max_record_bytes: MAX_RECORD_BYTES, ..PublisherOptions::default() };
+            let options =
+                PublisherOptions { max_record_bytes: publication::MAX_RECORD_BYTES, ..PublisherOptions::default() };
             KafkaClient::connect(&config.kafka, "processor").await?.publisher(options).await
         },
         Database::connect(&config.postgres),
         lambda::aws::sdk_config(),
     );
-    let (publisher, database) = (publisher?, database?);
+    let (publisher, database) = (Arc::new(publisher?), database?);
     let dedup_window = config.policy.dedup_window;
     let dynamo = DynamoDb::connect(&sdk).await;
     let access = Arc::new(DynamoAccess::new(&dynamo, config.access_table.clone()));
-    let claims: Arc<dyn ClaimStore> = match config.dedup_store {
+    let claims: Arc<dyn ClaimStore> = match config.policy.dedup_store {
         DedupStore::Dynamodb => Arc::new(DynamoClaims::new(&dynamo, config.dedup_table.clone(), dedup_window)),
         DedupStore::Postgres => Arc::new(PostgresClaims::new(database.clone(), dedup_window)),
     };
-    Ok(Ports {
+    let ports = Ports {
         claims,
         counters: access.clone(),
         block_list: access,
         scorer: Arc::new(ScorerClient::new(&sdk, config.scorer_function.clone())),
         store: Arc::new(PostgresEventStore::new(database, dedup_window)),
-        publisher: Arc::new(publisher),
+        publisher: publisher.clone(),
         clock: Arc::new(SystemClock),
-    })
+    };
+    Ok((ports, publisher))
 }

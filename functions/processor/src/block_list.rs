@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use pipeline::DependencyError;
 use pipeline::decisions::limits::Blocks;
+use pipeline::guard::Guard;
 use pipeline::ports::{Block, BlockList};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use tokio::time::Instant;
 
 /// Asks the store for the list at most once in `keep_for`, so that an operator's change acts within that time.
@@ -26,14 +27,14 @@ impl CachedBlockList {
     /// # Errors
     /// If it is older and the store does not answer: an outdated list is not used, for it may let in whom an operator
     /// has just blocked.
-    pub async fn current(&self, deadline: Instant) -> Result<Arc<Blocks>, DependencyError> {
+    pub async fn current(&self, guard: &Guard, deadline: Instant) -> Result<Arc<Blocks>, DependencyError> {
         let asked_at = Instant::now();
         if let Some((at, blocks)) = &*self.cached.lock().unwrap_or_else(PoisonError::into_inner)
             && asked_at.saturating_duration_since(*at) < self.keep_for
         {
             return Ok(Arc::clone(blocks));
         }
-        let list = retry(RetryPolicy::STANDARD, deadline, || self.store.list()).await?;
+        let list = guard.call(RetryPolicy::STANDARD, deadline, || self.store.list()).await?;
         let blocks = Arc::new(Blocks::new(list));
         *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = Some((asked_at, Arc::clone(&blocks)));
         Ok(blocks)
@@ -43,8 +44,8 @@ impl CachedBlockList {
     ///
     /// # Errors
     /// If the store does not take them; some may have been added.
-    pub async fn add(&self, blocks: &[Block], deadline: Instant) -> Result<(), DependencyError> {
-        retry(RetryPolicy::STANDARD, deadline, || self.store.block(blocks)).await?;
+    pub async fn add(&self, blocks: &[Block], guard: &Guard, deadline: Instant) -> Result<(), DependencyError> {
+        guard.call(RetryPolicy::STANDARD, deadline, || self.store.block(blocks)).await?;
         *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(())
     }

@@ -57,6 +57,11 @@ pub struct Policy {
     pub foreign_tenant: TenantId,
     /// `BATCH_RESPONSE`: `whole` (default) or `partial`.
     pub batch_response: BatchResponse,
+    /// `DEDUP_STORE`: `dynamodb` (default) or `postgres`.
+    pub dedup_store: DedupStore,
+    /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is left alone before it is probed, in seconds;
+    /// default 60.
+    pub breaker_open: Duration,
 }
 
 #[derive(Clone, Debug)]
@@ -67,8 +72,6 @@ pub struct Config {
     /// `DATABASE_URL`, or `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_USER`, `DB_PASSWORD`, `DB_AUTH` and `DB_SSLMODE`; with both
     /// `DB_CA_FILE`, `DB_POOL_SIZE` and `DB_STATEMENT_TIMEOUT_SEC`. See [`PostgresConfig::from_settings`].
     pub postgres: PostgresConfig,
-    /// `DEDUP_STORE`: `dynamodb` (default) or `postgres`.
-    pub dedup_store: DedupStore,
     /// `DEDUP_TABLE`: default `dedup`.
     pub dedup_table: String,
     /// `ACCESS_TABLE`: default `access`.
@@ -85,16 +88,14 @@ impl Config {
         let policy = policy(&mut settings);
         let kafka = KafkaConfig::from_settings(&mut settings);
         let postgres = PostgresConfig::from_settings(&mut settings);
-        let dedup_store = settings.or("DEDUP_STORE", DedupStore::default());
         let dedup_table = dynamodb::settings::dedup_table(&mut settings);
         let access_table = dynamodb::settings::access_table(&mut settings);
-        let scorer_function = settings.or("SCORER_FUNCTION", "scorer".to_owned());
+        let scorer_function = scoring::settings::scorer_function(&mut settings);
         let parts = policy.zip(kafka.zip(postgres));
         let config = parts.map(|(policy, (kafka, postgres))| Config {
             policy,
             kafka,
             postgres,
-            dedup_store,
             dedup_table,
             access_table,
             scorer_function,
@@ -110,11 +111,8 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
         block_for: Duration::from_secs(settings.or("IP_BLOCK_SEC", 900)),
     };
     let block_list_age = Duration::from_secs(settings.or("BLOCK_LIST_CACHE_SEC", 2));
-    let fraud_threshold = settings.or("FRAUD_THRESHOLD", 80);
-    if fraud_threshold > 100 {
-        settings.problem(format!("FRAUD_THRESHOLD={fraud_threshold}: scores go from 0 to 100"));
-    }
-    let scorer_timeout = Duration::from_millis(settings.or("SCORER_TIMEOUT_MS", 2_000));
+    let fraud_threshold = scoring::settings::fraud_threshold(settings);
+    let scorer_timeout = scoring::settings::scorer_timeout(settings);
     let publish_timeout = Duration::from_millis(settings.or("PUBLISH_TIMEOUT_MS", 10_000));
     let foreign_tenant = settings.or("FOREIGN_TENANT", "kafka".to_owned());
     let foreign_tenant = match TenantId::new(&foreign_tenant) {
@@ -125,6 +123,8 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
         }
     };
     let batch_response = BatchResponse::from_settings(settings);
+    let dedup_store = settings.or("DEDUP_STORE", DedupStore::default());
+    let breaker_open = lambda::breaker::open_for(settings);
     Some(Policy {
         dedup_window,
         limits,
@@ -134,6 +134,8 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
         publish_timeout,
         foreign_tenant: foreign_tenant?,
         batch_response,
+        dedup_store,
+        breaker_open,
     })
 }
 
@@ -160,11 +162,12 @@ mod tests {
         assert_eq!(config.policy.foreign_tenant.as_str(), "kafka");
         assert_eq!(config.policy.batch_response, BatchResponse::Whole);
         assert_eq!(
-            (config.dedup_store, config.policy.dedup_window),
+            (config.policy.dedup_store, config.policy.dedup_window),
             (DedupStore::Dynamodb, Duration::from_secs(86_400))
         );
         assert_eq!((config.dedup_table.as_str(), config.access_table.as_str()), ("dedup", "access"));
         assert_eq!(config.scorer_function, "scorer");
+        assert_eq!(config.policy.breaker_open, Duration::from_secs(60));
     }
 
     #[test]
@@ -181,11 +184,18 @@ mod tests {
             ("FOREIGN_TENANT", "No Tenant"),
             ("DEDUP_STORE", "redis"),
             ("BATCH_RESPONSE", "some"),
+            ("BREAKER_OPEN_SEC", "0"),
         ]);
         let problems = Config::from_variables(&variables).unwrap_err().problems.join("\n");
-        for name in
-            ["FRAUD_THRESHOLD", "FOREIGN_TENANT", "DEDUP_STORE", "BATCH_RESPONSE", "KAFKA_BROKERS", "DATABASE_URL"]
-        {
+        for name in [
+            "FRAUD_THRESHOLD",
+            "FOREIGN_TENANT",
+            "DEDUP_STORE",
+            "BATCH_RESPONSE",
+            "BREAKER_OPEN_SEC",
+            "KAFKA_BROKERS",
+            "DATABASE_URL",
+        ] {
             assert!(problems.contains(name), "{name} is not in: {problems}");
         }
     }

@@ -8,6 +8,7 @@ pub mod adapters;
 mod block_list;
 pub mod config;
 mod error;
+mod guards;
 mod publishing;
 mod report;
 mod storing;
@@ -25,7 +26,7 @@ use pipeline::decisions::intake::{Batch, Candidate, Reader};
 use pipeline::decisions::limits::LimitPlan;
 use pipeline::decisions::verdicts::{self, Findings};
 use pipeline::ports::{AddressCounters, BlockList, ClaimStore, EventStore, LedgerEntry, RecordPublisher, Scorer};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use pipeline::{Dependency, DependencyError, Reason};
 use scoring::Scoring;
 use serde_json::value::{RawValue, to_raw_value};
@@ -34,6 +35,7 @@ use tokio::time::Instant;
 use crate::block_list::CachedBlockList;
 use crate::config::Policy;
 pub use crate::error::{ProcessorError, Step};
+use crate::guards::Guards;
 use crate::report::Stopwatch;
 
 /// Kept back from the platform's deadline, so that a failed batch is answered and not killed.
@@ -50,10 +52,11 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
 }
 
-/// One instance of the function. Between invocations it remembers the block list for a moment and the state of the
-/// scorer's breaker; losing either is harmless.
+/// One instance of the function. Between invocations it remembers the block list for a moment and the states of the
+/// breakers; losing either is harmless.
 pub struct App {
     policy: Policy,
+    guards: Guards,
     registry: Arc<Registry>,
     claims: Arc<dyn ClaimStore>,
     counters: Arc<dyn AddressCounters>,
@@ -68,7 +71,8 @@ impl App {
     pub fn new(policy: Policy, registry: impl Into<Arc<Registry>>, ports: Ports) -> Self {
         App {
             block_list: CachedBlockList::new(ports.block_list, policy.block_list_age),
-            scoring: Scoring::new(ports.scorer, policy.scorer_timeout),
+            scoring: Scoring::new(ports.scorer, policy.scorer_timeout, policy.breaker_open),
+            guards: Guards::new(policy.breaker_open, policy.dedup_store),
             policy,
             registry: registry.into(),
             claims: ports.claims,
@@ -134,7 +138,7 @@ impl App {
         let findings = Findings { standings, blocked, scores };
         let decisions = verdicts::decide(&batch, findings, self.policy.fraud_threshold);
         in_time(Step::Store, deadline)?;
-        let ledger = storing::record(&*self.store, &batch, decisions, now, deadline).await?;
+        let ledger = storing::record(&*self.store, &self.guards.postgres, &batch, decisions, now, deadline).await?;
         stopwatch.durations.store = stopwatch.lap();
         failpoint!("processor::stored");
 
@@ -157,9 +161,9 @@ impl App {
             return Ok(plan.resolve(candidates, &[]));
         }
         in_time(Step::Claim, deadline)?;
-        let answers = retry(RetryPolicy::STANDARD, deadline, || self.claims.claim(&plan.claims, now))
-            .await
-            .map_err(failed(Step::Claim))?;
+        let claim = || self.claims.claim(&plan.claims, now);
+        let answers = self.guards.claims().call(RetryPolicy::STANDARD, deadline, claim).await;
+        let answers = answers.map_err(failed(Step::Claim))?;
         one_each(Dependency::Dynamodb, plan.claims.len(), answers.len())?;
         Ok(plan.resolve(candidates, &answers))
     }
@@ -174,13 +178,15 @@ impl App {
             return Ok(Vec::new());
         }
         in_time(Step::Limit, deadline)?;
-        let blocks = self.block_list.current(deadline).await.map_err(failed(Step::Limit))?;
+        let blocks = self.block_list.current(&self.guards.dynamodb, deadline).await.map_err(failed(Step::Limit))?;
         let plan = LimitPlan::new(candidates, standings, &blocks, self.policy.limits);
         let totals = match plan.counts.as_slice() {
             [] => Vec::new(),
-            counts => retry(RetryPolicy::STANDARD, deadline, || self.counters.add(counts))
-                .await
-                .map_err(failed(Step::Limit))?,
+            counts => {
+                let add = || self.counters.add(counts);
+                let totals = self.guards.dynamodb.call(RetryPolicy::STANDARD, deadline, add).await;
+                totals.map_err(failed(Step::Limit))?
+            }
         };
         one_each(Dependency::Dynamodb, plan.counts.len(), totals.len())?;
         let verdicts = plan.resolve(candidates, &totals);
@@ -188,7 +194,8 @@ impl App {
             for block in &verdicts.blocks {
                 tracing::warn!(address = %block.address, reason = block.reason, from = %block.from, "address blocked");
             }
-            self.block_list.add(&verdicts.blocks, deadline).await.map_err(failed(Step::Limit))?;
+            let added = self.block_list.add(&verdicts.blocks, &self.guards.dynamodb, deadline).await;
+            added.map_err(failed(Step::Limit))?;
         }
         Ok(verdicts.blocked)
     }
@@ -200,7 +207,8 @@ impl App {
         deadline: Instant,
     ) -> Result<(), ProcessorError> {
         in_time(Step::Publish, deadline)?;
-        publishing::publish(&*self.publisher, batch, ledger, self.policy.publish_timeout, deadline).await
+        let (publisher, timeout) = (&*self.publisher, self.policy.publish_timeout);
+        publishing::publish(publisher, &self.guards.kafka, batch, ledger, timeout, deadline).await
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use event::schema::Registry;
 use lambda::invocation::serve;
 use lambda::settings::ProcessEnvironment;
+use lambda::shutdown::FLUSH_TIMEOUT;
 use lambda::telemetry;
 use processor::config::Config;
 use processor::{App, adapters};
@@ -13,12 +14,12 @@ use processor::{App, adapters};
 async fn main() -> anyhow::Result<()> {
     telemetry::init("processor");
     let config = Config::from_variables(&ProcessEnvironment)?;
-    let ports = adapters::connect(&config).await?;
+    let (ports, publisher) = adapters::connect(&config).await?;
     let app = Arc::new(App::new(config.policy, Registry::embedded()?, ports));
     serve("processor", move |event, invocation| {
         let app = Arc::clone(&app);
         async move { app.handle(&event, &invocation).await }
     })
     .await?;
-    Ok(())
+    Ok(publisher.close(FLUSH_TIMEOUT).await?)
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use pipeline::decisions::intake::Batch;
 use pipeline::decisions::publication;
+use pipeline::guard::Guard;
 use pipeline::ports::{LedgerEntry, NewRecord, RecordPublisher};
 use pipeline::retry::{RetryPolicy, retry};
 use pipeline::{Dependency, DependencyError};
@@ -19,6 +20,7 @@ use crate::error::{ProcessorError, Step};
 /// If some are not acknowledged; the batch then comes again, and everything is published again byte for byte.
 pub async fn publish(
     publisher: &dyn RecordPublisher,
+    guard: &Guard,
     batch: &Batch<'_>,
     ledger: &[LedgerEntry],
     timeout: Duration,
@@ -34,7 +36,7 @@ pub async fn publish(
         let records = std::mem::take(&mut *unsent.lock().unwrap_or_else(PoisonError::into_inner));
         let wait = timeout.min(deadline.saturating_duration_since(Instant::now()));
         async move {
-            let (failed, result) = attempt(publisher, records, wait).await;
+            let (failed, result) = attempt(publisher, guard, records, wait).await;
             *unsent.lock().unwrap_or_else(PoisonError::into_inner) = failed;
             result
         }
@@ -46,11 +48,12 @@ pub async fn publish(
 /// Publishes, and gives back what was not acknowledged with one of the errors: a permanent one if there is any.
 async fn attempt(
     publisher: &dyn RecordPublisher,
+    guard: &Guard,
     records: Vec<NewRecord>,
     timeout: Duration,
 ) -> (Vec<NewRecord>, Result<(), DependencyError>) {
     // Keys, values and header values are shared with the copy; only the names of headers are copied.
-    let answers = publisher.publish(records.clone(), timeout).await;
+    let answers = guard.publish(publisher, records.clone(), timeout).await;
     if answers.len() != records.len() {
         let questions = records.len();
         let source = ProcessorError::Answers { dependency: Dependency::Kafka, questions, answers: answers.len() };

@@ -6,8 +6,9 @@ use event::Timestamp;
 use pipeline::decisions::intake::Batch;
 use pipeline::decisions::reason;
 use pipeline::decisions::verdicts::{self, Decision};
+use pipeline::guard::Guard;
 use pipeline::ports::{EventStore, LedgerEntry};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use pipeline::{Dependency, ErrorClass};
 use tokio::time::Instant;
 
@@ -25,6 +26,7 @@ use crate::error::{ProcessorError, Step};
 /// If the store cannot be reached, or takes nothing.
 pub async fn record(
     store: &dyn EventStore,
+    guard: &Guard,
     batch: &Batch<'_>,
     mut decisions: Vec<Decision>,
     now: Timestamp,
@@ -35,7 +37,7 @@ pub async fn record(
     let mut pending: Vec<Range<usize>> = std::iter::once(0..batch.len()).collect();
     while let Some(range) = pending.pop() {
         let verdicts = || range.clone().map(|index| verdicts::verdict(batch, index, &decisions[index])).collect();
-        let error = match retry(RetryPolicy::STANDARD, deadline, || store.record(verdicts(), now)).await {
+        let error = match guard.call(RetryPolicy::STANDARD, deadline, || store.record(verdicts(), now)).await {
             Ok(entries) if entries.len() == range.len() => {
                 ledger.extend(entries);
                 continue;

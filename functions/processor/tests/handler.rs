@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -11,11 +12,12 @@ use event::schema::Registry;
 use event::{AddressKey, TenantId, Timestamp};
 use lambda::batch_response::BatchResponse;
 use lambda::invocation::{Invocation, InvocationError};
+use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::clock::Clock;
 use pipeline::decisions::limits::LimitPolicy;
 use pipeline::ports::{Block, BlockList as _, EventStore, LedgerEntry, Verdict};
 use pipeline::{Dependency, DependencyError, ErrorClass, Outcome, Record, header, topic};
-use processor::config::Policy;
+use processor::config::{DedupStore, Policy};
 use processor::{App, Ports};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -28,11 +30,22 @@ use testkit::samples::sample;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-struct FixedClock;
+/// Stands still unless a test makes it jump. In milliseconds.
+struct TestClock(AtomicI64);
 
-impl Clock for FixedClock {
+impl TestClock {
+    fn new() -> Self {
+        TestClock(AtomicI64::new(Timestamp::parse("2026-11-20T18:02:01.000Z").unwrap().as_millis()))
+    }
+
+    fn jump(&self, millis: i64) {
+        self.0.fetch_add(millis, Ordering::Relaxed);
+    }
+}
+
+impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp::parse("2026-11-20T18:02:01.000Z").unwrap()
+        Timestamp::from_millis(self.0.load(Ordering::Relaxed))
     }
 }
 
@@ -43,6 +56,7 @@ struct World {
     scorer: Arc<FakeScorer>,
     store: Arc<FakeStore>,
     publisher: Arc<FakePublisher>,
+    clock: Arc<TestClock>,
 }
 
 impl World {
@@ -53,6 +67,7 @@ impl World {
             scorer: Arc::default(),
             store: Arc::new(FakeStore::new(DAY)),
             publisher: Arc::new(FakePublisher::new(1)),
+            clock: Arc::new(TestClock::new()),
         }
     }
 
@@ -68,7 +83,7 @@ impl World {
             scorer: self.scorer.clone(),
             store,
             publisher: self.publisher.clone(),
-            clock: Arc::new(FixedClock),
+            clock: self.clock.clone(),
         };
         App::new(policy, Registry::embedded().unwrap(), ports)
     }
@@ -116,6 +131,8 @@ fn policy() -> Policy {
         publish_timeout: Duration::from_secs(10),
         foreign_tenant: TenantId::new("kafka").unwrap(),
         batch_response: BatchResponse::Whole,
+        dedup_store: DedupStore::Dynamodb,
+        breaker_open: OPEN_FOR,
     }
 }
 
@@ -387,7 +404,7 @@ async fn without_the_scorer_events_are_stored_unscored() {
     assert!(world.store.events().iter().all(|event| event.row.risk.is_none() && event.outcome == Outcome::Valid));
     // Three attempts, two more that open the breaker, and none while it is open, though the scorer is back.
     assert_eq!(world.scorer.asked().len(), 5);
-    tokio::time::advance(Duration::from_secs(60)).await;
+    tokio::time::advance(OPEN_FOR).await;
     invoke(&app, &batch(&[(0, 4, "e-4", "10.0.0.1")])).await.unwrap();
     assert_eq!(world.store.events()[3].outcome, Outcome::Fraud);
 }
@@ -412,6 +429,77 @@ async fn a_dependency_that_is_down_fails_the_batch_and_makes_no_dead_letter() {
         assert_eq!(failures.len(), 8);
         assert_eq!(failures[0]["itemIdentifier"], json!({"partition": "raw-events-0", "offset": 400}));
     }
+}
+
+/// The store, and how often it was asked.
+struct Counted {
+    inner: Arc<FakeStore>,
+    calls: AtomicU32,
+}
+
+#[async_trait]
+impl EventStore for Counted {
+    async fn record(&self, verdicts: Vec<Verdict>, now: Timestamp) -> Result<Vec<LedgerEntry>, DependencyError> {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+        self.inner.record(verdicts, now).await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_of_many_batches_opens_the_breaker_and_ends_with_the_probe() {
+    let world = World::new();
+    let store = Arc::new(Counted { inner: world.store.clone(), calls: AtomicU32::new(0) });
+    let app = world.app_with(policy(), store.clone());
+    let calls = || store.calls.load(Ordering::Relaxed);
+    world.store.faults.fail(usize::try_from(FAILURES_TO_OPEN).unwrap() + 1, ErrorClass::Transient);
+    for _ in 0..10 {
+        let error = invoke(&app, &sample("processor", "bad-records")).await.unwrap_err();
+        assert_eq!(error.error_type, "postgres-failed");
+    }
+    assert_eq!(calls(), FAILURES_TO_OPEN, "then it is left alone");
+
+    // Still down at the first probe: no second attempt, and as long a pause again.
+    tokio::time::advance(OPEN_FOR).await;
+    for _ in 0..10 {
+        invoke(&app, &sample("processor", "bad-records")).await.unwrap_err();
+    }
+    assert_eq!(calls(), FAILURES_TO_OPEN + 1);
+    assert!(world.store.ledger().is_empty());
+    assert!(world.publisher.records(topic::DEAD_LETTER_EVENTS).is_empty(), "an outage makes no dead letter");
+
+    tokio::time::advance(OPEN_FOR).await;
+    assert_eq!(invoke(&app, &sample("processor", "bad-records")).await.unwrap(), DONE);
+    assert_eq!(invoke(&app, &sample("processor", "valid-batch")).await.unwrap(), DONE);
+    assert_eq!(calls(), FAILURES_TO_OPEN + 3);
+    assert_eq!((world.store.events().len(), world.store.ledger().len()), (6, 13));
+    assert_eq!(world.published(topic::DEAD_LETTER_EVENTS, "").len(), 7, "the bad records, and no other");
+}
+
+#[tokio::test(start_paused = true)]
+async fn claims_in_postgres_share_its_breaker() {
+    let world = World::new();
+    let app = world.app_with(Policy { dedup_store: DedupStore::Postgres, ..policy() }, world.store.clone());
+    world.claims.faults.fail(usize::try_from(FAILURES_TO_OPEN).unwrap(), ErrorClass::Transient);
+    for _ in 0..2 {
+        invoke(&app, &sample("processor", "valid-batch")).await.unwrap_err();
+    }
+    let error = invoke(&app, &sample("processor", "valid-batch")).await.unwrap_err();
+    assert_eq!(error.error_type, "postgres-failed");
+    assert!(error.message.contains("breaker-open"), "{}", error.message);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_open_breaker_of_one_dependency_leaves_the_others_alone() {
+    let world = World::new();
+    let app = world.app();
+    world.publisher.faults.fail(usize::try_from(FAILURES_TO_OPEN).unwrap(), ErrorClass::Transient);
+    for _ in 0..3 {
+        assert_eq!(invoke(&app, &sample("processor", "valid-batch")).await.unwrap_err().error_type, "kafka-failed");
+    }
+    assert_eq!(world.store.events().len(), 5, "stored, and to be published when Kafka is back");
+    tokio::time::advance(OPEN_FOR).await;
+    assert_eq!(invoke(&app, &sample("processor", "valid-batch")).await.unwrap(), DONE);
+    assert_eq!(world.published(topic::PROCESSED_EVENTS, "outcome_id").len(), 5);
 }
 
 #[tokio::test(start_paused = true)]
@@ -484,6 +572,32 @@ async fn a_store_that_refuses_everything_is_at_fault_itself() {
     let error = invoke(&app, &sample("processor", "valid-batch")).await.unwrap_err();
     assert_eq!(error.error_type, "postgres-failed");
     assert!(world.store.ledger().is_empty() && world.publisher.records(topic::DEAD_LETTER_EVENTS).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_between_deliveries_changes_no_outcome() {
+    const HOUR_MS: i64 = 3_600_000;
+    let undisturbed = World::new();
+    for case in ["valid-batch", "duplicates"] {
+        invoke(&undisturbed.app(), &sample("processor", case)).await.unwrap();
+    }
+    let world = World::new();
+    let app = world.app();
+    for (jump, case) in [(0, "valid-batch"), (-HOUR_MS, "duplicates"), (2 * HOUR_MS, "valid-batch")] {
+        world.clock.jump(jump);
+        // Once with an answer lost at the store, so that the time differs within a batch too.
+        world.store.faults.lose_answer(3, ErrorClass::Transient);
+        invoke(&app, &sample("processor", case)).await.unwrap_err();
+        world.clock.jump(-HOUR_MS);
+        assert_eq!(invoke(&app, &sample("processor", case)).await.unwrap(), DONE);
+    }
+    // A duplicate may be told by the store and not by its claim, so reasons may differ.
+    let outcomes = |world: &World| -> Vec<(String, Outcome)> {
+        world.outcomes().into_iter().map(|(position, outcome, _)| (position, outcome)).collect()
+    };
+    assert_eq!(outcomes(&world), outcomes(&undisturbed));
+    assert_eq!(world.store.events(), undisturbed.store.events());
+    assert_eq!(world.published(topic::PROCESSED_EVENTS, "outcome_id").len(), world.outcomes().len());
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,7 +27,7 @@ use pipeline::ports::{
     NewRecord, RecordPublisher, Score, ScoreRequest, Scorer, Verdict, VerdictKind,
 };
 use pipeline::{Dependency, DependencyError, ErrorClass, Header, Outcome, Position, RecordHeaders, header, topic};
-use processor::config::Policy;
+use processor::config::{DedupStore, Policy};
 use processor::{App, Ports};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -493,6 +493,9 @@ impl Services {
             publish_timeout: Duration::from_secs(10),
             foreign_tenant: foreign_tenant(),
             batch_response: BatchResponse::Whole,
+            dedup_store: DedupStore::Dynamodb,
+            // A breaker only says when to call; one that waited would hide the calls that are tested here.
+            breaker_open: Duration::ZERO,
         };
         Instance { app: App::new(policy, Arc::clone(&REGISTRY), ports), gate }
     }

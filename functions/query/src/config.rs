@@ -18,6 +18,9 @@ pub struct Config {
     /// `MAX_WAIT_MS`: longest wait that a request gets with `wait_ms`, in milliseconds; 10000. Together with the
     /// database's time-out below the function's own.
     pub max_wait: Duration,
+    /// `BREAKER_OPEN_SEC`: how long Postgres or DynamoDB is left alone after it kept failing, before it is probed, in
+    /// seconds; 60.
+    pub breaker_open: Duration,
 }
 
 impl Config {
@@ -29,7 +32,9 @@ impl Config {
         let access_table = dynamodb::settings::access_table(&mut settings);
         let key_cache = KeyCachePolicy::from_settings(&mut settings);
         let max_wait = Duration::from_millis(settings.or("MAX_WAIT_MS", 10_000));
-        settings.build(postgres.map(|postgres| Config { postgres, access_table, key_cache, max_wait }))
+        let breaker_open = lambda::breaker::open_for(&mut settings);
+        let config = |postgres| Config { postgres, access_table, key_cache, max_wait, breaker_open };
+        settings.build(postgres.map(config))
     }
 }
 

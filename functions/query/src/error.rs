@@ -4,10 +4,9 @@ use std::time::Duration;
 
 use access::KeyError;
 use axum::http::StatusCode;
+use lambda::problem::retry_after_failure;
 use pipeline::{DependencyError, ErrorClass, Position};
 
-/// When to come back after a dependency failed.
-const RETRY_AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// When to ask again for an event that is on its way.
 const RETRY_AFTER_NOT_REACHED: Duration = Duration::from_secs(1);
 
@@ -93,7 +92,16 @@ impl QueryError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             QueryError::NotYetProcessed { .. } => Some(RETRY_AFTER_NOT_REACHED),
-            other => (other.status() == StatusCode::SERVICE_UNAVAILABLE).then_some(RETRY_AFTER_FAILURE),
+            QueryError::History(error) if error.class != ErrorClass::Permanent => {
+                Some(retry_after_failure(Some(error)))
+            }
+            QueryError::Key(error) => error.dependency().map(|error| retry_after_failure(Some(error))),
+            QueryError::EventId
+            | QueryError::Parameter { .. }
+            | QueryError::Unknown { .. }
+            | QueryError::History(_)
+            | QueryError::NoSuchPath
+            | QueryError::Method => None,
         }
     }
 }

@@ -12,18 +12,21 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use access::Authenticator;
-use axum::Router;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
+use axum::{Extension, Router};
 use event::{EventKey, Origin};
 use futures::future::try_join_all;
+use lambda::breaker::guard;
+use lambda::http::Deadline;
 use lambda::metrics::Histogram;
 use lambda::problem::{Problem, json_response, problem_response, retry_after};
-use pipeline::Position;
+use pipeline::guard::Guard;
 use pipeline::ports::{ApiKeys, EventHistory, History, Mark, MarkState, RedriveMarks};
+use pipeline::{Dependency, DependencyError, Position};
 use tokio::time::Instant;
 
 use crate::question::{Parameters, Question};
@@ -35,6 +38,8 @@ pub use error::QueryError;
 /// While a request waits, the database is asked after this pause, then after twice that, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Kept back from the platform's deadline for the last look and the answer.
+const ANSWER_RESERVE: Duration = Duration::from_secs(1);
 /// Origins whose redrives are looked up. An id whose every copy is a letter could otherwise cost a hundred queries.
 const MAX_REDRIVEN_ORIGINS: usize = 10;
 
@@ -42,7 +47,9 @@ const MAX_REDRIVEN_ORIGINS: usize = 10;
 pub struct App {
     authenticator: Authenticator,
     history: Arc<dyn EventHistory>,
+    postgres: Guard,
     marks: Arc<dyn RedriveMarks>,
+    dynamodb: Arc<Guard>,
     access_timeout: Duration,
     max_wait: Duration,
 }
@@ -54,10 +61,13 @@ impl App {
         history: Arc<dyn EventHistory>,
         marks: Arc<dyn RedriveMarks>,
     ) -> Self {
+        let dynamodb = Arc::new(guard(Dependency::Dynamodb, config.breaker_open));
         App {
-            authenticator: Authenticator::new(keys, config.key_cache),
+            authenticator: Authenticator::new(keys, Arc::clone(&dynamodb), config.key_cache),
             history,
+            postgres: guard(Dependency::Postgres, config.breaker_open),
             marks,
+            dynamodb,
             access_timeout: config.key_cache.timeout,
             max_wait: config.max_wait,
         }
@@ -73,8 +83,8 @@ impl App {
             .with_state(Arc::new(self))
     }
 
-    async fn answer(&self, key: EventKey, question: &Question) -> Result<Timeline, QueryError> {
-        let history = self.settled_history(&key, question).await?;
+    async fn answer(&self, key: EventKey, question: &Question, patience: Duration) -> Result<Timeline, QueryError> {
+        let history = self.settled_history(&key, question, patience).await?;
         if history.is_unknown() {
             return Err(absence(&history, question));
         }
@@ -96,12 +106,17 @@ impl App {
     }
 
     /// The event's history as soon as the client's record is processed (or, without a receipt, anything is known), and
-    /// at the latest when the client's patience ends.
-    async fn settled_history(&self, key: &EventKey, question: &Question) -> Result<History, QueryError> {
-        let deadline = Instant::now() + question.wait.min(self.max_wait);
+    /// at the latest when `patience` ends.
+    async fn settled_history(
+        &self,
+        key: &EventKey,
+        question: &Question,
+        patience: Duration,
+    ) -> Result<History, QueryError> {
+        let deadline = Instant::now() + patience;
         let mut pause = FIRST_PAUSE;
         loop {
-            let history = self.history.look_up(key, question.receipt.as_slice()).await.map_err(QueryError::History)?;
+            let history = self.look_up(key, question.receipt.as_slice()).await?;
             let is_settled = match question.receipt {
                 Some(_) => history.not_reached.is_empty(),
                 None => !history.is_unknown(),
@@ -119,11 +134,16 @@ impl App {
     async fn marks_of(&self, history: &History) -> (Vec<Mark>, bool) {
         let origins = timeline::redriven_origins(history);
         let asked: Vec<&Origin> = origins.iter().take(MAX_REDRIVEN_ORIGINS).collect();
-        let reads = try_join_all(asked.iter().map(|origin| self.marks.of_origin(origin)));
-        let found = tokio::time::timeout(self.access_timeout, reads)
-            .await
-            .unwrap_or_else(|_| Err(access::timeout("reading redrive marks")));
-        match found {
+        if asked.is_empty() {
+            return (Vec::new(), true);
+        }
+        let read = async {
+            let reads = try_join_all(asked.iter().map(|origin| self.marks.of_origin(origin)));
+            let found: Result<Result<Vec<Vec<Mark>>, DependencyError>, _> =
+                tokio::time::timeout(self.access_timeout, reads).await;
+            found.unwrap_or_else(|_| Err(access::timeout("reading redrive marks")))
+        };
+        match self.dynamodb.attempt(read).await {
             Ok(marks) => (marks.into_iter().flatten().collect(), asked.len() == origins.len()),
             Err(error) => {
                 tracing::warn!(error = %lambda::invocation::chain(&error), "redrives cannot be looked up");
@@ -153,7 +173,12 @@ impl App {
             return Ok(history);
         }
         positions.extend(question.receipt.clone());
-        self.history.look_up(key, &positions).await.map_err(QueryError::History)
+        self.look_up(key, &positions).await
+    }
+
+    /// Asks once: the client comes again, and a question is worth less than the database's rest.
+    async fn look_up(&self, key: &EventKey, positions: &[Position]) -> Result<History, QueryError> {
+        self.postgres.attempt(self.history.look_up(key, positions)).await.map_err(QueryError::History)
     }
 }
 
@@ -170,6 +195,7 @@ fn absence(history: &History, question: &Question) -> QueryError {
 async fn event(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
+    deadline: Option<Extension<Deadline>>,
     id: Result<Path<String>, PathRejection>,
     parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Response {
@@ -177,7 +203,9 @@ async fn event(
     let answer = async {
         let key = app.authenticator.authenticate(&headers).await?;
         let question = Question::read(id, parameters)?;
-        app.answer(EventKey { tenant: key.tenant.clone(), id: question.id.clone() }, &question).await
+        let deadline = deadline.as_ref().map(|Extension(deadline)| deadline);
+        let patience = Deadline::at_most(deadline, question.wait.min(app.max_wait), ANSWER_RESERVE);
+        app.answer(EventKey { tenant: key.tenant.clone(), id: question.id.clone() }, &question, patience).await
     };
     let response = match answer.await {
         Ok(timeline) => {

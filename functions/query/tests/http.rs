@@ -9,7 +9,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
 use event::{EventId, EventKey, PayloadHash, TenantId, Timestamp};
-use lambda::http::with_peers;
+use lambda::http::{Deadline, with_peers};
+use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::ports::{
     ApiKey, ApiKeys as _, EventRow, EventStore as _, KeyHash, LetterId, LetterStep, MarkKey, RedriveMarks as _,
     RiskScore, Verdict, VerdictKind,
@@ -262,6 +263,12 @@ async fn a_request_waits_as_long_as_it_says_and_no_longer_than_it_may() {
     assert_eq!(waited("/events/order-1001").await, (404, 0));
     assert_eq!(waited("/events/order-1001?wait_ms=700").await, (404, 700));
     assert_eq!(waited("/events/order-1001?wait_ms=4000000000").await, (404, 10_000));
+    // On Lambda not past the deadline: here it has just passed.
+    let late = Request::get("/events/order-1001?wait_ms=5000").header("x-api-key", "sample-key");
+    let late = late.extension(Deadline(std::time::Instant::now())).body(Body::empty()).unwrap();
+    let started = Instant::now();
+    assert_eq!(service.send(late).await.problem(), (404, "unknown_event"));
+    assert_eq!(started.elapsed(), Duration::ZERO);
     let (answer, ()) = tokio::join!(service.invoke("receipt-wait"), async {
         tokio::time::sleep(Duration::from_millis(300)).await;
         service.store(5, 5, "order-1001").await;
@@ -288,6 +295,20 @@ async fn only_the_tenant_may_know() {
     let none = service.send(Request::get("/events/a%00").body(Body::empty()).unwrap()).await;
     assert_eq!(none.problem(), (401, "api_key_missing"), "nothing is read before the key");
     assert_eq!(with_key("sample-key").await.status, StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_database_that_keeps_failing_is_left_alone() {
+    let service = Service::start().await;
+    service.store(5, 5, "order-1001").await;
+    service.history.faults.fail(FAILURES_TO_OPEN as usize, ErrorClass::Transient);
+    for _ in 0..FAILURES_TO_OPEN {
+        assert_eq!(service.get("/events/order-1001").await.problem(), (503, "history_unavailable"));
+    }
+    let refused = service.get("/events/order-1001").await;
+    assert_eq!((refused.problem(), refused.header(header::RETRY_AFTER)), ((503, "history_unavailable"), Some("60")));
+    tokio::time::advance(OPEN_FOR).await;
+    assert_eq!(service.get("/events/order-1001").await.status, StatusCode::OK);
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! Settings, read once at cold start.
 
+use std::time::Duration;
+
 use kafka::KafkaConfig;
 use lambda::settings::{Settings, SettingsError, Variables};
 
@@ -11,6 +13,9 @@ pub struct Config {
     pub access_table: String,
     /// `ARCHIVE_BUCKET`: the bucket of parked letters. Required.
     pub archive_bucket: String,
+    /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is left alone before it is probed, in seconds;
+    /// default 60.
+    pub breaker_open: Duration,
 }
 
 impl Config {
@@ -21,8 +26,13 @@ impl Config {
         let kafka = KafkaConfig::from_settings(&mut settings);
         let access_table = dynamodb::settings::access_table(&mut settings);
         let archive_bucket = settings.required::<String>("ARCHIVE_BUCKET");
-        let config =
-            kafka.zip(archive_bucket).map(|(kafka, archive_bucket)| Config { kafka, access_table, archive_bucket });
+        let breaker_open = lambda::breaker::open_for(&mut settings);
+        let config = kafka.zip(archive_bucket).map(|(kafka, archive_bucket)| Config {
+            kafka,
+            access_table,
+            archive_bucket,
+            breaker_open,
+        });
         settings.build(config)
     }
 }

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use event::Timestamp;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use pipeline::guard::Guard;
 use pipeline::ports::{LetterStep, MarkKey, TopicReader};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use pipeline::{Record, topic};
 use serde::Serialize;
 use tokio::time::Instant;
@@ -30,6 +31,7 @@ const CONCURRENT_PARKS: usize = 8;
 /// Reads the topic from start to end, as far as time allows.
 struct Walk<'a> {
     run: &'a Run,
+    kafka: &'a Guard,
     reader: Box<dyn TopicReader>,
     filters: &'a Filters,
     distinct: Distinct,
@@ -50,10 +52,12 @@ pub struct WalkCounts {
 }
 
 impl<'a> Walk<'a> {
-    async fn open(app: &App, run: &'a Run, filters: &'a Filters, from: &Offsets) -> Result<Self, RedriverError> {
+    async fn open(app: &'a App, run: &'a Run, filters: &'a Filters, from: &Offsets) -> Result<Self, RedriverError> {
         let open = || app.topics.open(topic::DEAD_LETTER_EVENTS, from);
-        let reader = retry(RetryPolicy::STANDARD, run.deadline, open).await.map_err(failed("opening the topic"))?;
-        Ok(Walk { run, reader, filters, distinct: Distinct::default(), counts: WalkCounts::default() })
+        let kafka = &app.guards.kafka;
+        let opened = kafka.call(RetryPolicy::STANDARD, run.end_deadline, open).await;
+        let reader = opened.map_err(failed("opening the topic"))?;
+        Ok(Walk { run, kafka, reader, filters, distinct: Distinct::default(), counts: WalkCounts::default() })
     }
 
     /// The next letters that meet the filters, in the order of each partition; `None` at the end or out of time.
@@ -87,7 +91,7 @@ impl<'a> Walk<'a> {
         let mut attempt = 1;
         loop {
             let left = self.run.deadline.saturating_duration_since(Instant::now());
-            let error = match self.reader.read(READ_WAIT.min(left)).await {
+            let error = match self.kafka.attempt(self.reader.read(READ_WAIT.min(left))).await {
                 Ok(records) => return Ok(records),
                 Err(error) => error,
             };
@@ -190,7 +194,8 @@ pub async fn list(
 ) -> Result<(), RedriverError> {
     let mut walk = Walk::open(app, run, filters, from).await?;
     while let Some(letters) = walk.next().await? {
-        let standings = standings(&*app.marks, &keys_of(&letters), app.clock.now(), run.deadline).await?;
+        let standings =
+            standings(&*app.marks, &app.guards.dynamodb, &keys_of(&letters), app.clock.now(), run.end_deadline).await?;
         for (letter, standing) in letters.iter().zip(standings) {
             let group = answer.reasons.entry(letter.reason.clone()).or_insert_with(|| Group::of(letter));
             group.add(letter, standing);
@@ -263,7 +268,8 @@ pub async fn redrive(
     let mut sender = Sender::new(app, run, max_per_sec);
     let mut unsettled = Unsettled::default();
     while let Some(letters) = walk.next().await? {
-        let standings = standings(&*app.marks, &keys_of(&letters), app.clock.now(), run.deadline).await?;
+        let standings =
+            standings(&*app.marks, &app.guards.dynamodb, &keys_of(&letters), app.clock.now(), run.end_deadline).await?;
         let (mut to_send, mut to_park): (Vec<&Letter>, Vec<&Letter>) = (Vec::new(), Vec::new());
         for (letter, standing) in letters.iter().zip(standings) {
             let step = step_of(&letter.id);

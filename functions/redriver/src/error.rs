@@ -10,6 +10,8 @@ pub enum RedriverError {
     Request(#[source] serde_json::Error),
     #[error("field \"{field}\" is {problem}")]
     Field { field: &'static str, problem: String },
+    #[error("no time is left to begin")]
+    OutOfTime,
     #[error("{doing} failed")]
     Dependency {
         doing: &'static str,
@@ -37,13 +39,14 @@ impl RedriverError {
             | RedriverError::Parked { .. }
             | RedriverError::Answer(_) => ErrorClass::Permanent,
             RedriverError::Dependency { source, .. } => source.class,
-            RedriverError::Answers { .. } => ErrorClass::Transient,
+            RedriverError::OutOfTime | RedriverError::Answers { .. } => ErrorClass::Transient,
         }
     }
 
     pub fn tag(&self) -> &'static str {
         match self {
             RedriverError::Request(_) | RedriverError::Field { .. } => "bad-request",
+            RedriverError::OutOfTime => "out-of-time",
             RedriverError::Dependency { source, .. } => match source.dependency {
                 Dependency::Kafka => "kafka-failed",
                 Dependency::Dynamodb => "dynamodb-failed",

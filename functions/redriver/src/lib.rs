@@ -7,6 +7,7 @@
 mod config;
 mod dead_letters;
 mod error;
+mod guards;
 pub mod letter;
 mod parked_letters;
 mod parking;
@@ -21,13 +22,15 @@ use std::sync::Arc;
 use lambda::invocation::{Invocation, InvocationError, chain};
 use pipeline::clock::Clock;
 use pipeline::ports::{ActionState, AuditEntry, ObjectStore, RecordPublisher, RedriveAudit, RedriveMarks, TopicSource};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
+use tokio::time::Instant;
 
 pub use config::Config;
 pub use error::RedriverError;
+pub use guards::Guards;
 pub use request::Request;
 
 use crate::dead_letters::{ListAnswer, RedriveAnswer};
@@ -46,6 +49,7 @@ pub struct App {
     pub audit: Arc<dyn RedriveAudit>,
     pub objects: Arc<dyn ObjectStore>,
     pub clock: Arc<dyn Clock>,
+    pub guards: Guards,
 }
 
 impl fmt::Debug for App {
@@ -71,6 +75,9 @@ impl App {
     pub async fn handle(&self, event: &RawValue, invocation: &Invocation) -> Result<Box<RawValue>, InvocationError> {
         let (request, by) = Request::parse(event)?;
         let run = Run::begin(invocation, &*self.clock);
+        if Instant::now() >= run.end_deadline {
+            return Err(RedriverError::OutOfTime.into());
+        }
         let mut entry = AuditEntry {
             started_at: run.started_at,
             run: run.id.clone(),
@@ -82,7 +89,8 @@ impl App {
         };
         // First of all: nothing is done that the trail does not know of.
         let record = || self.audit.record(&entry);
-        retry(RetryPolicy::STANDARD, run.deadline, record).await.map_err(failed("writing the audit trail"))?;
+        let recorded = self.guards.dynamodb.call(RetryPolicy::STANDARD, run.end_deadline, record).await;
+        recorded.map_err(failed("writing the audit trail"))?;
 
         let (result, audited, answer) = self.carry_out(&request, &run).await;
         entry.state = if result.is_ok() { ActionState::Finished } else { ActionState::Failed };
@@ -100,7 +108,7 @@ impl App {
             "redriver action ended"
         );
         let record = || self.audit.record(&entry);
-        if let Err(error) = retry(RetryPolicy::STANDARD, run.deadline, record).await {
+        if let Err(error) = self.guards.dynamodb.call(RetryPolicy::STANDARD, run.end_deadline, record).await {
             // The work is done and the entry says that it was begun; failing now would hide where to go on.
             tracing::error!(run = run.id, tag = error.tag, error = chain(&error), "the audit entry has no end");
         }
@@ -148,7 +156,7 @@ impl App {
             Request::Audit { day } => {
                 let day = day.unwrap_or(run.started_at);
                 let read = || self.audit.entries(day);
-                match retry(RetryPolicy::STANDARD, run.deadline, read).await {
+                match self.guards.dynamodb.call(RetryPolicy::STANDARD, run.end_deadline, read).await {
                     Ok(entries) => {
                         (Ok(()), json!({ "entries": entries.len() }), written(run, &json!({ "entries": entries })))
                     }

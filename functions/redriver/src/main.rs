@@ -7,9 +7,10 @@ use dynamodb::{DynamoAccess, DynamoDb};
 use kafka::{KafkaClient, PublisherOptions};
 use lambda::invocation::serve;
 use lambda::settings::ProcessEnvironment;
+use lambda::shutdown::FLUSH_TIMEOUT;
 use lambda::{aws, telemetry};
 use pipeline::clock::SystemClock;
-use redriver::{App, Config};
+use redriver::{App, Config, Guards};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -17,20 +18,21 @@ async fn main() -> anyhow::Result<()> {
     let config = Config::from_variables(&ProcessEnvironment)?;
     let (kafka, sdk) = tokio::join!(KafkaClient::connect(&config.kafka, "redriver"), aws::sdk_config());
     let kafka = kafka?;
-    let publisher = kafka.publisher(PublisherOptions::default()).await?;
+    let publisher = Arc::new(kafka.publisher(PublisherOptions::default()).await?);
     let access = Arc::new(DynamoAccess::new(&DynamoDb::connect(&sdk).await, &config.access_table));
     let app = Arc::new(App {
         topics: Arc::new(kafka),
-        publisher: Arc::new(publisher),
+        publisher: publisher.clone(),
         marks: access.clone(),
         audit: access,
         objects: Arc::new(S3Objects::connect(&sdk, config.archive_bucket)),
         clock: Arc::new(SystemClock),
+        guards: Guards::new(config.breaker_open),
     });
     serve("redriver", move |event, invocation| {
         let app = Arc::clone(&app);
         async move { app.handle(&event, &invocation).await }
     })
     .await?;
-    Ok(())
+    Ok(publisher.close(FLUSH_TIMEOUT).await?)
 }

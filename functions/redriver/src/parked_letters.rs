@@ -2,7 +2,7 @@
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use pipeline::ports::{LetterStep, MarkKey};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use serde::Serialize;
 
 use crate::App;
@@ -39,8 +39,8 @@ struct Parked {
 impl<'a> Walk<'a> {
     async fn open(app: &'a App, run: &'a Run, filters: &'a Filters, from_key: &str) -> Result<Self, RedriverError> {
         let list = || app.objects.list(PREFIX);
-        let objects =
-            retry(RetryPolicy::STANDARD, run.deadline, list).await.map_err(failed("listing parked letters"))?;
+        let listed = app.guards.s3.call(RetryPolicy::STANDARD, run.end_deadline, list).await;
+        let objects = listed.map_err(failed("listing parked letters"))?;
         let keys = objects.into_iter().map(|object| object.key).filter(|key| key.as_str() >= from_key).rev();
         Ok(Walk { app, run, filters, keys: keys.collect(), read: 0, unreadable: 0 })
     }
@@ -62,7 +62,9 @@ impl<'a> Walk<'a> {
             .collect();
         let mark = |(_, letter): &(String, Letter)| MarkKey { letter: letter.id.clone(), step: LetterStep::Send };
         let marks: Vec<MarkKey> = letters.iter().map(mark).collect();
-        let standings = standings(&*self.app.marks, &marks, self.app.clock.now(), self.run.deadline).await?;
+        let standings =
+            standings(&*self.app.marks, &self.app.guards.dynamodb, &marks, self.app.clock.now(), self.run.end_deadline)
+                .await?;
         let parked = |((key, letter), standing)| Parked { key, letter, standing };
         Ok(Some(letters.into_iter().zip(standings).map(parked).collect()))
     }
@@ -75,7 +77,8 @@ impl<'a> Walk<'a> {
 /// An object that holds no letter is passed over: it must not hide the others.
 async fn read(app: &App, run: &Run, key: String) -> Result<(String, Option<Letter>), RedriverError> {
     let get = || app.objects.get(&key);
-    let body = retry(RetryPolicy::STANDARD, run.deadline, get).await.map_err(failed("reading a parked letter"))?;
+    let got = app.guards.s3.call(RetryPolicy::STANDARD, run.end_deadline, get).await;
+    let body = got.map_err(failed("reading a parked letter"))?;
     match parking::unpack(&key, &body) {
         Ok(letter) => Ok((key, Some(letter))),
         Err(error) => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use event::Origin;
 use pipeline::ports::{BeginVerdict, LetterId, LetterStep, MarkKey};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use pipeline::topic;
 
 use crate::App;
@@ -62,7 +62,8 @@ pub async fn park(app: &App, run: &Run, letter: &Letter) -> Result<Fate, Redrive
     let keys = [MarkKey { letter: letter.id.clone(), step: LetterStep::Park }];
     let now = app.clock.now();
     let begin = || app.marks.begin(&keys, &run.id, now, run.until);
-    let verdicts = retry(RetryPolicy::STANDARD, run.deadline, begin).await.map_err(failed("marking a letter"))?;
+    let begun = app.guards.dynamodb.call(RetryPolicy::STANDARD, run.end_deadline, begin).await;
+    let verdicts = begun.map_err(failed("marking a letter"))?;
     one_each(pipeline::Dependency::Dynamodb, 1, verdicts.len())?;
     match verdicts.as_slice() {
         [BeginVerdict::UnderWay { until }] => return Ok(Fate::UnderWay { until: *until }),
@@ -72,11 +73,12 @@ pub async fn park(app: &App, run: &Run, letter: &Letter) -> Result<Fate, Redrive
     let (key, body) = (object_key(&letter.id), pack(letter)?);
     // Already there: by a run that died before it could say so.
     let put = || app.objects.put_new(&key, body.clone());
-    retry(RetryPolicy::STANDARD, run.deadline, put).await.map_err(failed("parking a letter"))?;
+    app.guards.s3.call(RetryPolicy::STANDARD, run.end_deadline, put).await.map_err(failed("parking a letter"))?;
     let now = app.clock.now();
     let [key] = keys;
     let done = [(key, None)];
     let finish = || app.marks.finish(&done, &run.id, now);
-    retry(RetryPolicy::STANDARD, run.deadline, finish).await.map_err(failed("marking a letter as parked"))?;
+    let finished = app.guards.dynamodb.call(RetryPolicy::STANDARD, run.end_deadline, finish).await;
+    finished.map_err(failed("marking a letter as parked"))?;
     Ok(Fate::Sent)
 }

@@ -7,8 +7,10 @@ use lambda::invocation::Invocation;
 use pipeline::clock::Clock;
 use tokio::time::Instant;
 
-/// Kept back from the platform's deadline for the answer and the end of the audit entry.
+/// Kept back from the platform's deadline to finish the step at hand, the audit entry and the answer.
 const RESERVE: Duration = Duration::from_secs(2);
+/// The part of it for the answer alone.
+const ANSWER_RESERVE: Duration = Duration::from_millis(500);
 
 /// How long after the deadline a run is taken for dead: the Kafka client goes on trying that long.
 const GRACE: Duration = Duration::from_secs(30);
@@ -18,8 +20,10 @@ pub struct Run {
     /// Unique: marks belong to it. A request id alone is not, outside Lambda.
     pub id: String,
     pub started_at: Timestamp,
-    /// No step is begun after this.
+    /// No step is begun after this: no reading, sending or parking of further letters.
     pub deadline: Instant,
+    /// Calls may go on until this, to finish the step at hand and the audit entry.
+    pub end_deadline: Instant,
     /// What this run has begun and not finished may be begun by another from then on.
     pub until: Timestamp,
 }
@@ -31,6 +35,7 @@ impl Run {
             id: format!("{}-{:016x}", invocation.request_id, fastrand::u64(..)),
             started_at,
             deadline: Instant::now() + invocation.remaining(RESERVE),
+            end_deadline: Instant::now() + invocation.remaining(ANSWER_RESERVE),
             until: started_at.plus(invocation.remaining(Duration::ZERO)).plus(GRACE),
         }
     }

@@ -8,7 +8,7 @@
 use std::time::Duration;
 
 use pipeline::ports::{BeginVerdict, LetterStep, MarkKey, NewRecord};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use pipeline::{Dependency, DependencyError, ErrorClass, Position};
 use tokio::time::Instant;
 
@@ -75,12 +75,14 @@ impl<'a> Sender<'a> {
     }
 
     async fn send_chunk(&mut self, letters: &[&Letter]) -> Result<Vec<Fate>, RedriverError> {
-        let Run { id, deadline, until, .. } = self.run;
+        let Run { id, end_deadline, until, .. } = self.run;
+        let dynamodb = &self.app.guards.dynamodb;
         let key = |letter: &&Letter| MarkKey { letter: letter.id.clone(), step: LetterStep::Send };
         let keys: Vec<MarkKey> = letters.iter().map(key).collect();
         let now = self.app.clock.now();
         let begin = || self.app.marks.begin(&keys, id, now, *until);
-        let verdicts = retry(RetryPolicy::STANDARD, *deadline, begin).await.map_err(failed("marking letters"))?;
+        let begun = dynamodb.call(RetryPolicy::STANDARD, *end_deadline, begin).await;
+        let verdicts = begun.map_err(failed("marking letters"))?;
         one_each(Dependency::Dynamodb, keys.len(), verdicts.len())?;
 
         let ours = |(index, verdict): (usize, &BeginVerdict)| match verdict {
@@ -118,7 +120,8 @@ impl<'a> Sender<'a> {
         // Also if some were not acknowledged: those that were need not be sent again.
         let now = self.app.clock.now();
         let finish = || self.app.marks.finish(&sent, id, now);
-        retry(RetryPolicy::STANDARD, *deadline, finish).await.map_err(failed("marking letters as sent"))?;
+        let finished = dynamodb.call(RetryPolicy::STANDARD, *end_deadline, finish).await;
+        finished.map_err(failed("marking letters as sent"))?;
         match failure {
             Some(error) => Err(failed("sending letters")(error)),
             None => Ok(fates),
@@ -146,7 +149,7 @@ impl<'a> Sender<'a> {
             }
             let timeout = PUBLISH_TIMEOUT.min(self.run.deadline.saturating_duration_since(Instant::now()));
             let again = left.iter().map(|index| records[*index].clone()).collect();
-            let results = self.app.publisher.publish(again, timeout).await;
+            let results = self.app.guards.kafka.publish(&*self.app.publisher, again, timeout).await;
             one_each(Dependency::Kafka, left.len(), results.len())?;
             for (index, result) in left.into_iter().zip(results) {
                 answers[index] = Some(result);

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use event::Timestamp;
 use pipeline::Dependency;
+use pipeline::guard::Guard;
 use pipeline::ports::{LetterId, LetterStep, MarkKey, MarkState, RedriveMarks};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use tokio::time::Instant;
 
 use crate::error::{RedriverError, failed};
@@ -33,11 +34,13 @@ pub fn step_of(letter: &LetterId) -> LetterStep {
 /// Where each step stands, in the order of the keys.
 pub async fn standings(
     marks: &dyn RedriveMarks,
+    guard: &Guard,
     keys: &[MarkKey],
     now: Timestamp,
     deadline: Instant,
 ) -> Result<Vec<Standing>, RedriverError> {
-    let found = retry(RetryPolicy::STANDARD, deadline, || marks.find(keys)).await.map_err(failed("reading marks"))?;
+    let found =
+        guard.call(RetryPolicy::STANDARD, deadline, || marks.find(keys)).await.map_err(failed("reading marks"))?;
     one_each(Dependency::Dynamodb, keys.len(), found.len())?;
     let standing = |state: MarkState| match state {
         MarkState::Done { .. } => Standing::Done,

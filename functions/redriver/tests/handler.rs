@@ -12,12 +12,13 @@ use event::schema::Registry;
 use event::{TenantId, Timestamp};
 use lambda::batch_response::BatchResponse;
 use lambda::invocation::{Invocation, InvocationError};
+use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::clock::Clock;
 use pipeline::decisions::limits::LimitPolicy;
 use pipeline::ports::{EventStore, LedgerEntry, NewRecord, RecordPublisher, RedriveMarks as _, Verdict, VerdictKind};
 use pipeline::{Dependency, DependencyError, ErrorClass, Outcome, Position, Record, topic};
 use processor::Ports;
-use processor::config::Policy;
+use processor::config::{DedupStore, Policy};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use testkit::fakes::access::FakeAccess;
@@ -39,6 +40,11 @@ impl TestClock {
     fn advance(&self, by: Duration) {
         let mut now = self.0.lock().unwrap();
         *now = now.plus(by);
+    }
+
+    fn set_back(&self, by: Duration) {
+        let mut now = self.0.lock().unwrap();
+        *now = Timestamp::from_millis(now.as_millis() - i64::try_from(by.as_millis()).unwrap());
     }
 }
 
@@ -120,6 +126,8 @@ impl World {
             publish_timeout: Duration::from_secs(10),
             foreign_tenant: TenantId::new("kafka").unwrap(),
             batch_response: BatchResponse::Whole,
+            dedup_store: DedupStore::Dynamodb,
+            breaker_open: OPEN_FOR,
             dedup_window: DAY,
         };
         let ports = Ports {
@@ -217,6 +225,7 @@ impl World {
             audit: self.audit.clone(),
             objects: self.objects.clone(),
             clock: self.clock.clone(),
+            guards: redriver::Guards::new(OPEN_FOR),
         }
     }
 
@@ -482,9 +491,9 @@ async fn a_rate_is_kept_and_a_run_stops_in_time_and_says_where_to_go_on() {
     world.assert_one_effect_each(100);
     assert_eq!(world.broker.records(topic::RAW_EVENTS).len(), 200, "none twice");
 
-    let none = ask(&world.app(), json!({"action": "list"}), Duration::ZERO).await.unwrap();
+    let none = ask(&world.app(), json!({"action": "list"}), Duration::from_secs(1)).await.unwrap();
     assert_eq!(none["read"], 0);
-    assert!(none["next"].is_object(), "without time, everything is left");
+    assert!(none["next"].is_object(), "without time for a step, everything is left");
 }
 
 #[tokio::test(start_paused = true)]
@@ -523,4 +532,61 @@ async fn nothing_is_done_without_the_audit_trail_or_a_good_request() {
     assert_eq!(redrives.len(), 1, "{trail}");
     assert_eq!(redrives[0]["state"], "failed");
     assert!(redrives[0]["result"].as_str().unwrap().contains("sending letters failed"), "{trail}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_dependency_that_keeps_failing_is_left_alone_and_the_run_after_the_probe_does_the_rest() {
+    let world = World::with_letters(20).await;
+    world.repair();
+    let app = world.app();
+    let redrive = || json!({"action": "redrive", "max_per_sec": 1000});
+    let failures = usize::try_from(FAILURES_TO_OPEN).unwrap();
+    world.audit.faults.fail(failures, ErrorClass::Transient);
+    for _ in 0..4 {
+        assert_eq!(ask(&app, redrive(), MINUTE).await.unwrap_err().error_type, "dynamodb-failed");
+    }
+    assert_eq!(world.audit.faults.left(), 0, "the first two runs used them up");
+    tokio::time::advance(OPEN_FOR).await;
+    assert_eq!(counts(&ask(&app, redrive(), MINUTE).await.unwrap(), &["sent"]), [20]);
+    world.process().await;
+    world.assert_one_effect_each(20);
+
+    world.objects.faults.fail(failures, ErrorClass::Overload);
+    for _ in 0..4 {
+        assert_eq!(ask(&app, json!({"action": "parked"}), MINUTE).await.unwrap_err().error_type, "s3-failed");
+    }
+    assert_eq!(counts(&ask(&app, redrive(), MINUTE).await.unwrap(), &["already"]), [20], "this needs no S3");
+    tokio::time::advance(OPEN_FOR).await;
+    assert_eq!(counts(&ask(&app, json!({"action": "parked"}), MINUTE).await.unwrap(), &["read"]), [0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_jumps_sends_nothing_with_a_second_effect_and_loses_nothing() {
+    let world = World::with_letters(6).await;
+    world.repair();
+    let redrive = || json!({"action": "redrive"});
+    // Marked as begun and sent, and not marked as done.
+    world.marks.finish_faults.fail(3, ErrorClass::Transient);
+    ask(&world.app(), redrive(), MINUTE).await.unwrap_err();
+    world.clock.set_back(60 * MINUTE);
+    let waiting = world.ask(redrive()).await;
+    assert_eq!(counts(&waiting, &["sent", "under_way"]), [0, 6], "taken for another run's");
+    assert!(waiting["next"].is_object() && waiting["next_at"].is_string());
+    world.clock.advance(120 * MINUTE);
+    assert_eq!(counts(&world.ask(redrive()).await, &["sent"]), [6]);
+    world.clock.set_back(120 * MINUTE);
+    assert_eq!(counts(&world.ask(redrive()).await, &["already"]), [6]);
+    world.process().await;
+    let stored = world.store.inner.events();
+    assert_eq!(stored.len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_time_nothing_is_begun() {
+    let world = World::with_letters(1).await;
+    let error = ask(&world.app(), json!({"action": "redrive"}), Duration::ZERO).await.unwrap_err();
+    assert_eq!(error.error_type, "out-of-time");
+    assert!(world.marks.all().is_empty());
+    let trail = world.ask(json!({"action": "audit"})).await;
+    assert_eq!(trail["entries"].as_array().unwrap().len(), 1, "the audit itself: {trail}");
 }

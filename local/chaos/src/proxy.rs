@@ -1,12 +1,11 @@
 //! The proxies between functions and what they depend on (noxious, a port of Toxiproxy).
 
-use std::net::{Ipv4Addr, TcpListener as StdListener};
-
 use anyhow::Context as _;
 use noxious::proxy::{ProxyConfig, ProxyRunner, Runner as _, Toxics};
 use noxious::signal::{Close, Stop, Stopper};
 use noxious::socket::TcpListener;
 use noxious::toxic::{StreamDirection, Toxic, ToxicEvent, ToxicEventResult, ToxicKind};
+use services::free_port;
 use tokio::task::JoinHandle;
 
 /// What happens to connections made from now on. Those that were open are cut.
@@ -103,12 +102,4 @@ impl Proxy {
         self.running = Some(Running { stopper, task });
         Ok(())
     }
-}
-
-/// A port that is free now.
-///
-/// # Errors
-/// If none is.
-pub fn free_port() -> std::io::Result<u16> {
-    Ok(StdListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }

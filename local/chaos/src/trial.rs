@@ -11,6 +11,7 @@ use fastrand::Rng;
 use lambda::settings::ProcessEnvironment;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use services::free_port;
 use stack::options::{Options, Port};
 use stack::stack::Stack;
 
@@ -18,7 +19,7 @@ use crate::evidence::{Evidence, Sources};
 use crate::ledger::{self, Ledger};
 use crate::load::{Client, Event, Load, Seen};
 use crate::memory::{self, Peaks};
-use crate::proxy::{Proxy, free_port};
+use crate::proxy::Proxy;
 use crate::rescoring;
 use crate::verdict::{Findings, judge};
 
@@ -197,6 +198,8 @@ pub async fn run_and_examine(
     let mut options = Options::for_one_run(&ProcessEnvironment, binaries)?;
     options.keep = Some(state.clone());
     options = options.with_setting("IP_RATE_LIMIT_PER_MIN", "0");
+    // Faults last seconds: a breaker that stays open for a minute would be most of what is measured.
+    options = options.with_setting("BREAKER_OPEN_SEC", "5");
     options = options.with_setting("FRAUD_THRESHOLD", rescoring::FRAUD_FROM.to_string());
     for (name, value) in &setup.settings {
         options = options.with_setting(name, value.clone());

@@ -38,7 +38,7 @@ async fn main() -> anyhow::Result<()> {
     for config in configs {
         mappings.push(Mapping::start(config, &kafka, Arc::clone(&invoker)).await?);
     }
-    lambda::http::stop_signal().await;
+    lambda::shutdown::stop_signal().await;
     let mut stopping = tokio::task::JoinSet::new();
     for mapping in mappings {
         stopping.spawn(mapping.stop());

@@ -15,6 +15,7 @@ use host::{FunctionConfig, Host, HostConfig, HostError, HttpFunction, InstanceSt
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
+use services::free_port;
 
 fn program() -> PathBuf {
     // target/<profile>/deps/host-<hash>: the examples are next to `deps`.
@@ -261,17 +262,13 @@ async fn mistakes_in_the_configuration_are_named() {
     assert!(matches!(error, HostError::DuplicateName { .. }), "{error}");
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port()
-}
-
 fn http_function(port: u16) -> HttpFunction {
     HttpFunction { name: "site".into(), program: program(), env: vec![], port, log: LogTarget::Discard }
 }
 
 #[tokio::test]
 async fn an_http_function_is_kept_running() {
-    let running = RunningHttpFunction::start(http_function(free_port())).await.unwrap();
+    let running = RunningHttpFunction::start(http_function(free_port().unwrap())).await.unwrap();
     let address = running.address();
     assert!(tokio::net::TcpStream::connect(address).await.is_ok(), "healthy when started");
     let first = running.pid();
@@ -290,7 +287,8 @@ async fn an_http_function_that_cannot_serve_is_an_error() {
     let error = RunningHttpFunction::start(http_function(port)).await.unwrap_err();
     assert_eq!(error.to_string(), format!("site: port {port} is taken"));
     let env = vec![("FAIL_INIT".to_owned(), "1".to_owned())];
-    let error = RunningHttpFunction::start(HttpFunction { env, ..http_function(free_port()) }).await.unwrap_err();
+    let error =
+        RunningHttpFunction::start(HttpFunction { env, ..http_function(free_port().unwrap()) }).await.unwrap_err();
     let text = error.to_string();
     assert!(text.contains("exit status: 3") && text.contains("cannot reach the database"), "{text}");
 }

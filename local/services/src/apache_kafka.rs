@@ -8,6 +8,7 @@ use anyhow::{Context as _, bail, ensure};
 use krafka::Kafka;
 use tokio::time::Instant;
 
+use crate::port::free_port;
 use crate::supervisor::{Supervised, last_words};
 
 /// Longest wait for the broker to answer. It takes 4 s when everything is there, and a minute when Java and the jars
@@ -129,10 +130,6 @@ impl ApacheKafka {
     pub fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
-}
-
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
 #[cfg(test)]

@@ -4,6 +4,9 @@
 pub mod apache_kafka;
 pub mod dynamodb;
 pub mod kafka;
+mod port;
 pub mod postgres;
 pub mod s3;
 mod supervisor;
+
+pub use port::free_port;

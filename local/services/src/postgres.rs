@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Connection, NoTls, Socket};
 
+use crate::port::free_port;
 use crate::supervisor::{Supervised, last_words};
 
 /// The server's superuser, and the database that [`ThrowAwayPostgres::url`] names.
@@ -81,7 +82,7 @@ impl ThrowAwayPostgres {
                     drop(TcpListener::bind(address).with_context(|| format!("port {port} for PostgreSQL is taken"))?);
                     port
                 }
-                None => TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port(),
+                None => free_port()?,
             };
             match Self::launch(&programs, &root, chosen, scratch.is_some(), user.as_ref()).await {
                 Ok(server) => {

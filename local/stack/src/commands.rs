@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use archive::S3Objects;
 use archive::reader::{Filter, Reader};
 use clap::Args;
+use lambda::settings::Settings;
+use postgres::{Database, PostgresConfig};
 use serde_json::{Value, json};
 
 use crate::client::JsonClient;
@@ -114,6 +116,38 @@ pub async fn blocks(session: &Session) -> anyhow::Result<ExitCode> {
 /// If the redriver refuses.
 pub async fn redrive(session: &Session, request: String) -> anyhow::Result<ExitCode> {
     print_answer(&call(session, "redriver", request).await?)
+}
+
+/// Prints each answer until the run is complete: an invocation stops before its time is up.
+///
+/// # Errors
+/// If the replayer refuses.
+pub async fn replay(session: &Session, request: &str) -> anyhow::Result<ExitCode> {
+    loop {
+        let answer = call(session, "replayer", request.to_owned()).await?;
+        print_answer(&answer)?;
+        // A dry run keeps no progress: to go on, it takes the answer's `next` as `start`.
+        if answer["complete"] != false || answer["dry_run"] == true {
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
+}
+
+/// Prints one hash over all rows, and the count and hash of each table.
+///
+/// # Errors
+/// If Postgres cannot be asked.
+pub async fn fingerprint(session: &Session) -> anyhow::Result<ExitCode> {
+    session.require("DATABASE_URL")?;
+    let mut settings = Settings::new(session);
+    let config = PostgresConfig::from_settings(&mut settings);
+    let database = Database::connect(&settings.build(config)?).await?;
+    let fingerprint = postgres::fingerprint::fingerprint(&database).await?;
+    for table in &fingerprint.tables {
+        println!("{:<20} {:>10}  {}", table.table, table.rows, table.hash);
+    }
+    println!("{:<20} {:>10}  {}", "fingerprint", "", fingerprint.hash);
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print_answer(answer: &Value) -> anyhow::Result<ExitCode> {

@@ -16,7 +16,8 @@ use crate::options::{Options, Port, Routes};
 use crate::session::Session;
 
 /// Functions with an entry in the Invoke API.
-pub const FUNCTIONS: [&str; 7] = ["ingest", "scorer", "processor", "archiver", "maintainer", "redriver", "query"];
+pub const FUNCTIONS: [&str; 9] =
+    ["ingest", "scorer", "processor", "archiver", "maintainer", "redriver", "rescorer", "query", "replayer"];
 
 /// Dummy credentials for the embedded services, which check none. Real ones come from the environment.
 pub const LOCAL_CREDENTIALS: [(&str, &str); 3] =

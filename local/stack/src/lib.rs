@@ -4,6 +4,7 @@
 //! Owns what is started in which order, with which settings, and how it ends. Leaves the services to `services`, the
 //! hosting of functions to `host`, the mappings to `esm`, and every rule about events to the functions.
 
+pub mod archived;
 pub mod backing;
 pub mod client;
 pub mod commands;
@@ -11,5 +12,6 @@ pub mod demo;
 pub mod functions;
 pub mod options;
 pub mod reconcile;
+pub mod schedule;
 pub mod session;
 pub mod stack;

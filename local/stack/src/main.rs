@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use lambda::http::stop_signal;
 use lambda::settings::ProcessEnvironment;
+use lambda::shutdown::stop_signal;
 use stack::demo::Demo;
 use stack::options::Options;
 use stack::session::Session;
@@ -63,13 +63,23 @@ enum Command {
         #[arg(default_value = r#"{"action":"list"}"#)]
         request: String,
     },
+    /// Rebuild Postgres from the archive, or process records again as another version: a request of the replayer as
+    /// JSON.
+    Replay {
+        #[arg(default_value = r#"{"action":"restore","dry_run":true}"#)]
+        request: String,
+    },
+    /// Print a hash over all rows of events, outcomes and counts: equal rows have equal hashes.
+    Fingerprint,
     /// List the archive's objects, or print its records.
     Archive(commands::ArchiveArguments),
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_env("STACK_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    // A fetch that is cut short by a poll's end costs its session with the broker, and krafka opens another at once.
+    let quiet = || EnvFilter::new("warn,krafka::consumer::fetcher=error");
+    let filter = EnvFilter::try_from_env("STACK_LOG").unwrap_or_else(|_| quiet());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     carry_out(Arguments::parse().command).await.unwrap_or_else(|error| {
         // The chain of causes; a backtrace would help nobody who typed a command.
@@ -90,6 +100,8 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Unblock { address } => commands::unblock(&Session::read()?, &address).await,
         Command::Blocks => commands::blocks(&Session::read()?).await,
         Command::Redrive { request } => commands::redrive(&Session::read()?, request).await,
+        Command::Replay { request } => commands::replay(&Session::read()?, &request).await,
+        Command::Fingerprint => commands::fingerprint(&Session::read()?).await,
         Command::Archive(arguments) => commands::archive(&Session::read()?, &arguments).await,
     }
 }

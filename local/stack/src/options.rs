@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use lambda::settings::{Settings, SettingsError, Variables};
+use services::free_port;
 
 /// Which Kafka serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -75,10 +76,10 @@ impl Ports {
     fn free(settings: &mut Settings<'_>) -> Self {
         let mut port = |setting, what, default| Port { number: settings.or(setting, default), what, setting };
         Ports {
-            // The functions are told these before anything listens there.
-            ingest: port("INGEST_PORT", "ingest", free_port()),
-            query: port("QUERY_PORT", "query", free_port()),
-            lambda: port("LAMBDA_PORT", "the Lambda API", free_port()),
+            // The functions are told these before anything listens there. 0, where none is free, fails at the start.
+            ingest: port("INGEST_PORT", "ingest", free_port().unwrap_or(0)),
+            query: port("QUERY_PORT", "query", free_port().unwrap_or(0)),
+            lambda: port("LAMBDA_PORT", "the Lambda API", free_port().unwrap_or(0)),
             kafka: port("KAFKA_PORT", "Apache Kafka", 0),
             postgres: port("POSTGRES_PORT", "PostgreSQL", 0),
             dynamodb: port("DYNAMODB_PORT", "DynamoDB", 0),
@@ -100,17 +101,12 @@ impl Ports {
     }
 }
 
-/// A port that is free now; 0 if none is.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    listener.and_then(|listener| listener.local_addr()).map_or(0, |address| address.port())
-}
-
 /// Variables of the functions that are handed through from the caller's environment.
-const HANDED_THROUGH: [&str; 14] = [
+const HANDED_THROUGH: [&str; 15] = [
     "API_KEY_RATE_LIMIT_PER_MIN",
     "BATCH_RESPONSE",
     "BLOCK_LIST_CACHE_SEC",
+    "BREAKER_OPEN_SEC",
     "DEDUP_STORE",
     "DEDUP_TTL_SEC",
     "FOREIGN_TENANT",
@@ -155,6 +151,8 @@ pub struct Options {
     pub pollers: usize,
     /// Longest time of one invocation.
     pub function_timeout: Duration,
+    /// How often the rescorer is invoked; `None` leaves that to the caller.
+    pub rescore_every: Option<Duration>,
     pub routes: Routes,
 }
 
@@ -208,6 +206,10 @@ impl Options {
             function_settings,
             pollers: settings.or("POLLERS", 1),
             function_timeout: Duration::from_secs(60),
+            rescore_every: match settings.or("RESCORE_EVERY_SEC", 60) {
+                0 => None,
+                seconds => Some(Duration::from_secs(seconds)),
+            },
             routes: Routes::default(),
         };
         settings.build(Some(options))

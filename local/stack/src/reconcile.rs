@@ -1,21 +1,25 @@
-//! The proof that every record below the checkpoints has exactly one outcome.
+//! The proof that every record below the checkpoints has exactly one outcome, and that the archive has it too.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use archive::{Reader, S3Objects};
 use kafka::{KafkaClient, KafkaConfig, PartitionWatermarks};
-use lambda::settings::Settings;
+use lambda::settings::{Settings, Variables as _};
 use pipeline::topic::RAW_EVENTS;
 use postgres::ledger::{OffsetRange, PartitionAccount, Reconciliation};
 use postgres::{Database, PostgresConfig};
 
+use crate::archived::ArchiveProof;
 use crate::session::Session;
 
-/// Prints the sum per partition; exit status 1 if anything is unaccounted.
+/// Prints the sums per partition; exit status 1 if anything is unaccounted or missing in the archive. Without
+/// `ARCHIVE_BUCKET` the archive is not checked.
 ///
 /// # Errors
-/// If Postgres or Kafka cannot be asked.
+/// If Postgres, Kafka or the archive cannot be asked.
 pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
     session.require("DATABASE_URL")?;
     let mut settings = Settings::new(session);
@@ -26,7 +30,16 @@ pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
     let kafka = KafkaClient::connect(&kafka, "reconcile").await?;
     let proof = Proof::gather(&database, &kafka).await?;
     print!("{proof}");
-    Ok(if proof.unaccounted() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let missing = if let Some(bucket) = session.get("ARCHIVE_BUCKET") {
+        let objects = S3Objects::connect(&session.aws("AWS_ENDPOINT_URL_S3").await, bucket);
+        let archive = ArchiveProof::gather(&kafka, &Reader::new(Arc::new(objects))).await?;
+        print!("\n{archive}");
+        archive.missing()
+    } else {
+        println!("\nthe archive is not checked: ARCHIVE_BUCKET is not set");
+        0
+    };
+    Ok(if proof.unaccounted() == 0 && missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// The ledger's account of `raw-events` held against what Kafka has.

@@ -10,6 +10,7 @@ use esm::{LambdaInvoker, Mapping, MappingConfig, Mode, RunningMapping};
 use host::{Host, RunningHttpFunction};
 use kafka::{KafkaClient, KafkaConfig};
 use lambda::settings::Settings;
+use pipeline::topic::{PROCESSED_EVENTS, RAW_EVENTS};
 use postgres::{Database, PostgresConfig};
 use serde_json::{Value, json};
 
@@ -18,6 +19,7 @@ use crate::client::JsonClient;
 use crate::functions;
 use crate::options::{Options, Routes};
 use crate::reconcile::Proof;
+use crate::schedule::RunningSchedule;
 use crate::session::Session;
 
 /// Who hosts the functions.
@@ -31,6 +33,7 @@ enum Functions {
 /// Everything together. Dropping it ends every process it started.
 pub struct Stack {
     // In the order of stopping, which is also the order of dropping.
+    schedules: Vec<RunningSchedule>,
     mappings: Vec<RunningMapping>,
     functions: Functions,
     backing: Backing,
@@ -75,6 +78,7 @@ impl Stack {
         functions::prepare_access(&session).await?;
         let kafka = KafkaClient::connect(&KafkaConfig::plaintext(&backing.brokers), "stack").await?;
         let mut stack = Stack {
+            schedules: Vec::new(),
             mappings: Vec::new(),
             functions,
             backing,
@@ -88,6 +92,10 @@ impl Stack {
         let lambda = Arc::new(LambdaInvoker::new(&stack.session.aws("AWS_ENDPOINT_URL_LAMBDA").await));
         for config in mapping_configs(stack.options.pollers) {
             stack.mappings.push(Mapping::start(config, &stack.kafka, Arc::<LambdaInvoker>::clone(&lambda)).await?);
+        }
+        if let Some(every) = stack.options.rescore_every {
+            let (client, port) = (stack.client.clone(), stack.options.ports.lambda.number);
+            stack.schedules.push(RunningSchedule::start("rescorer", every, client, port));
         }
         Ok(stack)
     }
@@ -217,11 +225,14 @@ impl Stack {
         }
     }
 
-    /// Stops the mappings, the functions, then the services.
+    /// Stops the schedules, the mappings, the functions, then the services.
     ///
     /// # Errors
     /// If something did not end, or kept state could not be written.
     pub async fn stop(self) -> anyhow::Result<()> {
+        for schedule in self.schedules {
+            schedule.stop().await;
+        }
         for mapping in self.mappings {
             mapping.stop().await;
         }
@@ -242,6 +253,9 @@ const PROCESSOR_BATCH: usize = 1000;
 /// The archiver's objects are better large.
 const ARCHIVER_BATCH: usize = 5000;
 
+/// The topics that are archived, with the consumer group that does it.
+pub const ARCHIVERS: [(&str, &str); 2] = [(RAW_EVENTS, "archiver-raw"), (PROCESSED_EVENTS, "archiver-outcomes")];
+
 /// The event source mappings, as Terraform makes them on AWS.
 fn mapping_configs(pollers: usize) -> Vec<MappingConfig> {
     let mapping = |function, topic, group, batch_size, window_ms| {
@@ -253,10 +267,6 @@ fn mapping_configs(pollers: usize) -> Vec<MappingConfig> {
         config.partial_answers = true;
         config
     };
-    use pipeline::topic::{PROCESSED_EVENTS, RAW_EVENTS};
-    vec![
-        mapping("processor", RAW_EVENTS, "processor", PROCESSOR_BATCH, 0),
-        mapping("archiver", RAW_EVENTS, "archiver-raw", ARCHIVER_BATCH, 500),
-        mapping("archiver", PROCESSED_EVENTS, "archiver-outcomes", ARCHIVER_BATCH, 500),
-    ]
+    let archivers = ARCHIVERS.map(|(topic, group)| mapping("archiver", topic, group, ARCHIVER_BATCH, 500));
+    std::iter::once(mapping("processor", RAW_EVENTS, "processor", PROCESSOR_BATCH, 0)).chain(archivers).collect()
 }

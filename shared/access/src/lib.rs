@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use lambda::settings::Settings;
+use pipeline::guard::Guard;
 use pipeline::ports::{ApiKey, ApiKeys, KeyHash};
 use pipeline::{Dependency, DependencyError, ErrorClass};
 use tokio::time::Instant;
@@ -58,6 +59,14 @@ impl KeyError {
             KeyError::Missing | KeyError::Unreadable | KeyError::Unknown => StatusCode::UNAUTHORIZED,
             KeyError::Revoked => StatusCode::FORBIDDEN,
             KeyError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The failure of the store, if that is the cause.
+    pub const fn dependency(&self) -> Option<&DependencyError> {
+        match self {
+            KeyError::Unavailable(error) => Some(error),
+            KeyError::Missing | KeyError::Unreadable | KeyError::Unknown | KeyError::Revoked => None,
         }
     }
 
@@ -129,14 +138,16 @@ struct Cached<T> {
 /// Looks keys up, and remembers both the known and the unknown ones for seconds.
 pub struct Authenticator {
     keys: Arc<dyn ApiKeys>,
+    guard: Arc<Guard>,
     policy: KeyCachePolicy,
     known: Mutex<HashMap<KeyHash, Cached<Arc<ApiKey>>>>,
     unknown: Mutex<HashMap<KeyHash, Cached<()>>>,
 }
 
 impl Authenticator {
-    pub fn new(keys: Arc<dyn ApiKeys>, policy: KeyCachePolicy) -> Self {
-        Authenticator { keys, policy, known: Mutex::default(), unknown: Mutex::default() }
+    /// `guard` is that of the store of keys, which functions use for other things too.
+    pub fn new(keys: Arc<dyn ApiKeys>, guard: Arc<Guard>, policy: KeyCachePolicy) -> Self {
+        Authenticator { keys, guard, policy, known: Mutex::default(), unknown: Mutex::default() }
     }
 
     /// The key that a request was made with.
@@ -161,10 +172,11 @@ impl Authenticator {
         if lock(&self.unknown).get(hash).is_some_and(|cached| now - cached.at < self.policy.fresh) {
             return Err(KeyError::Unknown);
         }
-        let answer = tokio::time::timeout(self.policy.timeout, self.keys.find(hash))
-            .await
-            .unwrap_or_else(|_| Err(timeout("finding an API key")));
-        match answer {
+        let find = async {
+            let found = tokio::time::timeout(self.policy.timeout, self.keys.find(hash)).await;
+            found.unwrap_or_else(|_| Err(timeout("finding an API key")))
+        };
+        match self.guard.attempt(find).await {
             Ok(Some(key)) => {
                 let key = Arc::new(key);
                 lock(&self.unknown).remove(hash);
@@ -208,6 +220,7 @@ fn remember<T>(cache: &Mutex<HashMap<KeyHash, Cached<T>>>, hash: KeyHash, value:
 mod tests {
     use axum::http::{HeaderName, HeaderValue};
     use event::TenantId;
+    use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
     use testkit::fakes::access::FakeAccess;
 
     use super::*;
@@ -233,10 +246,14 @@ mod tests {
         }
     }
 
+    fn guard() -> Arc<Guard> {
+        Arc::new(lambda::breaker::guard(Dependency::Dynamodb, OPEN_FOR))
+    }
+
     async fn authenticator() -> (Arc<FakeAccess>, Authenticator) {
         let access = Arc::new(FakeAccess::default());
         access.put(&key(false)).await.unwrap();
-        (Arc::clone(&access), Authenticator::new(access, POLICY))
+        (Arc::clone(&access), Authenticator::new(access, guard(), POLICY))
     }
 
     #[test]
@@ -272,7 +289,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn remembers_unknown_keys_too() {
         let access = Arc::new(FakeAccess::default());
-        let authenticator = Authenticator::new(Arc::clone(&access) as Arc<dyn ApiKeys>, POLICY);
+        let authenticator = Authenticator::new(Arc::clone(&access) as Arc<dyn ApiKeys>, guard(), POLICY);
         let secret = headers(&[("x-api-key", "secret")]);
         assert!(matches!(authenticator.authenticate(&secret).await, Err(KeyError::Unknown)));
         access.put(&key(false)).await.unwrap();
@@ -293,6 +310,24 @@ mod tests {
         assert!(authenticator.authenticate(&secret).await.is_ok(), "stale but known");
         tokio::time::advance(Duration::from_secs(2)).await;
         assert!(matches!(authenticator.authenticate(&secret).await, Err(KeyError::Unavailable(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_keeps_failing_is_left_alone() {
+        let (access, authenticator) = authenticator().await;
+        let secret = headers(&[("x-api-key", "secret")]);
+        assert!(authenticator.authenticate(&secret).await.is_ok());
+        tokio::time::advance(POLICY.fresh).await;
+        access.faults.fail(FAILURES_TO_OPEN as usize, ErrorClass::Transient);
+        for _ in 0..FAILURES_TO_OPEN {
+            assert!(authenticator.authenticate(&secret).await.is_ok(), "stale but known");
+        }
+        let other = headers(&[("x-api-key", "other")]);
+        let error = authenticator.authenticate(&other).await.unwrap_err();
+        assert!(error.dependency().is_some_and(|error| error.open_breaker().is_some()), "not asked: {error:?}");
+        assert!(authenticator.authenticate(&secret).await.is_ok(), "still known");
+        tokio::time::advance(OPEN_FOR).await;
+        assert!(matches!(authenticator.authenticate(&other).await, Err(KeyError::Unknown)), "the probe");
     }
 
     #[test]

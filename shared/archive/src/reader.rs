@@ -5,7 +5,7 @@
 //! made anew can cause, are counted as conflicts and logged; the one in the object that sorts first is given.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::io::{BufRead as _, BufReader, Cursor, Read as _};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
 use pipeline::ports::ObjectStore;
 use pipeline::retry::{RetryPolicy, retry};
-use pipeline::{DependencyError, Record, topic};
+use pipeline::{DependencyError, Position, Record, topic};
 use tokio::time::Instant;
 
 use crate::error::ArchiveError;
@@ -42,7 +42,10 @@ const MAX_DAY_LISTINGS: i64 = 100;
 pub struct Filter {
     topic: Arc<str>,
     status: Option<Status>,
-    partition: Option<i32>,
+    /// `None` is all of them.
+    partitions: Option<BTreeSet<i32>>,
+    /// The first offset wanted of a partition; those not named are wanted from their start.
+    starts: BTreeMap<i32, i64>,
     from: Option<Timestamp>,
     until: Option<Timestamp>,
 }
@@ -50,7 +53,8 @@ pub struct Filter {
 impl Filter {
     /// Every record of a topic; for `processed-events`, of every status.
     pub fn topic(topic: impl Into<Arc<str>>) -> Self {
-        Filter { topic: topic.into(), status: None, partition: None, from: None, until: None }
+        let topic = topic.into();
+        Filter { topic, status: None, partitions: None, starts: BTreeMap::new(), from: None, until: None }
     }
 
     /// The records on `processed-events` with that status.
@@ -60,7 +64,18 @@ impl Filter {
 
     #[must_use]
     pub fn partition(self, partition: i32) -> Self {
-        Filter { partition: Some(partition), ..self }
+        self.partitions([partition])
+    }
+
+    #[must_use]
+    pub fn partitions(self, partitions: impl IntoIterator<Item = i32>) -> Self {
+        Filter { partitions: Some(partitions.into_iter().collect()), ..self }
+    }
+
+    /// Of the partitions named, only records from that offset on.
+    #[must_use]
+    pub fn starting_at(self, starts: BTreeMap<i32, i64>) -> Self {
+        Filter { starts, ..self }
     }
 
     /// Records whose Kafka timestamp is at or after `from`.
@@ -104,13 +119,17 @@ impl Filter {
     }
 
     fn wants_object(&self, key: &ObjectKey) -> bool {
-        self.partition.is_none_or(|partition| partition == key.partition)
+        self.partitions.as_ref().is_none_or(|partitions| partitions.contains(&key.partition))
+            && self.starts.get(&key.partition).is_none_or(|start| *start <= key.last)
             && self.first_hour().is_none_or(|first| first <= key.hour)
             && self.last_hour().is_none_or(|last| key.hour <= last)
     }
 
     fn wants_record(&self, record: &Record) -> bool {
-        self.from.is_none_or(|from| from <= record.timestamp) && self.until.is_none_or(|until| record.timestamp < until)
+        let Position { partition, offset, .. } = &record.position;
+        self.starts.get(partition).is_none_or(|start| start <= offset)
+            && self.from.is_none_or(|from| from <= record.timestamp)
+            && self.until.is_none_or(|until| record.timestamp < until)
     }
 }
 

@@ -96,6 +96,21 @@ async fn filters_by_partition_and_time() {
 }
 
 #[tokio::test]
+async fn goes_on_from_an_offset_and_leaves_objects_before_it() {
+    let objects = Arc::new(FakeObjects::default());
+    for partition in 0..3 {
+        for first in [0, 10] {
+            let records: Vec<Record> = (first..first + 10).map(|offset| record(partition, offset, 0)).collect();
+            archive(&objects, &records).await;
+        }
+    }
+    let filter = all().partitions([0, 1]).starting_at([(0, 15), (1, 20), (2, 3)].into());
+    let mut records = reader(&objects).records(&filter).await.unwrap();
+    assert_eq!(drain(&mut records).await, (15..20).map(|offset| (0, offset)).collect::<Vec<_>>());
+    assert_eq!(objects.gets(), 1);
+}
+
+#[tokio::test]
 async fn coverage_names_every_gap_and_overlap() {
     let objects = Arc::new(FakeObjects::default());
     let records: Vec<Record> =

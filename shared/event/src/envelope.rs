@@ -20,6 +20,19 @@ pub enum IdSource {
     Fingerprint,
 }
 
+impl IdSource {
+    /// Hash by which a copy with the same id is compared.
+    ///
+    /// A fingerprint id is itself a hash of the content, and one that ignores white space, so it is hashed in place of
+    /// the bytes: copies that differ in white space only are equal.
+    pub fn payload_hash(self, id: &EventId, data: &RawValue) -> PayloadHash {
+        match self {
+            IdSource::Client => PayloadHash::of(data.get().as_bytes()),
+            IdSource::Fingerprint => PayloadHash::of(id.as_str().as_bytes()),
+        }
+    }
+}
+
 /// What ingest writes for one accepted event. `data` holds the client's bytes untouched.
 ///
 /// Borrowed from the record's bytes wherever it can be, so reading one copies nothing but ids.
@@ -85,15 +98,9 @@ impl<'a> Envelope<'a> {
         EventKey { tenant: self.tenant.clone(), id: self.id.clone() }
     }
 
-    /// Hash by which a copy with the same id is compared.
-    ///
-    /// A fingerprint id is itself a hash of the content, and one that ignores white space, so it is hashed in
-    /// place of the bytes: copies that differ in white space only are equal.
+    /// See [`IdSource::payload_hash`].
     pub fn payload_hash(&self) -> PayloadHash {
-        match self.id_source {
-            IdSource::Client => PayloadHash::of(self.data.get().as_bytes()),
-            IdSource::Fingerprint => PayloadHash::of(self.id.as_str().as_bytes()),
-        }
+        self.id_source.payload_hash(&self.id, self.data)
     }
 }
 

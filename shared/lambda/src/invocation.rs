@@ -12,11 +12,13 @@ use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use event::Timestamp;
-use lambda_runtime::{Diagnostic, LambdaEvent};
+use lambda_runtime::layers::TracingLayer;
+use lambda_runtime::{Diagnostic, LambdaEvent, Runtime, service_fn};
 use pipeline::clock::{Clock, SystemClock};
 use serde_json::value::RawValue;
 
 use crate::settings::{ProcessEnvironment, Settings, SettingsError, Variables};
+use crate::shutdown;
 
 /// Lambda's limit on a synchronous request and answer, in bytes (AWS Lambda quotas).
 pub const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
@@ -112,14 +114,14 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 ///
 /// cargo-lambda announces 600,000 ms, i.e. ten minutes past the epoch; a deadline that far off says nothing, so a
 /// fixed budget is assumed. A deadline that has just passed is taken at its word: nothing is left.
-fn deadline_instant(deadline_ms: u64, now: Timestamp, instant: Instant) -> Instant {
+pub(crate) fn deadline_instant(deadline_ms: u64, now: Timestamp, instant: Instant) -> Instant {
     let deadline = Timestamp::from_millis(i64::try_from(deadline_ms).unwrap_or(i64::MAX));
     let left = deadline.since(now);
     let overdue = now.since(deadline);
     if left > LONGEST_TIMEOUT || overdue > LONGEST_TIMEOUT { instant + FALLBACK_BUDGET } else { instant + left }
 }
 
-/// Serves `handler` until the platform stops the process.
+/// Serves `handler` until the process is told to stop, and what is under way then is finished (see [`crate::shutdown`]).
 ///
 /// The handler gets the event's JSON text and returns the answer's JSON text. Outside Lambda the function answers
 /// `POST /2015-03-31/functions/<name>/invocations` as AWS does (200 with `X-Amz-Function-Error` on failure), plus
@@ -135,16 +137,16 @@ where
     match Platform::detect(&ProcessEnvironment)? {
         Platform::Lambda => {
             let handler = &handler;
-            lambda_runtime::run(lambda_runtime::service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
+            let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
                 let deadline = deadline_instant(event.context.deadline, SystemClock.now(), Instant::now());
                 let invocation = Invocation { request_id: event.context.request_id, deadline };
                 handler(event.payload, invocation).await.map_err(|error| {
                     tracing::error!(error_type = error.error_type, error = %error.message, "invocation failed");
                     Diagnostic { error_type: error.error_type.to_owned(), error_message: error.message }
                 })
-            }))
-            .await
-            .map_err(ServeError::Lambda)
+            });
+            let runtime = Runtime::new(service).layer(TracingLayer::new());
+            shutdown::run(runtime).await.map_err(ServeError::Lambda)
         }
         Platform::Http { address, timeout } => {
             let router = invoke_router(name, timeout, Arc::new(handler));
@@ -232,6 +234,30 @@ mod tests {
         assert_eq!(left(1_699_999_999_000), Duration::ZERO, "just passed");
         assert_eq!(left(600_000), FALLBACK_BUDGET, "cargo-lambda");
         assert_eq!(left(u64::MAX), FALLBACK_BUDGET);
+        assert_eq!(left(0), FALLBACK_BUDGET);
+        assert_eq!(left(1_700_000_000_000), Duration::ZERO, "right now");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_neither_stops_the_function_nor_gives_it_hours() {
+        let (hour, instant) = (Duration::from_secs(3600), Instant::now());
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let deadline = 1_700_000_060_000;
+        assert_eq!(deadline_instant(deadline, now.plus(hour), instant) - instant, FALLBACK_BUDGET);
+        let back = Timestamp::from_millis(now.as_millis() - 3_600_000);
+        assert_eq!(deadline_instant(deadline, back, instant) - instant, FALLBACK_BUDGET);
+    }
+
+    #[test]
+    fn nothing_remains_after_the_deadline_or_within_the_reserve() {
+        let remaining = |left: Duration, reserve: Duration| {
+            let invocation = Invocation { request_id: String::new(), deadline: Instant::now() + left };
+            invocation.remaining(reserve)
+        };
+        let second = Duration::from_secs(1);
+        assert_eq!(remaining(Duration::ZERO, Duration::ZERO), Duration::ZERO);
+        assert_eq!(remaining(second, second), Duration::ZERO);
+        assert!(remaining(3 * second, second) > second);
     }
 
     #[test]

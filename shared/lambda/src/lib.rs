@@ -5,11 +5,14 @@
 
 pub mod aws;
 pub mod batch_response;
+pub mod breaker;
 pub mod failpoint;
 pub mod http;
 pub mod invocation;
 pub mod kafka_trigger;
 pub mod metrics;
 pub mod problem;
+pub mod schedule;
 pub mod settings;
+pub mod shutdown;
 pub mod telemetry;

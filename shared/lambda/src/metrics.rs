@@ -19,6 +19,8 @@ pub enum Counter {
     PayloadDiffers,
     /// Events stored without a score, to be scored later. No labels.
     EventsUnscored,
+    /// Events that got their score after they were stored. Labels: `status`.
+    EventsScoredLate,
     /// Records written to the archive. Labels: `topic`.
     RecordsArchived,
 }
@@ -32,6 +34,7 @@ impl Counter {
             Counter::FraudDetected => "fraud_detected_total",
             Counter::PayloadDiffers => "payload_differs_total",
             Counter::EventsUnscored => "events_unscored_total",
+            Counter::EventsScoredLate => "events_scored_late_total",
             Counter::RecordsArchived => "records_archived_total",
         }
     }
@@ -68,12 +71,15 @@ impl Histogram {
 pub enum Gauge {
     /// 0 closed, 1 half-open, 2 open. Labels: `dependency`.
     CircuitBreakerState,
+    /// Stored events that wait for a score. No labels.
+    UnscoredEvents,
 }
 
 impl Gauge {
     pub const fn name(self) -> &'static str {
         match self {
             Gauge::CircuitBreakerState => "circuit_breaker_state",
+            Gauge::UnscoredEvents => "unscored_events",
         }
     }
 

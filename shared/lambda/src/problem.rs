@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use pipeline::DependencyError;
 use serde::Serialize;
 
 /// A problem document. Functions add members of their own by flattening it into a larger one.
@@ -51,6 +52,14 @@ fn response(status: StatusCode, media_type: &'static str, body: &impl Serialize)
 /// away again.
 pub fn retry_after(wait: Duration) -> HeaderValue {
     HeaderValue::from(u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX))
+}
+
+/// When a client should come back after a dependency failed: once its breaker may let a call through, else in 2 s.
+pub fn retry_after_failure(error: Option<&DependencyError>) -> Duration {
+    match error.and_then(DependencyError::open_breaker) {
+        Some(open) => open.probe_in.max(Duration::from_secs(1)),
+        None => Duration::from_secs(2),
+    }
 }
 
 #[cfg(test)]

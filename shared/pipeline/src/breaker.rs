@@ -1,13 +1,14 @@
 //! A circuit breaker: stops asking a dependency that keeps failing, and probes it after a while.
 //!
-//! Pure: time comes in as an argument. One breaker guards one dependency in one function instance.
+//! Pure: time comes in as an argument. One breaker guards one dependency in one function instance; [`crate::guard`] puts
+//! it before calls.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Consecutive failures that open a breaker (REQUIREMENTS: threshold 5).
 pub const FAILURES_TO_OPEN: u32 = 5;
-/// How long it stays open before a probe (REQUIREMENTS: 60 s).
+/// How long it stays open before a probe, unless told otherwise (REQUIREMENTS: 60 s).
 pub const OPEN_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,44 +32,82 @@ impl BreakerState {
     }
 }
 
-#[derive(Debug)]
+/// Whether a call may be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    Call,
+    /// The one call that finds out whether the dependency is back.
+    Probe(Probe),
+    /// `probe_in`: time until a call may be let through; zero while a probe is under way.
+    Refused {
+        probe_in: Duration,
+    },
+}
+
+/// Names a probe to [`Breaker::gave_up`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Probe {
+    since: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
 enum Inner {
     Closed { failures: u32 },
-    Open { since: Instant },
-    HalfOpen { since: Instant },
+    Open { probe_at: Instant },
+    HalfOpen { probe: Probe },
+}
+
+impl Inner {
+    fn state(self) -> BreakerState {
+        match self {
+            Inner::Closed { .. } => BreakerState::Closed,
+            Inner::Open { .. } => BreakerState::Open,
+            Inner::HalfOpen { .. } => BreakerState::HalfOpen,
+        }
+    }
 }
 
 #[derive(Debug)]
 pub struct Breaker {
+    open_for: Duration,
     inner: Mutex<Inner>,
 }
 
 impl Default for Breaker {
     fn default() -> Self {
-        Breaker { inner: Mutex::new(Inner::Closed { failures: 0 }) }
+        Breaker::new(OPEN_FOR)
     }
 }
 
 impl Breaker {
+    /// A closed breaker that probes `open_for` after it opened.
+    pub fn new(open_for: Duration) -> Self {
+        Breaker { open_for, inner: Mutex::new(Inner::Closed { failures: 0 }) }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         // The state is a plain value, whole after any panic.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a call may be made now. After [`OPEN_FOR`] exactly one caller is let through as a probe; if it never
-    /// reports back (its instance was frozen), another may try after the same time.
-    pub fn allows(&self, now: Instant) -> bool {
+    /// Whether a call may be made now. A probe that never reports back (its instance was frozen) is taken for lost
+    /// after the time that the breaker stays open, and another one is let through.
+    pub fn admit(&self, now: Instant) -> Admission {
         let mut inner = self.lock();
-        match *inner {
-            Inner::Closed { .. } => true,
-            Inner::Open { since } | Inner::HalfOpen { since } => {
-                let probe = now.saturating_duration_since(since) >= OPEN_FOR;
-                if probe {
-                    *inner = Inner::HalfOpen { since: now };
-                }
-                probe
+        let probe_in = match *inner {
+            Inner::Closed { .. } => return Admission::Call,
+            Inner::Open { probe_at } => probe_at.saturating_duration_since(now),
+            Inner::HalfOpen { probe } if now.saturating_duration_since(probe.since) < self.open_for => {
+                return Admission::Refused { probe_in: Duration::ZERO };
             }
+            Inner::HalfOpen { .. } => Duration::ZERO,
+        };
+        if !probe_in.is_zero() {
+            return Admission::Refused { probe_in };
         }
+        let probe = Probe { since: now };
+        *inner = Inner::HalfOpen { probe };
+        Admission::Probe(probe)
     }
 
     pub fn succeeded(&self) {
@@ -79,18 +118,24 @@ impl Breaker {
         let mut inner = self.lock();
         *inner = match *inner {
             Inner::Closed { failures } if failures + 1 < FAILURES_TO_OPEN => Inner::Closed { failures: failures + 1 },
-            Inner::Closed { .. } | Inner::HalfOpen { .. } => Inner::Open { since: now },
+            Inner::Closed { .. } | Inner::HalfOpen { .. } => Inner::Open { probe_at: now + self.open_for },
             // A call that began before the breaker opened says nothing new.
-            Inner::Open { since } => Inner::Open { since },
+            Inner::Open { probe_at } => Inner::Open { probe_at },
         };
     }
 
-    pub fn state(&self) -> BreakerState {
-        match *self.lock() {
-            Inner::Closed { .. } => BreakerState::Closed,
-            Inner::Open { .. } => BreakerState::Open,
-            Inner::HalfOpen { .. } => BreakerState::HalfOpen,
+    /// The caller of a probe went away without an answer, which says nothing of the dependency: the next call may probe.
+    pub fn gave_up(&self, given_up: Probe, now: Instant) {
+        let mut inner = self.lock();
+        match *inner {
+            Inner::HalfOpen { probe } if probe == given_up => *inner = Inner::Open { probe_at: now },
+            // It was taken for lost, or another call settled the matter.
+            Inner::HalfOpen { .. } | Inner::Closed { .. } | Inner::Open { .. } => {}
         }
+    }
+
+    pub fn state(&self) -> BreakerState {
+        self.lock().state()
     }
 }
 
@@ -101,10 +146,17 @@ mod tests {
     fn opened(now: Instant) -> Breaker {
         let breaker = Breaker::default();
         for _ in 0..FAILURES_TO_OPEN {
-            assert!(breaker.allows(now));
+            assert_eq!(breaker.admit(now), Admission::Call);
             breaker.failed(now);
         }
         breaker
+    }
+
+    fn probe(breaker: &Breaker, now: Instant) -> Probe {
+        match breaker.admit(now) {
+            Admission::Probe(probe) => probe,
+            other => panic!("no probe but {other:?}"),
+        }
     }
 
     #[test]
@@ -118,7 +170,8 @@ mod tests {
         breaker.failed(now);
         assert_eq!(breaker.state(), BreakerState::Closed, "a success starts the count again");
         assert_eq!(opened(now).state(), BreakerState::Open);
-        assert!(!opened(now).allows(now));
+        let second = Duration::from_secs(1);
+        assert_eq!(opened(now).admit(now + second), Admission::Refused { probe_in: OPEN_FOR - second });
     }
 
     #[test]
@@ -126,11 +179,11 @@ mod tests {
         let now = Instant::now();
         let breaker = opened(now);
         let later = now + OPEN_FOR;
-        assert!(breaker.allows(later));
-        assert!(!breaker.allows(later), "only one probe");
+        probe(&breaker, later);
+        assert_eq!(breaker.admit(later), Admission::Refused { probe_in: Duration::ZERO }, "only one probe");
         assert_eq!(breaker.state(), BreakerState::HalfOpen);
         breaker.succeeded();
-        assert!(breaker.allows(later));
+        assert_eq!(breaker.admit(later), Admission::Call);
     }
 
     #[test]
@@ -138,10 +191,34 @@ mod tests {
         let now = Instant::now();
         let breaker = opened(now);
         let later = now + OPEN_FOR;
-        assert!(breaker.allows(later));
+        probe(&breaker, later);
         breaker.failed(later);
-        assert!(!breaker.allows(later + OPEN_FOR / 2));
-        assert!(breaker.allows(later + OPEN_FOR), "second probe");
-        assert!(breaker.allows(later + OPEN_FOR * 2), "the second probe never reported back");
+        assert_eq!(breaker.admit(later + OPEN_FOR / 2), Admission::Refused { probe_in: OPEN_FOR / 2 });
+        probe(&breaker, later + OPEN_FOR);
+        probe(&breaker, later + OPEN_FOR * 2);
+    }
+
+    #[test]
+    fn a_probe_that_was_given_up_makes_room_for_the_next() {
+        let now = Instant::now();
+        let breaker = opened(now);
+        let first = probe(&breaker, now + OPEN_FOR);
+        breaker.gave_up(first, now + OPEN_FOR);
+        assert_eq!(breaker.state(), BreakerState::Open);
+        let second = probe(&breaker, now + OPEN_FOR * 2);
+        breaker.gave_up(first, now + OPEN_FOR * 2);
+        assert_eq!(breaker.state(), BreakerState::HalfOpen, "the second probe is still under way");
+        breaker.gave_up(second, now + OPEN_FOR * 2);
+        assert_eq!(breaker.state(), BreakerState::Open);
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_or_goes_back_keeps_it_open() {
+        let now = Instant::now() + OPEN_FOR;
+        let breaker = opened(now);
+        assert_eq!(
+            breaker.admit(now - Duration::from_secs(1)),
+            Admission::Refused { probe_in: OPEN_FOR + Duration::from_secs(1) }
+        );
     }
 }

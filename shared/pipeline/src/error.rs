@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::fmt;
 
+use crate::guard::BreakerOpen;
+
 /// What a failure means for the record or request at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
@@ -57,11 +59,16 @@ pub struct DependencyError {
 }
 
 impl DependencyError {
-    /// Whether the same call may succeed later.
+    /// Whether the same call may succeed in a moment.
     pub fn is_retryable(&self) -> bool {
         match self.class {
-            ErrorClass::Transient | ErrorClass::Overload => true,
+            ErrorClass::Transient | ErrorClass::Overload => self.open_breaker().is_none(),
             ErrorClass::Permanent => false,
         }
+    }
+
+    /// The refusal of an open breaker, if the call was not made because of one.
+    pub fn open_breaker(&self) -> Option<&BreakerOpen> {
+        self.source.downcast_ref()
     }
 }

@@ -2,26 +2,34 @@
 //!
 //! Owns the schema and its migrations, the one transaction that records a batch ([`PostgresEventStore`]), claims for
 //! `DEDUP_STORE=postgres` ([`PostgresClaims`]), the ledger's sums, the history of one event
-//! ([`PostgresEventHistory`]), partitions and retention. What a record's verdict is, and what to do about errors, is the caller's business (`pipeline`).
+//! ([`PostgresEventHistory`]), late scores and their outbox ([`PostgresUnscoredEvents`]), runs of the replayer
+//! ([`PostgresReplay`]), fingerprints, partitions and retention. What a record's verdict is, and what to do about errors,
+//! is the caller's business (`pipeline`).
 //!
 //! Works directly and through a transaction-pooling proxy: every unit of work is one transaction or one statement. Only
 //! migrations use session state, on a connection that is closed afterwards.
 
 mod claims;
 mod config;
+mod counts;
 mod database;
 mod error;
+pub mod fingerprint;
 mod history;
 mod iam;
 pub mod ledger;
 pub mod migrations;
 pub mod partitions;
+mod replay;
 mod store;
 mod text;
+mod unscored;
 
 pub use claims::PostgresClaims;
 pub use config::PostgresConfig;
 pub use database::Database;
 pub use error::PostgresError;
 pub use history::PostgresEventHistory;
+pub use replay::PostgresReplay;
 pub use store::PostgresEventStore;
+pub use unscored::PostgresUnscoredEvents;

@@ -4,15 +4,15 @@
 //! an event is decided in `pipeline::decisions`.
 
 mod client;
+pub mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use lambda::invocation::chain;
-use lambda::metrics::Gauge;
-use pipeline::breaker::Breaker;
+use pipeline::guard::Guard;
 use pipeline::ports::{Score, ScoreRequest, Scorer};
-use pipeline::retry::{RetryPolicy, retry};
+use pipeline::retry::RetryPolicy;
 use pipeline::{Dependency, DependencyError, ErrorClass};
 use tokio::time::{Instant, timeout};
 
@@ -21,33 +21,31 @@ pub use crate::client::{ScorerClient, ScorerClientError};
 /// The scorer behind its circuit breaker.
 pub struct Scoring {
     scorer: Arc<dyn Scorer>,
-    breaker: Breaker,
+    guard: Guard,
     /// Longest wait for the scores of one batch, for each attempt.
     attempt_timeout: Duration,
 }
 
 impl Scoring {
-    pub fn new(scorer: Arc<dyn Scorer>, attempt_timeout: Duration) -> Self {
-        Scoring { scorer, breaker: Breaker::default(), attempt_timeout }
+    /// `open_for`: how long the breaker refuses calls before it probes.
+    pub fn new(scorer: Arc<dyn Scorer>, attempt_timeout: Duration, open_for: Duration) -> Self {
+        Scoring { scorer, guard: lambda::breaker::guard(Dependency::Scorer, open_for), attempt_timeout }
     }
 
     /// The scores of the requests, in their order. `None` if the scorer is down, slow or behind an open breaker: the
-    /// events are then stored unscored, to be scored later. Never fails a batch, and takes at most half of the time
-    /// that is left for it.
+    /// events then stay unscored, to be scored later. Never fails a batch, and takes at most half of the time that is
+    /// left for it.
     pub async fn score(&self, requests: &[ScoreRequest], deadline: Instant) -> Option<Vec<Score>> {
         let now = Instant::now();
         let deadline = now + deadline.saturating_duration_since(now) / 2;
-        let result = retry(RetryPolicy::STANDARD, deadline, || self.attempt(requests, deadline)).await;
-        let labels = [("dependency", Dependency::Scorer.to_string())];
-        Gauge::CircuitBreakerState.set(f64::from(self.breaker.state().as_metric()), &labels);
-        match result {
+        match self.guard.call(RetryPolicy::STANDARD, deadline, || self.attempt(requests, deadline)).await {
             Ok(scores) => Some(scores),
             Err(error) => {
                 tracing::warn!(
                     tag = error.tag,
                     error = chain(&error),
                     events = requests.len(),
-                    "no scores: the events are stored unscored"
+                    "no scores: the events stay unscored"
                 );
                 None
             }
@@ -55,22 +53,12 @@ impl Scoring {
     }
 
     async fn attempt(&self, requests: &[ScoreRequest], deadline: Instant) -> Result<Vec<Score>, DependencyError> {
-        let now = Instant::now();
-        if !self.breaker.allows(now.into_std()) {
-            // Permanent as far as this batch is concerned: asking again at once is what the breaker is to prevent.
-            return Err(failure(ErrorClass::Permanent, "breaker-open", "the breaker is open".into()));
-        }
-        let wait = self.attempt_timeout.min(deadline.saturating_duration_since(now));
-        let result = match timeout(wait, self.scorer.score(requests)).await {
+        let wait = self.attempt_timeout.min(deadline.saturating_duration_since(Instant::now()));
+        match timeout(wait, self.scorer.score(requests)).await {
             Ok(Ok(scores)) => check(requests, scores),
             Ok(Err(error)) => Err(error),
-            Err(elapsed) => Err(failure(ErrorClass::Transient, "timeout", elapsed.into())),
-        };
-        match &result {
-            Ok(_) => self.breaker.succeeded(),
-            Err(_) => self.breaker.failed(Instant::now().into_std()),
+            Err(elapsed) => Err(failure("timeout", elapsed.into())),
         }
-        result
     }
 }
 
@@ -79,14 +67,15 @@ fn check(requests: &[ScoreRequest], scores: Vec<Score>) -> Result<Vec<Score>, De
     let in_order = scores.len() == requests.len()
         && scores.iter().zip(requests).all(|(score, request)| score.event_id == request.event_id);
     if !in_order {
-        return Err(failure(ErrorClass::Transient, "bad-answer", "the scores are not those of the requests".into()));
+        return Err(failure("bad-answer", "the scores are not those of the requests".into()));
     }
     if scores.iter().any(|score| score.risk_score > 100) {
-        return Err(failure(ErrorClass::Transient, "bad-answer", "a score is above 100".into()));
+        return Err(failure("bad-answer", "a score is above 100".into()));
     }
     Ok(scores)
 }
 
-fn failure(class: ErrorClass, tag: &'static str, source: Box<dyn std::error::Error + Send + Sync>) -> DependencyError {
+fn failure(tag: &'static str, source: Box<dyn std::error::Error + Send + Sync>) -> DependencyError {
+    let class = ErrorClass::Transient;
     DependencyError { dependency: Dependency::Scorer, class, tag, doing: "scoring a batch", source }
 }

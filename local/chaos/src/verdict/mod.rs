@@ -182,6 +182,23 @@ mod tests {
     }
 
     #[test]
+    fn a_late_score_is_a_second_outcome_of_a_stored_record_only() {
+        let publish = |evidence: &mut Evidence, value: &str| {
+            let mut late = evidence.outcomes[&(0, 0)].clone();
+            late.value = Some(value.into());
+            let key = "late/00000000000000000001-00000000000000000001.ndjson.zst".to_owned();
+            evidence.objects.push(Object { key, lines: vec![(OUTCOMES.to_owned(), (0, 1), late.clone())] });
+            evidence.outcomes.insert((0, 1), late);
+        };
+        let late = r#"{"outcome_id":"raw-events/0/0#scored","outcome":"fraud","reason":"scored-later"}"#;
+        assert_eq!(broken(|_, evidence| publish(evidence, late)), [""; 0]);
+        let other = late.replace("scored-later", "");
+        assert_eq!(broken(|_, evidence| publish(evidence, &other)), ["I3"]);
+        let nowhere = late.replace("0/0#", "0/7#");
+        assert_eq!(broken(|_, evidence| publish(evidence, &nowhere)), ["I3"]);
+    }
+
+    #[test]
     fn a_dead_letter_needs_its_records_bytes() {
         let bury = |evidence: &mut Evidence, value: &str| {
             evidence.rows.clear();
@@ -209,20 +226,6 @@ mod tests {
             }
         };
         assert_eq!(broken(altered), ["I3"]);
-    }
-
-    #[test]
-    fn a_late_outcome_belongs_to_a_stored_event() {
-        let late = |evidence: &mut Evidence, id: &str| {
-            let mut message = evidence.outcomes[&(0, 0)].clone();
-            let value = format!(r#"{{"outcome_id":"{id}#scored","outcome":"fraud","reason":""}}"#);
-            message.value = Some(value.into());
-            evidence.objects[1].lines.push((OUTCOMES.to_owned(), (0, 1), message.clone()));
-            evidence.objects[1].key = "00000000000000000000-00000000000000000001.ndjson.zst".to_owned();
-            evidence.outcomes.insert((0, 1), message);
-        };
-        assert_eq!(broken(|_, evidence| late(evidence, "raw-events/0/0")), [""; 0]);
-        assert_eq!(broken(|_, evidence| late(evidence, "raw-events/0/7")), ["I3"]);
     }
 
     #[test]

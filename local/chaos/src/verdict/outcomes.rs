@@ -52,9 +52,14 @@ fn is_recorded(published: &Published, evidence: &Evidence) -> bool {
         None => (published.outcome_id.as_str(), false),
     };
     let row = place(id).and_then(|place| evidence.record_outcomes.get(&place));
-    row.is_some_and(|row| {
-        // The ledger keeps what was decided first, which a late score may change from valid to fraud.
-        (is_late && row.is_stored()) || (&row.outcome, &row.reason) == (&published.outcome, &published.reason)
+    row.is_some_and(|row| match is_late {
+        // The ledger keeps what was decided first.
+        true => {
+            row.outcome == "valid"
+                && matches!(published.outcome.as_str(), "valid" | "fraud")
+                && published.reason == "scored-later"
+        }
+        false => (&row.outcome, &row.reason) == (&published.outcome, &published.reason),
     })
 }
 

@@ -66,14 +66,7 @@ impl DynamoAccess {
         if let Some(limit) = key.rate_limit_per_min {
             item.insert(RATE_LIMIT_PER_MIN.to_owned(), number(limit));
         }
-        let mut retries = QuickRetries::new();
-        loop {
-            let request = self.dynamodb.client().put_item().table_name(&self.table).set_item(Some(item.clone()));
-            match request.send().await {
-                Ok(_) => return Ok(()),
-                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
-            }
-        }
+        self.put_item(&item).await
     }
 }
 

@@ -36,36 +36,6 @@ struct FinalEntry<'a> {
 }
 
 impl DynamoAccess {
-    async fn list_blocks(&self) -> Result<Vec<Block>, DynamoDbError> {
-        let mut blocks = Vec::new();
-        let mut start: Option<Item> = None;
-        let mut retries = QuickRetries::new();
-        loop {
-            let request = self
-                .dynamodb
-                .client()
-                .query()
-                .table_name(&self.table)
-                .key_condition_expression("#pk = :blocks")
-                .expression_attribute_names("#pk", PARTITION_KEY)
-                .expression_attribute_values(":blocks", text(PARTITION_VALUE))
-                .consistent_read(true)
-                .set_exclusive_start_key(start.clone());
-            match request.send().await {
-                Ok(page) => {
-                    for item in page.items() {
-                        blocks.push(self.read_block(item)?);
-                    }
-                    start = page.last_evaluated_key;
-                    if start.is_none() {
-                        return Ok(blocks);
-                    }
-                }
-                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
-            }
-        }
-    }
-
     fn read_block(&self, item: &Item) -> Result<Block, DynamoDbError> {
         let item = Attributes { table: &self.table, item };
         Ok(Block {
@@ -152,7 +122,8 @@ impl DynamoAccess {
 #[async_trait]
 impl BlockList for DynamoAccess {
     async fn list(&self) -> Result<Vec<Block>, DependencyError> {
-        self.list_blocks().await.map_err(|error| error.while_doing("reading the block list"))
+        let blocks = self.partition(PARTITION_VALUE.to_owned(), |item| self.read_block(item)).await;
+        blocks.map_err(|error| error.while_doing("reading the block list"))
     }
 
     async fn block(&self, blocks: &[Block]) -> Result<(), DependencyError> {

@@ -23,7 +23,10 @@ mod redrive_marks;
 
 use std::time::Duration;
 
-use crate::DynamoDb;
+use crate::attributes::{Item, text};
+use crate::quick_retries::QuickRetries;
+use crate::tables::PARTITION_KEY;
+use crate::{DynamoDb, DynamoDbError};
 
 /// Attribute of both kinds of counters.
 const COUNT: &str = "count";
@@ -38,6 +41,53 @@ pub struct DynamoAccess {
 impl DynamoAccess {
     pub fn new(dynamodb: &DynamoDb, table: impl Into<String>) -> Self {
         DynamoAccess { dynamodb: dynamodb.clone(), table: table.into() }
+    }
+
+    /// Writes an item, in place of what is there.
+    async fn put_item(&self, item: &Item) -> Result<(), DynamoDbError> {
+        let mut retries = QuickRetries::new();
+        loop {
+            let request = self.dynamodb.client().put_item().table_name(&self.table).set_item(Some(item.clone()));
+            match request.send().await {
+                Ok(_) => return Ok(()),
+                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
+            }
+        }
+    }
+
+    /// Every item of a partition, in the order of their sort keys, as of now.
+    async fn partition<T>(
+        &self,
+        key: String,
+        read: impl Fn(&Item) -> Result<T, DynamoDbError>,
+    ) -> Result<Vec<T>, DynamoDbError> {
+        let mut found = Vec::new();
+        let mut start: Option<Item> = None;
+        let mut retries = QuickRetries::new();
+        loop {
+            let request = self
+                .dynamodb
+                .client()
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("#pk = :pk")
+                .expression_attribute_names("#pk", PARTITION_KEY)
+                .expression_attribute_values(":pk", text(key.as_str()))
+                .consistent_read(true)
+                .set_exclusive_start_key(start.clone());
+            match request.send().await {
+                Ok(page) => {
+                    for item in page.items() {
+                        found.push(read(item)?);
+                    }
+                    start = page.last_evaluated_key;
+                    if start.is_none() {
+                        return Ok(found);
+                    }
+                }
+                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
+            }
+        }
     }
 }
 

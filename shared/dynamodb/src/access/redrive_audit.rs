@@ -10,7 +10,6 @@ use pipeline::ports::{AuditEntry, RedriveAudit};
 use super::DynamoAccess;
 use crate::DynamoDbError;
 use crate::attributes::{Attributes, Item, number, text};
-use crate::quick_retries::QuickRetries;
 use crate::tables::{EXPIRES_AT, PARTITION_KEY, SORT_KEY};
 
 const ACTION: &str = "action";
@@ -42,44 +41,7 @@ impl DynamoAccess {
         if let Some(by) = &entry.by {
             item.insert(BY.to_owned(), text(by.as_str()));
         }
-        let mut retries = QuickRetries::new();
-        loop {
-            let request = self.dynamodb.client().put_item().table_name(&self.table).set_item(Some(item.clone()));
-            match request.send().await {
-                Ok(_) => return Ok(()),
-                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
-            }
-        }
-    }
-
-    async fn read_entries(&self, day: Timestamp) -> Result<Vec<AuditEntry>, DynamoDbError> {
-        let mut entries = Vec::new();
-        let mut start: Option<Item> = None;
-        let mut retries = QuickRetries::new();
-        loop {
-            let request = self
-                .dynamodb
-                .client()
-                .query()
-                .table_name(&self.table)
-                .key_condition_expression("#pk = :day")
-                .expression_attribute_names("#pk", PARTITION_KEY)
-                .expression_attribute_values(":day", text(partition_of(day)))
-                .consistent_read(true)
-                .set_exclusive_start_key(start.clone());
-            match request.send().await {
-                Ok(page) => {
-                    for item in page.items() {
-                        entries.push(self.read_entry(item)?);
-                    }
-                    start = page.last_evaluated_key;
-                    if start.is_none() {
-                        return Ok(entries);
-                    }
-                }
-                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
-            }
-        }
+        self.put_item(&item).await
     }
 
     fn read_entry(&self, item: &Item) -> Result<AuditEntry, DynamoDbError> {
@@ -107,6 +69,7 @@ impl RedriveAudit for DynamoAccess {
     }
 
     async fn entries(&self, day: Timestamp) -> Result<Vec<AuditEntry>, DependencyError> {
-        self.read_entries(day).await.map_err(|error| error.while_doing("reading the audit trail"))
+        let entries = self.partition(partition_of(day), |item| self.read_entry(item)).await;
+        entries.map_err(|error| error.while_doing("reading the audit trail"))
     }
 }

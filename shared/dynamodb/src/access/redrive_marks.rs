@@ -104,15 +104,7 @@ impl DynamoAccess {
         now: Timestamp,
     ) -> Result<(), DynamoDbError> {
         let state = MarkState::Done { position: position.cloned() };
-        let item = mark_item(key, run, now, &state);
-        let mut retries = QuickRetries::new();
-        loop {
-            let request = self.dynamodb.client().put_item().table_name(&self.table).set_item(Some(item.clone()));
-            match request.send().await {
-                Ok(_) => return Ok(()),
-                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
-            }
-        }
+        self.put_item(&mark_item(key, run, now, &state)).await
     }
 
     /// The marks that there are of at most [`KEYS_PER_READ`] keys, in any order.
@@ -140,36 +132,6 @@ impl DynamoAccess {
             }
         }
         Ok(marks)
-    }
-
-    async fn marks_of(&self, origin: &Origin) -> Result<Vec<Mark>, DynamoDbError> {
-        let mut marks = Vec::new();
-        let mut start: Option<Item> = None;
-        let mut retries = QuickRetries::new();
-        loop {
-            let request = self
-                .dynamodb
-                .client()
-                .query()
-                .table_name(&self.table)
-                .key_condition_expression("#pk = :origin")
-                .expression_attribute_names("#pk", PARTITION_KEY)
-                .expression_attribute_values(":origin", text(partition_of(origin)))
-                .consistent_read(true)
-                .set_exclusive_start_key(start.clone());
-            match request.send().await {
-                Ok(page) => {
-                    for item in page.items() {
-                        marks.push(self.read_mark(item)?);
-                    }
-                    start = page.last_evaluated_key;
-                    if start.is_none() {
-                        return Ok(marks);
-                    }
-                }
-                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
-            }
-        }
     }
 
     fn read_mark(&self, item: &Item) -> Result<Mark, DynamoDbError> {
@@ -262,6 +224,7 @@ impl RedriveMarks for DynamoAccess {
     }
 
     async fn of_origin(&self, origin: &Origin) -> Result<Vec<Mark>, DependencyError> {
-        self.marks_of(origin).await.map_err(|error| error.while_doing("reading an origin's redrive marks"))
+        let marks = self.partition(partition_of(origin), |item| self.read_mark(item)).await;
+        marks.map_err(|error| error.while_doing("reading an origin's redrive marks"))
     }
 }

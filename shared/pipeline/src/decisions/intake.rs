@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use event::schema::Registry;
 use event::{
-    ENVELOPE_VERSION, Envelope, EnvelopeError, EventError, EventKey, Origin, PayloadHash, TenantId, Timestamp,
+    ENVELOPE_VERSION, Envelope, EnvelopeError, EventError, EventKey, IdSource, Origin, PayloadHash, TenantId, Timestamp,
 };
 use serde::Deserialize;
 use serde::de::IgnoredAny;
@@ -29,6 +29,7 @@ pub struct Candidate<'a> {
     pub record: usize,
     pub origin: Origin,
     pub key: EventKey,
+    pub id_source: IdSource,
     pub event_type: Cow<'a, str>,
     pub schema_version: u32,
     /// When ingest took the event, or for a bare event Kafka's timestamp of its first copy. Taken as it is, however
@@ -228,6 +229,7 @@ fn candidate<'a>(index: usize, record: &Record, envelope: &Envelope<'a>, user_id
         record: index,
         origin: record.origin(),
         key: envelope.key(),
+        id_source: envelope.id_source,
         event_type: envelope.event_type.clone(),
         schema_version: envelope.schema,
         received_at: envelope.received_at,

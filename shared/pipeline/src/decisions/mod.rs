@@ -9,13 +9,20 @@
 //! 4. [`verdicts`]: what to store about each record, score included.
 //! 5. [`publication`]: the records that go out, made from the ledger's answer and not from our own view.
 //!
+//! Apart from them, [`late`]: what to store about events that get their score later. Two more are the
+//! replayer's: [`restoration`] turns outcomes back into what was recorded, and [`reprocessing`] decides on records once
+//! more, under other rules.
+//!
 //! Throughout, a record is named by its index in the batch, and a batch is in the order of topic, partition and
 //! offset, as the trigger decodes it.
 
 pub mod dedup;
 pub mod intake;
+pub mod late;
 pub mod limits;
 pub mod publication;
+pub mod reprocessing;
+pub mod restoration;
 pub mod verdicts;
 
 #[cfg(test)]
@@ -47,4 +54,6 @@ pub mod reason {
     pub const ADDRESS_RATE: &str = "address-rate";
     /// The address is on the block list.
     pub const ADDRESS_BLOCKED: &str = "address-blocked";
+    /// Of an event's second outcome: it was stored while the scorer was down, and has its score now.
+    pub const SCORED_LATER: &str = "scored-later";
 }

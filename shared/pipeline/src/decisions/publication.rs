@@ -1,48 +1,68 @@
-//! The records that go out for a batch.
+//! The records that go out for a batch, and for events that were scored late.
 //!
 //! They are made of the record and its ledger entry only, never of what this run decided: after a crash the ledger
 //! may hold the entry of an earlier run, and what is published again must be byte-equal to what was published then.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use event::Timestamp;
-use serde::Serialize;
+use event::{EventId, IdSource, Origin, TenantId, Timestamp};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::intake::{Batch, Candidate, Rejection};
-use crate::ports::{LedgerEntry, NewRecord};
+use super::reason;
+use crate::ports::{LateOutcome, LedgerEntry, NewRecord};
 use crate::{Header, Outcome, Record, header, topic};
 
-/// The value of a record on `processed-events`.
-#[derive(Serialize)]
-struct OutcomeValue<'a> {
-    /// The position of the record on `raw-events`: as there is one outcome for each, it names the outcome.
-    outcome_id: String,
-    outcome: Outcome,
-    reason: &'a str,
+/// Largest record written, in bytes. An outcome adds a few hundred bytes to its event, and a dead letter its headers,
+/// so both exceed `raw-events`' limit of about 1 MB when the event is just within it. The topics of both must allow it.
+pub const MAX_RECORD_BYTES: usize = 1_500_000;
+
+/// The value of a record on `processed-events`. Holds everything that the ledger and `events` have of the record, so
+/// that both can be made again from outcomes alone ([`super::restoration`]).
+#[derive(Serialize, Deserialize)]
+pub(super) struct OutcomeValue<'a> {
+    /// The position of the record on `raw-events`: as there is one outcome for each, it names the outcome. With
+    /// `#scored` behind it, it names the late score of the event that the record stored.
+    pub outcome_id: String,
+    pub outcome: Outcome,
+    #[serde(borrow)]
+    pub reason: Cow<'a, str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    tenant: Option<&'a str>,
+    pub tenant: Option<TenantId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<&'a str>,
+    pub id: Option<EventId>,
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    event_type: Option<&'a str>,
+    pub event_type: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    received_at: Option<Timestamp>,
-    recorded_at: Timestamp,
-    origin: &'a str,
+    pub received_at: Option<Timestamp>,
+    pub recorded_at: Timestamp,
+    pub origin: Origin,
     #[serde(skip_serializing_if = "Option::is_none")]
-    ip: Option<IpAddr>,
+    pub ip: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    user_id: Option<&'a str>,
+    pub user_id: Option<Cow<'a, str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    risk_score: Option<u8>,
+    pub risk_score: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    risk_reasons: Option<&'a [String]>,
+    pub risk_reasons: Option<Cow<'a, [String]>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    rules_version: Option<&'a str>,
+    pub rules_version: Option<Cow<'a, str>>,
+    // From here on only of stored events.
+    /// Version of the schema that `data` meets.
     #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a RawValue>,
+    pub schema: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub id_source: Option<IdSource>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub occurred_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<Cow<'a, str>>,
+    /// The client's JSON, byte for byte.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub data: Option<&'a RawValue>,
 }
 
 /// What of the event itself goes into its outcome.
@@ -51,7 +71,17 @@ struct Facts<'a> {
     received_at: Option<Timestamp>,
     ip: Option<IpAddr>,
     user_id: Option<&'a str>,
-    data: Option<&'a RawValue>,
+    /// If the record holds an event.
+    stored: Option<Stored<'a>>,
+}
+
+/// What goes into an outcome only if the event is stored.
+struct Stored<'a> {
+    schema: u32,
+    id_source: IdSource,
+    occurred_at: Option<Timestamp>,
+    user_agent: Option<&'a str>,
+    data: &'a RawValue,
 }
 
 impl<'a> Facts<'a> {
@@ -62,14 +92,20 @@ impl<'a> Facts<'a> {
                 received_at: Some(candidate.received_at),
                 ip: candidate.ip,
                 user_id: candidate.user_id.as_deref(),
-                data: Some(candidate.data),
+                stored: Some(Stored {
+                    schema: candidate.schema_version,
+                    id_source: candidate.id_source,
+                    occurred_at: candidate.occurred_at,
+                    user_agent: candidate.user_agent.as_deref(),
+                    data: candidate.data,
+                }),
             },
             Err(rejection) => Facts {
                 event_type: rejection.event_type,
                 received_at: rejection.received_at,
                 ip: rejection.ip,
                 user_id: None,
-                data: None,
+                stored: None,
             },
         }
     }
@@ -81,24 +117,71 @@ impl<'a> Facts<'a> {
 /// # Errors
 /// Never in practice: everything in an outcome can be written as JSON.
 pub fn outcome(batch: &Batch<'_>, index: usize, entry: &LedgerEntry) -> Result<NewRecord, serde_json::Error> {
-    let facts = Facts::of(batch.candidate(index));
-    let origin = entry.origin.to_string();
+    let traceparent = batch.record(index).headers.get(header::TRACEPARENT);
+    write(entry.position.to_string(), entry, &Facts::of(batch.candidate(index)), traceparent)
+}
+
+/// The second outcome of an event that was stored unscored, in the shape of the first and in the same partition. It has
+/// no `traceparent`, because that is not stored.
+///
+/// # Errors
+/// If the stored payload is no JSON, which the store never holds.
+pub fn late_outcome(late: &LateOutcome) -> Result<NewRecord, serde_json::Error> {
+    let entry = LedgerEntry {
+        position: late.position.clone(),
+        origin: late.origin.clone(),
+        key: Some(late.key.clone()),
+        outcome: late.outcome,
+        reason: reason::SCORED_LATER.to_owned(),
+        risk: late.row.risk.clone(),
+        recorded_at: late.scored_at,
+    };
+    let data: &RawValue = serde_json::from_str(&late.row.payload)?;
+    // Not stored, but the hash tells.
+    let is_clients = late.row.payload_hash == IdSource::Client.payload_hash(&late.key.id, data);
+    let facts = Facts {
+        event_type: Some(&late.row.event_type),
+        received_at: Some(late.row.received_at),
+        ip: late.row.ip,
+        user_id: late.row.user_id.as_deref(),
+        stored: Some(Stored {
+            schema: late.row.schema_version,
+            id_source: if is_clients { IdSource::Client } else { IdSource::Fingerprint },
+            occurred_at: late.row.occurred_at,
+            user_agent: late.row.user_agent.as_deref(),
+            data,
+        }),
+    };
+    write(format!("{}#scored", late.position), &entry, &facts, None)
+}
+
+fn write(
+    outcome_id: String,
+    entry: &LedgerEntry,
+    facts: &Facts<'_>,
+    traceparent: Option<&[u8]>,
+) -> Result<NewRecord, serde_json::Error> {
+    let stored = facts.stored.as_ref().filter(|_| entry.outcome.is_stored());
     let value = OutcomeValue {
-        outcome_id: entry.position.to_string(),
+        outcome_id,
         outcome: entry.outcome,
-        reason: &entry.reason,
-        tenant: entry.key.as_ref().map(|key| key.tenant.as_str()),
-        id: entry.key.as_ref().map(|key| key.id.as_str()),
-        event_type: facts.event_type,
+        reason: Cow::Borrowed(&entry.reason),
+        tenant: entry.key.as_ref().map(|key| key.tenant.clone()),
+        id: entry.key.as_ref().map(|key| key.id.clone()),
+        event_type: facts.event_type.map(Cow::Borrowed),
         received_at: facts.received_at,
         recorded_at: entry.recorded_at,
-        origin: &origin,
+        origin: entry.origin.clone(),
         ip: facts.ip,
-        user_id: facts.user_id,
+        user_id: facts.user_id.map(Cow::Borrowed),
         risk_score: entry.risk.as_ref().map(|risk| risk.score),
-        risk_reasons: entry.risk.as_ref().map(|risk| risk.reasons.as_slice()),
-        rules_version: entry.risk.as_ref().map(|risk| risk.rules_version.as_str()),
-        data: facts.data.filter(|_| entry.outcome.is_stored()),
+        risk_reasons: entry.risk.as_ref().map(|risk| Cow::Borrowed(risk.reasons.as_slice())),
+        rules_version: entry.risk.as_ref().map(|risk| Cow::Borrowed(risk.rules_version.as_str())),
+        schema: stored.map(|stored| stored.schema),
+        id_source: stored.map(|stored| stored.id_source),
+        occurred_at: stored.and_then(|stored| stored.occurred_at),
+        user_agent: stored.and_then(|stored| stored.user_agent.map(Cow::Borrowed)),
+        data: stored.map(|stored| stored.data),
     };
     let value = Bytes::from(serde_json::to_vec(&value)?);
     let mut headers = Vec::with_capacity(5);
@@ -108,9 +191,10 @@ pub fn outcome(batch: &Batch<'_>, index: usize, entry: &LedgerEntry) -> Result<N
     if let Some(event_type) = facts.event_type {
         headers.push(Header::new(header::EVENT_TYPE, event_type.to_owned()));
     }
-    if let Some(traceparent) = batch.record(index).headers.get(header::TRACEPARENT) {
+    if let Some(traceparent) = traceparent {
         headers.push(Header::new(header::TRACEPARENT, Bytes::copy_from_slice(traceparent)));
     }
+    let origin = entry.origin.to_string();
     let key = entry.key.as_ref().map_or_else(|| origin.clone(), ToString::to_string);
     headers.push(Header::new(header::ORIGIN, origin));
     headers.push(Header::new(header::OUTCOME, entry.outcome.as_str()));
@@ -147,15 +231,18 @@ pub fn tag_of(reason: &str) -> &str {
 
 #[cfg(test)]
 mod tests {
-    use event::TenantId;
     use event::schema::Registry;
+    use event::{EventId, EventKey, Origin, PayloadHash, TenantId};
 
     use super::super::intake::Reader;
     use super::super::samples::record;
     use super::*;
-    use crate::ports::RiskScore;
+    use crate::Position;
+    use crate::ports::{EventRow, RiskScore};
 
-    const ENVELOPE: &str = r#"{"envelope":1,"id":"a","id_source":"client","type":"click","schema":1,"tenant":"acme","received_at":"2026-11-20T18:02:00.000Z","ip":"203.0.113.7","data":{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}}"#;
+    const ENVELOPE: &str = r#"{"envelope":1,"id":"a","id_source":"client","type":"click","schema":1,"tenant":"acme","received_at":"2026-11-20T18:02:00.000Z","occurred_at":"2026-11-20T18:01:00.000Z","ip":"203.0.113.7","user_agent":"curl","data":{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}}"#;
+
+    const DATA: &str = r#"{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}"#;
 
     /// The outcome and the dead letter of one record.
     fn publish(
@@ -201,7 +288,9 @@ mod tests {
                 r#"{"outcome_id":"raw-events/0/5","outcome":"fraud","reason":"","tenant":"acme","id":"a","type":"click","#,
                 r#""received_at":"2026-11-20T18:02:00.000Z","recorded_at":"1970-01-01T00:00:00.000Z","#,
                 r#""origin":"raw-events/9/1","ip":"203.0.113.7","user_id":"u-1","risk_score":100,"#,
-                r#""risk_reasons":["private-range"],"rules_version":"1","data":{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}}"#
+                r#""risk_reasons":["private-range"],"rules_version":"1","schema":1,"id_source":"client","#,
+                r#""occurred_at":"2026-11-20T18:01:00.000Z","user_agent":"curl","#,
+                r#""data":{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}}"#
             )
         );
         assert_eq!(
@@ -218,12 +307,60 @@ mod tests {
     }
 
     #[test]
+    fn a_late_outcome_is_the_first_one_with_the_score() {
+        let risk = RiskScore { score: 100, reasons: vec!["private-range".into()], rules_version: "1".into() };
+        let (first, _) = publish(&record(5, Some(ENVELOPE), &[]), Outcome::Valid, "", None);
+        let late = LateOutcome {
+            key: EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new("a").unwrap() },
+            origin: Origin::new("raw-events", 0, 5),
+            position: Position::new("raw-events", 0, 5),
+            outcome: Outcome::Fraud,
+            row: EventRow {
+                event_type: "click".into(),
+                schema_version: 1,
+                received_at: Timestamp::parse("2026-11-20T18:02:00.000Z").unwrap(),
+                occurred_at: Some(Timestamp::parse("2026-11-20T18:01:00.000Z").unwrap()),
+                ip: Some([203, 0, 113, 7].into()),
+                user_agent: Some("curl".into()),
+                user_id: Some("u-1".into()),
+                payload_hash: PayloadHash::of(DATA.as_bytes()),
+                payload: DATA.into(),
+                risk: Some(risk),
+            },
+            scored_at: Timestamp::from_millis(60_000),
+        };
+        let second = late_outcome(&late).unwrap();
+        assert_eq!((second.topic, &second.key), (first.topic, &first.key));
+        let outcome = |value: &str| ("outcome".to_owned(), value.to_owned());
+        let owned = |record| {
+            headers(record).into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>()
+        };
+        let mut expected = owned(&first);
+        *expected.last_mut().unwrap() = outcome("fraud");
+        assert_eq!(owned(&second), expected);
+        let expected = text(first.value.as_ref())
+            .replace(
+                "raw-events/0/5\",\"outcome\":\"valid\",\"reason\":\"\"",
+                "raw-events/0/5#scored\",\"outcome\":\"fraud\",\"reason\":\"scored-later\"",
+            )
+            .replace("1970-01-01T00:00:00.000Z", "1970-01-01T00:01:00.000Z")
+            .replace(
+                "\"schema\":",
+                "\"risk_score\":100,\"risk_reasons\":[\"private-range\"],\"rules_version\":\"1\",\"schema\":",
+            );
+        assert_eq!(text(second.value.as_ref()), expected);
+        assert_eq!(late_outcome(&late).unwrap(), second);
+    }
+
+    #[test]
     fn an_event_that_is_not_stored_goes_out_without_its_data() {
         let (outcome, dead_letter) =
             publish(&record(5, Some(ENVELOPE), &[]), Outcome::Duplicate, "already-claimed: raw-events/0/1", None);
         let value = text(outcome.value.as_ref());
         assert!(value.contains(r#""outcome":"duplicate","reason":"already-claimed: raw-events/0/1""#), "{value}");
-        assert!(!value.contains("\"data\"") && !value.contains("risk"), "{value}");
+        for absent in ["data", "risk", "user_agent", "schema"] {
+            assert!(!value.contains(absent), "{absent} in {value}");
+        }
         assert_eq!(dead_letter, None);
     }
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use event::{EventId, EventKey, Origin, PayloadHash, TenantId, Timestamp};
+use event::{EventId, EventKey, IdSource, Origin, PayloadHash, TenantId, Timestamp};
 use serde_json::value::RawValue;
 
 use super::intake::Candidate;
@@ -15,6 +15,7 @@ pub fn candidate(record: usize, origin: &str, id: &str, payload: &str) -> Candid
         record,
         origin: origin.parse().unwrap(),
         key: EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new(id).unwrap() },
+        id_source: IdSource::Client,
         event_type: Cow::Borrowed("click"),
         schema_version: 1,
         received_at: Timestamp::EPOCH,

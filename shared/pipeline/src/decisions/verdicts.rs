@@ -44,6 +44,11 @@ pub struct Findings {
     pub scores: Option<Vec<Score>>,
 }
 
+/// How a stored event stands: `fraud` if its score is at or above `fraud_threshold`, else `valid`, also without one.
+pub fn standing_of(risk: Option<&RiskScore>, fraud_threshold: u8) -> Outcome {
+    if risk.is_some_and(|risk| risk.score >= fraud_threshold) { Outcome::Fraud } else { Outcome::Valid }
+}
+
 /// Decides on every record of the batch. An event is `fraud` if its score is at or above `fraud_threshold`.
 pub fn decide(batch: &Batch<'_>, findings: Findings, fraud_threshold: u8) -> Vec<Decision> {
     let Findings { standings, blocked, scores } = findings;
@@ -60,13 +65,8 @@ pub fn decide(batch: &Batch<'_>, findings: Findings, fraud_threshold: u8) -> Vec
                 Decision::Close { outcome: Outcome::Blocked, reason }
             }
             Some((Standing::First | Standing::Redelivered, None)) | None => {
-                let risk = scores.as_mut().and_then(Iterator::next).map(|score| RiskScore {
-                    score: score.risk_score,
-                    reasons: score.reasons,
-                    rules_version: score.rules_version,
-                });
-                let fraud = risk.as_ref().is_some_and(|risk| risk.score >= fraud_threshold);
-                Decision::Store { outcome: if fraud { Outcome::Fraud } else { Outcome::Valid }, risk }
+                let risk = scores.as_mut().and_then(Iterator::next).map(RiskScore::from);
+                Decision::Store { outcome: standing_of(risk.as_ref(), fraud_threshold), risk }
             }
         },
     };

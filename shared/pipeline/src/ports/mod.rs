@@ -10,9 +10,11 @@ mod history;
 mod objects;
 mod publisher;
 mod redrive;
+mod replay;
 mod scorer;
 mod store;
 mod topics;
+mod unscored;
 
 pub use access::{AddressCount, AddressCounters, ApiKey, ApiKeys, Block, BlockList, KeyHash, RateLeases};
 pub use claims::{Claim, ClaimStore, ClaimVerdict};
@@ -22,6 +24,8 @@ pub use publisher::{NewRecord, RecordPublisher};
 pub use redrive::{
     ActionState, AuditEntry, BeginVerdict, LetterId, LetterStep, Mark, MarkKey, MarkState, RedriveAudit, RedriveMarks,
 };
+pub use replay::{ReplayProgress, ReplayRuns, ReprocessedOutcomes, TakeOver};
 pub use scorer::{Score, ScoreRequest, Scorer};
 pub use store::{EventRow, EventStore, LedgerEntry, RiskScore, Verdict, VerdictKind};
 pub use topics::{PartitionSpan, TopicReader, TopicSource};
+pub use unscored::{EventPlace, LateOutcome, LateScore, UnscoredEvent, UnscoredEvents};

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 use event::{EventKey, Origin, PayloadHash, Timestamp};
 
+use super::Score;
 use crate::{DependencyError, Outcome, Position};
 
 /// A score as stored. `None` in its place means: not scored yet, to be scored later.
@@ -13,6 +14,12 @@ pub struct RiskScore {
     pub score: u8,
     pub reasons: Vec<String>,
     pub rules_version: String,
+}
+
+impl From<Score> for RiskScore {
+    fn from(score: Score) -> Self {
+        RiskScore { score: score.risk_score, reasons: score.reasons, rules_version: score.rules_version }
+    }
 }
 
 /// A row of `events`.

@@ -15,12 +15,13 @@ use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
 use event::{Origin, PayloadHash, Timestamp};
 use pipeline::ports::{EventStore, LedgerEntry, Verdict, VerdictKind};
-use pipeline::{DependencyError, Outcome};
+use pipeline::{DependencyError, Position};
 use time::{Date, OffsetDateTime};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
 use self::plan::{NewEvent, Plan, StoredCopy, plan, storable_verdict};
+use crate::counts::{ADD_COUNTS, CountChange, CountColumns};
 use crate::database::{Database, RollbackOnDrop};
 use crate::error::PostgresError;
 use crate::ledger::{Corrupt, entry_from_row};
@@ -43,7 +44,7 @@ const LOCK_PARTITIONS: &str = "
 
 /// LATERAL with LIMIT in this and the next statement leaves the planner no choice but one index probe per record; a
 /// join could become a scan of the whole table when statistics are young.
-const FIND_ENTRIES: &str = "
+pub(crate) const FIND_ENTRIES: &str = "
     SELECT w.ordinal, e.*
     FROM unnest($1::int4[], $2::text[], $3::int4[], $4::int8[]) AS w (ordinal, topic, partition, record_offset)
     CROSS JOIN LATERAL (
@@ -99,14 +100,6 @@ const INSERT_ENTRIES: &str = "
                 $9::text[], $10::text[], $11::int2[], $12::text[], $13::text[])
         AS w (topic, partition, record_offset, origin_topic, origin_partition, origin_offset, tenant, event_id, outcome,
               reason, risk_score, risk_reasons, rules_version)";
-
-/// Last, so that the rows which batches share are locked only until the commit that follows.
-const ADD_COUNTS: &str = "
-    INSERT INTO event_counts_hourly AS c (hour, tenant, event_type, status, events)
-    SELECT w.hour, w.tenant, w.event_type, w.status, w.events
-    FROM unnest($1::timestamptz[], $2::text[], $3::text[], $4::text[], $5::int8[])
-        AS w (hour, tenant, event_type, status, events)
-    ON CONFLICT (hour, tenant, event_type, status) DO UPDATE SET events = c.events + excluded.events";
 
 /// [`EventStore`] on Postgres.
 #[derive(Clone, Debug)]
@@ -164,7 +157,7 @@ impl PostgresEventStore {
         now: Timestamp,
     ) -> Result<(HashMap<usize, LedgerEntry>, HashMap<usize, StoredCopy>), PostgresError> {
         let partitions = PartitionColumns::of(verdicts);
-        let positions = PositionColumns::of(verdicts);
+        let positions = PositionColumns::of(verdicts.iter().map(|verdict| &verdict.position));
         let keys = KeyColumns::of(verdicts, self.dedup_window);
         let now = now.to_utc();
         let lock = partitions.parameters(&now);
@@ -229,7 +222,7 @@ async fn write(
         return Ok(commit.await?);
     }
     let at = now.to_utc();
-    let ledger = EntryColumns::of(entries, new_entries);
+    let ledger = EntryColumns::of(new_entries.iter().filter_map(|index| entries.get(*index)));
     let ledger = ledger.parameters(&at);
     if new_events.is_empty() {
         tokio::try_join!(biased; client.execute(&statements.insert_entries, &ledger), commit)?;
@@ -237,7 +230,13 @@ async fn write(
     }
     // In the order of the unique key, like everybody else, so that two batches with the same events cannot deadlock.
     new_events.sort_by(|a, b| (a.key, a.day).cmp(&(b.key, b.day)));
-    let counts = CountColumns::of(&new_events);
+    let counts = CountColumns::of(new_events.iter().map(|event| CountChange {
+        received_at: event.row.received_at,
+        tenant: event.key.tenant.as_str(),
+        event_type: &event.row.event_type,
+        outcome: event.outcome,
+        by: 1,
+    }));
     let counts = counts.parameters();
     let events = EventColumns::of(&new_events);
     let events = events.parameters(&at);
@@ -251,7 +250,7 @@ async fn write(
     Ok(())
 }
 
-fn ordinal(row: &Row) -> Result<usize, PostgresError> {
+pub(crate) fn ordinal(row: &Row) -> Result<usize, PostgresError> {
     usize::try_from(row.try_get::<_, i32>("ordinal")?)
         .map_err(|_| PostgresError::Row { table: "the answer", column: "ordinal" })
 }
@@ -268,7 +267,7 @@ fn copy_from_row(row: &Row) -> Result<StoredCopy, PostgresError> {
     })
 }
 
-type Parameters<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
+pub(crate) type Parameters<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
 
 /// Lists are short of `i32::MAX` by far: an invocation holds 6 MB.
 fn ordinal_of(index: usize) -> i32 {
@@ -307,7 +306,7 @@ impl<'a> PartitionColumns<'a> {
 }
 
 #[derive(Default)]
-struct PositionColumns<'a> {
+pub(crate) struct PositionColumns<'a> {
     ordinal: Vec<i32>,
     topic: Vec<&'a str>,
     partition: Vec<i32>,
@@ -315,9 +314,9 @@ struct PositionColumns<'a> {
 }
 
 impl<'a> PositionColumns<'a> {
-    fn of(verdicts: &'a [Verdict]) -> Self {
+    pub(crate) fn of(positions: impl IntoIterator<Item = &'a Position>) -> Self {
         let mut columns = Self::default();
-        for (index, Verdict { position, .. }) in verdicts.iter().enumerate() {
+        for (index, position) in positions.into_iter().enumerate() {
             columns.ordinal.push(ordinal_of(index));
             columns.topic.push(&position.topic);
             columns.partition.push(position.partition);
@@ -326,7 +325,7 @@ impl<'a> PositionColumns<'a> {
         columns
     }
 
-    fn parameters(&self) -> Parameters<'_, 4> {
+    pub(crate) fn parameters(&self) -> Parameters<'_, 4> {
         [&self.ordinal, &self.topic, &self.partition, &self.record_offset]
     }
 }
@@ -455,7 +454,7 @@ impl<'a> EventColumns<'a> {
 }
 
 #[derive(Default)]
-struct EntryColumns<'a> {
+pub(crate) struct EntryColumns<'a> {
     topic: Vec<&'a str>,
     partition: Vec<i32>,
     record_offset: Vec<i64>,
@@ -472,9 +471,9 @@ struct EntryColumns<'a> {
 }
 
 impl<'a> EntryColumns<'a> {
-    fn of(entries: &'a [LedgerEntry], which: &[usize]) -> Self {
+    pub(crate) fn of(entries: impl IntoIterator<Item = &'a LedgerEntry>) -> Self {
         let mut columns = Self::default();
-        for entry in which.iter().filter_map(|index| entries.get(*index)) {
+        for entry in entries {
             columns.topic.push(&entry.position.topic);
             columns.partition.push(entry.position.partition);
             columns.record_offset.push(entry.position.offset);
@@ -492,7 +491,8 @@ impl<'a> EntryColumns<'a> {
         columns
     }
 
-    fn parameters<'b>(&'b self, now: &'b OffsetDateTime) -> Parameters<'b, 14> {
+    /// With when they were recorded: one instant, or one for each.
+    pub(crate) fn parameters<'b>(&'b self, at: &'b (dyn ToSql + Sync)) -> Parameters<'b, 14> {
         [
             &self.topic,
             &self.partition,
@@ -507,41 +507,7 @@ impl<'a> EntryColumns<'a> {
             &self.risk_score,
             &self.risk_reasons,
             &self.rules_version,
-            now,
+            at,
         ]
-    }
-}
-
-#[derive(Default)]
-struct CountColumns<'a> {
-    hour: Vec<OffsetDateTime>,
-    tenant: Vec<&'a str>,
-    event_type: Vec<&'a str>,
-    status: Vec<&'static str>,
-    events: Vec<i64>,
-}
-
-impl<'a> CountColumns<'a> {
-    fn of(events: &[NewEvent<'a>]) -> Self {
-        const HOUR_MS: i64 = 3_600_000;
-        let mut counts = BTreeMap::<(i64, &str, &str, Outcome), i64>::new();
-        for event in events {
-            let hour = event.row.received_at.as_millis().div_euclid(HOUR_MS);
-            let key = (hour, event.key.tenant.as_str(), event.row.event_type.as_str(), event.outcome);
-            *counts.entry(key).or_default() += 1;
-        }
-        let mut columns = Self::default();
-        for ((hour, tenant, event_type, outcome), count) in counts {
-            columns.hour.push(Timestamp::from_millis(hour * HOUR_MS).to_utc());
-            columns.tenant.push(tenant);
-            columns.event_type.push(event_type);
-            columns.status.push(outcome.as_str());
-            columns.events.push(count);
-        }
-        columns
-    }
-
-    fn parameters(&self) -> Parameters<'_, 5> {
-        [&self.hour, &self.tenant, &self.event_type, &self.status, &self.events]
     }
 }

@@ -2,11 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod claims;
+mod fingerprint;
 mod history;
 mod ledger;
 mod partitions;
 mod plans;
+mod replay;
 mod store;
+mod unscored;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};

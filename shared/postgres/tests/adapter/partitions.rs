@@ -142,7 +142,8 @@ async fn concurrent_runs_while_events_flow_are_safe() {
         (applied.len(), maintain(&database, noon(), POLICY).await.unwrap())
     });
     let reports = futures::future::join_all(runs).await;
-    assert_eq!(reports.iter().map(|(applied, _)| applied).sum::<usize>(), 1, "each migration once");
+    let migrations = std::fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/migrations")).unwrap().count();
+    assert_eq!(reports.iter().map(|(applied, _)| applied).sum::<usize>(), migrations, "each migration once");
     assert_eq!(reports.iter().map(|(_, report)| report.created.len()).sum::<usize>(), 3, "each day once");
 
     let keep_all = PartitionPolicy { retention_days: 30, ledger_retention: DAY * 30, ..POLICY };

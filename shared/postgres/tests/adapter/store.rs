@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use super::{database, execute, scalar};
 
-struct View(Database);
+pub struct View(pub Database);
 
 #[async_trait]
 impl StoreView for View {
@@ -66,7 +66,7 @@ fn store(database: &Database) -> PostgresEventStore {
     PostgresEventStore::new(database.clone(), DEDUP_WINDOW)
 }
 
-fn verdict(offset: i64, id: &str) -> Verdict {
+pub fn verdict(offset: i64, id: &str) -> Verdict {
     let position = Position::new("raw-events", 0, offset);
     let row = EventRow {
         event_type: "click".into(),

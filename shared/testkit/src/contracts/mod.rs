@@ -6,5 +6,7 @@ pub mod history;
 pub mod objects;
 pub mod publisher;
 pub mod redrive;
+pub mod replay;
 pub mod scorer;
 pub mod store;
+pub mod unscored;

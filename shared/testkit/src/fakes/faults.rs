@@ -31,6 +31,11 @@ impl Faults {
         self.push(calls, Fault::After(class));
     }
 
+    /// Calls that are still to fail.
+    pub fn left(&self) -> usize {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// From now on calls succeed again.
     pub fn clear(&self) {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use event::EventKey;
-use pipeline::ports::{EventHistory, History, LedgerEntry, MAX_HISTORY, StoredEvent};
+use pipeline::ports::{EventHistory, EventPlace, History, LedgerEntry, MAX_HISTORY, StoredEvent};
 use pipeline::{Dependency, DependencyError, Position};
 
 use crate::contracts::store::StoreView as _;
 use crate::fakes::Faults;
 use crate::fakes::store::FakeStore;
 
-/// [`EventHistory`] of what is in a [`FakeStore`]. Events were scored when they were stored.
+/// [`EventHistory`] of what is in a [`FakeStore`].
 #[derive(Debug)]
 pub struct FakeHistory {
     pub faults: Faults,
@@ -34,6 +34,8 @@ impl FakeHistory {
                     entry.outcome.is_stored() && entry.origin == event.origin && entry.key.as_ref() == Some(key)
                 };
                 let stored_at = ledger.iter().find(is_its).map(|entry| entry.recorded_at).unwrap_or_default();
+                let place = EventPlace { received_at: event.row.received_at, key: event.key };
+                let scored_late_at = self.store.scored_late_at(&place);
                 StoredEvent {
                     outcome: event.outcome,
                     event_type: event.row.event_type,
@@ -41,7 +43,7 @@ impl FakeHistory {
                     received_at: event.row.received_at,
                     occurred_at: event.row.occurred_at,
                     stored_at,
-                    scored_at: event.row.risk.as_ref().map(|_| stored_at),
+                    scored_at: event.row.risk.as_ref().map(|_| scored_late_at.unwrap_or(stored_at)),
                     risk: event.row.risk,
                 }
             })

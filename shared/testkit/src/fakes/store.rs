@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use event::{EventKey, Origin, TenantId, Timestamp};
-use pipeline::ports::{EventRow, EventStore, LedgerEntry, Verdict, VerdictKind};
+use pipeline::ports::{
+    EventPlace, EventRow, EventStore, LateOutcome, LateScore, LedgerEntry, UnscoredEvent, Verdict, VerdictKind,
+};
 use pipeline::{Dependency, DependencyError, Outcome, Position, Reason};
 
 use crate::contracts::store::{Span, StoreView, StoredEvent};
@@ -31,6 +33,13 @@ struct State {
     ledger: BTreeMap<Position, LedgerEntry>,
     counts: BTreeMap<(i64, TenantId, String, Outcome), u64>,
     spans: BTreeMap<(String, i32), Span>,
+    /// When events were scored that got their score late.
+    scored_late: BTreeMap<EventPlace, Timestamp>,
+    outbox: BTreeMap<EventPlace, LateOutcome>,
+}
+
+fn place(event: &StoredEvent) -> EventPlace {
+    EventPlace { received_at: event.row.received_at, key: event.key.clone() }
 }
 
 impl FakeStore {
@@ -54,7 +63,56 @@ impl FakeStore {
     }
 }
 
+/// What [`FakeUnscoredEvents`](super::unscored::FakeUnscoredEvents) needs of the store.
+impl FakeStore {
+    pub(super) fn scored_late_at(&self, place: &EventPlace) -> Option<Timestamp> {
+        self.state().scored_late.get(place).copied()
+    }
+
+    pub(super) fn settle(&self, scores: Vec<LateScore>, now: Timestamp) -> Vec<LateScore> {
+        let mut state = self.state();
+        scores.into_iter().filter(|score| state.settle_one(score, now)).collect()
+    }
+
+    pub(super) fn outbox(&self) -> Vec<LateOutcome> {
+        self.state().outbox.values().cloned().collect()
+    }
+
+    pub(super) fn take_off_outbox(&self, places: &[EventPlace]) {
+        let mut state = self.state();
+        for place in places {
+            state.outbox.remove(place);
+        }
+    }
+}
+
 impl State {
+    /// Whether the event was there and unscored.
+    fn settle_one(&mut self, score: &LateScore, now: Timestamp) -> bool {
+        let LateScore { event: UnscoredEvent { place: wanted, position, .. }, risk, outcome } = score;
+        let is_wanted = |event: &&mut StoredEvent| event.row.risk.is_none() && place(event) == *wanted;
+        let Some(event) = self.events.iter_mut().find(is_wanted) else { return false };
+        let hour = event.row.received_at.as_millis().div_euclid(HOUR_MS);
+        for (of, by) in [(event.outcome, -1), (*outcome, 1)] {
+            let key = (hour, event.key.tenant.clone(), event.row.event_type.clone(), of);
+            let count = self.counts.entry(key).or_default();
+            *count = count.saturating_add_signed(by);
+        }
+        event.row.risk = Some(risk.clone());
+        event.outcome = *outcome;
+        let late = LateOutcome {
+            key: event.key.clone(),
+            origin: event.origin.clone(),
+            position: position.clone(),
+            outcome: *outcome,
+            row: event.row.clone(),
+            scored_at: now,
+        };
+        self.scored_late.insert(wanted.clone(), now);
+        self.outbox.insert(wanted.clone(), late);
+        true
+    }
+
     fn record(&mut self, verdicts: Vec<Verdict>, now: Timestamp, window: Duration) -> Vec<LedgerEntry> {
         verdicts.into_iter().map(|verdict| self.record_one(verdict, now, window)).collect()
     }

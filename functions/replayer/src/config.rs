@@ -1,0 +1,116 @@
+//! Settings, read once at cold start.
+
+use std::time::Duration;
+
+use event::TenantId;
+use lambda::settings::{Settings, SettingsError, Variables};
+use postgres::PostgresConfig;
+
+/// What reprocessing depends on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// `SCORER_FUNCTION`: name, alias or ARN of the scorer, unless a request names another; default `scorer`.
+    pub scorer_function: String,
+    /// `SCORER_TIMEOUT_MS`: longest wait for the scores of a batch, in milliseconds, for each attempt; default 2000.
+    pub scorer_timeout: Duration,
+    /// `FRAUD_THRESHOLD`: the score from which an event is `fraud`, 0 to 100; default 80.
+    pub fraud_threshold: u8,
+    /// `FOREIGN_TENANT`: the tenant of events that other producers than ingest wrote to `raw-events`; default `kafka`.
+    pub foreign_tenant: TenantId,
+    /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is left alone before it is probed, in seconds;
+    /// default 60.
+    pub breaker_open: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub policy: Policy,
+    /// `DATABASE_URL`, or `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_USER`, `DB_PASSWORD`, `DB_AUTH` and `DB_SSLMODE`; with both
+    /// `DB_CA_FILE`, `DB_POOL_SIZE` and `DB_STATEMENT_TIMEOUT_SEC`. See [`PostgresConfig::from_settings`].
+    pub postgres: PostgresConfig,
+    /// `ARCHIVE_BUCKET`: the bucket of the archive. Required.
+    pub archive_bucket: String,
+    /// `DEDUP_TTL_SEC`: the processor's, in seconds; default 86400. Two stored events of one id closer than that would
+    /// be copies.
+    pub dedup_window: Duration,
+}
+
+impl Config {
+    /// # Errors
+    /// Every variable that is missing or malformed.
+    pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
+        let mut settings = Settings::new(variables);
+        let policy = policy(&mut settings);
+        let postgres = PostgresConfig::from_settings(&mut settings);
+        let archive_bucket = settings.required::<String>("ARCHIVE_BUCKET");
+        let dedup_window = Duration::from_secs(settings.or("DEDUP_TTL_SEC", 86_400));
+        let config = policy.zip(postgres.zip(archive_bucket));
+        let config = config.map(|(policy, (postgres, archive_bucket))| Config {
+            policy,
+            postgres,
+            archive_bucket,
+            dedup_window,
+        });
+        settings.build(config)
+    }
+}
+
+fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
+    let scorer_function = scoring::settings::scorer_function(settings);
+    let scorer_timeout = scoring::settings::scorer_timeout(settings);
+    let fraud_threshold = scoring::settings::fraud_threshold(settings);
+    let breaker_open = lambda::breaker::open_for(settings);
+    let foreign_tenant = settings.or("FOREIGN_TENANT", "kafka".to_owned());
+    let foreign_tenant = match TenantId::new(&foreign_tenant) {
+        Ok(tenant) => Some(tenant),
+        Err(error) => {
+            settings.problem(format!("FOREIGN_TENANT={foreign_tenant:?}: {error}"));
+            None
+        }
+    };
+    Some(Policy { scorer_function, scorer_timeout, fraud_threshold, foreign_tenant: foreign_tenant?, breaker_open })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use lambda::settings::Recording;
+    use testkit::readme::documented_settings;
+
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_the_processors() {
+        let variables =
+            BTreeMap::from([("DATABASE_URL", "postgres://forebay@127.0.0.1/forebay"), ("ARCHIVE_BUCKET", "forebay")]);
+        let config = Config::from_variables(&variables).unwrap();
+        assert_eq!((config.policy.fraud_threshold, config.policy.scorer_function.as_str()), (80, "scorer"));
+        assert_eq!(config.policy.foreign_tenant.as_str(), "kafka");
+        assert_eq!(config.dedup_window, Duration::from_secs(86_400));
+    }
+
+    #[test]
+    fn everything_that_is_wrong_is_named() {
+        let variables = BTreeMap::from([("FRAUD_THRESHOLD", "101"), ("FOREIGN_TENANT", "No Tenant")]);
+        let problems = Config::from_variables(&variables).unwrap_err().problems.join("\n");
+        for name in ["FRAUD_THRESHOLD", "FOREIGN_TENANT", "DATABASE_URL", "ARCHIVE_BUCKET"] {
+            assert!(problems.contains(name), "{name} is not in: {problems}");
+        }
+    }
+
+    #[test]
+    fn the_readme_names_every_setting() {
+        let whole = Recording::new(BTreeMap::from([
+            ("DATABASE_URL", "postgres://forebay@127.0.0.1/forebay"),
+            ("ARCHIVE_BUCKET", "forebay"),
+        ]));
+        Config::from_variables(&whole).unwrap();
+        let split = Recording::new(BTreeMap::<&str, &str>::new());
+        assert!(Config::from_variables(&split).is_err());
+        let mut names = [whole.names(), split.names()].concat();
+        names.sort();
+        names.dedup();
+        assert_eq!(documented_settings(include_str!("../README.md")), names);
+    }
+}

@@ -1,0 +1,93 @@
+//! Why a request is not carried out, or not to its end.
+
+use archive::ArchiveError;
+use lambda::invocation::InvocationError;
+use pipeline::{Dependency, DependencyError, ErrorClass};
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReplayerError {
+    /// Serde's own message names the unknown field or action and the choices.
+    #[error("the request cannot be read")]
+    Request(#[source] serde_json::Error),
+    #[error("field \"{field}\" is {problem}")]
+    Field { field: &'static str, problem: String },
+    #[error("run \"{run}\" was begun with another request, {request}: repeat that one, or choose another name")]
+    OtherRequest { run: String, request: String },
+    #[error("another invocation has taken run \"{run}\" over: it goes on there")]
+    TakenOver { run: String },
+    #[error("{doing} failed")]
+    Dependency {
+        doing: &'static str,
+        #[source]
+        source: DependencyError,
+    },
+    /// An object that cannot be fetched; what is damaged is counted and passed over.
+    #[error("reading the archive failed")]
+    Archive(#[source] ArchiveError),
+    /// The scorer's error is in the log.
+    #[error("the scorer gave no scores: see whether it works, then invoke the run again")]
+    NoScores,
+    /// An adapter broke its port's promise to answer item by item.
+    #[error("{dependency} gave {answers} answers to {questions} questions")]
+    Answers { dependency: Dependency, questions: usize, answers: usize },
+    #[error("the counts of run \"{run}\" cannot be read")]
+    Counts {
+        run: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("the answer cannot be written")]
+    Answer(#[source] serde_json::Error),
+}
+
+impl ReplayerError {
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            ReplayerError::Request(_)
+            | ReplayerError::Field { .. }
+            | ReplayerError::OtherRequest { .. }
+            | ReplayerError::TakenOver { .. }
+            | ReplayerError::Counts { .. }
+            | ReplayerError::Answer(_) => ErrorClass::Permanent,
+            ReplayerError::Dependency { source, .. } => source.class,
+            ReplayerError::Archive(source) => source.class(),
+            ReplayerError::NoScores | ReplayerError::Answers { .. } => ErrorClass::Transient,
+        }
+    }
+
+    pub fn tag(&self) -> &'static str {
+        match self {
+            ReplayerError::Request(_) | ReplayerError::Field { .. } | ReplayerError::OtherRequest { .. } => {
+                "bad-request"
+            }
+            ReplayerError::TakenOver { .. } => "taken-over",
+            ReplayerError::Dependency { source, .. } => match source.dependency {
+                Dependency::Kafka => "kafka-failed",
+                Dependency::Dynamodb => "dynamodb-failed",
+                Dependency::Postgres => "postgres-failed",
+                Dependency::Scorer => "scorer-failed",
+                Dependency::S3 => "s3-failed",
+            },
+            ReplayerError::Archive(_) => "s3-failed",
+            ReplayerError::NoScores => "scorer-failed",
+            ReplayerError::Answers { .. } => "wrong-number-of-answers",
+            ReplayerError::Counts { .. } => "counts",
+            ReplayerError::Answer(_) => "answer",
+        }
+    }
+}
+
+impl From<ReplayerError> for InvocationError {
+    fn from(error: ReplayerError) -> Self {
+        InvocationError::new(error.tag(), &error)
+    }
+}
+
+/// For `map_err`: what was being done when a dependency failed.
+pub(crate) fn failed(doing: &'static str) -> impl FnOnce(DependencyError) -> ReplayerError {
+    move |source| ReplayerError::Dependency { doing, source }
+}
+
+pub(crate) fn one_each(dependency: Dependency, questions: usize, answers: usize) -> Result<(), ReplayerError> {
+    if questions == answers { Ok(()) } else { Err(ReplayerError::Answers { dependency, questions, answers }) }
+}

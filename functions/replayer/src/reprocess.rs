@@ -1,0 +1,122 @@
+//! Records once more through intake and scorer, into a table of their own.
+
+use std::sync::Arc;
+
+use aws_config::SdkConfig;
+use pipeline::decisions::intake::{Batch, Reader};
+use pipeline::decisions::{publication, reason, reprocessing, verdicts};
+use pipeline::ports::{LedgerEntry, Scorer};
+use pipeline::retry::RetryPolicy;
+use pipeline::{Dependency, Position, Record};
+use scoring::{ScorerClient, Scoring};
+use tokio::time::Instant;
+
+use crate::App;
+use crate::counts::Counts;
+use crate::error::{ReplayerError, failed, one_each};
+use crate::request::Order;
+
+/// Scorers by function name, alias or ARN.
+pub trait Scorers: Send + Sync {
+    fn scorer(&self, function: &str) -> Arc<dyn Scorer>;
+}
+
+/// Those of the Lambda Invoke API.
+#[derive(Debug)]
+pub struct LambdaScorers {
+    config: SdkConfig,
+}
+
+impl LambdaScorers {
+    pub fn new(config: SdkConfig) -> Self {
+        LambdaScorers { config }
+    }
+}
+
+impl Scorers for LambdaScorers {
+    fn scorer(&self, function: &str) -> Arc<dyn Scorer> {
+        Arc::new(ScorerClient::new(&self.config, function))
+    }
+}
+
+/// A version in the making.
+pub struct Reprocessor<'a> {
+    app: &'a App,
+    version: &'a str,
+    scoring: Scoring,
+    is_dry: bool,
+}
+
+impl<'a> Reprocessor<'a> {
+    /// With the configured scorer, unless `scorer` names another.
+    pub fn new(app: &'a App, version: &'a str, scorer: Option<&str>, is_dry: bool) -> Self {
+        let scorer = app.ports.scorers.scorer(scorer.unwrap_or(&app.policy.scorer_function));
+        let scoring = Scoring::new(scorer, app.policy.scorer_timeout, app.policy.breaker_open);
+        Reprocessor { app, version, scoring, is_dry }
+    }
+
+    /// Decides on the records that are meant, counts what changes, and unless the run is dry adds the new outcomes.
+    /// Repeating it changes nothing.
+    ///
+    /// # Errors
+    /// If Postgres or the scorer fails after bounded retries. Nothing is added then.
+    pub async fn reprocess(
+        &self,
+        order: &Order,
+        records: &[Record],
+        counts: &mut Counts,
+        deadline: Instant,
+    ) -> Result<(), ReplayerError> {
+        let positions: Vec<Position> = records.iter().map(|record| record.position.clone()).collect();
+        let look_up = || self.app.ports.reprocessed.first_outcomes(&positions);
+        let firsts = self.app.postgres.call(RetryPolicy::STANDARD, deadline, look_up).await;
+        let firsts = firsts.map_err(failed("looking up first outcomes"))?;
+        one_each(Dependency::Postgres, positions.len(), firsts.len())?;
+
+        let policy = &self.app.policy;
+        let reader = Reader { registry: &self.app.registry, foreign_tenant: &policy.foreign_tenant };
+        let batch = Batch::read(records.iter().zip(&firsts).map(|(record, first)| (record, problem(first))), reader);
+        let open = reprocessing::open(&batch, &firsts);
+        let scores = match open.as_slice() {
+            [] => Vec::new(),
+            open => {
+                let requests = verdicts::score_requests(batch.candidates(), open);
+                self.scoring.score(&requests, deadline).await.ok_or(ReplayerError::NoScores)?
+            }
+        };
+        let seconds = reprocessing::decide(&batch, &firsts, scores, policy.fraud_threshold, self.app.now());
+
+        let mut meant = Vec::with_capacity(seconds.len());
+        for (index, (first, second)) in firsts.iter().zip(seconds).enumerate() {
+            let event_type = match batch.candidate(index) {
+                Ok(candidate) => Some(&*candidate.event_type),
+                Err(rejection) => rejection.event_type,
+            };
+            if !order.means(event_type, second.key.as_ref().map(|key| key.tenant.as_str())) {
+                counts.left_out += 1;
+                continue;
+            }
+            let value_bytes = batch.record(index).value.as_ref().map_or(0, |value| value.len());
+            counts.add(second.outcome, event_type, value_bytes);
+            let changes = &mut counts.reprocessed.get_or_insert_default().changes;
+            *changes.entry(reprocessing::change(first.as_ref(), &second)).or_default() += 1;
+            meant.push(second);
+        }
+        if self.is_dry || meant.is_empty() {
+            return Ok(());
+        }
+        let add = || self.app.ports.reprocessed.add(self.version, &meant);
+        let added = self.app.postgres.call(RetryPolicy::STANDARD, deadline, add).await;
+        let added = added.map_err(failed("adding outcomes"))?;
+        let reprocessed = counts.reprocessed.get_or_insert_default();
+        reprocessed.added += added;
+        reprocessed.already += meant.len() as u64 - added.min(meant.len() as u64);
+        Ok(())
+    }
+}
+
+/// What the trigger could not decode is archived as the text it was, so it takes the first outcome to know of it.
+fn problem(first: &Option<LedgerEntry>) -> Option<&'static str> {
+    let is_undecodable = |first: &&LedgerEntry| publication::tag_of(&first.reason) == reason::UNDECODABLE;
+    first.as_ref().filter(is_undecodable).map(|_| "the trigger could not, when it came")
+}

@@ -1,0 +1,103 @@
+//! Outcomes back into the rows that they were published of.
+
+use std::collections::BTreeMap;
+
+use event::Timestamp;
+use lambda::invocation::chain;
+use pipeline::decisions::restoration::{ArchivedOutcome, Effect};
+use pipeline::ports::{EventPlace, LateScore, LedgerEntry, Verdict};
+use pipeline::retry::RetryPolicy;
+use pipeline::{Dependency, Record};
+use tokio::time::Instant;
+
+use crate::App;
+use crate::counts::Counts;
+use crate::error::{ReplayerError, failed, one_each};
+use crate::request::Order;
+
+/// What a batch of outcomes asks to be recorded, by the time at which it was recorded first: that is a column of every
+/// row, and one transaction has one time.
+#[derive(Default)]
+struct Recordings {
+    outcomes: BTreeMap<Timestamp, Vec<(Verdict, LedgerEntry)>>,
+    /// After the outcomes: a score needs its event's row.
+    late_scores: BTreeMap<Timestamp, Vec<LateScore>>,
+}
+
+impl Recordings {
+    fn read(records: &[Record], order: &Order, counts: &mut Counts) -> Self {
+        let mut recordings = Recordings::default();
+        for record in records {
+            let value = record.value.as_deref().unwrap_or_default();
+            let archived = match ArchivedOutcome::read(value) {
+                Ok(archived) => archived,
+                Err(error) => {
+                    tracing::error!(record = %record.position, error = chain(&error), "no outcome to restore from");
+                    counts.add_unreadable(&record.position);
+                    continue;
+                }
+            };
+            let event_type = archived.event_type.as_deref();
+            if !order.means(event_type, archived.entry.key.as_ref().map(|key| key.tenant.as_str())) {
+                counts.left_out += 1;
+                continue;
+            }
+            counts.add(archived.entry.outcome, event_type, value.len());
+            let at = archived.entry.recorded_at;
+            if let Some(verdict) = archived.verdict() {
+                recordings.outcomes.entry(at).or_default().push((verdict, archived.entry));
+            } else if let Effect::ScoredLater(score) = archived.effect {
+                counts.restored.get_or_insert_default().late_scores += 1;
+                recordings.late_scores.entry(at).or_default().push(*score);
+            }
+        }
+        recordings
+    }
+}
+
+/// Counts the records that are meant, and unless the run is dry has them recorded. Repeating it changes nothing.
+///
+/// # Errors
+/// If Postgres fails after bounded retries; some of the records may be recorded then.
+pub async fn restore(
+    app: &App,
+    order: &Order,
+    is_dry: bool,
+    records: &[Record],
+    counts: &mut Counts,
+    deadline: Instant,
+) -> Result<(), ReplayerError> {
+    let recordings = Recordings::read(records, order, counts);
+    if is_dry {
+        return Ok(());
+    }
+    let restored = counts.restored.get_or_insert_default();
+    for (at, outcomes) in recordings.outcomes {
+        let (verdicts, archived): (Vec<Verdict>, Vec<LedgerEntry>) = outcomes.into_iter().unzip();
+        let record = || app.ports.store.record(verdicts.clone(), at);
+        let entries = app.postgres.call(RetryPolicy::STANDARD, deadline, record).await;
+        let entries = entries.map_err(failed("recording outcomes"))?;
+        one_each(Dependency::Postgres, archived.len(), entries.len())?;
+        for (archived, entry) in archived.iter().zip(&entries).filter(|(archived, entry)| archived != entry) {
+            tracing::warn!(
+                record = %entry.position,
+                archived = %archived.outcome,
+                found = %entry.outcome,
+                "the ledger has another entry of this record, which stays"
+            );
+            restored.differing += 1;
+        }
+    }
+    for (at, scores) in recordings.late_scores {
+        let settle = || app.ports.unscored.settle(scores.clone(), at);
+        let settled = app.postgres.call(RetryPolicy::STANDARD, deadline, settle).await;
+        let settled = settled.map_err(failed("storing late scores"))?;
+        restored.scored += settled.len() as u64;
+        // They come from what was published, so nobody need publish them again.
+        let places: Vec<EventPlace> = settled.into_iter().map(|score| score.event.place).collect();
+        let mark = || app.ports.unscored.mark_published(&places);
+        let marked = app.postgres.call(RetryPolicy::STANDARD, deadline, mark).await;
+        marked.map_err(failed("marking late scores"))?;
+    }
+    Ok(())
+}

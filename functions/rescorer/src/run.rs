@@ -1,0 +1,161 @@
+//! One run: from finding unscored events to the end of them, of the time, or of the scorer.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use lambda::metrics::Counter;
+use pipeline::Outcome;
+use pipeline::decisions::late::{control_question, late_scores, score_requests};
+use pipeline::ports::{EventPlace, LateScore, Score, UnscoredEvent};
+use pipeline::retry::RetryPolicy;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::error::{RescorerError, failed};
+use crate::{App, ENDING, Report};
+
+/// Events that are found, scored and settled at a time.
+pub(crate) const BATCH: usize = 500;
+
+/// Why a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ended {
+    /// There is nothing more that could be scored.
+    Done,
+    /// As many events as were asked for have been looked at.
+    Limit,
+    /// The function's time is nearly up.
+    OutOfTime,
+    ScorerDown,
+}
+
+impl Ended {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Ended::Done => "done",
+            Ended::Limit => "limit",
+            Ended::OutOfTime => "out-of-time",
+            Ended::ScorerDown => "scorer-down",
+        }
+    }
+}
+
+pub(crate) struct Run<'a> {
+    pub app: &'a App,
+    /// No batch is begun after this.
+    pub deadline: Instant,
+    /// What was begun may take until this.
+    pub end_deadline: Instant,
+    found: usize,
+    scored: usize,
+    fraud: usize,
+    unscorable: usize,
+    pub published: usize,
+    /// Entries of the outbox that were refused for good.
+    pub undeliverable: BTreeSet<EventPlace>,
+}
+
+impl<'a> Run<'a> {
+    pub fn new(app: &'a App, deadline: Instant) -> Self {
+        Run {
+            app,
+            deadline,
+            end_deadline: deadline + ENDING,
+            found: 0,
+            scored: 0,
+            fraud: 0,
+            unscorable: 0,
+            published: 0,
+            undeliverable: BTreeSet::new(),
+        }
+    }
+
+    pub fn into_report(self, left: u64, ended: Ended) -> Report {
+        Report {
+            found: self.found,
+            scored: self.scored,
+            fraud: self.fraud,
+            published: self.published,
+            unscorable: self.unscorable,
+            undeliverable: self.undeliverable.len(),
+            left,
+            ended,
+        }
+    }
+
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Whether an attempt at the scorer would be cut short: asking takes at most half of the time that is left. A run
+    /// without time must not take the scorer for down.
+    fn is_short_of_time(&self) -> bool {
+        self.time_left() < self.app.policy.scorer_timeout * 2
+    }
+
+    /// Goes through the unscored events by their places, so that those which stay unscored hold nobody up.
+    pub async fn score_all(&mut self, limit: Option<usize>) -> Result<Ended, RescorerError> {
+        let mut after: Option<EventPlace> = None;
+        loop {
+            let wanted = limit.map_or(BATCH, |limit| BATCH.min(limit - self.found));
+            if wanted == 0 {
+                return Ok(Ended::Limit);
+            }
+            if self.is_short_of_time() {
+                return Ok(Ended::OutOfTime);
+            }
+            let find = || self.app.events.find(after.as_ref(), wanted);
+            let page = self.app.postgres.call(RetryPolicy::STANDARD, self.end_deadline, find).await;
+            let page = page.map_err(failed("finding events"))?;
+            let Some(last) = page.last() else { return Ok(Ended::Done) };
+            after = Some(last.place.clone());
+            self.found += page.len();
+            if let Some(ended) = self.score_page(page).await? {
+                return Ok(ended);
+            }
+        }
+    }
+
+    /// Scores the events together. If that fails although the scorer works, one of them is at fault, and the others
+    /// must not suffer for it: each half is tried alone, down to the single event.
+    async fn score_page(&mut self, page: Vec<UnscoredEvent>) -> Result<Option<Ended>, RescorerError> {
+        let mut pieces = vec![page];
+        while let Some(mut piece) = pieces.pop() {
+            if self.is_short_of_time() {
+                return Ok(Some(Ended::OutOfTime));
+            }
+            if let Some(scores) = self.app.scoring.score(&score_requests(&piece), self.deadline).await {
+                self.settle(piece, scores).await?;
+                self.publish_outbox().await?;
+            } else if self.app.scoring.score(&control_question(&piece), self.deadline).await.is_none() {
+                return Ok(Some(Ended::ScorerDown));
+            } else if piece.len() > 1 {
+                let second = piece.split_off(piece.len() / 2);
+                pieces.extend([second, piece]);
+            } else {
+                for event in piece {
+                    self.unscorable += 1;
+                    tracing::error!(tenant = %event.place.key.tenant, event.id = %event.place.key.id, "no score for this event");
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    async fn settle(&mut self, events: Vec<UnscoredEvent>, scores: Vec<Score>) -> Result<(), RescorerError> {
+        let late = late_scores(events, scores, self.app.policy.fraud_threshold);
+        let now = self.app.clock.now();
+        let settle = || self.app.events.settle(late.clone(), now);
+        // If an answer is lost, the repetition finds nothing left to do: settled, and not in this run's count.
+        let settled = self.app.postgres.call(RetryPolicy::STANDARD, self.end_deadline, settle).await;
+        let settled = settled.map_err(failed("storing scores"))?;
+        let of = |outcome: Outcome| settled.iter().filter(|late: &&LateScore| late.outcome == outcome).count();
+        self.scored += settled.len();
+        self.fraud += of(Outcome::Fraud);
+        for outcome in [Outcome::Valid, Outcome::Fraud] {
+            Counter::EventsScoredLate.add(of(outcome) as u64, &[("status", outcome.to_string())]);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,187 @@
+//! The proof that the archive holds every record that it should.
+//!
+//! What should be there is told by Kafka: the offsets that it still has, up to where the archiver's group has committed.
+//! Beyond that records are on their way. The archive may well hold older ones, which Kafka has let go.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use archive::{Coverage, Filter, OffsetRanges, PartitionCoverage, Reader};
+use kafka::{KafkaClient, PartitionWatermarks};
+use pipeline::Position;
+
+use crate::stack::ARCHIVERS;
+
+/// The archive held against what Kafka has and the archiver has committed.
+#[derive(Debug, Default)]
+pub struct ArchiveProof {
+    lines: Vec<Line>,
+}
+
+/// One partition.
+#[derive(Debug)]
+struct Line {
+    topic: &'static str,
+    /// What Kafka has.
+    marks: PartitionWatermarks,
+    /// The archiver's group has finished everything below.
+    committed: i64,
+    /// Of what Kafka has, the offsets that are in the archive.
+    covered: u64,
+    /// Committed, and not in the archive.
+    missing: OffsetRanges,
+    /// Neither committed nor in the archive yet.
+    waiting: u64,
+    /// Lines in the archive beyond the first of their offset.
+    overlaps: u64,
+}
+
+impl ArchiveProof {
+    /// Asks for the committed offsets first and for the archive last, so that what is archived meanwhile is not missed.
+    ///
+    /// # Errors
+    /// If Kafka or the archive cannot be asked.
+    pub async fn gather(kafka: &KafkaClient, archive: &Reader) -> anyhow::Result<Self> {
+        let topics = kafka.topics();
+        let mut proof = ArchiveProof::default();
+        for (topic, group) in ARCHIVERS {
+            let committed = topics.committed(group).await?;
+            let watermarks = topics.watermarks(topic).await?;
+            let coverage = archive.coverage(&Filter::topic(topic)).await?;
+            proof.compare(topic, &committed, &watermarks, &coverage);
+        }
+        Ok(proof)
+    }
+
+    fn compare(
+        &mut self,
+        topic: &'static str,
+        committed: &[Position],
+        watermarks: &[PartitionWatermarks],
+        coverage: &Coverage,
+    ) {
+        let committed: BTreeMap<i32, i64> = committed
+            .iter()
+            .filter(|position| *position.topic == *topic)
+            .map(|position| (position.partition, position.offset))
+            .collect();
+        let nothing = PartitionCoverage::default();
+        for marks in watermarks {
+            let PartitionWatermarks { partition, earliest, latest } = *marks;
+            let archived = coverage.partitions.get(&partition).unwrap_or(&nothing);
+            let committed = committed.get(&partition).copied().unwrap_or(earliest).clamp(earliest, latest);
+            let missing = archived.gaps(below(earliest, committed));
+            let waiting = archived.gaps(below(committed, latest)).len();
+            self.lines.push(Line {
+                topic,
+                marks: *marks,
+                committed,
+                covered: latest.abs_diff(earliest) - missing.len() - waiting,
+                missing,
+                waiting,
+                overlaps: archived.overlaps(),
+            });
+        }
+    }
+
+    /// Records that the archiver's groups have committed and the archive does not hold.
+    pub fn missing(&self) -> u64 {
+        self.lines.iter().map(|line| line.missing.len()).sum()
+    }
+
+    /// Records that are still on their way to the archive.
+    pub fn waiting(&self) -> u64 {
+        self.lines.iter().map(|line| line.waiting).sum()
+    }
+}
+
+/// From the first offset up to but not including the second.
+fn below(from: i64, end: i64) -> RangeInclusive<i64> {
+    from..=end - 1
+}
+
+impl fmt::Display for ArchiveProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(
+            f,
+            "{:>16} {:>9} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
+            "archive of", "partition", "from", "committed", "end", "covered", "missing", "waiting", "overlaps"
+        )?;
+        for Line { topic, marks, committed, covered, missing, waiting, overlaps } in &self.lines {
+            let PartitionWatermarks { partition, earliest, latest } = marks;
+            let missing = missing.len();
+            writeln!(
+                f,
+                "{topic:>16} {partition:>9} {earliest:>10} {committed:>10} {latest:>10} {covered:>10} {missing:>10} \
+                 {waiting:>10} {overlaps:>10}"
+            )?;
+        }
+        for Line { topic, marks, missing, .. } in &self.lines {
+            for range in missing.ranges() {
+                let (first, last) = (range.start(), range.end());
+                writeln!(f, "{topic} partition {}: offsets {first} to {last} are not in the archive", marks.partition)?;
+            }
+        }
+        writeln!(f, "missing in the archive: {}; waiting: {}", self.missing(), self.waiting())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use pipeline::topic::{PROCESSED_EVENTS, RAW_EVENTS};
+
+    use super::*;
+
+    /// An archive of one partition, of objects with these ranges.
+    fn archive(objects: &[RangeInclusive<i64>]) -> Coverage {
+        let held = OffsetRanges::union_of(objects.iter().cloned());
+        let copies = objects.iter().map(|object| object.end().abs_diff(*object.start()) + 1).sum();
+        let partition = PartitionCoverage { held, copies, objects: objects.len() as u64, bytes: 0 };
+        Coverage { partitions: BTreeMap::from([(0, partition)]) }
+    }
+
+    fn proof(earliest: i64, committed: Option<i64>, latest: i64, archive: &Coverage) -> ArchiveProof {
+        let mut proof = ArchiveProof::default();
+        let other = Position::new(PROCESSED_EVENTS, 0, 99);
+        let committed: Vec<Position> =
+            committed.map(|offset| Position::new(RAW_EVENTS, 0, offset)).into_iter().chain([other]).collect();
+        proof.compare(RAW_EVENTS, &committed, &[PartitionWatermarks { partition: 0, earliest, latest }], archive);
+        proof
+    }
+
+    fn sums(proof: &ArchiveProof) -> (u64, u64, u64, u64) {
+        let line = &proof.lines[0];
+        (line.covered, proof.missing(), proof.waiting(), line.overlaps)
+    }
+
+    #[test]
+    fn objects_that_overlap_cover_each_offset_once() {
+        assert_eq!(sums(&proof(0, Some(10), 10, &archive(&[0..=6, 4..=9]))), (10, 0, 0, 3));
+    }
+
+    #[test]
+    fn what_is_committed_and_not_there_is_missing_and_named() {
+        let proof = proof(0, Some(10), 10, &archive(&[0..=2, 5..=6, 8..=9]));
+        assert_eq!(sums(&proof), (7, 3, 0, 0));
+        let text = proof.to_string();
+        assert!(text.contains("raw-events partition 0: offsets 3 to 4 are not in the archive"), "{text}");
+        assert!(text.contains("raw-events partition 0: offsets 7 to 7 are not in the archive"), "{text}");
+        assert!(text.contains("missing in the archive: 3; waiting: 0"), "{text}");
+    }
+
+    #[test]
+    fn what_is_not_committed_yet_waits_unless_it_is_there_already() {
+        assert_eq!(sums(&proof(0, Some(5), 10, &archive(&[0..=4]))), (5, 0, 5, 0));
+        assert_eq!(sums(&proof(0, Some(5), 10, &archive(&[0..=7]))), (8, 0, 2, 0));
+        assert_eq!(sums(&proof(0, None, 10, &Coverage::default())), (0, 0, 10, 0), "the archiver has never run");
+    }
+
+    #[test]
+    fn what_kafka_has_let_go_is_not_asked_for_and_may_be_there() {
+        assert_eq!(sums(&proof(8, Some(10), 10, &archive(&[0..=9]))), (2, 0, 0, 0));
+        assert_eq!(sums(&proof(8, Some(10), 10, &archive(&[8..=9]))), (2, 0, 0, 0));
+        assert_eq!(sums(&proof(8, Some(4), 10, &archive(&[0..=3]))), (0, 0, 2, 0), "the archiver came too late");
+        assert_eq!(sums(&proof(0, Some(0), 0, &Coverage::default())), (0, 0, 0, 0), "an empty partition");
+    }
+}

@@ -1,0 +1,195 @@
+//! Dead letters and back through the real binaries: ingest, processor, redriver, query.
+//!
+//! What makes events fail is a constraint that the test puts on the table of events, and takes off when the cause is to
+//! be "fixed": the only kind of record that the store refuses for good and may take later.
+
+#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a failure is a failed test")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use archive::Reader;
+use kafka::PublisherOptions;
+use pipeline::ports::{NewRecord, RecordPublisher as _};
+use pipeline::topic::{DEAD_LETTER_EVENTS, RAW_EVENTS};
+use serde_json::{Value, json};
+use stack::archived::ArchiveProof;
+use stack::client::Answer;
+use stack::options::Options;
+use stack::stack::Stack;
+use tokio_postgres::NoTls;
+
+const PATIENCE: Duration = Duration::from_secs(120);
+const BAD: [&str; 3] = ["bad-1", "bad-2", "bad-3"];
+
+struct World {
+    stack: Stack,
+    database: tokio_postgres::Client,
+    key: String,
+}
+
+impl World {
+    async fn start() -> Self {
+        // target/<profile>/deps/redrive-… -> target/<profile>
+        let program = std::env::current_exe().unwrap();
+        let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
+        let options = Options::for_one_run(&lambda::settings::ProcessEnvironment, binaries).unwrap();
+        let stack = Stack::start(options.with_setting("IP_RATE_LIMIT_PER_MIN", "0")).await.unwrap();
+        let (database, connection) = tokio_postgres::connect(stack.database_url(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let key = stack.create_key("acme", "redrive", false, 100_000).await.unwrap();
+        World { stack, database, key }
+    }
+
+    async fn sql(&self, statement: &str) {
+        self.database.batch_execute(statement).await.unwrap();
+    }
+
+    /// Posts an event; gives its receipt.
+    async fn post(&self, id: &str) -> Value {
+        let event = json!({"type": "click", "id": id, "user_id": "u", "campaign_id": "c"}).to_string();
+        let answer =
+            self.stack.client.post(&self.stack.ingest_url(), &[("x-api-key", &self.key)], event).await.unwrap();
+        assert_eq!(answer.status, 202, "{:?}", answer.json());
+        answer.json()
+    }
+
+    /// A record of somebody who does not go through ingest.
+    async fn write_raw(&self, value: &'static str) {
+        let publisher = self.stack.kafka.publisher(PublisherOptions::default()).await.unwrap();
+        let record =
+            NewRecord { topic: RAW_EVENTS, key: None, value: Some(value.as_bytes().into()), headers: Vec::new() };
+        publisher.publish(vec![record], PATIENCE).await.remove(0).unwrap();
+        publisher.close(PATIENCE).await.unwrap();
+    }
+
+    async fn query(&self, path: &str) -> Answer {
+        let url = format!("{}/{path}", self.stack.query_url());
+        self.stack.client.get(&url, &[("x-api-key", &self.key)]).await.unwrap()
+    }
+
+    /// Asks the redriver about the letters of the store's refusals.
+    async fn ask(&self, mut request: Value) -> Value {
+        request["filters"] = json!({"reason": "store-refused"});
+        request["by"] = json!("a test");
+        self.stack.invoke("redriver", request).await.unwrap()
+    }
+
+    async fn letters(&self) -> i64 {
+        let marks = self.stack.kafka.topics().watermarks(DEAD_LETTER_EVENTS).await.unwrap();
+        marks.iter().map(|of| of.latest - of.earliest).sum()
+    }
+}
+
+fn counts<const N: usize>(answer: &Value, names: [&str; N]) -> [u64; N] {
+    names.map(|name| answer[name].as_u64().unwrap_or_else(|| panic!("no {name} in {answer}")))
+}
+
+/// The timeline in short: `<step> <what>`.
+fn steps(timeline: &Value) -> Vec<String> {
+    let steps = timeline["timeline"].as_array().unwrap().iter();
+    steps
+        .map(|step| {
+            let name = step["step"].as_str().unwrap();
+            match name {
+                "recorded" | "scored" => format!("{name} {}", step["outcome"].as_str().unwrap()),
+                "redrive" => format!("{name} {} {}", step["action"].as_str().unwrap(), step["attempt"]),
+                _ => name.to_owned(),
+            }
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn letters_are_redriven_once_parked_after_three_failures_and_released() {
+    let world = World::start().await;
+    world.sql("ALTER TABLE events ADD CONSTRAINT a_test CHECK (event_id NOT LIKE 'bad-%')").await;
+    let mut receipts = Vec::new();
+    for id in BAD {
+        receipts.push(world.post(id).await);
+    }
+    world.post("good").await;
+    world.write_raw("not json").await;
+    world.stack.settle(PATIENCE).await.unwrap();
+    assert_eq!(world.letters().await, 4);
+
+    let list = world.stack.invoke("redriver", json!({"action": "list"})).await.unwrap();
+    assert_eq!(counts(&list, ["read", "matched", "copies"]), [4, 4, 0]);
+    assert_eq!(counts(&list["reasons"]["store-refused"], ["letters", "open", "redriven"]), [3, 3, 0]);
+    assert_eq!(counts(&list["reasons"]["malformed_json"], ["letters", "open"]), [1, 1]);
+    let dry = world.ask(json!({"action": "redrive", "dry_run": true})).await;
+    assert_eq!(counts(&dry, ["sent", "parked", "already"]), [3, 0, 0]);
+    assert_eq!(world.letters().await, 4, "a dry run does nothing");
+
+    for round in 0..3_u64 {
+        let redrive = || world.ask(json!({"action": "redrive", "max_per_sec": 1000}));
+        let (one, two) = tokio::join!(redrive(), redrive());
+        let sent: u64 = [&one, &two].iter().map(|answer| counts(answer, ["sent"])[0]).sum();
+        assert_eq!(sent, 3, "each letter once, by either: {one} {two}");
+        world.stack.settle(PATIENCE).await.unwrap();
+        assert_eq!(world.letters().await, 7 + 3 * i64::try_from(round).unwrap(), "they fail again");
+    }
+    let parking = world.ask(json!({"action": "redrive"})).await;
+    assert_eq!(counts(&parking, ["sent", "parked", "already"]), [0, 3, 9]);
+    let parked = world.ask(json!({"action": "parked"})).await;
+    let letters = parked["letters"].as_array().unwrap();
+    assert_eq!(letters.len(), 3);
+    assert!(letters.iter().all(|letter| letter["released"] == false), "{parked}");
+    let pending = world.query("bad-1").await.json();
+    assert_eq!(pending["status"], "dead_lettered");
+
+    world.sql("ALTER TABLE events DROP CONSTRAINT a_test").await;
+    let release = world.ask(json!({"action": "release"})).await;
+    assert_eq!(counts(&release, ["sent", "already"]), [3, 0]);
+    world.stack.settle(PATIENCE).await.unwrap();
+    assert_eq!(counts(&world.ask(json!({"action": "release"})).await, ["sent", "already"]), [0, 3]);
+    world.stack.settle(PATIENCE).await.unwrap();
+    assert_eq!(world.letters().await, 13, "nothing fails any more");
+
+    for (id, receipt) in BAD.iter().zip(&receipts) {
+        let path = format!("{id}?partition={}&offset={}", receipt["partition"], receipt["offset"]);
+        let answer = world.query(&path).await;
+        assert_eq!(answer.status, 200);
+        let timeline = answer.json();
+        assert_eq!((&timeline["status"], &timeline["receipt"]["processed"]), (&json!("valid"), &json!(true)));
+        let expected = [
+            "accepted",
+            "recorded dead_lettered",
+            "redrive send 0",
+            "recorded dead_lettered",
+            "redrive send 1",
+            "recorded dead_lettered",
+            "redrive send 2",
+            "recorded dead_lettered",
+            "redrive park 3",
+            "redrive send 3",
+            "recorded valid",
+            "stored",
+            "scored valid",
+        ];
+        // A mark is written after the copy is in Kafka, which may be after the copy's outcome: the order of the two
+        // is not promised.
+        let (mut told, mut expected) = (steps(&timeline), expected.map(str::to_owned));
+        assert_eq!(told[0], "accepted");
+        told.sort();
+        expected.sort();
+        assert_eq!(told, expected, "{timeline}");
+    }
+    assert_eq!(world.query("good").await.json()["status"], "valid");
+    let unknown = world.query("never-sent").await;
+    assert_eq!((unknown.status.as_u16(), &unknown.json()["type"]), (404, &json!("urn:forebay:problem:unknown_event")));
+
+    let trail = world.stack.invoke("redriver", json!({"action": "audit"})).await.unwrap();
+    let entries = trail["entries"].as_array().unwrap();
+    let finished =
+        |action: &str| entries.iter().filter(|entry| entry["action"] == action && entry["state"] == "finished").count();
+    assert_eq!((finished("list"), finished("redrive"), finished("parked"), finished("release")), (1, 8, 1, 2));
+
+    // Nothing of it was lost on the way, in the ledger or in the archive.
+    assert_eq!(world.stack.unaccounted().await.unwrap(), 0);
+    let archive = Reader::new(Arc::new(world.stack.archive().await));
+    let proof = ArchiveProof::gather(&world.stack.kafka, &archive).await.unwrap();
+    assert_eq!((proof.missing(), proof.waiting()), (0, 0), "{proof}");
+    world.stack.stop().await.unwrap();
+}

@@ -1,0 +1,130 @@
+//! The database lost and rebuilt from the archive, and records processed once more, through the real binaries.
+
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use postgres::Database;
+use postgres::fingerprint::{Fingerprint, fingerprint};
+use serde_json::{Value, json};
+use stack::demo::{Demo, Report};
+use stack::options::Options;
+use stack::stack::Stack;
+use tokio_postgres::{Client, NoTls};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+fn options() -> Options {
+    // target/<profile>/deps/replay-… -> target/<profile>
+    let program = std::env::current_exe().unwrap();
+    let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
+    Options::for_one_run(&lambda::settings::ProcessEnvironment, binaries).unwrap()
+}
+
+/// A stack with everything that traffic can end in, at rest and archived.
+async fn stack_with_traffic(events: usize) -> (Stack, Report) {
+    let stack = Stack::start(options()).await.unwrap();
+    let demo = Demo { events, batch_size: 100, ..Demo::default() };
+    let report = demo.run(&stack, demo.traffic().unwrap()).await.unwrap();
+    assert_eq!(report.unaccounted, 0, "{report}");
+    assert!([report.fraud, report.duplicate, report.blocked, report.dead_lettered].iter().all(|n| *n > 0), "{report}");
+    (stack, report)
+}
+
+async fn client(stack: &Stack) -> Client {
+    let (client, connection) = tokio_postgres::connect(stack.database_url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+async fn fingerprint_of(stack: &Stack) -> Fingerprint {
+    let database = Database::connect(&stack.postgres_config().unwrap()).await.unwrap();
+    fingerprint(&database).await.unwrap()
+}
+
+/// Waits until the run has saved some progress, and kills who is at it.
+async fn kill_half_way(stack: &Stack, run: &str, records: i64) {
+    let client = client(stack).await;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        let progress = "SELECT (counts::json ->> 'records')::int8 FROM replay_progress WHERE run = $1 AND counts <> ''";
+        let row = client.query_opt(progress, &[&run]).await.unwrap();
+        if row.is_some_and(|row| row.get::<_, i64>(0) >= records) {
+            break;
+        }
+        assert!(Instant::now() < until, "the run does not come half-way");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let processes = stack.processes("replayer");
+    assert_eq!(processes.len(), 1, "{processes:?}");
+    kill(Pid::from_raw(i32::try_from(processes[0]).unwrap()), Signal::SIGKILL).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_database_is_rebuilt_to_the_last_column() {
+    let (stack, report) = stack_with_traffic(1000).await;
+    let stack = Arc::new(stack);
+    let before = fingerprint_of(&stack).await;
+    let dry = stack.invoke("replayer", json!({"action": "restore", "dry_run": true})).await.unwrap();
+    assert_eq!(dry["counts"]["records"], report.accepted, "{dry}");
+
+    client(&stack).await.batch_execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await.unwrap();
+    stack.invoke("maintainer", json!({"action": "maintain"})).await.unwrap();
+    assert_ne!(fingerprint_of(&stack).await, before);
+
+    let request = json!({"action": "restore", "run": "rebuild", "rate": 500});
+    let first = tokio::spawn({
+        let (stack, request) = (Arc::clone(&stack), request.clone());
+        async move { stack.invoke("replayer", request).await }
+    });
+    kill_half_way(&stack, "rebuild", i64::try_from(report.accepted / 3).unwrap()).await;
+    assert!(first.await.unwrap().is_err(), "it was killed");
+    assert_ne!(fingerprint_of(&stack).await, before, "killed half-way");
+
+    let answer = stack.invoke("replayer", request).await.unwrap();
+    let after = fingerprint_of(&stack).await;
+    let unaccounted = stack.unaccounted().await.unwrap();
+    Arc::into_inner(stack).unwrap().stop().await.unwrap();
+    assert_eq!(after, before, "{answer}");
+    assert_eq!(unaccounted, 0);
+    assert_eq!(answer["complete"], true, "{answer}");
+    assert_eq!(answer["counts"]["restored"]["differing"], 0, "{answer}");
+    for field in ["records", "value_bytes", "outcomes", "types"] {
+        assert_eq!(answer["counts"][field], dry["counts"][field], "over both invocations");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_lie_beside_the_first_result() {
+    let (stack, report) = stack_with_traffic(500).await;
+    let before = fingerprint_of(&stack).await;
+    let reprocess = async |version: &str, run: &str| -> Value {
+        let request = json!({"action": "reprocess", "version": version, "run": run, "rate": 50_000});
+        stack.invoke("replayer", request).await.unwrap()
+    };
+    let first = reprocess("rules-1", "a").await;
+    let second = reprocess("rules-2", "b").await;
+    let again = reprocess("rules-2", "c").await;
+    let refused = stack.invoke("replayer", json!({"action": "reprocess", "run": "d"})).await.unwrap_err();
+    let after = fingerprint_of(&stack).await;
+    let rows = "SELECT version, count(*) FROM reprocessed_outcomes GROUP BY 1 ORDER BY 1";
+    let rows = client(&stack).await.query(rows, &[]).await.unwrap();
+    let rows: Vec<(String, i64)> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+    stack.stop().await.unwrap();
+
+    assert_eq!(after, before);
+    let accepted = i64::try_from(report.accepted).unwrap();
+    assert_eq!(rows, [("rules-1".to_owned(), accepted), ("rules-2".to_owned(), accepted)]);
+    // The rules are those of the first time, so every record ends as it did.
+    let changes = &first["counts"]["reprocessed"]["changes"];
+    assert_eq!(changes["fraud -> fraud"], report.fraud, "{changes}");
+    assert_eq!(changes["blocked -> blocked"], report.blocked, "{changes}");
+    assert_eq!(changes.as_object().unwrap().len(), 5, "{changes}");
+    assert_eq!(&second["counts"]["reprocessed"]["changes"], changes);
+    assert_eq!(again["counts"]["reprocessed"]["already"], accepted, "{again}");
+    assert!(refused.to_string().contains("version"), "{refused}");
+}

@@ -1,0 +1,259 @@
+//! From an outcome as it was published back to what was recorded: the ledger's entry, and the event's row if it was
+//! stored.
+//!
+//! What is made here goes through the store again, with the time at which it was first recorded, and comes out as the
+//! same rows: the store is idempotent by position, and what it mended in a text the first time needs no mending now.
+
+use event::{EventKey, Origin};
+
+use super::publication::OutcomeValue;
+use crate::ports::{EventPlace, EventRow, LateScore, LedgerEntry, RiskScore, UnscoredEvent, Verdict, VerdictKind};
+use crate::{Outcome, Position};
+
+/// Ends the name of an outcome that tells of a late score, `<topic>/<partition>/<offset>#scored`.
+const SCORED_LATER: &str = "#scored";
+
+/// An outcome record's value, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchivedOutcome {
+    /// As it was in the ledger. Of a late score: the record of the event that was scored, with the outcome and risk that
+    /// it got, recorded when it was scored.
+    pub entry: LedgerEntry,
+    /// Unless the record is no event, or of no known type.
+    pub event_type: Option<String>,
+    pub effect: Effect,
+}
+
+/// What was written beside the ledger's entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// The event's row and one more in its hour's count.
+    Stored(Box<EventRow>),
+    Nothing,
+    /// No new entry: an unscored row got its score, at the entry's time.
+    ScoredLater(Box<LateScore>),
+}
+
+/// Why an outcome record cannot be restored from.
+#[derive(Debug, thiserror::Error)]
+pub enum RestorationError {
+    #[error("not an outcome")]
+    Malformed(#[source] serde_json::Error),
+    #[error("outcome_id is not <topic>/<partition>/<offset>")]
+    Position,
+    /// An older build wrote it: those left out what only the row has.
+    #[error("an outcome of a stored event without {0}")]
+    Incomplete(&'static str),
+    #[error("a tenant without an id, or an id without a tenant")]
+    HalfKey,
+}
+
+impl ArchivedOutcome {
+    /// Reads the value of a record on `processed-events`.
+    ///
+    /// # Errors
+    /// If it is no outcome, or lacks what its event's row needs.
+    pub fn read(value: &[u8]) -> Result<Self, RestorationError> {
+        let mut value: OutcomeValue<'_> = serde_json::from_slice(value).map_err(RestorationError::Malformed)?;
+        let (position, is_late_score) = match value.outcome_id.strip_suffix(SCORED_LATER) {
+            Some(position) => (position, true),
+            None => (value.outcome_id.as_str(), false),
+        };
+        // A position has the form of an origin.
+        let Origin { topic, partition, offset } = position.parse().map_err(|_| RestorationError::Position)?;
+        let key = match (value.tenant.take(), value.id.take()) {
+            (Some(tenant), Some(id)) => Some(EventKey { tenant, id }),
+            (None, None) => None,
+            (Some(_), None) | (None, Some(_)) => return Err(RestorationError::HalfKey),
+        };
+        let entry = LedgerEntry {
+            position: Position { topic, partition, offset },
+            origin: value.origin.clone(),
+            key,
+            outcome: value.outcome,
+            reason: value.reason.as_ref().to_owned(),
+            risk: risk(&value),
+            recorded_at: value.recorded_at,
+        };
+        let effect = match (is_late_score, entry.outcome) {
+            (true, _) => Effect::ScoredLater(Box::new(late_score(&value, &entry)?)),
+            (false, Outcome::Valid | Outcome::Fraud) => Effect::Stored(Box::new(row(&value, &entry)?)),
+            (false, Outcome::Duplicate | Outcome::Blocked | Outcome::DeadLettered) => Effect::Nothing,
+        };
+        let event_type = value.event_type.map(|event_type| event_type.into_owned());
+        Ok(ArchivedOutcome { entry, event_type, effect })
+    }
+
+    /// What to have recorded at the entry's time; `None` for a late score, which is no verdict on a record.
+    pub fn verdict(&self) -> Option<Verdict> {
+        let LedgerEntry { position, origin, key, outcome, reason, .. } = &self.entry;
+        let kind = match &self.effect {
+            Effect::Stored(row) => VerdictKind::Store { outcome: *outcome, row: row.clone() },
+            Effect::Nothing => VerdictKind::Close { outcome: *outcome, reason: reason.clone() },
+            Effect::ScoredLater(_) => return None,
+        };
+        Some(Verdict { position: position.clone(), origin: origin.clone(), key: key.clone(), kind })
+    }
+}
+
+fn risk(value: &OutcomeValue<'_>) -> Option<RiskScore> {
+    Some(RiskScore {
+        score: value.risk_score?,
+        reasons: value.risk_reasons.as_deref().unwrap_or_default().to_vec(),
+        rules_version: value.rules_version.as_deref().unwrap_or_default().to_owned(),
+    })
+}
+
+fn late_score(value: &OutcomeValue<'_>, entry: &LedgerEntry) -> Result<LateScore, RestorationError> {
+    let lacks = RestorationError::Incomplete;
+    let event = UnscoredEvent {
+        place: EventPlace {
+            received_at: value.received_at.ok_or(lacks("received_at"))?,
+            key: entry.key.clone().ok_or(lacks("id"))?,
+        },
+        event_type: value.event_type.as_deref().ok_or(lacks("type"))?.to_owned(),
+        ip: value.ip,
+        user_id: value.user_id.as_deref().map(str::to_owned),
+        origin: entry.origin.clone(),
+        position: entry.position.clone(),
+    };
+    Ok(LateScore { event, risk: entry.risk.clone().ok_or(lacks("risk_score"))?, outcome: entry.outcome })
+}
+
+fn row(value: &OutcomeValue<'_>, entry: &LedgerEntry) -> Result<EventRow, RestorationError> {
+    let lacks = RestorationError::Incomplete;
+    let key = entry.key.as_ref().ok_or(lacks("id"))?;
+    let data = value.data.ok_or(lacks("data"))?;
+    let id_source = value.id_source.ok_or(lacks("id_source"))?;
+    Ok(EventRow {
+        event_type: value.event_type.as_deref().ok_or(lacks("type"))?.to_owned(),
+        schema_version: value.schema.ok_or(lacks("schema"))?,
+        received_at: value.received_at.ok_or(lacks("received_at"))?,
+        occurred_at: value.occurred_at,
+        ip: value.ip,
+        user_agent: value.user_agent.as_deref().map(str::to_owned),
+        user_id: value.user_id.as_deref().map(str::to_owned),
+        payload_hash: id_source.payload_hash(&key.id, data),
+        payload: data.get().to_owned(),
+        risk: entry.risk.clone(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use event::schema::Registry;
+    use event::{TenantId, Timestamp};
+
+    use super::super::intake::{Batch, Reader};
+    use super::super::samples::record;
+    use super::super::verdicts::{self, Decision};
+    use super::super::{publication, reason};
+    use super::*;
+    use crate::{Reason, Record};
+
+    const ENVELOPE: &str = r#"{"envelope":1,"id":"a \"b\"","id_source":"client","type":"click","schema":1,"tenant":"acme","received_at":"2026-11-20T18:02:00.000Z","occurred_at":"2026-11-20T18:01:00.000Z","ip":"203.0.113.7","user_agent":"a \"curl\" é","data":{ "type":"click" , "id":"a","user_id":"ü\n","campaign_id":"c"}}"#;
+    const FOREIGN: &str = r#" {"type":"click", "user_id":"u","campaign_id":"c"} "#;
+
+    fn at() -> Timestamp {
+        Timestamp::parse("2026-11-20T18:02:03.004Z").unwrap()
+    }
+
+    /// The verdict that the processor made, the entry that the ledger got, and the outcome that went out.
+    fn processed(record: &Record, decision: Decision) -> (Verdict, LedgerEntry, Vec<u8>) {
+        let registry = Registry::embedded().unwrap();
+        let foreign_tenant = TenantId::new("kafka").unwrap();
+        let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant };
+        let batch = Batch::read(std::iter::once((record, None)), reader);
+        let verdict = verdicts::verdict(&batch, 0, &decision);
+        let (outcome, reason, risk) = match &verdict.kind {
+            VerdictKind::Store { outcome, row } => (*outcome, String::new(), row.risk.clone()),
+            VerdictKind::Close { outcome, reason } => (*outcome, reason.clone(), None),
+        };
+        let Verdict { position, origin, key, .. } = verdict.clone();
+        let entry = LedgerEntry { position, origin, key, outcome, reason, risk, recorded_at: at() };
+        let outcome = publication::outcome(&batch, 0, &entry).unwrap();
+        (verdict, entry, outcome.value.unwrap().to_vec())
+    }
+
+    fn store(outcome: Outcome, risk: Option<RiskScore>) -> Decision {
+        Decision::Store { outcome, risk }
+    }
+
+    fn close(outcome: Outcome, tag: &'static str, detail: &str) -> Decision {
+        Decision::Close { outcome, reason: Reason::new(tag, detail) }
+    }
+
+    #[test]
+    fn an_outcome_gives_back_the_verdict_and_the_entry() {
+        let risk = |score, reasons: &[&str]| RiskScore {
+            score,
+            reasons: reasons.iter().map(|r| (*r).into()).collect(),
+            rules_version: "7".into(),
+        };
+        let violation = ENVELOPE.replace(r#""user_id":"ü\n""#, r#""user_id":7"#);
+        let redriven = [("origin", "raw-events/2/9"), ("origin-timestamp", "77")];
+        let cases = [
+            (record(5, Some(ENVELOPE), &[]), store(Outcome::Valid, None)),
+            (record(5, Some(ENVELOPE), &[]), store(Outcome::Valid, Some(risk(0, &[])))),
+            (
+                record(5, Some(ENVELOPE), &redriven),
+                store(Outcome::Fraud, Some(risk(100, &["private-range", "odd \"one\""]))),
+            ),
+            // Its id is the fingerprint, which is what the payload hash is made of.
+            (record(6, Some(FOREIGN), &redriven), store(Outcome::Valid, None)),
+            (record(5, Some(ENVELOPE), &[]), close(Outcome::Duplicate, reason::ALREADY_CLAIMED, "raw-events/0/1")),
+            (record(5, Some(ENVELOPE), &[]), close(Outcome::Blocked, reason::ADDRESS_RATE, "")),
+            (record(5, Some(&violation), &[]), close(Outcome::DeadLettered, "schema_violation", "/user_id \"breaks\"")),
+            (record(5, Some("not json"), &[]), close(Outcome::DeadLettered, "malformed_json", "\u{fffd}")),
+            (record(5, None, &[]), close(Outcome::DeadLettered, reason::TOMBSTONE, "")),
+        ];
+        for (record, decision) in cases {
+            let (verdict, entry, value) = processed(&record, decision);
+            let restored = ArchivedOutcome::read(&value).unwrap();
+            assert_eq!(restored.entry, entry);
+            assert_eq!(restored.verdict(), Some(verdict));
+        }
+    }
+
+    #[test]
+    fn a_late_score_is_no_verdict() {
+        let risk = RiskScore { score: 100, reasons: vec![], rules_version: "7".into() };
+        let (_, entry, value) = processed(&record(5, Some(ENVELOPE), &[]), store(Outcome::Fraud, Some(risk)));
+        let value = String::from_utf8(value)
+            .unwrap()
+            .replace("raw-events/0/5\",\"outcome\"", "raw-events/0/5#scored\",\"outcome\"");
+        let late = ArchivedOutcome::read(value.as_bytes()).unwrap();
+        assert_eq!((late.verdict(), &late.entry), (None, &entry));
+        let Effect::ScoredLater(score) = late.effect else { panic!("{:?}", late.effect) };
+        assert_eq!((Some(score.risk), score.outcome), (entry.risk, Outcome::Fraud));
+        assert_eq!((score.event.position, score.event.origin), (entry.position, entry.origin));
+        assert_eq!(Some(score.event.place.key), entry.key);
+        assert_eq!(score.event.place.received_at.to_string(), "2026-11-20T18:02:00.000Z");
+        assert_eq!(score.event.event_type, "click");
+    }
+
+    #[test]
+    fn what_cannot_be_restored_from_is_told() {
+        let (_, _, value) = processed(&record(5, Some(ENVELOPE), &[]), store(Outcome::Valid, None));
+        let value = String::from_utf8(value).unwrap();
+        let refused = |from: &str, to: &str| {
+            assert!(value.contains(from), "{from} is not in {value}");
+            ArchivedOutcome::read(value.replace(from, to).as_bytes()).unwrap_err().to_string()
+        };
+        assert_eq!(refused("{", ""), "not an outcome");
+        assert_eq!(refused("\"valid\"", "\"splendid\""), "not an outcome");
+        assert_eq!(
+            refused("raw-events/0/5\",\"outcome\"", "five\",\"outcome\""),
+            RestorationError::Position.to_string()
+        );
+        assert_eq!(refused("\"tenant\"", "\"owner\""), RestorationError::HalfKey.to_string());
+        for (field, name) in
+            [("schema", "schema"), ("id_source", "id_source"), ("data", "data"), ("received_at", "received_at")]
+        {
+            assert_eq!(
+                refused(&format!("\"{field}\""), "\"x\""),
+                format!("an outcome of a stored event without {name}")
+            );
+        }
+    }
+}

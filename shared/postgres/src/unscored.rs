@@ -1,0 +1,381 @@
+//! Late scores: finding what waits for one, storing it, and the outbox of what is to be published.
+
+use async_trait::async_trait;
+use deadpool_postgres::{ClientWrapper, Object};
+use event::{EventId, EventKey, Origin, PayloadHash, TenantId, Timestamp};
+use pipeline::ports::{EventPlace, EventRow, LateOutcome, LateScore, UnscoredEvent, UnscoredEvents};
+use pipeline::{DependencyError, Outcome, Position};
+use time::macros::date;
+use time::{Date, OffsetDateTime};
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
+
+use crate::counts::{ADD_COUNTS, CountChange, CountColumns};
+use crate::database::{Database, RollbackOnDrop};
+use crate::error::PostgresError;
+use crate::ledger::{Corrupt, risk_from_row};
+use crate::text::{join, storable, storable_list};
+
+/// Payloads of one answer of `unpublished`, in bytes; the first entry is answered whatever its size.
+const MAX_PAYLOAD_BYTES: i64 = 4_000_000;
+
+/// The condition on the day prunes partitions; the order is that of the index of unscored events. A record of another
+/// key that stands at the row's origin is not its record: origins come from headers.
+const FIND: &str = "
+    SELECT e.*, coalesce(o.topic, e.origin_topic) AS topic, coalesce(o.partition, e.origin_partition) AS partition,
+           coalesce(o.record_offset, e.origin_offset) AS record_offset
+    FROM (
+        SELECT tenant, event_id, received_at, event_type, ip_address, user_id,
+               origin_topic, origin_partition, origin_offset
+        FROM events
+        WHERE risk_score IS NULL AND received_day >= $1 AND (received_at, tenant, event_id) > ($2, $3, $4)
+        ORDER BY received_at, tenant, event_id
+        LIMIT $5
+    ) e
+    LEFT JOIN LATERAL (
+        SELECT topic, partition, record_offset FROM record_outcomes o
+        WHERE o.tenant = e.tenant AND o.event_id = e.event_id AND o.outcome = 'valid' AND o.risk_score IS NULL
+          AND o.origin_topic = e.origin_topic AND o.origin_partition = e.origin_partition
+          AND o.origin_offset = e.origin_offset
+        ORDER BY o.recorded_at, o.topic, o.partition, o.record_offset
+        LIMIT 1
+    ) o ON true
+    ORDER BY e.received_at, e.tenant, e.event_id";
+
+/// Locks what is still unscored and passes over what another transaction has locked: that one is settling it. So nobody
+/// waits, and nobody can deadlock. Written `IS NULL`, the condition would let the planner take the index of unscored
+/// events for each probe by key, and read the whole backlog each time.
+const LOCK: &str = "
+    SELECT w.ordinal, e.event_type
+    FROM unnest($1::int4[], $2::date[], $3::text[], $4::text[]) AS w (ordinal, received_day, tenant, event_id)
+    CROSS JOIN LATERAL (
+        SELECT e.event_type FROM events e
+        WHERE e.tenant = w.tenant AND e.event_id = w.event_id AND e.received_day = w.received_day
+          AND coalesce(e.risk_score, -1) < 0
+        FOR UPDATE SKIP LOCKED
+    ) e
+    ORDER BY w.ordinal";
+
+const SCORE: &str = "
+    UPDATE events e
+    SET risk_score = w.risk_score, risk_reasons = string_to_array(w.risk_reasons, E'\\x1f'),
+        rules_version = w.rules_version, status = w.status, scored_at = $8
+    FROM unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::int2[], $6::text[], $7::text[])
+        AS w (received_day, tenant, event_id, status, risk_score, risk_reasons, rules_version)
+    WHERE e.tenant = w.tenant AND e.event_id = w.event_id AND e.received_day = w.received_day";
+
+/// An entry that is there already will do: what is published is made of the event's row.
+const ADD_TO_OUTBOX: &str = "
+    INSERT INTO late_scores (received_day, tenant, event_id, topic, partition, record_offset)
+    SELECT * FROM unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::int4[], $6::int8[])
+    ON CONFLICT DO NOTHING";
+
+/// The inner limit bounds rows, the outer condition bytes. Lengths are read without the payloads.
+const UNPUBLISHED: &str = "
+    SELECT * FROM (
+        SELECT p.*, sum(octet_length(p.payload)) OVER (ORDER BY p.received_day, p.tenant, p.event_id)
+                        - octet_length(p.payload) AS bytes_before
+        FROM (
+            SELECT l.topic, l.partition, l.record_offset, e.*
+            FROM late_scores l
+            CROSS JOIN LATERAL (
+                SELECT * FROM events e
+                WHERE e.tenant = l.tenant AND e.event_id = l.event_id AND e.received_day = l.received_day
+                LIMIT 1
+            ) e
+            WHERE (l.received_day, l.tenant, l.event_id) > ($1, $2, $3)
+            ORDER BY l.received_day, l.tenant, l.event_id
+            LIMIT $4
+        ) p
+    ) p
+    WHERE p.bytes_before < $5
+    ORDER BY p.received_day, p.tenant, p.event_id";
+
+const MARK_PUBLISHED: &str = "
+    DELETE FROM late_scores l
+    USING unnest($1::date[], $2::text[], $3::text[]) AS w (received_day, tenant, event_id)
+    WHERE l.received_day = w.received_day AND l.tenant = w.tenant AND l.event_id = w.event_id";
+
+/// [`UnscoredEvents`] on Postgres.
+#[derive(Clone, Debug)]
+pub struct PostgresUnscoredEvents {
+    database: Database,
+}
+
+impl PostgresUnscoredEvents {
+    pub fn new(database: Database) -> Self {
+        PostgresUnscoredEvents { database }
+    }
+
+    async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, PostgresError> {
+        let client: Object = self.database.connection().await?;
+        let query = async {
+            let statement = client.prepare_cached(sql).await?;
+            Ok(client.query(&statement, parameters).await?)
+        };
+        let result = self.database.within(query).await;
+        Database::settle(client, result)
+    }
+
+    async fn find_after(&self, after: Option<&EventPlace>, limit: i64) -> Result<Vec<UnscoredEvent>, PostgresError> {
+        let (day, received_at, tenant, id) = cursor(after);
+        let rows = self.query(FIND, &[&day, &received_at, &tenant, &id, &limit]).await?;
+        rows.iter().map(unscored_from_row).collect()
+    }
+
+    async fn count_all(&self) -> Result<u64, PostgresError> {
+        let rows = self.query("SELECT count(*) AS events FROM events WHERE risk_score IS NULL", &[]).await?;
+        let count: i64 = rows.first().map_or(Ok(0), |row| row.try_get("events"))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+
+    async fn settle_all(&self, scores: Vec<LateScore>, now: Timestamp) -> Result<Vec<LateScore>, PostgresError> {
+        if scores.is_empty() {
+            return Ok(Vec::new());
+        }
+        let scores: Vec<LateScore> = scores.into_iter().map(storable_score).collect();
+        let client = self.database.connection().await?;
+        let result = self.database.within(settle(&client, scores, now)).await;
+        Database::settle(client, result)
+    }
+
+    async fn outbox_after(&self, after: Option<&EventPlace>, limit: i64) -> Result<Vec<LateOutcome>, PostgresError> {
+        let (day, _, tenant, id) = cursor(after);
+        let rows = self.query(UNPUBLISHED, &[&day, &tenant, &id, &limit, &MAX_PAYLOAD_BYTES]).await?;
+        rows.iter().map(late_outcome_from_row).collect()
+    }
+
+    async fn take_off(&self, places: &[EventPlace]) -> Result<(), PostgresError> {
+        let PlaceColumns { day, tenant, event_id } = PlaceColumns::of(places);
+        self.query(MARK_PUBLISHED, &[&day, &tenant, &event_id]).await.map(drop)
+    }
+}
+
+#[async_trait]
+impl UnscoredEvents for PostgresUnscoredEvents {
+    async fn find(&self, after: Option<&EventPlace>, limit: usize) -> Result<Vec<UnscoredEvent>, DependencyError> {
+        let found = self.find_after(after, sql_limit(limit)).await;
+        found.map_err(|error| error.into_dependency("finding unscored events"))
+    }
+
+    async fn count(&self) -> Result<u64, DependencyError> {
+        self.count_all().await.map_err(|error| error.into_dependency("counting unscored events"))
+    }
+
+    async fn settle(&self, scores: Vec<LateScore>, now: Timestamp) -> Result<Vec<LateScore>, DependencyError> {
+        self.settle_all(scores, now).await.map_err(|error| error.into_dependency("storing late scores"))
+    }
+
+    async fn unpublished(&self, after: Option<&EventPlace>, limit: usize) -> Result<Vec<LateOutcome>, DependencyError> {
+        let entries = self.outbox_after(after, sql_limit(limit)).await;
+        entries.map_err(|error| error.into_dependency("reading the outbox"))
+    }
+
+    async fn mark_published(&self, places: &[EventPlace]) -> Result<(), DependencyError> {
+        self.take_off(places).await.map_err(|error| error.into_dependency("clearing the outbox"))
+    }
+}
+
+/// Locks and reads in one round trip, writes and commits in a second. If a statement fails, the server turns the COMMIT
+/// into a rollback.
+async fn settle(
+    client: &ClientWrapper,
+    scores: Vec<LateScore>,
+    now: Timestamp,
+) -> Result<Vec<LateScore>, PostgresError> {
+    let (lock, set_scores, add_to_outbox, add_counts) = tokio::try_join!(
+        client.prepare_cached(LOCK),
+        client.prepare_cached(SCORE),
+        client.prepare_cached(ADD_TO_OUTBOX),
+        client.prepare_cached(ADD_COUNTS),
+    )?;
+    let transaction = RollbackOnDrop::new(client);
+    let ordinals: Vec<i32> = (0..).take(scores.len()).collect();
+    let wanted = PlaceColumns::of(scores.iter().map(|score| &score.event.place));
+    let wanted: [&(dyn ToSql + Sync); 4] = [&ordinals, &wanted.day, &wanted.tenant, &wanted.event_id];
+    let ((), locked) = tokio::try_join!(
+        biased;
+        // Named, because the locking relies on it: the row is judged as it is when it is locked.
+        client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
+        client.query(&lock, &wanted),
+    )?;
+    let mut types = Vec::with_capacity(locked.len());
+    for row in &locked {
+        types.push((row.try_get::<_, i32>("ordinal")?, row.try_get::<_, &str>("event_type")?));
+    }
+    let mut types = types.into_iter().peekable();
+    let mut settled = Vec::with_capacity(locked.len());
+    let mut counted = Vec::with_capacity(locked.len());
+    for (score, ordinal) in scores.into_iter().zip(0_i32..) {
+        if let Some((_, event_type)) = types.next_if(|(locked, _)| *locked == ordinal) {
+            settled.push(score);
+            counted.push(event_type);
+        }
+    }
+    let columns = ScoreColumns::of(&settled);
+    let at = now.to_utc();
+    // Stored unscored, they were counted as valid.
+    let moved = settled.iter().zip(counted.iter().copied()).filter(|(score, _)| score.outcome != Outcome::Valid);
+    let changes = moved.flat_map(|(score, event_type)| {
+        [(Outcome::Valid, -1), (score.outcome, 1)].map(|(outcome, by)| CountChange {
+            received_at: score.event.place.received_at,
+            tenant: score.event.place.key.tenant.as_str(),
+            event_type,
+            outcome,
+            by,
+        })
+    });
+    let counts = CountColumns::of(changes);
+    let scored = columns.scores(&at);
+    let entries = columns.outbox();
+    let counts = counts.parameters();
+    lambda::failpoint!("postgres::late-scores");
+    tokio::try_join!(
+        biased;
+        client.execute(&set_scores, &scored),
+        client.execute(&add_to_outbox, &entries),
+        client.execute(&add_counts, &counts),
+        client.batch_execute("COMMIT"),
+    )?;
+    transaction.finish();
+    Ok(settled)
+}
+
+/// As the processor's scores: with everything replaced that Postgres cannot hold.
+fn storable_score(mut score: LateScore) -> LateScore {
+    score.risk.reasons = storable_list(score.risk.reasons);
+    score.risk.rules_version = storable(&score.risk.rules_version).into_owned();
+    score
+}
+
+fn sql_limit(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+fn day(place: &EventPlace) -> Date {
+    place.received_at.to_utc().date()
+}
+
+/// No [`Timestamp`] is before it, and Postgres can hold it.
+const FIRST_DAY: Date = date!(0000 - 01 - 01);
+
+/// Day, time, tenant and id that everything wanted comes after. Ids are not empty, so nothing equals the first place.
+fn cursor(after: Option<&EventPlace>) -> (Date, OffsetDateTime, &str, &str) {
+    match after {
+        Some(place) => (day(place), place.received_at.to_utc(), place.key.tenant.as_str(), place.key.id.as_str()),
+        None => (FIRST_DAY, FIRST_DAY.midnight().assume_utc(), "", ""),
+    }
+}
+
+struct PlaceColumns<'a> {
+    day: Vec<Date>,
+    tenant: Vec<&'a str>,
+    event_id: Vec<&'a str>,
+}
+
+impl<'a> PlaceColumns<'a> {
+    fn of(places: impl IntoIterator<Item = &'a EventPlace>) -> Self {
+        let mut columns = PlaceColumns { day: Vec::new(), tenant: Vec::new(), event_id: Vec::new() };
+        for place in places {
+            columns.day.push(day(place));
+            columns.tenant.push(place.key.tenant.as_str());
+            columns.event_id.push(place.key.id.as_str());
+        }
+        columns
+    }
+}
+
+struct ScoreColumns<'a> {
+    places: PlaceColumns<'a>,
+    status: Vec<&'static str>,
+    risk_score: Vec<i16>,
+    risk_reasons: Vec<String>,
+    rules_version: Vec<&'a str>,
+    topic: Vec<&'a str>,
+    partition: Vec<i32>,
+    record_offset: Vec<i64>,
+}
+
+impl<'a> ScoreColumns<'a> {
+    fn of(scores: &'a [LateScore]) -> Self {
+        let position = |score: &'a LateScore| &score.event.position;
+        ScoreColumns {
+            places: PlaceColumns::of(scores.iter().map(|score| &score.event.place)),
+            status: scores.iter().map(|score| score.outcome.as_str()).collect(),
+            risk_score: scores.iter().map(|score| i16::from(score.risk.score)).collect(),
+            risk_reasons: scores.iter().map(|score| join(&score.risk.reasons)).collect(),
+            rules_version: scores.iter().map(|score| score.risk.rules_version.as_str()).collect(),
+            topic: scores.iter().map(|score| &*position(score).topic).collect(),
+            partition: scores.iter().map(|score| position(score).partition).collect(),
+            record_offset: scores.iter().map(|score| position(score).offset).collect(),
+        }
+    }
+
+    fn scores<'b>(&'b self, now: &'b OffsetDateTime) -> [&'b (dyn ToSql + Sync); 8] {
+        let PlaceColumns { day, tenant, event_id } = &self.places;
+        [day, tenant, event_id, &self.status, &self.risk_score, &self.risk_reasons, &self.rules_version, now]
+    }
+
+    fn outbox(&self) -> [&(dyn ToSql + Sync); 6] {
+        let PlaceColumns { day, tenant, event_id } = &self.places;
+        [day, tenant, event_id, &self.topic, &self.partition, &self.record_offset]
+    }
+}
+
+fn corrupt(column: &'static str) -> PostgresError {
+    Corrupt("events").column(column)
+}
+
+fn key_from_row(row: &Row) -> Result<EventKey, PostgresError> {
+    Ok(EventKey {
+        tenant: TenantId::new(row.try_get("tenant")?).map_err(|_| corrupt("tenant"))?,
+        id: EventId::new(row.try_get("event_id")?).map_err(|_| corrupt("event_id"))?,
+    })
+}
+
+fn origin_from_row(row: &Row) -> Result<Origin, PostgresError> {
+    let (partition, offset) = (row.try_get("origin_partition")?, row.try_get("origin_offset")?);
+    Ok(Origin::new(row.try_get::<_, &str>("origin_topic")?, partition, offset))
+}
+
+fn position_from_row(row: &Row) -> Result<Position, PostgresError> {
+    Ok(Position::new(row.try_get::<_, &str>("topic")?, row.try_get("partition")?, row.try_get("record_offset")?))
+}
+
+fn unscored_from_row(row: &Row) -> Result<UnscoredEvent, PostgresError> {
+    Ok(UnscoredEvent {
+        place: EventPlace {
+            received_at: row.try_get::<_, OffsetDateTime>("received_at")?.into(),
+            key: key_from_row(row)?,
+        },
+        event_type: row.try_get("event_type")?,
+        ip: row.try_get("ip_address")?,
+        user_id: row.try_get("user_id")?,
+        origin: origin_from_row(row)?,
+        position: position_from_row(row)?,
+    })
+}
+
+fn late_outcome_from_row(row: &Row) -> Result<LateOutcome, PostgresError> {
+    let payload_hash = row.try_get::<_, &[u8]>("payload_hash")?.try_into().map_err(|_| corrupt("payload_hash"))?;
+    Ok(LateOutcome {
+        key: key_from_row(row)?,
+        origin: origin_from_row(row)?,
+        position: position_from_row(row)?,
+        outcome: row.try_get::<_, &str>("status")?.parse().map_err(|_| corrupt("status"))?,
+        row: EventRow {
+            event_type: row.try_get("event_type")?,
+            schema_version: u32::try_from(row.try_get::<_, i64>("schema_version")?)
+                .map_err(|_| corrupt("schema_version"))?,
+            received_at: row.try_get::<_, OffsetDateTime>("received_at")?.into(),
+            occurred_at: row.try_get::<_, Option<OffsetDateTime>>("occurred_at")?.map(Timestamp::from),
+            ip: row.try_get("ip_address")?,
+            user_agent: row.try_get("user_agent")?,
+            user_id: row.try_get("user_id")?,
+            payload_hash: PayloadHash(payload_hash),
+            payload: row.try_get("payload")?,
+            risk: risk_from_row(row)?,
+        },
+        scored_at: row.try_get::<_, OffsetDateTime>("scored_at")?.into(),
+    })
+}

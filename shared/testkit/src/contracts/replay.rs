@@ -1,0 +1,125 @@
+//! What every [`ReplayRuns`] and every [`ReprocessedOutcomes`] promises.
+#![expect(clippy::panic, clippy::expect_used, reason = "a contract suite fails by panicking")]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use async_trait::async_trait;
+use event::{EventId, EventKey, TenantId, Timestamp};
+use pipeline::clock::{Clock as _, SystemClock};
+use pipeline::ports::{
+    EventStore, LedgerEntry, ReplayProgress, ReplayRuns, ReprocessedOutcomes, RiskScore, TakeOver, Verdict, VerdictKind,
+};
+use pipeline::{DependencyError, Outcome, Position};
+
+/// Looks past the port at what it wrote.
+#[async_trait]
+pub trait ReprocessedView: Send + Sync {
+    /// Every outcome of a version, by position.
+    async fn outcomes(&self, version: &str) -> Vec<LedgerEntry>;
+}
+
+fn unique(name: &str) -> String {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let number = RUNS.fetch_add(1, Ordering::Relaxed);
+    format!("{name}-{}-{}-{number}", SystemClock.now().as_millis(), std::process::id())
+}
+
+fn ok<T>(result: Result<T, DependencyError>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => panic!("{error}: {}", error.source),
+    }
+}
+
+const NOW: Timestamp = Timestamp::from_millis(1_763_661_600_123);
+
+/// Runs the suite. Names are new in every run.
+pub async fn replay_runs_contract(runs: &dyn ReplayRuns) {
+    a_run_goes_on_where_it_was(runs).await;
+    a_run_keeps_its_request(runs).await;
+    who_was_replaced_saves_nothing(runs).await;
+}
+
+async fn a_run_goes_on_where_it_was(runs: &dyn ReplayRuns) {
+    let run = unique("on");
+    let take_over = async |holder: &str| ok(runs.take_over(&run, "{}", holder, NOW).await);
+    assert_eq!(take_over("a").await, TakeOver::Ours(ReplayProgress::default()), "a new run has come nowhere");
+    let first = ReplayProgress { next: BTreeMap::from([(0, 5)]), counts: r#"{"records":5}"#.to_owned() };
+    assert!(ok(runs.save(&run, "a", &first, NOW).await));
+    let second = ReplayProgress { next: BTreeMap::from([(0, 9), (7, i64::MAX)]), counts: "\"ü\"".to_owned() };
+    assert!(ok(runs.save(&run, "a", &second, NOW).await));
+    assert!(ok(runs.save(&run, "a", &second, NOW).await), "saving may be repeated");
+    assert_eq!(take_over("b").await, TakeOver::Ours(second.clone()));
+    assert_eq!(take_over("b").await, TakeOver::Ours(second), "taking over may be repeated");
+    let other = ok(runs.take_over(&unique("on"), "{}", "a", NOW).await);
+    assert_eq!(other, TakeOver::Ours(ReplayProgress::default()), "runs have nothing in common");
+}
+
+async fn a_run_keeps_its_request(runs: &dyn ReplayRuns) {
+    let run = unique("request");
+    ok(runs.take_over(&run, "first", "a", NOW).await);
+    let other = ok(runs.take_over(&run, "second", "b", NOW).await);
+    assert_eq!(other, TakeOver::Other { request: "first".to_owned() });
+    let progress = ReplayProgress { next: BTreeMap::from([(1, 1)]), counts: String::new() };
+    assert!(ok(runs.save(&run, "a", &progress, NOW).await), "who asks for something else takes nothing over");
+}
+
+async fn who_was_replaced_saves_nothing(runs: &dyn ReplayRuns) {
+    let run = unique("replaced");
+    let at = |offset| ReplayProgress { next: BTreeMap::from([(0, offset)]), counts: String::new() };
+    assert!(!ok(runs.save(&run, "a", &at(1), NOW).await), "there is no such run");
+    ok(runs.take_over(&run, "{}", "a", NOW).await);
+    ok(runs.take_over(&run, "{}", "b", NOW).await);
+    assert!(ok(runs.save(&run, "b", &at(7), NOW).await));
+    assert!(!ok(runs.save(&run, "a", &at(3), NOW).await));
+    assert_eq!(ok(runs.take_over(&run, "{}", "c", NOW).await), TakeOver::Ours(at(7)));
+}
+
+/// Runs the suite beside the ledger of `store`. Topics and versions are new in every run.
+pub async fn reprocessed_outcomes_contract(
+    reprocessed: &dyn ReprocessedOutcomes,
+    store: &dyn EventStore,
+    view: &dyn ReprocessedView,
+) {
+    let topic = unique("topic");
+    let position = |offset| Position::new(topic.as_str(), 0, offset);
+    let tenant = TenantId::new("acme").expect("a tenant");
+    let key = EventKey { tenant, id: EventId::new("a").expect("an id") };
+    let close = |offset, reason: &str| Verdict {
+        position: position(offset),
+        origin: Position::new(topic.as_str(), 9, 9).as_origin(),
+        key: Some(key.clone()),
+        kind: VerdictKind::Close { outcome: Outcome::Blocked, reason: reason.to_owned() },
+    };
+    let firsts = ok(store.record(vec![close(3, "address-rate"), close(1, "address-blocked")], NOW).await);
+
+    let asked = [position(1), position(2), position(3), position(1)];
+    let found = ok(reprocessed.first_outcomes(&asked).await);
+    let expected = [Some(&firsts[1]), None, Some(&firsts[0]), Some(&firsts[1])].map(Option::<&LedgerEntry>::cloned);
+    assert_eq!(found, expected, "in the order of the questions");
+    assert!(ok(reprocessed.first_outcomes(&[]).await).is_empty());
+
+    let risk = RiskScore { score: 90, reasons: vec!["a".into(), "b".into()], rules_version: "2".into() };
+    let entry = |offset, outcome, risk| LedgerEntry {
+        position: position(offset),
+        origin: position(offset).as_origin(),
+        key: Some(key.clone()),
+        outcome,
+        reason: String::new(),
+        risk,
+        recorded_at: NOW,
+    };
+    let no_event = LedgerEntry { key: None, reason: "tombstone".into(), ..entry(2, Outcome::DeadLettered, None) };
+    let entries = [entry(1, Outcome::Fraud, Some(risk)), no_event, entry(3, Outcome::Valid, None)];
+    let (version, other) = (unique("v"), unique("w"));
+    assert_eq!(ok(reprocessed.add(&version, &entries[..2]).await), 2);
+    assert_eq!(ok(reprocessed.add(&version, &entries).await), 1, "what is there is not added again");
+    let changed = [entry(1, Outcome::Valid, None)];
+    assert_eq!(ok(reprocessed.add(&version, &changed).await), 0);
+    assert_eq!(view.outcomes(&version).await, entries, "the first stays");
+    assert_eq!(ok(reprocessed.add(&other, &changed).await), 1, "versions have nothing in common");
+    assert_eq!(view.outcomes(&other).await, changed);
+    assert_eq!(ok(reprocessed.add(&other, &[]).await), 0);
+    assert_eq!(ok(reprocessed.first_outcomes(&asked).await), expected, "the ledger is as it was");
+}
