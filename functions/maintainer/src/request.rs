@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use event::{AddressKey, TenantId};
+use lambda::schedule::Trigger;
 use pipeline::ports::KeyHash;
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -55,27 +56,16 @@ enum Fields {
     Reconcile {},
 }
 
-#[derive(Deserialize)]
-struct Kind {
-    action: Option<serde::de::IgnoredAny>,
-    source: Option<String>,
-}
-
 impl Request {
     /// Reads `{"action":…}`; an event of a schedule asks to maintain.
     ///
     /// # Errors
     /// If it is no request, naming the field and what it may be.
     pub fn parse(event: &RawValue) -> Result<Self, MaintainerError> {
-        let kind: Kind = serde_json::from_str(event.get()).map_err(MaintainerError::Request)?;
-        if kind.action.is_none() {
-            let scheduled = kind.source.as_deref().is_some_and(lambda::schedule::is_source);
-            let choices = || ACTIONS.join(", ");
-            return if scheduled {
-                Ok(Request::Maintain)
-            } else {
-                Err(MaintainerError::NoAction { choices: choices() })
-            };
+        match Trigger::of(event).map_err(MaintainerError::Request)? {
+            Trigger::Schedule => return Ok(Request::Maintain),
+            Trigger::Unknown => return Err(MaintainerError::NoAction { choices: ACTIONS.join(", ") }),
+            Trigger::Request => {}
         }
         Ok(match serde_json::from_str(event.get()).map_err(MaintainerError::Request)? {
             Fields::Maintain {} => Request::Maintain,

@@ -114,14 +114,7 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
     let fraud_threshold = scoring::settings::fraud_threshold(settings);
     let scorer_timeout = scoring::settings::scorer_timeout(settings);
     let publish_timeout = Duration::from_millis(settings.or("PUBLISH_TIMEOUT_MS", 10_000));
-    let foreign_tenant = settings.or("FOREIGN_TENANT", "kafka".to_owned());
-    let foreign_tenant = match TenantId::new(&foreign_tenant) {
-        Ok(tenant) => Some(tenant),
-        Err(error) => {
-            settings.problem(format!("FOREIGN_TENANT={foreign_tenant:?}: {error}"));
-            None
-        }
-    };
+    let foreign_tenant = lambda::foreign_tenant::from_settings(settings);
     let batch_response = BatchResponse::from_settings(settings);
     let dedup_store = settings.or("DEDUP_STORE", DedupStore::default());
     let breaker_open = lambda::breaker::open_for(settings);

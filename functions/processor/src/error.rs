@@ -70,13 +70,7 @@ impl ProcessorError {
         match self {
             ProcessorError::Trigger(_) => "not-a-kafka-event",
             ProcessorError::OutOfTime(_) => "out-of-time",
-            ProcessorError::Dependency { source, .. } => match source.dependency {
-                Dependency::Kafka => "kafka-failed",
-                Dependency::Dynamodb => "dynamodb-failed",
-                Dependency::Postgres => "postgres-failed",
-                Dependency::Scorer => "scorer-failed",
-                Dependency::S3 => "s3-failed",
-            },
+            ProcessorError::Dependency { source, .. } => source.dependency.failed_tag(),
             ProcessorError::Answers { .. } => "wrong-number-of-answers",
             ProcessorError::Outcome(_) => "outcome",
             ProcessorError::Answer(_) => "answer",

@@ -47,13 +47,7 @@ impl RedriverError {
         match self {
             RedriverError::Request(_) | RedriverError::Field { .. } => "bad-request",
             RedriverError::OutOfTime => "out-of-time",
-            RedriverError::Dependency { source, .. } => match source.dependency {
-                Dependency::Kafka => "kafka-failed",
-                Dependency::Dynamodb => "dynamodb-failed",
-                Dependency::Postgres => "postgres-failed",
-                Dependency::Scorer => "scorer-failed",
-                Dependency::S3 => "s3-failed",
-            },
+            RedriverError::Dependency { source, .. } => source.dependency.failed_tag(),
             RedriverError::Answers { .. } => "wrong-number-of-answers",
             RedriverError::Pack(_) => "pack",
             RedriverError::Parked { .. } => "parked-object",

@@ -60,14 +60,7 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
     let scorer_timeout = scoring::settings::scorer_timeout(settings);
     let fraud_threshold = scoring::settings::fraud_threshold(settings);
     let breaker_open = lambda::breaker::open_for(settings);
-    let foreign_tenant = settings.or("FOREIGN_TENANT", "kafka".to_owned());
-    let foreign_tenant = match TenantId::new(&foreign_tenant) {
-        Ok(tenant) => Some(tenant),
-        Err(error) => {
-            settings.problem(format!("FOREIGN_TENANT={foreign_tenant:?}: {error}"));
-            None
-        }
-    };
+    let foreign_tenant = lambda::foreign_tenant::from_settings(settings);
     Some(Policy { scorer_function, scorer_timeout, fraud_threshold, foreign_tenant: foreign_tenant?, breaker_open })
 }
 

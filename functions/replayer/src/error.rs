@@ -61,15 +61,9 @@ impl ReplayerError {
                 "bad-request"
             }
             ReplayerError::TakenOver { .. } => "taken-over",
-            ReplayerError::Dependency { source, .. } => match source.dependency {
-                Dependency::Kafka => "kafka-failed",
-                Dependency::Dynamodb => "dynamodb-failed",
-                Dependency::Postgres => "postgres-failed",
-                Dependency::Scorer => "scorer-failed",
-                Dependency::S3 => "s3-failed",
-            },
-            ReplayerError::Archive(_) => "s3-failed",
-            ReplayerError::NoScores => "scorer-failed",
+            ReplayerError::Dependency { source, .. } => source.dependency.failed_tag(),
+            ReplayerError::Archive(_) => Dependency::S3.failed_tag(),
+            ReplayerError::NoScores => Dependency::Scorer.failed_tag(),
             ReplayerError::Answers { .. } => "wrong-number-of-answers",
             ReplayerError::Counts { .. } => "counts",
             ReplayerError::Answer(_) => "answer",

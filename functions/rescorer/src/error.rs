@@ -40,13 +40,7 @@ impl RescorerError {
     pub fn tag(&self) -> &'static str {
         match self {
             RescorerError::Request(_) | RescorerError::NoAction | RescorerError::Field { .. } => "bad-request",
-            RescorerError::Dependency { source, .. } => match source.dependency {
-                Dependency::Kafka => "kafka-failed",
-                Dependency::Dynamodb => "dynamodb-failed",
-                Dependency::Postgres => "postgres-failed",
-                Dependency::Scorer => "scorer-failed",
-                Dependency::S3 => "s3-failed",
-            },
+            RescorerError::Dependency { source, .. } => source.dependency.failed_tag(),
             RescorerError::Answers { .. } => "wrong-number-of-answers",
             RescorerError::Answer(_) => "answer",
         }

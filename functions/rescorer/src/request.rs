@@ -1,7 +1,7 @@
 //! What the function can be asked.
 
+use lambda::schedule::Trigger;
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
 use crate::error::RescorerError;
@@ -21,22 +21,16 @@ enum Fields {
     Rescore { limit: Option<usize> },
 }
 
-#[derive(Deserialize)]
-struct Kind {
-    action: Option<IgnoredAny>,
-    source: Option<String>,
-}
-
 impl Request {
     /// Reads `{"action":"rescore"}`; an event of a schedule asks for a run without limit.
     ///
     /// # Errors
     /// If it is no request, naming the field and what it may be.
     pub fn parse(event: &RawValue) -> Result<Self, RescorerError> {
-        let kind: Kind = serde_json::from_str(event.get()).map_err(RescorerError::Request)?;
-        if kind.action.is_none() {
-            let scheduled = kind.source.as_deref().is_some_and(lambda::schedule::is_source);
-            return if scheduled { Ok(Request { limit: None }) } else { Err(RescorerError::NoAction) };
+        match Trigger::of(event).map_err(RescorerError::Request)? {
+            Trigger::Schedule => return Ok(Request { limit: None }),
+            Trigger::Unknown => return Err(RescorerError::NoAction),
+            Trigger::Request => {}
         }
         let Fields::Rescore { limit } = serde_json::from_str(event.get()).map_err(RescorerError::Request)?;
         match limit {

@@ -7,6 +7,7 @@ pub mod aws;
 pub mod batch_response;
 pub mod breaker;
 pub mod failpoint;
+pub mod foreign_tenant;
 pub mod http;
 pub mod invocation;
 pub mod kafka_trigger;

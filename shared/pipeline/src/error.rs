@@ -36,6 +36,17 @@ impl Dependency {
             Dependency::S3 => "s3",
         }
     }
+
+    /// Tag of a function's failure that this dependency caused.
+    pub const fn failed_tag(self) -> &'static str {
+        match self {
+            Dependency::Kafka => "kafka-failed",
+            Dependency::Dynamodb => "dynamodb-failed",
+            Dependency::Postgres => "postgres-failed",
+            Dependency::Scorer => "scorer-failed",
+            Dependency::S3 => "s3-failed",
+        }
+    }
 }
 
 impl fmt::Display for Dependency {
