@@ -111,6 +111,9 @@ impl App {
         if delivered.is_empty() {
             return Ok(());
         }
+        // Without these nothing can be finished; claims and counts made before would only be made again.
+        self.guards.postgres.ready().map_err(failed(Step::Store))?;
+        self.guards.kafka.ready().map_err(failed(Step::Publish))?;
         let mut stopwatch = Stopwatch::start();
         let deadline = Instant::now() + invocation.remaining(RESERVE);
         let now = self.clock.now();

@@ -6,9 +6,9 @@ use std::time::Duration;
 use event::Timestamp;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use pipeline::guard::Guard;
-use pipeline::ports::{LetterStep, MarkKey, TopicReader};
+use pipeline::ports::{LetterStep, MarkKey, PartitionSpan, TopicReader};
 use pipeline::retry::RetryPolicy;
-use pipeline::{Record, topic};
+use pipeline::{Position, Record, topic};
 use serde::Serialize;
 use tokio::time::Instant;
 
@@ -28,11 +28,21 @@ const READ_WAIT: Duration = Duration::from_secs(1);
 /// Letters parked at the same time.
 const CONCURRENT_PARKS: usize = 8;
 
+/// A part of the topic, by offsets of its partitions: from their start if `from` does not name them, and up to, but not
+/// including, `until`, or their end now.
+#[derive(Clone, Copy, Debug)]
+pub struct Range<'a> {
+    pub from: &'a Offsets,
+    pub until: &'a Offsets,
+}
+
 /// Reads the topic from start to end, as far as time allows.
 struct Walk<'a> {
     run: &'a Run,
     kafka: &'a Guard,
     reader: Box<dyn TopicReader>,
+    /// Of every partition the offset after the last one that is meant.
+    until: Offsets,
     filters: &'a Filters,
     distinct: Distinct,
     counts: WalkCounts,
@@ -52,22 +62,35 @@ pub struct WalkCounts {
 }
 
 impl<'a> Walk<'a> {
-    async fn open(app: &'a App, run: &'a Run, filters: &'a Filters, from: &Offsets) -> Result<Self, RedriverError> {
-        let open = || app.topics.open(topic::DEAD_LETTER_EVENTS, from);
+    async fn open(app: &'a App, run: &'a Run, filters: &'a Filters, range: Range<'_>) -> Result<Self, RedriverError> {
+        let open = || app.topics.open(topic::DEAD_LETTER_EVENTS, range.from);
         let kafka = &app.guards.kafka;
         let opened = kafka.call(RetryPolicy::STANDARD, run.end_deadline, open).await;
         let reader = opened.map_err(failed("opening the topic"))?;
-        Ok(Walk { run, kafka, reader, filters, distinct: Distinct::default(), counts: WalkCounts::default() })
+        let until = |(partition, span): (&i32, &PartitionSpan)| {
+            (*partition, range.until.get(partition).map_or(span.end, |until| span.end.min(*until)))
+        };
+        let until = reader.spans().iter().map(until).collect();
+        Ok(Walk { run, kafka, reader, until, filters, distinct: Distinct::default(), counts: WalkCounts::default() })
+    }
+
+    fn is_finished(&self, partition: i32, span: PartitionSpan) -> bool {
+        self.until.get(&partition).is_none_or(|until| span.next >= *until)
     }
 
     /// The next letters that meet the filters, in the order of each partition; `None` at the end or out of time.
     async fn next(&mut self) -> Result<Option<Vec<Letter>>, RedriverError> {
-        if self.run.is_out_of_time() || self.reader.spans().values().all(|span| span.is_finished()) {
+        let is_finished = self.reader.spans().iter().all(|(partition, span)| self.is_finished(*partition, *span));
+        if self.run.is_out_of_time() || is_finished {
             return Ok(None);
         }
         let records = self.read().await?;
         let mut letters = Vec::with_capacity(records.len());
         for record in records {
+            let Position { partition, offset, .. } = &record.position;
+            if self.until.get(partition).is_none_or(|until| offset >= until) {
+                continue;
+            }
             self.counts.read += 1;
             let Ok(letter) = Letter::read(record) else {
                 self.counts.unreadable += 1;
@@ -107,13 +130,13 @@ impl<'a> Walk<'a> {
     /// Where to go on: for each partition the first offset that is not read or not settled. `None` if there is none.
     fn next_offsets(&self, unsettled: &Unsettled) -> Option<Offsets> {
         let next = self.reader.spans().iter().filter_map(|(partition, span)| {
-            let unread = (!span.is_finished()).then_some(span.next);
+            let unread = (!self.is_finished(*partition, *span)).then_some(span.next);
             Some((*partition, unsettled.first(*partition).or(unread)?))
         });
         let next: Offsets = next.collect();
         // A partition left out would be read from its start again, so all are named or none.
         (!next.is_empty()).then(|| {
-            let ends = self.reader.spans().iter().map(|(partition, span)| (*partition, span.next));
+            let ends = self.until.iter().map(|(partition, until)| (*partition, *until));
             ends.chain(next).collect()
         })
     }
@@ -189,10 +212,10 @@ pub async fn list(
     app: &App,
     run: &Run,
     filters: &Filters,
-    from: &Offsets,
+    range: Range<'_>,
     answer: &mut ListAnswer,
 ) -> Result<(), RedriverError> {
-    let mut walk = Walk::open(app, run, filters, from).await?;
+    let mut walk = Walk::open(app, run, filters, range).await?;
     while let Some(letters) = walk.next().await? {
         let standings =
             standings(&*app.marks, &app.guards.dynamodb, &keys_of(&letters), app.clock.now(), run.end_deadline).await?;
@@ -225,6 +248,10 @@ pub struct RedriveAnswer {
     /// Where to go on: time ran out, or other runs are at letters from there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<Offsets>,
+    /// With `next`: where this run would have ended. What fails again meanwhile lies beyond, so that going on does not
+    /// send it a second time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<Offsets>,
     /// With `next`: when what other runs have begun will be finished or free to begin again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_at: Option<Timestamp>,
@@ -260,11 +287,11 @@ pub async fn redrive(
     app: &App,
     run: &Run,
     filters: &Filters,
-    from: &Offsets,
+    range: Range<'_>,
     max_per_sec: u32,
     answer: &mut RedriveAnswer,
 ) -> Result<(), RedriverError> {
-    let mut walk = Walk::open(app, run, filters, from).await?;
+    let mut walk = Walk::open(app, run, filters, range).await?;
     let mut sender = Sender::new(app, run, max_per_sec);
     let mut unsettled = Unsettled::default();
     while let Some(letters) = walk.next().await? {
@@ -301,6 +328,7 @@ pub async fn redrive(
         answer.walk.read = walk.counts.read;
     }
     answer.next = walk.next_offsets(&unsettled);
+    answer.until = answer.next.is_some().then_some(walk.until);
     answer.walk = walk.counts;
     Ok(())
 }

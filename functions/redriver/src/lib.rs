@@ -33,9 +33,10 @@ pub use error::RedriverError;
 pub use guards::Guards;
 pub use request::Request;
 
-use crate::dead_letters::{ListAnswer, RedriveAnswer};
+use crate::dead_letters::{ListAnswer, Range, RedriveAnswer};
 use crate::error::failed;
 use crate::parked_letters::{ParkedAnswer, ReleaseAnswer};
+use crate::request::Offsets;
 use crate::run::Run;
 
 /// Longest request kept in the audit trail, in characters.
@@ -125,12 +126,14 @@ impl App {
         match request {
             Request::List { filters, from } => {
                 let mut answer = ListAnswer::default();
-                let result = dead_letters::list(self, run, filters, from, &mut answer).await;
+                let range = Range { from, until: &Offsets::new() };
+                let result = dead_letters::list(self, run, filters, range, &mut answer).await;
                 (result, json!({ "matched": answer.walk.matched }), written(run, &answer))
             }
-            Request::Redrive { filters, from, dry_run, max_per_sec } => {
+            Request::Redrive { filters, from, until, dry_run, max_per_sec } => {
                 let mut answer = RedriveAnswer { dry_run: *dry_run, ..RedriveAnswer::default() };
-                let result = dead_letters::redrive(self, run, filters, from, *max_per_sec, &mut answer).await;
+                let range = Range { from, until };
+                let result = dead_letters::redrive(self, run, filters, range, *max_per_sec, &mut answer).await;
                 let audited = json!({
                     "dry_run": answer.dry_run, "matched": answer.walk.matched, "sent": answer.sent,
                     "parked": answer.parked, "already": answer.already, "under_way": answer.under_way,

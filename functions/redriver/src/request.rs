@@ -78,7 +78,7 @@ pub type Offsets = BTreeMap<i32, i64>;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     List { filters: Filters, from: Offsets },
-    Redrive { filters: Filters, from: Offsets, dry_run: bool, max_per_sec: u32 },
+    Redrive { filters: Filters, from: Offsets, until: Offsets, dry_run: bool, max_per_sec: u32 },
     Parked { filters: Filters, from_key: String, limit: usize },
     Release { filters: Filters, from_key: String, dry_run: bool, max_per_sec: u32 },
     Audit { day: Option<Timestamp> },
@@ -103,10 +103,11 @@ impl Request {
     pub fn parse(event: &RawValue) -> Result<(Self, Option<String>), RedriverError> {
         let fields: Fields = serde_json::from_str(event.get()).map_err(RedriverError::Request)?;
         let (request, by) = match fields {
-            Fields::List { filters, from, by } => (Request::List { filters, from: offsets(from)? }, by),
-            Fields::Redrive { filters, from, dry_run, max_per_sec, by } => {
+            Fields::List { filters, from, by } => (Request::List { filters, from: offsets("from", from)? }, by),
+            Fields::Redrive { filters, from, until, dry_run, max_per_sec, by } => {
+                let (from, until) = (offsets("from", from)?, offsets("until", until)?);
                 let max_per_sec = rate(max_per_sec)?;
-                (Request::Redrive { filters, from: offsets(from)?, dry_run, max_per_sec }, by)
+                (Request::Redrive { filters, from, until, dry_run, max_per_sec }, by)
             }
             Fields::Parked { filters, from_key, limit, by } => {
                 let limit = limit.unwrap_or(DEFAULT_LIMIT);
@@ -149,6 +150,8 @@ enum Fields {
         filters: Filters,
         #[serde(default)]
         from: BTreeMap<String, i64>,
+        #[serde(default)]
+        until: BTreeMap<String, i64>,
         #[serde(default)]
         dry_run: bool,
         max_per_sec: Option<u32>,
@@ -197,12 +200,12 @@ fn rate(max_per_sec: Option<u32>) -> Result<u32, RedriverError> {
     }
 }
 
-fn offsets(from: BTreeMap<String, i64>) -> Result<Offsets, RedriverError> {
+fn offsets(field: &'static str, offsets: BTreeMap<String, i64>) -> Result<Offsets, RedriverError> {
     let offset = |(partition, offset): (String, i64)| match partition.parse::<i32>() {
         Ok(partition) if partition >= 0 && offset >= 0 => Ok((partition, offset)),
-        Ok(_) | Err(_) => Err(bad("from", "not a map from partition to offset")),
+        Ok(_) | Err(_) => Err(bad(field, "not a map from partition to offset")),
     };
-    from.into_iter().map(offset).collect()
+    offsets.into_iter().map(offset).collect()
 }
 
 fn parse_day(day: &str) -> Result<Timestamp, RedriverError> {
@@ -225,8 +228,13 @@ mod tests {
         let list = Request::List { filters: Filters::default(), from: Offsets::new() };
         assert_eq!(parse(&sample("redriver", "list")), Ok((list, None)));
         let filters = Filters { reason: Some("schema_violation".into()), ..Filters::default() };
-        let dry_run =
-            Request::Redrive { filters: filters.clone(), from: Offsets::new(), dry_run: true, max_per_sec: 100 };
+        let dry_run = Request::Redrive {
+            filters: filters.clone(),
+            from: Offsets::new(),
+            until: Offsets::new(),
+            dry_run: true,
+            max_per_sec: 100,
+        };
         assert_eq!(parse(&sample("redriver", "dry-run")), Ok((dry_run, Some("ada".into()))));
         let filters = Filters {
             event_type: Some("transaction".into()),
@@ -236,7 +244,8 @@ mod tests {
             ..filters
         };
         let from = Offsets::from([(0, 120), (1, 80)]);
-        let redrive = Request::Redrive { filters, from, dry_run: false, max_per_sec: 200 };
+        let until = Offsets::from([(0, 500), (1, 90)]);
+        let redrive = Request::Redrive { filters, from, until, dry_run: false, max_per_sec: 200 };
         assert_eq!(parse(&sample("redriver", "redrive")), Ok((redrive, Some("ada".into()))));
         assert_eq!(parse(&sample("redriver", "parked")).unwrap().0.action(), "parked");
         let filters = Filters { origin: Some(Origin::new("raw-events", 0, 5)), ..Filters::default() };
@@ -266,6 +275,7 @@ mod tests {
             (r#"{"action":"redrive","max_per_sec":0}"#.into(), "field \"max_per_sec\" is not 1 to 10000"),
             (r#"{"action":"redrive","from":{"a":1}}"#.into(), "field \"from\" is not a map"),
             (r#"{"action":"redrive","from":{"0":-1}}"#.into(), "field \"from\" is not a map"),
+            (r#"{"action":"redrive","until":{"0":-1}}"#.into(), "field \"until\" is not a map"),
             (r#"{"action":"parked","limit":0}"#.into(), "field \"limit\" is not 1 to 1000"),
             (r#"{"action":"audit","day":"monday"}"#.into(), "field \"day\" is not YYYY-MM-DD"),
         ];

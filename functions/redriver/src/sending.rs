@@ -147,7 +147,8 @@ impl<'a> Sender<'a> {
             if attempt > 1 {
                 tokio::time::sleep(wait).await;
             }
-            let timeout = PUBLISH_TIMEOUT.min(self.run.deadline.saturating_duration_since(Instant::now()));
+            // Of the step at hand, which may be finished after the deadline for beginning one.
+            let timeout = PUBLISH_TIMEOUT.min(self.run.end_deadline.saturating_duration_since(Instant::now()));
             let again = left.iter().map(|index| records[*index].clone()).collect();
             let results = self.app.guards.kafka.publish(&*self.app.publisher, again, timeout).await;
             one_each(Dependency::Kafka, left.len(), results.len())?;

@@ -497,6 +497,25 @@ async fn a_rate_is_kept_and_a_run_stops_in_time_and_says_where_to_go_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn going_on_leaves_what_failed_again_to_another_redrive() {
+    // Nothing is repaired: whatever is sent becomes a letter again at once.
+    let world = World::with_letters(40).await;
+    let (mut next, mut until, mut sent) = (json!({}), json!({}), 0);
+    loop {
+        let request = json!({"action": "redrive", "max_per_sec": 5, "from": next, "until": until});
+        let answer = ask(&world.app(), request, Duration::from_secs(6)).await.unwrap();
+        sent += answer["sent"].as_u64().unwrap();
+        world.process().await;
+        match answer.get("next") {
+            Some(offsets) => (next, until) = (offsets.clone(), answer["until"].clone()),
+            None => break,
+        }
+    }
+    assert_eq!(sent, 40);
+    assert_eq!(counts(&world.ask(json!({"action": "redrive", "dry_run": true})).await, &["sent", "already"]), [40, 40]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_cannot_be_sent_or_read_stands_in_nobodys_way() {
     let world = World::with_letters(10).await;
     world.repair();

@@ -4,6 +4,7 @@
 //! Kafka, Postgres and the archive by itself, so that a fault in our own readers cannot hide one in our writers.
 //! Leaves to `stack` how the pipeline is started, and to `services` how a service is killed.
 
+pub mod disk;
 pub mod evidence;
 pub mod ledger;
 pub mod load;

@@ -68,6 +68,11 @@ impl Event {
         );
         Event { id, json }
     }
+
+    /// Whether an id is one of [`Event::made_up`].
+    pub fn is_made_up(id: &str) -> bool {
+        id.strip_prefix('e').is_some_and(|number| number.len() >= 7 && number.bytes().all(|byte| byte.is_ascii_digit()))
+    }
 }
 
 /// SHA-256 in hex.

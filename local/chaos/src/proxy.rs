@@ -4,13 +4,11 @@ use anyhow::Context as _;
 use noxious::proxy::{ProxyConfig, ProxyRunner, Runner as _, Toxics};
 use noxious::signal::{Close, Stop, Stopper};
 use noxious::socket::TcpListener;
-use noxious::toxic::{StreamDirection, Toxic, ToxicEvent, ToxicEventResult, ToxicKind};
+use noxious::toxic::{StreamDirection, Toxic, ToxicEvent, ToxicEventKind, ToxicEventResult, ToxicKind};
 use services::free_port;
 use tokio::task::JoinHandle;
 
-/// What happens to connections made from now on. Those that were open are cut.
-///
-/// Limited bandwidth is missing: noxious 1.0.4 subtracts durations without a check there, and panics.
+/// What happens to connections made from now on. Those that were open are cut, unless it says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weather {
     Clear,
@@ -18,11 +16,20 @@ pub enum Weather {
     Refusing,
     /// Connections are taken and nothing passes, in either direction.
     Silent,
+    /// Open connections stay open, new ones are taken, and what the caller sends goes nowhere: a peer that lost its
+    /// power, or a router that forgot the connection.
+    HalfOpen,
     /// Requests arrive, and no answer comes back: the caller cannot know what was done.
     AnswersLost,
     /// Milliseconds added to every answer, more or less a quarter.
     Slow(u64),
+    /// So many kB pass in each second and direction. Made of slices with pauses between them, because noxious 1.0.4's own
+    /// limit subtracts durations without a check, and panics.
+    Narrow(u64),
 }
+
+/// Between two slices of a narrow connection.
+const SLICE_MILLIS: u64 = 100;
 
 impl Weather {
     fn toxics(self) -> Option<Toxics> {
@@ -31,9 +38,16 @@ impl Weather {
         let (upstream, downstream) = match self {
             Weather::Refusing => return None,
             Weather::Clear => (None, None),
+            Weather::HalfOpen => (Some(silence), None),
             Weather::Silent => (Some(silence), Some(silence)),
             Weather::AnswersLost => (None, Some(silence)),
             Weather::Slow(latency) => (None, Some(ToxicKind::Latency { latency, jitter: latency / 4 })),
+            Weather::Narrow(rate) => {
+                // kB a second are bytes a millisecond.
+                let (average_size, delay) = (rate * SLICE_MILLIS, SLICE_MILLIS * 1_000);
+                let slices = ToxicKind::Slicer { average_size, size_variation: 0, delay };
+                (Some(slices), Some(slices))
+            }
         };
         let list = |direction, kind: Option<ToxicKind>| kind.map(|kind| toxic(direction, kind)).into_iter().collect();
         Some(Toxics {
@@ -44,7 +58,6 @@ impl Weather {
 }
 
 /// One proxy, on a port that stays the same.
-#[derive(Debug)]
 pub struct Proxy {
     /// Where functions come to.
     pub port: u16,
@@ -52,10 +65,11 @@ pub struct Proxy {
     running: Option<Running>,
 }
 
-#[derive(Debug)]
 struct Running {
     stopper: Stopper,
     task: JoinHandle<()>,
+    /// Held to the end: a closed channel would end the proxy's own task for commands.
+    commands: bmrng::RequestSender<ToxicEvent, ToxicEventResult>,
 }
 
 impl Proxy {
@@ -69,15 +83,32 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Cuts what is open, and treats what comes like that.
+    /// Leads to another port: the service has moved.
+    ///
+    /// # Errors
+    /// As [`Proxy::set`].
+    pub async fn lead_to(&mut self, upstream: u16) -> anyhow::Result<()> {
+        self.upstream = upstream;
+        self.set(Weather::Clear).await
+    }
+
+    /// Treats what comes like that, and cuts what is open unless the weather leaves it.
     ///
     /// # Errors
     /// If somebody took the port meanwhile.
     pub async fn set(&mut self, weather: Weather) -> anyhow::Result<()> {
-        if let Some(running) = self.running.take() {
-            running.stopper.stop();
+        if let (Weather::HalfOpen, Some(running), Some(toxics)) = (weather, &self.running, weather.toxics()) {
+            for toxic in toxics.upstream {
+                let event = ToxicEvent { proxy_name: self.upstream.to_string(), kind: ToxicEventKind::AddToxic(toxic) };
+                running.commands.send_receive(event).await??;
+            }
+            return Ok(());
+        }
+        if let Some(Running { stopper, task, commands }) = self.running.take() {
+            stopper.stop();
             // It ends by itself, and frees the port.
-            let _ = running.task.await;
+            let _ = task.await;
+            drop(commands);
         }
         let Some(toxics) = weather.toxics() else { return Ok(()) };
         let config = ProxyConfig {
@@ -93,13 +124,81 @@ impl Proxy {
         let (_, closer) = Close::new();
         let (commands, receiver) = bmrng::channel::<ToxicEvent, ToxicEventResult>(1);
         let task = tokio::spawn(async move {
-            // Held to the end: a closed channel would end the proxy's own task for commands.
-            let _commands = commands;
             if let Err(error) = ProxyRunner::run_proxy(listener, info, receiver, stop, closer).await {
                 tracing::warn!(%error, "a proxy ended");
             }
         });
-        self.running = Some(Running { stopper, task });
+        self.running = Some(Running { stopper, task, commands });
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    /// Sends back what it gets.
+    async fn echo() -> u16 {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let (mut read, mut write) = stream.into_split();
+                    tokio::io::copy(&mut read, &mut write).await
+                });
+            }
+        });
+        port
+    }
+
+    /// Sends and waits for all of it to come back.
+    async fn exchange(stream: &mut TcpStream, bytes: usize) -> std::io::Result<()> {
+        stream.write_all(&vec![1; bytes]).await?;
+        stream.read_exact(&mut vec![0; bytes]).await.map(drop)
+    }
+
+    #[tokio::test]
+    async fn a_narrow_connection_passes_everything_slowly() {
+        let mut proxy = Proxy::start(echo().await).await.unwrap();
+        proxy.set(Weather::Narrow(10)).await.unwrap();
+        let mut stream = TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap();
+        let began = Instant::now();
+        exchange(&mut stream, 5_000).await.unwrap();
+        assert!(began.elapsed() > Duration::from_millis(500), "{:?}", began.elapsed());
+    }
+
+    #[tokio::test]
+    async fn half_open_connections_stay_open_and_silent() {
+        let mut proxy = Proxy::start(echo().await).await.unwrap();
+        let mut old = TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap();
+        exchange(&mut old, 10).await.unwrap();
+        proxy.set(Weather::HalfOpen).await.unwrap();
+        let mut new = TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap();
+        for stream in [&mut old, &mut new] {
+            timeout(Duration::from_millis(300), exchange(stream, 10)).await.unwrap_err();
+        }
+        proxy.set(Weather::Clear).await.unwrap();
+        assert!(matches!(timeout(Duration::from_secs(5), old.read(&mut [0])).await.unwrap(), Ok(0) | Err(_)), "cut");
+        let mut next = TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap();
+        exchange(&mut next, 10).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_proxy_follows_its_service() {
+        let (first, second) = (echo().await, echo().await);
+        let mut proxy = Proxy::start(first).await.unwrap();
+        let mut old = TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap();
+        exchange(&mut old, 10).await.unwrap();
+        proxy.lead_to(second).await.unwrap();
+        assert!(exchange(&mut old, 10).await.is_err());
+        let mut new = TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap();
+        exchange(&mut new, 10).await.unwrap();
     }
 }

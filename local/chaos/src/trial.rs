@@ -1,7 +1,7 @@
 //! One run of the pipeline under one kind of fault: start, load, break, wait, read everything, judge.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +15,7 @@ use services::free_port;
 use stack::options::{Options, Port};
 use stack::stack::Stack;
 
+use crate::disk::SmallDisk;
 use crate::evidence::{Evidence, Sources};
 use crate::ledger::{self, Ledger};
 use crate::load::{Client, Event, Load, Seen};
@@ -32,6 +33,8 @@ pub const TENANT: &str = "chaos";
 pub const NO_LIMIT: u32 = 100_000_000;
 /// I6: longest time from the end of load and faults until nothing waits.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(120);
+/// I7: processes that may end while what waits is worked off, when nothing ends them any more; some die late of a fault.
+const LATE_ENDS: usize = 8;
 /// I7: what the functions are told that they have (`host::FunctionConfig::new`), in kB.
 const MEMORY_LIMIT: u64 = 512 * 1024;
 
@@ -75,10 +78,11 @@ pub struct Setup {
     pub binaries: Option<PathBuf>,
     /// Processes end by themselves, also after the load: each that does while records wait is a fault.
     pub ends_count: bool,
+    /// The archive lies on a disk of that many MB.
+    pub small_disk: Option<u32>,
 }
 
 /// The proxies, if the trial has them.
-#[derive(Debug)]
 pub struct Proxies {
     pub kafka: Proxy,
     pub postgres: Proxy,
@@ -90,6 +94,7 @@ pub struct Proxies {
 pub struct Scene {
     pub stack: Stack,
     pub proxies: Option<Proxies>,
+    pub disk: Option<SmallDisk>,
     pub rng: Rng,
     pub client: Client,
     /// What the fault itself finds wrong, or worth telling.
@@ -194,9 +199,11 @@ pub async fn run_and_examine(
     std::fs::create_dir_all(&folder)?;
     let mut rng = run.rng(name);
     let state = folder.join("state");
+    let disk = setup.small_disk.map(|megabytes| SmallDisk::mount(&state.join("s3"), megabytes)).transpose()?;
     let binaries = setup.binaries.unwrap_or_else(|| run.binaries.clone());
     let mut options = Options::for_one_run(&ProcessEnvironment, binaries)?;
     options.keep = Some(state.clone());
+    options.logs = folder.join("logs");
     options = options.with_setting("IP_RATE_LIMIT_PER_MIN", "0");
     // Faults last seconds: a breaker that stays open for a minute would be most of what is measured.
     options = options.with_setting("BREAKER_OPEN_SEC", "5");
@@ -219,7 +226,7 @@ pub async fn run_and_examine(
     };
     let loaded = Arc::new(AtomicBool::new(false));
     let findings = Findings::default();
-    let mut scene = Scene { stack, proxies, rng, client: client.clone(), findings, loaded: Arc::clone(&loaded) };
+    let mut scene = Scene { stack, proxies, disk, rng, client: client.clone(), findings, loaded: Arc::clone(&loaded) };
     let load = async {
         let seen = client.send(&setup.load, requests).await;
         loaded.store(true, Ordering::Relaxed);
@@ -231,7 +238,7 @@ pub async fn run_and_examine(
     let ended = Instant::now();
     let (settled, ends) = scene.settle().await;
     let recovery = ended.elapsed();
-    let faults = faults + if setup.ends_count { ends } else { 0 };
+    let (faults, late_ends) = if setup.ends_count { (faults + ends, 0) } else { (faults, ends) };
     let evidence = Evidence::gather(&sources(&scene.stack).await?).await?;
     let mut findings = judge(&ledger::read(&ledger_path)?, &evidence);
     findings.take_over(std::mem::take(&mut scene.findings));
@@ -243,6 +250,9 @@ pub async fn run_and_examine(
     if seen.without_retry_after > 0 {
         findings.add("I7", format!("{} busy answers without Retry-After", seen.without_retry_after));
     }
+    if late_ends > LATE_ENDS {
+        findings.add("I7", format!("{late_ends} processes ended after faults had ended: a crash loop"));
+    }
     let memory = watch.peaks();
     for (function, peak) in memory.iter().filter(|(_, peak)| **peak > MEMORY_LIMIT) {
         findings.add("I7", format!("{function} took {peak} kB of memory"));
@@ -250,23 +260,16 @@ pub async fn run_and_examine(
     if faults == 0 {
         findings.add("--", "no fault happened: this proves nothing");
     }
-    let logs = scene.stack.logs.clone();
     scene.stack.stop().await?;
+    drop(scene.disk);
     let recovery = settled.is_ok().then_some(recovery);
     let trial = Trial { name: name.to_owned(), faults, seen, recovery, memory, findings };
-    tidy(&trial, &state, &logs, &folder)?;
-    Ok(trial)
-}
-
-/// State goes; what tells why a trial failed stays.
-fn tidy(trial: &Trial, state: &Path, logs: &Path, folder: &Path) -> anyhow::Result<()> {
-    std::fs::remove_dir_all(state)?;
+    // What tells why a trial failed stays.
+    std::fs::remove_dir_all(&state)?;
     if trial.passed() {
-        std::fs::remove_dir_all(logs)?;
-    } else {
-        std::fs::rename(logs, folder.join("logs"))?;
+        std::fs::remove_dir_all(folder.join("logs"))?;
     }
-    Ok(())
+    Ok(trial)
 }
 
 /// Puts a proxy before each service.

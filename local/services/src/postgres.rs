@@ -163,11 +163,19 @@ impl ThrowAwayPostgres {
     /// # Errors
     /// If it does not start (with its own words).
     pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.restart_on(self.port).await
+    }
+
+    /// Like [`ThrowAwayPostgres::restart`], on another port: what a failover looks like to clients.
+    ///
+    /// # Errors
+    /// As [`ThrowAwayPostgres::restart`].
+    pub async fn restart_on(&mut self, port: u16) -> anyhow::Result<()> {
         let (programs, user) = (find_programs()?, server_user()?);
         let deadline = Instant::now() + PATIENCE;
         loop {
             // The old server's children hold its shared memory until they have noticed its end.
-            match Self::launch(&programs, &self.root, self.port, false, user.as_ref()).await {
+            match Self::launch(&programs, &self.root, port, false, user.as_ref()).await {
                 Ok(server) => {
                     *self = server;
                     return Ok(());

@@ -42,7 +42,7 @@ pub async fn introduce(stack: &Stack, sample: &Demo) -> anyhow::Result<()> {
     );
     println!("archive     make archive");
     println!("proof       make reconcile");
-    println!("logs        {}", stack.logs.display());
+    println!("logs        {}", stack.options.logs.display());
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! The function binaries: their settings, and hosting them as Lambda does.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -70,7 +70,7 @@ fn program(options: &Options, name: &str) -> anyhow::Result<PathBuf> {
 ///
 /// # Errors
 /// If a binary is missing or the port is taken.
-pub async fn start_host(options: &Options, environment: &[(String, String)], logs: &Path) -> anyhow::Result<Host> {
+pub async fn start_host(options: &Options, environment: &[(String, String)]) -> anyhow::Result<Host> {
     let functions = FUNCTIONS
         .into_iter()
         .map(|name| {
@@ -78,7 +78,7 @@ pub async fn start_host(options: &Options, environment: &[(String, String)], log
             config.env = environment.to_vec();
             config.concurrency = instances(options);
             config.timeout = options.function_timeout;
-            config.log = LogTarget::File(logs.join(format!("{name}.log")));
+            config.log = LogTarget::File(options.logs.join(format!("{name}.log")));
             Ok(config)
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
@@ -94,14 +94,13 @@ pub async fn start_http(
     port: Port,
     options: &Options,
     environment: &[(String, String)],
-    logs: &Path,
 ) -> anyhow::Result<RunningHttpFunction> {
     let function = HttpFunction {
         name: name.to_owned(),
         program: program(options, name)?,
         env: environment.to_vec(),
         port: port.number,
-        log: LogTarget::File(logs.join(format!("{name}-http.log"))),
+        log: LogTarget::File(options.logs.join(format!("{name}-http.log"))),
     };
     RunningHttpFunction::start(function).await.with_context(|| format!("{name} over HTTP"))
 }

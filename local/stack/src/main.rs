@@ -153,7 +153,7 @@ async fn demo(input: Option<PathBuf>, events: Option<usize>) -> anyhow::Result<E
         report = demo.run(&stack, traffic) => report,
         () = stop_signal() => return Ok(ExitCode::from(130)),
     };
-    let report = report.with_context(|| format!("the functions' logs are in {}", stack.logs.display()))?;
+    let report = report.with_context(|| format!("the functions' logs are in {}", stack.options.logs.display()))?;
     stack.stop().await?;
     println!("{report}");
     println!("{}", serde_json::to_string(&report)?);

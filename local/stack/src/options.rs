@@ -154,6 +154,8 @@ pub struct Options {
     /// How often the rescorer is invoked; `None` leaves that to the caller.
     pub rescore_every: Option<Duration>,
     pub routes: Routes,
+    /// Folder of the functions' logs.
+    pub logs: PathBuf,
 }
 
 impl Options {
@@ -211,6 +213,7 @@ impl Options {
                 seconds => Some(Duration::from_secs(seconds)),
             },
             routes: Routes::default(),
+            logs: PathBuf::from("target/stack-logs").join(std::process::id().to_string()),
         };
         settings.build(Some(options))
     }

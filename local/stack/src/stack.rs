@@ -1,6 +1,5 @@
 //! A running pipeline: started in order, stopped in reverse.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,7 +40,6 @@ pub struct Stack {
     pub session: Session,
     pub kafka: KafkaClient,
     pub client: JsonClient,
-    pub logs: PathBuf,
 }
 
 impl Stack {
@@ -66,13 +64,12 @@ impl Stack {
         // Commands and proofs go straight to the services.
         let session = Session::new(functions::environment(&options, &backing, &Routes::default()));
         let environment = functions::environment(&options, &backing, &options.routes);
-        let logs = PathBuf::from("target/stack-logs").join(std::process::id().to_string());
         let functions = if watch {
             Functions::Watched(functions::start_watch(&options, &environment).await?)
         } else {
-            let host = functions::start_host(&options, &environment, &logs).await?;
-            let ingest = functions::start_http("ingest", options.ports.ingest, &options, &environment, &logs).await?;
-            let query = functions::start_http("query", options.ports.query, &options, &environment, &logs).await?;
+            let host = functions::start_host(&options, &environment).await?;
+            let ingest = functions::start_http("ingest", options.ports.ingest, &options, &environment).await?;
+            let query = functions::start_http("query", options.ports.query, &options, &environment).await?;
             Functions::Hosted { host, ingest, query }
         };
         functions::prepare_access(&session).await?;
@@ -86,7 +83,6 @@ impl Stack {
             session,
             kafka,
             client: JsonClient::default(),
-            logs,
         };
         stack.invoke("maintainer", json!({"action": "maintain"})).await.context("the maintainer")?;
         let lambda = Arc::new(LambdaInvoker::new(&stack.session.aws("AWS_ENDPOINT_URL_LAMBDA").await));

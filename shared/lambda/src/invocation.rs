@@ -107,18 +107,28 @@ impl Platform {
 
 /// Time assumed to be left when the platform's deadline cannot be true.
 const FALLBACK_BUDGET: Duration = Duration::from_secs(30);
+/// Time assumed to be left when a call's deadline is past before the call began.
+const OVERDUE_BUDGET: Duration = Duration::from_secs(5);
 /// Lambda's longest timeout.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// Turns Lambda's deadline (milliseconds since the epoch) into a monotonic instant.
 ///
 /// cargo-lambda announces 600,000 ms, i.e. ten minutes past the epoch; a deadline that far off says nothing, so a
-/// fixed budget is assumed. A deadline that has just passed is taken at its word: nothing is left.
+/// fixed budget is assumed. One that has just passed means that our clock is ahead of the platform's, because a call is
+/// handed out with its whole timeout before it: taken at its word, no call would do anything until the clock is set. If
+/// it is true after all, the platform ends the call, which every handler survives.
 pub(crate) fn deadline_instant(deadline_ms: u64, now: Timestamp, instant: Instant) -> Instant {
     let deadline = Timestamp::from_millis(i64::try_from(deadline_ms).unwrap_or(i64::MAX));
     let left = deadline.since(now);
     let overdue = now.since(deadline);
-    if left > LONGEST_TIMEOUT || overdue > LONGEST_TIMEOUT { instant + FALLBACK_BUDGET } else { instant + left }
+    if left > LONGEST_TIMEOUT || overdue > LONGEST_TIMEOUT {
+        instant + FALLBACK_BUDGET
+    } else if left.is_zero() {
+        instant + OVERDUE_BUDGET
+    } else {
+        instant + left
+    }
 }
 
 /// Serves `handler` until the process is told to stop, and what is under way then is finished (see [`crate::shutdown`]).
@@ -231,11 +241,11 @@ mod tests {
         let instant = Instant::now();
         let left = |deadline: u64| deadline_instant(deadline, now, instant) - instant;
         assert_eq!(left(1_700_000_005_000), Duration::from_secs(5));
-        assert_eq!(left(1_699_999_999_000), Duration::ZERO, "just passed");
+        assert_eq!(left(1_699_999_999_000), OVERDUE_BUDGET, "just passed");
         assert_eq!(left(600_000), FALLBACK_BUDGET, "cargo-lambda");
         assert_eq!(left(u64::MAX), FALLBACK_BUDGET);
         assert_eq!(left(0), FALLBACK_BUDGET);
-        assert_eq!(left(1_700_000_000_000), Duration::ZERO, "right now");
+        assert_eq!(left(1_700_000_000_000), OVERDUE_BUDGET, "right now");
     }
 
     #[test]

@@ -65,6 +65,16 @@ impl Inner {
             Inner::HalfOpen { .. } => BreakerState::HalfOpen,
         }
     }
+
+    fn refuses(self, now: Instant, open_for: Duration) -> Option<Duration> {
+        match self {
+            Inner::Closed { .. } => None,
+            Inner::Open { probe_at } => Some(probe_at.saturating_duration_since(now)).filter(|left| !left.is_zero()),
+            Inner::HalfOpen { probe } => {
+                (now.saturating_duration_since(probe.since) < open_for).then_some(Duration::ZERO)
+            }
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -94,20 +104,20 @@ impl Breaker {
     /// after the time that the breaker stays open, and another one is let through.
     pub fn admit(&self, now: Instant) -> Admission {
         let mut inner = self.lock();
-        let probe_in = match *inner {
-            Inner::Closed { .. } => return Admission::Call,
-            Inner::Open { probe_at } => probe_at.saturating_duration_since(now),
-            Inner::HalfOpen { probe } if now.saturating_duration_since(probe.since) < self.open_for => {
-                return Admission::Refused { probe_in: Duration::ZERO };
-            }
-            Inner::HalfOpen { .. } => Duration::ZERO,
-        };
-        if !probe_in.is_zero() {
+        if let Some(probe_in) = inner.refuses(now, self.open_for) {
             return Admission::Refused { probe_in };
+        }
+        if let Inner::Closed { .. } = *inner {
+            return Admission::Call;
         }
         let probe = Probe { since: now };
         *inner = Inner::HalfOpen { probe };
         Admission::Probe(probe)
+    }
+
+    /// The time until a call may be let through, if one made now would be refused. Changes nothing.
+    pub fn refuses(&self, now: Instant) -> Option<Duration> {
+        self.lock().refuses(now, self.open_for)
     }
 
     pub fn succeeded(&self) {

@@ -48,6 +48,18 @@ impl Guard {
         self.breaker.state()
     }
 
+    /// Whether a call made now would be let through: for work that is in vain without this dependency, and should not
+    /// begin. Takes no probe.
+    ///
+    /// # Errors
+    /// What the call would fail with: a transient error with the tag `breaker-open`.
+    pub fn ready(&self) -> Result<(), DependencyError> {
+        match self.breaker.refuses(now()) {
+            None => Ok(()),
+            Some(probe_in) => Err(self.not_called("breaker-open", BreakerOpen { probe_in })),
+        }
+    }
+
     /// Calls as [`retry`] does. A call refused by the breaker is not repeated, and neither is one begun after
     /// `deadline`.
     ///
@@ -241,6 +253,7 @@ mod tests {
         assert_eq!(*told.lock().unwrap(), [BreakerState::Open]);
 
         tokio::time::advance(Duration::from_secs(10)).await;
+        assert!(guard.ready().unwrap_err().open_breaker().is_some());
         let (attempts, answer) = call(&guard, Ok(())).await;
         assert_eq!(attempts, 0, "it is not asked while the breaker is open");
         let probe_in = answer.unwrap_err().open_breaker().unwrap().probe_in;
@@ -252,6 +265,7 @@ mod tests {
     async fn a_probe_closes_it_or_opens_it_again() {
         let (guard, told) = opened().await;
         tokio::time::advance(OPEN_FOR).await;
+        assert!(guard.ready().is_ok() && told.lock().unwrap().is_empty(), "looking takes no probe");
         assert_eq!(call(&guard, Err(ErrorClass::Transient)).await.0, 1, "one probe, no retry");
         assert_eq!(*told.lock().unwrap(), [BreakerState::HalfOpen, BreakerState::Open]);
         tokio::time::advance(OPEN_FOR).await;

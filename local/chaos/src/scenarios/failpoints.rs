@@ -1,7 +1,9 @@
 //! F1: every process killed at every failpoint.
 
+use std::cell::RefCell;
+
 use crate::load::Load;
-use crate::trial::{self, Run, Scene, Setup, Trial};
+use crate::trial::{self, Run, Setup, Trial};
 
 /// Every failpoint, and from which to which pass its process dies. The archiver sees few, large batches, and writes up
 /// to one object per partition, status (3) and hour (2, at the turn) in each: with fewer passes than that no batch would
@@ -24,27 +26,38 @@ const FAILPOINTS: [(&str, u32, u32); 13] = [
 
 /// How long a load lasts: for some batches of each mapping.
 const SECONDS: usize = 5;
+/// Trials under way at one time. Each waits more than it works.
+const SIDE_BY_SIDE: usize = 3;
 
 pub async fn killed_at_failpoints(run: &Run) -> anyhow::Result<Vec<Trial>> {
-    let mut trials = Vec::new();
-    for round in 0..run.size(1, 20) {
-        let chosen = |point: &str| run.point.as_deref().is_none_or(|wanted| point.contains(wanted));
-        for (point, from, to) in FAILPOINTS.into_iter().filter(|(point, _, _)| chosen(point)) {
-            let name = format!("F1 {point} {round}");
-            let events = run.size(300, 2000);
-            let passes = run.rng(&name).u32(from..=to);
-            let setup = Setup {
-                load: Load { events, rate: events / SECONDS, batch: 5, ..Load::default() },
-                settings: vec![
-                    ("FAILPOINTS".to_owned(), format!("{point}={passes}*off->return")),
-                    ("TOPIC_PARTITIONS".to_owned(), "2".to_owned()),
-                ],
-                ends_count: true,
-                ..Setup::default()
-            };
-            let look_on = async |scene: &mut Scene| Ok(scene.count_ends(|| scene.loading()).await);
-            trials.push(trial::run(run, &name, setup, look_on).await?);
+    let chosen = |point: &str| run.point.as_deref().is_none_or(|wanted| point.contains(wanted));
+    let rounds = 0..run.size(1, 20);
+    let plan = rounds.flat_map(|round| FAILPOINTS.into_iter().map(move |failpoint| (round, failpoint)));
+    let open = RefCell::new(plan.filter(|(_, (point, _, _))| chosen(point)));
+    let work = async || {
+        let mut trials = Vec::new();
+        loop {
+            let next = open.borrow_mut().next();
+            let Some((round, failpoint)) = next else { return anyhow::Ok(trials) };
+            trials.push(killed_at(run, round, failpoint).await?);
         }
-    }
-    Ok(trials)
+    };
+    let trials = futures::future::try_join_all((0..SIDE_BY_SIDE).map(|_| work())).await?;
+    Ok(trials.into_iter().flatten().collect())
+}
+
+async fn killed_at(run: &Run, round: usize, (point, from, to): (&str, u32, u32)) -> anyhow::Result<Trial> {
+    let name = format!("F1 {point} {round}");
+    let events = run.size(300, 2000);
+    let passes = run.rng(&name).u32(from..=to);
+    let setup = Setup {
+        load: Load { events, rate: events / SECONDS, batch: 5, ..Load::default() },
+        settings: vec![
+            ("FAILPOINTS".to_owned(), format!("{point}={passes}*off->return")),
+            ("TOPIC_PARTITIONS".to_owned(), "2".to_owned()),
+        ],
+        ends_count: true,
+        ..Setup::default()
+    };
+    trial::run(run, &name, setup, async |scene| Ok(scene.count_ends(|| scene.loading()).await)).await
 }

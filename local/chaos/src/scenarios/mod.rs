@@ -51,9 +51,9 @@ impl Scenario {
             Scenario::F2 => "stopped, frozen, timed out",
             Scenario::F3 => "cut off from Kafka",
             Scenario::F4 => "broker killed",
-            Scenario::F5 => "Postgres killed under load",
+            Scenario::F5 => "Postgres killed, moved, crowded",
             Scenario::F6 => "DynamoDB slow, silent, down",
-            Scenario::F7 => "slow Postgres and Kafka",
+            Scenario::F7 => "slow, narrow, half-open",
             Scenario::F8 => "flood of duplicates",
             Scenario::F9 => "tenfold spike, cold",
             Scenario::F10 => "clock skew",
@@ -61,7 +61,7 @@ impl Scenario {
             Scenario::F12 => "oversize and bombs",
             Scenario::F13 => "redelivered in other batches",
             Scenario::F14 => "redrive storm",
-            Scenario::F15 => "S3 failing, archiver killed",
+            Scenario::F15 => "S3 failing, full, archiver killed",
         }
     }
 
@@ -80,7 +80,7 @@ impl Scenario {
             Scenario::F2 => vec![signals::stopped_and_frozen(run).await?],
             Scenario::F3 => vec![weather::cut_off_from_kafka(run).await?],
             Scenario::F4 => return outages::broker_killed(run).await,
-            Scenario::F5 => vec![outages::postgres_killed(run).await?],
+            Scenario::F5 => outages::postgres_failing(run).await?,
             Scenario::F6 => vec![weather::dynamodb_failing(run).await?],
             Scenario::F7 => vec![weather::slow_dependencies(run).await?],
             Scenario::F8 => vec![duplicates::flood_of_duplicates(run).await?],
@@ -90,7 +90,7 @@ impl Scenario {
             Scenario::F12 => vec![oversize::oversize(run).await?],
             Scenario::F13 => vec![redelivery::redelivered(run).await?],
             Scenario::F14 => vec![redrive::redrive_storm(run).await?],
-            Scenario::F15 => vec![weather::s3_failing(run).await?],
+            Scenario::F15 => weather::s3_failing(run).await?,
         }))
     }
 }

@@ -1,14 +1,17 @@
 //! F4, F5: a service killed under load, and started again.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use lambda::settings::ProcessEnvironment;
+use services::free_port;
 use stack::options::{KafkaChoice, Options};
+use tokio_postgres::{Client, NoTls};
 
 use super::Conduct;
 use crate::load::Load;
-use crate::trial::{self, Run, Setup, Trial};
+use crate::proxy::Weather;
+use crate::trial::{self, Run, Scene, Setup, Trial};
 
 /// Whether the stack starts Apache Kafka. The embedded broker lives in this process and in memory: it has no crash to
 /// survive.
@@ -36,26 +39,160 @@ pub async fn broker_killed(run: &Run) -> anyhow::Result<Conduct> {
     Ok(Conduct::Done(vec![trial]))
 }
 
-pub async fn postgres_killed(run: &Run) -> anyhow::Result<Trial> {
+pub async fn postgres_failing(run: &Run) -> anyhow::Result<Vec<Trial>> {
+    let mut trials = vec![killed(run).await?, failed_over(run).await?, crowded(run).await?];
+    if !run.short {
+        trials.push(away_for_a_minute(run).await?);
+    }
+    Ok(trials)
+}
+
+fn kill_postgres(scene: &mut Scene) -> anyhow::Result<()> {
+    scene.stack.backing().postgres.as_mut().context("Postgres is not ours to kill")?.kill()
+}
+
+async fn restart_postgres(scene: &mut Scene) -> anyhow::Result<()> {
+    scene.stack.backing().postgres.as_mut().context("Postgres is not ours to start")?.restart().await
+}
+
+/// SIGKILL, again and again, so that some transactions are killed while they commit.
+async fn killed(run: &Run) -> anyhow::Result<Trial> {
     let setup = Setup { load: Load { events: run.size(6_000, 40_000), ..Load::default() }, ..Setup::default() };
-    trial::run(run, "F5", setup, async |scene| {
+    trial::run(run, "F5 killed", setup, async |scene| {
         let mut faults = 0;
         while scene.loading() {
             // Long enough to be in the middle of transactions again.
             scene.pause(300..2_500).await;
-            let Some(postgres) = &mut scene.stack.backing().postgres else {
-                anyhow::bail!("Postgres is not ours to kill")
-            };
-            postgres.kill()?;
+            kill_postgres(scene)?;
             faults += 1;
             // Once as long as the reference says.
             let down = if faults == 2 && !run.short { 30_000 } else { scene.rng.u64(200..4_000) };
             tokio::time::sleep(Duration::from_millis(down)).await;
-            if let Some(postgres) = &mut scene.stack.backing().postgres {
-                postgres.restart().await?;
-            }
+            restart_postgres(scene).await?;
         }
         Ok(faults)
+    })
+    .await
+}
+
+/// The server stops answering without a word, and comes back elsewhere under the same name: the functions' proxy plays
+/// the name.
+async fn failed_over(run: &Run) -> anyhow::Result<Trial> {
+    let load = Load { events: run.size(5_000, 40_000), ..Load::default() };
+    let setup = Setup { load, proxied: true, ..Setup::default() };
+    trial::run(run, "F5 failed over", setup, async |scene| {
+        let mut faults = 0;
+        while scene.loading() {
+            scene.pause(1_000..4_000).await;
+            scene.proxies()?.postgres.set(Weather::HalfOpen).await?;
+            scene.pause(1_000..8_000).await;
+            kill_postgres(scene)?;
+            let port = free_port()?;
+            let backing = scene.stack.backing();
+            let postgres = backing.postgres.as_mut().context("Postgres is not ours to start")?;
+            postgres.restart_on(port).await?;
+            backing.database_url = postgres.url();
+            scene.proxies()?.postgres.lead_to(port).await?;
+            faults += 1;
+        }
+        Ok(faults)
+    })
+    .await
+}
+
+/// A connection past any proxy; ends with the value.
+async fn connect(scene: &Scene) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(scene.stack.database_url(), NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+const CLOSE_THEIRS: &str = "
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND pid <> ALL($1)";
+const DEADLOCKS: &str = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
+
+/// Takes every connection that the server has, those of the functions too, for a while.
+async fn take_all_connections(scene: &mut Scene) -> anyhow::Result<()> {
+    let (mut taken, mut pids) = (Vec::<Client>::new(), Vec::<i32>::new());
+    let until = Instant::now() + Duration::from_millis(scene.rng.u64(1_000..5_000));
+    while Instant::now() < until {
+        // Until the server refuses.
+        while let Ok(client) = connect(scene).await {
+            pids.push(client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0));
+            taken.push(client);
+        }
+        // Functions that had one come again and find none.
+        taken.first().context("no connection was to be had")?.query_one(CLOSE_THEIRS, &[&pids]).await?;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    Ok(())
+}
+
+/// Locks what a batch locks, the other way round. Who waits longest finds the deadlock and is its victim: the batch,
+/// because this one waits a minute.
+async fn deadlock(scene: &mut Scene) -> anyhow::Result<()> {
+    let client = connect(scene).await?;
+    client
+        .batch_execute(
+            "SET deadlock_timeout = '60s'; BEGIN; LOCK TABLE event_counts_hourly IN SHARE ROW EXCLUSIVE MODE",
+        )
+        .await?;
+    scene.pause(200..800).await;
+    client.batch_execute("LOCK TABLE checkpoints IN SHARE ROW EXCLUSIVE MODE; COMMIT").await?;
+    Ok(())
+}
+
+/// No connection is free, or the transactions run into deadlocks.
+async fn crowded(run: &Run) -> anyhow::Result<Trial> {
+    let setup = Setup { load: Load { events: run.size(5_000, 40_000), ..Load::default() }, ..Setup::default() };
+    trial::run(run, "F5 crowded", setup, async |scene| {
+        let mut faults = 0;
+        while scene.loading() {
+            scene.pause(500..2_000).await;
+            deadlock(scene).await?;
+            scene.pause(500..2_000).await;
+            take_all_connections(scene).await?;
+            faults += 2;
+        }
+        let deadlocks: i64 = connect(scene).await?.query_one(DEADLOCKS, &[]).await?.get(0);
+        scene.findings.notes.push(format!("{deadlocks} deadlocks, all connections taken {} times", faults / 2));
+        if deadlocks == 0 {
+            scene.findings.add("--", "there was no deadlock");
+        }
+        Ok(faults)
+    })
+    .await
+}
+
+/// Events a second through an outage of a minute, with breakers as they are in production.
+const THROUGH_OUTAGE: usize = 1_000;
+const OUTAGE: Duration = Duration::from_secs(60);
+
+async fn away_for_a_minute(run: &Run) -> anyhow::Result<Trial> {
+    let load = Load { events: THROUGH_OUTAGE * 180, rate: THROUGH_OUTAGE, width: 8, ..Load::default() };
+    let breaker = ("BREAKER_OPEN_SEC".to_owned(), "60".to_owned());
+    let setup = Setup { load, settings: vec![breaker], ..Setup::default() };
+    trial::run(run, "F5 away for a minute", setup, async |scene| {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        kill_postgres(scene)?;
+        tokio::time::sleep(OUTAGE).await;
+        restart_postgres(scene).await?;
+        let (back, waiting) = (Instant::now(), scene.stack.lag().await?);
+        // Caught up means that no more waits than one second brings, with the load going on.
+        while scene.loading() && scene.stack.lag().await? > THROUGH_OUTAGE as u64 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        let (seconds, still) = (back.elapsed().as_secs_f64(), scene.loading());
+        scene.findings.notes.push(format!(
+            "Postgres away for {} s at {THROUGH_OUTAGE} events/s: {waiting} records waited when it was back, caught up \
+             {seconds:.1} s later",
+            OUTAGE.as_secs()
+        ));
+        if !still {
+            scene.findings.add("I6", "the load was over before it had caught up");
+        }
+        Ok(1)
     })
     .await
 }

@@ -1,7 +1,12 @@
 //! F3, F6, F7, F15: what stands behind a proxy goes silent, slow or away.
 
-use nix::sys::signal::Signal;
+use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
+use nix::sys::signal::Signal;
+use tokio_postgres::{Client, NoTls};
+
+use crate::disk::SmallDisk;
 use crate::load::Load;
 use crate::proxy::Weather;
 use crate::trial::{self, Proxies, Run, Scene, Setup, Trial};
@@ -32,7 +37,7 @@ fn proxied(events: usize) -> Setup {
 pub async fn cut_off_from_kafka(run: &Run) -> anyhow::Result<Trial> {
     let longest = run.size(4_000, 30_000);
     trial::run(run, "F3", proxied(run.size(5_000, 40_000)), async |scene| {
-        let weathers = [Weather::Silent, Weather::AnswersLost, Weather::Refusing];
+        let weathers = [Weather::Silent, Weather::HalfOpen, Weather::AnswersLost, Weather::Refusing];
         storms(scene, &weathers, 2_000..longest, async |proxies, weather| proxies.kafka.set(weather).await).await
     })
     .await
@@ -40,36 +45,120 @@ pub async fn cut_off_from_kafka(run: &Run) -> anyhow::Result<Trial> {
 
 pub async fn dynamodb_failing(run: &Run) -> anyhow::Result<Trial> {
     trial::run(run, "F6", proxied(run.size(4_000, 20_000)), async |scene| {
-        let weathers = [Weather::AnswersLost, Weather::Slow(2_000), Weather::Refusing, Weather::Silent];
+        let weathers =
+            [Weather::AnswersLost, Weather::Slow(2_000), Weather::Refusing, Weather::HalfOpen, Weather::Silent];
         storms(scene, &weathers, 1_000..6_000, async |proxies, weather| proxies.dynamodb.set(weather).await).await
     })
     .await
 }
 
+/// Transactions that the database was asked for, over some time.
+#[derive(Clone, Copy, Debug, Default)]
+struct Asked {
+    transactions: i64,
+    during: Duration,
+}
+
+impl Asked {
+    fn per_second(self) -> f64 {
+        self.transactions as f64 / self.during.as_secs_f64().max(f64::EPSILON)
+    }
+}
+
+const TRANSACTIONS: &str =
+    "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()";
+
+/// Counts what the database is asked for while `during` is under way.
+async fn count_transactions(
+    database: &Client,
+    asked: &mut Asked,
+    during: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let (before, began): (i64, _) = (database.query_one(TRANSACTIONS, &[]).await?.get(0), Instant::now());
+    during.await;
+    let after: i64 = database.query_one(TRANSACTIONS, &[]).await?.get(0);
+    asked.transactions += after - before;
+    asked.during += began.elapsed();
+    Ok(())
+}
+
+/// F7: a dependency in trouble is not asked more often than one that is well, by this factor.
+const ATTEMPTS: f64 = 1.2;
+
 pub async fn slow_dependencies(run: &Run) -> anyhow::Result<Trial> {
     trial::run(run, "F7", proxied(run.size(4_000, 20_000)), async |scene| {
-        let weathers = [Weather::Slow(100), Weather::Slow(1_000), Weather::Slow(5_000)];
-        storms(scene, &weathers, 2_000..6_000, async |proxies, weather| {
-            proxies.postgres.set(weather).await?;
-            proxies.kafka.set(weather).await
-        })
-        .await
+        let weathers =
+            [Weather::Slow(100), Weather::Narrow(10), Weather::Slow(1_000), Weather::HalfOpen, Weather::Slow(5_000)];
+        let (database, connection) = tokio_postgres::connect(scene.stack.database_url(), NoTls).await?;
+        tokio::spawn(connection);
+        let (mut faults, mut calm, mut storm) = (0, Asked::default(), Asked::default());
+        while scene.loading() {
+            count_transactions(&database, &mut calm, scene.pause(1_500..3_000)).await?;
+            let weather = weathers[faults % weathers.len()];
+            scene.proxies()?.postgres.set(weather).await?;
+            scene.proxies()?.kafka.set(weather).await?;
+            faults += 1;
+            count_transactions(&database, &mut storm, scene.pause(2_000..8_000)).await?;
+            scene.proxies()?.postgres.set(Weather::Clear).await?;
+            scene.proxies()?.kafka.set(Weather::Clear).await?;
+        }
+        let (calm, storm) = (calm.per_second(), storm.per_second());
+        let asked = format!("Postgres was asked for {calm:.1} transactions a second, in trouble for {storm:.1}");
+        if storm > calm * ATTEMPTS {
+            scene.findings.add("I7", asked);
+        } else {
+            scene.findings.notes.push(asked);
+        }
+        Ok(faults)
     })
     .await
 }
 
-pub async fn s3_failing(run: &Run) -> anyhow::Result<Trial> {
+pub async fn s3_failing(run: &Run) -> anyhow::Result<Vec<Trial>> {
+    let mut cut_off = s3_cut_off(run).await?;
+    match SmallDisk::mount(&run.folder.join("small-disk"), SMALL_DISK) {
+        Ok(_) => Ok(vec![cut_off, disk_full(run).await?]),
+        Err(error) => {
+            cut_off.findings.notes.push(format!("NOT RUN: a full disk, because none could be mounted: {error}"));
+            Ok(vec![cut_off])
+        }
+    }
+}
+
+async fn s3_cut_off(run: &Run) -> anyhow::Result<Trial> {
     trial::run(run, "F15", proxied(run.size(5_000, 20_000)), async |scene| {
         let mut faults = 0;
         while scene.loading() {
             scene.pause(300..1_500).await;
-            let weather = [Weather::AnswersLost, Weather::Refusing, Weather::Silent][faults % 3];
-            scene.proxies()?.s3.set(weather).await?;
+            let weathers = [Weather::AnswersLost, Weather::Refusing, Weather::HalfOpen, Weather::Silent];
+            scene.proxies()?.s3.set(weathers[faults % weathers.len()]).await?;
             scene.pause(300..3_000).await;
             if scene.rng.bool() {
                 scene.signal("archiver", Signal::SIGKILL);
             }
             scene.proxies()?.s3.set(Weather::Clear).await?;
+            faults += 1;
+        }
+        Ok(faults)
+    })
+    .await
+}
+
+/// MB of the disk that is filled: enough for the archive of the load.
+const SMALL_DISK: u32 = 256;
+
+/// S3 answers 500, because its disk is full, and keeps what it had begun to write or not.
+async fn disk_full(run: &Run) -> anyhow::Result<Trial> {
+    let load = Load { events: run.size(4_000, 20_000), ..Load::default() };
+    let setup = Setup { load, small_disk: Some(SMALL_DISK), ..Setup::default() };
+    trial::run(run, "F15 disk full", setup, async |scene| {
+        let mut faults = 0;
+        while scene.loading() {
+            scene.pause(500..2_000).await;
+            let disk = scene.disk.as_ref().context("this trial has no disk to fill")?;
+            disk.fill()?;
+            scene.pause(500..4_000).await;
+            scene.disk.as_ref().context("this trial has no disk to fill")?.free()?;
             faults += 1;
         }
         Ok(faults)

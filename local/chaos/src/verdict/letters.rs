@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Findings;
 use crate::evidence::{Evidence, Message, Place, RAW};
+use crate::load::Event;
 
 /// A letter is an origin and how often it was redriven before.
 fn letter_id(message: &Message, place: Option<Place>) -> (String, u32) {
@@ -30,6 +31,16 @@ pub fn letters_have_their_bytes(evidence: &Evidence, findings: &mut Findings) {
                 }
             }
             None => findings.add("I3", format!("{at} is dead lettered and has no letter")),
+        }
+    }
+}
+
+/// I3: whatever fails meanwhile, an event that is good is no dead letter: an outage is not poison.
+pub fn no_good_event_is_buried(evidence: &Evidence, findings: &mut Findings) {
+    for letter in evidence.dead_letters.values() {
+        if let Some(id) = letter.header("event-id").filter(|id| Event::is_made_up(id)) {
+            let reason = letter.header("error-reason").unwrap_or_default();
+            findings.add("I3", format!("{id} is good, and a dead letter for {reason:?}"));
         }
     }
 }

@@ -80,6 +80,7 @@ pub fn judge(fates: &Fates, evidence: &Evidence) -> Findings {
     events::events_have_one_effect(fates, evidence, &mut findings);
     outcomes::outcomes_are_published(evidence, &mut findings);
     letters::letters_have_their_bytes(evidence, &mut findings);
+    letters::no_good_event_is_buried(evidence, &mut findings);
     archive::archive_is_whole(RAW, &evidence.raw, evidence, &mut findings);
     archive::archive_is_whole(OUTCOMES, &evidence.outcomes, evidence, &mut findings);
     findings
@@ -226,6 +227,13 @@ mod tests {
             }
         };
         assert_eq!(broken(altered), ["I3"]);
+        let good = |_: &mut Fates, evidence: &mut Evidence| {
+            bury(evidence, "");
+            for letter in evidence.dead_letters.values_mut() {
+                letter.headers.push(("event-id".to_owned(), Some("e0000007".into())));
+            }
+        };
+        assert_eq!(broken(good), ["I3"]);
     }
 
     #[test]
