@@ -61,6 +61,8 @@ pub struct App {
     ports: Ports,
     /// What this instance knows of Postgres' health.
     postgres: Guard,
+    /// And of S3's.
+    s3: Arc<Guard>,
 }
 
 impl fmt::Debug for App {
@@ -83,7 +85,8 @@ struct Answer<'a> {
 impl App {
     pub fn new(policy: Policy, registry: Registry, ports: Ports) -> Self {
         let postgres = guard(Dependency::Postgres, policy.breaker_open);
-        App { policy, registry, ports, postgres }
+        let s3 = Arc::new(guard(Dependency::S3, policy.breaker_open));
+        App { policy, registry, ports, postgres, s3 }
     }
 
     fn now(&self) -> Timestamp {
@@ -124,7 +127,7 @@ impl App {
                 Some(Reprocessor::new(self, version, scorer.as_deref(), run.is_dry()))
             }
         };
-        let reader = Reader::new(Arc::clone(&self.ports.objects));
+        let reader = Reader::guarded(Arc::clone(&self.ports.objects), Arc::clone(&self.s3));
         let filter = order.filter().starting_at(run.next.clone());
         let rate = match (&order.action, run.is_dry()) {
             // Asks nothing of Postgres or the scorer.

@@ -15,9 +15,11 @@ use bytes::Bytes;
 use event::Timestamp;
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
+use pipeline::breaker::OPEN_FOR;
+use pipeline::guard::Guard;
 use pipeline::ports::ObjectStore;
-use pipeline::retry::{RetryPolicy, retry};
-use pipeline::{DependencyError, Position, Record, topic};
+use pipeline::retry::RetryPolicy;
+use pipeline::{Dependency, Position, Record, topic};
 use tokio::time::Instant;
 
 use crate::error::ArchiveError;
@@ -145,11 +147,18 @@ pub struct ArchivedObject {
 #[derive(Clone)]
 pub struct Reader {
     store: Arc<dyn ObjectStore>,
+    guard: Arc<Guard>,
 }
 
 impl Reader {
+    /// A reader with a breaker of its own, which nobody is told of: for one reading.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Reader { store }
+        Reader::guarded(store, Arc::new(Guard::new(Dependency::S3, OPEN_FOR, Arc::new(|_, _| {}))))
+    }
+
+    /// A reader that shares what its function knows of S3's health.
+    pub fn guarded(store: Arc<dyn ObjectStore>, guard: Arc<Guard>) -> Self {
+        Reader { store, guard }
     }
 
     /// Objects that may hold records wanted, by partition and then first offset. Objects that are not the archive's
@@ -160,7 +169,8 @@ impl Reader {
     pub async fn objects(&self, filter: &Filter) -> Result<Vec<ArchivedObject>, ArchiveError> {
         let mut objects = Vec::new();
         for prefix in filter.prefixes() {
-            let listed = patiently(|| self.store.list(&prefix)).await?;
+            let deadline = Instant::now() + CALL_BUDGET;
+            let listed = self.guard.call(RetryPolicy::STANDARD, deadline, || self.store.list(&prefix)).await?;
             objects.extend(listed.into_iter().filter_map(|info| match info.key.parse::<ObjectKey>() {
                 Ok(key) => filter.wants_object(&key).then_some(ArchivedObject { key, size: info.size }),
                 Err(error) => {
@@ -237,13 +247,14 @@ impl Reader {
 
     /// The bodies of these objects in this order, some fetched ahead.
     fn bodies(&self, keys: VecDeque<ObjectKey>) -> Bodies {
-        let store = Arc::clone(&self.store);
+        let reader = self.clone();
         stream::iter(keys)
             .map(move |key| {
-                let store = Arc::clone(&store);
+                let Reader { store, guard } = reader.clone();
                 async move {
                     let name = key.to_string();
-                    let body = patiently(|| store.get(&name)).await;
+                    let deadline = Instant::now() + CALL_BUDGET;
+                    let body = guard.call(RetryPolicy::STANDARD, deadline, || store.get(&name)).await;
                     (key, body.map_err(ArchiveError::from))
                 }
             })
@@ -253,13 +264,6 @@ impl Reader {
 }
 
 type Bodies = BoxStream<'static, (ObjectKey, Result<Bytes, ArchiveError>)>;
-
-async fn patiently<T, F>(call: impl FnMut() -> F) -> Result<T, DependencyError>
-where
-    F: Future<Output = Result<T, DependencyError>>,
-{
-    retry(RetryPolicy::STANDARD, Instant::now() + CALL_BUDGET, call).await
-}
 
 /// The offsets the archive holds, by partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use crate::load::Load;
 use crate::trial::{self, Run, Setup, Trial};
 
-/// Every failpoint, and from which to which pass its process dies. The archiver sees few, large batches, and writes up
+/// Every failpoint, and from which to which pass its process dies. Ingest passes with each request, so with a larger load
+/// it lives for more of them: a new process costs the client more than the load takes. The archiver sees few, large batches, and writes up
 /// to one object per partition, status (3) and hour (2, at the turn) in each: with fewer passes than that no batch would
 /// ever get through.
 const FAILPOINTS: [(&str, u32, u32); 13] = [
@@ -49,7 +50,8 @@ pub async fn killed_at_failpoints(run: &Run) -> anyhow::Result<Vec<Trial>> {
 async fn killed_at(run: &Run, round: usize, (point, from, to): (&str, u32, u32)) -> anyhow::Result<Trial> {
     let name = format!("F1 {point} {round}");
     let events = run.size(300, 2000);
-    let passes = run.rng(&name).u32(from..=to);
+    let requests = if point.starts_with("ingest::") { run.size(1, 8) } else { 1 };
+    let passes = requests * run.rng(&name).u32(from..=to);
     let setup = Setup {
         load: Load { events, rate: events / SECONDS, batch: 5, ..Load::default() },
         settings: vec![

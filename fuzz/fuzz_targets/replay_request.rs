@@ -1,0 +1,25 @@
+//! What an operator asks of the replayer.
+//!
+//! Beyond not panicking: a request that is taken is within its bounds, names the run that it would write, and can be
+//! read again.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use replayer::request::{MAX_RATE, Mode, Request};
+use serde_json::value::RawValue;
+
+fuzz_target!(|data: &str| {
+    let Ok(event) = RawValue::from_string(data.to_owned()) else { return };
+    let Ok(request) = Request::parse(&event) else { return };
+    assert!((1..=MAX_RATE).contains(&request.rate));
+    assert!(request.order.partitions.iter().all(|partition| *partition >= 0));
+    assert!(request.order.from.zip(request.order.until).is_none_or(|(from, until)| from < until));
+    match &request.mode {
+        Mode::Run { name } => assert!((1..=64).contains(&name.len())),
+        Mode::DryRun { start } => assert!(start.iter().all(|(partition, offset)| *partition >= 0 && *offset >= 0)),
+    }
+    // What the archive is asked for follows from the request alone, whatever the times in it.
+    let _ = request.order.filter();
+    assert_eq!(Request::parse(&event).unwrap(), request);
+});
