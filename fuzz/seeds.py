@@ -123,13 +123,14 @@ def addresses():
         corpus.add(index, text)
 
 
-def redrive_requests():
-    corpus = Corpus("redrive_request")
-    for case, text in samples("redriver"):
-        corpus.add(case, text)
+def requests():
+    for target, function in [("redrive_request", "redriver"), ("replay_request", "replayer")]:
+        corpus = Corpus(target)
+        for case, text in samples(function):
+            corpus.add(case, text)
 
 
 event_bodies()
 kafka_events()
-redrive_requests()
+requests()
 addresses()
