@@ -94,7 +94,7 @@ shellcheck:
 	else echo "SKIPPED: shellcheck is not installed"; fi
 
 .PHONY: ci
-ci: setup setup-kafka check shellcheck fuzz-check binaries test kafka-contract demo-check chaos-short lambda-check ## What CI runs
+ci: setup setup-kafka check shellcheck mutations-check fuzz-check binaries test kafka-contract demo-check chaos-short lambda-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
@@ -118,6 +118,11 @@ chaos-short: chaos-binaries ## A selection of it, a few minutes long
 .PHONY: mutations
 mutations: chaos-binaries ## Break the source on purpose and see that the suite notices: NAME=commit-before-publish
 	@local/chaos/mutations.sh $(PROFILE) $(NAME)
+
+# A mutation that does not apply any more proves nothing, and nobody runs them every day.
+.PHONY: mutations-check
+mutations-check:
+	@for patch in local/chaos/mutations/*.patch; do git apply --check "$$patch" || { echo "$$patch: make it anew"; exit 1; }; done
 
 # A stable compiler will do without sanitizers; with one, it has to be told to take nightly flags (fuzz/README.md).
 SANITIZER ?= none
