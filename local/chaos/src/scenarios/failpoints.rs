@@ -21,7 +21,7 @@ const FAILPOINTS: [(&str, u32, u32); 13] = [
     ("processor::stored", 1, 2),
     ("processor::published", 1, 2),
     ("archiver::packed", 1, 2),
-    ("archiver::writing", 13, 24),
+    ("archiver::writing", 13, 16),
     ("archiver::written", 1, 2),
 ];
 
