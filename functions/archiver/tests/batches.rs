@@ -173,12 +173,15 @@ async fn while_s3_is_down_it_is_left_alone_and_afterwards_nothing_is_missing() {
     let objects = Arc::new(FakeObjects::default());
     let event = sample("archiver", "valid-batch");
     let app = app(&objects, BatchResponse::Partial);
-    objects.faults.fail(FAILURES_TO_OPEN as usize, ErrorClass::Transient);
+    // Three objects are written at a time, so two calls may be under way when the fifth failure opens the breaker.
+    let (opens, under_way) = (FAILURES_TO_OPEN as usize, 2);
+    objects.faults.fail(opens + under_way, ErrorClass::Transient);
     let all = BatchAnswer::retry(records_of(&event).into_iter().map(|record| record.position));
     for _ in 0..5 {
         assert_eq!(invoke(&app, &event).await.unwrap(), all, "every record is to come again");
     }
-    assert_eq!(objects.puts(), FAILURES_TO_OPEN as usize);
+    assert!((opens..=opens + under_way).contains(&objects.puts()), "{} puts", objects.puts());
+    objects.faults.clear();
     tokio::time::advance(OPEN_FOR).await;
     // Writes that come while the probe is under way are refused, and delivered once more.
     let rest = invoke(&app, &event).await.unwrap();
