@@ -17,20 +17,27 @@ pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// `KafkaPublisher::close`. Nobody waits for them any more; closing keeps the broker from seeing a torn batch.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Resolves at SIGTERM or SIGINT.
-pub async fn stop_signal() {
+/// Resolves at SIGTERM or SIGINT. From this call on neither ends the process by itself, whether or not the future is
+/// polled yet: a task that listens may come to run after the first request.
+///
+/// # Panics
+/// Outside a tokio runtime.
+pub fn stop_signal() -> impl Future<Output = ()> + Send + 'static {
     use tokio::signal::unix::{SignalKind, signal};
-    match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
-        (Ok(mut terminate), Ok(mut interrupt)) => {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
+    async move {
+        match signals {
+            (Ok(mut terminate), Ok(mut interrupt)) => {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
             }
-        }
-        (Err(error), _) | (_, Err(error)) => {
-            // Without handlers the default action of the signals still ends the process.
-            tracing::error!(%error, "cannot listen for signals");
-            std::future::pending::<()>().await;
+            (Err(error), _) | (_, Err(error)) => {
+                // Without handlers the default action of the signals still ends the process.
+                tracing::error!(%error, "cannot listen for signals");
+                std::future::pending::<()>().await;
+            }
         }
     }
 }
@@ -47,8 +54,9 @@ where
     // One invocation at a time, as Lambda has it.
     let busy = watch::Sender::new(false);
     let mut watched = busy.subscribe();
+    let stop = stop_signal();
     let stopped = async move {
-        stop_signal().await;
+        stop.await;
         tracing::info!("stopping: finishing the invocation under way");
         if tokio::time::timeout(DRAIN_TIMEOUT, watched.wait_for(|busy| !busy)).await.is_err() {
             tracing::warn!("stopped with an invocation still under way");
