@@ -476,6 +476,24 @@ async fn an_outage_of_many_batches_opens_the_breaker_and_ends_with_the_probe() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_batch_that_would_end_at_an_open_breaker_is_not_begun() {
+    for failing in ["postgres-failed", "kafka-failed"] {
+        let world = World::new();
+        let app = world.app();
+        let faults = if failing == "postgres-failed" { &world.store.faults } else { &world.publisher.faults };
+        faults.fail(usize::try_from(FAILURES_TO_OPEN).unwrap(), ErrorClass::Transient);
+        for _ in 0..2 {
+            assert_eq!(invoke(&app, &sample("processor", "valid-batch")).await.unwrap_err().error_type, failing);
+        }
+        // Whoever claims now runs into this.
+        world.claims.faults.fail(1, ErrorClass::Permanent);
+        let error = invoke(&app, &sample("processor", "valid-batch")).await.unwrap_err();
+        assert!(error.error_type == failing && error.message.contains("breaker-open"), "{}", error.message);
+        assert_eq!(world.claims.faults.left(), 1, "nothing was claimed");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn claims_in_postgres_share_its_breaker() {
     let world = World::new();
     let app = world.app_with(Policy { dedup_store: DedupStore::Postgres, ..policy() }, world.store.clone());

@@ -16,7 +16,7 @@ use stack::options::{Options, Port};
 use stack::stack::Stack;
 
 use crate::disk::SmallDisk;
-use crate::evidence::{Evidence, Sources};
+use crate::evidence::{self, Evidence, Sources};
 use crate::ledger::{self, Ledger};
 use crate::load::{Client, Event, Load, Seen};
 use crate::memory::{self, Peaks};
@@ -94,7 +94,7 @@ pub struct Proxies {
 pub struct Scene {
     pub stack: Stack,
     pub proxies: Option<Proxies>,
-    pub disk: Option<SmallDisk>,
+    disk: Option<SmallDisk>,
     pub rng: Rng,
     pub client: Client,
     /// What the fault itself finds wrong, or worth telling.
@@ -120,6 +120,20 @@ impl Scene {
     /// Sleeps for a time from the range, in milliseconds.
     pub async fn pause(&mut self, millis: std::ops::Range<u64>) {
         tokio::time::sleep(Duration::from_millis(self.rng.u64(millis))).await;
+    }
+
+    /// Straight to the database, past any proxy.
+    ///
+    /// # Errors
+    /// If it does not take the connection.
+    pub async fn database(&self) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+        evidence::connect(self.stack.database_url()).await
+    }
+
+    /// # Errors
+    /// If this trial has no small disk.
+    pub fn disk(&self) -> anyhow::Result<&SmallDisk> {
+        self.disk.as_ref().context("this trial has no disk to fill")
     }
 
     /// # Errors

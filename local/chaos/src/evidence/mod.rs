@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use aws_sdk_s3::Client as S3;
 use krafka::Kafka;
 use serde::Deserialize;
-use tokio_postgres::NoTls;
+use tokio_postgres::{Client, NoTls};
 
 pub use topics::{count, read as read_topic};
 
@@ -136,8 +136,7 @@ impl Evidence {
             parked: archive::keys(s3, bucket, "parked/").await?,
             ..Evidence::default()
         };
-        let (client, connection) = tokio_postgres::connect(&sources.database_url, NoTls).await?;
-        let connection = tokio::spawn(connection);
+        let client = connect(&sources.database_url).await?;
         evidence.rows = client.query(EVENTS, &[]).await?.iter().map(event_row).collect();
         let sql = "SELECT partition, record_offset, event_id, outcome, reason, origin_partition, origin_offset
                    FROM record_outcomes WHERE topic = $1";
@@ -148,9 +147,18 @@ impl Evidence {
         }
         let sql = "SELECT coalesce(sum(events), 0)::bigint FROM event_counts_hourly";
         evidence.counted = client.query_one(sql, &[]).await?.get(0);
-        connection.abort();
         Ok(evidence)
     }
+}
+
+/// A connection of our own to Postgres, which ends with the client.
+///
+/// # Errors
+/// If the server does not take it.
+pub async fn connect(database_url: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(database_url, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
 }
 
 const EVENTS: &str = "

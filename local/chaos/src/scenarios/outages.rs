@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use lambda::settings::ProcessEnvironment;
 use services::free_port;
 use stack::options::{KafkaChoice, Options};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use super::Conduct;
 use crate::load::Load;
@@ -100,13 +100,6 @@ async fn failed_over(run: &Run) -> anyhow::Result<Trial> {
     .await
 }
 
-/// A connection past any proxy; ends with the value.
-async fn connect(scene: &Scene) -> Result<Client, tokio_postgres::Error> {
-    let (client, connection) = tokio_postgres::connect(scene.stack.database_url(), NoTls).await?;
-    tokio::spawn(connection);
-    Ok(client)
-}
-
 const CLOSE_THEIRS: &str = "
     SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
     WHERE datname = current_database() AND pid <> ALL($1)";
@@ -118,7 +111,7 @@ async fn take_all_connections(scene: &mut Scene) -> anyhow::Result<()> {
     let until = Instant::now() + Duration::from_millis(scene.rng.u64(1_000..5_000));
     while Instant::now() < until {
         // Until the server refuses.
-        while let Ok(client) = connect(scene).await {
+        while let Ok(client) = scene.database().await {
             pids.push(client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0));
             taken.push(client);
         }
@@ -132,7 +125,7 @@ async fn take_all_connections(scene: &mut Scene) -> anyhow::Result<()> {
 /// Locks what a batch locks, the other way round. Who waits longest finds the deadlock and is its victim: the batch,
 /// because this one waits a minute.
 async fn deadlock(scene: &mut Scene) -> anyhow::Result<()> {
-    let client = connect(scene).await?;
+    let client = scene.database().await?;
     client
         .batch_execute(
             "SET deadlock_timeout = '60s'; BEGIN; LOCK TABLE event_counts_hourly IN SHARE ROW EXCLUSIVE MODE",
@@ -155,7 +148,7 @@ async fn crowded(run: &Run) -> anyhow::Result<Trial> {
             take_all_connections(scene).await?;
             faults += 2;
         }
-        let deadlocks: i64 = connect(scene).await?.query_one(DEADLOCKS, &[]).await?.get(0);
+        let deadlocks: i64 = scene.database().await?.query_one(DEADLOCKS, &[]).await?.get(0);
         scene.findings.notes.push(format!("{deadlocks} deadlocks, all connections taken {} times", faults / 2));
         if deadlocks == 0 {
             scene.findings.add("--", "there was no deadlock");

@@ -10,7 +10,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio_postgres::NoTls;
 
 use crate::evidence::{self, DEAD_LETTERS, RAW, Row};
 use crate::ledger::{Answer, Entry};
@@ -78,15 +77,6 @@ fn refused_events(numbers: std::ops::Range<usize>) -> Vec<Event> {
         Event { id, json }
     };
     numbers.map(event).collect()
-}
-
-/// One statement, straight to the database.
-async fn execute(scene: &Scene, sql: &str) -> anyhow::Result<()> {
-    let (client, connection) = tokio_postgres::connect(scene.stack.database_url(), NoTls).await?;
-    let connection = tokio::spawn(connection);
-    client.batch_execute(sql).await?;
-    connection.abort();
-    Ok(())
 }
 
 /// Waits until the processor is through with all that stands on `raw-events` now. Live traffic goes on, so there is no
@@ -171,7 +161,7 @@ async fn storm(run: &Run, scene: &mut Scene, letters: usize) -> anyhow::Result<(
     tokio::time::sleep(Duration::from_secs(run.size(10, 60))).await;
     let calm = (calm_from, now());
 
-    execute(scene, BREAK).await?;
+    scene.database().await?.batch_execute(BREAK).await?;
     let (mendable, again) = (letters / MENDABLE, letters / 10);
     for first in (0..letters - mendable).step_by(1_000) {
         bury(scene, &producer, first..(first + 1_000).min(letters - mendable)).await?;
@@ -192,7 +182,7 @@ async fn storm(run: &Run, scene: &mut Scene, letters: usize) -> anyhow::Result<(
     faults += usize::from(killed);
     processed(scene, patience).await?;
     // Half-way: the cause of some is mended, and new poison comes.
-    execute(scene, MEND).await?;
+    scene.database().await?.batch_execute(MEND).await?;
     bury(scene, &producer, letters..letters + again).await?;
     processed(scene, patience).await?;
     faults += again;

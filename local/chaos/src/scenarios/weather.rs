@@ -2,9 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
 use nix::sys::signal::Signal;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 use crate::disk::SmallDisk;
 use crate::load::Load;
@@ -89,8 +88,7 @@ pub async fn slow_dependencies(run: &Run) -> anyhow::Result<Trial> {
     trial::run(run, "F7", proxied(run.size(4_000, 20_000)), async |scene| {
         let weathers =
             [Weather::Slow(100), Weather::Narrow(10), Weather::Slow(1_000), Weather::HalfOpen, Weather::Slow(5_000)];
-        let (database, connection) = tokio_postgres::connect(scene.stack.database_url(), NoTls).await?;
-        tokio::spawn(connection);
+        let database = scene.database().await?;
         let (mut faults, mut calm, mut storm) = (0, Asked::default(), Asked::default());
         while scene.loading() {
             count_transactions(&database, &mut calm, scene.pause(1_500..3_000)).await?;
@@ -155,10 +153,9 @@ async fn disk_full(run: &Run) -> anyhow::Result<Trial> {
         let mut faults = 0;
         while scene.loading() {
             scene.pause(500..2_000).await;
-            let disk = scene.disk.as_ref().context("this trial has no disk to fill")?;
-            disk.fill()?;
+            scene.disk()?.fill()?;
             scene.pause(500..4_000).await;
-            scene.disk.as_ref().context("this trial has no disk to fill")?.free()?;
+            scene.disk()?.free()?;
             faults += 1;
         }
         Ok(faults)
