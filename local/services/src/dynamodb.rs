@@ -41,6 +41,9 @@ impl EmbeddedDynamoDb {
                 Database::new(path).with_context(|| format!("cannot open the database {path}"))?
             }
         };
+        // Despite its name: SQLite syncs its file at checkpoints only, not at each write. Of what was answered a power cut
+        // may take the last, a killed process nothing.
+        database.disable_bulk_loading().context("cannot set up the database")?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(0)));
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?.into_std()?;
@@ -90,8 +93,12 @@ async fn serve(listener: std::net::TcpListener, database: Database, stopped: one
 async fn sweep(database: Database) {
     loop {
         tokio::time::sleep(SWEEP_INTERVAL).await;
-        if let Err(error) = database.sweep_ttl() {
-            tracing::warn!(%error, "the embedded DynamoDB cannot remove expired items");
+        // It lets requests go first from page to page, but only if they are served by another thread.
+        let database = database.clone();
+        match tokio::task::spawn_blocking(move || database.sweep_ttl()).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the embedded DynamoDB cannot remove expired items"),
+            Err(error) => tracing::error!(%error, "the embedded DynamoDB's removal of expired items ended"),
         }
     }
 }
