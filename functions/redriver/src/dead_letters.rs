@@ -6,6 +6,7 @@ use std::time::Duration;
 use event::Timestamp;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use pipeline::guard::Guard;
+use pipeline::pace::Pace;
 use pipeline::ports::{LetterStep, MarkKey, PartitionSpan, TopicReader};
 use pipeline::retry::RetryPolicy;
 use pipeline::{Position, Record, topic};
@@ -25,6 +26,10 @@ use crate::standing::{Distinct, Standing, Unsettled, standings, step_of};
 const EXAMPLES: usize = 3;
 /// Longest wait for records that Kafka has.
 const READ_WAIT: Duration = Duration::from_secs(1);
+/// Letters whose marks are looked up in a second. Their table is the one from which ingest and processor read keys and
+/// blocked addresses, and a letter costs one read unit: three runs at once leave half of the 12,000 a second that a new
+/// table bears (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/pre-warming-on-demand-capacity-mode.html).
+const LOOKS_PER_SEC: u32 = 2_000;
 /// Letters parked at the same time.
 const CONCURRENT_PARKS: usize = 8;
 
@@ -44,6 +49,7 @@ struct Walk<'a> {
     /// Of every partition the offset after the last one that is meant.
     until: Offsets,
     filters: &'a Filters,
+    pace: Pace,
     distinct: Distinct,
     counts: WalkCounts,
 }
@@ -71,7 +77,16 @@ impl<'a> Walk<'a> {
             (*partition, range.until.get(partition).map_or(span.end, |until| span.end.min(*until)))
         };
         let until = reader.spans().iter().map(until).collect();
-        Ok(Walk { run, kafka, reader, until, filters, distinct: Distinct::default(), counts: WalkCounts::default() })
+        Ok(Walk {
+            run,
+            kafka,
+            reader,
+            until,
+            filters,
+            pace: Pace::new(LOOKS_PER_SEC),
+            distinct: Distinct::default(),
+            counts: WalkCounts::default(),
+        })
     }
 
     fn is_finished(&self, partition: i32, span: PartitionSpan) -> bool {
@@ -81,9 +96,10 @@ impl<'a> Walk<'a> {
     /// The next letters that meet the filters, in the order of each partition; `None` at the end or out of time.
     async fn next(&mut self) -> Result<Option<Vec<Letter>>, RedriverError> {
         let is_finished = self.reader.spans().iter().all(|(partition, span)| self.is_finished(*partition, *span));
-        if self.run.is_out_of_time() || is_finished {
+        if is_finished || !self.pace.wait(self.run.deadline).await {
             return Ok(None);
         }
+        let began = Instant::now();
         let records = self.read().await?;
         let mut letters = Vec::with_capacity(records.len());
         for record in records {
@@ -106,6 +122,7 @@ impl<'a> Walk<'a> {
                 self.counts.copies += 1;
             }
         }
+        self.pace.spend(letters.len(), began);
         Ok(Some(letters))
     }
 

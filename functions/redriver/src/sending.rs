@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use pipeline::pace::Pace;
 use pipeline::ports::{BeginVerdict, LetterStep, MarkKey, NewRecord};
 use pipeline::retry::RetryPolicy;
 use pipeline::{Dependency, DependencyError, ErrorClass, Position};
@@ -19,7 +20,7 @@ use crate::run::Run;
 use crate::standing::one_each;
 
 /// Largest number of letters between two looks at the clock.
-const MAX_CHUNK: u32 = 100;
+const MAX_CHUNK: usize = 100;
 /// Longest wait for Kafka's acknowledgements.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -39,19 +40,17 @@ pub enum Fate {
     NotReached,
 }
 
-/// Sends at a rate. Tells time by tokio's clock, so that tests need not wait.
+/// Sends at a rate.
 #[derive(Debug)]
 pub struct Sender<'a> {
     app: &'a App,
     run: &'a Run,
-    max_per_sec: u32,
-    /// When the next letter may go.
-    next: Instant,
+    pace: Pace,
 }
 
 impl<'a> Sender<'a> {
     pub fn new(app: &'a App, run: &'a Run, max_per_sec: u32) -> Self {
-        Sender { app, run, max_per_sec, next: Instant::now() }
+        Sender { app, run, pace: Pace::new(max_per_sec) }
     }
 
     /// Sends the letters in their order, and stops in time. Nobody gives a letter twice in a call.
@@ -60,14 +59,11 @@ impl<'a> Sender<'a> {
     /// If a dependency fails after bounded retries. What was sent is marked as far as that was possible; the rest is
     /// sent by the next run.
     pub async fn send(&mut self, letters: &[&Letter]) -> Result<Vec<Fate>, RedriverError> {
-        // A tenth of a second's worth, so that a rate is a rate and not a burst each second.
-        let chunk = usize::try_from((self.max_per_sec / 10).clamp(1, MAX_CHUNK)).unwrap_or(1);
         let mut fates = Vec::with_capacity(letters.len());
-        for letters in letters.chunks(chunk) {
-            if self.next >= self.run.deadline || self.run.is_out_of_time() {
+        for letters in letters.chunks(self.pace.batch(MAX_CHUNK)) {
+            if !self.pace.wait(self.run.deadline).await {
                 break;
             }
-            tokio::time::sleep_until(self.next).await;
             fates.extend(self.send_chunk(letters).await?);
         }
         fates.resize(letters.len(), Fate::NotReached);
@@ -79,6 +75,7 @@ impl<'a> Sender<'a> {
         let dynamodb = &self.app.guards.dynamodb;
         let key = |letter: &&Letter| MarkKey { letter: letter.id.clone(), step: LetterStep::Send };
         let keys: Vec<MarkKey> = letters.iter().map(key).collect();
+        let began = Instant::now();
         let now = self.app.clock.now();
         let begin = || self.app.marks.begin(&keys, id, now, *until);
         let begun = dynamodb.call(RetryPolicy::STANDARD, *end_deadline, begin).await;
@@ -92,8 +89,7 @@ impl<'a> Sender<'a> {
         let ours: Vec<usize> = verdicts.iter().enumerate().filter_map(ours).collect();
         let copies = ours.iter().map(|index| letters[*index].redriven()).collect();
         let answers = self.publish(copies).await?;
-        let spacing = Duration::from_secs(1).mul_f64(ours.len() as f64 / f64::from(self.max_per_sec));
-        self.next = self.next.max(Instant::now()) + spacing;
+        self.pace.spend(ours.len(), began);
 
         let mut sent: Vec<(MarkKey, Option<Position>)> = Vec::with_capacity(ours.len());
         let mut fates: Vec<Fate> = verdicts

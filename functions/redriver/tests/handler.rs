@@ -99,6 +99,30 @@ impl RecordPublisher for Stalling {
     }
 }
 
+/// A publisher that takes its time, or gives up when that is longer than it is given.
+struct Slow {
+    inner: Arc<FakePublisher>,
+    takes: Duration,
+}
+
+#[async_trait]
+impl RecordPublisher for Slow {
+    async fn publish(&self, records: Vec<NewRecord>, timeout: Duration) -> Vec<Result<Position, DependencyError>> {
+        tokio::time::sleep(self.takes.min(timeout)).await;
+        if self.takes <= timeout {
+            return self.inner.publish(records, timeout).await;
+        }
+        let late = || DependencyError {
+            dependency: Dependency::Kafka,
+            class: ErrorClass::Transient,
+            tag: "timeout",
+            doing: "publishing",
+            source: "given up by a test".into(),
+        };
+        records.iter().map(|_| Err(late())).collect()
+    }
+}
+
 struct World {
     clock: Arc<TestClock>,
     broker: Arc<FakePublisher>,
@@ -494,6 +518,42 @@ async fn a_rate_is_kept_and_a_run_stops_in_time_and_says_where_to_go_on() {
     let none = ask(&world.app(), json!({"action": "list"}), Duration::from_secs(1)).await.unwrap();
     assert_eq!(none["read"], 0);
     assert!(none["next"].is_object(), "without time for a step, everything is left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_begun_in_time_is_finished_after_the_deadline_for_beginning() {
+    let world = World::with_letters(40).await;
+    world.repair();
+    let slow = Slow { inner: world.broker.clone(), takes: Duration::from_secs(3) };
+    // Nothing is begun after 8 of the 10 seconds, and the third chunk of ten takes from the 6th to the 9th.
+    let request = json!({"action": "redrive", "max_per_sec": 100});
+    let answer = ask(&world.app_with(Arc::new(slow)), request, Duration::from_secs(10)).await.unwrap();
+    assert_eq!(counts(&answer, &["sent"]), [30]);
+    assert!(answer["next"].is_object(), "{answer}");
+    assert_eq!(counts(&world.ask(json!({"action": "redrive"})).await, &["sent", "already"]), [10, 30]);
+    world.process().await;
+    world.assert_one_effect_each(40);
+}
+
+#[tokio::test(start_paused = true)]
+async fn marks_are_looked_up_no_faster_than_their_table_bears() {
+    let world = World::new();
+    let bad = || NewRecord { topic: topic::RAW_EVENTS, key: None, value: Some("not json".into()), headers: Vec::new() };
+    for answer in world.broker.publish((0..4_500).map(|_| bad()).collect(), MINUTE).await {
+        answer.unwrap();
+    }
+    world.process().await;
+    let started = tokio::time::Instant::now();
+    let list = world.ask(json!({"action": "list"})).await;
+    assert_eq!(counts(&list, &["matched"]), [4_500]);
+    // 2,000 a second, and the last of them need not be waited for.
+    assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
+
+    let some = ask(&world.app(), json!({"action": "list"}), Duration::from_secs(3)).await.unwrap();
+    let read = counts(&some, &["read"])[0];
+    assert!((1..4_500).contains(&read), "{read}");
+    let rest = world.ask(json!({"action": "list", "from": some["next"]})).await;
+    assert_eq!(counts(&rest, &["read"]), [4_500 - read]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,7 +8,6 @@ mod batches;
 mod config;
 mod counts;
 mod error;
-mod pace;
 mod reprocess;
 pub mod request;
 mod restore;
@@ -26,6 +25,7 @@ use lambda::invocation::{Invocation, InvocationError, chain};
 use pipeline::Dependency;
 use pipeline::clock::Clock;
 use pipeline::guard::Guard;
+use pipeline::pace::Pace;
 use pipeline::ports::{EventStore, ObjectStore, ReplayRuns, ReprocessedOutcomes, UnscoredEvents};
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -38,10 +38,12 @@ pub use reprocess::{LambdaScorers, Scorers};
 pub use request::Request;
 
 use crate::batches::Batches;
-use crate::pace::Pace;
 use crate::reprocess::Reprocessor;
 use crate::request::{Action, Offsets};
 use crate::run::Run;
+
+/// Largest batch: one transaction, and some progress to lose when killed.
+const MAX_BATCH: usize = 500;
 
 /// What the replayer needs from the outside.
 pub struct Ports {
@@ -135,11 +137,10 @@ impl App {
             (Action::Restore | Action::Reprocess { .. }, _) => request.rate,
         };
         let mut pace = Pace::new(rate);
-        let mut batches = Batches::open(&reader, &filter, pace.batch(), run.deadline).await?;
+        let mut batches = Batches::open(&reader, &filter, pace.batch(MAX_BATCH), run.deadline).await?;
         while pace.wait(run.deadline).await {
             let began = Instant::now();
             let Some(records) = batches.next(&mut run.counts).await? else { break };
-            let before = run.counts.records;
             match &reprocessor {
                 None => {
                     restore::restore(self, order, run.is_dry(), &records, &mut run.counts, run.end_deadline).await?;
@@ -152,7 +153,7 @@ impl App {
             run.next.extend(records.iter().map(|record| (record.position.partition, record.position.offset + 1)));
             run.save().await?;
             failpoint!("replayer::saved");
-            pace.spend(run.counts.records - before, began);
+            pace.spend(records.len(), began);
         }
         if batches.is_finished() {
             run.save().await?;

@@ -1,7 +1,7 @@
 //! What the pipeline decides and what it needs from the outside.
 //!
 //! Owns outcomes, error classes, ports (the traits that adapters implement), the pure decisions of the
-//! processor, retry and the circuit breaker (which [`guard`] joins), and the clock. Does no I/O and names no AWS crate:
+//! processor, retry and the circuit breaker (which [`guard`] joins), pace, and the clock. Does no I/O and names no AWS crate:
 //! every decision is synchronous and takes `now` as an argument, so it can be tested without a service.
 
 pub mod breaker;
@@ -10,6 +10,7 @@ pub mod decisions;
 mod error;
 pub mod guard;
 mod outcome;
+pub mod pace;
 pub mod ports;
 mod record;
 pub mod retry;

@@ -1,13 +1,11 @@
-//! No more than so many records in a second.
+//! No more than so many things in a second.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Largest batch: one transaction, and some progress to lose when killed.
-const MAX_BATCH: u32 = 500;
-
-/// Tells time by tokio's clock, so that tests need not wait.
+/// Spaces batches so that a rate is never exceeded; time lost is not made up for by a burst. Tells time by tokio's clock,
+/// so that tests need not wait.
 #[derive(Debug)]
 pub struct Pace {
     per_sec: u32,
@@ -16,16 +14,18 @@ pub struct Pace {
 }
 
 impl Pace {
+    /// The first batch may begin at once. `per_sec` is taken as 1 if it is 0.
     pub fn new(per_sec: u32) -> Self {
-        Pace { per_sec, next: Instant::now() }
+        Pace { per_sec: per_sec.max(1), next: Instant::now() }
     }
 
-    /// Records of one batch: a tenth of a second's worth, so that a rate is a rate and not a burst each second.
-    pub fn batch(&self) -> usize {
-        usize::try_from((self.per_sec / 10).clamp(1, MAX_BATCH)).unwrap_or(1)
+    /// The size of one batch: a tenth of a second's worth, so that a rate is a rate and not a burst each second, and from
+    /// 1 to `largest`.
+    pub fn batch(&self, largest: usize) -> usize {
+        usize::try_from(self.per_sec / 10).unwrap_or(largest).clamp(1, largest.max(1))
     }
 
-    /// Waits until the next batch may begin; `false` if that is not before the deadline.
+    /// Waits until the next batch may begin; `false`, at once, if that is not before the deadline.
     pub async fn wait(&self, deadline: Instant) -> bool {
         if self.next >= deadline || Instant::now() >= deadline {
             return false;
@@ -34,10 +34,10 @@ impl Pace {
         true
     }
 
-    /// Counts records that were dealt with since the batch began.
-    pub fn spend(&mut self, records: u64, began: Instant) {
+    /// Counts what was dealt with since the batch began.
+    pub fn spend(&mut self, count: usize, began: Instant) {
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
-        let spacing = Duration::from_secs(1).mul_f64(records as f64 / f64::from(self.per_sec));
+        let spacing = Duration::from_secs(1).mul_f64(count as f64 / f64::from(self.per_sec));
         self.next = began + spacing;
     }
 }
@@ -51,17 +51,32 @@ mod tests {
         let started = Instant::now();
         let deadline = started + Duration::from_secs(10);
         let mut pace = Pace::new(50);
-        let mut records = 0;
+        let mut count = 0;
         while pace.wait(deadline).await {
-            pace.spend(pace.batch() as u64, Instant::now());
-            records += pace.batch();
+            pace.spend(pace.batch(500), Instant::now());
+            count += pace.batch(500);
         }
-        assert_eq!(records, 500);
+        assert_eq!(count, 500);
         assert!(started.elapsed() < Duration::from_secs(10));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn lost_time_is_not_made_up_for() {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut pace = Pace::new(10);
+        let began = Instant::now();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        pace.spend(1, began);
+        for _ in 0..3 {
+            assert!(pace.wait(deadline).await);
+            pace.spend(1, Instant::now());
+        }
+        assert_eq!(began.elapsed(), Duration::from_millis(5_200));
     }
 
     #[test]
     fn batches_are_bounded() {
-        assert_eq!([1, 5_000, 50_000].map(|rate| Pace::new(rate).batch()), [1, 500, 500]);
+        assert_eq!([0, 1, 5_000, 50_000].map(|rate| Pace::new(rate).batch(500)), [1, 1, 500, 500]);
+        assert_eq!(Pace::new(500).batch(0), 1);
     }
 }
