@@ -173,7 +173,8 @@ async fn storm(run: &Run, scene: &mut Scene, letters: usize) -> anyhow::Result<(
     let buried = evidence::count(&kafka, DEAD_LETTERS).await?;
     ensure!(buried >= letters, "{buried} dead letters of {letters} poisonous records");
 
-    let rate = run.size(40, 250);
+    // The whole size at the rate that a redriver has unless told otherwise.
+    let rate = run.size(40, 100);
     let storm_from = now();
     let mut faults = letters;
     let killed_after = Duration::from_millis(scene.rng.u64(1_000..4_000));
@@ -228,7 +229,7 @@ pub async fn redrive_storm(run: &Run) -> anyhow::Result<Trial> {
     let spans: Cell<Option<(Span, Span)>> = Cell::new(None);
     let setup = Setup {
         // The storm outlasts it or not; what counts is received in it.
-        load: Load { events: LIVE * run.size(180, 900), rate: LIVE, batch: 5, ..Load::default() },
+        load: Load { events: LIVE * run.size(180, 1_500), rate: LIVE, batch: 5, ..Load::default() },
         function_timeout: Some(CALL),
         ..Setup::default()
     };
