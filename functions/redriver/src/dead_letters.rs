@@ -27,8 +27,10 @@ const EXAMPLES: usize = 3;
 /// Longest wait for records that Kafka has.
 const READ_WAIT: Duration = Duration::from_secs(1);
 /// Letters whose marks are looked up in a second. Their table is the one from which ingest and processor read keys and
-/// blocked addresses, and a letter costs one read unit: three runs at once leave half of the 12,000 a second that a new
-/// table bears (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/pre-warming-on-demand-capacity-mode.html).
+/// blocked addresses, and a letter costs one read unit: three runs at once leave half of the 12,000 a second that a
+/// new table bears.
+///
+/// Source: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/pre-warming-on-demand-capacity-mode.html>
 const LOOKS_PER_SEC: u32 = 2_000;
 /// Letters parked at the same time.
 const CONCURRENT_PARKS: usize = 8;
@@ -122,7 +124,7 @@ impl<'a> Walk<'a> {
                 self.counts.copies += 1;
             }
         }
-        self.pace.spend(letters.len(), began);
+        self.pace.spend(letters.len() as u64, began);
         Ok(Some(letters))
     }
 

@@ -89,7 +89,7 @@ impl<'a> Sender<'a> {
         let ours: Vec<usize> = verdicts.iter().enumerate().filter_map(ours).collect();
         let copies = ours.iter().map(|index| letters[*index].redriven()).collect();
         let answers = self.publish(copies).await?;
-        self.pace.spend(ours.len(), began);
+        self.pace.spend(ours.len() as u64, began);
 
         let mut sent: Vec<(MarkKey, Option<Position>)> = Vec::with_capacity(ours.len());
         let mut fates: Vec<Fate> = verdicts

@@ -363,6 +363,17 @@ async fn a_run_keeps_its_rate_and_stops_in_time() {
     assert_eq!((&out_of_time["complete"], &out_of_time["counts"]["records"]), (&json!(false), &json!(0)));
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_filters_leave_out_does_not_slow_a_run() {
+    let after = World::after(100).await.emptied();
+    let started = tokio::time::Instant::now();
+    let answer = after.ask(json!({"action": "restore", "run": "a", "tenant": "nobody", "rate": 10})).await;
+    assert_eq!((&answer["complete"], &answer["counts"]["records"]), (&json!(true), &json!(0)));
+    assert!(answer["counts"]["left_out"].as_u64().unwrap() >= 100);
+    // At the rate it would be ten seconds.
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+}
+
 #[tokio::test]
 async fn a_dry_run_counts_the_same_and_writes_nothing() {
     let before = World::after(100).await;

@@ -1,8 +1,8 @@
 //! What the pipeline decides and what it needs from the outside.
 //!
 //! Owns outcomes, error classes, ports (the traits that adapters implement), the pure decisions of the
-//! processor, retry and the circuit breaker (which [`guard`] joins), pace, and the clock. Does no I/O and names no AWS crate:
-//! every decision is synchronous and takes `now` as an argument, so it can be tested without a service.
+//! processor, retry and the circuit breaker (which [`guard`] joins), pace, and the clock. Does no I/O and names no AWS
+//! crate: every decision is synchronous and takes `now` as an argument, so it can be tested without a service.
 
 pub mod breaker;
 pub mod clock;

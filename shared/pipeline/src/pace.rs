@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Spaces batches so that a rate is never exceeded; time lost is not made up for by a burst. Tells time by tokio's clock,
-/// so that tests need not wait.
+/// Spaces batches so that a rate is never exceeded; time lost is not made up for by a burst. Tells time by tokio's
+/// clock, so that tests need not wait.
 #[derive(Debug)]
 pub struct Pace {
     per_sec: u32,
@@ -19,8 +19,8 @@ impl Pace {
         Pace { per_sec: per_sec.max(1), next: Instant::now() }
     }
 
-    /// The size of one batch: a tenth of a second's worth, so that a rate is a rate and not a burst each second, and from
-    /// 1 to `largest`.
+    /// The size of one batch: a tenth of a second's worth, so that a rate is a rate and not a burst each second, and
+    /// from 1 to `largest`.
     pub fn batch(&self, largest: usize) -> usize {
         usize::try_from(self.per_sec / 10).unwrap_or(largest).clamp(1, largest.max(1))
     }
@@ -34,8 +34,8 @@ impl Pace {
         true
     }
 
-    /// Counts what was dealt with since the batch began.
-    pub fn spend(&mut self, count: usize, began: Instant) {
+    /// Counts what was dealt with since the batch began; what was passed over need not count.
+    pub fn spend(&mut self, count: u64, began: Instant) {
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
         let spacing = Duration::from_secs(1).mul_f64(count as f64 / f64::from(self.per_sec));
         self.next = began + spacing;
@@ -53,7 +53,7 @@ mod tests {
         let mut pace = Pace::new(50);
         let mut count = 0;
         while pace.wait(deadline).await {
-            pace.spend(pace.batch(500), Instant::now());
+            pace.spend(pace.batch(500) as u64, Instant::now());
             count += pace.batch(500);
         }
         assert_eq!(count, 500);
