@@ -195,7 +195,17 @@ impl World {
                 headers: Vec::new(),
             }
         });
-        for answer in self.broker.publish(records.collect(), MINUTE).await {
+        self.publish(records.collect()).await;
+    }
+
+    async fn produce_malformed(&self, count: usize) {
+        let value = Some("not json".into());
+        let record = NewRecord { topic: topic::RAW_EVENTS, key: None, value, headers: Vec::new() };
+        self.publish(vec![record; count]).await;
+    }
+
+    async fn publish(&self, records: Vec<NewRecord>) {
+        for answer in self.broker.publish(records, MINUTE).await {
             answer.unwrap();
         }
     }
@@ -307,8 +317,7 @@ fn counts(answer: &Value, names: &[&str]) -> Vec<u64> {
 #[tokio::test(start_paused = true)]
 async fn letters_are_listed_by_reason_and_a_dry_run_counts_what_a_redrive_does() {
     let world = World::with_letters(30).await;
-    let bad = NewRecord { topic: topic::RAW_EVENTS, key: None, value: Some("not json".into()), headers: Vec::new() };
-    world.broker.publish(vec![bad], MINUTE).await.remove(0).unwrap();
+    world.produce_malformed(1).await;
     world.process().await;
 
     let list = world.ask(serde_json::from_str(&sample("redriver", "list")).unwrap()).await;
@@ -538,10 +547,7 @@ async fn what_was_begun_in_time_is_finished_after_the_deadline_for_beginning() {
 #[tokio::test(start_paused = true)]
 async fn marks_are_looked_up_no_faster_than_their_table_bears() {
     let world = World::new();
-    let bad = || NewRecord { topic: topic::RAW_EVENTS, key: None, value: Some("not json".into()), headers: Vec::new() };
-    for answer in world.broker.publish((0..4_500).map(|_| bad()).collect(), MINUTE).await {
-        answer.unwrap();
-    }
+    world.produce_malformed(4_500).await;
     world.process().await;
     let started = tokio::time::Instant::now();
     let list = world.ask(json!({"action": "list"})).await;

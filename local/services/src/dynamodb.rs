@@ -41,8 +41,8 @@ impl EmbeddedDynamoDb {
                 Database::new(path).with_context(|| format!("cannot open the database {path}"))?
             }
         };
-        // Despite its name: SQLite syncs its file at checkpoints only, not at each write. Of what was answered a power cut
-        // may take the last, a killed process nothing.
+        // Despite its name: SQLite syncs its file at checkpoints only, not at each write. Of what was answered a power
+        // cut may take the last, a killed process nothing.
         database.disable_bulk_loading().context("cannot set up the database")?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(0)));
         let listener =
@@ -93,12 +93,39 @@ async fn serve(listener: std::net::TcpListener, database: Database, stopped: one
 async fn sweep(database: Database) {
     loop {
         tokio::time::sleep(SWEEP_INTERVAL).await;
-        // It lets requests go first from page to page, but only if they are served by another thread.
-        let database = database.clone();
-        match tokio::task::spawn_blocking(move || database.sweep_ttl()).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the embedded DynamoDB cannot remove expired items"),
-            Err(error) => tracing::error!(%error, "the embedded DynamoDB's removal of expired items ended"),
-        }
+        sweep_once(database.clone()).await;
+    }
+}
+
+/// It lets requests go first from page to page, but only if they are served by another thread.
+async fn sweep_once(database: Database) {
+    match tokio::task::spawn_blocking(move || database.sweep_ttl()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => tracing::warn!(%error, "the embedded DynamoDB cannot remove expired items"),
+        Err(error) => tracing::error!(%error, "the embedded DynamoDB's removal of expired items ended"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::task::Poll;
+
+    use super::*;
+
+    #[test]
+    fn a_sweep_leaves_the_thread_to_requests() {
+        let runtime = runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
+        runtime.block_on(async {
+            // The only other thread is taken: a sweep can end before that only on this one.
+            let (free, taken) = mpsc::channel::<()>();
+            let holder = tokio::task::spawn_blocking(move || taken.recv());
+            let mut sweep = Box::pin(sweep_once(Database::memory().unwrap()));
+            let first = std::future::poll_fn(|context| Poll::Ready(sweep.as_mut().poll(context))).await;
+            assert!(first.is_pending());
+            free.send(()).unwrap();
+            holder.await.unwrap().unwrap();
+            sweep.await;
+        });
     }
 }

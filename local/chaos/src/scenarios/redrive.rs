@@ -27,7 +27,8 @@ const MENDABLE: usize = 50;
 /// What a killed redriver had begun is begun again 30 s after its call would have ended (ADR 8).
 const CALL: Duration = Duration::from_secs(20);
 /// Live events are stored this much later in the storm at most, if that is beyond `UNNOTICED`, in milliseconds: here
-/// everything shares two cores and one SQLite file in place of DynamoDB, which, not optimised, makes tails of some hundred.
+/// everything shares two cores and one SQLite file in place of DynamoDB, which, not optimised, makes tails of some
+/// hundred.
 const SLOWER: f64 = 1.5;
 const UNNOTICED: i64 = if cfg!(debug_assertions) { 1_000 } else { 100 };
 
