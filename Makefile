@@ -102,7 +102,7 @@ CHAOS := target/chaos/suite
 .PHONY: chaos-binaries
 chaos-binaries: setup $(if $(filter apache,$(KAFKA)),setup-kafka)
 	@local/setup/install.sh chaos || echo "F10 will not run: libfaketime is missing"
-	@cargo build --workspace --bins --features lambda/failpoints $(CARGO_PROFILE)
+	@cargo build --workspace --bins --features pipeline/failpoints $(CARGO_PROFILE)
 	@mkdir -p target/chaos/bin && cp $(addprefix target/$(PROFILE)/,$(FUNCTIONS)) target/chaos/bin/
 	@cargo build --workspace --bins $(CARGO_PROFILE)
 	@cp target/$(PROFILE)/chaos target/chaos/suite

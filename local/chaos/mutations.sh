@@ -30,7 +30,7 @@ for patch in local/chaos/mutations/*.patch; do
   git worktree add --quiet --force --detach "$scratch" HEAD
   git -C "$scratch" apply "$root/$patch"
   echo "$name: $(head -n 1 "$patch")"
-  (cd "$scratch" && cargo build --quiet --workspace --bins --features lambda/failpoints "${flags[@]}" 2>"$root/target/mutations/$name.build") ||
+  (cd "$scratch" && cargo build --quiet --workspace --bins --features pipeline/failpoints "${flags[@]}" 2>"$root/target/mutations/$name.build") ||
     { tail -n 20 "target/mutations/$name.build"; exit 1; }
   rm -rf "$binaries"
   mkdir -p "$binaries"

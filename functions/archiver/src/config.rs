@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lambda::batch_response::BatchResponse;
-use lambda::settings::{Settings, SettingsError, Variables};
+use settings::{Settings, SettingsError, Variables};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchiverConfig {
@@ -22,7 +22,7 @@ impl ArchiverConfig {
         let mut settings = Settings::new(variables);
         let bucket = settings.required::<String>("ARCHIVE_BUCKET");
         let batch_response = BatchResponse::from_settings(&mut settings);
-        let breaker_open = lambda::breaker::open_for(&mut settings);
+        let breaker_open = settings::shared::breaker_open(&mut settings);
         settings.build(bucket.map(|bucket| ArchiverConfig { bucket, batch_response, breaker_open }))
     }
 }
@@ -31,7 +31,7 @@ impl ArchiverConfig {
 mod tests {
     use std::collections::BTreeMap;
 
-    use lambda::settings::Recording;
+    use settings::Recording;
     use testkit::readme::documented_settings;
 
     use super::*;

@@ -13,13 +13,12 @@ use std::time::Duration;
 use archive::writer::{self, PackedObject};
 use futures::StreamExt as _;
 use lambda::batch_response::BatchResponse;
-use lambda::failpoint;
 use lambda::invocation::{Invocation, InvocationError};
 use lambda::kafka_trigger::{self, BatchAnswer};
 use lambda::metrics::{Counter, Histogram};
+use pipeline::failpoint;
 use pipeline::guard::Guard;
 use pipeline::ports::{ObjectStore, PutResult};
-use pipeline::retry::RetryPolicy;
 use pipeline::{Dependency, DependencyError, ErrorClass, Position};
 use tokio::time::Instant;
 
@@ -102,7 +101,7 @@ async fn write(app: &App, object: PackedObject, deadline: Instant) -> Write {
             })
         })
     };
-    let result = app.guard.call(RetryPolicy::STANDARD, deadline, attempt).await;
+    let result = app.guard.call(deadline, "writing an object", attempt).await;
     Write { object, result }
 }
 
@@ -149,7 +148,7 @@ fn answer(writes: Vec<Write>, batch_response: BatchResponse) -> Result<BatchAnsw
                 object = %object.key,
                 records = object.key.records,
                 tag = error.tag,
-                error = lambda::invocation::chain(&error),
+                error = pipeline::chain(&error),
                 "object not written, its records are to be sent again"
             );
             unfinished.extend(object.positions());

@@ -6,14 +6,13 @@ use archive::S3Objects;
 use archiver::{App, ArchiverConfig, ArchiverError, handle};
 use lambda::breaker::guard;
 use lambda::invocation::{InvocationError, serve};
-use lambda::settings::ProcessEnvironment;
-use lambda::{aws, telemetry};
 use pipeline::Dependency;
 use serde_json::value::to_raw_value;
+use settings::ProcessEnvironment;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    telemetry::init("archiver");
+    process::logs::init("archiver");
     let config = ArchiverConfig::from_variables(&ProcessEnvironment)?;
     let objects = S3Objects::connect(&aws::sdk_config().await, config.bucket);
     objects.warm_up().await;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use access::KeyCachePolicy;
+use api_keys::KeyCachePolicy;
 use event::limits::Limits;
 use kafka::KafkaConfig;
-use lambda::settings::{Settings, SettingsError, Variables};
+use settings::{Settings, SettingsError, Variables};
 
 use crate::address::TrustedNetwork;
 use crate::body::BodyLimits;
@@ -50,7 +50,7 @@ impl Config {
         let mut settings = Settings::new(variables);
         let kafka = KafkaConfig::from_settings(&mut settings);
         let kafka_timeout = millis(&mut settings, "KAFKA_TIMEOUT_MS", 5_000);
-        let access_table = dynamodb::settings::access_table(&mut settings);
+        let access_table = settings::shared::access_table(&mut settings);
         let key_cache = KeyCachePolicy::from_settings(&mut settings);
         let rate = RatePolicy {
             default_limit: settings.or("API_KEY_RATE_LIMIT_PER_MIN", 1_000),
@@ -69,7 +69,7 @@ impl Config {
             item_bytes: at_most(&mut settings, "MAX_EVENT_BYTES", 256 * 1024, LARGEST_EVENT),
             depth: at_most(&mut settings, "MAX_JSON_DEPTH", 32, DEEPEST),
         };
-        let breaker_open = lambda::breaker::open_for(&mut settings);
+        let breaker_open = settings::shared::breaker_open(&mut settings);
         settings.build(kafka.map(|kafka| Config {
             kafka,
             kafka_timeout,
@@ -100,7 +100,7 @@ fn at_most(settings: &mut Settings<'_>, name: &str, default: usize, most: usize)
 mod tests {
     use std::collections::BTreeMap;
 
-    use lambda::settings::Recording;
+    use settings::Recording;
 
     use super::*;
 

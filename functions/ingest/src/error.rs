@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use access::KeyError;
+use api_keys::KeyError;
 use axum::http::StatusCode;
 use event::EventError;
 use event::limits::LimitError;
@@ -142,8 +142,8 @@ impl IngestError {
     /// For the client: what is wrong with its bytes in full, of our own troubles only that there are some.
     pub fn detail(&self) -> String {
         match self {
-            IngestError::Event(error) => lambda::invocation::chain(error),
-            IngestError::Body(BodyError::Decode(_)) => lambda::invocation::chain(self),
+            IngestError::Event(error) => pipeline::chain(error),
+            IngestError::Body(BodyError::Decode(_)) => pipeline::chain(self),
             other => other.to_string(),
         }
     }

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::Authenticator;
+use api_keys::Authenticator;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
@@ -32,10 +32,10 @@ use event::EventId;
 use event::limits::Limits;
 use event::schema::{Registry, SchemaError};
 use lambda::breaker::guard;
-use lambda::failpoint;
 use lambda::http::{Deadline, Peer};
 use lambda::metrics::{Counter, Histogram};
 use pipeline::clock::Clock;
+use pipeline::failpoint;
 use pipeline::guard::Guard;
 use pipeline::ports::{ApiKeys, RateLeases, RecordPublisher};
 use pipeline::{Dependency, ErrorClass};
@@ -155,7 +155,7 @@ impl App {
         } else {
             let started = Instant::now();
             failpoint!("ingest::decided");
-            let answers = self.kafka.publish(&*self.publisher, records, timeout).await;
+            let answers = self.kafka.publish_once("publishing events", &*self.publisher, records, timeout).await;
             failpoint!("ingest::produced");
             Histogram::PublishDuration.record(started.elapsed().as_secs_f64(), &[]);
             answers
@@ -209,7 +209,7 @@ fn turn_away(error: &IngestError) -> Response {
     Counter::EventsRejected.add(1, &[("reason", error.tag().to_owned())]);
     match error.class() {
         ErrorClass::Transient => {
-            tracing::error!(tag = error.tag(), error = %lambda::invocation::chain(error), "request failed");
+            tracing::error!(tag = error.tag(), error = %pipeline::chain(error), "request failed");
         }
         ErrorClass::Overload | ErrorClass::Permanent => {
             tracing::info!(tag = error.tag(), status = error.status().as_u16(), "request turned away");
@@ -234,7 +234,7 @@ fn report(outcomes: &[ItemOutcome], took: Duration) {
     }
     if let Some(error) = failure {
         // One of them stands for all: they failed together.
-        tracing::error!(error = %lambda::invocation::chain(error), "kafka did not acknowledge in time");
+        tracing::error!(error = %pipeline::chain(error), "kafka did not acknowledge in time");
     }
     let Sums { accepted, rejected, unknown } = Sums::of(outcomes);
     tracing::info!(accepted, rejected, unknown, ?reasons, duration_ms = took.as_millis(), "request answered");

@@ -5,17 +5,16 @@ use std::sync::Arc;
 use dynamodb::{DynamoAccess, DynamoDb};
 use ingest::{App, Config};
 use kafka::{KafkaClient, PublisherOptions};
-use lambda::settings::ProcessEnvironment;
 use lambda::shutdown::FLUSH_TIMEOUT;
-use lambda::telemetry;
 use pipeline::clock::SystemClock;
+use settings::ProcessEnvironment;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    telemetry::init("ingest");
+    process::logs::init("ingest");
     let config = Config::from_variables(&ProcessEnvironment)?;
     // Connections are made here because an initialising function has more CPU than a running one.
-    let sdk = lambda::aws::sdk_config().await;
+    let sdk = aws::sdk_config().await;
     let (dynamodb, kafka) = tokio::join!(DynamoDb::connect(&sdk), KafkaClient::connect(&config.kafka, "ingest"));
     let publisher = Arc::new(kafka?.publisher(PublisherOptions::default()).await?);
     let access = Arc::new(DynamoAccess::new(&dynamodb, &config.access_table));

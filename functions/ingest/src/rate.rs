@@ -168,14 +168,14 @@ impl RateLimiter {
         let bucket = key.hash.to_string();
         let take = async {
             let taken = tokio::time::timeout(self.policy.timeout, self.leases.take(&bucket, minute, want, limit)).await;
-            taken.unwrap_or_else(|_| Err(access::timeout("taking rate tokens")))
+            taken.unwrap_or_else(|_| Err(api_keys::timeout("taking rate tokens")))
         };
-        match self.guard.attempt(take).await {
+        match self.guard.call_once("taking rate tokens", take).await {
             Ok(granted) => Some(granted),
             Err(error) => {
                 // The opening of the breaker has been told once, and is not told again for each request.
                 if error.open_breaker().is_none() {
-                    tracing::warn!(error = %lambda::invocation::chain(&error), "rate tokens cannot be taken");
+                    tracing::warn!(error = %pipeline::chain(&error), "rate tokens cannot be taken");
                 }
                 None
             }
@@ -227,7 +227,7 @@ mod tests {
 
     fn limiter(leases: &Arc<Counted>, on_store_error: OnStoreError) -> RateLimiter {
         let policy = RatePolicy { default_limit: 1000, on_store_error, timeout: Duration::from_secs(1) };
-        let guard = lambda::breaker::guard(Dependency::Dynamodb, OPEN_FOR);
+        let guard = Guard::unobserved(Dependency::Dynamodb, OPEN_FOR);
         RateLimiter::new(Arc::clone(leases) as Arc<dyn RateLeases>, Arc::new(guard), policy)
     }
 

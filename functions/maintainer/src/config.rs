@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use kafka::{KafkaConfig, TopicSpec};
-use lambda::settings::{Settings, SettingsError, Variables};
 use pipeline::topic;
 use postgres::PostgresConfig;
 use postgres::partitions::PartitionPolicy;
+use settings::{Settings, SettingsError, Variables};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -33,7 +33,7 @@ impl Config {
         let mut settings = Settings::new(variables);
         let kafka = KafkaConfig::from_settings(&mut settings);
         let postgres = PostgresConfig::from_settings(&mut settings);
-        let access_table = dynamodb::settings::access_table(&mut settings);
+        let access_table = settings::shared::access_table(&mut settings);
         let partitions = settings.or("TOPIC_PARTITIONS", 6_i32);
         let replication_factor = settings.or("TOPIC_REPLICATION_FACTOR", 3_i16);
         let raw_retention_hours = settings.or("RAW_RETENTION_HOURS", 168_u32);
@@ -83,7 +83,7 @@ fn topic_configs(replication_factor: i16, retention: Duration) -> Vec<(String, S
 mod tests {
     use std::collections::BTreeMap;
 
-    use lambda::settings::Recording;
+    use settings::Recording;
     use testkit::readme::documented_settings;
 
     use super::*;

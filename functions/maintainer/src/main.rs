@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use dynamodb::{DynamoAccess, DynamoDb};
 use lambda::invocation::{InvocationError, serve};
-use lambda::settings::ProcessEnvironment;
-use lambda::{aws, telemetry};
 use maintainer::{App, Config, handle};
 use pipeline::clock::SystemClock;
+use settings::ProcessEnvironment;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    telemetry::init("maintainer");
+    process::logs::init("maintainer");
     let config = Config::from_variables(&ProcessEnvironment)?;
     let dynamodb = DynamoDb::connect(&aws::sdk_config().await).await;
     let access = Arc::new(DynamoAccess::new(&dynamodb, &config.access_table));

@@ -134,7 +134,7 @@ fn parsed_hash(text: &str) -> Result<KeyHash, MaintainerError> {
 
 #[cfg(test)]
 mod tests {
-    use lambda::invocation::chain;
+    use pipeline::chain;
     use testkit::samples::sample;
 
     use super::*;

@@ -34,7 +34,7 @@ pub async fn connect(config: &Config) -> Result<(Ports, Arc<KafkaPublisher>), Co
             KafkaClient::connect(&config.kafka, "processor").await?.publisher(options).await
         },
         Database::connect(&config.postgres),
-        lambda::aws::sdk_config(),
+        aws::sdk_config(),
     );
     let (publisher, database) = (Arc::new(publisher?), database?);
     let dedup_window = config.policy.dedup_window;

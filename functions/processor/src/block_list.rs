@@ -7,7 +7,6 @@ use pipeline::DependencyError;
 use pipeline::decisions::limits::Blocks;
 use pipeline::guard::Guard;
 use pipeline::ports::{Block, BlockList};
-use pipeline::retry::RetryPolicy;
 use tokio::time::Instant;
 
 /// Asks the store for the list at most once in `keep_for`, so that an operator's change acts within that time.
@@ -34,7 +33,7 @@ impl CachedBlockList {
         {
             return Ok(Arc::clone(blocks));
         }
-        let list = guard.call(RetryPolicy::STANDARD, deadline, || self.store.list()).await?;
+        let list = guard.call(deadline, "reading the block list", || self.store.list()).await?;
         let blocks = Arc::new(Blocks::new(list));
         *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = Some((asked_at, Arc::clone(&blocks)));
         Ok(blocks)
@@ -45,7 +44,7 @@ impl CachedBlockList {
     /// # Errors
     /// If the store does not take them; some may have been added.
     pub async fn add(&self, blocks: &[Block], guard: &Guard, deadline: Instant) -> Result<(), DependencyError> {
-        guard.call(RetryPolicy::STANDARD, deadline, || self.store.block(blocks)).await?;
+        guard.call(deadline, "blocking addresses", || self.store.block(blocks)).await?;
         *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(())
     }

@@ -7,9 +7,9 @@ use std::time::Duration;
 use event::TenantId;
 use kafka::KafkaConfig;
 use lambda::batch_response::BatchResponse;
-use lambda::settings::{Settings, SettingsError, Variables};
 use pipeline::decisions::limits::LimitPolicy;
 use postgres::PostgresConfig;
+use settings::{Settings, SettingsError, Variables};
 
 /// Where claims are kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -88,9 +88,9 @@ impl Config {
         let policy = policy(&mut settings);
         let kafka = KafkaConfig::from_settings(&mut settings);
         let postgres = PostgresConfig::from_settings(&mut settings);
-        let dedup_table = dynamodb::settings::dedup_table(&mut settings);
-        let access_table = dynamodb::settings::access_table(&mut settings);
-        let scorer_function = scoring::settings::scorer_function(&mut settings);
+        let dedup_table = settings::shared::dedup_table(&mut settings);
+        let access_table = settings::shared::access_table(&mut settings);
+        let scorer_function = settings::shared::scorer_function(&mut settings);
         let parts = policy.zip(kafka.zip(postgres));
         let config = parts.map(|(policy, (kafka, postgres))| Config {
             policy,
@@ -105,19 +105,19 @@ impl Config {
 }
 
 fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
-    let dedup_window = dynamodb::settings::dedup_ttl(settings);
+    let dedup_window = settings::shared::dedup_ttl(settings);
     let limits = LimitPolicy {
         per_minute: NonZeroU32::new(settings.or("IP_RATE_LIMIT_PER_MIN", 100)),
         block_for: Duration::from_secs(settings.or("IP_BLOCK_SEC", 900)),
     };
     let block_list_age = Duration::from_secs(settings.or("BLOCK_LIST_CACHE_SEC", 2));
-    let fraud_threshold = scoring::settings::fraud_threshold(settings);
-    let scorer_timeout = scoring::settings::scorer_timeout(settings);
-    let publish_timeout = Duration::from_millis(settings.or("PUBLISH_TIMEOUT_MS", 10_000));
-    let foreign_tenant = lambda::foreign_tenant::from_settings(settings);
+    let fraud_threshold = settings::shared::fraud_threshold(settings);
+    let scorer_timeout = settings::shared::scorer_timeout(settings);
+    let publish_timeout = settings::shared::publish_timeout(settings);
+    let foreign_tenant = settings::shared::foreign_tenant(settings);
     let batch_response = BatchResponse::from_settings(settings);
     let dedup_store = settings.or("DEDUP_STORE", DedupStore::default());
-    let breaker_open = lambda::breaker::open_for(settings);
+    let breaker_open = settings::shared::breaker_open(settings);
     Some(Policy {
         dedup_window,
         limits,
@@ -136,7 +136,7 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use lambda::settings::Recording;
+    use settings::Recording;
     use testkit::readme::documented_settings;
 
     use super::*;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use lambda::invocation::InvocationError;
 use lambda::kafka_trigger::TriggerError;
-use pipeline::{Dependency, DependencyError, ErrorClass};
+use pipeline::{DependencyError, ErrorClass};
 
 /// The steps that have effects, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,15 +39,8 @@ pub enum ProcessorError {
     Trigger(#[from] TriggerError),
     #[error("no time is left for the step {0}")]
     OutOfTime(Step),
-    #[error("the step {step} failed")]
-    Dependency {
-        step: Step,
-        #[source]
-        source: DependencyError,
-    },
-    /// An adapter broke its port's promise to answer item by item.
-    #[error("{dependency} gave {answers} answers to {questions} questions")]
-    Answers { dependency: Dependency, questions: usize, answers: usize },
+    #[error(transparent)]
+    Dependency(#[from] DependencyError),
     #[error("an outcome cannot be written as JSON")]
     Outcome(#[source] serde_json::Error),
     #[error("the answer cannot be written as JSON")]
@@ -58,11 +51,10 @@ impl ProcessorError {
     pub fn class(&self) -> ErrorClass {
         match self {
             ProcessorError::Trigger(_) => ErrorClass::Permanent,
-            ProcessorError::Dependency { source, .. } => source.class,
-            ProcessorError::OutOfTime(_)
-            | ProcessorError::Answers { .. }
-            | ProcessorError::Outcome(_)
-            | ProcessorError::Answer(_) => ErrorClass::Transient,
+            ProcessorError::Dependency(error) => error.class,
+            ProcessorError::OutOfTime(_) | ProcessorError::Outcome(_) | ProcessorError::Answer(_) => {
+                ErrorClass::Transient
+            }
         }
     }
 
@@ -70,8 +62,7 @@ impl ProcessorError {
         match self {
             ProcessorError::Trigger(_) => "not-a-kafka-event",
             ProcessorError::OutOfTime(_) => "out-of-time",
-            ProcessorError::Dependency { source, .. } => source.dependency.failed_tag(),
-            ProcessorError::Answers { .. } => "wrong-number-of-answers",
+            ProcessorError::Dependency(error) => error.failed_tag(),
             ProcessorError::Outcome(_) => "outcome",
             ProcessorError::Answer(_) => "answer",
         }

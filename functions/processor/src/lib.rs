@@ -17,17 +17,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event::schema::Registry;
-use lambda::failpoint;
-use lambda::invocation::{Invocation, InvocationError, chain};
+use lambda::breaker::guard;
+use lambda::invocation::{Invocation, InvocationError};
 use lambda::kafka_trigger::{BatchAnswer, Delivered, decode};
+use pipeline::chain;
 use pipeline::clock::Clock;
 use pipeline::decisions::dedup::{ClaimPlan, Standing};
 use pipeline::decisions::intake::{Batch, Candidate, Reader};
 use pipeline::decisions::limits::LimitPlan;
 use pipeline::decisions::verdicts::{self, Findings};
+use pipeline::failpoint;
 use pipeline::ports::{AddressCounters, BlockList, ClaimStore, EventStore, LedgerEntry, RecordPublisher, Scorer};
-use pipeline::retry::RetryPolicy;
-use pipeline::{Dependency, DependencyError, Reason};
+use pipeline::{Dependency, Reason};
 use scoring::Scoring;
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
@@ -71,7 +72,7 @@ impl App {
     pub fn new(policy: Policy, registry: impl Into<Arc<Registry>>, ports: Ports) -> Self {
         App {
             block_list: CachedBlockList::new(ports.block_list, policy.block_list_age),
-            scoring: Scoring::new(ports.scorer, policy.scorer_timeout, policy.breaker_open),
+            scoring: Scoring::new(ports.scorer, guard(Dependency::Scorer, policy.breaker_open), policy.scorer_timeout),
             guards: Guards::new(policy.breaker_open, policy.dedup_store),
             policy,
             registry: registry.into(),
@@ -112,8 +113,8 @@ impl App {
             return Ok(());
         }
         // Without these nothing can be finished; claims and counts made before would only be made again.
-        self.guards.postgres.ready().map_err(failed(Step::Store))?;
-        self.guards.kafka.ready().map_err(failed(Step::Publish))?;
+        self.guards.postgres.ready("storing the batch")?;
+        self.guards.kafka.ready("publishing outcomes")?;
         let mut stopwatch = Stopwatch::start();
         let deadline = Instant::now() + invocation.remaining(RESERVE);
         let now = self.clock.now();
@@ -165,9 +166,7 @@ impl App {
         }
         in_time(Step::Claim, deadline)?;
         let claim = || self.claims.claim(&plan.claims, now);
-        let answers = self.guards.claims().call(RetryPolicy::STANDARD, deadline, claim).await;
-        let answers = answers.map_err(failed(Step::Claim))?;
-        one_each(Dependency::Dynamodb, plan.claims.len(), answers.len())?;
+        let answers = self.guards.claims().call_each(deadline, "claiming ids", plan.claims.len(), claim).await?;
         Ok(plan.resolve(candidates, &answers))
     }
 
@@ -181,24 +180,21 @@ impl App {
             return Ok(Vec::new());
         }
         in_time(Step::Limit, deadline)?;
-        let blocks = self.block_list.current(&self.guards.dynamodb, deadline).await.map_err(failed(Step::Limit))?;
+        let blocks = self.block_list.current(&self.guards.dynamodb, deadline).await?;
         let plan = LimitPlan::new(candidates, standings, &blocks, self.policy.limits);
         let totals = match plan.counts.as_slice() {
             [] => Vec::new(),
             counts => {
                 let add = || self.counters.add(counts);
-                let totals = self.guards.dynamodb.call(RetryPolicy::STANDARD, deadline, add).await;
-                totals.map_err(failed(Step::Limit))?
+                self.guards.dynamodb.call_each(deadline, "counting addresses", counts.len(), add).await?
             }
         };
-        one_each(Dependency::Dynamodb, plan.counts.len(), totals.len())?;
         let verdicts = plan.resolve(candidates, &totals);
         if !verdicts.blocks.is_empty() {
             for block in &verdicts.blocks {
                 tracing::warn!(address = %block.address, reason = block.reason, from = %block.from, "address blocked");
             }
-            let added = self.block_list.add(&verdicts.blocks, &self.guards.dynamodb, deadline).await;
-            added.map_err(failed(Step::Limit))?;
+            self.block_list.add(&verdicts.blocks, &self.guards.dynamodb, deadline).await?;
         }
         Ok(verdicts.blocked)
     }
@@ -218,12 +214,4 @@ impl App {
 /// A step that begins without time would be killed half-way; failing first leaves it whole to the next delivery.
 fn in_time(step: Step, deadline: Instant) -> Result<(), ProcessorError> {
     if Instant::now() < deadline { Ok(()) } else { Err(ProcessorError::OutOfTime(step)) }
-}
-
-fn failed(step: Step) -> impl FnOnce(DependencyError) -> ProcessorError {
-    move |source| ProcessorError::Dependency { step, source }
-}
-
-fn one_each(dependency: Dependency, questions: usize, answers: usize) -> Result<(), ProcessorError> {
-    if questions == answers { Ok(()) } else { Err(ProcessorError::Answers { dependency, questions, answers }) }
 }

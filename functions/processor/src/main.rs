@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use event::schema::Registry;
 use lambda::invocation::serve;
-use lambda::settings::ProcessEnvironment;
 use lambda::shutdown::FLUSH_TIMEOUT;
-use lambda::telemetry;
 use processor::config::Config;
 use processor::{App, adapters};
+use settings::ProcessEnvironment;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    telemetry::init("processor");
+    process::logs::init("processor");
     let config = Config::from_variables(&ProcessEnvironment)?;
     let (ports, publisher) = adapters::connect(&config).await?;
     let app = Arc::new(App::new(config.policy, Registry::embedded()?, ports));

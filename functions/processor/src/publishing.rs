@@ -1,17 +1,14 @@
 //! Publishing the outcomes of a batch and its dead letters.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use pipeline::decisions::intake::Batch;
 use pipeline::decisions::publication;
-use pipeline::guard::Guard;
-use pipeline::ports::{LedgerEntry, NewRecord, RecordPublisher};
-use pipeline::retry::{RetryPolicy, retry};
-use pipeline::{Dependency, DependencyError};
+use pipeline::guard::{Guard, all_published};
+use pipeline::ports::{LedgerEntry, RecordPublisher};
 use tokio::time::Instant;
 
-use crate::error::{ProcessorError, Step};
+use crate::error::ProcessorError;
 
 /// Publishes one outcome for each record and a dead letter for each dead-lettered one, in one call, and waits until
 /// Kafka has acknowledged them all. Only what failed is sent again.
@@ -31,50 +28,7 @@ pub async fn publish(
         records.push(publication::outcome(batch, index, entry).map_err(ProcessorError::Outcome)?);
         records.extend(publication::dead_letter(batch.record(index), entry));
     }
-    let unsent = &Mutex::new(records);
-    retry(RetryPolicy::STANDARD, deadline, || {
-        let records = std::mem::take(&mut *unsent.lock().unwrap_or_else(PoisonError::into_inner));
-        let wait = timeout.min(deadline.saturating_duration_since(Instant::now()));
-        async move {
-            let (failed, result) = attempt(publisher, guard, records, wait).await;
-            *unsent.lock().unwrap_or_else(PoisonError::into_inner) = failed;
-            result
-        }
-    })
-    .await
-    .map_err(|source| ProcessorError::Dependency { step: Step::Publish, source })
-}
-
-/// Publishes, and gives back what was not acknowledged with one of the errors: a permanent one if there is any.
-async fn attempt(
-    publisher: &dyn RecordPublisher,
-    guard: &Guard,
-    records: Vec<NewRecord>,
-    timeout: Duration,
-) -> (Vec<NewRecord>, Result<(), DependencyError>) {
-    // Keys, values and header values are shared with the copy; only the names of headers are copied.
-    let answers = guard.publish(publisher, records.clone(), timeout).await;
-    if answers.len() != records.len() {
-        let questions = records.len();
-        let source = ProcessorError::Answers { dependency: Dependency::Kafka, questions, answers: answers.len() };
-        let error = DependencyError {
-            dependency: Dependency::Kafka,
-            class: source.class(),
-            tag: source.tag(),
-            doing: "publishing outcomes",
-            source: source.into(),
-        };
-        return (records, Err(error));
-    }
-    let mut failed = Vec::new();
-    let mut worst: Option<DependencyError> = None;
-    for (record, answer) in records.into_iter().zip(answers) {
-        if let Err(error) = answer {
-            failed.push(record);
-            if worst.as_ref().is_none_or(DependencyError::is_retryable) {
-                worst = Some(error);
-            }
-        }
-    }
-    (failed, worst.map_or(Ok(()), Err))
+    let published = guard.publish(deadline, "publishing outcomes", publisher, records, timeout).await;
+    all_published(published)?;
+    Ok(())
 }

@@ -3,16 +3,15 @@
 use std::ops::Range;
 
 use event::Timestamp;
+use pipeline::ErrorClass;
 use pipeline::decisions::intake::Batch;
 use pipeline::decisions::reason;
 use pipeline::decisions::verdicts::{self, Decision};
 use pipeline::guard::Guard;
 use pipeline::ports::{EventStore, LedgerEntry};
-use pipeline::retry::RetryPolicy;
-use pipeline::{Dependency, ErrorClass};
 use tokio::time::Instant;
 
-use crate::error::{ProcessorError, Step};
+use crate::error::ProcessorError;
 
 /// Records the decisions and returns the ledger's entries, in the order of the batch.
 ///
@@ -37,30 +36,23 @@ pub async fn record(
     let mut pending: Vec<Range<usize>> = std::iter::once(0..batch.len()).collect();
     while let Some(range) = pending.pop() {
         let verdicts = || range.clone().map(|index| verdicts::verdict(batch, index, &decisions[index])).collect();
-        let error = match guard.call(RetryPolicy::STANDARD, deadline, || store.record(verdicts(), now)).await {
-            Ok(entries) if entries.len() == range.len() => {
+        let record = || store.record(verdicts(), now);
+        let error = match guard.call_each(deadline, "storing the batch", range.len(), record).await {
+            Ok(entries) => {
                 ledger.extend(entries);
                 continue;
             }
-            Ok(entries) => {
-                return Err(ProcessorError::Answers {
-                    dependency: Dependency::Postgres,
-                    questions: range.len(),
-                    answers: entries.len(),
-                });
-            }
             Err(error) => error,
         };
-        let failed = |source| ProcessorError::Dependency { step: Step::Store, source };
         match error.class {
-            ErrorClass::Transient | ErrorClass::Overload => return Err(failed(error)),
+            ErrorClass::Transient | ErrorClass::Overload => return Err(error.into()),
             ErrorClass::Permanent => {}
         }
         if range.len() > 1 {
             let middle = range.start + range.len() / 2;
             pending.extend([middle..range.end, range.start..middle]);
         } else if is_refusal(&decisions[range.start]) {
-            return Err(failed(error));
+            return Err(error.into());
         } else {
             tracing::warn!(
                 record = %batch.record(range.start).position,

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use access::KeyCachePolicy;
-use lambda::settings::{Settings, SettingsError, Variables};
+use api_keys::KeyCachePolicy;
 use postgres::PostgresConfig;
+use settings::{Settings, SettingsError, Variables};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -29,10 +29,10 @@ impl Config {
     pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
         let mut settings = Settings::new(variables);
         let postgres = PostgresConfig::from_settings(&mut settings);
-        let access_table = dynamodb::settings::access_table(&mut settings);
+        let access_table = settings::shared::access_table(&mut settings);
         let key_cache = KeyCachePolicy::from_settings(&mut settings);
         let max_wait = Duration::from_millis(settings.or("MAX_WAIT_MS", 10_000));
-        let breaker_open = lambda::breaker::open_for(&mut settings);
+        let breaker_open = settings::shared::breaker_open(&mut settings);
         let config = |postgres| Config { postgres, access_table, key_cache, max_wait, breaker_open };
         settings.build(postgres.map(config))
     }
@@ -42,7 +42,7 @@ impl Config {
 mod tests {
     use std::collections::BTreeMap;
 
-    use lambda::settings::Recording;
+    use settings::Recording;
 
     use super::*;
 

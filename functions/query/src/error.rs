@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use access::KeyError;
+use api_keys::KeyError;
 use axum::http::StatusCode;
 use lambda::problem::retry_after_failure;
 use pipeline::{DependencyError, ErrorClass, Position};

@@ -11,7 +11,7 @@ pub mod timeline;
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::Authenticator;
+use api_keys::Authenticator;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -141,12 +141,12 @@ impl App {
             let reads = try_join_all(asked.iter().map(|origin| self.marks.of_origin(origin)));
             let found: Result<Result<Vec<Vec<Mark>>, DependencyError>, _> =
                 tokio::time::timeout(self.access_timeout, reads).await;
-            found.unwrap_or_else(|_| Err(access::timeout("reading redrive marks")))
+            found.unwrap_or_else(|_| Err(api_keys::timeout("reading redrive marks")))
         };
-        match self.dynamodb.attempt(read).await {
+        match self.dynamodb.call_once("reading redrive marks", read).await {
             Ok(marks) => (marks.into_iter().flatten().collect(), asked.len() == origins.len()),
             Err(error) => {
-                tracing::warn!(error = %lambda::invocation::chain(&error), "redrives cannot be looked up");
+                tracing::warn!(error = %pipeline::chain(&error), "redrives cannot be looked up");
                 (Vec::new(), false)
             }
         }
@@ -178,7 +178,10 @@ impl App {
 
     /// Asks once: the client comes again, and a question is worth less than the database's rest.
     async fn look_up(&self, key: &EventKey, positions: &[Position]) -> Result<History, QueryError> {
-        self.postgres.attempt(self.history.look_up(key, positions)).await.map_err(QueryError::History)
+        self.postgres
+            .call_once("looking up an event", self.history.look_up(key, positions))
+            .await
+            .map_err(QueryError::History)
     }
 }
 
@@ -227,7 +230,7 @@ async fn event(
 fn refuse(error: &QueryError) -> Response {
     let (tag, status) = (error.tag(), error.status());
     if status.is_server_error() {
-        tracing::error!(tag, error = %lambda::invocation::chain(error), "question failed");
+        tracing::error!(tag, error = %pipeline::chain(error), "question failed");
     } else {
         tracing::info!(tag, status = status.as_u16(), "question not answered");
     }

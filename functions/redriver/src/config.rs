@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kafka::KafkaConfig;
-use lambda::settings::{Settings, SettingsError, Variables};
+use settings::{Settings, SettingsError, Variables};
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -24,9 +24,9 @@ impl Config {
     pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
         let mut settings = Settings::new(variables);
         let kafka = KafkaConfig::from_settings(&mut settings);
-        let access_table = dynamodb::settings::access_table(&mut settings);
+        let access_table = settings::shared::access_table(&mut settings);
         let archive_bucket = settings.required::<String>("ARCHIVE_BUCKET");
-        let breaker_open = lambda::breaker::open_for(&mut settings);
+        let breaker_open = settings::shared::breaker_open(&mut settings);
         let config = kafka.zip(archive_bucket).map(|(kafka, archive_bucket)| Config {
             kafka,
             access_table,
@@ -41,7 +41,7 @@ impl Config {
 mod tests {
     use std::collections::BTreeMap;
 
-    use lambda::settings::Recording;
+    use settings::Recording;
     use testkit::readme::documented_settings;
 
     use super::*;

@@ -8,13 +8,12 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use pipeline::guard::Guard;
 use pipeline::pace::Pace;
 use pipeline::ports::{LetterStep, MarkKey, PartitionSpan, TopicReader};
-use pipeline::retry::RetryPolicy;
 use pipeline::{Position, Record, topic};
 use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::App;
-use crate::error::{RedriverError, failed};
+use crate::error::RedriverError;
 use crate::letter::{Letter, Shown};
 use crate::parking;
 use crate::request::{Filters, Offsets};
@@ -73,8 +72,7 @@ impl<'a> Walk<'a> {
     async fn open(app: &'a App, run: &'a Run, filters: &'a Filters, range: Range<'_>) -> Result<Self, RedriverError> {
         let open = || app.topics.open(topic::DEAD_LETTER_EVENTS, range.from);
         let kafka = &app.guards.kafka;
-        let opened = kafka.call(RetryPolicy::STANDARD, run.end_deadline, open).await;
-        let reader = opened.map_err(failed("opening the topic"))?;
+        let reader = kafka.call(run.end_deadline, "opening the topic", open).await?;
         let until = |(partition, span): (&i32, &PartitionSpan)| {
             (*partition, range.until.get(partition).map_or(span.end, |until| span.end.min(*until)))
         };
@@ -129,21 +127,14 @@ impl<'a> Walk<'a> {
     }
 
     async fn read(&mut self) -> Result<Vec<Record>, RedriverError> {
-        let policy = RetryPolicy::STANDARD;
-        let mut attempt = 1;
-        loop {
-            let left = self.run.deadline.saturating_duration_since(Instant::now());
-            let error = match self.kafka.attempt(self.reader.read(READ_WAIT.min(left))).await {
-                Ok(records) => return Ok(records),
-                Err(error) => error,
-            };
-            let wait = policy.wait(attempt);
-            if !error.is_retryable() || attempt >= policy.attempts || Instant::now() + wait >= self.run.deadline {
-                return Err(failed("reading the topic")(error));
-            }
-            tokio::time::sleep(wait).await;
-            attempt += 1;
-        }
+        let run = self.run;
+        // Behind a lock, because a call that may be repeated cannot borrow the reader mutably; nobody waits for it.
+        let reader = tokio::sync::Mutex::new(&mut self.reader);
+        let read = || async {
+            let left = run.deadline.saturating_duration_since(Instant::now());
+            reader.lock().await.read(READ_WAIT.min(left)).await
+        };
+        Ok(self.kafka.call(run.deadline, "reading the topic", read).await?)
     }
 
     /// Where to go on: for each partition the first offset that is not read or not settled. `None` if there is none.

@@ -1,7 +1,7 @@
 //! Why a request is not carried out.
 
 use lambda::invocation::InvocationError;
-use pipeline::{Dependency, DependencyError, ErrorClass};
+use pipeline::{DependencyError, ErrorClass};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RedriverError {
@@ -12,15 +12,8 @@ pub enum RedriverError {
     Field { field: &'static str, problem: String },
     #[error("no time is left to begin")]
     OutOfTime,
-    #[error("{doing} failed")]
-    Dependency {
-        doing: &'static str,
-        #[source]
-        source: DependencyError,
-    },
-    /// An adapter broke its port's promise to answer item by item.
-    #[error("{dependency} gave {answers} answers to {questions} questions")]
-    Answers { dependency: Dependency, questions: usize, answers: usize },
+    #[error(transparent)]
+    Dependency(#[from] DependencyError),
     /// A letter cannot be written as an object.
     #[error("a letter cannot be packed for parking")]
     Pack(#[source] std::io::Error),
@@ -38,8 +31,8 @@ impl RedriverError {
             | RedriverError::Pack(_)
             | RedriverError::Parked { .. }
             | RedriverError::Answer(_) => ErrorClass::Permanent,
-            RedriverError::Dependency { source, .. } => source.class,
-            RedriverError::OutOfTime | RedriverError::Answers { .. } => ErrorClass::Transient,
+            RedriverError::Dependency(error) => error.class,
+            RedriverError::OutOfTime => ErrorClass::Transient,
         }
     }
 
@@ -47,8 +40,7 @@ impl RedriverError {
         match self {
             RedriverError::Request(_) | RedriverError::Field { .. } => "bad-request",
             RedriverError::OutOfTime => "out-of-time",
-            RedriverError::Dependency { source, .. } => source.dependency.failed_tag(),
-            RedriverError::Answers { .. } => "wrong-number-of-answers",
+            RedriverError::Dependency(error) => error.failed_tag(),
             RedriverError::Pack(_) => "pack",
             RedriverError::Parked { .. } => "parked-object",
             RedriverError::Answer(_) => "answer",
@@ -60,9 +52,4 @@ impl From<RedriverError> for InvocationError {
     fn from(error: RedriverError) -> Self {
         InvocationError::new(error.tag(), &error)
     }
-}
-
-/// For `map_err`: what was being done when a dependency failed.
-pub(crate) fn failed(doing: &'static str) -> impl FnOnce(DependencyError) -> RedriverError {
-    move |source| RedriverError::Dependency { doing, source }
 }

@@ -19,10 +19,10 @@ mod standing;
 use std::fmt;
 use std::sync::Arc;
 
-use lambda::invocation::{Invocation, InvocationError, chain};
+use lambda::invocation::{Invocation, InvocationError};
+use pipeline::chain;
 use pipeline::clock::Clock;
 use pipeline::ports::{ActionState, AuditEntry, ObjectStore, RecordPublisher, RedriveAudit, RedriveMarks, TopicSource};
-use pipeline::retry::RetryPolicy;
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -34,7 +34,6 @@ pub use guards::Guards;
 pub use request::Request;
 
 use crate::dead_letters::{ListAnswer, Range, RedriveAnswer};
-use crate::error::failed;
 use crate::parked_letters::{ParkedAnswer, ReleaseAnswer};
 use crate::request::Offsets;
 use crate::run::Run;
@@ -90,8 +89,8 @@ impl App {
         };
         // First of all: nothing is done that the trail does not know of.
         let record = || self.audit.record(&entry);
-        let recorded = self.guards.dynamodb.call(RetryPolicy::STANDARD, run.end_deadline, record).await;
-        recorded.map_err(failed("writing the audit trail"))?;
+        let recorded = self.guards.dynamodb.call(run.end_deadline, "writing the audit trail", record).await;
+        recorded.map_err(RedriverError::from)?;
 
         let (result, audited, answer) = self.carry_out(&request, &run).await;
         entry.state = if result.is_ok() { ActionState::Finished } else { ActionState::Failed };
@@ -109,7 +108,7 @@ impl App {
             "redriver action ended"
         );
         let record = || self.audit.record(&entry);
-        if let Err(error) = self.guards.dynamodb.call(RetryPolicy::STANDARD, run.end_deadline, record).await {
+        if let Err(error) = self.guards.dynamodb.call(run.end_deadline, "writing the audit trail", record).await {
             // The work is done and the entry says that it was begun; failing now would hide where to go on.
             tracing::error!(run = run.id, tag = error.tag, error = chain(&error), "the audit entry has no end");
         }
@@ -159,11 +158,11 @@ impl App {
             Request::Audit { day } => {
                 let day = day.unwrap_or(run.started_at);
                 let read = || self.audit.entries(day);
-                match self.guards.dynamodb.call(RetryPolicy::STANDARD, run.end_deadline, read).await {
+                match self.guards.dynamodb.call(run.end_deadline, "reading the audit trail", read).await {
                     Ok(entries) => {
                         (Ok(()), json!({ "entries": entries.len() }), written(run, &json!({ "entries": entries })))
                     }
-                    Err(error) => (Err(failed("reading the audit trail")(error)), json!({}), written(run, &json!({}))),
+                    Err(error) => (Err(error.into()), json!({}), written(run, &json!({}))),
                 }
             }
         }

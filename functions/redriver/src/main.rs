@@ -6,15 +6,14 @@ use archive::S3Objects;
 use dynamodb::{DynamoAccess, DynamoDb};
 use kafka::{KafkaClient, PublisherOptions};
 use lambda::invocation::serve;
-use lambda::settings::ProcessEnvironment;
 use lambda::shutdown::FLUSH_TIMEOUT;
-use lambda::{aws, telemetry};
 use pipeline::clock::SystemClock;
 use redriver::{App, Config, Guards};
+use settings::ProcessEnvironment;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    telemetry::init("redriver");
+    process::logs::init("redriver");
     let config = Config::from_variables(&ProcessEnvironment)?;
     let (kafka, sdk) = tokio::join!(KafkaClient::connect(&config.kafka, "redriver"), aws::sdk_config());
     let kafka = kafka?;

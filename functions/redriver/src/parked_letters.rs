@@ -2,11 +2,10 @@
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use pipeline::ports::{LetterStep, MarkKey};
-use pipeline::retry::RetryPolicy;
 use serde::Serialize;
 
 use crate::App;
-use crate::error::{RedriverError, failed};
+use crate::error::RedriverError;
 use crate::letter::{Letter, Shown};
 use crate::parking::{self, PREFIX};
 use crate::request::Filters;
@@ -39,8 +38,7 @@ struct Parked {
 impl<'a> Walk<'a> {
     async fn open(app: &'a App, run: &'a Run, filters: &'a Filters, from_key: &str) -> Result<Self, RedriverError> {
         let list = || app.objects.list(PREFIX);
-        let listed = app.guards.s3.call(RetryPolicy::STANDARD, run.end_deadline, list).await;
-        let objects = listed.map_err(failed("listing parked letters"))?;
+        let objects = app.guards.s3.call(run.end_deadline, "listing parked letters", list).await?;
         let keys = objects.into_iter().map(|object| object.key).filter(|key| key.as_str() >= from_key).rev();
         Ok(Walk { app, run, filters, keys: keys.collect(), read: 0, unreadable: 0 })
     }
@@ -77,8 +75,7 @@ impl<'a> Walk<'a> {
 /// An object that holds no letter is passed over: it must not hide the others.
 async fn read(app: &App, run: &Run, key: String) -> Result<(String, Option<Letter>), RedriverError> {
     let get = || app.objects.get(&key);
-    let got = app.guards.s3.call(RetryPolicy::STANDARD, run.end_deadline, get).await;
-    let body = got.map_err(failed("reading a parked letter"))?;
+    let body = app.guards.s3.call(run.end_deadline, "reading a parked letter", get).await?;
     match parking::unpack(&key, &body) {
         Ok(letter) => Ok((key, Some(letter))),
         Err(error) => {

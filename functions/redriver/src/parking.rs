@@ -9,15 +9,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use event::Origin;
 use pipeline::ports::{BeginVerdict, LetterId, LetterStep, MarkKey};
-use pipeline::retry::RetryPolicy;
 use pipeline::topic;
 
 use crate::App;
-use crate::error::{RedriverError, failed};
+use crate::error::RedriverError;
 use crate::letter::Letter;
 use crate::run::Run;
 use crate::sending::Fate;
-use crate::standing::one_each;
 
 pub const PREFIX: &str = "parked/";
 const EXTENSION: &str = ".ndjson.zst";
@@ -62,9 +60,7 @@ pub async fn park(app: &App, run: &Run, letter: &Letter) -> Result<Fate, Redrive
     let keys = [MarkKey { letter: letter.id.clone(), step: LetterStep::Park }];
     let now = app.clock.now();
     let begin = || app.marks.begin(&keys, &run.id, now, run.until);
-    let begun = app.guards.dynamodb.call(RetryPolicy::STANDARD, run.end_deadline, begin).await;
-    let verdicts = begun.map_err(failed("marking a letter"))?;
-    one_each(pipeline::Dependency::Dynamodb, 1, verdicts.len())?;
+    let verdicts = app.guards.dynamodb.call_each(run.end_deadline, "marking a letter", 1, begin).await?;
     match verdicts.as_slice() {
         [BeginVerdict::UnderWay { until }] => return Ok(Fate::UnderWay { until: *until }),
         [BeginVerdict::Done] => return Ok(Fate::Already),
@@ -73,12 +69,11 @@ pub async fn park(app: &App, run: &Run, letter: &Letter) -> Result<Fate, Redrive
     let (key, body) = (object_key(&letter.id), pack(letter)?);
     // Already there: by a run that died before it could say so.
     let put = || app.objects.put_new(&key, body.clone());
-    app.guards.s3.call(RetryPolicy::STANDARD, run.end_deadline, put).await.map_err(failed("parking a letter"))?;
+    app.guards.s3.call(run.end_deadline, "parking a letter", put).await?;
     let now = app.clock.now();
     let [key] = keys;
     let done = [(key, None)];
     let finish = || app.marks.finish(&done, &run.id, now);
-    let finished = app.guards.dynamodb.call(RetryPolicy::STANDARD, run.end_deadline, finish).await;
-    finished.map_err(failed("marking a letter as parked"))?;
+    app.guards.dynamodb.call(run.end_deadline, "marking a letter as parked", finish).await?;
     Ok(Fate::Sent)
 }

@@ -214,7 +214,7 @@ fn parse_day(day: &str) -> Result<Timestamp, RedriverError> {
 
 #[cfg(test)]
 mod tests {
-    use lambda::invocation::chain;
+    use pipeline::chain;
     use testkit::samples::sample;
 
     use super::*;

@@ -8,16 +8,14 @@
 use std::time::Duration;
 
 use pipeline::pace::Pace;
-use pipeline::ports::{BeginVerdict, LetterStep, MarkKey, NewRecord};
-use pipeline::retry::RetryPolicy;
-use pipeline::{Dependency, DependencyError, ErrorClass, Position};
+use pipeline::ports::{BeginVerdict, LetterStep, MarkKey};
+use pipeline::{ErrorClass, Position};
 use tokio::time::Instant;
 
 use crate::App;
-use crate::error::{RedriverError, failed};
+use crate::error::RedriverError;
 use crate::letter::Letter;
 use crate::run::Run;
-use crate::standing::one_each;
 
 /// Largest number of letters between two looks at the clock.
 const MAX_CHUNK: usize = 100;
@@ -78,9 +76,7 @@ impl<'a> Sender<'a> {
         let began = Instant::now();
         let now = self.app.clock.now();
         let begin = || self.app.marks.begin(&keys, id, now, *until);
-        let begun = dynamodb.call(RetryPolicy::STANDARD, *end_deadline, begin).await;
-        let verdicts = begun.map_err(failed("marking letters"))?;
-        one_each(Dependency::Dynamodb, keys.len(), verdicts.len())?;
+        let verdicts = dynamodb.call_each(*end_deadline, "marking letters", keys.len(), begin).await?;
 
         let ours = |(index, verdict): (usize, &BeginVerdict)| match verdict {
             BeginVerdict::Ours => Some(index),
@@ -88,7 +84,10 @@ impl<'a> Sender<'a> {
         };
         let ours: Vec<usize> = verdicts.iter().enumerate().filter_map(ours).collect();
         let copies = ours.iter().map(|index| letters[*index].redriven()).collect();
-        let answers = self.publish(copies).await?;
+        let kafka = &self.app.guards.kafka;
+        // Of the step in progress, which may be finished after the deadline for beginning one.
+        let answers =
+            kafka.publish(*end_deadline, "sending letters", &*self.app.publisher, copies, PUBLISH_TIMEOUT).await;
         self.pace.spend(ours.len() as u64, began);
 
         let mut sent: Vec<(MarkKey, Option<Position>)> = Vec::with_capacity(ours.len());
@@ -116,42 +115,10 @@ impl<'a> Sender<'a> {
         // Also if some were not acknowledged: those that were need not be sent again.
         let now = self.app.clock.now();
         let finish = || self.app.marks.finish(&sent, id, now);
-        let finished = dynamodb.call(RetryPolicy::STANDARD, *end_deadline, finish).await;
-        finished.map_err(failed("marking letters as sent"))?;
+        dynamodb.call(*end_deadline, "marking letters as sent", finish).await?;
         match failure {
-            Some(error) => Err(failed("sending letters")(error)),
+            Some(error) => Err(error.into()),
             None => Ok(fates),
         }
-    }
-
-    /// Publishes, and again what failed and may do better.
-    async fn publish(&self, records: Vec<NewRecord>) -> Result<Vec<Result<Position, DependencyError>>, RedriverError> {
-        let policy = RetryPolicy::STANDARD;
-        let mut answers: Vec<Option<Result<Position, DependencyError>>> = Vec::new();
-        answers.resize_with(records.len(), || None);
-        for attempt in 1..=policy.attempts {
-            let open = |answer: &Option<Result<Position, DependencyError>>| match answer {
-                None => true,
-                Some(Ok(_)) => false,
-                Some(Err(error)) => error.is_retryable(),
-            };
-            let left: Vec<usize> = (0..records.len()).filter(|index| open(&answers[*index])).collect();
-            let wait = policy.wait(attempt);
-            if left.is_empty() || (attempt > 1 && Instant::now() + wait >= self.run.deadline) {
-                break;
-            }
-            if attempt > 1 {
-                tokio::time::sleep(wait).await;
-            }
-            // Of the step at hand, which may be finished after the deadline for beginning one.
-            let timeout = PUBLISH_TIMEOUT.min(self.run.end_deadline.saturating_duration_since(Instant::now()));
-            let again = left.iter().map(|index| records[*index].clone()).collect();
-            let results = self.app.guards.kafka.publish(&*self.app.publisher, again, timeout).await;
-            one_each(Dependency::Kafka, left.len(), results.len())?;
-            for (index, result) in left.into_iter().zip(results) {
-                answers[index] = Some(result);
-            }
-        }
-        Ok(answers.into_iter().flatten().collect())
     }
 }

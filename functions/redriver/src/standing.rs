@@ -3,13 +3,11 @@
 use std::collections::{BTreeMap, HashSet};
 
 use event::Timestamp;
-use pipeline::Dependency;
 use pipeline::guard::Guard;
 use pipeline::ports::{LetterId, LetterStep, MarkKey, MarkState, RedriveMarks};
-use pipeline::retry::RetryPolicy;
 use tokio::time::Instant;
 
-use crate::error::{RedriverError, failed};
+use crate::error::RedriverError;
 use crate::letter::Letter;
 
 /// Redrives that a letter may fail before it is parked (issue 3, item 2).
@@ -39,19 +37,13 @@ pub async fn standings(
     now: Timestamp,
     deadline: Instant,
 ) -> Result<Vec<Standing>, RedriverError> {
-    let found =
-        guard.call(RetryPolicy::STANDARD, deadline, || marks.find(keys)).await.map_err(failed("reading marks"))?;
-    one_each(Dependency::Dynamodb, keys.len(), found.len())?;
+    let found = guard.call_each(deadline, "reading marks", keys.len(), || marks.find(keys)).await?;
     let standing = |state: MarkState| match state {
         MarkState::Done { .. } => Standing::Done,
         MarkState::UnderWay { until } if now < until => Standing::UnderWay { until },
         MarkState::UnderWay { .. } => Standing::Open,
     };
     Ok(found.into_iter().map(|mark| mark.map_or(Standing::Open, |mark| standing(mark.state))).collect())
-}
-
-pub fn one_each(dependency: Dependency, questions: usize, answers: usize) -> Result<(), RedriverError> {
-    if questions == answers { Ok(()) } else { Err(RedriverError::Answers { dependency, questions, answers }) }
 }
 
 /// The letters that have not come before. A crash between publishing and answering makes the processor publish a

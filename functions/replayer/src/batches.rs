@@ -51,7 +51,7 @@ impl Batches {
                 Err(error) => match error.class() {
                     ErrorClass::Transient | ErrorClass::Overload => return Err(ReplayerError::Archive(error)),
                     ErrorClass::Permanent => {
-                        tracing::error!(error = lambda::invocation::chain(&error), "object passed over");
+                        tracing::error!(error = pipeline::chain(&error), "object passed over");
                         counts.damaged_objects += 1;
                     }
                 },

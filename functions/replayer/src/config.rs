@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use event::TenantId;
-use lambda::settings::{Settings, SettingsError, Variables};
 use postgres::PostgresConfig;
+use settings::{Settings, SettingsError, Variables};
 
 /// What reprocessing depends on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Config {
         let policy = policy(&mut settings);
         let postgres = PostgresConfig::from_settings(&mut settings);
         let archive_bucket = settings.required::<String>("ARCHIVE_BUCKET");
-        let dedup_window = Duration::from_secs(settings.or("DEDUP_TTL_SEC", 86_400));
+        let dedup_window = settings::shared::dedup_ttl(&mut settings);
         let config = policy.zip(postgres.zip(archive_bucket));
         let config = config.map(|(policy, (postgres, archive_bucket))| Config {
             policy,
@@ -56,11 +56,11 @@ impl Config {
 }
 
 fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
-    let scorer_function = scoring::settings::scorer_function(settings);
-    let scorer_timeout = scoring::settings::scorer_timeout(settings);
-    let fraud_threshold = scoring::settings::fraud_threshold(settings);
-    let breaker_open = lambda::breaker::open_for(settings);
-    let foreign_tenant = lambda::foreign_tenant::from_settings(settings);
+    let scorer_function = settings::shared::scorer_function(settings);
+    let scorer_timeout = settings::shared::scorer_timeout(settings);
+    let fraud_threshold = settings::shared::fraud_threshold(settings);
+    let breaker_open = settings::shared::breaker_open(settings);
+    let foreign_tenant = settings::shared::foreign_tenant(settings);
     Some(Policy { scorer_function, scorer_timeout, fraud_threshold, foreign_tenant: foreign_tenant?, breaker_open })
 }
 
@@ -68,7 +68,7 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use lambda::settings::Recording;
+    use settings::Recording;
     use testkit::readme::documented_settings;
 
     use super::*;

@@ -15,21 +15,14 @@ pub enum ReplayerError {
     OtherRequest { run: String, request: String },
     #[error("another invocation has taken run \"{run}\" over: it goes on there")]
     TakenOver { run: String },
-    #[error("{doing} failed")]
-    Dependency {
-        doing: &'static str,
-        #[source]
-        source: DependencyError,
-    },
+    #[error(transparent)]
+    Dependency(#[from] DependencyError),
     /// An object that cannot be fetched; what is damaged is counted and passed over.
     #[error("reading the archive failed")]
     Archive(#[source] ArchiveError),
     /// The scorer's error is in the log.
     #[error("the scorer gave no scores: see whether it works, then invoke the run again")]
     NoScores,
-    /// An adapter broke its port's promise to answer item by item.
-    #[error("{dependency} gave {answers} answers to {questions} questions")]
-    Answers { dependency: Dependency, questions: usize, answers: usize },
     #[error("the counts of run \"{run}\" cannot be read")]
     Counts {
         run: String,
@@ -49,9 +42,9 @@ impl ReplayerError {
             | ReplayerError::TakenOver { .. }
             | ReplayerError::Counts { .. }
             | ReplayerError::Answer(_) => ErrorClass::Permanent,
-            ReplayerError::Dependency { source, .. } => source.class,
+            ReplayerError::Dependency(error) => error.class,
             ReplayerError::Archive(source) => source.class(),
-            ReplayerError::NoScores | ReplayerError::Answers { .. } => ErrorClass::Transient,
+            ReplayerError::NoScores => ErrorClass::Transient,
         }
     }
 
@@ -61,10 +54,9 @@ impl ReplayerError {
                 "bad-request"
             }
             ReplayerError::TakenOver { .. } => "taken-over",
-            ReplayerError::Dependency { source, .. } => source.dependency.failed_tag(),
+            ReplayerError::Dependency(error) => error.failed_tag(),
             ReplayerError::Archive(_) => Dependency::S3.failed_tag(),
             ReplayerError::NoScores => Dependency::Scorer.failed_tag(),
-            ReplayerError::Answers { .. } => "wrong-number-of-answers",
             ReplayerError::Counts { .. } => "counts",
             ReplayerError::Answer(_) => "answer",
         }
@@ -75,13 +67,4 @@ impl From<ReplayerError> for InvocationError {
     fn from(error: ReplayerError) -> Self {
         InvocationError::new(error.tag(), &error)
     }
-}
-
-/// For `map_err`: what was being done when a dependency failed.
-pub(crate) fn failed(doing: &'static str) -> impl FnOnce(DependencyError) -> ReplayerError {
-    move |source| ReplayerError::Dependency { doing, source }
-}
-
-pub(crate) fn one_each(dependency: Dependency, questions: usize, answers: usize) -> Result<(), ReplayerError> {
-    if questions == answers { Ok(()) } else { Err(ReplayerError::Answers { dependency, questions, answers }) }
 }

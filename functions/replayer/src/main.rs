@@ -5,15 +5,14 @@ use std::sync::Arc;
 use archive::S3Objects;
 use event::schema::Registry;
 use lambda::invocation::serve;
-use lambda::settings::ProcessEnvironment;
-use lambda::{aws, telemetry};
 use pipeline::clock::SystemClock;
 use postgres::{Database, PostgresEventStore, PostgresReplay, PostgresUnscoredEvents};
 use replayer::{App, Config, LambdaScorers, Ports};
+use settings::ProcessEnvironment;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    telemetry::init("replayer");
+    process::logs::init("replayer");
     let config = Config::from_variables(&ProcessEnvironment)?;
     let (database, sdk) = tokio::join!(Database::connect(&config.postgres), aws::sdk_config());
     let database = database?;

@@ -3,17 +3,17 @@
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
+use lambda::breaker::guard;
 use pipeline::decisions::intake::{Batch, Reader};
 use pipeline::decisions::{publication, reason, reprocessing, verdicts};
 use pipeline::ports::{LedgerEntry, Scorer};
-use pipeline::retry::RetryPolicy;
 use pipeline::{Dependency, Position, Record};
 use scoring::{ScorerClient, Scoring};
 use tokio::time::Instant;
 
 use crate::App;
 use crate::counts::Counts;
-use crate::error::{ReplayerError, failed, one_each};
+use crate::error::ReplayerError;
 use crate::request::Order;
 
 /// Scorers by function name, alias or ARN.
@@ -51,7 +51,8 @@ impl<'a> Reprocessor<'a> {
     /// With the configured scorer, unless `scorer` names another.
     pub fn new(app: &'a App, version: &'a str, scorer: Option<&str>, is_dry: bool) -> Self {
         let scorer = app.ports.scorers.scorer(scorer.unwrap_or(&app.policy.scorer_function));
-        let scoring = Scoring::new(scorer, app.policy.scorer_timeout, app.policy.breaker_open);
+        let scoring =
+            Scoring::new(scorer, guard(Dependency::Scorer, app.policy.breaker_open), app.policy.scorer_timeout);
         Reprocessor { app, version, scoring, is_dry }
     }
 
@@ -69,9 +70,8 @@ impl<'a> Reprocessor<'a> {
     ) -> Result<(), ReplayerError> {
         let positions: Vec<Position> = records.iter().map(|record| record.position.clone()).collect();
         let look_up = || self.app.ports.reprocessed.first_outcomes(&positions);
-        let firsts = self.app.postgres.call(RetryPolicy::STANDARD, deadline, look_up).await;
-        let firsts = firsts.map_err(failed("looking up first outcomes"))?;
-        one_each(Dependency::Postgres, positions.len(), firsts.len())?;
+        let firsts =
+            self.app.postgres.call_each(deadline, "looking up first outcomes", positions.len(), look_up).await?;
 
         let policy = &self.app.policy;
         let reader = Reader { registry: &self.app.registry, foreign_tenant: &policy.foreign_tenant };
@@ -106,8 +106,7 @@ impl<'a> Reprocessor<'a> {
             return Ok(());
         }
         let add = || self.app.ports.reprocessed.add(self.version, &meant);
-        let added = self.app.postgres.call(RetryPolicy::STANDARD, deadline, add).await;
-        let added = added.map_err(failed("adding outcomes"))?;
+        let added = self.app.postgres.call(deadline, "adding outcomes", add).await?;
         let reprocessed = counts.reprocessed.get_or_insert_default();
         reprocessed.added += added;
         reprocessed.already += meant.len() as u64 - added.min(meant.len() as u64);

@@ -235,7 +235,7 @@ fn offsets(start: Offsets) -> Result<Offsets, ReplayerError> {
 
 #[cfg(test)]
 mod tests {
-    use lambda::invocation::chain;
+    use pipeline::chain;
     use testkit::samples::sample;
 
     use super::*;

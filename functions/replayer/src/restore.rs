@@ -3,16 +3,15 @@
 use std::collections::BTreeMap;
 
 use event::Timestamp;
-use lambda::invocation::chain;
+use pipeline::Record;
+use pipeline::chain;
 use pipeline::decisions::restoration::{ArchivedOutcome, Effect};
 use pipeline::ports::{EventPlace, LateScore, LedgerEntry, Verdict};
-use pipeline::retry::RetryPolicy;
-use pipeline::{Dependency, Record};
 use tokio::time::Instant;
 
 use crate::App;
 use crate::counts::Counts;
-use crate::error::{ReplayerError, failed, one_each};
+use crate::error::ReplayerError;
 use crate::request::Order;
 
 /// What a batch of outcomes asks to be recorded, by the time at which it was recorded first: that is a column of every
@@ -75,9 +74,7 @@ pub async fn restore(
     for (at, outcomes) in recordings.outcomes {
         let (verdicts, archived): (Vec<Verdict>, Vec<LedgerEntry>) = outcomes.into_iter().unzip();
         let record = || app.ports.store.record(verdicts.clone(), at);
-        let entries = app.postgres.call(RetryPolicy::STANDARD, deadline, record).await;
-        let entries = entries.map_err(failed("recording outcomes"))?;
-        one_each(Dependency::Postgres, archived.len(), entries.len())?;
+        let entries = app.postgres.call_each(deadline, "recording outcomes", archived.len(), record).await?;
         for (archived, entry) in archived.iter().zip(&entries).filter(|(archived, entry)| archived != entry) {
             tracing::warn!(
                 record = %entry.position,
@@ -90,14 +87,12 @@ pub async fn restore(
     }
     for (at, scores) in recordings.late_scores {
         let settle = || app.ports.unscored.settle(scores.clone(), at);
-        let settled = app.postgres.call(RetryPolicy::STANDARD, deadline, settle).await;
-        let settled = settled.map_err(failed("storing late scores"))?;
+        let settled = app.postgres.call(deadline, "storing late scores", settle).await?;
         restored.scored += settled.len() as u64;
         // They come from what was published, so nobody need publish them again.
         let places: Vec<EventPlace> = settled.into_iter().map(|score| score.event.place).collect();
         let mark = || app.ports.unscored.mark_published(&places);
-        let marked = app.postgres.call(RetryPolicy::STANDARD, deadline, mark).await;
-        marked.map_err(failed("marking late scores"))?;
+        app.postgres.call(deadline, "marking late scores", mark).await?;
     }
     Ok(())
 }

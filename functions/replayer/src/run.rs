@@ -5,12 +5,11 @@ use std::time::Duration;
 use event::Timestamp;
 use lambda::invocation::Invocation;
 use pipeline::ports::{ReplayProgress, TakeOver};
-use pipeline::retry::RetryPolicy;
 use tokio::time::Instant;
 
 use crate::App;
 use crate::counts::Counts;
-use crate::error::{ReplayerError, failed};
+use crate::error::ReplayerError;
 use crate::request::{Mode, Offsets, Request};
 
 /// Kept back from the platform's deadline for the batch under way and the answer.
@@ -60,8 +59,7 @@ impl<'a> Run<'a> {
         };
         let order = serde_json::to_string(&request.order).map_err(ReplayerError::Answer)?;
         let take_over = || app.ports.runs.take_over(name, &order, &run.holder, app.now());
-        let taken = app.postgres.call(RetryPolicy::STANDARD, run.end_deadline, take_over).await;
-        match taken.map_err(failed("taking the run over"))? {
+        match app.postgres.call(run.end_deadline, "taking over the run", take_over).await? {
             TakeOver::Other { request } => Err(ReplayerError::OtherRequest { run: name.clone(), request }),
             TakeOver::Ours(ReplayProgress { next, counts }) => {
                 if !counts.is_empty() {
@@ -87,8 +85,7 @@ impl<'a> Run<'a> {
         let progress = ReplayProgress { next: self.next.clone(), counts };
         let now: Timestamp = self.app.now();
         let save = || self.app.ports.runs.save(name, &self.holder, &progress, now);
-        let is_ours = self.app.postgres.call(RetryPolicy::STANDARD, self.end_deadline, save).await;
-        let is_ours = is_ours.map_err(failed("saving progress"))?;
+        let is_ours = self.app.postgres.call(self.end_deadline, "saving progress", save).await?;
         if is_ours { Ok(()) } else { Err(ReplayerError::TakenOver { run: name.to_owned() }) }
     }
 }

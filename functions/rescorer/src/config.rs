@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use kafka::KafkaConfig;
-use lambda::settings::{Settings, SettingsError, Variables};
 use postgres::PostgresConfig;
+use settings::{Settings, SettingsError, Variables};
 
 /// What a run depends on; the rest of the configuration is about adapters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,12 +37,12 @@ impl Config {
     pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
         let mut settings = Settings::new(variables);
         let policy = Policy {
-            fraud_threshold: scoring::settings::fraud_threshold(&mut settings),
-            scorer_timeout: scoring::settings::scorer_timeout(&mut settings),
-            publish_timeout: Duration::from_millis(settings.or("PUBLISH_TIMEOUT_MS", 10_000)),
+            fraud_threshold: settings::shared::fraud_threshold(&mut settings),
+            scorer_timeout: settings::shared::scorer_timeout(&mut settings),
+            publish_timeout: settings::shared::publish_timeout(&mut settings),
         };
-        let scorer_function = scoring::settings::scorer_function(&mut settings);
-        let breaker_open = lambda::breaker::open_for(&mut settings);
+        let scorer_function = settings::shared::scorer_function(&mut settings);
+        let breaker_open = settings::shared::breaker_open(&mut settings);
         let kafka = KafkaConfig::from_settings(&mut settings);
         let postgres = PostgresConfig::from_settings(&mut settings);
         let config = kafka.zip(postgres).map(|(kafka, postgres)| Config {
@@ -60,7 +60,7 @@ impl Config {
 mod tests {
     use std::collections::BTreeMap;
 
-    use lambda::settings::Recording;
+    use settings::Recording;
     use testkit::readme::documented_settings;
 
     use super::*;

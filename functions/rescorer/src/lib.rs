@@ -18,7 +18,6 @@ use lambda::metrics::{Gauge, Histogram};
 use pipeline::clock::Clock;
 use pipeline::guard::Guard;
 use pipeline::ports::{RecordPublisher, UnscoredEvents};
-use pipeline::retry::RetryPolicy;
 use scoring::Scoring;
 use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
@@ -29,7 +28,6 @@ pub use error::RescorerError;
 pub use request::Request;
 pub use run::Ended;
 
-use crate::error::failed;
 use crate::run::Run;
 
 /// Kept back from the platform's deadline, to count what is left and to answer.
@@ -111,8 +109,7 @@ impl App {
         // What an earlier run left behind goes out first, whether or not the scorer is up.
         run.publish_outbox().await?;
         let ended = run.score_all(request.limit).await?;
-        let left = self.postgres.call(RetryPolicy::STANDARD, end, || self.events.count());
-        let left = left.await.map_err(failed("counting what is left"))?;
+        let left = self.postgres.call(end, "counting unscored events", || self.events.count()).await?;
         Ok(run.into_report(left, ended))
     }
 }

@@ -5,18 +5,17 @@ use std::sync::Arc;
 use kafka::{KafkaClient, PublisherOptions};
 use lambda::breaker::guard;
 use lambda::invocation::serve;
-use lambda::settings::ProcessEnvironment;
-use lambda::{aws, telemetry};
 use pipeline::Dependency;
 use pipeline::clock::SystemClock;
 use pipeline::decisions::publication;
 use postgres::{Database, PostgresUnscoredEvents};
 use rescorer::{App, Config};
 use scoring::{ScorerClient, Scoring};
+use settings::ProcessEnvironment;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    telemetry::init("rescorer");
+    process::logs::init("rescorer");
     let config = Config::from_variables(&ProcessEnvironment)?;
     let (kafka, database, sdk) = tokio::join!(
         KafkaClient::connect(&config.kafka, "rescorer"),
@@ -28,7 +27,7 @@ async fn main() -> anyhow::Result<()> {
     let scorer = Arc::new(ScorerClient::new(&sdk, config.scorer_function));
     let app = Arc::new(App {
         events: Arc::new(PostgresUnscoredEvents::new(database?)),
-        scoring: Scoring::new(scorer, config.policy.scorer_timeout, open_for),
+        scoring: Scoring::new(scorer, guard(Dependency::Scorer, open_for), config.policy.scorer_timeout),
         publisher: Arc::new(kafka?.publisher(options).await?),
         postgres: guard(Dependency::Postgres, open_for),
         kafka: guard(Dependency::Kafka, open_for),

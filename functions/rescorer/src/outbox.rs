@@ -1,11 +1,10 @@
 //! Publishing late outcomes.
 
+use pipeline::DependencyError;
 use pipeline::decisions::publication;
 use pipeline::ports::{EventPlace, LateOutcome, NewRecord};
-use pipeline::retry::RetryPolicy;
-use pipeline::{Dependency, DependencyError};
 
-use crate::error::{RescorerError, failed};
+use crate::error::RescorerError;
 use crate::run::{BATCH, Run};
 
 impl Run<'_> {
@@ -20,28 +19,23 @@ impl Run<'_> {
         // Out of time is no failure: the entries are there for the next run.
         while !self.time_left().is_zero() {
             let read = || events.unpublished(after.as_ref(), BATCH);
-            let entries = self.app.postgres.call(RetryPolicy::STANDARD, self.end_deadline, read).await;
-            let entries = entries.map_err(failed("reading the outbox"))?;
+            let entries = self.app.postgres.call(self.end_deadline, "reading the outbox", read).await?;
             let Some(last) = entries.last() else { return Ok(()) };
             after = Some(last.place());
-            let (done, result) = self.publish(&entries).await?;
+            let (done, result) = self.publish(&entries).await;
             if !done.is_empty() {
                 let mark = || events.mark_published(&done);
-                let marked = self.app.postgres.call(RetryPolicy::STANDARD, self.end_deadline, mark).await;
-                marked.map_err(failed("clearing the outbox"))?;
+                self.app.postgres.call(self.end_deadline, "clearing the outbox", mark).await?;
                 self.published += done.len();
             }
-            result.map_err(failed("publishing late outcomes"))?;
+            result?;
         }
         Ok(())
     }
 
     /// Publishes each entry, and gives those that Kafka has, with an error that may pass if there is one. The outbox
     /// is the retry: an entry that failed is there for the next run.
-    async fn publish(
-        &mut self,
-        entries: &[LateOutcome],
-    ) -> Result<(Vec<EventPlace>, Result<(), DependencyError>), RescorerError> {
+    async fn publish(&mut self, entries: &[LateOutcome]) -> (Vec<EventPlace>, Result<(), DependencyError>) {
         let mut places = Vec::with_capacity(entries.len());
         let mut records: Vec<NewRecord> = Vec::with_capacity(entries.len());
         for entry in entries {
@@ -54,13 +48,9 @@ impl Run<'_> {
             }
         }
         let wait = self.app.policy.publish_timeout.min(self.time_left());
-        let questions = records.len();
-        let answers = self.app.kafka.publish(&*self.app.publisher, records, wait).await;
-        if answers.len() != questions {
-            let answers = answers.len();
-            return Err(RescorerError::Answers { dependency: Dependency::Kafka, questions, answers });
-        }
-        let (mut done, mut result) = (Vec::with_capacity(questions), Ok(()));
+        let (kafka, publisher) = (&self.app.kafka, &*self.app.publisher);
+        let answers = kafka.publish_once("publishing late outcomes", publisher, records, wait).await;
+        let (mut done, mut result) = (Vec::with_capacity(answers.len()), Ok(()));
         for (place, answer) in places.into_iter().zip(answers) {
             match answer {
                 Ok(_) => done.push(place),
@@ -68,7 +58,7 @@ impl Run<'_> {
                 Err(error) => self.refuse(place, &error),
             }
         }
-        Ok((done, result))
+        (done, result)
     }
 
     fn refuse(&mut self, place: EventPlace, error: &(dyn std::error::Error + 'static)) {
@@ -76,7 +66,7 @@ impl Run<'_> {
         tracing::error!(
             tenant = %key.tenant,
             event.id = %key.id,
-            error = lambda::invocation::chain(error),
+            error = pipeline::chain(error),
             "a late outcome cannot be published"
         );
         self.undeliverable.insert(place);

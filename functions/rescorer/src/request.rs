@@ -44,7 +44,7 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
-    use lambda::invocation::chain;
+    use pipeline::chain;
     use testkit::samples::sample;
 
     use super::*;

@@ -7,11 +7,10 @@ use lambda::metrics::Counter;
 use pipeline::Outcome;
 use pipeline::decisions::late::{control_question, late_scores, score_requests};
 use pipeline::ports::{EventPlace, LateScore, Score, UnscoredEvent};
-use pipeline::retry::RetryPolicy;
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::error::{RescorerError, failed};
+use crate::error::RescorerError;
 use crate::{App, ENDING, Report};
 
 /// Events that are found, scored and settled at a time.
@@ -106,8 +105,7 @@ impl<'a> Run<'a> {
                 return Ok(Ended::OutOfTime);
             }
             let find = || self.app.events.find(after.as_ref(), wanted);
-            let page = self.app.postgres.call(RetryPolicy::STANDARD, self.end_deadline, find).await;
-            let page = page.map_err(failed("finding events"))?;
+            let page = self.app.postgres.call(self.end_deadline, "finding events", find).await?;
             let Some(last) = page.last() else { return Ok(Ended::Done) };
             after = Some(last.place.clone());
             self.found += page.len();
@@ -148,8 +146,7 @@ impl<'a> Run<'a> {
         let now = self.app.clock.now();
         let settle = || self.app.events.settle(late.clone(), now);
         // If an answer is lost, the repetition finds nothing left to do: settled, and not in this run's count.
-        let settled = self.app.postgres.call(RetryPolicy::STANDARD, self.end_deadline, settle).await;
-        let settled = settled.map_err(failed("storing scores"))?;
+        let settled = self.app.postgres.call(self.end_deadline, "storing scores", settle).await?;
         let of = |outcome: Outcome| settled.iter().filter(|late: &&LateScore| late.outcome == outcome).count();
         self.scored += settled.len();
         self.fraud += of(Outcome::Fraud);

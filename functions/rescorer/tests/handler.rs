@@ -11,6 +11,7 @@ use lambda::breaker::guard;
 use lambda::invocation::Invocation;
 use pipeline::breaker::OPEN_FOR;
 use pipeline::clock::Clock;
+use pipeline::guard::Guard;
 use pipeline::ports::{
     EventPlace, EventRow, EventStore as _, LateOutcome, LateScore, Score, ScoreRequest, Scorer, UnscoredEvent,
     UnscoredEvents, Verdict, VerdictKind,
@@ -115,7 +116,11 @@ impl World {
         };
         App {
             events: self.events.clone(),
-            scoring: Scoring::new(self.scorer.clone(), policy.scorer_timeout, OPEN_FOR),
+            scoring: Scoring::new(
+                self.scorer.clone(),
+                Guard::unobserved(Dependency::Scorer, OPEN_FOR),
+                policy.scorer_timeout,
+            ),
             publisher: self.publisher.clone(),
             postgres: guard(Dependency::Postgres, OPEN_FOR),
             kafka: guard(Dependency::Kafka, OPEN_FOR),

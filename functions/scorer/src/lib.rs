@@ -88,7 +88,7 @@ fn score_batch<'a>(events: &'a [ScoreRequest], rules: &'a Rules) -> Result<Box<R
 
 #[cfg(test)]
 mod tests {
-    use lambda::invocation::chain;
+    use pipeline::chain;
     use pipeline::ports::Score;
     use testkit::samples::sample;
 

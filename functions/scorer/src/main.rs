@@ -3,12 +3,11 @@
 use std::sync::Arc;
 
 use lambda::invocation::{InvocationError, serve};
-use lambda::telemetry;
 use scorer::{Rules, handle};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    telemetry::init("scorer");
+    process::logs::init("scorer");
     let rules = Arc::new(Rules::shipped()?);
     tracing::info!(rules.version = rules.version(), "rules loaded");
     serve("scorer", move |request, _invocation| {

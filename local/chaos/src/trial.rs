@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use fastrand::Rng;
-use lambda::settings::ProcessEnvironment;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use services::free_port;
+use settings::ProcessEnvironment;
 use stack::options::{Options, Port};
 use stack::stack::Stack;
 

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use clap::Parser;
 use esm::{Invoker, LambdaInvoker, Mapping, MappingConfig};
 use kafka::{KafkaClient, KafkaConfig};
-use lambda::settings::{ProcessEnvironment, Settings};
+use settings::{ProcessEnvironment, Settings};
 
 /// The Kafka event source mapping of AWS Lambda as a program.
 ///
@@ -22,7 +22,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
-    lambda::telemetry::init("esm");
+    process::logs::init("esm");
     let variables = ProcessEnvironment;
     let mut settings = Settings::new(&variables);
     let kafka_config = KafkaConfig::from_settings(&mut settings);
@@ -33,12 +33,12 @@ async fn main() -> anyhow::Result<()> {
         let text = tokio::fs::read_to_string(path).await.with_context(|| format!("cannot read {}", path.display()))?;
         configs.push(MappingConfig::from_json(&text, kafka.brokers()).with_context(|| path.display().to_string())?);
     }
-    let invoker: Arc<dyn Invoker> = Arc::new(LambdaInvoker::new(&lambda::aws::sdk_config().await));
+    let invoker: Arc<dyn Invoker> = Arc::new(LambdaInvoker::new(&aws::sdk_config().await));
     let mut mappings = Vec::with_capacity(configs.len());
     for config in configs {
         mappings.push(Mapping::start(config, &kafka, Arc::clone(&invoker)).await?);
     }
-    lambda::shutdown::stop_signal().await;
+    process::stop_signal().await;
     let mut stopping = tokio::task::JoinSet::new();
     for mapping in mappings {
         stopping.spawn(mapping.stop());

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use kafka::{GroupConsumer, Rebalance, TopicPartition};
-use lambda::invocation::chain;
+use pipeline::chain;
 use pipeline::{Position, Record};
 use tokio::sync::watch;
 use tokio::time::Instant;

@@ -29,7 +29,7 @@ async fn answer(Path(function): Path<String>, event: Bytes) -> Response {
 
 async fn invoker(endpoint: String) -> LambdaInvoker {
     let credentials = Credentials::new("id", "secret", None, None, "test");
-    let aws = lambda::aws::sdk_config()
+    let aws = aws::sdk_config()
         .await
         .into_builder()
         .endpoint_url(endpoint)

@@ -30,7 +30,7 @@ fn function() -> FunctionConfig {
 async fn start(function: FunctionConfig) -> (Host, Client) {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let host = Host::start(HostConfig { listen, functions: vec![function] }).await.unwrap();
-    let aws = lambda::aws::sdk_config()
+    let aws = aws::sdk_config()
         .await
         .into_builder()
         .endpoint_url(host.endpoint())

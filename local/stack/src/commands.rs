@@ -9,9 +9,9 @@ use anyhow::Context as _;
 use archive::S3Objects;
 use archive::reader::{Filter, Reader};
 use clap::Args;
-use lambda::settings::Settings;
 use postgres::{Database, PostgresConfig};
 use serde_json::{Value, json};
+use settings::Settings;
 
 use crate::client::JsonClient;
 use crate::demo::{Demo, Traffic};

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use lambda::settings::ProcessEnvironment;
-use lambda::shutdown::stop_signal;
+use process::stop_signal;
+use settings::ProcessEnvironment;
 use stack::demo::Demo;
 use stack::options::Options;
 use stack::session::Session;

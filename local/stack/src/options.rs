@@ -4,8 +4,8 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use lambda::settings::{Settings, SettingsError, Variables};
 use services::free_port;
+use settings::{Settings, SettingsError, Variables};
 
 /// Which Kafka serves.
 #[derive(Clone, Debug, PartialEq, Eq)]

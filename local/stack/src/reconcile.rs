@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use archive::{Reader, S3Objects};
 use kafka::{KafkaClient, KafkaConfig, PartitionWatermarks};
-use lambda::settings::{Settings, Variables as _};
 use pipeline::topic::RAW_EVENTS;
 use postgres::ledger::{OffsetRange, PartitionAccount, Reconciliation};
 use postgres::{Database, PostgresConfig};
+use settings::{Settings, Variables as _};
 
 use crate::archived::ArchiveProof;
 use crate::session::Session;

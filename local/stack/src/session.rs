@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use aws_config::SdkConfig;
 use aws_credential_types::Credentials;
-use lambda::settings::{ProcessEnvironment, Variables};
+use settings::{ProcessEnvironment, Variables};
 
 /// Relative to the project's folder.
 const FILE: &str = "target/stack.env";
@@ -68,7 +68,7 @@ impl Session {
 
     /// AWS configuration for one service of the stack, by its endpoint variable, or for AWS itself if there is none.
     pub async fn aws(&self, endpoint_variable: &str) -> SdkConfig {
-        let mut loader = lambda::aws::loader();
+        let mut loader = aws::loader();
         if let Some(endpoint) = self.get(endpoint_variable) {
             loader = loader.endpoint_url(endpoint);
         }

@@ -8,10 +8,10 @@ use archive::S3Objects;
 use esm::{LambdaInvoker, Mapping, MappingConfig, Mode, RunningMapping};
 use host::{Host, RunningHttpFunction};
 use kafka::{KafkaClient, KafkaConfig};
-use lambda::settings::Settings;
 use pipeline::topic::{PROCESSED_EVENTS, RAW_EVENTS};
 use postgres::{Database, PostgresConfig};
 use serde_json::{Value, json};
+use settings::Settings;
 
 use crate::backing::Backing;
 use crate::client::JsonClient;

@@ -22,7 +22,7 @@ fn options() -> Options {
     // target/<profile>/deps/end_to_end-… -> target/<profile>
     let program = std::env::current_exe().unwrap();
     let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
-    Options::for_one_run(&lambda::settings::ProcessEnvironment, binaries).unwrap()
+    Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap()
 }
 
 /// Sums per outcome in `record_outcomes`, and the number of rows in `events`.

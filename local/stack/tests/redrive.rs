@@ -34,7 +34,7 @@ impl World {
         // target/<profile>/deps/redrive-… -> target/<profile>
         let program = std::env::current_exe().unwrap();
         let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
-        let options = Options::for_one_run(&lambda::settings::ProcessEnvironment, binaries).unwrap();
+        let options = Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap();
         let stack = Stack::start(options.with_setting("IP_RATE_LIMIT_PER_MIN", "0")).await.unwrap();
         let (database, connection) = tokio_postgres::connect(stack.database_url(), NoTls).await.unwrap();
         tokio::spawn(connection);

@@ -22,7 +22,7 @@ fn options() -> Options {
     // target/<profile>/deps/replay-… -> target/<profile>
     let program = std::env::current_exe().unwrap();
     let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
-    Options::for_one_run(&lambda::settings::ProcessEnvironment, binaries).unwrap()
+    Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap()
 }
 
 /// A stack with everything that traffic can end in, at rest and archived.

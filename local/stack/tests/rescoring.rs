@@ -53,7 +53,7 @@ impl Binaries {
     }
 
     fn options(&self) -> Options {
-        let environment = &lambda::settings::ProcessEnvironment;
+        let environment = &settings::ProcessEnvironment;
         let options = Options::for_one_run(environment, self.folder.path().to_owned()).unwrap();
         options.with_setting("IP_RATE_LIMIT_PER_MIN", "0")
     }

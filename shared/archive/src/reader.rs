@@ -18,7 +18,6 @@ use futures::stream::{self, BoxStream};
 use pipeline::breaker::OPEN_FOR;
 use pipeline::guard::Guard;
 use pipeline::ports::ObjectStore;
-use pipeline::retry::RetryPolicy;
 use pipeline::{Dependency, Position, Record, topic};
 use tokio::time::Instant;
 
@@ -153,7 +152,7 @@ pub struct Reader {
 impl Reader {
     /// A reader with a breaker of its own, which nobody is told of: for one reading.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Reader::guarded(store, Arc::new(Guard::new(Dependency::S3, OPEN_FOR, Arc::new(|_, _| {}))))
+        Reader::guarded(store, Arc::new(Guard::unobserved(Dependency::S3, OPEN_FOR)))
     }
 
     /// A reader that shares what its function knows of S3's health.
@@ -170,7 +169,7 @@ impl Reader {
         let mut objects = Vec::new();
         for prefix in filter.prefixes() {
             let deadline = Instant::now() + CALL_BUDGET;
-            let listed = self.guard.call(RetryPolicy::STANDARD, deadline, || self.store.list(&prefix)).await?;
+            let listed = self.guard.call(deadline, "listing objects", || self.store.list(&prefix)).await?;
             objects.extend(listed.into_iter().filter_map(|info| match info.key.parse::<ObjectKey>() {
                 Ok(key) => filter.wants_object(&key).then_some(ArchivedObject { key, size: info.size }),
                 Err(error) => {
@@ -254,7 +253,7 @@ impl Reader {
                 async move {
                     let name = key.to_string();
                     let deadline = Instant::now() + CALL_BUDGET;
-                    let body = guard.call(RetryPolicy::STANDARD, deadline, || store.get(&name)).await;
+                    let body = guard.call(deadline, "reading an object", || store.get(&name)).await;
                     (key, body.map_err(ArchiveError::from))
                 }
             })

@@ -10,7 +10,6 @@ mod claims;
 mod client;
 mod error;
 mod quick_retries;
-pub mod settings;
 pub mod tables;
 
 pub use access::DynamoAccess;

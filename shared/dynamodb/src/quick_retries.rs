@@ -2,14 +2,13 @@
 
 use std::time::Duration;
 
-use pipeline::retry::RetryPolicy;
+use pipeline::backoff::Backoff;
 
 use crate::DynamoDbError;
 
 /// Six attempts, about 400 ms of waiting in all. A call of a port is up to forty requests: if each were sent once
 /// only, a throttled table would fail nearly every call, and repeating a whole call cannot mend that.
-const POLICY: RetryPolicy =
-    RetryPolicy { attempts: 6, base: Duration::from_millis(25), cap: Duration::from_millis(400) };
+const POLICY: Backoff = Backoff { attempts: 6, base: Duration::from_millis(25), cap: Duration::from_millis(400) };
 
 /// Counts the attempts of one request.
 #[derive(Debug)]

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use bytes::Bytes;
 use kafka::{ConsumerOptions, KafkaClient, KafkaConfig, PublisherOptions, StartingPosition, TopicSpec};
-use lambda::settings::{ProcessEnvironment, Variables};
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::ports::{NewRecord, RecordPublisher};
 use services::kafka::EmbeddedKafka;
+use settings::{ProcessEnvironment, Variables};
 
 const PARTITIONS: i32 = 6;
 /// Records of one call, and calls at a time: what busy instances of ingest do.

@@ -35,7 +35,7 @@ impl KafkaClient {
     pub async fn connect(config: &KafkaConfig, client_id: &str) -> Result<Self, KafkaError> {
         let aws = match (&config.bootstrap, config.security) {
             (Bootstrap::Brokers(_), Security::Plaintext | Security::Tls) => None,
-            (Bootstrap::MskCluster(_), _) | (_, Security::Iam) => Some(lambda::aws::sdk_config().await),
+            (Bootstrap::MskCluster(_), _) | (_, Security::Iam) => Some(aws::sdk_config().await),
         };
         let brokers = match &config.bootstrap {
             Bootstrap::Brokers(brokers) => brokers.clone(),

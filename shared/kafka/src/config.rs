@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use lambda::settings::Settings;
+use settings::Settings;
 
 /// How connections are protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -11,12 +11,12 @@ use kafka::{
     ConsumerOptions, GroupConsumer, GroupProtocol, KafkaClient, KafkaConfig, KafkaPublisher, PartitionWatermarks,
     PublisherOptions, Rebalance, StartingPosition, TopicChange, TopicPartition, TopicSpec,
 };
-use lambda::settings::{ProcessEnvironment, Variables};
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::ports::{NewRecord, RecordPublisher};
 use pipeline::{Position, Record};
 use services::apache_kafka::ApacheKafka;
 use services::kafka::EmbeddedKafka;
+use settings::{ProcessEnvironment, Variables};
 use testkit::contracts::publisher::{self, Broker};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use kafka::{ConsumerOptions, KafkaClient, KafkaConfig, KafkaPublisher, PublisherOptions, StartingPosition, TopicSpec};
-use lambda::settings::{ProcessEnvironment, Variables};
 use pipeline::Record;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::ports::{RecordPublisher, TopicSource};
 use services::kafka::EmbeddedKafka;
+use settings::{ProcessEnvironment, Variables};
 use testkit::contracts::publisher::Broker;
 use testkit::contracts::redrive::topic_source_contract;
 use tokio::time::Instant;

@@ -11,7 +11,7 @@ use pipeline::Position;
 
 use crate::invocation::InvocationError;
 use crate::kafka_trigger::BatchAnswer;
-use crate::settings::Settings;
+use settings::Settings;
 
 /// What the event source mapping understands. The setting `BATCH_RESPONSE`: `whole` (default) or `partial`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -16,8 +16,9 @@ use pipeline::clock::{Clock as _, SystemClock};
 use tokio::net::TcpListener;
 
 use crate::invocation::{Platform, ServeError, deadline_instant, operations_router};
-use crate::settings::ProcessEnvironment;
-use crate::shutdown::{self, DRAIN_TIMEOUT, stop_signal};
+use crate::shutdown::{self, DRAIN_TIMEOUT};
+use process::stop_signal;
+use settings::ProcessEnvironment;
 
 /// Who is at the other end, as far as the platform vouches for it. Found in the request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,11 +14,12 @@ use axum::routing::{get, post};
 use event::Timestamp;
 use lambda_runtime::layers::TracingLayer;
 use lambda_runtime::{Diagnostic, LambdaEvent, Runtime, service_fn};
+use pipeline::chain;
 use pipeline::clock::{Clock, SystemClock};
 use serde_json::value::RawValue;
 
-use crate::settings::{ProcessEnvironment, Settings, SettingsError, Variables};
 use crate::shutdown;
+use settings::{ProcessEnvironment, Settings, SettingsError, Variables};
 
 /// Lambda's limit on a synchronous request and answer, in bytes (AWS Lambda quotas).
 pub const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
@@ -53,18 +54,6 @@ impl InvocationError {
     pub fn new(error_type: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
         InvocationError { error_type, message: chain(error) }
     }
-}
-
-/// An error and all its sources, outermost first.
-pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Why a function could not start or keep serving.
@@ -268,14 +257,5 @@ mod tests {
         assert_eq!(remaining(Duration::ZERO, Duration::ZERO), Duration::ZERO);
         assert_eq!(remaining(second, second), Duration::ZERO);
         assert!(remaining(3 * second, second) > second);
-    }
-
-    #[test]
-    fn the_chain_names_every_cause_once() {
-        let error = ServeError::Listen {
-            address: SocketAddr::from(([127, 0, 0, 1], 80)),
-            source: std::io::Error::other("denied"),
-        };
-        assert_eq!(chain(&error), "cannot listen on 127.0.0.1:80 (settings HTTP_BIND and PORT): denied");
     }
 }

@@ -3,17 +3,12 @@
 //! Owns settings, telemetry, decoding of the Kafka trigger, the batch answer, and serving: on AWS Lambda, on any
 //! Lambda emulator, or as plain HTTP where there is no Lambda runtime. AWS event types stop here.
 
-pub mod aws;
 pub mod batch_response;
 pub mod breaker;
-pub mod failpoint;
-pub mod foreign_tenant;
 pub mod http;
 pub mod invocation;
 pub mod kafka_trigger;
 pub mod metrics;
 pub mod problem;
 pub mod schedule;
-pub mod settings;
 pub mod shutdown;
-pub mod telemetry;

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use lambda_runtime::{LambdaInvocation, Runtime};
+use process::stop_signal;
 use tokio::sync::watch;
 use tower::Service;
 use tower::util::MapFutureLayer;
@@ -16,31 +17,6 @@ pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Longest wait, after that, until records handed to Kafka are acknowledged or given up: for
 /// `KafkaPublisher::close`. Nobody waits for them any more; closing keeps the broker from seeing a torn batch.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Resolves at SIGTERM or SIGINT. From this call on neither ends the process by itself, whether or not the future is
-/// polled yet: a task that listens may come to run after the first request.
-///
-/// # Panics
-/// Outside a tokio runtime.
-pub fn stop_signal() -> impl Future<Output = ()> + Send + 'static {
-    use tokio::signal::unix::{SignalKind, signal};
-    let signals = (signal(SignalKind::terminate()), signal(SignalKind::interrupt()));
-    async move {
-        match signals {
-            (Ok(mut terminate), Ok(mut interrupt)) => {
-                tokio::select! {
-                    _ = terminate.recv() => {}
-                    _ = interrupt.recv() => {}
-                }
-            }
-            (Err(error), _) | (_, Err(error)) => {
-                // Without handlers the default action of the signals still ends the process.
-                tracing::error!(%error, "cannot listen for signals");
-                std::future::pending::<()>().await;
-            }
-        }
-    }
-}
 
 /// Polls Lambda's Runtime API until the process is told to stop, and then finishes the invocation under way: its answer
 /// is out before this returns, unless that takes longer than [`DRAIN_TIMEOUT`].

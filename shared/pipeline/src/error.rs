@@ -2,13 +2,12 @@
 
 use std::error::Error;
 use std::fmt;
-
-use crate::guard::BreakerOpen;
+use std::time::Duration;
 
 /// What a failure means for the record or request at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// A dependency is unwell: retry. Anything unknown is transient too, and retries are bounded.
+    /// A dependency fails: retry. Anything unknown is transient too, and retries are bounded.
     Transient,
     /// The input is at fault and will be again: reject it, or dead-letter it with its reason.
     Permanent,
@@ -70,6 +69,15 @@ pub struct DependencyError {
 }
 
 impl DependencyError {
+    /// Tag of a function's failure that this error caused: the dependency's, or that of an adapter which did not answer
+    /// item by item.
+    pub fn failed_tag(&self) -> &'static str {
+        match self.source.downcast_ref() {
+            Some(WrongNumberOfAnswers { .. }) => self.tag,
+            None => self.dependency.failed_tag(),
+        }
+    }
+
     /// Whether the same call may succeed in a moment.
     pub fn is_retryable(&self) -> bool {
         match self.class {
@@ -81,5 +89,55 @@ impl DependencyError {
     /// The refusal of an open breaker, if the call was not made because of one.
     pub fn open_breaker(&self) -> Option<&BreakerOpen> {
         self.source.downcast_ref()
+    }
+}
+
+/// The breaker is open: the call was not made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("calls are refused for {} ms more", .probe_in.as_millis())]
+pub struct BreakerOpen {
+    /// Time until a call may be let through; zero while a probe is in progress.
+    pub probe_in: Duration,
+}
+
+/// There was no time left to make the call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the deadline has passed")]
+pub struct OutOfTime;
+
+/// An adapter broke its port's promise to answer item by item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{answered} answers to {asked} questions")]
+pub struct WrongNumberOfAnswers {
+    pub asked: usize,
+    pub answered: usize,
+}
+
+/// An error and all its sources, outermost first: `a: b: c`.
+pub fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_chain_names_every_cause_once() {
+        let error = DependencyError {
+            dependency: Dependency::S3,
+            class: ErrorClass::Transient,
+            tag: "breaker-open",
+            doing: "writing an object",
+            source: BreakerOpen { probe_in: Duration::from_millis(7) }.into(),
+        };
+        assert_eq!(chain(&error), "s3: writing an object failed (breaker-open): calls are refused for 7 ms more");
     }
 }

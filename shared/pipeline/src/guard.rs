@@ -1,136 +1,238 @@
 //! Calls to a dependency: bounded retries, with the dependency's circuit breaker before every attempt.
 //!
-//! A guard is what an instance of a function knows of the health of one dependency, so there is one for each, shared by
-//! every port that speaks to it. Losing it with the instance is harmless.
+//! A guard is what one instance of a function knows about the health of one dependency, so there is one for each,
+//! shared by every port that uses it. Losing it with the instance is harmless.
+//!
+//! Calls are closures that return futures, not async closures: the compiler cannot yet prove that the future of an
+//! async closure that borrows is `Send` (rust-lang/rust#110338), and every handler's future must be.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
+use crate::backoff::Backoff;
 use crate::breaker::{Admission, Breaker, BreakerState, Probe};
 use crate::ports::{NewRecord, RecordPublisher};
-use crate::retry::{RetryPolicy, retry};
-use crate::{Dependency, DependencyError, ErrorClass, Position};
+use crate::{BreakerOpen, Dependency, DependencyError, ErrorClass, OutOfTime, Position, WrongNumberOfAnswers};
 
-/// The breaker is open: the call was not made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("calls are refused for {} ms more", .probe_in.as_millis())]
-pub struct BreakerOpen {
-    /// Time until a call may be let through; zero while a probe is under way.
-    pub probe_in: Duration,
-}
+/// Three attempts, with waits of up to 100 and up to 200 ms between them (DESIGN section 6).
+const RETRIES: Backoff = Backoff { attempts: 3, base: Duration::from_millis(100), cap: Duration::from_secs(2) };
 
-/// There was no time left to make the call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the deadline has passed")]
-pub struct OutOfTime;
-
-/// Told of every change of a breaker's state.
+/// Called at every change of a breaker's state.
 pub type OnChange = Arc<dyn Fn(Dependency, BreakerState) + Send + Sync>;
 
 /// A dependency as one instance of a function sees it.
 pub struct Guard {
     dependency: Dependency,
     breaker: Breaker,
-    /// The state that `on_change` was told last.
-    told: Mutex<BreakerState>,
+    /// The state that `on_change` was last called with.
+    reported: Mutex<BreakerState>,
     on_change: OnChange,
 }
+
+/// One record's answer from [`Guard::publish`]: where it stands, or why it is not known to stand anywhere.
+pub type Published = Result<Position, DependencyError>;
 
 impl Guard {
     /// A guard whose breaker stays open for `open_for` before it probes.
     pub fn new(dependency: Dependency, open_for: Duration, on_change: OnChange) -> Self {
-        Guard { dependency, breaker: Breaker::new(open_for), told: Mutex::new(BreakerState::Closed), on_change }
+        Guard { dependency, breaker: Breaker::new(open_for), reported: Mutex::new(BreakerState::Closed), on_change }
+    }
+
+    /// A guard whose changes nobody needs to see: for tools and tests.
+    pub fn unobserved(dependency: Dependency, open_for: Duration) -> Self {
+        Guard::new(dependency, open_for, Arc::new(|_, _| {}))
     }
 
     pub fn state(&self) -> BreakerState {
         self.breaker.state()
     }
 
-    /// Whether a call made now would be let through: for work that is in vain without this dependency, and should not
+    /// Whether a call made now would be let through: for work that is useless without this dependency, and should not
     /// begin. Takes no probe.
     ///
     /// # Errors
     /// What the call would fail with: a transient error with the tag `breaker-open`.
-    pub fn ready(&self) -> Result<(), DependencyError> {
+    pub fn ready(&self, doing: &'static str) -> Result<(), DependencyError> {
         match self.breaker.refuses(now()) {
             None => Ok(()),
-            Some(probe_in) => Err(self.not_called("breaker-open", BreakerOpen { probe_in })),
+            Some(probe_in) => Err(self.failure("breaker-open", doing, BreakerOpen { probe_in })),
         }
     }
 
-    /// Calls as [`retry`] does. A call refused by the breaker is not repeated, and neither is one begun after
-    /// `deadline`.
+    /// Calls until it succeeds, fails for good, three attempts are used up, or the next wait would pass `deadline`.
+    /// `doing` says what the call does, in words that finish "… failed". A call that the breaker refused is not
+    /// repeated, and none is begun after `deadline`; a call in progress at the deadline is not cut off, because every
+    /// adapter bounds its own calls.
     ///
     /// # Errors
     /// The last call's error; or, if the call was not made, one that is transient, because a dependency that is down
-    /// is no record's fault: tag `breaker-open` (see [`DependencyError::open_breaker`]) or `out-of-time`.
+    /// is not a record's fault: tag `breaker-open` (see [`DependencyError::open_breaker`]) or `out-of-time`.
     pub async fn call<T, F>(
         &self,
-        policy: RetryPolicy,
         deadline: Instant,
+        doing: &'static str,
         mut call: impl FnMut() -> F,
     ) -> Result<T, DependencyError>
     where
         F: Future<Output = Result<T, DependencyError>>,
     {
         if Instant::now() >= deadline {
-            return Err(self.not_called("out-of-time", OutOfTime));
+            return Err(self.failure("out-of-time", doing, OutOfTime));
         }
-        retry(policy, deadline, || self.attempt(call())).await
+        let mut attempt = 1;
+        loop {
+            let error = match self.call_once(doing, call()).await {
+                Ok(value) => return Ok(value),
+                Err(error) => error,
+            };
+            if !error.is_retryable() || !self.wait_after(attempt, deadline, &error).await {
+                return Err(error);
+            }
+            attempt += 1;
+        }
     }
 
-    /// Calls once, unless the breaker is open. `call` is not polled then.
+    /// As [`Guard::call`], for a call that asks `asked` questions and must answer each of them.
     ///
-    /// What counts as a failure is an error that speaks of the dependency; one that refuses a record for good comes from
-    /// a dependency that is well. A call that its caller gives up counts as nothing, so a time-out that is to count
-    /// belongs inside of it.
+    /// # Errors
+    /// As [`Guard::call`]; or a transient one with the tag `wrong-number-of-answers`, after the retries.
+    pub async fn call_each<T, F>(
+        &self,
+        deadline: Instant,
+        doing: &'static str,
+        asked: usize,
+        mut call: impl FnMut() -> F,
+    ) -> Result<Vec<T>, DependencyError>
+    where
+        F: Future<Output = Result<Vec<T>, DependencyError>>,
+    {
+        self.call(deadline, doing, || {
+            let answers = call();
+            async move {
+                let answers = answers.await?;
+                let answered = answers.len();
+                if answered == asked { Ok(answers) } else { Err(self.wrong_number(doing, asked, answered)) }
+            }
+        })
+        .await
+    }
+
+    /// Calls once, unless the breaker is open; `call` is not polled then. For callers that must answer quickly and whose
+    /// own caller tries again.
+    ///
+    /// An error that is about the dependency counts as a failure. One that refuses a record for good does not: the
+    /// dependency works. A call that its caller gives up counts as neither, so a time-out that should count belongs
+    /// inside of it.
     ///
     /// # Errors
     /// The call's error, or a transient one with the tag `breaker-open`.
-    pub async fn attempt<T>(
+    pub async fn call_once<T>(
         &self,
+        doing: &'static str,
         call: impl Future<Output = Result<T, DependencyError>>,
     ) -> Result<T, DependencyError> {
-        let pass = self.admit().map_err(|open| self.not_called("breaker-open", open))?;
+        let pass = self.admit().map_err(|open| self.failure("breaker-open", doing, open))?;
         let result = call.await;
         match &result {
             Err(error) if error.class != ErrorClass::Permanent => pass.failed(),
             Ok(_) | Err(_) => pass.succeeded(),
         }
-        result
+        result.map_err(|error| DependencyError { doing, ..error })
     }
 
-    /// Publishes once, unless the breaker is open or `timeout` is zero; then every record's answer says so. As long as Kafka takes or
-    /// refuses one of the records it is well: a partition without a leader must not cut off the others.
+    /// Publishes the records, and publishes again those, and only those, that were not acknowledged and may be at the
+    /// next attempt. Retries as [`Guard::call`] does; `timeout` bounds each attempt. One answer per record, in order.
     pub async fn publish(
         &self,
+        deadline: Instant,
+        doing: &'static str,
         publisher: &dyn RecordPublisher,
         records: Vec<NewRecord>,
         timeout: Duration,
-    ) -> Vec<Result<Position, DependencyError>> {
+    ) -> Vec<Published> {
+        let mut records: Vec<(NewRecord, Option<Published>)> =
+            records.into_iter().map(|record| (record, None)).collect();
+        let mut attempt = 1;
+        loop {
+            let wait = timeout.min(deadline.saturating_duration_since(Instant::now()));
+            // Keys, values and the values of headers are shared with these copies.
+            let again = records.iter().filter(|(_, answer)| is_open(answer.as_ref())).map(|(record, _)| record.clone());
+            let answers = self.publish_once(doing, publisher, again.collect(), wait).await;
+            let open = records.iter_mut().filter(|(_, answer)| is_open(answer.as_ref()));
+            for ((_, last), answer) in open.zip(answers) {
+                *last = Some(answer);
+            }
+            let failed = records.iter().find_map(|(_, answer)| match answer {
+                Some(Err(error)) if error.is_retryable() => Some(error),
+                _ => None,
+            });
+            match failed {
+                Some(error) if self.wait_after(attempt, deadline, error).await => attempt += 1,
+                Some(_) | None => return records.into_iter().filter_map(|(_, answer)| answer).collect(),
+            }
+        }
+    }
+
+    /// Publishes once, unless the breaker is open or `timeout` is zero; every record's answer says so then. While
+    /// Kafka accepts or refuses at least one of the records it works: a partition without a leader must not cut off the
+    /// others. For callers that must answer quickly and whose own caller tries again.
+    pub async fn publish_once(
+        &self,
+        doing: &'static str,
+        publisher: &dyn RecordPublisher,
+        records: Vec<NewRecord>,
+        timeout: Duration,
+    ) -> Vec<Published> {
+        let asked = records.len();
+        let all_failed = |error: &dyn Fn() -> DependencyError| (0..asked).map(|_| Err(error())).collect();
         if records.is_empty() {
             return Vec::new();
         }
         if timeout.is_zero() {
-            return records.iter().map(|_| Err(self.not_called("out-of-time", OutOfTime))).collect();
+            return all_failed(&|| self.failure("out-of-time", doing, OutOfTime));
         }
         let pass = match self.admit() {
             Ok(pass) => pass,
-            Err(open) => return records.iter().map(|_| Err(self.not_called("breaker-open", open))).collect(),
+            Err(open) => return all_failed(&|| self.failure("breaker-open", doing, open)),
         };
         let answers = publisher.publish(records, timeout).await;
-        let is_answered = |answer: &Result<Position, DependencyError>| match answer {
+        let is_answered = |answer: &Published| match answer {
             Ok(_) => true,
             Err(error) => error.class == ErrorClass::Permanent,
         };
         if answers.iter().any(is_answered) {
-            pass.succeeded()
+            pass.succeeded();
         } else {
-            pass.failed()
+            pass.failed();
         }
-        answers
+        let answered = answers.len();
+        if answered == asked { answers } else { all_failed(&|| self.wrong_number(doing, asked, answered)) }
+    }
+
+    /// Waits before the attempt after this one; `false`, at once, if there is to be none.
+    async fn wait_after(&self, attempt: u32, deadline: Instant, error: &DependencyError) -> bool {
+        let wait = RETRIES.wait(attempt);
+        if attempt >= RETRIES.attempts || Instant::now() + wait >= deadline {
+            return false;
+        }
+        tracing::warn!(
+            dependency = error.dependency.as_str(),
+            doing = error.doing,
+            tag = error.tag,
+            attempt,
+            wait_ms = wait.as_millis(),
+            "call to a dependency failed, trying again"
+        );
+        tokio::time::sleep(wait).await;
+        true
+    }
+
+    /// An adapter broke its port's promise to answer item by item.
+    fn wrong_number(&self, doing: &'static str, asked: usize, answered: usize) -> DependencyError {
+        self.failure("wrong-number-of-answers", doing, WrongNumberOfAnswers { asked, answered })
     }
 
     fn admit(&self) -> Result<Pass<'_>, BreakerOpen> {
@@ -142,36 +244,64 @@ impl Guard {
         }
     }
 
-    fn not_called(&self, tag: &'static str, source: impl std::error::Error + Send + Sync + 'static) -> DependencyError {
-        DependencyError {
-            dependency: self.dependency,
-            class: ErrorClass::Transient,
-            tag,
-            doing: "making a call",
-            source: Box::new(source),
-        }
+    /// A failure that says nothing about the records at hand.
+    fn failure(
+        &self,
+        tag: &'static str,
+        doing: &'static str,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> DependencyError {
+        let class = ErrorClass::Transient;
+        DependencyError { dependency: self.dependency, class, tag, doing, source: Box::new(source) }
     }
 
-    /// Acts on the breaker, and tells of the change if that made one. Concurrent changes are told one after another, so
-    /// that what is told last is how it is.
+    /// Acts on the breaker, and reports the new state if that changed it. Concurrent changes are reported one after
+    /// another, so the last report is the current state.
     fn watched<T>(&self, act: impl FnOnce(&Breaker) -> T) -> T {
         let value = act(&self.breaker);
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
         let state = self.breaker.state();
-        if *told != state {
-            *told = state;
+        if *reported != state {
+            *reported = state;
             (self.on_change)(self.dependency, state);
         }
         value
     }
 }
 
-/// Of tokio's clock, so that tests can turn it.
+/// Whether a record has to be published, or published again.
+fn is_open(answer: Option<&Published>) -> bool {
+    match answer {
+        None => true,
+        Some(Ok(_)) => false,
+        Some(Err(error)) => error.is_retryable(),
+    }
+}
+
+/// The positions of all records, or the error that matters most: a permanent one if there is one, because repeating
+/// cannot help then.
+///
+/// # Errors
+/// If a record was not acknowledged.
+pub fn all_published(answers: Vec<Published>) -> Result<Vec<Position>, DependencyError> {
+    let mut positions = Vec::with_capacity(answers.len());
+    let mut worst: Option<DependencyError> = None;
+    for answer in answers {
+        match answer {
+            Ok(position) => positions.push(position),
+            Err(error) if worst.as_ref().is_none_or(DependencyError::is_retryable) => worst = Some(error),
+            Err(_) => {}
+        }
+    }
+    worst.map_or(Ok(positions), Err)
+}
+
+/// The time by tokio's clock, which tests can pause and advance.
 fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
-/// Leave to make one call. Dropped without a verdict, it gives a probe back.
+/// Permission to make one call. If it is dropped before the call has ended, a probe is given back.
 struct Pass<'a> {
     guard: &'a Guard,
     probe: Option<Probe>,
@@ -224,7 +354,7 @@ mod tests {
         let attempts = AtomicU32::new(0);
         let deadline = Instant::now() + Duration::from_secs(60);
         let answer = guard
-            .call(RetryPolicy::STANDARD, deadline, || async {
+            .call(deadline, "testing", || async {
                 attempts.fetch_add(1, Ordering::Relaxed);
                 result.map_err(failure)
             })
@@ -253,7 +383,7 @@ mod tests {
         assert_eq!(*told.lock().unwrap(), [BreakerState::Open]);
 
         tokio::time::advance(Duration::from_secs(10)).await;
-        assert!(guard.ready().unwrap_err().open_breaker().is_some());
+        assert!(guard.ready("testing").unwrap_err().open_breaker().is_some());
         let (attempts, answer) = call(&guard, Ok(())).await;
         assert_eq!(attempts, 0, "it is not asked while the breaker is open");
         let probe_in = answer.unwrap_err().open_breaker().unwrap().probe_in;
@@ -265,7 +395,7 @@ mod tests {
     async fn a_probe_closes_it_or_opens_it_again() {
         let (guard, told) = opened().await;
         tokio::time::advance(OPEN_FOR).await;
-        assert!(guard.ready().is_ok() && told.lock().unwrap().is_empty(), "looking takes no probe");
+        assert!(guard.ready("testing").is_ok() && told.lock().unwrap().is_empty(), "looking takes no probe");
         assert_eq!(call(&guard, Err(ErrorClass::Transient)).await.0, 1, "one probe, no retry");
         assert_eq!(*told.lock().unwrap(), [BreakerState::HalfOpen, BreakerState::Open]);
         tokio::time::advance(OPEN_FOR).await;
@@ -278,7 +408,7 @@ mod tests {
         let (guard, told) = opened().await;
         tokio::time::advance(OPEN_FOR).await;
         {
-            let mut probe = Box::pin(guard.attempt(std::future::pending::<Result<(), DependencyError>>()));
+            let mut probe = Box::pin(guard.call_once("testing", std::future::pending::<Result<(), DependencyError>>()));
             assert!(is_pending(&mut probe).await, "the probe is under way");
             let refused = call(&guard, Ok(())).await.1.unwrap_err();
             assert_eq!(refused.open_breaker(), Some(&BreakerOpen { probe_in: Duration::ZERO }));
@@ -302,7 +432,7 @@ mod tests {
         let (guard, told) = guard();
         for _ in 0..2 * FAILURES_TO_OPEN {
             call(&guard, Err(ErrorClass::Permanent)).await.1.unwrap_err();
-            let hanging = guard.attempt(std::future::pending::<Result<(), DependencyError>>());
+            let hanging = guard.call_once("testing", std::future::pending::<Result<(), DependencyError>>());
             tokio::time::timeout(Duration::from_secs(1), hanging).await.unwrap_err();
         }
         assert_eq!(guard.state(), BreakerState::Closed);
@@ -314,13 +444,31 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn stops_at_success_exhaustion_or_a_permanent_error() {
+        let attempts = async |left: Duration, class: ErrorClass, failures: u32| {
+            let (guard, _) = guard();
+            let calls = AtomicU32::new(0);
+            let call = || async {
+                if calls.fetch_add(1, Ordering::Relaxed) < failures { Err(failure(class)) } else { Ok(()) }
+            };
+            let result = guard.call(Instant::now() + left, "testing", call).await;
+            (calls.into_inner(), result.is_ok())
+        };
+        let minute = Duration::from_secs(60);
+        assert_eq!(attempts(minute, ErrorClass::Transient, 2).await, (3, true));
+        assert_eq!(attempts(minute, ErrorClass::Overload, 9).await, (3, false));
+        assert_eq!(attempts(minute, ErrorClass::Permanent, 9).await, (1, false));
+        assert_eq!(attempts(Duration::from_nanos(1), ErrorClass::Transient, 9).await, (1, false), "no time to wait");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn without_time_no_call_is_begun() {
         let (guard, _) = guard();
         for past in [Duration::ZERO, Duration::from_secs(1)] {
             let deadline = Instant::now();
             tokio::time::advance(past).await;
             let call = || async { panic!("called") };
-            let error = guard.call::<(), _>(RetryPolicy::STANDARD, deadline, call).await.unwrap_err();
+            let error = guard.call::<(), _>(deadline, "testing", call).await.unwrap_err();
             assert_eq!((error.class, error.tag), (ErrorClass::Transient, "out-of-time"));
         }
     }
@@ -343,7 +491,7 @@ mod tests {
         let record = || NewRecord { topic: "t", key: None, value: None, headers: Vec::new() };
         let publish = async |answers: &[Option<ErrorClass>]| {
             let publisher = Partly(answers.to_vec());
-            guard.publish(&publisher, vec![record(); answers.len()], Duration::from_secs(1)).await
+            guard.publish_once("testing", &publisher, vec![record(); answers.len()], Duration::from_secs(1)).await
         };
         let transient = Some(ErrorClass::Transient);
         for _ in 0..FAILURES_TO_OPEN {
@@ -354,10 +502,80 @@ mod tests {
         for _ in 0..FAILURES_TO_OPEN {
             publish(&[transient, transient]).await;
         }
-        let late = guard.publish(&Partly(Vec::new()), vec![record()], Duration::ZERO).await;
+        let late = guard.publish_once("testing", &Partly(Vec::new()), vec![record()], Duration::ZERO).await;
         assert!(late.iter().all(|answer| answer.as_ref().is_err_and(|error| error.tag == "out-of-time")));
         let answers = publish(&[None, None]).await;
         assert_eq!(answers.len(), 2);
         assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(|error| error.open_breaker().is_some())));
+    }
+
+    /// Fails what its queue says and answers everything else; keeps the values that it was handed, call by call.
+    #[derive(Default)]
+    struct Recorded {
+        failures: Mutex<Vec<Vec<(&'static str, ErrorClass)>>>,
+        calls: Mutex<Vec<Vec<String>>>,
+        answers_too_many: bool,
+    }
+
+    #[async_trait::async_trait]
+    impl RecordPublisher for Recorded {
+        async fn publish(&self, records: Vec<NewRecord>, _: Duration) -> Vec<Published> {
+            let text = |record: &NewRecord| String::from_utf8(record.value.as_ref().unwrap().to_vec()).unwrap();
+            let values: Vec<String> = records.iter().map(text).collect();
+            let failures = self.failures.lock().unwrap().pop().unwrap_or_default();
+            let answer = |value: &String| match failures.iter().find(|(failing, _)| failing == value) {
+                Some((_, class)) => Err(failure(*class)),
+                None => Ok(Position::new("t", 0, value.parse().unwrap())),
+            };
+            let mut answers: Vec<Published> = values.iter().map(answer).collect();
+            if self.answers_too_many {
+                answers.push(Ok(Position::new("t", 0, 0)));
+            }
+            self.calls.lock().unwrap().push(values);
+            answers
+        }
+    }
+
+    async fn publish(publisher: &Recorded) -> Vec<Published> {
+        let record = |value: &'static str| NewRecord {
+            topic: "t",
+            key: None,
+            value: Some(bytes::Bytes::from_static(value.as_bytes())),
+            headers: Vec::new(),
+        };
+        let records = ["1", "2", "3"].map(record).into();
+        let (guard, _) = guard();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        guard.publish(deadline, "testing", publisher, records, Duration::from_secs(1)).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_what_failed_and_may_succeed_is_published_again() {
+        let (transient, permanent) = (ErrorClass::Transient, ErrorClass::Permanent);
+        let failures = vec![vec![("3", transient)], vec![("1", permanent), ("2", transient), ("3", transient)]];
+        let publisher = Recorded { failures: Mutex::new(failures), ..Recorded::default() };
+        let answers = publish(&publisher).await;
+        assert_eq!(*publisher.calls.lock().unwrap(), [vec!["1", "2", "3"], vec!["2", "3"], vec!["3"]]);
+        let offsets: Vec<Option<i64>> = answers.iter().map(|answer| answer.as_ref().ok().map(|at| at.offset)).collect();
+        assert_eq!(offsets, [None, Some(2), Some(3)], "each record has its own answer");
+        assert_eq!(all_published(answers).unwrap_err().class, permanent);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wrong_number_of_answers_acknowledges_nothing() {
+        let publisher = Recorded { answers_too_many: true, ..Recorded::default() };
+        let answers = publish(&publisher).await;
+        assert_eq!(publisher.calls.lock().unwrap().len(), 3);
+        assert_eq!(answers.len(), 3);
+        assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(|e| e.tag == "wrong-number-of-answers")));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_list_has_to_be_answered_item_by_item() {
+        let (guard, _) = guard();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let error = guard.call_each(deadline, "testing", 3, || async { Ok(vec![1, 2]) }).await.unwrap_err();
+        assert_eq!((error.class, error.tag), (ErrorClass::Transient, "wrong-number-of-answers"));
+        assert_eq!(guard.call_each(deadline, "testing", 2, || async { Ok(vec![1, 2]) }).await.unwrap(), [1, 2]);
     }
 }

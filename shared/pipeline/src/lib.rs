@@ -1,20 +1,21 @@
 //! What the pipeline decides and what it needs from the outside.
 //!
 //! Owns outcomes, error classes, ports (the traits that adapters implement), the pure decisions of the
-//! processor, retry and the circuit breaker (which [`guard`] joins), pace, and the clock. Does no I/O and names no AWS
+//! processor, retries and the circuit breaker (which [`guard`] joins), failpoints, pace, and the clock. Does no I/O and names no AWS
 //! crate: every decision is synchronous and takes `now` as an argument, so it can be tested without a service.
 
+pub mod backoff;
 pub mod breaker;
 pub mod clock;
 pub mod decisions;
 mod error;
+pub mod failpoint;
 pub mod guard;
 mod outcome;
 pub mod pace;
 pub mod ports;
 mod record;
-pub mod retry;
 
-pub use error::{Dependency, DependencyError, ErrorClass};
+pub use error::{BreakerOpen, Dependency, DependencyError, ErrorClass, OutOfTime, WrongNumberOfAnswers, chain};
 pub use outcome::{Outcome, Reason};
 pub use record::{Header, Position, Record, RecordHeaders, header, topic};

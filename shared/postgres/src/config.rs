@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use lambda::settings::Settings;
 use secrecy::{ExposeSecret as _, SecretString};
+use settings::Settings;
 use tokio_postgres::config::{Host, SslMode};
 
 /// Longest time to establish a connection, TLS and authentication included.

@@ -36,7 +36,7 @@ impl Database {
     pub async fn connect(config: &PostgresConfig) -> Result<Self, PostgresError> {
         let tls = if config.tls { Some(connector(config.ca_file.as_deref())?) } else { None };
         let tokens = match &config.iam {
-            Some(login) => Some(Arc::new(IamTokens::new(login.clone(), lambda::aws::sdk_config().await))),
+            Some(login) => Some(Arc::new(IamTokens::new(login.clone(), aws::sdk_config().await))),
             None => None,
         };
         let connector = Connector { tls, tokens: tokens.clone() };

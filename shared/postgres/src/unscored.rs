@@ -229,7 +229,7 @@ async fn settle(
     let scored = columns.scores(&at);
     let entries = columns.outbox();
     let counts = counts.parameters();
-    lambda::failpoint!("postgres::late-scores");
+    pipeline::failpoint!("postgres::late-scores");
     tokio::try_join!(
         biased;
         client.execute(&set_scores, &scored),

@@ -4,15 +4,13 @@
 //! an event is decided in `pipeline::decisions`.
 
 mod client;
-pub mod settings;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use lambda::invocation::chain;
+use pipeline::chain;
 use pipeline::guard::Guard;
 use pipeline::ports::{Score, ScoreRequest, Scorer};
-use pipeline::retry::RetryPolicy;
 use pipeline::{Dependency, DependencyError, ErrorClass};
 use tokio::time::{Instant, timeout};
 
@@ -27,9 +25,9 @@ pub struct Scoring {
 }
 
 impl Scoring {
-    /// `open_for`: how long the breaker refuses calls before it probes.
-    pub fn new(scorer: Arc<dyn Scorer>, attempt_timeout: Duration, open_for: Duration) -> Self {
-        Scoring { scorer, guard: lambda::breaker::guard(Dependency::Scorer, open_for), attempt_timeout }
+    /// `guard` is that of the scorer; `attempt_timeout` the longest wait for the scores of one batch, for each attempt.
+    pub fn new(scorer: Arc<dyn Scorer>, guard: Guard, attempt_timeout: Duration) -> Self {
+        Scoring { scorer, guard, attempt_timeout }
     }
 
     /// The scores of the requests, in their order. `None` if the scorer is down, slow or behind an open breaker: the
@@ -38,7 +36,7 @@ impl Scoring {
     pub async fn score(&self, requests: &[ScoreRequest], deadline: Instant) -> Option<Vec<Score>> {
         let now = Instant::now();
         let deadline = now + deadline.saturating_duration_since(now) / 2;
-        match self.guard.call(RetryPolicy::STANDARD, deadline, || self.attempt(requests, deadline)).await {
+        match self.guard.call(deadline, "scoring a batch", || self.attempt(requests, deadline)).await {
             Ok(scores) => Some(scores),
             Err(error) => {
                 tracing::warn!(

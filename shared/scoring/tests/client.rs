@@ -52,7 +52,7 @@ fn answer(function: &str, body: String, rules: &Rules) -> Response {
 }
 
 async fn config(endpoint: &str) -> SdkConfig {
-    let sdk = lambda::aws::sdk_config().await;
+    let sdk = aws::sdk_config().await;
     sdk.into_builder()
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("eu-west-1"))
@@ -83,6 +83,6 @@ async fn failures_are_classed() {
         let error = ScorerClient::new(&config, function).score(std::slice::from_ref(&request)).await.unwrap_err();
         assert_eq!((error.tag, error.class), (tag, class), "{function}");
         // A function's message may quote its request.
-        assert!(!lambda::invocation::chain(&error).contains("secret"));
+        assert!(!pipeline::chain(&error).contains("secret"));
     }
 }

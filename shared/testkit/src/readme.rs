@@ -2,7 +2,7 @@
 
 /// Names in the first column of the README's `## Settings` table, sorted.
 ///
-/// A row starts with `` | `NAME` ``. Tests compare this with [`lambda::settings::Recording::names`].
+/// A row starts with `` | `NAME` ``. Tests compare this with [`settings::Recording::names`].
 pub fn documented_settings(readme: &str) -> Vec<String> {
     let section = readme.split("\n## Settings").nth(1).unwrap_or_default();
     let section = section.split("\n## ").next().unwrap_or_default();

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use lambda::settings::ProcessEnvironment;
 use services::free_port;
+use settings::ProcessEnvironment;
 use stack::options::{KafkaChoice, Options};
 use tokio_postgres::Client;
 

@@ -141,9 +141,9 @@ impl PostgresEventStore {
         let transaction = RollbackOnDrop::new(client);
         let (known, copies) = self.look(client, &statements, verdicts, now).await?;
         let Plan { entries, new_entries, new_events } = plan(verdicts, known, &copies, self.dedup_window, now)?;
-        lambda::failpoint!("postgres::in-transaction");
+        pipeline::failpoint!("postgres::in-transaction");
         write(client, &statements, &entries, &new_entries, new_events, now).await?;
-        lambda::failpoint!("postgres::committed");
+        pipeline::failpoint!("postgres::committed");
         transaction.finish();
         Ok(entries)
     }

@@ -14,9 +14,9 @@ mod unscored;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use lambda::settings::{ProcessEnvironment, Settings, Variables as _};
 use postgres::{Database, PostgresConfig, migrations};
 use services::postgres::ThrowAwayPostgres;
+use settings::{ProcessEnvironment, Settings, Variables as _};
 use tokio::sync::OnceCell;
 
 /// An empty database with the schema.

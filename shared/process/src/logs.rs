@@ -4,7 +4,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
-use crate::settings::{ProcessEnvironment, Variables as _};
+use settings::{ProcessEnvironment, Variables as _};
 
 /// Installs the process-wide subscriber. `LOG_LEVEL` takes a level or `tracing` directives; default `info`, with
 /// the chatty libraries at `warn`.

@@ -1,7 +1,9 @@
 //! Settings from environment variables, read once at cold start.
 //!
-//! All bad variables are reported together, so that a deployment is mended in one go. Nothing falls back to a
+//! All bad variables are reported together, so that a deployment is fixed in one go. Nothing falls back to a
 //! fake: a missing required variable stops the start.
+
+pub mod shared;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};

@@ -1,7 +1,7 @@
 //! Places where the fault suite ends the process, as a crash would.
 //!
 //! Compiled only with the feature `failpoints`, which the fault suite alone turns on: in any other build
-//! [`failpoint!`](crate::failpoint) is nothing. `FAILPOINTS` says which are armed, in the words of the crate `fail`:
+//! [`failpoint!`](crate::failpoint!) expands to nothing. `FAILPOINTS` says which are armed, in the words of the crate `fail`:
 //! `processor::claimed=3*off->return` ends the process at its fourth pass.
 
 /// Names a place between two steps.

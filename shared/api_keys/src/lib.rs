@@ -7,11 +7,11 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use lambda::settings::Settings;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pipeline::guard::Guard;
 use pipeline::ports::{ApiKey, ApiKeys, KeyHash};
 use pipeline::{Dependency, DependencyError, ErrorClass};
+use settings::Settings;
 use tokio::time::Instant;
 
 /// Longest key that is looked at, in bytes.
@@ -176,7 +176,7 @@ impl Authenticator {
             let found = tokio::time::timeout(self.policy.timeout, self.keys.find(hash)).await;
             found.unwrap_or_else(|_| Err(timeout("finding an API key")))
         };
-        match self.guard.attempt(find).await {
+        match self.guard.call_once("finding an API key", find).await {
             Ok(Some(key)) => {
                 let key = Arc::new(key);
                 lock(&self.unknown).remove(hash);
@@ -190,7 +190,7 @@ impl Authenticator {
             }
             Err(error) => match known {
                 Some((key, age)) if age < self.policy.stale => {
-                    tracing::warn!(error = %lambda::invocation::chain(&error), "api keys cannot be looked up, using the last answer");
+                    tracing::warn!(error = %pipeline::chain(&error), "api keys cannot be looked up, using the last answer");
                     Ok(key)
                 }
                 Some(_) | None => Err(KeyError::Unavailable(error)),
@@ -218,8 +218,8 @@ fn remember<T>(cache: &Mutex<HashMap<KeyHash, Cached<T>>>, hash: KeyHash, value:
 
 #[cfg(test)]
 mod tests {
-    use axum::http::{HeaderName, HeaderValue};
     use event::TenantId;
+    use http::{HeaderName, HeaderValue};
     use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
     use testkit::fakes::access::FakeAccess;
 
@@ -247,7 +247,7 @@ mod tests {
     }
 
     fn guard() -> Arc<Guard> {
-        Arc::new(lambda::breaker::guard(Dependency::Dynamodb, OPEN_FOR))
+        Arc::new(Guard::unobserved(Dependency::Dynamodb, OPEN_FOR))
     }
 
     async fn authenticator() -> (Arc<FakeAccess>, Authenticator) {

@@ -1,0 +1,6 @@
+//! How a process of ours starts and ends, whatever it does: its logs, and the signal that asks it to stop.
+
+pub mod logs;
+mod stop;
+
+pub use stop::stop_signal;

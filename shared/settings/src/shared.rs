@@ -1,0 +1,109 @@
+//! Settings that several functions read: each name, default and range stands here once.
+//!
+//! A setting that belongs to one adapter or to one function is read there.
+
+use std::num::NonZeroU64;
+use std::time::Duration;
+
+use event::TenantId;
+use pipeline::breaker::OPEN_FOR;
+
+use crate::Settings;
+
+/// `DEDUP_TABLE`: the table of claims; `dedup` unless set.
+pub fn dedup_table(settings: &mut Settings<'_>) -> String {
+    settings.or("DEDUP_TABLE", "dedup".to_owned())
+}
+
+/// `DEDUP_TTL_SEC`: how long an event id is remembered, in seconds, at least 1; a day unless set.
+pub fn dedup_ttl(settings: &mut Settings<'_>) -> Duration {
+    const DAY: u64 = 86_400;
+    let seconds = settings.or("DEDUP_TTL_SEC", DAY);
+    if seconds == 0 {
+        settings.problem("DEDUP_TTL_SEC=0: a window of no time finds no duplicates; set it to 1 or more");
+    }
+    Duration::from_secs(seconds)
+}
+
+/// `ACCESS_TABLE`: the table of API keys, blocks, counters and redrive marks; `access` unless set.
+pub fn access_table(settings: &mut Settings<'_>) -> String {
+    settings.or("ACCESS_TABLE", "access".to_owned())
+}
+
+/// `BREAKER_OPEN_SEC`: how long a breaker refuses calls before it probes, in seconds, at least 1; 60 unless set.
+pub fn breaker_open(settings: &mut Settings<'_>) -> Duration {
+    settings.optional("BREAKER_OPEN_SEC").map_or(OPEN_FOR, |seconds: NonZeroU64| Duration::from_secs(seconds.get()))
+}
+
+/// `FOREIGN_TENANT`: the tenant of events that other producers than ingest write to `raw-events`; `kafka` unless set.
+/// `None` if it is not a valid tenant name; the settings then have the problem.
+pub fn foreign_tenant(settings: &mut Settings<'_>) -> Option<TenantId> {
+    let name = settings.or("FOREIGN_TENANT", "kafka".to_owned());
+    match TenantId::new(&name) {
+        Ok(tenant) => Some(tenant),
+        Err(error) => {
+            settings.problem(format!("FOREIGN_TENANT={name:?}: {error}"));
+            None
+        }
+    }
+}
+
+/// `SCORER_FUNCTION`: name, alias or ARN of the scorer; `scorer` unless set.
+pub fn scorer_function(settings: &mut Settings<'_>) -> String {
+    settings.or("SCORER_FUNCTION", "scorer".to_owned())
+}
+
+/// `SCORER_TIMEOUT_MS`: longest wait for the scores of a batch, in milliseconds, for each attempt; 2000 unless set.
+pub fn scorer_timeout(settings: &mut Settings<'_>) -> Duration {
+    Duration::from_millis(settings.or("SCORER_TIMEOUT_MS", 2_000))
+}
+
+/// `FRAUD_THRESHOLD`: the score from which an event is `fraud`, 0 to 100; 80 unless set.
+pub fn fraud_threshold(settings: &mut Settings<'_>) -> u8 {
+    let threshold = settings.or("FRAUD_THRESHOLD", 80);
+    if threshold > 100 {
+        settings.problem(format!("FRAUD_THRESHOLD={threshold}: scores go from 0 to 100"));
+    }
+    threshold
+}
+
+/// `PUBLISH_TIMEOUT_MS`: longest wait for Kafka's acknowledgements, in milliseconds, for each attempt; 10000 unless set.
+pub fn publish_timeout(settings: &mut Settings<'_>) -> Duration {
+    Duration::from_millis(settings.or("PUBLISH_TIMEOUT_MS", 10_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    /// What `read` makes of one variable; `None` if that is refused.
+    fn read<T>(name: &'static str, text: &'static str, read: fn(&mut Settings<'_>) -> T) -> Option<T> {
+        let variables = BTreeMap::from([(name, text)]);
+        let mut settings = Settings::new(&variables);
+        let value = read(&mut settings);
+        settings.build(Some(value)).ok()
+    }
+
+    #[test]
+    fn a_breaker_stays_open_for_some_time() {
+        assert_eq!(read("BREAKER_OPEN_SEC", "", breaker_open), Some(OPEN_FOR));
+        assert_eq!(read("BREAKER_OPEN_SEC", "5", breaker_open), Some(Duration::from_secs(5)));
+        assert_eq!(read("BREAKER_OPEN_SEC", "0", breaker_open), None);
+    }
+
+    #[test]
+    fn an_empty_window_is_a_problem() {
+        assert_eq!(read("DEDUP_TTL_SEC", "0", dedup_ttl), None);
+        assert_eq!(read("DEDUP_TTL_SEC", "1", dedup_ttl), Some(Duration::from_secs(1)));
+        assert_eq!(read("DEDUP_TTL_SEC", "", dedup_ttl), Some(Duration::from_secs(86_400)));
+    }
+
+    #[test]
+    fn a_score_is_at_most_100_and_a_tenant_a_name() {
+        assert_eq!(read("FRAUD_THRESHOLD", "100", fraud_threshold), Some(100));
+        assert_eq!(read("FRAUD_THRESHOLD", "101", fraud_threshold), None);
+        assert_eq!(read("FOREIGN_TENANT", "No Tenant", foreign_tenant), None);
+    }
+}
