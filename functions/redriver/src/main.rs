@@ -8,6 +8,7 @@ use kafka::{KafkaClient, PublisherOptions};
 use lambda::invocation::serve;
 use lambda::shutdown::FLUSH_TIMEOUT;
 use pipeline::clock::SystemClock;
+use pipeline::ports::RecordPublisher as _;
 use redriver::{App, Config, Guards};
 use settings::ProcessEnvironment;
 

@@ -2,7 +2,7 @@
 
 use archive::ArchiveError;
 use lambda::invocation::InvocationError;
-use pipeline::{Dependency, DependencyError, ErrorClass};
+use pipeline::{Dependency, DependencyError, WrongNumberOfAnswers};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayerError {
@@ -29,25 +29,14 @@ pub enum ReplayerError {
         #[source]
         source: serde_json::Error,
     },
+    /// An adapter broke its port's promise to answer item by item.
+    #[error(transparent)]
+    Answers(#[from] WrongNumberOfAnswers),
     #[error("the answer cannot be written")]
     Answer(#[source] serde_json::Error),
 }
 
 impl ReplayerError {
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            ReplayerError::Request(_)
-            | ReplayerError::Field { .. }
-            | ReplayerError::OtherRequest { .. }
-            | ReplayerError::TakenOver { .. }
-            | ReplayerError::Counts { .. }
-            | ReplayerError::Answer(_) => ErrorClass::Permanent,
-            ReplayerError::Dependency(error) => error.class,
-            ReplayerError::Archive(source) => source.class(),
-            ReplayerError::NoScores => ErrorClass::Transient,
-        }
-    }
-
     pub fn tag(&self) -> &'static str {
         match self {
             ReplayerError::Request(_) | ReplayerError::Field { .. } | ReplayerError::OtherRequest { .. } => {
@@ -57,6 +46,7 @@ impl ReplayerError {
             ReplayerError::Dependency(error) => error.failed_tag(),
             ReplayerError::Archive(_) => Dependency::S3.failed_tag(),
             ReplayerError::NoScores => Dependency::Scorer.failed_tag(),
+            ReplayerError::Answers(_) => "wrong-number-of-answers",
             ReplayerError::Counts { .. } => "counts",
             ReplayerError::Answer(_) => "answer",
         }
