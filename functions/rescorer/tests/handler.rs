@@ -17,7 +17,7 @@ use pipeline::ports::{
 };
 use pipeline::tracked::Event;
 use pipeline::{Dependency, DependencyError, ErrorClass, Outcome, Position, topic};
-use rescorer::{App, Policy};
+use rescorer::{App, Policy, handle};
 use scoring::Scoring;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -177,7 +177,7 @@ impl World {
 async fn ask_with(app: &App, event: &str, time: Duration) -> Result<Value, String> {
     let event = RawValue::from_string(event.to_owned()).unwrap();
     let invocation = Invocation { request_id: "test".into(), deadline: Instant::now() + time };
-    match app.handle(&event, &invocation).await {
+    match handle(&event, &invocation, app).await {
         Ok(answer) => Ok(serde_json::from_str(answer.get()).unwrap()),
         Err(error) => Err(format!("{}: {}", error.error_type, error.message)),
     }
