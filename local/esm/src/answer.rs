@@ -4,9 +4,9 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::Reply;
 use crate::batch::Batch;
 use crate::event::partition_key;
+use crate::invoker::Reply;
 
 /// How an invocation ended.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use kafka::{Rebalance, TopicPartition};
 use pipeline::{Position, Record};
 use tokio::time::Instant;
 
-use crate::MappingConfig;
+use crate::config::MappingConfig;
 use crate::event::{EncodedRecord, EventFrame, MAX_EVENT_BYTES, partition_overhead};
 
 /// Records of one partition in a batch, by offset; offsets may have gaps.

@@ -7,7 +7,7 @@ use ::event::Timestamp;
 use kafka::StartingPosition;
 use serde::Deserialize;
 
-use crate::EsmError;
+use crate::error::EsmError;
 
 /// AWS's largest batch.
 const MAX_BATCH_SIZE: usize = 10_000;

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use kafka::TopicPartition;
 use pipeline::{Header, Record};
 
-use crate::{EventSource, MappingConfig};
+use crate::config::{EventSource, MappingConfig};
 
 /// Lambda's limit of a synchronous invocation's payload: the whole event counts.
 pub(crate) const MAX_EVENT_BYTES: usize = 6 * 1024 * 1024;

@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kafka::{ConsumerOptions, KafkaClient, KafkaError};
+use kafka::{ConsumerOptions, KafkaClient, KafkaError, StartingPosition};
 use pipeline::Position;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::config::MappingConfig;
+use crate::error::EsmError;
+use crate::invoker::Invoker;
 use crate::poller::{Counters, Poller};
-use crate::{EsmError, Invoker, MappingConfig, StartingPosition};
 
 /// Starts mappings.
 #[derive(Debug)]

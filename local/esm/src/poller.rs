@@ -14,7 +14,8 @@ use tokio::time::Instant;
 
 use crate::answer::{Settlement, Verdict, judge, settle};
 use crate::batch::{Backoff, Batch, Buffer};
-use crate::{Invoker, MappingConfig};
+use crate::config::MappingConfig;
+use crate::invoker::Invoker;
 
 /// Longest wait of one poll. Any short time does: rebalances and commits that failed are looked after in between.
 const POLL_WAIT: Duration = Duration::from_millis(500);

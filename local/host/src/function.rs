@@ -10,11 +10,12 @@ use std::time::Duration;
 use pipeline::clock::{Clock as _, SystemClock};
 use tokio::sync::Semaphore;
 
-use crate::instance::{Answer, Call, CallEnd, Delivery, Instance, InstanceView, SharedInstance};
+use crate::config::FunctionConfig;
+use crate::error::HostError;
+use crate::instance::{Answer, Call, CallEnd, Delivery, Instance, InstanceView, RUNTIME_API_PREFIX, SharedInstance};
+use crate::lock::lock;
 use crate::log::LogSink;
-use crate::process::Process;
-use crate::runtime_api::RUNTIME_API_PREFIX;
-use crate::{FunctionConfig, HostError, lock};
+use crate::process::{Process, is_file};
 
 /// The region of functions whose environment names none.
 const DEFAULT_REGION: &str = "us-east-1";
@@ -26,6 +27,9 @@ pub(crate) enum Refusal {
     Throttled,
     Stopping,
 }
+
+/// The functions by name, shared by both APIs.
+pub(crate) type Functions = Arc<BTreeMap<String, Arc<Function>>>;
 
 #[derive(Debug)]
 pub(crate) struct Function {
@@ -207,8 +211,4 @@ async fn forget_when_ended(function: std::sync::Weak<Function>, instance: Shared
     pool.idle.retain(|idle| idle.id != instance.id);
     let pid = instance.process.pid;
     tracing::info!(function = function.config.name, instance = instance.id, pid, status, "instance ended");
-}
-
-pub(crate) async fn is_file(path: &Path) -> bool {
-    tokio::fs::metadata(path).await.is_ok_and(|metadata| metadata.is_file())
 }

@@ -12,10 +12,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::function::is_file;
+use crate::config::HttpFunction;
+use crate::error::HostError;
+use crate::lock::lock;
 use crate::log::LogSink;
-use crate::process::Process;
-use crate::{HostError, HttpFunction, lock};
+use crate::process::{Process, is_file};
 
 /// Longest time from a start to the first healthy answer.
 const START_TIMEOUT: Duration = Duration::from_secs(15);

@@ -11,12 +11,8 @@ use axum::{Json, Router};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::Functions;
-use crate::function::Refusal;
-use crate::instance::{Answer, Call, InstanceView};
-
-/// Lambda's limit of a synchronous call, each way.
-pub(crate) const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
+use crate::function::{Functions, Refusal};
+use crate::instance::{Answer, Call, InstanceView, MAX_PAYLOAD_BYTES};
 
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");

@@ -11,13 +11,14 @@ mod function;
 mod http_function;
 mod instance;
 mod invoke_api;
+mod lock;
 mod log;
 mod process;
 mod runtime_api;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -30,13 +31,10 @@ pub use error::HostError;
 pub use http_function::RunningHttpFunction;
 pub use instance::{InstanceState, InstanceView};
 
-use function::Function;
+use function::{Function, Functions};
 
 /// Longest wait for calls in flight when the host stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The functions by name, shared by both APIs.
-pub(crate) type Functions = Arc<BTreeMap<String, Arc<Function>>>;
 
 /// Running functions and the two APIs in front of them. Dropping it kills every instance.
 #[derive(Debug)]
@@ -119,9 +117,4 @@ impl Drop for Host {
             function.kill();
         }
     }
-}
-
-/// Locks, also after a panic elsewhere: every critical section here leaves its data whole.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -8,7 +8,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::Child;
 use tokio::task::JoinSet;
 
-use crate::{HostError, LogTarget, lock};
+use crate::config::LogTarget;
+use crate::error::HostError;
+use crate::lock::lock;
 
 /// Lines kept for a report.
 const TAIL_LINES: usize = 20;

@@ -133,3 +133,7 @@ async fn kill_and_wait(child: &mut Child) -> std::io::Result<ExitStatus> {
     child.start_kill()?;
     child.wait().await
 }
+
+pub(crate) async fn is_file(path: &Path) -> bool {
+    tokio::fs::metadata(path).await.is_ok_and(|metadata| metadata.is_file())
+}

@@ -10,13 +10,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use crate::Functions;
-use crate::function::Function;
-use crate::instance::{Answer, SharedInstance};
-use crate::invoke_api::MAX_PAYLOAD_BYTES;
-
-/// cargo-lambda's prefix, so that both look alike in a process list.
-pub(crate) const RUNTIME_API_PREFIX: &str = "/.rt";
+use crate::function::{Function, Functions};
+use crate::instance::{Answer, MAX_PAYLOAD_BYTES, RUNTIME_API_PREFIX, SharedInstance};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("lambda-runtime-aws-request-id");
 const DEADLINE: HeaderName = HeaderName::from_static("lambda-runtime-deadline-ms");

@@ -11,7 +11,7 @@ use archive::{Coverage, Filter, OffsetRanges, PartitionCoverage, Reader};
 use kafka::{KafkaClient, PartitionWatermarks};
 use pipeline::Position;
 
-use crate::stack::ARCHIVERS;
+use crate::mappings::ARCHIVERS;
 
 /// The archive held against what Kafka has and the archiver has committed.
 #[derive(Debug, Default)]

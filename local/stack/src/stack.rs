@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use archive::S3Objects;
-use esm::{LambdaInvoker, Mapping, MappingConfig, Mode, RunningMapping};
+use esm::{LambdaInvoker, Mapping, RunningMapping};
 use host::{Host, RunningHttpFunction};
 use kafka::{KafkaClient, KafkaConfig};
-use pipeline::topic::{PROCESSED_EVENTS, RAW_EVENTS};
 use postgres::{Database, PostgresConfig};
 use serde_json::{Value, json};
 use settings::Settings;
@@ -16,6 +15,7 @@ use settings::Settings;
 use crate::backing::Backing;
 use crate::client::JsonClient;
 use crate::functions;
+use crate::mappings::mapping_configs;
 use crate::options::{Options, Routes};
 use crate::reconcile::Proof;
 use crate::schedule::RunningSchedule;
@@ -242,27 +242,4 @@ impl Stack {
         }
         self.backing.stop()
     }
-}
-
-/// Batch size of the processor: large enough that its round trips are shared, small enough to keep latency low.
-const PROCESSOR_BATCH: usize = 1000;
-/// The archiver's objects are better large.
-const ARCHIVER_BATCH: usize = 5000;
-
-/// The topics that are archived, with the consumer group that does it.
-pub const ARCHIVERS: [(&str, &str); 2] = [(RAW_EVENTS, "archiver-raw"), (PROCESSED_EVENTS, "archiver-outcomes")];
-
-/// The event source mappings, as Terraform makes them on AWS.
-fn mapping_configs(pollers: usize) -> Vec<MappingConfig> {
-    let mapping = |function, topic, group, batch_size, window_ms| {
-        let mut config = MappingConfig::new(function, topic, group);
-        config.batch_size = batch_size;
-        config.window = Duration::from_millis(window_ms);
-        config.pollers = pollers;
-        config.mode = Mode::Provisioned;
-        config.partial_answers = true;
-        config
-    };
-    let archivers = ARCHIVERS.map(|(topic, group)| mapping("archiver", topic, group, ARCHIVER_BATCH, 500));
-    std::iter::once(mapping("processor", RAW_EVENTS, "processor", PROCESSOR_BATCH, 0)).chain(archivers).collect()
 }

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 
-use super::{Message, Object, Place};
+use crate::evidence::message::{Message, Object, Place};
 
 /// Objects read at the same time.
 const WIDTH: usize = 8;

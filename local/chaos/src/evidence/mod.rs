@@ -2,6 +2,7 @@
 //! by S3, zstd and JSON.
 
 mod archive;
+mod message;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -11,34 +12,12 @@ use krafka::Kafka;
 use serde::Deserialize;
 use tokio_postgres::{Client, NoTls};
 
+pub use message::{Message, Object, Place, Topic};
 pub use topics::{count, read as read_topic};
 
 pub const RAW: &str = "raw-events";
 pub const OUTCOMES: &str = "processed-events";
 pub const DEAD_LETTERS: &str = "dead-letter-events";
-
-/// Partition and offset.
-pub type Place = (i32, i64);
-
-/// A record's bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    pub key: Option<Vec<u8>>,
-    pub value: Option<Vec<u8>>,
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// Milliseconds since the epoch.
-    pub timestamp: i64,
-}
-
-impl Message {
-    /// The last header of that name, as text.
-    pub fn header(&self, name: &str) -> Option<String> {
-        let (_, value) = self.headers.iter().rev().find(|(known, _)| known == name)?;
-        Some(String::from_utf8_lossy(value.as_deref()?).into_owned())
-    }
-}
-
-pub type Topic = BTreeMap<Place, Message>;
 
 /// A row of `events`.
 #[derive(Clone, Debug)]
@@ -82,14 +61,6 @@ impl Outcome {
     pub fn is_stored(&self) -> bool {
         matches!(self.outcome.as_str(), "valid" | "fraud")
     }
-}
-
-/// An object of the archive.
-#[derive(Clone, Debug)]
-pub struct Object {
-    pub key: String,
-    /// Topic of each line with its place and what it holds.
-    pub lines: Vec<(String, Place, Message)>,
 }
 
 /// Everything.

@@ -9,7 +9,7 @@ use krafka::admin::{DescribeTopicsOptions, ListOffsetsOptions, OffsetSpec, Topic
 use krafka::consumer::AutoOffsetReset;
 use tokio::time::Instant;
 
-use super::{Message, Topic};
+use crate::evidence::message::{Message, Topic};
 
 /// Longest wait for a topic's last record.
 const PATIENCE: Duration = Duration::from_secs(300);

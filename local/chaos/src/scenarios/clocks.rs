@@ -7,9 +7,9 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 
-use super::Conduct;
 use crate::evidence::Row;
 use crate::load::Load;
+use crate::scenarios::conduct::Conduct;
 use crate::trial::{self, Run, Setup};
 
 /// Functions that ask what time it is.

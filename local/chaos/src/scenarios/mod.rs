@@ -1,6 +1,7 @@
 //! F1 to F15 of the reliability reference: how each fault is made.
 
 mod clocks;
+mod conduct;
 mod duplicates;
 mod failpoints;
 mod outages;
@@ -14,15 +15,9 @@ mod weather;
 
 use clap::ValueEnum;
 
-use crate::trial::{Run, Trial};
+use crate::trial::Run;
 
-/// Whether a scenario could be carried out.
-#[derive(Debug)]
-pub enum Conduct {
-    Done(Vec<Trial>),
-    /// Something that it needs is missing; says what.
-    NotHere(String),
-}
+pub use conduct::Conduct;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 #[value(rename_all = "UPPER")]

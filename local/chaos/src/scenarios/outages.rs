@@ -8,9 +8,9 @@ use settings::ProcessEnvironment;
 use stack::options::{KafkaChoice, Options};
 use tokio_postgres::Client;
 
-use super::Conduct;
 use crate::load::Load;
 use crate::proxy::Weather;
+use crate::scenarios::conduct::Conduct;
 use crate::trial::{self, Run, Scene, Setup, Trial};
 
 /// Whether the stack starts Apache Kafka. The embedded broker lives in this process and in memory: it has no crash to

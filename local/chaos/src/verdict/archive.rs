@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::Findings;
 use crate::evidence::{Evidence, Place, Topic};
+use crate::verdict::findings::Findings;
 
 /// I4 for one topic: every record is in the archive, each copy with the topic's bytes, under a name that says so.
 pub fn archive_is_whole(name: &str, topic: &Topic, evidence: &Evidence, findings: &mut Findings) {

@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Findings;
 use crate::evidence::{Evidence, RAW};
 use crate::ledger::Fates;
 use crate::load::hash;
+use crate::verdict::findings::Findings;
 
 /// I1 by record: each has one outcome, and nothing else has.
 pub fn records_have_outcomes(evidence: &Evidence, findings: &mut Findings) {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::Findings;
 use crate::evidence::{Evidence, Message, Place, RAW};
 use crate::load::Event;
+use crate::verdict::findings::Findings;
 
 /// A letter is an origin and how often it was redriven before.
 fn letter_id(message: &Message, place: Option<Place>) -> (String, u32) {

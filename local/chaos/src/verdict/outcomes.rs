@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::Findings;
 use crate::evidence::{Evidence, Message, OUTCOMES, Place, RAW};
+use crate::verdict::findings::Findings;
 
 /// The members of an outcome that are checked.
 #[derive(Deserialize)]

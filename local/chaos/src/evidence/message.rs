@@ -1,0 +1,34 @@
+//! A record as Kafka and the archive hold it, in types that are not the pipeline's.
+
+use std::collections::BTreeMap;
+
+/// Partition and offset.
+pub type Place = (i32, i64);
+
+/// A record's bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    pub key: Option<Vec<u8>>,
+    pub value: Option<Vec<u8>>,
+    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// Milliseconds since the epoch.
+    pub timestamp: i64,
+}
+
+impl Message {
+    /// The last header of that name, as text.
+    pub fn header(&self, name: &str) -> Option<String> {
+        let (_, value) = self.headers.iter().rev().find(|(known, _)| known == name)?;
+        Some(String::from_utf8_lossy(value.as_deref()?).into_owned())
+    }
+}
+
+pub type Topic = BTreeMap<Place, Message>;
+
+/// An object of the archive.
+#[derive(Clone, Debug)]
+pub struct Object {
+    pub key: String,
+    /// Topic of each line with its place and what it holds.
+    pub lines: Vec<(String, Place, Message)>,
+}
