@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use services::free_port;
 use settings::{Settings, SettingsError, Variables};
+use strum::{EnumString, VariantNames};
 
 /// Which Kafka serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +17,14 @@ pub enum KafkaChoice {
     Apache,
     /// One that runs already: `host:port,host:port`.
     External(String),
+}
+
+/// The brokers that the stack can start itself: the values of `KAFKA`.
+#[derive(Clone, Copy, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
+enum StartedKafka {
+    Embedded,
+    Apache,
 }
 
 /// A listening port: fixed, or any free one (0).
@@ -39,7 +48,7 @@ impl Port {
 
 /// Ports of everything that listens; all on loopback.
 #[derive(Clone, Copy, Debug)]
-pub struct Ports {
+pub struct ListenPorts {
     pub ingest: Port,
     pub query: Port,
     pub lambda: Port,
@@ -57,11 +66,11 @@ pub struct PortTaken {
     setting: &'static str,
 }
 
-impl Ports {
+impl ListenPorts {
     /// Well-known ports, each changed by its variable: for a stack that people look at.
     fn well_known(settings: &mut Settings<'_>) -> Self {
         let mut port = |setting, what, default| Port { number: settings.or(setting, default), what, setting };
-        Ports {
+        ListenPorts {
             ingest: port("INGEST_PORT", "ingest", 8080),
             query: port("QUERY_PORT", "query", 8081),
             lambda: port("LAMBDA_PORT", "the Lambda API", 9000),
@@ -75,7 +84,7 @@ impl Ports {
     /// Any free port for each: for a stack that stands beside others, as in tests and the demo.
     fn free(settings: &mut Settings<'_>) -> Self {
         let mut port = |setting, what, default| Port { number: settings.or(setting, default), what, setting };
-        Ports {
+        ListenPorts {
             // The functions are told these before anything listens there. 0, where none is free, fails at the start.
             ingest: port("INGEST_PORT", "ingest", free_port().unwrap_or(0)),
             query: port("QUERY_PORT", "query", free_port().unwrap_or(0)),
@@ -133,7 +142,7 @@ pub struct Routes {
 #[derive(Clone, Debug)]
 pub struct Options {
     pub kafka: KafkaChoice,
-    pub ports: Ports,
+    pub ports: ListenPorts,
     /// Where state is kept; thrown away if absent.
     pub keep: Option<PathBuf>,
     /// Folder of the function binaries.
@@ -164,7 +173,7 @@ impl Options {
     /// # Errors
     /// [`SettingsError`] lists every malformed variable.
     pub fn for_people(variables: &dyn Variables, binaries: PathBuf) -> Result<Self, SettingsError> {
-        Self::read(variables, binaries, Ports::well_known)
+        Self::read(variables, binaries, ListenPorts::well_known)
     }
 
     /// For the demo and tests: free ports.
@@ -172,25 +181,16 @@ impl Options {
     /// # Errors
     /// [`SettingsError`] lists every malformed variable.
     pub fn for_one_run(variables: &dyn Variables, binaries: PathBuf) -> Result<Self, SettingsError> {
-        Self::read(variables, binaries, Ports::free)
+        Self::read(variables, binaries, ListenPorts::free)
     }
 
     fn read(
         variables: &dyn Variables,
         binaries: PathBuf,
-        ports: fn(&mut Settings<'_>) -> Ports,
+        ports: fn(&mut Settings<'_>) -> ListenPorts,
     ) -> Result<Self, SettingsError> {
         let mut settings = Settings::new(variables);
-        let choice = settings.or("KAFKA", "embedded".to_owned());
-        let kafka = match (settings.optional::<String>("KAFKA_BROKERS"), choice.as_str()) {
-            (Some(brokers), _) => KafkaChoice::External(brokers),
-            (None, "embedded") => KafkaChoice::Embedded,
-            (None, "apache") => KafkaChoice::Apache,
-            (None, other) => {
-                settings.problem(format!("KAFKA={other:?}: use embedded or apache, or set KAFKA_BROKERS"));
-                KafkaChoice::Embedded
-            }
-        };
+        let kafka = kafka_choice(&mut settings);
         let ports = ports(&mut settings);
         let function_settings = HANDED_THROUGH
             .into_iter()
@@ -231,6 +231,22 @@ impl Options {
             self
         } else {
             self.with_setting(name, value)
+        }
+    }
+}
+
+fn kafka_choice(settings: &mut Settings<'_>) -> KafkaChoice {
+    if let Some(brokers) = settings.optional("KAFKA_BROKERS") {
+        return KafkaChoice::External(brokers);
+    }
+    let name = settings.or("KAFKA", "embedded".to_owned());
+    match name.parse() {
+        Ok(StartedKafka::Embedded) => KafkaChoice::Embedded,
+        Ok(StartedKafka::Apache) => KafkaChoice::Apache,
+        Err(_) => {
+            let choices = StartedKafka::VARIANTS.join(" or ");
+            settings.problem(format!("KAFKA={name:?}: use {choices}, or set KAFKA_BROKERS"));
+            KafkaChoice::Embedded
         }
     }
 }
