@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// What the client was told of an event, in one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum Answer {
+pub enum AttemptResult {
     /// Receipt in hand.
     Acked,
     /// The event will not be taken, and nothing was written.
@@ -29,7 +29,7 @@ pub struct Entry {
     pub payload_hash: String,
     pub batch: usize,
     pub attempt: u32,
-    pub result: Answer,
+    pub result: AttemptResult,
     /// Where the receipt says that it lies on `raw-events`.
     pub partition: Option<i32>,
     pub offset: Option<i64>,
@@ -37,14 +37,14 @@ pub struct Entry {
 
 /// The file under way.
 #[derive(Clone, Debug)]
-pub struct Ledger(Arc<Mutex<File>>);
+pub struct ClientLedger(Arc<Mutex<File>>);
 
-impl Ledger {
+impl ClientLedger {
     /// # Errors
     /// If the file cannot be made.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
         let file = File::create(path).with_context(|| format!("making {}", path.display()))?;
-        Ok(Ledger(Arc::new(Mutex::new(file))))
+        Ok(ClientLedger(Arc::new(Mutex::new(file))))
     }
 
     /// Writes the entries; they are on disk when this returns.
@@ -65,7 +65,7 @@ impl Ledger {
 
 /// All that the client knows of one event.
 #[derive(Clone, Debug, Default)]
-pub struct Fate {
+pub struct SentEvent {
     /// One, unless the client sent different bytes under one id.
     pub payload_hashes: Vec<String>,
     pub receipts: Vec<(i32, i64)>,
@@ -74,30 +74,30 @@ pub struct Fate {
 }
 
 /// By event id.
-pub type Fates = BTreeMap<String, Fate>;
+pub type SentEvents = BTreeMap<String, SentEvent>;
 
 /// Reads a ledger back.
 ///
 /// # Errors
 /// If the file is not a ledger.
-pub fn read(path: &Path) -> anyhow::Result<Fates> {
+pub fn read(path: &Path) -> anyhow::Result<SentEvents> {
     let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    let mut fates = Fates::new();
+    let mut sent_events = SentEvents::new();
     for line in BufReader::new(file).lines() {
-        add(&mut fates, serde_json::from_str(&line?)?);
+        add(&mut sent_events, serde_json::from_str(&line?)?);
     }
-    Ok(fates)
+    Ok(sent_events)
 }
 
-pub(crate) fn add(fates: &mut Fates, entry: Entry) {
-    let fate = fates.entry(entry.event_id).or_default();
-    if !fate.payload_hashes.contains(&entry.payload_hash) {
-        fate.payload_hashes.push(entry.payload_hash);
+pub(crate) fn add(sent_events: &mut SentEvents, entry: Entry) {
+    let sent_event = sent_events.entry(entry.event_id).or_default();
+    if !sent_event.payload_hashes.contains(&entry.payload_hash) {
+        sent_event.payload_hashes.push(entry.payload_hash);
     }
     match entry.result {
-        Answer::Acked => fate.acked = true,
-        Answer::Unknown => fate.unknown = true,
-        Answer::Rejected => {}
+        AttemptResult::Acked => sent_event.acked = true,
+        AttemptResult::Unknown => sent_event.unknown = true,
+        AttemptResult::Rejected => {}
     }
-    fate.receipts.extend(entry.partition.zip(entry.offset));
+    sent_event.receipts.extend(entry.partition.zip(entry.offset));
 }

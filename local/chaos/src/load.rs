@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use stack::client::JsonClient;
 use tokio::task::JoinSet;
 
-use crate::ledger::{Answer, Entry, Ledger};
+use crate::ledger::{AttemptResult, ClientLedger, Entry};
 
 /// Longest wait for one answer, and for an event to be taken at last.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -106,7 +106,7 @@ pub struct Client {
     /// Of the batch endpoint.
     pub url: String,
     pub key: String,
-    pub ledger: Ledger,
+    pub ledger: ClientLedger,
 }
 
 /// What the client saw beside the ledger.
@@ -203,7 +203,7 @@ impl Client {
             let headers = [("x-api-key", self.key.as_str())];
             let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.http.post(&self.url, &headers, body)).await;
             seen.requests += 1;
-            let mut results = vec![(Answer::Unknown, None, None); open.len()];
+            let mut results = vec![(AttemptResult::Unknown, None, None); open.len()];
             match answer {
                 Ok(Ok(answer)) => {
                     let busy = matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
@@ -218,7 +218,7 @@ impl Client {
                         }
                         // Refused as a whole, before anything was looked at.
                         Ok(_) | Err(_) if answer.status.is_client_error() => {
-                            results.fill((Answer::Rejected, None, None));
+                            results.fill((AttemptResult::Rejected, None, None));
                         }
                         Ok(_) | Err(_) => {}
                     }
@@ -239,7 +239,7 @@ impl Client {
                 })
                 .collect();
             self.ledger.write(&entries)?;
-            let taken = results.iter().map(|(result, _, _)| *result == Answer::Acked);
+            let taken = results.iter().map(|(result, _, _)| *result == AttemptResult::Acked);
             open = open.into_iter().zip(taken).filter(|(_, taken)| !taken).map(|(event, _)| event).collect();
             if open.is_empty() || started.elapsed() >= patience {
                 break;
@@ -251,10 +251,10 @@ impl Client {
 }
 
 /// Every event of the plan is a good one, so one that was refused is sent again too: it may have been a limit.
-fn result(item: Item) -> (Answer, Option<i32>, Option<i64>) {
+fn result(item: Item) -> (AttemptResult, Option<i32>, Option<i64>) {
     match item.status.as_str() {
-        "accepted" => (Answer::Acked, item.partition, item.offset),
-        "rejected" => (Answer::Rejected, None, None),
-        _ => (Answer::Unknown, None, None),
+        "accepted" => (AttemptResult::Acked, item.partition, item.offset),
+        "rejected" => (AttemptResult::Rejected, None, None),
+        _ => (AttemptResult::Unknown, None, None),
     }
 }

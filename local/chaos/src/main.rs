@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use chaos::report::{Line, Report, Verdict};
+use chaos::report::{RunReport, ScenarioLine, ScenarioResult};
 use chaos::scenarios::{Conduct, Scenario};
-use chaos::trial::Run;
+use chaos::trial::ChaosRun;
 use clap::{Parser, ValueEnum as _};
 use tracing_subscriber::EnvFilter;
 
@@ -46,7 +46,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     loop {
         let folder = std::env::current_dir()?.join(format!("target/chaos/{}-{seed}", std::process::id()));
         let (binaries, point) = (arguments.binaries.clone(), arguments.point.clone());
-        let run = Run { seed, binaries, folder, short: arguments.short, point };
+        let run = ChaosRun { seed, binaries, folder, short: arguments.short, point };
         let report = carry_out(&arguments, &run).await;
         println!("{report}");
         failed += report.failed();
@@ -57,8 +57,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn carry_out(arguments: &Arguments, run: &Run) -> Report {
-    let mut report = Report { seed: run.seed, lines: Vec::new() };
+async fn carry_out(arguments: &Arguments, run: &ChaosRun) -> RunReport {
+    let mut report = RunReport { seed: run.seed, lines: Vec::new() };
     println!("seed {}, ledgers in {}", run.seed, run.folder.display());
     let chosen = |scenario: &Scenario| match arguments.scenario.as_slice() {
         [] => !run.short || scenario.is_short(),
@@ -67,11 +67,11 @@ async fn carry_out(arguments: &Arguments, run: &Run) -> Report {
     for scenario in Scenario::value_variants().iter().copied().filter(chosen) {
         let started = Instant::now();
         let verdict = match scenario.carry_out(run).await {
-            Ok(Conduct::Done(trials)) => Verdict::Judged(trials),
-            Ok(Conduct::NotHere(why)) => Verdict::NotRun(why),
-            Err(error) => Verdict::Broken(error),
+            Ok(Conduct::Done(trials)) => ScenarioResult::Judged(trials),
+            Ok(Conduct::NotHere(why)) => ScenarioResult::NotRun(why),
+            Err(error) => ScenarioResult::Broken(error),
         };
-        let line = Line { scenario, verdict, took: started.elapsed() };
+        let line = ScenarioLine { scenario, verdict, took: started.elapsed() };
         print!("{line}");
         report.lines.push(line);
     }

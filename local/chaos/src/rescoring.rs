@@ -7,7 +7,7 @@ use serde_json::json;
 use stack::stack::Stack;
 
 use crate::evidence::{Evidence, Risk, Row};
-use crate::verdict::Findings;
+use crate::verdict::TrialFindings;
 
 /// Stored events that are asked about again in each trial.
 const SAMPLE: usize = 200;
@@ -15,7 +15,7 @@ const SAMPLE: usize = 200;
 pub const FRAUD_FROM: i16 = 80;
 
 #[derive(Deserialize)]
-struct Answer {
+struct ScorerAnswer {
     scores: Vec<Scored>,
 }
 
@@ -30,18 +30,23 @@ struct Scored {
 ///
 /// # Errors
 /// If the scorer does not answer.
-pub async fn check(stack: &Stack, evidence: &Evidence, rng: &mut Rng, findings: &mut Findings) -> anyhow::Result<()> {
+pub async fn check(
+    stack: &Stack,
+    evidence: &Evidence,
+    rng: &mut Rng,
+    findings: &mut TrialFindings,
+) -> anyhow::Result<()> {
     let scored: Vec<&Row> = evidence.rows.iter().filter(|row| row.risk.is_some()).collect();
     let sample: Vec<&Row> = rng.choose_multiple(scored, SAMPLE);
     let events: Vec<_> =
         sample.iter().map(|row| json!({"event_id": row.event_id, "ip": row.ip, "user_id": row.user_id})).collect();
     let answer = stack.invoke("scorer", json!({ "events": events })).await.context("asking the scorer again")?;
-    let answer: Answer = serde_json::from_value(answer).context("the scorer's answer")?;
+    let answer: ScorerAnswer = serde_json::from_value(answer).context("the scorer's answer")?;
     compare(&sample, &answer.scores, findings);
     Ok(())
 }
 
-fn compare(sample: &[&Row], again: &[Scored], findings: &mut Findings) {
+fn compare(sample: &[&Row], again: &[Scored], findings: &mut TrialFindings) {
     findings.rescored = sample.len();
     if sample.len() != again.len() {
         findings.add("I8", format!("{} scores for {} events", again.len(), sample.len()));
@@ -75,7 +80,7 @@ mod tests {
         };
         let mut again = Scored { event_id: "a".to_owned(), risk };
         change(&mut row, &mut again);
-        let mut findings = Findings::default();
+        let mut findings = TrialFindings::default();
         compare(&[&row], &[again], &mut findings);
         findings.violations.values().map(Vec::len).sum()
     }

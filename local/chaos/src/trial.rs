@@ -17,12 +17,12 @@ use stack::stack::Stack;
 
 use crate::disk::SmallDisk;
 use crate::evidence::{self, Evidence, Sources};
-use crate::ledger::{self, Ledger};
+use crate::ledger::{self, ClientLedger};
 use crate::load::{Client, Event, Load, Seen};
 use crate::memory::{self, Peaks};
 use crate::proxy::Proxy;
 use crate::rescoring;
-use crate::verdict::{Findings, judge};
+use crate::verdict::{TrialFindings, judge};
 
 /// Functions that take part in the way of an event.
 pub const FUNCTIONS: [&str; 4] = ["ingest", "processor", "scorer", "archiver"];
@@ -40,7 +40,7 @@ const MEMORY_LIMIT: u64 = 512 * 1024;
 
 /// What all trials of a run share.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct ChaosRun {
     pub seed: u64,
     /// The functions, built with failpoints.
     pub binaries: PathBuf,
@@ -52,7 +52,7 @@ pub struct Run {
     pub point: Option<String>,
 }
 
-impl Run {
+impl ChaosRun {
     /// The stream of random numbers of one trial: the same for the same seed and name.
     pub fn rng(&self, name: &str) -> Rng {
         Rng::with_seed(name.bytes().fold(self.seed, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into())))
@@ -98,7 +98,7 @@ pub struct Scene {
     pub rng: Rng,
     pub client: Client,
     /// What the fault itself finds wrong, or worth telling.
-    pub findings: Findings,
+    pub findings: TrialFindings,
     loaded: Arc<AtomicBool>,
 }
 
@@ -155,10 +155,10 @@ impl Scene {
     }
 
     /// Waits until nothing is under way, at most as long as I6 says; also gives how many processes ended meanwhile.
-    async fn settle(&self) -> (anyhow::Result<()>, usize) {
+    async fn wait_until_idle(&self) -> (anyhow::Result<()>, usize) {
         let under_way = AtomicBool::new(true);
         let settle = async {
-            let settled = self.stack.settle(RECOVERY_LIMIT).await;
+            let settled = self.stack.wait_until_idle(RECOVERY_LIMIT).await;
             under_way.store(false, Ordering::Relaxed);
             settled
         };
@@ -176,7 +176,7 @@ pub struct Trial {
     pub recovery: Option<Duration>,
     /// Most memory by function, in kB.
     pub memory: Peaks,
-    pub findings: Findings,
+    pub findings: TrialFindings,
 }
 
 impl Trial {
@@ -190,7 +190,7 @@ impl Trial {
 /// # Errors
 /// If the trial itself could not be carried out. What the pipeline does wrong is in the findings.
 pub async fn run(
-    run: &Run,
+    run: &ChaosRun,
     name: &str,
     setup: Setup,
     fault: impl AsyncFnOnce(&mut Scene) -> anyhow::Result<usize>,
@@ -203,11 +203,11 @@ pub async fn run(
 /// # Errors
 /// As [`run`].
 pub async fn run_and_examine(
-    run: &Run,
+    run: &ChaosRun,
     name: &str,
     setup: Setup,
     fault: impl AsyncFnOnce(&mut Scene) -> anyhow::Result<usize>,
-    examine: impl FnOnce(&Evidence, &mut Findings),
+    examine: impl FnOnce(&Evidence, &mut TrialFindings),
 ) -> anyhow::Result<Trial> {
     let folder = run.folder.join(name.replace([':', ' '], "-"));
     std::fs::create_dir_all(&folder)?;
@@ -236,10 +236,10 @@ pub async fn run_and_examine(
         http: stack.client.clone(),
         url: format!("{}/batch", stack.ingest_url()),
         key: stack.create_key(TENANT, "chaos", true, NO_LIMIT).await?,
-        ledger: Ledger::create(&ledger_path)?,
+        ledger: ClientLedger::create(&ledger_path)?,
     };
     let loaded = Arc::new(AtomicBool::new(false));
-    let findings = Findings::default();
+    let findings = TrialFindings::default();
     let mut scene = Scene { stack, proxies, disk, rng, client: client.clone(), findings, loaded: Arc::clone(&loaded) };
     let load = async {
         let seen = client.send(&setup.load, requests).await;
@@ -250,7 +250,7 @@ pub async fn run_and_examine(
     let (seen, faults) = (seen?, faults?);
 
     let ended = Instant::now();
-    let (settled, ends) = scene.settle().await;
+    let (settled, ends) = scene.wait_until_idle().await;
     let recovery = ended.elapsed();
     let (faults, late_ends) = if setup.ends_count { (faults + ends, 0) } else { (faults, ends) };
     let evidence = Evidence::gather(&sources(&scene.stack).await?).await?;

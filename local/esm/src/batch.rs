@@ -13,14 +13,14 @@ use crate::event::{EncodedRecord, EventFrame, MAX_EVENT_BYTES, partition_overhea
 
 /// Records of one partition in a batch, by offset; offsets may have gaps.
 #[derive(Clone, Debug)]
-pub(crate) struct Span {
+pub(crate) struct PartitionSpan {
     pub(crate) of: TopicPartition,
     /// Which ownership of the partition the records were read under.
     epoch: u64,
     pub(crate) records: Vec<EncodedRecord>,
 }
 
-impl Span {
+impl PartitionSpan {
     pub(crate) fn contains(&self, offset: i64) -> bool {
         self.records.binary_search_by_key(&offset, |record| record.offset).is_ok()
     }
@@ -28,8 +28,8 @@ impl Span {
 
 /// What one invocation gets.
 #[derive(Clone, Debug)]
-pub(crate) struct Batch {
-    pub(crate) spans: Vec<Span>,
+pub(crate) struct InvocationBatch {
+    pub(crate) spans: Vec<PartitionSpan>,
     pub(crate) event: Bytes,
     /// Records in the event.
     pub(crate) records: usize,
@@ -37,11 +37,11 @@ pub(crate) struct Batch {
 
 /// Waits before sending again; doubles up to a cap, with jitter.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Backoff {
+pub(crate) struct RetryDelay {
     failures: u32,
 }
 
-impl Backoff {
+impl RetryDelay {
     const BASE: Duration = Duration::from_millis(100);
     const CAP: Duration = Duration::from_secs(10);
 
@@ -69,7 +69,7 @@ struct Queue {
 struct Retry {
     offset: i64,
     not_before: Instant,
-    backoff: Backoff,
+    backoff: RetryDelay,
 }
 
 impl Queue {
@@ -197,8 +197,8 @@ impl Buffer {
     }
 
     /// Cuts a batch of what may be sent now.
-    pub(crate) fn cut(&mut self, now: Instant) -> Option<Batch> {
-        let mut spans: Vec<Span> = Vec::new();
+    pub(crate) fn cut(&mut self, now: Instant) -> Option<InvocationBatch> {
+        let mut spans: Vec<PartitionSpan> = Vec::new();
         let (mut count, mut bytes) = (0, self.frame.len());
         let queues = self.queues.len();
         for step in 0..queues {
@@ -227,7 +227,7 @@ impl Buffer {
             self.records -= records.len();
             self.bytes -= records.iter().map(|record| record.json.len()).sum::<usize>();
             let cut_off = !queue.records.is_empty();
-            spans.push(Span { of: queue.of.clone(), epoch: queue.epoch, records });
+            spans.push(PartitionSpan { of: queue.of.clone(), epoch: queue.epoch, records });
             if cut_off {
                 self.turn = index + 1;
                 break;
@@ -236,23 +236,23 @@ impl Buffer {
         if spans.is_empty() { None } else { Some(self.batch(spans)) }
     }
 
-    fn batch(&self, spans: Vec<Span>) -> Batch {
+    fn batch(&self, spans: Vec<PartitionSpan>) -> InvocationBatch {
         let event = self.frame.event(spans.iter().map(|span| (&span.of, span.records.as_slice())));
         let records = spans.iter().flat_map(|span| &span.records).filter(|record| !record.json.is_empty()).count();
-        Batch { spans, event, records }
+        InvocationBatch { spans, event, records }
     }
 
-    fn owner(&mut self, span: &Span) -> Option<&mut Queue> {
+    fn owner(&mut self, span: &PartitionSpan) -> Option<&mut Queue> {
         self.queues.iter_mut().find(|queue| queue.epoch == span.epoch)
     }
 
     /// Drops from a batch what is no longer ours. `None` if nothing is left.
-    pub(crate) fn still_owned(&self, batch: Batch) -> Option<Batch> {
-        let owned = |span: &Span| self.queues.iter().any(|queue| queue.epoch == span.epoch);
+    pub(crate) fn still_owned(&self, batch: InvocationBatch) -> Option<InvocationBatch> {
+        let owned = |span: &PartitionSpan| self.queues.iter().any(|queue| queue.epoch == span.epoch);
         if batch.spans.iter().all(owned) {
             return Some(batch);
         }
-        let spans: Vec<Span> = batch.spans.into_iter().filter(owned).collect();
+        let spans: Vec<PartitionSpan> = batch.spans.into_iter().filter(owned).collect();
         if spans.is_empty() { None } else { Some(self.batch(spans)) }
     }
 
@@ -261,7 +261,12 @@ impl Buffer {
     ///
     /// `retry_from` has one entry for each span. From the lowest failed offset on everything is sent again, also what
     /// succeeded above it: a committed offset cannot have holes.
-    pub(crate) fn settle(&mut self, batch: Batch, retry_from: &[Option<i64>], now: Instant) -> Vec<Position> {
+    pub(crate) fn complete(
+        &mut self,
+        batch: InvocationBatch,
+        retry_from: &[Option<i64>],
+        now: Instant,
+    ) -> Vec<Position> {
         let mut next = Vec::with_capacity(batch.spans.len());
         for (mut span, retry_from) in batch.spans.into_iter().zip(retry_from) {
             let Some(queue) = self.owner(&span) else { continue };
@@ -275,7 +280,7 @@ impl Buffer {
             let mut backoff = match queue.retry {
                 // No progress since the last time.
                 Some(retry) if retry.offset == failed => retry.backoff,
-                Some(_) | None => Backoff::default(),
+                Some(_) | None => RetryDelay::default(),
             };
             queue.retry = Some(Retry { offset: failed, not_before: now + backoff.next(), backoff });
             let again = span.records.split_off(span.records.partition_point(|record| record.offset < failed));
@@ -319,7 +324,7 @@ pub(crate) mod tests {
     }
 
     /// A batch with these offsets, by partition of topic `t`.
-    pub(crate) fn batch(partitions: &[(i32, &[i64])]) -> Batch {
+    pub(crate) fn batch(partitions: &[(i32, &[i64])]) -> InvocationBatch {
         let now = Instant::now();
         let mut buffer = buffer(10_000, Duration::ZERO);
         for (partition, offsets) in partitions {
@@ -330,8 +335,9 @@ pub(crate) mod tests {
         buffer.cut(now).unwrap()
     }
 
-    fn offsets(batch: &Batch) -> Vec<(i32, Vec<i64>)> {
-        let of_span = |span: &Span| (span.of.partition, span.records.iter().map(|record| record.offset).collect());
+    fn offsets(batch: &InvocationBatch) -> Vec<(i32, Vec<i64>)> {
+        let of_span =
+            |span: &PartitionSpan| (span.of.partition, span.records.iter().map(|record| record.offset).collect());
         batch.spans.iter().map(of_span).collect()
     }
 
@@ -397,7 +403,7 @@ pub(crate) mod tests {
         assert_eq!((first.records, offsets(&first)), (1, vec![(0, vec![0, 1])]));
         let second = buffer.cut(now).unwrap();
         assert_eq!(offsets(&second), [(0, vec![2])]);
-        let next = buffer.settle(first, &[None], now);
+        let next = buffer.complete(first, &[None], now);
         assert_eq!(next, [Position::new("t", 0, 2)], "the offset of the record passed over is committed");
     }
 
@@ -410,15 +416,15 @@ pub(crate) mod tests {
         let batch = buffer.cut(now).unwrap();
         fill(&mut buffer, 0, 13..14, now);
         fill(&mut buffer, 1, 6..7, now);
-        let next = buffer.settle(batch, &[Some(11), None], now);
+        let next = buffer.complete(batch, &[Some(11), None], now);
         assert_eq!(next, [Position::new("t", 0, 11), Position::new("t", 1, 6)]);
         let meanwhile = buffer.cut(now).unwrap();
         assert_eq!(offsets(&meanwhile), [(1, vec![6])], "only the failed partition waits");
         let due = buffer.due(now).unwrap();
-        assert!(due > now && due <= now + Backoff::CAP);
+        assert!(due > now && due <= now + RetryDelay::CAP);
         let again = buffer.cut(due).unwrap();
         assert_eq!(offsets(&again), [(0, vec![11, 12, 13])]);
-        assert_eq!(buffer.settle(again, &[Some(11)], due), [], "nothing succeeded, nothing to commit");
+        assert_eq!(buffer.complete(again, &[Some(11)], due), [], "nothing succeeded, nothing to commit");
     }
 
     #[test]
@@ -437,7 +443,7 @@ pub(crate) mod tests {
         let left = buffer.still_owned(batch.clone()).unwrap();
         assert_eq!((offsets(&left), left.records), (vec![(1, vec![0, 1])], 2));
         assert!(left.event.len() < batch.event.len());
-        assert_eq!(buffer.settle(batch.clone(), &[None, None], now), [Position::new("t", 1, 2)]);
+        assert_eq!(buffer.complete(batch.clone(), &[None, None], now), [Position::new("t", 1, 2)]);
         buffer.rebalance(&Rebalance::Lost(vec![of(1)]), now);
         assert!(buffer.still_owned(batch).is_none());
         assert_eq!((buffer.records, buffer.bytes), (0, 0));
@@ -455,9 +461,9 @@ pub(crate) mod tests {
 
     #[test]
     fn backoff_grows_to_its_cap_and_is_never_nothing() {
-        let mut backoff = Backoff::default();
+        let mut backoff = RetryDelay::default();
         let waits: Vec<Duration> = (0..40).map(|_| backoff.next()).collect();
-        assert!(waits.iter().all(|wait| *wait >= Backoff::BASE / 2 && *wait <= Backoff::CAP));
-        assert!(waits[39] >= Backoff::CAP / 2);
+        assert!(waits.iter().all(|wait| *wait >= RetryDelay::BASE / 2 && *wait <= RetryDelay::CAP));
+        assert!(waits[39] >= RetryDelay::CAP / 2);
     }
 }

@@ -28,7 +28,7 @@ pub enum EventSource {
 
 /// AWS has two ways of running pollers, and grants retry controls and partial answers to the second only.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum PollerMode {
     OnDemand,
     Provisioned,
 }
@@ -47,7 +47,7 @@ pub struct MappingConfig {
     /// Longest time for a batch to fill, from its first record on; at most 300 s. AWS takes whole seconds, or 500 ms
     /// by default.
     pub window: Duration,
-    pub mode: Mode,
+    pub mode: PollerMode,
     /// Members of the group, each with at most one invocation in flight; more than partitions are of no use. AWS
     /// varies the number, here it is fixed.
     pub pollers: usize,
@@ -68,7 +68,7 @@ impl MappingConfig {
             starting_position: StartingPosition::TrimHorizon,
             batch_size: 100,
             window: Duration::from_millis(500),
-            mode: Mode::OnDemand,
+            mode: PollerMode::OnDemand,
             pollers: 1,
             partial_answers: false,
             source: EventSource::SelfManaged,
@@ -82,7 +82,7 @@ impl MappingConfig {
     /// [`EsmError::Config`] for anything that AWS would refuse, and for a field that is not supported here: a retry
     /// limit that is silently not kept would be worse than none.
     pub fn from_json(text: &str, brokers: &str) -> Result<Self, EsmError> {
-        let request: Request = serde_json::from_str(text).map_err(|error| EsmError::Config {
+        let request: CreateMappingRequest = serde_json::from_str(text).map_err(|error| EsmError::Config {
             reason: format!("not a usable CreateEventSourceMapping request: {error}"),
         })?;
         request.into_config(brokers)
@@ -107,7 +107,7 @@ impl MappingConfig {
         if !(1..=MAX_POLLERS).contains(&self.pollers) {
             return refuse("the number of pollers must be 1 to 2,000");
         }
-        if self.partial_answers && self.mode == Mode::OnDemand {
+        if self.partial_answers && self.mode == PollerMode::OnDemand {
             return refuse("ReportBatchItemFailures needs provisioned mode (ProvisionedPollerConfig)");
         }
         Ok(())
@@ -116,7 +116,7 @@ impl MappingConfig {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct Request {
+struct CreateMappingRequest {
     function_name: String,
     topics: Vec<String>,
     starting_position: RequestPosition,
@@ -174,7 +174,7 @@ struct PollerConfig {
     _maximum_pollers: Option<usize>,
 }
 
-impl Request {
+impl CreateMappingRequest {
     fn into_config(self, brokers: &str) -> Result<MappingConfig, EsmError> {
         let refuse = |reason: &str| EsmError::Config { reason: reason.to_owned() };
         let (source, bootstrap_servers, group) = match (self.event_source_arn, self.self_managed_event_source) {
@@ -215,7 +215,7 @@ impl Request {
             starting_position,
             batch_size: self.batch_size.unwrap_or(defaults.batch_size),
             window: self.maximum_batching_window_in_seconds.map_or(defaults.window, Duration::from_secs),
-            mode: if self.provisioned_poller_config.is_some() { Mode::Provisioned } else { Mode::OnDemand },
+            mode: if self.provisioned_poller_config.is_some() { PollerMode::Provisioned } else { PollerMode::OnDemand },
             pollers: self.provisioned_poller_config.and_then(|config| config.minimum_pollers).unwrap_or(1),
             partial_answers,
             source,
@@ -248,7 +248,7 @@ mod tests {
         let expected = MappingConfig {
             batch_size: 500,
             window: Duration::ZERO,
-            mode: Mode::Provisioned,
+            mode: PollerMode::Provisioned,
             pollers: 2,
             partial_answers: true,
             source: EventSource::Msk { arn: "arn:aws:kafka:eu-west-1:000000000000:cluster/forebay/1".into() },
@@ -301,6 +301,6 @@ mod tests {
     fn partial_answers_need_provisioned_mode() {
         let config = MappingConfig { partial_answers: true, ..MappingConfig::new("f", "t", "g") };
         assert!(config.validate().unwrap_err().to_string().contains("provisioned mode"));
-        MappingConfig { mode: Mode::Provisioned, ..config }.validate().unwrap();
+        MappingConfig { mode: PollerMode::Provisioned, ..config }.validate().unwrap();
     }
 }

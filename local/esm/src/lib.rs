@@ -17,7 +17,7 @@ mod invoker;
 mod mapping;
 mod poller;
 
-pub use config::{EventSource, MappingConfig, Mode};
+pub use config::{EventSource, MappingConfig, PollerMode};
 pub use error::EsmError;
 pub use invoker::{Invoker, InvokerError, LambdaInvoker, Reply};
 pub use kafka::StartingPosition;

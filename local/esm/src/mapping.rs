@@ -86,10 +86,6 @@ pub struct RunningMapping {
 }
 
 impl RunningMapping {
-    pub fn config(&self) -> &MappingConfig {
-        &self.config
-    }
-
     pub fn status(&self) -> MappingStatus {
         MappingStatus {
             invocations: self.counters.invocations.load(Ordering::Relaxed),

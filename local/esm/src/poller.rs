@@ -12,8 +12,8 @@ use pipeline::{Position, Record};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::answer::{Settlement, Verdict, judge, settle};
-use crate::batch::{Backoff, Batch, Buffer};
+use crate::answer::{BatchOutcome, InvocationOutcome, judge, read_answer};
+use crate::batch::{Buffer, InvocationBatch, RetryDelay};
 use crate::config::MappingConfig;
 use crate::invoker::Invoker;
 
@@ -51,7 +51,7 @@ pub(crate) struct Poller {
     /// Where partitions go on, as long as no commit has got through.
     uncommitted: BTreeMap<TopicPartition, i64>,
     paused: bool,
-    poll_backoff: Backoff,
+    poll_backoff: RetryDelay,
 }
 
 impl Poller {
@@ -72,7 +72,7 @@ impl Poller {
             buffer,
             uncommitted: BTreeMap::new(),
             paused: false,
-            poll_backoff: Backoff::default(),
+            poll_backoff: RetryDelay::default(),
         }
     }
 
@@ -88,7 +88,7 @@ impl Poller {
     }
 
     /// Reads until a batch is due. `None` when stopping.
-    async fn gather(&mut self) -> Option<Batch> {
+    async fn gather(&mut self) -> Option<InvocationBatch> {
         loop {
             if *self.stop.borrow() {
                 return None;
@@ -119,7 +119,7 @@ impl Poller {
         self.follow_rebalances();
         match polled {
             Ok(records) => {
-                self.poll_backoff = Backoff::default();
+                self.poll_backoff = RetryDelay::default();
                 self.take_in(&records);
             }
             Err(error) => {
@@ -182,30 +182,32 @@ impl Poller {
     }
 
     /// Sends a batch until the function has answered for it, it is no longer ours, or the mapping stops.
-    async fn deliver(&mut self, mut batch: Batch) {
-        let mut backoff = Backoff::default();
+    async fn deliver(&mut self, mut batch: InvocationBatch) {
+        let mut backoff = RetryDelay::default();
         // Throttles and failures of the service count as no attempt (AWS).
         let mut attempts = 0_u32;
         while batch.records > 0 {
             let Some(verdict) = self.invoke(&batch).await else { return };
             self.follow_rebalances();
             let reason = match verdict {
-                Verdict::Answered(answer) => match settle(&batch, self.config.partial_answers, &answer) {
-                    Settlement::Spans(retry_from) => return self.settle(batch, &retry_from).await,
-                    Settlement::Whole(reason) => {
-                        attempts += 1;
-                        reason
+                InvocationOutcome::Answered(answer) => {
+                    match read_answer(&batch, self.config.partial_answers, &answer) {
+                        BatchOutcome::PerPartition(retry_from) => return self.complete(batch, &retry_from).await,
+                        BatchOutcome::RetryAll(reason) => {
+                            attempts += 1;
+                            reason
+                        }
                     }
-                },
-                Verdict::Failed(reason) => {
+                }
+                InvocationOutcome::Failed(reason) => {
                     attempts += 1;
                     reason
                 }
-                Verdict::Throttled => {
+                InvocationOutcome::Throttled => {
                     Counters::add(&self.counters.throttles, 1);
                     "throttled".to_owned()
                 }
-                Verdict::Unavailable(reason) => reason,
+                InvocationOutcome::Unavailable(reason) => reason,
             };
             Counters::add(&self.counters.failed_invocations, 1);
             let wait = backoff.next();
@@ -228,11 +230,11 @@ impl Poller {
         }
         // Nothing in it could be sent; its offsets are passed over.
         let done = vec![None; batch.spans.len()];
-        self.settle(batch, &done).await;
+        self.complete(batch, &done).await;
     }
 
     /// Makes one attempt and reads ahead meanwhile. `None` if the mapping stopped before there was an answer.
-    async fn invoke(&mut self, batch: &Batch) -> Option<Verdict> {
+    async fn invoke(&mut self, batch: &InvocationBatch) -> Option<InvocationOutcome> {
         Counters::add(&self.counters.invocations, 1);
         let (invoker, config) = (Arc::clone(&self.invoker), Arc::clone(&self.config));
         let mut invocation = std::pin::pin!(invoker.invoke(&config.function, batch.event.clone()));
@@ -256,7 +258,7 @@ impl Poller {
         };
         Some(match replied {
             Ok(reply) => judge(reply),
-            Err(error) => Verdict::Unavailable(chain(&error)),
+            Err(error) => InvocationOutcome::Unavailable(chain(&error)),
         })
     }
 
@@ -274,7 +276,7 @@ impl Poller {
         false
     }
 
-    async fn settle(&mut self, batch: Batch, retry_from: &[Option<i64>]) {
+    async fn complete(&mut self, batch: InvocationBatch, retry_from: &[Option<i64>]) {
         let records = batch.records;
         let failed = retry_from.iter().flatten().count();
         if failed > 0 {
@@ -286,7 +288,7 @@ impl Poller {
                 "part of the batch failed, sending it again from the lowest failed offset of each partition"
             );
         }
-        for next in self.buffer.settle(batch, retry_from, Instant::now()) {
+        for next in self.buffer.complete(batch, retry_from, Instant::now()) {
             self.uncommitted.insert(TopicPartition::new(next.topic, next.partition), next.offset);
         }
         Counters::add(&self.counters.records_delivered, records);

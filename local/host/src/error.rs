@@ -3,8 +3,6 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use pipeline::ErrorClass;
-
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     #[error("cannot listen on {address}")]
@@ -40,33 +38,6 @@ pub enum HostError {
     },
     #[error("{name} did not become healthy: {reason}{}", tail_text(tail))]
     Unhealthy { name: String, reason: String, tail: Vec<String> },
-}
-
-impl HostError {
-    /// All but a failed process start are mistakes in the configuration, and will be there again.
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            HostError::Listen { .. }
-            | HostError::DuplicateName { .. }
-            | HostError::MissingProgram { .. }
-            | HostError::Log { .. }
-            | HostError::PortTaken { .. } => ErrorClass::Permanent,
-            HostError::Spawn { .. } | HostError::Unhealthy { .. } => ErrorClass::Transient,
-        }
-    }
-
-    /// Bounded name, for metrics.
-    pub fn tag(&self) -> &'static str {
-        match self {
-            HostError::Listen { .. } => "listen",
-            HostError::DuplicateName { .. } => "duplicate_name",
-            HostError::MissingProgram { .. } => "missing_program",
-            HostError::Log { .. } => "log",
-            HostError::Spawn { .. } => "spawn",
-            HostError::PortTaken { .. } => "port_taken",
-            HostError::Unhealthy { .. } => "unhealthy",
-        }
-    }
 }
 
 /// The last log lines, as an addition to a message; empty if there are none.

@@ -12,7 +12,9 @@ use tokio::sync::Semaphore;
 
 use crate::config::FunctionConfig;
 use crate::error::HostError;
-use crate::instance::{Answer, Call, CallEnd, Delivery, Instance, InstanceView, RUNTIME_API_PREFIX, SharedInstance};
+use crate::instance::{
+    Call, CallEnd, Delivery, Instance, InstanceView, InvocationResult, RUNTIME_API_PREFIX, SharedInstance,
+};
 use crate::lock::lock;
 use crate::log::LogSink;
 use crate::process::{Process, is_file};
@@ -22,14 +24,14 @@ const DEFAULT_REGION: &str = "us-east-1";
 
 /// Why a call was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
+pub(crate) enum InvokeRefusal {
     /// More calls wait than the queue holds.
     Throttled,
     Stopping,
 }
 
 /// The functions by name, shared by both APIs.
-pub(crate) type Functions = Arc<BTreeMap<String, Arc<Function>>>;
+pub(crate) type FunctionMap = Arc<BTreeMap<String, Arc<Function>>>;
 
 #[derive(Debug)]
 pub(crate) struct Function {
@@ -90,12 +92,12 @@ impl Function {
     }
 
     /// Makes a call: on the idle instance used last, or on a new one.
-    pub(crate) async fn invoke(self: &Arc<Self>, call: Call) -> Result<Answer, Refusal> {
+    pub(crate) async fn invoke(self: &Arc<Self>, call: Call) -> Result<InvocationResult, InvokeRefusal> {
         let _admission = self.admissions.try_acquire().map_err(|error| match error {
-            tokio::sync::TryAcquireError::NoPermits => Refusal::Throttled,
-            tokio::sync::TryAcquireError::Closed => Refusal::Stopping,
+            tokio::sync::TryAcquireError::NoPermits => InvokeRefusal::Throttled,
+            tokio::sync::TryAcquireError::Closed => InvokeRefusal::Stopping,
         })?;
-        let _slot = self.slots.acquire().await.map_err(|_| Refusal::Stopping)?;
+        let _slot = self.slots.acquire().await.map_err(|_| InvokeRefusal::Stopping)?;
         let instance = match self.take_idle() {
             Some(instance) => instance,
             None => match self.start_instance().await {
@@ -129,14 +131,14 @@ impl Function {
         None
     }
 
-    async fn start_instance(self: &Arc<Self>) -> Result<SharedInstance, Answer> {
+    async fn start_instance(self: &Arc<Self>) -> Result<SharedInstance, InvocationResult> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let instance = {
             // Within the lock, so that the runtime's first poll finds its instance.
             let mut pool = lock(&self.pool);
             let process = Process::spawn(&self.config.program, self.environment(id), &self.sink).map_err(|error| {
                 let message = format!("cannot start {}: {error}", self.config.program.display());
-                Answer::function_error("Runtime.InvalidEntrypoint", &message)
+                InvocationResult::function_error("Runtime.InvalidEntrypoint", &message)
             })?;
             let instance = Arc::new(Instance::new(id, process));
             pool.all.insert(id, Arc::clone(&instance));

@@ -39,16 +39,16 @@ pub(crate) struct Delivery {
 
 /// What the caller gets with status 200.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum InvocationResult {
     Success(Bytes),
     /// JSON with `errorType` and `errorMessage`.
     FunctionError(Bytes),
 }
 
-impl Answer {
+impl InvocationResult {
     pub(crate) fn function_error(error_type: &str, message: &str) -> Self {
         let body = serde_json::json!({ "errorType": error_type, "errorMessage": message });
-        Answer::FunctionError(body.to_string().into())
+        InvocationResult::FunctionError(body.to_string().into())
     }
 }
 
@@ -56,9 +56,9 @@ impl Answer {
 #[derive(Debug)]
 pub(crate) enum CallEnd {
     /// The instance lives on.
-    Answered(Answer),
+    Answered(InvocationResult),
     /// The process ended, or was killed at the timeout, with the call in its hands.
-    Lost(Answer),
+    Lost(InvocationResult),
 }
 
 /// What an instance is doing.
@@ -85,7 +85,7 @@ pub struct InstanceView {
 #[derive(Debug)]
 struct Pending {
     request_id: String,
-    reply: oneshot::Sender<Answer>,
+    reply: oneshot::Sender<InvocationResult>,
 }
 
 #[derive(Debug)]
@@ -118,7 +118,7 @@ impl Instance {
 
     /// Waits for the end of the init phase, the first poll. An instance that does not get there is killed, and the
     /// caller is told why.
-    pub(crate) async fn initialised(&self) -> Result<(), Answer> {
+    pub(crate) async fn initialised(&self) -> Result<(), InvocationResult> {
         let mut ready = self.ready.subscribe();
         tokio::select! {
             polled = ready.wait_for(|ready| *ready) => {
@@ -127,14 +127,14 @@ impl Instance {
                 Ok(())
             }
             status = self.process.ended() => Err(match lock(&self.init_error).take() {
-                Some(report) => Answer::FunctionError(report),
-                None => Answer::function_error("Runtime.ExitError", &format!(
+                Some(report) => InvocationResult::FunctionError(report),
+                None => InvocationResult::function_error("Runtime.ExitError", &format!(
                     "the function ended before it took a call ({status}){}", tail_text(&self.process.tail.lines())
                 )),
             }),
             () = tokio::time::sleep(INIT_TIMEOUT) => {
                 self.process.kill();
-                Err(Answer::function_error("Sandbox.Timedout", &format!(
+                Err(InvocationResult::function_error("Sandbox.Timedout", &format!(
                     "the function did not start within {} s{}",
                     INIT_TIMEOUT.as_secs(), tail_text(&self.process.tail.lines())
                 )))
@@ -156,14 +156,14 @@ impl Instance {
             status = self.process.ended() => {
                 lock(&self.pending).take();
                 let message = format!("RequestId: {request_id} Error: Runtime exited with error: {status}");
-                CallEnd::Lost(Answer::function_error("Runtime.ExitError", &message))
+                CallEnd::Lost(InvocationResult::function_error("Runtime.ExitError", &message))
             }
             () = tokio::time::sleep(timeout) => {
                 self.process.kill();
                 lock(&self.pending).take();
                 let message =
                     format!("RequestId: {request_id} Error: Task timed out after {:.2} seconds", timeout.as_secs_f64());
-                CallEnd::Lost(Answer::function_error("Sandbox.Timedout", &message))
+                CallEnd::Lost(InvocationResult::function_error("Sandbox.Timedout", &message))
             }
         }
     }
@@ -177,7 +177,7 @@ impl Instance {
     }
 
     /// The runtime answers. False if this call is not (or no longer) in its hands.
-    pub(crate) fn answer(&self, request_id: &str, answer: Answer) -> bool {
+    pub(crate) fn answer(&self, request_id: &str, answer: InvocationResult) -> bool {
         let mut pending = lock(&self.pending);
         match pending.take_if(|pending| pending.request_id == request_id) {
             Some(pending) => pending.reply.send(answer).is_ok(),

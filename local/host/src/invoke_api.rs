@@ -11,8 +11,8 @@ use axum::{Json, Router};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::function::{Functions, Refusal};
-use crate::instance::{Answer, Call, InstanceView, MAX_PAYLOAD_BYTES};
+use crate::function::{FunctionMap, InvokeRefusal};
+use crate::instance::{Call, InstanceView, InvocationResult, MAX_PAYLOAD_BYTES};
 
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
@@ -21,7 +21,7 @@ const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
-pub(crate) fn router(functions: Functions) -> Router {
+pub(crate) fn router(functions: FunctionMap) -> Router {
     Router::new()
         .route("/2015-03-31/functions/{function}/invocations", post(invoke))
         .route("/functions", get(list))
@@ -29,7 +29,7 @@ pub(crate) fn router(functions: Functions) -> Router {
 }
 
 async fn invoke(
-    State(functions): State<Functions>,
+    State(functions): State<FunctionMap>,
     Path(identifier): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -67,10 +67,10 @@ async fn invoke(
     let outcome = tokio::spawn(async move { function.invoke(call).await }).await;
     let mut response = match outcome {
         Ok(Ok(answer)) => answer_response(answer),
-        Ok(Err(Refusal::Throttled)) => {
+        Ok(Err(InvokeRefusal::Throttled)) => {
             refuse(StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", "Rate Exceeded.")
         }
-        Ok(Err(Refusal::Stopping)) => {
+        Ok(Err(InvokeRefusal::Stopping)) => {
             refuse(StatusCode::INTERNAL_SERVER_ERROR, "ServiceException", "the function host is stopping")
         }
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "ServiceException", &error.to_string()),
@@ -81,10 +81,10 @@ async fn invoke(
     response
 }
 
-fn answer_response(answer: Answer) -> Response {
+fn answer_response(answer: InvocationResult) -> Response {
     let (body, failed) = match answer {
-        Answer::Success(body) => (body, false),
-        Answer::FunctionError(body) => (body, true),
+        InvocationResult::Success(body) => (body, false),
+        InvocationResult::FunctionError(body) => (body, true),
     };
     let mut response = body.into_response();
     let headers = response.headers_mut();
@@ -128,7 +128,7 @@ struct FunctionView {
     instances: Vec<InstanceView>,
 }
 
-async fn list(State(functions): State<Functions>) -> Json<Vec<FunctionView>> {
+async fn list(State(functions): State<FunctionMap>) -> Json<Vec<FunctionView>> {
     let views = functions.values().map(|function| FunctionView {
         name: function.config.name.clone(),
         arn: function.arn.clone(),

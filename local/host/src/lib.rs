@@ -31,7 +31,7 @@ pub use error::HostError;
 pub use http_function::RunningHttpFunction;
 pub use instance::{InstanceState, InstanceView};
 
-use function::{Function, Functions};
+use function::{Function, FunctionMap};
 
 /// Longest wait for calls in flight when the host stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,7 +40,7 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Host {
     address: SocketAddr,
-    functions: Functions,
+    functions: FunctionMap,
     server: JoinHandle<()>,
 }
 
@@ -61,7 +61,7 @@ impl Host {
                 return Err(HostError::DuplicateName { name });
             }
         }
-        let functions: Functions = Arc::new(functions);
+        let functions: FunctionMap = Arc::new(functions);
         let router = Router::new()
             .merge(runtime_api::router(Arc::clone(&functions)))
             .merge(invoke_api::router(Arc::clone(&functions)));

@@ -20,7 +20,7 @@ const TERMINATION_GRACE: Duration = Duration::from_secs(2);
 const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy, Debug)]
-enum Request {
+enum StopRequest {
     Kill,
     Terminate,
 }
@@ -30,7 +30,7 @@ enum Request {
 pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) tail: Arc<LogTail>,
-    requests: mpsc::UnboundedSender<Request>,
+    requests: mpsc::UnboundedSender<StopRequest>,
     exit: watch::Receiver<Option<String>>,
 }
 
@@ -75,12 +75,12 @@ impl Process {
     /// SIGKILL, without waiting.
     pub(crate) fn kill(&self) {
         // A closed channel means that the process has ended already.
-        let _ = self.requests.send(Request::Kill);
+        let _ = self.requests.send(StopRequest::Kill);
     }
 
     /// SIGTERM, then SIGKILL after 2 s; waits for the end.
     pub(crate) async fn terminate(&self) {
-        let _ = self.requests.send(Request::Terminate);
+        let _ = self.requests.send(StopRequest::Terminate);
         self.ended().await;
     }
 }
@@ -89,15 +89,15 @@ async fn own(
     mut child: Child,
     pid: u32,
     mut copying: JoinSet<()>,
-    mut requests: mpsc::UnboundedReceiver<Request>,
+    mut requests: mpsc::UnboundedReceiver<StopRequest>,
     ended: watch::Sender<Option<String>>,
 ) {
     let status = tokio::select! {
         status = child.wait() => status,
         request = requests.recv() => match request {
-            Some(Request::Terminate) => terminate(&mut child, pid, &mut requests).await,
+            Some(StopRequest::Terminate) => terminate(&mut child, pid, &mut requests).await,
             // No handle is left: nobody can use or stop the process any more.
-            Some(Request::Kill) | None => kill_and_wait(&mut child).await,
+            Some(StopRequest::Kill) | None => kill_and_wait(&mut child).await,
         },
     };
     let _ = tokio::time::timeout(OUTPUT_GRACE, async { while copying.join_next().await.is_some() {} }).await;
@@ -111,7 +111,7 @@ async fn own(
 async fn terminate(
     child: &mut Child,
     pid: u32,
-    requests: &mut mpsc::UnboundedReceiver<Request>,
+    requests: &mut mpsc::UnboundedReceiver<StopRequest>,
 ) -> std::io::Result<ExitStatus> {
     if let Err(error) = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM) {
         tracing::debug!(%error, pid, "cannot send SIGTERM");
@@ -122,8 +122,8 @@ async fn terminate(
             status = child.wait() => return status,
             () = tokio::time::sleep_until(deadline) => return kill_and_wait(child).await,
             request = requests.recv() => match request {
-                Some(Request::Terminate) => {}
-                Some(Request::Kill) | None => return kill_and_wait(child).await,
+                Some(StopRequest::Terminate) => {}
+                Some(StopRequest::Kill) | None => return kill_and_wait(child).await,
             },
         }
     }

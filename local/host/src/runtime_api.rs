@@ -10,15 +10,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use crate::function::{Function, Functions};
-use crate::instance::{Answer, MAX_PAYLOAD_BYTES, RUNTIME_API_PREFIX, SharedInstance};
+use crate::function::{Function, FunctionMap};
+use crate::instance::{InvocationResult, MAX_PAYLOAD_BYTES, RUNTIME_API_PREFIX, SharedInstance};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("lambda-runtime-aws-request-id");
 const DEADLINE: HeaderName = HeaderName::from_static("lambda-runtime-deadline-ms");
 const FUNCTION_ARN: HeaderName = HeaderName::from_static("lambda-runtime-invoked-function-arn");
 const TRACE_ID: HeaderName = HeaderName::from_static("lambda-runtime-trace-id");
 
-pub(crate) fn router(functions: Functions) -> Router {
+pub(crate) fn router(functions: FunctionMap) -> Router {
     let api = Router::new()
         .route("/invocation/next", get(next))
         .route("/invocation/{request_id}/response", post(response))
@@ -28,14 +28,14 @@ pub(crate) fn router(functions: Functions) -> Router {
     Router::new().nest(&format!("{RUNTIME_API_PREFIX}/{{function}}/{{instance}}/2018-06-01/runtime"), api)
 }
 
-fn find(functions: &Functions, function: &str, instance: u64) -> Result<(Arc<Function>, SharedInstance), StatusCode> {
+fn find(functions: &FunctionMap, function: &str, instance: u64) -> Result<(Arc<Function>, SharedInstance), StatusCode> {
     let function = functions.get(function).ok_or(StatusCode::NOT_FOUND)?;
     let instance = function.instance(instance).ok_or(StatusCode::NOT_FOUND)?;
     Ok((Arc::clone(function), instance))
 }
 
 async fn next(
-    State(functions): State<Functions>,
+    State(functions): State<FunctionMap>,
     Path((function, instance)): Path<(String, u64)>,
 ) -> Result<Response, StatusCode> {
     let (function, instance) = find(&functions, &function, instance)?;
@@ -57,33 +57,33 @@ async fn next(
 }
 
 async fn response(
-    State(functions): State<Functions>,
+    State(functions): State<FunctionMap>,
     Path((function, instance, request_id)): Path<(String, u64, String)>,
     body: Body,
 ) -> Result<StatusCode, StatusCode> {
     let (_, instance) = find(&functions, &function, instance)?;
     match to_bytes(body, MAX_PAYLOAD_BYTES).await {
-        Ok(body) => settle(&instance, &request_id, Answer::Success(body)),
+        Ok(body) => accept(&instance, &request_id, InvocationResult::Success(body)),
         Err(_) => {
             let message = format!("the response exceeds the limit of {MAX_PAYLOAD_BYTES} bytes");
-            let answer = Answer::function_error("Function.ResponseSizeTooLarge", &message);
-            settle(&instance, &request_id, answer).and(Err(StatusCode::PAYLOAD_TOO_LARGE))
+            let answer = InvocationResult::function_error("Function.ResponseSizeTooLarge", &message);
+            accept(&instance, &request_id, answer).and(Err(StatusCode::PAYLOAD_TOO_LARGE))
         }
     }
 }
 
 async fn error(
-    State(functions): State<Functions>,
+    State(functions): State<FunctionMap>,
     Path((function, instance, request_id)): Path<(String, u64, String)>,
     body: Body,
 ) -> Result<StatusCode, StatusCode> {
     let (_, instance) = find(&functions, &function, instance)?;
     let report = to_bytes(body, MAX_PAYLOAD_BYTES).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
-    settle(&instance, &request_id, Answer::FunctionError(report))
+    accept(&instance, &request_id, InvocationResult::FunctionError(report))
 }
 
 async fn init_error(
-    State(functions): State<Functions>,
+    State(functions): State<FunctionMap>,
     Path((function, instance)): Path<(String, u64)>,
     body: Body,
 ) -> Result<StatusCode, StatusCode> {
@@ -93,6 +93,6 @@ async fn init_error(
     Ok(StatusCode::ACCEPTED)
 }
 
-fn settle(instance: &SharedInstance, request_id: &str, answer: Answer) -> Result<StatusCode, StatusCode> {
+fn accept(instance: &SharedInstance, request_id: &str, answer: InvocationResult) -> Result<StatusCode, StatusCode> {
     if instance.answer(request_id, answer) { Ok(StatusCode::ACCEPTED) } else { Err(StatusCode::BAD_REQUEST) }
 }

@@ -16,12 +16,12 @@ use crate::mappings::ARCHIVERS;
 /// The archive held against what Kafka has and the archiver has committed.
 #[derive(Debug, Default)]
 pub struct ArchiveProof {
-    lines: Vec<Line>,
+    lines: Vec<ArchivedPartition>,
 }
 
 /// One partition.
 #[derive(Debug)]
-struct Line {
+struct ArchivedPartition {
     topic: &'static str,
     /// What Kafka has.
     marks: PartitionWatermarks,
@@ -73,7 +73,7 @@ impl ArchiveProof {
             let committed = committed.get(&partition).copied().unwrap_or(earliest).clamp(earliest, latest);
             let missing = archived.gaps(below(earliest, committed));
             let waiting = archived.gaps(below(committed, latest)).len();
-            self.lines.push(Line {
+            self.lines.push(ArchivedPartition {
                 topic,
                 marks: *marks,
                 committed,
@@ -108,7 +108,7 @@ impl fmt::Display for ArchiveProof {
             "{:>16} {:>9} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
             "archive of", "partition", "from", "committed", "end", "covered", "missing", "waiting", "overlaps"
         )?;
-        for Line { topic, marks, committed, covered, missing, waiting, overlaps } in &self.lines {
+        for ArchivedPartition { topic, marks, committed, covered, missing, waiting, overlaps } in &self.lines {
             let PartitionWatermarks { partition, earliest, latest } = marks;
             let missing = missing.len();
             writeln!(
@@ -117,7 +117,7 @@ impl fmt::Display for ArchiveProof {
                  {waiting:>10} {overlaps:>10}"
             )?;
         }
-        for Line { topic, marks, missing, .. } in &self.lines {
+        for ArchivedPartition { topic, marks, missing, .. } in &self.lines {
             for range in missing.ranges() {
                 let (first, last) = (range.start(), range.end());
                 writeln!(f, "{topic} partition {}: offsets {first} to {last} are not in the archive", marks.partition)?;

@@ -24,7 +24,7 @@ pub struct Backing {
     // Held for their lifetime only; the endpoints below tell where they listen.
     _dynamodb: Option<EmbeddedDynamoDb>,
     _s3: Option<EmbeddedS3>,
-    state: State,
+    state: StateFolder,
     pub brokers: String,
     pub database_url: String,
     pub dynamodb_endpoint: String,
@@ -32,16 +32,16 @@ pub struct Backing {
 }
 
 /// Where state lies: a folder of the user's, or one that goes with the stack.
-enum State {
+enum StateFolder {
     Kept(std::path::PathBuf),
     Thrown(TempDir),
 }
 
-impl State {
+impl StateFolder {
     fn path(&self, name: &str) -> std::path::PathBuf {
         match self {
-            State::Kept(folder) => folder.join(name),
-            State::Thrown(folder) => folder.path().join(name),
+            StateFolder::Kept(folder) => folder.join(name),
+            StateFolder::Thrown(folder) => folder.path().join(name),
         }
     }
 }
@@ -59,11 +59,11 @@ impl Backing {
         let state = match &options.keep {
             Some(folder) => {
                 std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-                State::Kept(folder.canonicalize()?)
+                StateFolder::Kept(folder.canonicalize()?)
             }
-            None => State::Thrown(tempfile::Builder::new().prefix("forebay-").tempdir()?),
+            None => StateFolder::Thrown(tempfile::Builder::new().prefix("forebay-").tempdir()?),
         };
-        let kept = matches!(state, State::Kept(_));
+        let kept = matches!(state, StateFolder::Kept(_));
         // Asked before PostgreSQL starts beside Kafka and makes its folder.
         let had_database = kept && state.path("postgres").exists();
         let (kafka, postgres, dynamodb, s3) = tokio::try_join!(
@@ -127,7 +127,7 @@ impl Backing {
     /// # Errors
     /// If state under `--keep` could not be written.
     pub fn stop(self) -> anyhow::Result<()> {
-        if let (KafkaService::Embedded(broker), State::Kept(_)) = (&self.kafka, &self.state) {
+        if let (KafkaService::Embedded(broker), StateFolder::Kept(_)) = (&self.kafka, &self.state) {
             broker.snapshot(&self.state.path(KAFKA_SNAPSHOT)).context("cannot keep the embedded broker's log")?;
         }
         if let Some(postgres) = self.postgres {
@@ -141,7 +141,7 @@ fn url(external: &Option<String>, ours: Option<String>) -> anyhow::Result<String
     external.clone().or(ours).context("a service is neither external nor ours")
 }
 
-async fn start_kafka(options: &Options, state: &State, had_database: bool) -> anyhow::Result<KafkaService> {
+async fn start_kafka(options: &Options, state: &StateFolder, had_database: bool) -> anyhow::Result<KafkaService> {
     match &options.kafka {
         KafkaChoice::External(brokers) => Ok(KafkaService::External(brokers.clone())),
         KafkaChoice::Apache => {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use esm::{MappingConfig, Mode};
+use esm::{MappingConfig, PollerMode};
 use pipeline::topic::{PROCESSED_EVENTS, RAW_EVENTS};
 
 /// Batch size of the processor: large enough that its round trips are shared, small enough to keep latency low.
@@ -20,7 +20,7 @@ pub fn mapping_configs(pollers: usize) -> Vec<MappingConfig> {
         config.batch_size = batch_size;
         config.window = Duration::from_millis(window_ms);
         config.pollers = pollers;
-        config.mode = Mode::Provisioned;
+        config.mode = PollerMode::Provisioned;
         config.partial_answers = true;
         config
     };

@@ -28,7 +28,7 @@ pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
     let (postgres, kafka) = settings.build(postgres.zip(kafka))?;
     let database = Database::connect(&postgres).await?;
     let kafka = KafkaClient::connect(&kafka, "reconcile").await?;
-    let proof = Proof::gather(&database, &kafka).await?;
+    let proof = LedgerProof::gather(&database, &kafka).await?;
     print!("{proof}");
     let missing = if let Some(bucket) = session.get("ARCHIVE_BUCKET") {
         let objects = S3Objects::connect(&session.aws("AWS_ENDPOINT_URL_S3").await, bucket);
@@ -44,13 +44,13 @@ pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
 
 /// The ledger's account of `raw-events` held against what Kafka has.
 #[derive(Debug)]
-pub struct Proof {
-    lines: Vec<Line>,
+pub struct LedgerProof {
+    lines: Vec<ReconciledPartition>,
 }
 
 /// One partition.
 #[derive(Debug)]
-struct Line {
+struct ReconciledPartition {
     account: PartitionAccount,
     /// Records in Kafka from before the first one that the ledger knows.
     before_floor: i64,
@@ -58,7 +58,7 @@ struct Line {
     waiting: i64,
 }
 
-impl Proof {
+impl LedgerProof {
     /// Reads the whole ledger.
     ///
     /// # Errors
@@ -78,13 +78,13 @@ impl Proof {
             .collect();
         let lines = watermarks.iter().map(|marks| {
             let account = accounts.remove(&marks.partition).unwrap_or_else(|| untouched(marks));
-            Line {
+            ReconciledPartition {
                 before_floor: (account.floor_offset - marks.earliest).max(0),
                 waiting: (marks.latest - account.next_offset).max(0),
                 account,
             }
         });
-        Proof { lines: lines.collect() }
+        LedgerProof { lines: lines.collect() }
     }
 
     /// Records below a checkpoint that have no outcome, or that nobody ever looked at.
@@ -107,7 +107,7 @@ fn untouched(marks: &PartitionWatermarks) -> PartitionAccount {
     }
 }
 
-impl fmt::Display for Proof {
+impl fmt::Display for LedgerProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -115,7 +115,7 @@ impl fmt::Display for Proof {
             "partition", "from", "checkpoint", "rows", "difference", "waiting"
         )?;
         let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
-        for Line { account, before_floor: _, waiting } in &self.lines {
+        for ReconciledPartition { account, before_floor: _, waiting } in &self.lines {
             let outcomes: Vec<String> = account
                 .outcomes
                 .iter()
@@ -136,7 +136,7 @@ impl fmt::Display for Proof {
                 *sums.entry(outcome).or_default() += count;
             }
         }
-        for Line { account, before_floor, .. } in &self.lines {
+        for ReconciledPartition { account, before_floor, .. } in &self.lines {
             if *before_floor > 0 {
                 let (from, to) = (account.floor_offset - before_floor, account.floor_offset - 1);
                 writeln!(
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_missing_row_is_unaccounted_and_named() {
-        let proof = Proof::compare(account(0, 10, 9), &marks(0, 12));
+        let proof = LedgerProof::compare(account(0, 10, 9), &marks(0, 12));
         assert_eq!(proof.unaccounted(), 1);
         let text = proof.to_string();
         assert!(text.contains("no outcome for offsets 3 to 3"), "{text}");
@@ -185,13 +185,13 @@ mod tests {
 
     #[test]
     fn records_from_before_the_ledger_began_are_unaccounted_while_kafka_has_them() {
-        assert_eq!(Proof::compare(account(5, 10, 5), &marks(2, 10)).unaccounted(), 3);
-        assert_eq!(Proof::compare(account(5, 10, 5), &marks(7, 10)).unaccounted(), 0);
+        assert_eq!(LedgerProof::compare(account(5, 10, 5), &marks(2, 10)).unaccounted(), 3);
+        assert_eq!(LedgerProof::compare(account(5, 10, 5), &marks(7, 10)).unaccounted(), 0);
     }
 
     #[test]
     fn waiting_records_are_no_loss() {
-        let proof = Proof::compare(Reconciliation::default(), &marks(0, 4));
+        let proof = LedgerProof::compare(Reconciliation::default(), &marks(0, 4));
         assert_eq!(proof.unaccounted(), 0);
         assert_eq!(proof.lines[0].waiting, 4);
     }

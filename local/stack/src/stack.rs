@@ -17,12 +17,12 @@ use crate::client::JsonClient;
 use crate::functions;
 use crate::mappings::mapping_configs;
 use crate::options::{Options, Routes};
-use crate::reconcile::Proof;
+use crate::reconcile::LedgerProof;
 use crate::schedule::RunningSchedule;
 use crate::session::Session;
 
 /// Who hosts the functions.
-enum Functions {
+enum FunctionHosting {
     /// Our host, which behaves like Lambda, and the HTTP functions on ports of their own.
     Hosted { host: Host, ingest: RunningHttpFunction, query: RunningHttpFunction },
     /// `cargo lambda watch`, which rebuilds them.
@@ -34,7 +34,7 @@ pub struct Stack {
     // In the order of stopping, which is also the order of dropping.
     schedules: Vec<RunningSchedule>,
     mappings: Vec<RunningMapping>,
-    functions: Functions,
+    functions: FunctionHosting,
     backing: Backing,
     pub options: Options,
     pub session: Session,
@@ -65,12 +65,12 @@ impl Stack {
         let session = Session::new(functions::environment(&options, &backing, &Routes::default()));
         let environment = functions::environment(&options, &backing, &options.routes);
         let functions = if watch {
-            Functions::Watched(functions::start_watch(&options, &environment).await?)
+            FunctionHosting::Watched(functions::start_watch(&options, &environment).await?)
         } else {
             let host = functions::start_host(&options, &environment).await?;
             let ingest = functions::start_http("ingest", options.ports.ingest, &options, &environment).await?;
             let query = functions::start_http("query", options.ports.query, &options, &environment).await?;
-            Functions::Hosted { host, ingest, query }
+            FunctionHosting::Hosted { host, ingest, query }
         };
         functions::prepare_access(&session).await?;
         let kafka = KafkaClient::connect(&KafkaConfig::plaintext(&backing.brokers), "stack").await?;
@@ -99,16 +99,20 @@ impl Stack {
     /// Where events are posted to, one at a time; `/batch` takes many.
     pub fn ingest_url(&self) -> String {
         match &self.functions {
-            Functions::Hosted { .. } => format!("http://{}/events", self.options.ports.ingest.address()),
-            Functions::Watched(_) => format!("http://{}/lambda-url/ingest/events", self.options.ports.lambda.address()),
+            FunctionHosting::Hosted { .. } => format!("http://{}/events", self.options.ports.ingest.address()),
+            FunctionHosting::Watched(_) => {
+                format!("http://{}/lambda-url/ingest/events", self.options.ports.lambda.address())
+            }
         }
     }
 
     /// Where an event's timeline is read: `GET <url>/<id>`.
     pub fn query_url(&self) -> String {
         match &self.functions {
-            Functions::Hosted { .. } => format!("http://{}/events", self.options.ports.query.address()),
-            Functions::Watched(_) => format!("http://{}/lambda-url/query/events", self.options.ports.lambda.address()),
+            FunctionHosting::Hosted { .. } => format!("http://{}/events", self.options.ports.query.address()),
+            FunctionHosting::Watched(_) => {
+                format!("http://{}/lambda-url/query/events", self.options.ports.lambda.address())
+            }
         }
     }
 
@@ -150,10 +154,12 @@ impl Stack {
     /// Process ids of a function's live instances; of ingest and query, the HTTP server's.
     pub fn processes(&self, function: &str) -> Vec<u32> {
         match &self.functions {
-            Functions::Watched(_) => Vec::new(),
-            Functions::Hosted { ingest, .. } if function == "ingest" => vec![ingest.pid()],
-            Functions::Hosted { query, .. } if function == "query" => vec![query.pid()],
-            Functions::Hosted { host, .. } => host.instances(function).iter().map(|instance| instance.pid).collect(),
+            FunctionHosting::Watched(_) => Vec::new(),
+            FunctionHosting::Hosted { ingest, .. } if function == "ingest" => vec![ingest.pid()],
+            FunctionHosting::Hosted { query, .. } if function == "query" => vec![query.pid()],
+            FunctionHosting::Hosted { host, .. } => {
+                host.instances(function).iter().map(|instance| instance.pid).collect()
+            }
         }
     }
 
@@ -187,7 +193,7 @@ impl Stack {
     /// If Postgres or Kafka cannot be asked.
     pub async fn unaccounted(&self) -> anyhow::Result<u64> {
         let database = Database::connect(&self.postgres_config()?).await?;
-        Ok(Proof::gather(&database, &self.kafka).await?.unaccounted())
+        Ok(LedgerProof::gather(&database, &self.kafka).await?.unaccounted())
     }
 
     /// # Errors
@@ -207,7 +213,7 @@ impl Stack {
     ///
     /// # Errors
     /// If that takes longer than `patience`.
-    pub async fn settle(&self, patience: Duration) -> anyhow::Result<()> {
+    pub async fn wait_until_idle(&self, patience: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + patience;
         loop {
             let lag = self.lag().await?;
@@ -233,12 +239,12 @@ impl Stack {
             mapping.stop().await;
         }
         match self.functions {
-            Functions::Hosted { host, ingest, query } => {
+            FunctionHosting::Hosted { host, ingest, query } => {
                 ingest.stop().await;
                 query.stop().await;
                 host.stop().await;
             }
-            Functions::Watched(mut watch) => functions::stop_watch(&mut watch).await,
+            FunctionHosting::Watched(mut watch) => functions::stop_watch(&mut watch).await,
         }
         self.backing.stop()
     }

@@ -15,7 +15,7 @@ use pipeline::ports::{NewRecord, RecordPublisher as _};
 use pipeline::topic::{DEAD_LETTER_EVENTS, RAW_EVENTS};
 use serde_json::{Value, json};
 use stack::archived::ArchiveProof;
-use stack::client::Answer;
+use stack::client::HttpAnswer;
 use stack::options::Options;
 use stack::stack::Stack;
 use tokio_postgres::NoTls;
@@ -64,7 +64,7 @@ impl World {
         publisher.close(PATIENCE).await.unwrap();
     }
 
-    async fn query(&self, path: &str) -> Answer {
+    async fn query(&self, path: &str) -> HttpAnswer {
         let url = format!("{}/{path}", self.stack.query_url());
         self.stack.client.get(&url, &[("x-api-key", &self.key)]).await.unwrap()
     }
@@ -111,7 +111,7 @@ async fn letters_are_redriven_once_parked_after_three_failures_and_released() {
     }
     world.post("good").await;
     world.write_raw("not json").await;
-    world.stack.settle(PATIENCE).await.unwrap();
+    world.stack.wait_until_idle(PATIENCE).await.unwrap();
     assert_eq!(world.letters().await, 4);
 
     let list = world.stack.invoke("redriver", json!({"action": "list"})).await.unwrap();
@@ -127,7 +127,7 @@ async fn letters_are_redriven_once_parked_after_three_failures_and_released() {
         let (one, two) = tokio::join!(redrive(), redrive());
         let sent: u64 = [&one, &two].iter().map(|answer| counts(answer, ["sent"])[0]).sum();
         assert_eq!(sent, 3, "each letter once, by either: {one} {two}");
-        world.stack.settle(PATIENCE).await.unwrap();
+        world.stack.wait_until_idle(PATIENCE).await.unwrap();
         assert_eq!(world.letters().await, 7 + 3 * i64::try_from(round).unwrap(), "they fail again");
     }
     let parking = world.ask(json!({"action": "redrive"})).await;
@@ -142,9 +142,9 @@ async fn letters_are_redriven_once_parked_after_three_failures_and_released() {
     world.sql("ALTER TABLE events DROP CONSTRAINT a_test").await;
     let release = world.ask(json!({"action": "release"})).await;
     assert_eq!(counts(&release, ["sent", "already"]), [3, 0]);
-    world.stack.settle(PATIENCE).await.unwrap();
+    world.stack.wait_until_idle(PATIENCE).await.unwrap();
     assert_eq!(counts(&world.ask(json!({"action": "release"})).await, ["sent", "already"]), [0, 3]);
-    world.stack.settle(PATIENCE).await.unwrap();
+    world.stack.wait_until_idle(PATIENCE).await.unwrap();
     assert_eq!(world.letters().await, 13, "nothing fails any more");
 
     for (id, receipt) in BAD.iter().zip(&receipts) {

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use postgres::Database;
 use postgres::fingerprint::{Fingerprint, fingerprint};
 use serde_json::{Value, json};
-use stack::demo::{Demo, Report};
+use stack::demo::{Demo, DemoReport};
 use stack::options::Options;
 use stack::stack::Stack;
 use tokio_postgres::{Client, NoTls};
@@ -26,7 +26,7 @@ fn options() -> Options {
 }
 
 /// A stack with everything that traffic can end in, at rest and archived.
-async fn stack_with_traffic(events: usize) -> (Stack, Report) {
+async fn stack_with_traffic(events: usize) -> (Stack, DemoReport) {
     let stack = Stack::start(options()).await.unwrap();
     let demo = Demo { events, batch_size: 100, ..Demo::default() };
     let report = demo.run(&stack, demo.traffic().unwrap()).await.unwrap();

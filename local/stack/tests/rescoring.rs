@@ -14,7 +14,7 @@ use pipeline::ports::TopicSource as _;
 use pipeline::topic::PROCESSED_EVENTS;
 use serde_json::{Value, json};
 use stack::client::JsonClient;
-use stack::demo::{Batch, BatchSender, Sender, make_keys, send_all};
+use stack::demo::{BatchSender, RequestBatch, SenderKind, make_keys, send_all};
 use stack::functions::FUNCTIONS;
 use stack::options::Options;
 use stack::stack::Stack;
@@ -65,7 +65,7 @@ async fn send(stack: &Stack, events: usize) {
         let address = if number.is_multiple_of(10) { "10.0.0.7" } else { "198.51.100.7" };
         json!({"type": "page_view", "id": format!("e-{number}"), "path": "/", "client_ip": address}).to_string()
     };
-    let batches = vec![Batch { sender: Sender::Collector, events: (0..events).map(event).collect() }];
+    let batches = vec![RequestBatch { sender: SenderKind::Collector, events: (0..events).map(event).collect() }];
     let sender = BatchSender {
         client: JsonClient::default(),
         url: format!("{}/batch", stack.ingest_url()),
@@ -74,7 +74,7 @@ async fn send(stack: &Stack, events: usize) {
     let (watch, _receipts) = tokio::sync::mpsc::unbounded_channel();
     let sent = send_all(Arc::new(sender), batches, 1, watch, indicatif::ProgressBar::hidden()).await.unwrap();
     assert_eq!(sent.receipts.len(), events);
-    stack.settle(PATIENCE).await.unwrap();
+    stack.wait_until_idle(PATIENCE).await.unwrap();
 }
 
 async fn database(stack: &Stack) -> tokio_postgres::Client {
@@ -149,7 +149,7 @@ async fn what_was_stored_while_the_scorer_was_down_is_scored_once() {
     assert_eq!(up, expected);
     let again = rescore().await;
     assert_eq!((&again["found"], &again["published"]), (&json!(0), &json!(0)));
-    stack.settle(PATIENCE).await.unwrap();
+    stack.wait_until_idle(PATIENCE).await.unwrap();
 
     let scores = sums(&stack, SCORES).await;
     assert_eq!(scores.len(), 2, "{scores:?}");

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 
-use crate::evidence::message::{Message, Object, Place};
+use crate::evidence::message::{Message, Object, PartitionOffset};
 
 /// Objects read at the same time.
 const WIDTH: usize = 8;
@@ -59,14 +59,14 @@ fn object(key: String, body: &[u8]) -> anyhow::Result<Object> {
 }
 
 #[derive(Deserialize)]
-struct Line<'a> {
+struct ArchiveLine<'a> {
     topic: String,
     partition: i32,
     offset: i64,
     timestamp: i64,
     key: Option<String>,
     key_base64: Option<String>,
-    headers: Vec<LineHeader>,
+    headers: Vec<ArchiveLineHeader>,
     #[serde(borrow, default)]
     value: Option<&'a RawValue>,
     value_text: Option<String>,
@@ -74,7 +74,7 @@ struct Line<'a> {
 }
 
 #[derive(Deserialize)]
-struct LineHeader {
+struct ArchiveLineHeader {
     name: String,
     value: Option<String>,
     value_base64: Option<String>,
@@ -87,8 +87,8 @@ fn bytes(text: Option<String>, base64: Option<String>) -> anyhow::Result<Option<
     }
 }
 
-fn line(line: &[u8]) -> anyhow::Result<(String, Place, Message)> {
-    let line: Line<'_> = serde_json::from_slice(line)?;
+fn line(line: &[u8]) -> anyhow::Result<(String, PartitionOffset, Message)> {
+    let line: ArchiveLine<'_> = serde_json::from_slice(line)?;
     let headers = line.headers.into_iter().map(|of| Ok((of.name, bytes(of.value, of.value_base64)?)));
     let value = match line.value {
         Some(json) if json.get() != "null" => Some(json.get().as_bytes().to_vec()),

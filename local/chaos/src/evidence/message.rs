@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Partition and offset.
-pub type Place = (i32, i64);
+pub type PartitionOffset = (i32, i64);
 
 /// A record's bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +23,12 @@ impl Message {
     }
 }
 
-pub type Topic = BTreeMap<Place, Message>;
+pub type TopicRecords = BTreeMap<PartitionOffset, Message>;
 
 /// An object of the archive.
 #[derive(Clone, Debug)]
 pub struct Object {
     pub key: String,
-    /// Topic of each line with its place and what it holds.
-    pub lines: Vec<(String, Place, Message)>,
+    /// For each line: its topic, its partition and offset, and its record.
+    pub lines: Vec<(String, PartitionOffset, Message)>,
 }

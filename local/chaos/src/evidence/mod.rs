@@ -12,7 +12,7 @@ use krafka::Kafka;
 use serde::Deserialize;
 use tokio_postgres::{Client, NoTls};
 
-pub use message::{Message, Object, Place, Topic};
+pub use message::{Message, Object, PartitionOffset, TopicRecords};
 pub use topics::{count, read as read_topic};
 
 pub const RAW: &str = "raw-events";
@@ -48,15 +48,15 @@ pub struct Risk {
 
 /// A row of `record_outcomes`.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct OutcomeRow {
     pub event_id: Option<String>,
     pub outcome: String,
     pub reason: String,
     /// Where the first copy of the record stands.
-    pub origin: Place,
+    pub origin: PartitionOffset,
 }
 
-impl Outcome {
+impl OutcomeRow {
     /// Whether the record made a row of `events`.
     pub fn is_stored(&self) -> bool {
         matches!(self.outcome.as_str(), "valid" | "fraud")
@@ -66,12 +66,12 @@ impl Outcome {
 /// Everything.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    pub raw: Topic,
-    pub outcomes: Topic,
-    pub dead_letters: Topic,
+    pub raw: TopicRecords,
+    pub outcomes: TopicRecords,
+    pub dead_letters: TopicRecords,
     pub rows: Vec<Row>,
     /// By place on `raw-events`.
-    pub record_outcomes: BTreeMap<Place, Outcome>,
+    pub record_outcomes: BTreeMap<PartitionOffset, OutcomeRow>,
     /// The sum over `event_counts_hourly`.
     pub counted: i64,
     /// Under `raw/` and `outcomes/`.
@@ -113,7 +113,7 @@ impl Evidence {
                    FROM record_outcomes WHERE topic = $1";
         for row in client.query(sql, &[&RAW]).await? {
             let origin = (row.get(5), row.get(6));
-            let outcome = Outcome { event_id: row.get(2), outcome: row.get(3), reason: row.get(4), origin };
+            let outcome = OutcomeRow { event_id: row.get(2), outcome: row.get(3), reason: row.get(4), origin };
             evidence.record_outcomes.insert((row.get(0), row.get(1)), outcome);
         }
         let sql = "SELECT coalesce(sum(events), 0)::bigint FROM event_counts_hourly";

@@ -9,7 +9,7 @@ use krafka::admin::{DescribeTopicsOptions, ListOffsetsOptions, OffsetSpec, Topic
 use krafka::consumer::AutoOffsetReset;
 use tokio::time::Instant;
 
-use crate::evidence::message::{Message, Topic};
+use crate::evidence::message::{Message, TopicRecords};
 
 /// Longest wait for a topic's last record.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 ///
 /// # Errors
 /// If they cannot be read.
-pub async fn read(kafka: &Kafka, name: &str) -> anyhow::Result<Topic> {
+pub async fn read(kafka: &Kafka, name: &str) -> anyhow::Result<TopicRecords> {
     let ends = ends(kafka, name).await?;
     let partitions: Vec<i32> = ends.keys().copied().collect();
     let expected: usize = ends.values().map(|end| usize::try_from(*end).unwrap_or_default()).sum();
@@ -27,7 +27,7 @@ pub async fn read(kafka: &Kafka, name: &str) -> anyhow::Result<Topic> {
     for partition in partitions {
         consumer.seek(name, partition, 0).await?;
     }
-    let (mut records, deadline) = (Topic::new(), Instant::now() + PATIENCE);
+    let (mut records, deadline) = (TopicRecords::new(), Instant::now() + PATIENCE);
     while records.len() < expected {
         ensure!(Instant::now() < deadline, "{name}: {} of {expected} records can be read", records.len());
         for record in consumer.poll(Duration::from_millis(500)).await? {

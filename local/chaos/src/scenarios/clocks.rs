@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use crate::evidence::Row;
 use crate::load::Load;
 use crate::scenarios::conduct::Conduct;
-use crate::trial::{self, Run, Setup};
+use crate::trial::{self, ChaosRun, Setup};
 
 /// Functions that ask what time it is.
 const WITH_CLOCKS: [&str; 3] = ["ingest", "processor", "archiver"];
@@ -82,7 +82,7 @@ fn now() -> anyhow::Result<i64> {
     Ok(i64::try_from(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_secs())?)
 }
 
-pub async fn clocks_off(run: &Run) -> anyhow::Result<Conduct> {
+pub async fn clocks_off(run: &ChaosRun) -> anyhow::Result<Conduct> {
     let Some(library) = LIBRARIES.into_iter().find(|library| Path::new(library).exists()) else {
         return Ok(Conduct::NotHere("libfaketime is missing (Debian package `libfaketime`)".to_owned()));
     };

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 
 use crate::load::Load;
-use crate::trial::{self, Run, Setup, Trial};
+use crate::trial::{self, ChaosRun, Setup, Trial};
 
 /// Every failpoint, and from which to which pass its process dies. Ingest passes with each request, so with a larger load
 /// it lives for more of them: a new process costs the client more than the load takes. The archiver sees few, large batches, and writes up
@@ -30,7 +30,7 @@ const SECONDS: usize = 5;
 /// Trials under way at one time. Each waits more than it works.
 const SIDE_BY_SIDE: usize = 3;
 
-pub async fn killed_at_failpoints(run: &Run) -> anyhow::Result<Vec<Trial>> {
+pub async fn killed_at_failpoints(run: &ChaosRun) -> anyhow::Result<Vec<Trial>> {
     let chosen = |point: &str| run.point.as_deref().is_none_or(|wanted| point.contains(wanted));
     let rounds = 0..run.size(1, 20);
     let plan = rounds.flat_map(|round| FAILPOINTS.into_iter().map(move |failpoint| (round, failpoint)));
@@ -47,7 +47,7 @@ pub async fn killed_at_failpoints(run: &Run) -> anyhow::Result<Vec<Trial>> {
     Ok(trials.into_iter().flatten().collect())
 }
 
-async fn killed_at(run: &Run, round: usize, (point, from, to): (&str, u32, u32)) -> anyhow::Result<Trial> {
+async fn killed_at(run: &ChaosRun, round: usize, (point, from, to): (&str, u32, u32)) -> anyhow::Result<Trial> {
     let name = format!("F1 {point} {round}");
     let events = run.size(300, 2000);
     let requests = if point.starts_with("ingest::") { run.size(1, 8) } else { 1 };

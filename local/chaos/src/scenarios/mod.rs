@@ -15,7 +15,7 @@ mod weather;
 
 use clap::ValueEnum;
 
-use crate::trial::Run;
+use crate::trial::ChaosRun;
 
 pub use conduct::Conduct;
 
@@ -69,7 +69,7 @@ impl Scenario {
     ///
     /// # Errors
     /// If a trial could not be carried out.
-    pub async fn carry_out(self, run: &Run) -> anyhow::Result<Conduct> {
+    pub async fn carry_out(self, run: &ChaosRun) -> anyhow::Result<Conduct> {
         Ok(Conduct::Done(match self {
             Scenario::F1 => failpoints::killed_at_failpoints(run).await?,
             Scenario::F2 => vec![signals::stopped_and_frozen(run).await?],

@@ -11,15 +11,15 @@ use tokio_postgres::Client;
 use crate::load::Load;
 use crate::proxy::Weather;
 use crate::scenarios::conduct::Conduct;
-use crate::trial::{self, Run, Scene, Setup, Trial};
+use crate::trial::{self, ChaosRun, Scene, Setup, Trial};
 
 /// Whether the stack starts Apache Kafka. The embedded broker lives in this process and in memory: it has no crash to
 /// survive.
-fn has_broker_to_kill(run: &Run) -> anyhow::Result<bool> {
+fn has_broker_to_kill(run: &ChaosRun) -> anyhow::Result<bool> {
     Ok(Options::for_one_run(&ProcessEnvironment, run.binaries.clone())?.kafka == KafkaChoice::Apache)
 }
 
-pub async fn broker_killed(run: &Run) -> anyhow::Result<Conduct> {
+pub async fn broker_killed(run: &ChaosRun) -> anyhow::Result<Conduct> {
     if !has_broker_to_kill(run)? {
         return Ok(Conduct::NotHere("only Apache Kafka can be killed (KAFKA=apache)".to_owned()));
     }
@@ -39,7 +39,7 @@ pub async fn broker_killed(run: &Run) -> anyhow::Result<Conduct> {
     Ok(Conduct::Done(vec![trial]))
 }
 
-pub async fn postgres_failing(run: &Run) -> anyhow::Result<Vec<Trial>> {
+pub async fn postgres_failing(run: &ChaosRun) -> anyhow::Result<Vec<Trial>> {
     let mut trials = vec![killed(run).await?, failed_over(run).await?, crowded(run).await?];
     if !run.short {
         trials.push(away_for_a_minute(run).await?);
@@ -56,7 +56,7 @@ async fn restart_postgres(scene: &mut Scene) -> anyhow::Result<()> {
 }
 
 /// SIGKILL, again and again, so that some transactions are killed while they commit.
-async fn killed(run: &Run) -> anyhow::Result<Trial> {
+async fn killed(run: &ChaosRun) -> anyhow::Result<Trial> {
     let setup = Setup { load: Load { events: run.size(6_000, 40_000), ..Load::default() }, ..Setup::default() };
     trial::run(run, "F5 killed", setup, async |scene| {
         let mut faults = 0;
@@ -77,7 +77,7 @@ async fn killed(run: &Run) -> anyhow::Result<Trial> {
 
 /// The server stops answering without a word, and comes back elsewhere under the same name: the functions' proxy plays
 /// the name.
-async fn failed_over(run: &Run) -> anyhow::Result<Trial> {
+async fn failed_over(run: &ChaosRun) -> anyhow::Result<Trial> {
     let load = Load { events: run.size(5_000, 40_000), ..Load::default() };
     let setup = Setup { load, proxied: true, ..Setup::default() };
     trial::run(run, "F5 failed over", setup, async |scene| {
@@ -137,7 +137,7 @@ async fn deadlock(scene: &mut Scene) -> anyhow::Result<()> {
 }
 
 /// No connection is free, or the transactions run into deadlocks.
-async fn crowded(run: &Run) -> anyhow::Result<Trial> {
+async fn crowded(run: &ChaosRun) -> anyhow::Result<Trial> {
     let setup = Setup { load: Load { events: run.size(5_000, 40_000), ..Load::default() }, ..Setup::default() };
     trial::run(run, "F5 crowded", setup, async |scene| {
         let mut faults = 0;
@@ -162,7 +162,7 @@ async fn crowded(run: &Run) -> anyhow::Result<Trial> {
 const THROUGH_OUTAGE: usize = 1_000;
 const OUTAGE: Duration = Duration::from_secs(60);
 
-async fn away_for_a_minute(run: &Run) -> anyhow::Result<Trial> {
+async fn away_for_a_minute(run: &ChaosRun) -> anyhow::Result<Trial> {
     let load = Load { events: THROUGH_OUTAGE * 180, rate: THROUGH_OUTAGE, width: 8, ..Load::default() };
     let breaker = ("BREAKER_OPEN_SEC".to_owned(), "60".to_owned());
     let setup = Setup { load, settings: vec![breaker], ..Setup::default() };

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::load::{Event, Load};
 use crate::memory;
-use crate::trial::{self, Run, Scene, Setup, Trial};
+use crate::trial::{self, ChaosRun, Scene, Setup, Trial};
 
 /// `MAX_BODY_BYTES`, which is Lambda's limit of a call.
 const BODY_LIMIT: usize = 6 * 1024 * 1024;
@@ -157,7 +157,7 @@ async fn round(scene: &mut Scene, requests: &[Hostile]) -> anyhow::Result<usize>
     Ok(requests.len())
 }
 
-pub async fn oversize(run: &Run) -> anyhow::Result<Trial> {
+pub async fn oversize(run: &ChaosRun) -> anyhow::Result<Trial> {
     let rounds = run.size(4, 20);
     // Just below the limits, one in each request: the way of an event has to take them all, in batches below 6 MB.
     let mut rng = run.rng("F12 events");

@@ -5,13 +5,13 @@ use fastrand::Rng;
 use krafka::Kafka;
 use serde_json::{Value, json};
 
-use crate::evidence::{self, Message, OUTCOMES, Place, RAW};
+use crate::evidence::{self, Message, OUTCOMES, PartitionOffset, RAW};
 use crate::load::Load;
-use crate::trial::{self, Run, Setup, Trial};
+use crate::trial::{self, ChaosRun, Setup, Trial};
 
 /// Records cut anew, as a trigger would hand them over.
-fn recut(name: &str, topic: &evidence::Topic, rng: &mut Rng) -> Option<Value> {
-    let places: Vec<&Place> = topic.keys().collect();
+fn recut(name: &str, topic: &evidence::TopicRecords, rng: &mut Rng) -> Option<Value> {
+    let places: Vec<&PartitionOffset> = topic.keys().collect();
     let size = rng.choice([1, 7, 100, 500])?.min(places.len());
     let start = rng.usize(0..=places.len() - size);
     let mut records = serde_json::Map::new();
@@ -24,7 +24,7 @@ fn recut(name: &str, topic: &evidence::Topic, rng: &mut Rng) -> Option<Value> {
     (size > 0).then(|| json!({"eventSource": "aws:kafka", "bootstrapServers": "localhost:9092", "records": records}))
 }
 
-fn wire(topic: &str, (partition, offset): Place, message: &Message) -> Value {
+fn wire(topic: &str, (partition, offset): PartitionOffset, message: &Message) -> Value {
     let base64 = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| STANDARD.encode_to_string(bytes));
     let headers: Vec<Value> = message
         .headers
@@ -37,7 +37,7 @@ fn wire(topic: &str, (partition, offset): Place, message: &Message) -> Value {
     })
 }
 
-pub async fn redelivered(run: &Run) -> anyhow::Result<Trial> {
+pub async fn redelivered(run: &ChaosRun) -> anyhow::Result<Trial> {
     let setup = Setup { load: Load { events: run.size(3_000, 20_000), ..Load::default() }, ..Setup::default() };
     trial::run(run, "F13", setup, async |scene| {
         let kafka = Kafka::builder(scene.stack.brokers()).connect().await?;

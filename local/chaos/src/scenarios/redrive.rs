@@ -12,10 +12,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::evidence::{self, DEAD_LETTERS, RAW, Row};
-use crate::ledger::{Answer, Entry};
+use crate::ledger::{AttemptResult, Entry};
 use crate::load::{Event, Load, hash, p99};
-use crate::trial::{self, Run, Scene, Setup, Trial};
-use crate::verdict::{self, Findings};
+use crate::trial::{self, ChaosRun, Scene, Setup, Trial};
+use crate::verdict::{self, TrialFindings};
 
 /// At one time, each in an instance of its own.
 const REDRIVERS: usize = 3;
@@ -38,7 +38,7 @@ const BREAK: &str = "ALTER TABLE events ADD CONSTRAINT storm CHECK (user_id IS D
 const MEND: &str = "ALTER TABLE events DROP CONSTRAINT storm";
 
 /// Milliseconds since the epoch, from and to.
-type Span = (i64, i64);
+type TimeSpan = (i64, i64);
 
 #[expect(clippy::disallowed_methods, reason = "held against what the functions wrote down, by the same clock")]
 fn now() -> i64 {
@@ -63,7 +63,7 @@ async fn bury(scene: &Scene, producer: &Producer, numbers: std::ops::Range<usize
             payload_hash,
             batch: 0,
             attempt: 1,
-            result: Answer::Acked,
+            result: AttemptResult::Acked,
             partition: Some(written.partition),
             offset: Some(written.offset),
         });
@@ -152,7 +152,7 @@ async fn wave(scene: &Scene, max_per_sec: usize) -> anyhow::Result<usize> {
     Ok(first + second + third)
 }
 
-async fn storm(run: &Run, scene: &mut Scene, letters: usize) -> anyhow::Result<(usize, Span, Span)> {
+async fn storm(run: &ChaosRun, scene: &mut Scene, letters: usize) -> anyhow::Result<(usize, TimeSpan, TimeSpan)> {
     let kafka = Kafka::builder(scene.stack.brokers()).connect().await?;
     let producer = kafka.producer().build().await?;
     let patience = Duration::from_secs(60 + letters as u64 / 50);
@@ -206,13 +206,13 @@ async fn storm(run: &Run, scene: &mut Scene, letters: usize) -> anyhow::Result<(
 }
 
 /// Milliseconds from receipt to row, of the live events received in that time.
-fn live_p99<'a>(rows: impl Iterator<Item = &'a Row>, (from, to): Span) -> (usize, i64) {
+fn live_p99<'a>(rows: impl Iterator<Item = &'a Row>, (from, to): TimeSpan) -> (usize, i64) {
     let live = rows.filter(|row| row.event_id.starts_with('e') && (from..to).contains(&row.received_at));
     let times: Vec<i64> = live.map(|row| row.stored_at - row.received_at).collect();
     (times.len(), p99(times))
 }
 
-fn compare(rows: &[Row], calm: Span, storm: Span, findings: &mut Findings) {
+fn compare(rows: &[Row], calm: TimeSpan, storm: TimeSpan, findings: &mut TrialFindings) {
     let ((calm_events, before), (storm_events, during)) = (live_p99(rows.iter(), calm), live_p99(rows.iter(), storm));
     findings.notes.push(format!(
         "live events, receipt to row: p99 {before} ms before the storm ({calm_events}), {during} ms in it ({storm_events})"
@@ -225,9 +225,9 @@ fn compare(rows: &[Row], calm: Span, storm: Span, findings: &mut Findings) {
     }
 }
 
-pub async fn redrive_storm(run: &Run) -> anyhow::Result<Trial> {
+pub async fn redrive_storm(run: &ChaosRun) -> anyhow::Result<Trial> {
     let letters = run.size(2_000, 100_000);
-    let spans: Cell<Option<(Span, Span)>> = Cell::new(None);
+    let spans: Cell<Option<(TimeSpan, TimeSpan)>> = Cell::new(None);
     let setup = Setup {
         // The storm outlasts it or not; what counts is received in it.
         load: Load { events: LIVE * run.size(180, 1_500), rate: LIVE, batch: 5, ..Load::default() },

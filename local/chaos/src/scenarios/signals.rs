@@ -5,12 +5,12 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::load::Load;
-use crate::trial::{self, FUNCTIONS, Run, Setup, Trial};
+use crate::trial::{self, ChaosRun, FUNCTIONS, Setup, Trial};
 
 /// The host ends a call that takes longer.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(3);
 
-pub async fn stopped_and_frozen(run: &Run) -> anyhow::Result<Trial> {
+pub async fn stopped_and_frozen(run: &ChaosRun) -> anyhow::Result<Trial> {
     let setup = Setup {
         load: Load { events: run.size(6_000, 40_000), ..Load::default() },
         function_timeout: Some(SHORT_TIMEOUT),

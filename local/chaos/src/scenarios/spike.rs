@@ -5,7 +5,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 
 use crate::load::{Client, Event, Load, p99};
-use crate::trial::{self, FUNCTIONS, Run, Setup, TENANT, Trial};
+use crate::trial::{self, ChaosRun, FUNCTIONS, Setup, TENANT, Trial};
 
 /// Events a second before the spike.
 const USUAL: usize = 100;
@@ -13,7 +13,7 @@ const SPIKE: usize = 10 * USUAL;
 /// I7: 99 of 100 requests that were taken are answered within this. Ingest gives Kafka 5 s.
 const ACCEPTED_WITHIN: Duration = Duration::from_secs(5);
 
-pub async fn tenfold_spike(run: &Run) -> anyhow::Result<Trial> {
+pub async fn tenfold_spike(run: &ChaosRun) -> anyhow::Result<Trial> {
     let usual = Load { events: USUAL * run.size(5, 30), rate: USUAL, ..Load::default() };
     let seconds = run.size(10, 60);
     let first_of_spike = usual.events;

@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use crate::disk::SmallDisk;
 use crate::load::Load;
 use crate::proxy::Weather;
-use crate::trial::{self, Proxies, Run, Scene, Setup, Trial};
+use crate::trial::{self, ChaosRun, Proxies, Scene, Setup, Trial};
 
 /// Makes weather and clears it again, as long as the load lasts; gives how often.
 async fn storms(
@@ -33,7 +33,7 @@ fn proxied(events: usize) -> Setup {
     Setup { load: Load { events, rate: 300, ..Load::default() }, proxied: true, ..Setup::default() }
 }
 
-pub async fn cut_off_from_kafka(run: &Run) -> anyhow::Result<Trial> {
+pub async fn cut_off_from_kafka(run: &ChaosRun) -> anyhow::Result<Trial> {
     let longest = run.size(4_000, 30_000);
     trial::run(run, "F3", proxied(run.size(5_000, 40_000)), async |scene| {
         let weathers = [Weather::Silent, Weather::HalfOpen, Weather::AnswersLost, Weather::Refusing];
@@ -42,7 +42,7 @@ pub async fn cut_off_from_kafka(run: &Run) -> anyhow::Result<Trial> {
     .await
 }
 
-pub async fn dynamodb_failing(run: &Run) -> anyhow::Result<Trial> {
+pub async fn dynamodb_failing(run: &ChaosRun) -> anyhow::Result<Trial> {
     trial::run(run, "F6", proxied(run.size(4_000, 20_000)), async |scene| {
         let weathers =
             [Weather::AnswersLost, Weather::Slow(2_000), Weather::Refusing, Weather::HalfOpen, Weather::Silent];
@@ -84,7 +84,7 @@ async fn count_transactions(
 /// F7: a dependency in trouble is not asked more often than one that is well, by this factor.
 const ATTEMPTS: f64 = 1.2;
 
-pub async fn slow_dependencies(run: &Run) -> anyhow::Result<Trial> {
+pub async fn slow_dependencies(run: &ChaosRun) -> anyhow::Result<Trial> {
     trial::run(run, "F7", proxied(run.size(4_000, 20_000)), async |scene| {
         let weathers =
             [Weather::Slow(100), Weather::Narrow(10), Weather::Slow(1_000), Weather::HalfOpen, Weather::Slow(5_000)];
@@ -112,7 +112,7 @@ pub async fn slow_dependencies(run: &Run) -> anyhow::Result<Trial> {
     .await
 }
 
-pub async fn s3_failing(run: &Run) -> anyhow::Result<Vec<Trial>> {
+pub async fn s3_failing(run: &ChaosRun) -> anyhow::Result<Vec<Trial>> {
     let mut cut_off = s3_cut_off(run).await?;
     match SmallDisk::mount(&run.folder.join("small-disk"), SMALL_DISK) {
         Ok(_) => Ok(vec![cut_off, disk_full(run).await?]),
@@ -123,7 +123,7 @@ pub async fn s3_failing(run: &Run) -> anyhow::Result<Vec<Trial>> {
     }
 }
 
-async fn s3_cut_off(run: &Run) -> anyhow::Result<Trial> {
+async fn s3_cut_off(run: &ChaosRun) -> anyhow::Result<Trial> {
     trial::run(run, "F15", proxied(run.size(5_000, 20_000)), async |scene| {
         let mut faults = 0;
         while scene.loading() {
@@ -146,7 +146,7 @@ async fn s3_cut_off(run: &Run) -> anyhow::Result<Trial> {
 const SMALL_DISK: u32 = 256;
 
 /// S3 answers 500, because its disk is full, and keeps what it had begun to write or not.
-async fn disk_full(run: &Run) -> anyhow::Result<Trial> {
+async fn disk_full(run: &ChaosRun) -> anyhow::Result<Trial> {
     let load = Load { events: run.size(4_000, 20_000), ..Load::default() };
     let setup = Setup { load, small_disk: Some(SMALL_DISK), ..Setup::default() };
     trial::run(run, "F15 disk full", setup, async |scene| {

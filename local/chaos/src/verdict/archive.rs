@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use crate::evidence::{Evidence, Place, Topic};
-use crate::verdict::findings::Findings;
+use crate::evidence::{Evidence, PartitionOffset, TopicRecords};
+use crate::verdict::findings::TrialFindings;
 
 /// I4 for one topic: every record is in the archive, each copy with the topic's bytes, under a name that says so.
-pub fn archive_is_whole(name: &str, topic: &Topic, evidence: &Evidence, findings: &mut Findings) {
-    let mut archived: BTreeSet<Place> = BTreeSet::new();
+pub fn archive_is_whole(name: &str, topic: &TopicRecords, evidence: &Evidence, findings: &mut TrialFindings) {
+    let mut archived: BTreeSet<PartitionOffset> = BTreeSet::new();
     for object in &evidence.objects {
         let range = range(&object.key);
         if range.is_none() {

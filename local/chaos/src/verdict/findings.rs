@@ -8,7 +8,7 @@ const SHOWN: usize = 5;
 
 /// What was found.
 #[derive(Clone, Debug, Default)]
-pub struct Findings {
+pub struct TrialFindings {
     /// Events in the ledger.
     pub events: usize,
     /// Of these with a receipt.
@@ -28,14 +28,14 @@ pub struct Findings {
     pub notes: Vec<String>,
 }
 
-impl Findings {
+impl TrialFindings {
     /// Notes a violation.
     pub fn add(&mut self, invariant: &'static str, what: impl Into<String>) {
         self.violations.entry(invariant).or_default().push(what.into());
     }
 
     /// Takes over violations and notes that were found elsewhere.
-    pub fn take_over(&mut self, other: Findings) {
+    pub fn take_over(&mut self, other: TrialFindings) {
         for (invariant, found) in other.violations {
             self.violations.entry(invariant).or_default().extend(found);
         }
@@ -43,7 +43,7 @@ impl Findings {
     }
 }
 
-impl fmt::Display for Findings {
+impl fmt::Display for TrialFindings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (invariant, found) in &self.violations {
             for what in found.iter().take(SHOWN) {

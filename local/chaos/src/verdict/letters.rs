@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use crate::evidence::{Evidence, Message, Place, RAW};
+use crate::evidence::{Evidence, Message, PartitionOffset, RAW};
 use crate::load::Event;
-use crate::verdict::findings::Findings;
+use crate::verdict::findings::TrialFindings;
 
 /// A letter is an origin and how often it was redriven before.
-fn letter_id(message: &Message, place: Option<Place>) -> (String, u32) {
+fn letter_id(message: &Message, place: Option<PartitionOffset>) -> (String, u32) {
     let own = place.map(|place| format!("{RAW}/{}/{}", place.0, place.1));
     let origin = message.header("origin").or(own).unwrap_or_default();
     (origin, message.header("attempt").and_then(|attempt| attempt.parse().ok()).unwrap_or(0))
 }
 
 /// I3 of dead letters.
-pub fn letters_have_their_bytes(evidence: &Evidence, findings: &mut Findings) {
+pub fn letters_have_their_bytes(evidence: &Evidence, findings: &mut TrialFindings) {
     let letters: BTreeMap<(String, u32), &Message> =
         evidence.dead_letters.values().map(|letter| (letter_id(letter, None), letter)).collect();
     for (place, row) in evidence.record_outcomes.iter().filter(|(_, row)| row.outcome == "dead_lettered") {
@@ -36,7 +36,7 @@ pub fn letters_have_their_bytes(evidence: &Evidence, findings: &mut Findings) {
 }
 
 /// I3: whatever fails meanwhile, an event that is good is no dead letter: an outage is not poison.
-pub fn no_good_event_is_buried(evidence: &Evidence, findings: &mut Findings) {
+pub fn no_good_event_is_buried(evidence: &Evidence, findings: &mut TrialFindings) {
     for letter in evidence.dead_letters.values() {
         if let Some(id) = letter.header("event-id").filter(|id| Event::is_made_up(id)) {
             let reason = letter.header("error-reason").unwrap_or_default();
@@ -46,7 +46,7 @@ pub fn no_good_event_is_buried(evidence: &Evidence, findings: &mut Findings) {
 }
 
 /// I1 and I2 after a redrive: every letter ended stored, closed as a copy, or parked, and only once.
-pub fn all_have_ended(evidence: &Evidence, findings: &mut Findings) {
+pub fn all_have_ended(evidence: &Evidence, findings: &mut TrialFindings) {
     #[derive(Default)]
     struct Ends {
         stored: usize,

@@ -8,21 +8,21 @@ mod letters;
 mod outcomes;
 
 use crate::evidence::{Evidence, OUTCOMES, RAW};
-use crate::ledger::Fates;
+use crate::ledger::SentEvents;
 
-pub use findings::Findings;
+pub use findings::TrialFindings;
 pub use letters::all_have_ended;
 
 /// Evaluates everything.
-pub fn judge(fates: &Fates, evidence: &Evidence) -> Findings {
-    let mut findings = Findings {
-        events: fates.len(),
-        acked: fates.values().filter(|fate| fate.acked).count(),
+pub fn judge(sent_events: &SentEvents, evidence: &Evidence) -> TrialFindings {
+    let mut findings = TrialFindings {
+        events: sent_events.len(),
+        acked: sent_events.values().filter(|sent_event| sent_event.acked).count(),
         records: evidence.raw.len(),
-        ..Findings::default()
+        ..TrialFindings::default()
     };
     events::records_have_outcomes(evidence, &mut findings);
-    events::events_have_one_effect(fates, evidence, &mut findings);
+    events::events_have_one_effect(sent_events, evidence, &mut findings);
     outcomes::outcomes_are_published(evidence, &mut findings);
     letters::letters_have_their_bytes(evidence, &mut findings);
     letters::no_good_event_is_buried(evidence, &mut findings);
@@ -34,8 +34,8 @@ pub fn judge(fates: &Fates, evidence: &Evidence) -> Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::{Message, Object, Outcome, Row, Topic};
-    use crate::ledger::{Answer, Entry, add};
+    use crate::evidence::{Message, Object, OutcomeRow, Row, TopicRecords};
+    use crate::ledger::{AttemptResult, Entry, add};
     use crate::load::hash;
 
     const EVENT: &str = r#"{"id":"a"}"#;
@@ -43,18 +43,18 @@ mod tests {
     const MESSAGE: Message = Message { key: None, value: None, headers: Vec::new(), timestamp: 1 };
 
     /// One event that went through everything.
-    fn whole() -> (Fates, Evidence) {
-        let mut fates = Fates::new();
+    fn whole() -> (SentEvents, Evidence) {
+        let mut sent_events = SentEvents::new();
         let entry = Entry {
             event_id: "a".to_owned(),
             payload_hash: hash(EVENT.as_bytes()),
             batch: 0,
             attempt: 1,
-            result: Answer::Acked,
+            result: AttemptResult::Acked,
             partition: Some(0),
             offset: Some(0),
         };
-        add(&mut fates, entry);
+        add(&mut sent_events, entry);
         let message = |value: &str, headers: &[(&str, &str)]| Message {
             key: Some(b"t/a".to_vec()),
             value: Some(value.into()),
@@ -71,7 +71,7 @@ mod tests {
             objects: vec![object(RAW, &raw), object(OUTCOMES, &outcome)],
             raw: [((0, 0), raw)].into(),
             outcomes: [((0, 0), outcome)].into(),
-            dead_letters: Topic::new(),
+            dead_letters: TopicRecords::new(),
             rows: vec![Row {
                 event_id: "a".to_owned(),
                 payload: EVENT.to_owned(),
@@ -85,7 +85,7 @@ mod tests {
             }],
             record_outcomes: [(
                 (0, 0),
-                Outcome {
+                OutcomeRow {
                     event_id: Some("a".to_owned()),
                     outcome: "valid".to_owned(),
                     reason: String::new(),
@@ -96,13 +96,13 @@ mod tests {
             counted: 1,
             parked: Vec::new(),
         };
-        (fates, evidence)
+        (sent_events, evidence)
     }
 
-    fn broken(change: impl FnOnce(&mut Fates, &mut Evidence)) -> Vec<&'static str> {
-        let (mut fates, mut evidence) = whole();
-        change(&mut fates, &mut evidence);
-        judge(&fates, &evidence).violations.into_keys().collect()
+    fn broken(change: impl FnOnce(&mut SentEvents, &mut Evidence)) -> Vec<&'static str> {
+        let (mut sent_events, mut evidence) = whole();
+        change(&mut sent_events, &mut evidence);
+        judge(&sent_events, &evidence).violations.into_keys().collect()
     }
 
     #[test]
@@ -120,9 +120,9 @@ mod tests {
         assert_eq!(broken(|_, evidence| evidence.outcomes.clear()), ["I3", "I4"]);
         assert_eq!(broken(|_, evidence| evidence.objects.truncate(1)), ["I4"]);
         assert_eq!(broken(|_, evidence| evidence.objects[0].lines[0].2.key = None), ["I4"]);
-        assert_eq!(broken(|fates, _| drop(fates.insert("b".to_owned(), fates["a"].clone()))), ["I1"]);
-        let rejected = |fates: &mut Fates, _: &mut Evidence| {
-            fates.entry("a".to_owned()).or_default().acked = false;
+        assert_eq!(broken(|sent_events, _| drop(sent_events.insert("b".to_owned(), sent_events["a"].clone()))), ["I1"]);
+        let rejected = |sent_events: &mut SentEvents, _: &mut Evidence| {
+            sent_events.entry("a".to_owned()).or_default().acked = false;
         };
         assert_eq!(broken(rejected), ["I2"]);
     }
@@ -150,7 +150,7 @@ mod tests {
             evidence.rows.clear();
             evidence.counted = 0;
             let (outcome, reason) = ("dead_lettered".to_owned(), "bad".to_owned());
-            let row = Outcome { event_id: None, outcome, reason, origin: (0, 0) };
+            let row = OutcomeRow { event_id: None, outcome, reason, origin: (0, 0) };
             evidence.record_outcomes.insert((0, 0), row);
             let value =
                 r#"{"outcome_id":"raw-events/0/0","outcome":"dead_lettered","reason":"bad"}"#.to_owned() + value;
@@ -165,14 +165,14 @@ mod tests {
             evidence.dead_letters.insert((0, 0), letter);
         };
         assert_eq!(broken(|_, evidence| bury(evidence, "")), [""; 0]);
-        let altered = |_: &mut Fates, evidence: &mut Evidence| {
+        let altered = |_: &mut SentEvents, evidence: &mut Evidence| {
             bury(evidence, "");
             if let Some(letter) = evidence.dead_letters.get_mut(&(0, 0)) {
                 letter.value = None;
             }
         };
         assert_eq!(broken(altered), ["I3"]);
-        let good = |_: &mut Fates, evidence: &mut Evidence| {
+        let good = |_: &mut SentEvents, evidence: &mut Evidence| {
             bury(evidence, "");
             for letter in evidence.dead_letters.values_mut() {
                 letter.headers.push(("event-id".to_owned(), Some("e0000007".into())));
@@ -188,7 +188,7 @@ mod tests {
             let letter = Message { headers: vec![("origin".to_owned(), Some("raw-events/0/0".into()))], ..MESSAGE };
             evidence.dead_letters.insert((0, 0), letter);
             change(&mut evidence);
-            let mut findings = Findings::default();
+            let mut findings = TrialFindings::default();
             all_have_ended(&evidence, &mut findings);
             findings.violations.into_keys().collect::<Vec<_>>()
         };

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::evidence::{Evidence, Message, OUTCOMES, Place, RAW};
-use crate::verdict::findings::Findings;
+use crate::evidence::{Evidence, Message, OUTCOMES, PartitionOffset, RAW};
+use crate::verdict::findings::TrialFindings;
 
 /// The members of an outcome that are checked.
 #[derive(Deserialize)]
-struct Published {
+struct PublishedOutcome {
     outcome_id: String,
     outcome: String,
     reason: String,
@@ -18,10 +18,10 @@ struct Published {
 /// Ends the id of an outcome that was published once more, when an event that had no score got one.
 const LATE: &str = "#scored";
 
-pub fn outcomes_are_published(evidence: &Evidence, findings: &mut Findings) {
+pub fn outcomes_are_published(evidence: &Evidence, findings: &mut TrialFindings) {
     let mut first: BTreeMap<String, &Message> = BTreeMap::new();
     for (place, message) in &evidence.outcomes {
-        let parsed = message.value.as_deref().and_then(|value| serde_json::from_slice::<Published>(value).ok());
+        let parsed = message.value.as_deref().and_then(|value| serde_json::from_slice::<PublishedOutcome>(value).ok());
         let Some(published) = parsed else {
             findings.add("I3", format!("{OUTCOMES}/{}/{} is no outcome", place.0, place.1));
             continue;
@@ -46,7 +46,7 @@ pub fn outcomes_are_published(evidence: &Evidence, findings: &mut Findings) {
     }
 }
 
-fn is_recorded(published: &Published, evidence: &Evidence) -> bool {
+fn is_recorded(published: &PublishedOutcome, evidence: &Evidence) -> bool {
     let (id, is_late) = match published.outcome_id.strip_suffix(LATE) {
         Some(id) => (id, true),
         None => (published.outcome_id.as_str(), false),
@@ -64,7 +64,7 @@ fn is_recorded(published: &Published, evidence: &Evidence) -> bool {
 }
 
 /// Of `<topic>/<partition>/<offset>`.
-fn place(id: &str) -> Option<Place> {
+fn place(id: &str) -> Option<PartitionOffset> {
     let mut parts = id.rsplitn(3, '/');
     let (offset, partition) = parts.next().zip(parts.next())?;
     Some((partition.parse().ok()?, offset.parse().ok()?))

@@ -25,7 +25,7 @@ static LINE: LazyLock<Regex> = LazyLock::new(|| {
 
 /// Why a line is no log line; the text is for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
-pub enum LineError {
+pub enum LogLineError {
     #[error("not in the combined log format")]
     Format,
     #[error("its time is not like 17/May/2015:10:05:03 +0000")]
@@ -66,11 +66,11 @@ impl<'a> PageView<'a> {
     /// Parses one line, without its line end.
     ///
     /// # Errors
-    /// [`LineError`] says what is wrong with it.
-    pub fn parse(line: &'a [u8]) -> Result<Self, LineError> {
-        let fields = LINE.captures(line).ok_or(LineError::Format)?;
+    /// [`LogLineError`] says what is wrong with it.
+    pub fn parse(line: &'a [u8]) -> Result<Self, LogLineError> {
+        let fields = LINE.captures(line).ok_or(LogLineError::Format)?;
         let text = |name: &str| fields.name(name).map(|found| printable(found.as_bytes())).filter(|text| text != "-");
-        let host = text("host").ok_or(LineError::Format)?;
+        let host = text("host").ok_or(LogLineError::Format)?;
         let client_ip = host.parse().ok();
         let (method, path, protocol) = split_request(text("request").unwrap_or_default());
         Ok(PageView {
@@ -106,11 +106,11 @@ fn split_request(request: Cow<'_, str>) -> (Option<Cow<'_, str>>, Cow<'_, str>, 
     }
 }
 
-fn parse_time(text: &str) -> Result<Timestamp, LineError> {
+fn parse_time(text: &str) -> Result<Timestamp, LogLineError> {
     let format = format_description!(
         "[day]/[month repr:short]/[year]:[hour]:[minute]:[second] [offset_hour sign:mandatory][offset_minute]"
     );
-    OffsetDateTime::parse(text, format).map(Timestamp::from).map_err(|_| LineError::Time)
+    OffsetDateTime::parse(text, format).map(Timestamp::from).map_err(|_| LogLineError::Time)
 }
 
 /// Text as it is; bytes that are not UTF-8 written as Apache writes them, `\xff`, so that lines that differ give
@@ -166,10 +166,10 @@ mod tests {
 
     #[test]
     fn names_what_is_wrong_with_a_line() {
-        assert_eq!(PageView::parse(b"hello"), Err(LineError::Format));
-        assert_eq!(PageView::parse(b""), Err(LineError::Format));
+        assert_eq!(PageView::parse(b"hello"), Err(LogLineError::Format));
+        assert_eq!(PageView::parse(b""), Err(LogLineError::Format));
         let line = br#"::1 - - [yesterday] "GET / HTTP/1.1" 200 1 "-" "-""#;
-        assert_eq!(PageView::parse(line), Err(LineError::Time));
+        assert_eq!(PageView::parse(line), Err(LogLineError::Time));
     }
 
     #[test]

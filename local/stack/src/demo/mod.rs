@@ -26,9 +26,9 @@ use tokio_postgres::{NoTls, Row};
 
 use crate::stack::Stack;
 
-pub use report::Report;
+pub use report::DemoReport;
 pub use sender::{BatchSender, Keys, Receipt, Sent, send_all};
-pub use traffic::{BadLines, Batch, Sender, Traffic};
+pub use traffic::{BadLines, RequestBatch, SenderKind, Traffic};
 
 /// What to send, and how.
 #[derive(Clone, Debug)]
@@ -70,7 +70,7 @@ impl Demo {
     ///
     /// # Errors
     /// If the pipeline stops answering or does not come to rest.
-    pub async fn run(&self, stack: &Stack, traffic: Traffic) -> anyhow::Result<Report> {
+    pub async fn run(&self, stack: &Stack, traffic: Traffic) -> anyhow::Result<DemoReport> {
         let keys = make_keys(stack).await?;
         let started = Instant::now();
         let (watch, receipts) = tokio::sync::mpsc::unbounded_channel();
@@ -82,17 +82,17 @@ impl Demo {
         let mut sent = send_all(sender, traffic.batches, self.width, watch, progress.clone()).await?;
         send_foreign(stack, &traffic.foreign, &mut sent).await?;
         progress.set_message("finishing");
-        stack.settle(SETTLE).await?;
+        stack.wait_until_idle(SETTLE).await?;
         let latencies = watcher.await.context("the watcher panicked")??;
         let elapsed = started.elapsed();
         progress.finish_and_clear();
         let cpu_seconds = cpu_of_functions(stack);
-        let ledger = Ledger::read(stack, &sent.receipts).await?;
-        let archive = Archive::read(stack, &sent.receipts).await?;
+        let ledger = LedgerFigures::read(stack, &sent.receipts).await?;
+        let archive = ArchiveFigures::read(stack, &sent.receipts).await?;
         let accepted = sent.receipts.len() as u64;
         #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
         let events_per_second = accepted as f64 / elapsed.as_secs_f64();
-        Ok(Report {
+        Ok(DemoReport {
             sent: sent.events,
             accepted,
             persisted: ledger.stored,
@@ -154,7 +154,7 @@ fn cpu_of_functions(stack: &Stack) -> BTreeMap<String, f64> {
 
 /// What Postgres knows of the receipts, asked with plain SQL: the demo checks the pipeline and shares none of its code
 /// for that.
-struct Ledger {
+struct LedgerFigures {
     outcomes: BTreeMap<String, u64>,
     /// Rows in `events`.
     stored: u64,
@@ -164,7 +164,7 @@ struct Ledger {
     unaccounted: u64,
 }
 
-impl Ledger {
+impl LedgerFigures {
     async fn read(stack: &Stack, receipts: &BTreeSet<Receipt>) -> anyhow::Result<Self> {
         let (client, connection) = tokio_postgres::connect(stack.database_url(), NoTls).await?;
         tokio::spawn(connection);
@@ -180,7 +180,7 @@ impl Ledger {
         let events = "SELECT origin_partition, origin_offset FROM events WHERE origin_topic = $1";
         let rows = client.query(events, &[&RAW_EVENTS]).await?;
         let stored = rows.iter().filter(|row| receipts.contains(&receipt(row))).count() as u64;
-        Ok(Ledger { outcomes, stored, missing: open.len() as u64, unaccounted: stack.unaccounted().await? })
+        Ok(LedgerFigures { outcomes, stored, missing: open.len() as u64, unaccounted: stack.unaccounted().await? })
     }
 
     fn count(&self, outcome: Outcome) -> u64 {
@@ -194,14 +194,14 @@ impl Ledger {
 }
 
 /// What the archive holds of the receipts.
-struct Archive {
+struct ArchiveFigures {
     records: u64,
     bytes_before: u64,
     bytes_after: u64,
     missing: u64,
 }
 
-impl Archive {
+impl ArchiveFigures {
     async fn read(stack: &Stack, receipts: &BTreeSet<Receipt>) -> anyhow::Result<Self> {
         let reader = Reader::new(Arc::new(stack.archive().await));
         let mut open: BTreeSet<Receipt> = receipts.clone();
@@ -214,7 +214,7 @@ impl Archive {
             archive::line::encode(&record, &mut line)?;
             bytes_before += line.len() as u64;
         }
-        Ok(Archive {
+        Ok(ArchiveFigures {
             records: (receipts.len() - open.len()) as u64,
             bytes_before,
             bytes_after: records.tally().bytes,

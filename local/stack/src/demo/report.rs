@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// Everything the demo counted. Durations in milliseconds, sizes in bytes.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct DemoReport {
     /// Events sent over HTTP plus records written to `raw-events` as a foreign producer.
     pub sent: u64,
     /// Acknowledged by Kafka.
@@ -38,7 +38,7 @@ pub struct Report {
     pub unaccounted: u64,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for DemoReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rejected: u64 = self.rejected.values().sum();
         let mut line = |name: &str, value: String| writeln!(f, "  {name:<28} {value:>12}");
@@ -70,7 +70,7 @@ impl fmt::Display for Report {
     }
 }
 
-impl Report {
+impl DemoReport {
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     fn accepted_f64(&self) -> f64 {
         self.accepted as f64

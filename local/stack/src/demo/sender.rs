@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use crate::client::JsonClient;
-use crate::demo::traffic::{Batch, Sender};
+use crate::demo::traffic::{RequestBatch, SenderKind};
 
 /// The keys of the two senders.
 #[derive(Clone, Debug)]
@@ -33,20 +33,13 @@ pub struct Sent {
     pub receipts: BTreeSet<Receipt>,
     /// By reason, as ingest named it.
     pub rejected: BTreeMap<String, u64>,
-    /// Requests repeated because the result was unknown or the service busy.
-    pub repeats: u64,
 }
 
 impl Sent {
-    pub fn rejected_events(&self) -> u64 {
-        self.rejected.values().sum()
-    }
-
     /// Adds what another sender did.
     pub fn merge(&mut self, other: Sent) {
         self.events += other.events;
         self.receipts.extend(other.receipts);
-        self.repeats += other.repeats;
         for (reason, count) in other.rejected {
             *self.rejected.entry(reason).or_default() += count;
         }
@@ -88,17 +81,17 @@ impl BatchSender {
     ///
     /// # Errors
     /// If ingest answers nothing that the contract knows, or stays unavailable for a minute.
-    pub async fn send(&self, batch: &Batch, sent: &mut Sent) -> anyhow::Result<Option<Receipt>> {
+    pub async fn send(&self, batch: &RequestBatch, sent: &mut Sent) -> anyhow::Result<Option<Receipt>> {
         let key = match batch.sender {
-            Sender::Client => &self.keys.client,
-            Sender::Collector => &self.keys.collector,
+            SenderKind::Client => &self.keys.client,
+            SenderKind::Collector => &self.keys.collector,
         };
         let started = Instant::now();
         let mut open: Vec<String> = batch.events.clone();
         sent.events += open.len() as u64;
         let mut last = None;
         loop {
-            let body = Batch { sender: batch.sender, events: open.clone() }.body();
+            let body = RequestBatch { sender: batch.sender, events: open.clone() }.body();
             let answer = self.client.post(&self.url, &[("x-api-key", key)], body).await;
             let wait = match answer {
                 Ok(answer) => {
@@ -128,7 +121,6 @@ impl BatchSender {
                 return Ok(last);
             }
             anyhow::ensure!(started.elapsed() < PATIENCE, "ingest did not take {} events in a minute", open.len());
-            sent.repeats += 1;
             tokio::time::sleep(wait.unwrap_or(Duration::from_millis(200))).await;
         }
     }
@@ -165,7 +157,7 @@ fn take_items(items: Vec<Item>, events: Vec<String>, sent: &mut Sent, last: &mut
 /// The first batch that could not be brought to an end.
 pub async fn send_all(
     sender: std::sync::Arc<BatchSender>,
-    batches: Vec<Batch>,
+    batches: Vec<RequestBatch>,
     width: usize,
     watch: tokio::sync::mpsc::UnboundedSender<(Receipt, Instant)>,
     progress: indicatif::ProgressBar,

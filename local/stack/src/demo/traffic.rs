@@ -13,7 +13,7 @@ use crate::demo::access_log::PageView;
 
 /// Which API key a batch is sent with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sender {
+pub enum SenderKind {
     /// A browser or device: the address is the connection's.
     Client,
     /// A trusted collector: each event may name its `client_ip`.
@@ -22,13 +22,13 @@ pub enum Sender {
 
 /// The body of one `POST /events/batch`.
 #[derive(Clone, Debug)]
-pub struct Batch {
-    pub sender: Sender,
+pub struct RequestBatch {
+    pub sender: SenderKind,
     /// JSON texts of the events.
     pub events: Vec<String>,
 }
 
-impl Batch {
+impl RequestBatch {
     /// The JSON array of the events.
     pub fn body(&self) -> String {
         let mut body = String::with_capacity(self.events.iter().map(|event| event.len() + 1).sum::<usize>() + 2);
@@ -47,7 +47,7 @@ impl Batch {
 /// Everything to send.
 #[derive(Debug, Default)]
 pub struct Traffic {
-    pub batches: Vec<Batch>,
+    pub batches: Vec<RequestBatch>,
     /// Records written to `raw-events` past ingest, as a foreign producer would: `(key, value)`.
     pub foreign: Vec<(&'static str, Vec<u8>)>,
     /// Lines of the input that are no events, by what is wrong with them: how many, and the first line numbers.
@@ -97,11 +97,13 @@ impl Traffic {
                 }
             }
             if events.len() == batch_size {
-                traffic.batches.push(Batch { sender: Sender::Collector, events: std::mem::take(&mut events) });
+                traffic
+                    .batches
+                    .push(RequestBatch { sender: SenderKind::Collector, events: std::mem::take(&mut events) });
             }
         }
         if !events.is_empty() {
-            traffic.batches.push(Batch { sender: Sender::Collector, events });
+            traffic.batches.push(RequestBatch { sender: SenderKind::Collector, events });
         }
         Ok(traffic)
     }
@@ -125,11 +127,11 @@ impl Traffic {
                 sent.push(event.clone());
                 events.push(event);
             }
-            traffic.batches.push(Batch { sender: Sender::Collector, events });
+            traffic.batches.push(RequestBatch { sender: SenderKind::Collector, events });
         }
         let flood = (0..ABUSE).map(|_| maker.click(ABUSER.to_string()).to_string()).collect();
-        traffic.batches.push(Batch { sender: Sender::Collector, events: flood });
-        traffic.batches.push(Batch { sender: Sender::Client, events: vec![maker.page_view().to_string()] });
+        traffic.batches.push(RequestBatch { sender: SenderKind::Collector, events: flood });
+        traffic.batches.push(RequestBatch { sender: SenderKind::Client, events: vec![maker.page_view().to_string()] });
         traffic.foreign = vec![
             ("not-json", b"not json".to_vec()),
             ("empty", Vec::new()),
@@ -266,7 +268,7 @@ mod tests {
     fn the_same_seed_makes_the_same_events() {
         let make = |seed| -> Vec<String> {
             let traffic = Traffic::made_up(50, 20, seed, Timestamp::EPOCH);
-            traffic.batches.iter().map(Batch::body).collect()
+            traffic.batches.iter().map(RequestBatch::body).collect()
         };
         assert_eq!(make(1), make(1));
         assert_ne!(make(1), make(2));
