@@ -1,4 +1,4 @@
-//! What a reply means for the batch. Pure: the truth table of replies and commits is tested here.
+//! What a reply means for the batch. The functions are pure, and the truth table of replies and commits is tested here.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -15,9 +15,10 @@ pub(crate) enum InvocationOutcome {
     Answered(Bytes),
     /// The function failed: error, crash or timeout. Counts as an attempt.
     Failed(String),
-    /// The function was not run, for it is at its limit. Counts as no attempt (AWS: "throttles do not count").
+    /// The function did not run, because it is at its concurrency limit. Does not count as an attempt (AWS: "throttles do
+    /// not count").
     Throttled,
-    /// The service failed; counts as no attempt either.
+    /// The service failed. Does not count as an attempt either.
     Unavailable(String),
 }
 
@@ -59,12 +60,12 @@ fn error_object(body: &[u8]) -> Option<String> {
     Some(format!("{}: {}", error.error_type, error.error_message))
 }
 
-/// What becomes of the batch after an answer.
+/// What happens with the batch after an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum BatchOutcome {
-    /// For each span of the batch, in order: the lowest offset to send again, or `None` if all of it is done.
+    /// For each partition of the batch, in order: the lowest offset to send again, or `None` if all records are done.
     PerPartition(Vec<Option<i64>>),
-    /// All of it is to be sent again.
+    /// The whole batch must be sent again, for this reason.
     RetryAll(String),
 }
 

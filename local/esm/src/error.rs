@@ -1,4 +1,4 @@
-//! Why a mapping cannot start or tell its lag. What goes wrong later is retried, and told in the log.
+//! Why a mapping cannot start or report its lag. Later failures are logged and retried.
 
 use kafka::KafkaError;
 

@@ -1,4 +1,4 @@
-//! One member of the group: reads, sends, commits. A single task, so that its state needs no lock; it reads ahead
+//! One member of the group: reads, sends, commits. It is a single task, so its state needs no lock, and it reads ahead
 //! while the function works.
 
 use std::collections::BTreeMap;
@@ -17,14 +17,14 @@ use crate::batch::{Buffer, InvocationBatch, RetryDelay};
 use crate::config::MappingConfig;
 use crate::invoker::Invoker;
 
-/// Longest wait of one poll. Any short time does: rebalances and commits that failed are looked after in between.
+/// Maximum wait of one poll. It must be short, because rebalances and failed commits are handled between polls.
 const POLL_WAIT: Duration = Duration::from_millis(500);
-/// Longest wait for the invocation in flight when stopping. Kubernetes kills after 30 s by default.
+/// Maximum wait for the invocation in flight when stopping. Kubernetes kills a process after 30 s by default.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest wait for the group to hear that this member leaves.
+/// Maximum wait for the request that leaves the group.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Counts of a mapping, over all its pollers.
+/// Counters of a mapping, over all its pollers.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) invocations: AtomicU64,
@@ -45,10 +45,10 @@ pub(crate) struct Poller {
     consumer: GroupConsumer,
     invoker: Arc<dyn Invoker>,
     counters: Arc<Counters>,
-    /// Turns true when the mapping is to stop.
+    /// Becomes true when the mapping must stop.
     stop: watch::Receiver<bool>,
     buffer: Buffer,
-    /// Where partitions go on, as long as no commit has got through.
+    /// The next offset of each partition whose commit has not succeeded yet.
     uncommitted: BTreeMap<TopicPartition, i64>,
     paused: bool,
     poll_backoff: RetryDelay,
@@ -83,7 +83,7 @@ impl Poller {
         }
         self.commit().await;
         if let Err(error) = self.consumer.close(LEAVE_TIMEOUT).await {
-            tracing::warn!(group = self.config.group, error = %error, "the group was not told that a poller leaves");
+            tracing::warn!(group = self.config.group, error = %error, "a poller could not leave its consumer group");
         }
     }
 
@@ -106,10 +106,10 @@ impl Poller {
         }
     }
 
-    /// One poll; returns early when stopping. Also keeps this member in the group, so it is called all the time, with
-    /// nothing to read if there is no room.
+    /// Polls once; returns early when stopping. Polling also keeps this member in the group, so this is called all the
+    /// time, with all partitions paused if there is no room.
     ///
-    /// Dropping this future loses nothing: a poll hands its records over in one step, and taking them in does not wait.
+    /// Dropping this future loses nothing: a poll returns its records in one step, and adding them does not wait.
     async fn read(&mut self, wait: Duration) {
         self.pause_if_full().await;
         let polled = tokio::select! {
@@ -124,7 +124,7 @@ impl Poller {
             }
             Err(error) => {
                 let (tag, cause) = (error.tag(), chain(&error));
-                tracing::warn!(group = self.config.group, tag, cause, "polling failed, trying again");
+                tracing::warn!(group = self.config.group, tag, cause, "polling Kafka failed and will be retried");
                 let wait = self.poll_backoff.next();
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
@@ -152,10 +152,10 @@ impl Poller {
     fn follow_rebalances(&mut self) {
         let now = Instant::now();
         for change in self.consumer.take_rebalances() {
-            tracing::info!(group = self.config.group, ?change, "the group was rebalanced");
+            tracing::info!(group = self.config.group, ?change, "the consumer group was rebalanced");
             self.buffer.rebalance(&change, now);
             match change {
-                // A new partition comes without our pause; the next read sees to it.
+                // A new partition is not paused; the next read pauses it if needed.
                 Rebalance::Assigned(_) => self.paused = false,
                 Rebalance::Revoked(partitions) | Rebalance::Lost(partitions) => {
                     self.uncommitted.retain(|of, _| !partitions.contains(of));
@@ -175,16 +175,16 @@ impl Poller {
                     partition = position.partition,
                     offset = position.offset,
                     "MaximumPayloadSizeExceeded: this record alone exceeds 6 MB in an event and is DROPPED, as AWS \
-                     drops it where there is no on-failure destination"
+                     does without an on-failure destination"
                 );
             }
         }
     }
 
-    /// Sends a batch until the function has answered for it, it is no longer ours, or the mapping stops.
+    /// Sends a batch until the function has answered, this poller no longer owns its partitions, or the mapping stops.
     async fn deliver(&mut self, mut batch: InvocationBatch) {
         let mut backoff = RetryDelay::default();
-        // Throttles and failures of the service count as no attempt (AWS).
+        // Throttles and failures of the service do not count as attempts (AWS).
         let mut attempts = 0_u32;
         while batch.records > 0 {
             let Some(verdict) = self.invoke(&batch).await else { return };
@@ -218,7 +218,7 @@ impl Poller {
                 attempts,
                 reason,
                 wait_ms = wait.as_millis(),
-                "the batch is not done, sending it again"
+                "the batch failed and will be sent again"
             );
             if !self.read_for(wait).await {
                 return;
@@ -228,12 +228,12 @@ impl Poller {
                 None => return,
             }
         }
-        // Nothing in it could be sent; its offsets are passed over.
+        // No record of the batch can be sent; its offsets are skipped.
         let done = vec![None; batch.spans.len()];
         self.complete(batch, &done).await;
     }
 
-    /// Makes one attempt and reads ahead meanwhile. `None` if the mapping stopped before there was an answer.
+    /// Makes one attempt and reads ahead at the same time. `None` if the mapping stopped before an answer came.
     async fn invoke(&mut self, batch: &InvocationBatch) -> Option<InvocationOutcome> {
         Counters::add(&self.counters.invocations, 1);
         let (invoker, config) = (Arc::clone(&self.invoker), Arc::clone(&self.config));
@@ -244,7 +244,7 @@ impl Poller {
                     tracing::warn!(
                         function = config.function,
                         records = batch.records,
-                        "stopped without an answer; the batch will be delivered again"
+                        "the mapping stopped before the function answered; the batch will be delivered again"
                     );
                     return None;
                 };
@@ -262,7 +262,7 @@ impl Poller {
         })
     }
 
-    /// Reads on for that long. False when stopping.
+    /// Keeps reading for this long. False when stopping.
     async fn read_for(&mut self, wait: Duration) -> bool {
         let until = Instant::now() + wait;
         while !*self.stop.borrow() {
@@ -270,7 +270,7 @@ impl Poller {
             if left.is_zero() {
                 return true;
             }
-            // An error in a poll may take longer than what is left.
+            // A failed poll may wait longer than the remaining time.
             let _ = tokio::time::timeout(left, self.read(left)).await;
         }
         false
@@ -285,7 +285,7 @@ impl Poller {
                 function = self.config.function,
                 group = self.config.group,
                 partitions = failed,
-                "part of the batch failed, sending it again from the lowest failed offset of each partition"
+                "part of the batch failed; each partition is sent again from its lowest failed offset"
             );
         }
         for next in self.buffer.complete(batch, retry_from, Instant::now()) {
@@ -295,7 +295,7 @@ impl Poller {
         self.commit().await;
     }
 
-    /// Commits what is done. What does not get through is tried again with the next batch, or after the next poll.
+    /// Commits what is done. A failed commit is retried with the next batch, or after the next poll.
     async fn commit(&mut self) {
         if self.uncommitted.is_empty() {
             return;
@@ -309,13 +309,13 @@ impl Poller {
             Ok(()) => self.uncommitted.clear(),
             Err(error) => {
                 let (tag, cause) = (error.tag(), chain(&error));
-                tracing::warn!(group = self.config.group, tag, cause, "the commit failed, trying again");
+                tracing::warn!(group = self.config.group, tag, cause, "committing offsets failed and will be retried");
             }
         }
     }
 }
 
-/// Resolves when the mapping is to stop, also when its handle is gone.
+/// Resolves when the mapping must stop, or when its handle was dropped.
 async fn stopping(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }

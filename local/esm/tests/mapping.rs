@@ -20,11 +20,11 @@ use tokio::sync::Semaphore;
 const TOPIC: &str = "t";
 const GROUP: &str = "g";
 
-/// What the function got: partition and offset of each record, in order.
+/// What the function received: partition and offset of each record, in order.
 type Delivery = Vec<(i32, i64)>;
 type Script = Box<dyn FnMut(&Delivery) -> Result<Reply, InvokerError> + Send>;
 
-/// A function that does what its script says, and remembers what it was given.
+/// A function that follows a script and remembers what it received.
 struct ScriptedFunction {
     script: Mutex<Script>,
     events: Mutex<Vec<Bytes>>,
@@ -46,7 +46,7 @@ impl ScriptedFunction {
         self.events.lock().unwrap().iter().map(decode).collect()
     }
 
-    /// Offsets by partition, in the order they came, repetitions included.
+    /// Offsets by partition in the order of arrival, including repetitions.
     fn offsets(&self) -> BTreeMap<i32, Vec<i64>> {
         let mut offsets = BTreeMap::<i32, Vec<i64>>::new();
         for (partition, offset) in self.deliveries().into_iter().flatten() {
@@ -105,7 +105,7 @@ impl Setup {
         Setup { kafka, _broker: broker }
     }
 
-    /// Writes records spread over the partitions; gives how many each partition got.
+    /// Writes records spread over the partitions; returns how many each partition got.
     async fn write(&self, count: usize, bytes: usize) -> BTreeMap<i32, i64> {
         let publisher = self.kafka.publisher(PublisherOptions::default()).await.unwrap();
         let value = Bytes::from(vec![b'x'; bytes]);
@@ -328,7 +328,7 @@ async fn stopping_waits_for_the_call_in_flight_and_commits_it() {
     let next = ScriptedFunction::new(|_| done());
     let mapping = setup.start(ten, &next).await;
     caught_up(&mapping).await;
-    assert_eq!(next.offsets()[&0], (10..30).collect::<Vec<_>>(), "goes on where the first one stopped");
+    assert_eq!(next.offsets()[&0], (10..30).collect::<Vec<_>>(), "continues where the first one stopped");
 }
 
 #[tokio::test]

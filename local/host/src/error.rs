@@ -1,4 +1,4 @@
-//! Why hosting failed. Failures of a function are no errors of the host: they are answers to its caller.
+//! Why hosting failed. Failures of a function are not errors of the host: the caller gets them as an answer.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,7 +13,7 @@ pub enum HostError {
     },
     #[error("two functions are named {name}")]
     DuplicateName { name: String },
-    #[error("{name}: there is no program {}", program.display())]
+    #[error("{name}: the program {} does not exist", program.display())]
     MissingProgram { name: String, program: PathBuf },
     #[error("{name}: cannot write the log {}", path.display())]
     Log {
@@ -40,7 +40,7 @@ pub enum HostError {
     Unhealthy { name: String, reason: String, tail: Vec<String> },
 }
 
-/// The last log lines, as an addition to a message; empty if there are none.
+/// The last log lines as text to append to a message; empty if there are none.
 pub(crate) fn tail_text(tail: &[String]) -> String {
     if tail.is_empty() { String::new() } else { format!("; its last output was:\n{}", tail.join("\n")) }
 }

@@ -1,4 +1,4 @@
-//! One instance of a function: a process, and the side of the Runtime API that it polls.
+//! One instance of a function: its process, and the state behind the Runtime API that the process polls.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -18,10 +18,10 @@ pub(crate) const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
 /// Where the Runtime API starts in the URL. It is cargo-lambda's prefix, so that both look alike in a process list.
 pub(crate) const RUNTIME_API_PREFIX: &str = "/.rt";
 
-/// Longest time from the start of the process to its first poll: Lambda's limit of the init phase.
+/// Maximum time from the start of the process to its first poll: Lambda's limit for the init phase.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A call as the Invoke API took it.
+/// A call as the Invoke API received it.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) request_id: String,
@@ -57,7 +57,7 @@ impl InvocationResult {
 pub(crate) enum CallEnd {
     /// The instance lives on.
     Answered(InvocationResult),
-    /// The process ended, or was killed at the timeout, with the call in its hands.
+    /// The process ended, or was killed at the timeout, during the call.
     Lost(InvocationResult),
 }
 
@@ -116,13 +116,13 @@ impl Instance {
         }
     }
 
-    /// Waits for the end of the init phase, the first poll. An instance that does not get there is killed, and the
-    /// caller is told why.
+    /// Waits for the first poll, which ends the init phase. An instance that does not poll in time is killed, and the
+    /// caller gets the reason.
     pub(crate) async fn initialised(&self) -> Result<(), InvocationResult> {
         let mut ready = self.ready.subscribe();
         tokio::select! {
             polled = ready.wait_for(|ready| *ready) => {
-                // The sender lives as long as `self`, so this is no error.
+                // The sender lives as long as `self`, so this cannot fail.
                 let _ = polled;
                 Ok(())
             }
@@ -150,7 +150,7 @@ impl Instance {
         // The receiver lives as long as `self`.
         let _ = self.outgoing.send(delivery);
         tokio::select! {
-            // An answer that came just before the process ended counts.
+            // An answer that arrived just before the process ended counts.
             biased;
             Ok(answer) = answered => CallEnd::Answered(answer),
             status = self.process.ended() => {
@@ -176,7 +176,7 @@ impl Instance {
         Some(delivery)
     }
 
-    /// The runtime answers. False if this call is not (or no longer) in its hands.
+    /// Takes the runtime's answer. False if the instance does not have this call, or no longer has it.
     pub(crate) fn answer(&self, request_id: &str, answer: InvocationResult) -> bool {
         let mut pending = lock(&self.pending);
         match pending.take_if(|pending| pending.request_id == request_id) {
@@ -185,7 +185,7 @@ impl Instance {
         }
     }
 
-    /// The runtime reports why it cannot start; it ends by itself afterwards.
+    /// Stores why the runtime cannot start. It exits by itself afterwards.
     pub(crate) fn fail_init(&self, report: Bytes) {
         *lock(&self.init_error) = Some(report);
     }
@@ -202,5 +202,5 @@ impl Instance {
     }
 }
 
-/// Instances are shared between the pool, the call at hand and the Runtime API.
+/// Instances are shared between the pool, the current call and the Runtime API.
 pub(crate) type SharedInstance = Arc<Instance>;

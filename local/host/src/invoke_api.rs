@@ -1,5 +1,5 @@
-//! The Invoke API (Lambda API Reference, "Invoke"), as far as callers of a local function need it, and a page for
-//! people.
+//! The Invoke API (Lambda API Reference, "Invoke"), as far as callers of a local function need it, and a list of
+//! functions for people.
 
 use std::sync::Arc;
 
@@ -57,13 +57,13 @@ async fn invoke(
     };
     let call = Call {
         request_id: request_id(),
-        // A call without payload hands the function an empty object.
+        // A call without a payload gives the function an empty object.
         event: if event.is_empty() { "{}".into() } else { event },
         trace_id: headers.get(TRACE_ID).and_then(|value| value.to_str().ok()).map(str::to_owned),
     };
     let request_id = call.request_id.clone();
     let function = Arc::clone(function);
-    // In its own task: Lambda finishes a call whose caller has gone away.
+    // In its own task: Lambda finishes a call even if its caller disconnects.
     let outcome = tokio::spawn(async move { function.invoke(call).await }).await;
     let mut response = match outcome {
         Ok(Ok(answer)) => answer_response(answer),
@@ -101,8 +101,8 @@ fn refuse(status: StatusCode, error_type: &'static str, message: &str) -> Respon
     (status, [(ERROR_TYPE, HeaderValue::from_static(error_type))], body).into_response()
 }
 
-/// The name in `name`, `name:alias`, `account:function:name` or a full ARN. Versions and aliases all mean the one
-/// program that is hosted.
+/// Extracts the name from `name`, `name:alias`, `account:function:name` or a full ARN. All versions and aliases mean
+/// the one program that is hosted.
 fn function_name(identifier: &str) -> &str {
     let after_function = identifier
         .split_once(":function:")

@@ -2,8 +2,8 @@
 //!
 //! Owns the Runtime API that a function polls, the Invoke API that callers use, the processes behind both (started on
 //! demand, one call at a time, killed at the timeout, replaced after a crash), and the supervision of functions that
-//! serve HTTP on a port. Leaves to others what a function does, what it needs to run, and who calls it. ADR 0003 says
-//! why this stands beside `cargo lambda watch`.
+//! serve HTTP on a port. Leaves to others what a function does, what it needs to run, and who calls it. ADR 0003
+//! explains why it exists beside `cargo lambda watch`.
 
 mod config;
 mod error;
@@ -33,7 +33,7 @@ pub use instance::{InstanceState, InstanceView};
 
 use function::{Function, FunctionMap};
 
-/// Longest wait for calls in flight when the host stops.
+/// Maximum wait for calls in flight when the host stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Running functions and the two APIs in front of them. Dropping it kills every instance.
@@ -45,7 +45,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Listens, and starts the instances that are to be warm. Others start with the first call that needs them.
+    /// Listens, and starts the prewarmed instances. Others start with the first call that needs them.
     ///
     /// # Errors
     /// [`HostError`] if the address is taken, two functions have one name, or a program is missing.
@@ -79,7 +79,7 @@ impl Host {
         for function in functions.values() {
             function.prewarm();
         }
-        tracing::info!(%address, functions = functions.len(), "hosting functions");
+        tracing::info!(%address, functions = functions.len(), "the function host listens");
         Ok(Host { address, functions, server })
     }
 
@@ -98,8 +98,8 @@ impl Host {
         self.functions.get(name).map(|function| function.instances()).unwrap_or_default()
     }
 
-    /// Refuses new calls, waits up to 10 s for those in flight, then ends every instance: SIGTERM, and SIGKILL after
-    /// the 2 s that Lambda gives.
+    /// Refuses new calls, waits up to 10 s for those in flight, then stops every instance: SIGTERM, and SIGKILL after
+    /// the 2 s that Lambda allows.
     pub async fn stop(self) {
         let mut stopping = tokio::task::JoinSet::new();
         for function in self.functions.values() {

@@ -1,4 +1,4 @@
-//! Locking a mutex, whatever happened to other holders.
+//! Locking a mutex, also after a panic in another thread.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

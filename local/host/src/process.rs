@@ -1,5 +1,5 @@
-//! A child process that one task owns: only that task reaps and signals it, so no signal can reach a stranger that
-//! was given the same process id.
+//! A child process that one task owns: only that task reaps and signals it, so no signal can reach another process
+//! that got the same process id.
 
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 
 use crate::log::{LogSink, LogTail, capture};
 
-/// Time from SIGTERM to SIGKILL: what Lambda gives a function with an external extension.
+/// Time from SIGTERM to SIGKILL: what Lambda allows a function with an external extension.
 const TERMINATION_GRACE: Duration = Duration::from_secs(2);
-/// Time for the last lines to arrive after the exit. A grandchild may keep the pipe open for ever.
+/// Time for the last lines to arrive after the exit. A grandchild may keep the pipe open forever.
 const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +35,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a program in its own process group, so that a Ctrl-C at the terminal reaches the host alone, which then
-    /// stops the functions in order.
+    /// Starts a program in its own process group, so that Ctrl-C in the terminal reaches only the host, which then stops
+    /// the functions in order.
     pub(crate) fn spawn(
         program: &Path,
         env: impl IntoIterator<Item = (String, String)>,
@@ -59,7 +59,7 @@ impl Process {
         Ok(Process { pid, tail, requests, exit })
     }
 
-    /// Waits for the end and says how it came about, in Lambda's words: `exit status: 1`, `signal: 9 (SIGKILL)`.
+    /// Waits for the end and returns how the process ended, in Lambda's words: `exit status: 1`, `signal: 9 (SIGKILL)`.
     pub(crate) async fn ended(&self) -> String {
         let mut exit = self.exit.clone();
         match exit.wait_for(Option::is_some).await {
@@ -96,7 +96,7 @@ async fn own(
         status = child.wait() => status,
         request = requests.recv() => match request {
             Some(StopRequest::Terminate) => terminate(&mut child, pid, &mut requests).await,
-            // No handle is left: nobody can use or stop the process any more.
+            // Without a handle nobody can use or stop the process any more.
             Some(StopRequest::Kill) | None => kill_and_wait(&mut child).await,
         },
     };

@@ -1,5 +1,5 @@
-//! The Runtime API (Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes"), under a path of its
-//! own for each instance: that tells instances apart, which on Lambda the sandbox does.
+//! The Runtime API (Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes"). Each instance has its
+//! own path, which identifies it; on Lambda the sandbox does that.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ async fn next(
 ) -> Result<Response, StatusCode> {
     let (function, instance) = find(&functions, &function, instance)?;
     let arn = function.arn.clone();
-    // Not held while waiting: the host would never be dropped.
+    // Not held during the wait: otherwise the host would never be dropped.
     drop(function);
     let delivery = instance.next().await.ok_or(StatusCode::GONE)?;
     let text = |text: &str| HeaderValue::from_str(text).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR);
