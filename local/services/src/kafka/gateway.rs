@@ -1,4 +1,4 @@
-//! What stands between clients and krafka's in-process broker.
+//! The gateway between clients and krafka's in-process broker.
 //!
 //! That broker answers a `Fetch` with everything from the wanted offset to the end of the log, whatever limits the
 //! request sets: reading a backlog takes quadratic time, and the client refuses an answer of more than 100 MB and never

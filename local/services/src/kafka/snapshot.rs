@@ -1,4 +1,4 @@
-//! The broker's records and offsets in a file: a line of JSON that tells what follows, then the batches as they are.
+//! The broker's records and offsets in a file: one line of JSON that describes the content, then the raw batches.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _};
@@ -40,7 +40,7 @@ struct CommitSnapshot {
 }
 
 pub(super) fn write(broker: &FakeBroker, file: &Path) -> anyhow::Result<()> {
-    // The batches are shared, not copied: the broker is held up for as long as it takes to count them.
+    // The batches are shared, not copied, so the broker is locked only for a short time.
     let (contents, batches) = broker.with_state(|state| {
         let (mut topics, mut batches) = (Vec::new(), Vec::new());
         for (name, topic) in &state.topics {
@@ -61,7 +61,7 @@ pub(super) fn write(broker: &FakeBroker, file: &Path) -> anyhow::Result<()> {
         }
         (SnapshotIndex { topics, commits }, batches)
     });
-    let folder = file.parent().context("the file is in no folder")?;
+    let folder = file.parent().context("the path of the file has no folder")?;
     let mut out = BufWriter::new(tempfile::NamedTempFile::new_in(folder)?);
     serde_json::to_writer(&mut out, &contents)?;
     out.write_all(b"\n")?;
