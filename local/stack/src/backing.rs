@@ -1,4 +1,4 @@
-//! The backing services: ours, unless an external one is named.
+//! The backing services: started here, unless the options name an external one.
 
 use anyhow::Context as _;
 use services::apache_kafka::ApacheKafka;
@@ -16,12 +16,12 @@ enum KafkaService {
     External(String),
 }
 
-/// Everything the functions talk to. Ends with this value.
+/// Every service that the functions use. The services stop when this value is dropped.
 pub struct Backing {
     kafka: KafkaService,
-    /// Unless it is external.
+    /// `None` if it is external.
     pub postgres: Option<ThrowAwayPostgres>,
-    // Held for their lifetime only; the endpoints below tell where they listen.
+    // Held only to keep them running; the endpoints below say where they listen.
     _dynamodb: Option<EmbeddedDynamoDb>,
     _s3: Option<EmbeddedS3>,
     state: StateFolder,
@@ -31,7 +31,7 @@ pub struct Backing {
     pub s3_endpoint: String,
 }
 
-/// Where state lies: a folder of the user's, or one that goes with the stack.
+/// Where state is: a folder of the user, or a temporary one that is removed with the stack.
 enum StateFolder {
     Kept(std::path::PathBuf),
     Thrown(TempDir),
@@ -50,7 +50,7 @@ impl StateFolder {
 const KAFKA_SNAPSHOT: &str = "kafka.snapshot";
 
 impl Backing {
-    /// Starts what is not external; services that take long start side by side.
+    /// Starts the services that are not external, in parallel.
     ///
     /// # Errors
     /// Names the service that did not start, and why.
@@ -58,13 +58,13 @@ impl Backing {
         options.ports.check()?;
         let state = match &options.keep {
             Some(folder) => {
-                std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+                std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
                 StateFolder::Kept(folder.canonicalize()?)
             }
             None => StateFolder::Thrown(tempfile::Builder::new().prefix("forebay-").tempdir()?),
         };
         let kept = matches!(state, StateFolder::Kept(_));
-        // Asked before PostgreSQL starts beside Kafka and makes its folder.
+        // Checked before PostgreSQL starts in parallel to Kafka and creates its folder.
         let had_database = kept && state.path("postgres").exists();
         let (kafka, postgres, dynamodb, s3) = tokio::try_join!(
             start_kafka(options, &state, had_database),
@@ -114,7 +114,7 @@ impl Backing {
         })
     }
 
-    /// The broker, if it is Apache Kafka in a process of ours.
+    /// The broker, if it is Apache Kafka started by us.
     pub fn apache_kafka(&mut self) -> Option<&mut ApacheKafka> {
         match &mut self.kafka {
             KafkaService::Apache(broker) => Some(broker),
@@ -122,13 +122,15 @@ impl Backing {
         }
     }
 
-    /// Keeps what is to be kept, then stops the services.
+    /// Writes the state that must be kept, then stops the services.
     ///
     /// # Errors
     /// If state under `--keep` could not be written.
     pub fn stop(self) -> anyhow::Result<()> {
         if let (KafkaService::Embedded(broker), StateFolder::Kept(_)) = (&self.kafka, &self.state) {
-            broker.snapshot(&self.state.path(KAFKA_SNAPSHOT)).context("cannot keep the embedded broker's log")?;
+            broker
+                .snapshot(&self.state.path(KAFKA_SNAPSHOT))
+                .context("cannot write the snapshot of the embedded broker")?;
         }
         if let Some(postgres) = self.postgres {
             postgres.stop();
@@ -138,7 +140,7 @@ impl Backing {
 }
 
 fn url(external: &Option<String>, ours: Option<String>) -> anyhow::Result<String> {
-    external.clone().or(ours).context("a service is neither external nor ours")
+    external.clone().or(ours).context("a service was neither started nor given as external")
 }
 
 async fn start_kafka(options: &Options, state: &StateFolder, had_database: bool) -> anyhow::Result<KafkaService> {
@@ -159,13 +161,13 @@ async fn start_kafka(options: &Options, state: &StateFolder, had_database: bool)
                 .context("the embedded Kafka broker")?;
             let snapshot = state.path(KAFKA_SNAPSHOT);
             if snapshot.exists() {
-                broker.restore(&snapshot).context("cannot restore the embedded broker's log")?;
-                // Gone until the next clean stop: a log older than the database must not be taken for the newest.
+                broker.restore(&snapshot).context("cannot read the snapshot of the embedded broker")?;
+                // Removed until the next clean stop: a snapshot older than the database must never be restored.
                 std::fs::remove_file(&snapshot)?;
             } else if had_database {
                 anyhow::bail!(
-                    "the kept state has a database but no Kafka log: the last run was not stopped cleanly and used the \
-                     embedded broker, which lives in memory; remove the folder, or use KAFKA=apache with --keep"
+                    "the kept state has a database but no Kafka log: the last run did not stop cleanly and used the \
+                     embedded broker, which keeps its log in memory; remove the folder, or use KAFKA=apache with --keep"
                 );
             }
             Ok(KafkaService::Embedded(broker))

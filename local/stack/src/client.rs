@@ -24,7 +24,7 @@ pub struct HttpAnswer {
 }
 
 impl HttpAnswer {
-    /// The body as JSON; `Null` if it is none.
+    /// The body as JSON; `Null` if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
@@ -71,9 +71,9 @@ impl JsonClient {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body))?;
-        let response = self.client.request(request).await.with_context(|| format!("nothing answers at {url}"))?;
+        let response = self.client.request(request).await.with_context(|| format!("no answer from {url}"))?;
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.with_context(|| format!("{url} did not finish its answer"))?.to_bytes();
+        let body = body.collect().await.with_context(|| format!("the answer from {url} ended early"))?.to_bytes();
         Ok(HttpAnswer { status: parts.status, headers: parts.headers, body })
     }
 }

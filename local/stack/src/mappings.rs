@@ -5,15 +5,15 @@ use std::time::Duration;
 use esm::{MappingConfig, PollerMode};
 use pipeline::topic::{PROCESSED_EVENTS, RAW_EVENTS};
 
-/// Batch size of the processor: large enough that its round trips are shared, small enough to keep latency low.
+/// Batch size of the processor: large, so that records share round trips, but small enough to keep latency low.
 const PROCESSOR_BATCH: usize = 1000;
-/// The archiver's objects are better large.
+/// Batch size of the archiver: large, because large objects are cheaper to store and read.
 const ARCHIVER_BATCH: usize = 5000;
 
-/// The topics that are archived, with the consumer group that does it.
+/// The topics that are archived, each with the consumer group that archives it.
 pub const ARCHIVERS: [(&str, &str); 2] = [(RAW_EVENTS, "archiver-raw"), (PROCESSED_EVENTS, "archiver-outcomes")];
 
-/// The event source mappings, as Terraform makes them on AWS.
+/// The event source mappings that Terraform creates on AWS.
 pub fn mapping_configs(pollers: usize) -> Vec<MappingConfig> {
     let mapping = |function, topic, group, batch_size, window_ms| {
         let mut config = MappingConfig::new(function, topic, group);

@@ -1,4 +1,4 @@
-//! What the stack starts, and where.
+//! The options of a stack: what it starts, and where.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -8,14 +8,14 @@ use services::free_port;
 use settings::{Settings, SettingsError, Variables};
 use strum::{EnumString, VariantNames};
 
-/// Which Kafka serves.
+/// Which Kafka the stack uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KafkaChoice {
     /// krafka's in-process broker.
     Embedded,
     /// Apache Kafka from its Maven artifacts, as a child process.
     Apache,
-    /// One that runs already: `host:port,host:port`.
+    /// A Kafka that already runs: `host:port,host:port`.
     External(String),
 }
 
@@ -36,7 +36,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// `None` means: take any free port.
+    /// `None` means any free port.
     pub fn fixed(self) -> Option<u16> {
         (self.number != 0).then_some(self.number)
     }
@@ -59,7 +59,7 @@ pub struct ListenPorts {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("port {port} for {what} is taken; stop what holds it, or set {setting} to a free port")]
+#[error("port {port} for {what} is taken; stop the program that uses it, or set {setting} to a free port")]
 pub struct PortTaken {
     port: u16,
     what: &'static str,
@@ -67,7 +67,7 @@ pub struct PortTaken {
 }
 
 impl ListenPorts {
-    /// Well-known ports, each changed by its variable: for a stack that people look at.
+    /// Fixed ports, each of which a variable can change: for a stack that people use.
     fn well_known(settings: &mut Settings<'_>) -> Self {
         let mut port = |setting, what, default| Port { number: settings.or(setting, default), what, setting };
         ListenPorts {
@@ -81,11 +81,11 @@ impl ListenPorts {
         }
     }
 
-    /// Any free port for each: for a stack that stands beside others, as in tests and the demo.
+    /// Any free port for each: for a stack that runs beside others, as in tests and the demo.
     fn free(settings: &mut Settings<'_>) -> Self {
         let mut port = |setting, what, default| Port { number: settings.or(setting, default), what, setting };
         ListenPorts {
-            // The functions are told these before anything listens there. 0, where none is free, fails at the start.
+            // Chosen here, because the functions need them before anything listens. Without a free port, 0 fails at start.
             ingest: port("INGEST_PORT", "ingest", free_port().unwrap_or(0)),
             query: port("QUERY_PORT", "query", free_port().unwrap_or(0)),
             lambda: port("LAMBDA_PORT", "the Lambda API", free_port().unwrap_or(0)),
@@ -110,8 +110,8 @@ impl ListenPorts {
     }
 }
 
-/// Variables of the functions that are handed through from the caller's environment.
-const HANDED_THROUGH: [&str; 15] = [
+/// Variables of the functions that are passed on from the caller's environment.
+const PASSED_ON: [&str; 15] = [
     "API_KEY_RATE_LIMIT_PER_MIN",
     "BATCH_RESPONSE",
     "BLOCK_LIST_CACHE_SEC",
@@ -129,10 +129,10 @@ const HANDED_THROUGH: [&str; 15] = [
     "TRUSTED_PROXIES",
 ];
 
-/// Where the functions find what they depend on, if not where it listens: the fault suite puts proxies between.
+/// Where the functions reach their dependencies if not directly: the fault suite puts proxies in between.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
-    /// A port of the loopback interface. Announced by the broker, so every client of Kafka comes this way.
+    /// A port of the loopback interface. The broker advertises it, so every client of Kafka uses it.
     pub kafka: Option<u16>,
     pub database_url: Option<String>,
     pub dynamodb_endpoint: Option<String>,
@@ -143,22 +143,22 @@ pub struct Routes {
 pub struct Options {
     pub kafka: KafkaChoice,
     pub ports: ListenPorts,
-    /// Where state is kept; thrown away if absent.
+    /// Folder that keeps the state; a temporary folder if absent.
     pub keep: Option<PathBuf>,
     /// Folder of the function binaries.
     pub binaries: PathBuf,
-    /// An external Postgres, DynamoDB or S3 in place of ours.
+    /// An external Postgres, DynamoDB or S3 to use instead of starting one.
     pub database_url: Option<String>,
     pub dynamodb_endpoint: Option<String>,
     pub s3_endpoint: Option<String>,
     /// Bucket of the archive.
     pub bucket: String,
-    /// Settings for the functions, beside those the stack works out itself.
+    /// Settings for the functions in addition to those that the stack sets itself.
     pub function_settings: Vec<(String, String)>,
-    /// Group members of each mapping. AWS starts with one, and so do we: a second one joining takes partitions over,
-    /// and what the first was working on is delivered again.
+    /// Group members of each mapping. AWS starts with one, and so do we: when a second member joins, it takes over
+    /// partitions, and the records in flight are delivered again.
     pub pollers: usize,
-    /// Longest time of one invocation.
+    /// Maximum duration of one invocation.
     pub function_timeout: Duration,
     /// How often the rescorer is invoked; `None` leaves that to the caller.
     pub rescore_every: Option<Duration>,
@@ -192,7 +192,7 @@ impl Options {
         let mut settings = Settings::new(variables);
         let kafka = kafka_choice(&mut settings);
         let ports = ports(&mut settings);
-        let function_settings = HANDED_THROUGH
+        let function_settings = PASSED_ON
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), settings.optional::<String>(name)?)))
             .collect();
@@ -218,14 +218,14 @@ impl Options {
         settings.build(Some(options))
     }
 
-    /// Sets a function's setting, over what the environment says.
+    /// Sets a variable of the functions, also if the environment sets it.
     pub fn with_setting(mut self, name: &str, value: impl Into<String>) -> Self {
         self.function_settings.retain(|(known, _)| known != name);
         self.function_settings.push((name.to_owned(), value.into()));
         self
     }
 
-    /// Sets a function's setting unless the environment did.
+    /// Sets a variable of the functions unless the environment sets it.
     pub fn with_default(self, name: &str, value: impl Into<String>) -> Self {
         if self.function_settings.iter().any(|(known, _)| known == name) {
             self
@@ -259,14 +259,16 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_named_with_its_setting() {
-        let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = holder.local_addr().unwrap().port().to_string();
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
         let variables = BTreeMap::from([("INGEST_PORT", port.as_str())]);
         let options = Options::for_one_run(&variables, PathBuf::new()).unwrap();
         let error = options.ports.check().unwrap_err().to_string();
         assert_eq!(
             error,
-            format!("port {port} for ingest is taken; stop what holds it, or set INGEST_PORT to a free port")
+            format!(
+                "port {port} for ingest is taken; stop the program that uses it, or set INGEST_PORT to a free port"
+            )
         );
     }
 

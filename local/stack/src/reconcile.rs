@@ -1,4 +1,4 @@
-//! The proof that every record below the checkpoints has exactly one outcome, and that the archive has it too.
+//! Proves that every record below the checkpoints has exactly one outcome, and that the archive has it too.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::session::Session;
 /// `ARCHIVE_BUCKET` the archive is not checked.
 ///
 /// # Errors
-/// If Postgres, Kafka or the archive cannot be asked.
+/// If Postgres, Kafka or the archive cannot be read.
 pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
     session.require("DATABASE_URL")?;
     let mut settings = Settings::new(session);
@@ -42,7 +42,7 @@ pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
     Ok(if proof.unaccounted() == 0 && missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The ledger's account of `raw-events` held against what Kafka has.
+/// Compares the ledger of `raw-events` with what Kafka has.
 #[derive(Debug)]
 pub struct LedgerProof {
     lines: Vec<ReconciledPartition>,
@@ -52,9 +52,9 @@ pub struct LedgerProof {
 #[derive(Debug)]
 struct ReconciledPartition {
     account: PartitionAccount,
-    /// Records in Kafka from before the first one that the ledger knows.
+    /// Number of records in Kafka before the first one in the ledger.
     before_floor: i64,
-    /// Records at or above the checkpoint: not processed yet.
+    /// Number of records at or above the checkpoint: not processed yet.
     waiting: i64,
 }
 
@@ -62,7 +62,7 @@ impl LedgerProof {
     /// Reads the whole ledger.
     ///
     /// # Errors
-    /// If Postgres or Kafka cannot be asked.
+    /// If Postgres or Kafka cannot be read.
     pub async fn gather(database: &Database, kafka: &KafkaClient) -> anyhow::Result<Self> {
         let reconciliation = postgres::ledger::reconcile(database).await?;
         let watermarks = kafka.topics().watermarks(RAW_EVENTS).await?;
@@ -87,13 +87,13 @@ impl LedgerProof {
         LedgerProof { lines: lines.collect() }
     }
 
-    /// Records below a checkpoint that have no outcome, or that nobody ever looked at.
+    /// Number of records below a checkpoint that have no outcome, or that were never processed.
     pub fn unaccounted(&self) -> u64 {
         self.lines.iter().map(|line| line.account.difference.unsigned_abs() + line.before_floor.unsigned_abs()).sum()
     }
 }
 
-/// A partition from which nothing has been processed.
+/// The account of a partition of which nothing has been processed.
 fn untouched(marks: &PartitionWatermarks) -> PartitionAccount {
     PartitionAccount {
         topic: RAW_EVENTS.to_owned(),
@@ -190,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn waiting_records_are_no_loss() {
+    fn waiting_records_are_not_lost() {
         let proof = LedgerProof::compare(Reconciliation::default(), &marks(0, 4));
         assert_eq!(proof.unaccounted(), 0);
         assert_eq!(proof.lines[0].waiting, 4);

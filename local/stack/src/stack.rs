@@ -1,4 +1,4 @@
-//! A running pipeline: started in order, stopped in reverse.
+//! A running pipeline: started in order, stopped in reverse order.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,15 +23,15 @@ use crate::session::Session;
 
 /// Who hosts the functions.
 enum FunctionHosting {
-    /// Our host, which behaves like Lambda, and the HTTP functions on ports of their own.
+    /// Our host, which behaves like Lambda, and the HTTP functions on their own ports.
     Hosted { host: Host, ingest: RunningHttpFunction, query: RunningHttpFunction },
-    /// `cargo lambda watch`, which rebuilds them.
+    /// `cargo lambda watch`, which rebuilds the functions when their source changes.
     Watched(tokio::process::Child),
 }
 
-/// Everything together. Dropping it ends every process it started.
+/// The services, functions and mappings. Dropping it ends every process that it started.
 pub struct Stack {
-    // In the order of stopping, which is also the order of dropping.
+    // In the order in which they are stopped and dropped.
     schedules: Vec<RunningSchedule>,
     mappings: Vec<RunningMapping>,
     functions: FunctionHosting,
@@ -43,10 +43,10 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts the services, the function hosts, then topics, tables and schema, and last the mappings.
+    /// Starts the services and the function hosts, creates topics, tables and schema, and finally starts the mappings.
     ///
     /// # Errors
-    /// Names what did not start, and why. What had started is stopped.
+    /// The error names what did not start, and why. Everything that had started is stopped.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         Self::start_with(options, false).await
     }
@@ -61,7 +61,7 @@ impl Stack {
 
     async fn start_with(options: Options, watch: bool) -> anyhow::Result<Self> {
         let backing = Backing::start(&options).await?;
-        // Commands and proofs go straight to the services.
+        // Commands and proofs connect directly to the services.
         let session = Session::new(functions::environment(&options, &backing, &Routes::default()));
         let environment = functions::environment(&options, &backing, &options.routes);
         let functions = if watch {
@@ -96,7 +96,7 @@ impl Stack {
         Ok(stack)
     }
 
-    /// Where events are posted to, one at a time; `/batch` takes many.
+    /// The URL for posting one event; append `/batch` for many.
     pub fn ingest_url(&self) -> String {
         match &self.functions {
             FunctionHosting::Hosted { .. } => format!("http://{}/events", self.options.ports.ingest.address()),
@@ -106,7 +106,7 @@ impl Stack {
         }
     }
 
-    /// Where an event's timeline is read: `GET <url>/<id>`.
+    /// The URL of an event's timeline without the id: `GET <url>/<id>`.
     pub fn query_url(&self) -> String {
         match &self.functions {
             FunctionHosting::Hosted { .. } => format!("http://{}/events", self.options.ports.query.address()),
@@ -124,7 +124,7 @@ impl Stack {
         &self.backing.brokers
     }
 
-    /// The backing services, to make them fail.
+    /// The backing services, so that a test can make them fail.
     pub fn backing(&mut self) -> &mut Backing {
         &mut self.backing
     }
@@ -138,7 +138,7 @@ impl Stack {
         functions::invoke(&self.client, &url, event.to_string()).await
     }
 
-    /// Makes an API key; gives the key itself, which is stored nowhere.
+    /// Creates an API key and returns it. The key itself is not stored.
     ///
     /// # Errors
     /// If the maintainer refuses.
@@ -148,10 +148,10 @@ impl Stack {
             "rate_limit_per_min": per_min,
         });
         let answer = self.invoke("maintainer", request).await?;
-        answer["key"].as_str().map(str::to_owned).context("the maintainer gave no key")
+        answer["key"].as_str().map(str::to_owned).context("the maintainer's answer has no key")
     }
 
-    /// Process ids of a function's live instances; of ingest and query, the HTTP server's.
+    /// Process ids of a function's live instances; for ingest and query that of the HTTP server.
     pub fn processes(&self, function: &str) -> Vec<u32> {
         match &self.functions {
             FunctionHosting::Watched(_) => Vec::new(),
@@ -163,10 +163,10 @@ impl Stack {
         }
     }
 
-    /// Records that some consumer group has not finished yet.
+    /// Number of records that the consumer groups have not finished yet.
     ///
     /// # Errors
-    /// If Kafka cannot be asked.
+    /// If Kafka cannot be read.
     pub async fn lag(&self) -> anyhow::Result<u64> {
         let topics = self.kafka.topics();
         let mut lag = 0;
@@ -179,7 +179,13 @@ impl Stack {
                     .map_or(partition.earliest, |position| position.offset.max(partition.earliest));
                 let behind = u64::try_from(partition.latest - done).unwrap_or_default();
                 if behind > 0 {
-                    tracing::debug!(config.group, partition.partition, done, partition.latest, "behind");
+                    tracing::debug!(
+                        config.group,
+                        partition.partition,
+                        done,
+                        partition.latest,
+                        "a consumer group is behind"
+                    );
                 }
                 lag += behind;
             }
@@ -187,10 +193,10 @@ impl Stack {
         Ok(lag)
     }
 
-    /// Records of `raw-events` without an outcome; see [`crate::reconcile`].
+    /// Number of records of `raw-events` without an outcome; see [`crate::reconcile`].
     ///
     /// # Errors
-    /// If Postgres or Kafka cannot be asked.
+    /// If Postgres or Kafka cannot be read.
     pub async fn unaccounted(&self) -> anyhow::Result<u64> {
         let database = Database::connect(&self.postgres_config()?).await?;
         Ok(LedgerProof::gather(&database, &self.kafka).await?.unaccounted())
@@ -209,7 +215,7 @@ impl Stack {
         S3Objects::connect(&self.session.aws("AWS_ENDPOINT_URL_S3").await, self.options.bucket.clone())
     }
 
-    /// Waits until every mapping has finished everything.
+    /// Waits until every mapping has finished all records.
     ///
     /// # Errors
     /// If that takes longer than `patience`.
@@ -217,8 +223,8 @@ impl Stack {
         let deadline = Instant::now() + patience;
         loop {
             let lag = self.lag().await?;
-            // The outcomes of the last batch are published before its offsets are committed, so a lag of zero over
-            // all mappings leaves nothing on its way.
+            // The outcomes of the last batch are published before its offsets are committed, so when the lag of all
+            // mappings is zero, no record is in flight.
             if lag == 0 {
                 return Ok(());
             }
@@ -230,7 +236,7 @@ impl Stack {
     /// Stops the schedules, the mappings, the functions, then the services.
     ///
     /// # Errors
-    /// If something did not end, or kept state could not be written.
+    /// If something did not stop, or the kept state could not be written.
     pub async fn stop(self) -> anyhow::Result<()> {
         for schedule in self.schedules {
             schedule.stop().await;

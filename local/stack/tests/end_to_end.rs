@@ -1,6 +1,6 @@
 //! The whole pipeline through the real binaries: HTTP in, rows, outcomes and archive objects out.
 //!
-//! Each test has a stack of its own. `KAFKA=apache` runs them on the real broker.
+//! Each test has its own stack. `KAFKA=apache` runs them on the real broker.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 
@@ -76,7 +76,7 @@ async fn made_up_traffic_is_accounted_for_to_the_last_event() {
     assert_eq!(report.accepted, ended, "{report}");
     assert_eq!(report.archived, report.accepted, "{report}");
     assert_eq!(report.dead_lettered, 5, "{report}");
-    assert_eq!(report.blocked, 150, "250 of one address, of which 100 a minute may pass: {report}");
+    assert_eq!(report.blocked, 150, "250 from one address, which may send 100 a minute: {report}");
     assert!(report.fraud > 0 && report.duplicate > 0 && rejected > 0, "{report}");
 }
 
@@ -133,7 +133,7 @@ async fn killing_the_processor_changes_no_sum() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_normal_sample_is_taken_through_the_invoke_api() {
+async fn every_normal_sample_is_accepted_through_the_invoke_api() {
     let stack = Stack::start(options()).await.unwrap();
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../events");
     let sample =

@@ -1,4 +1,4 @@
-//! Sends traffic through the whole pipeline and accounts for every event of it.
+//! Sends traffic through the whole pipeline and counts what became of every event.
 
 mod access_log;
 mod cpu;
@@ -35,10 +35,10 @@ pub use traffic::{BadLines, RequestBatch, SenderKind, Traffic};
 pub struct Demo {
     /// A web server's log; made-up events if absent.
     pub input: Option<PathBuf>,
-    /// How many events to make up.
+    /// How many made-up events to send.
     pub events: usize,
     pub batch_size: usize,
-    /// Requests side by side.
+    /// Requests at the same time.
     pub width: usize,
     pub seed: u64,
 }
@@ -49,9 +49,9 @@ impl Default for Demo {
     }
 }
 
-/// Longest wait for the pipeline to finish what was sent.
+/// Maximum wait until the pipeline has finished everything that was sent.
 const SETTLE: Duration = Duration::from_secs(300);
-/// The demo's own key must not be what limits it.
+/// The rate limit of the demo's key, so high that it never applies.
 const NO_LIMIT: u32 = 100_000_000;
 
 impl Demo {
@@ -66,10 +66,10 @@ impl Demo {
         }
     }
 
-    /// Sends the traffic, waits until all of it has come to rest, and counts.
+    /// Sends the traffic, waits until all of it has been processed, and counts.
     ///
     /// # Errors
-    /// If the pipeline stops answering or does not come to rest.
+    /// If the pipeline stops answering or does not finish.
     pub async fn run(&self, stack: &Stack, traffic: Traffic) -> anyhow::Result<DemoReport> {
         let keys = make_keys(stack).await?;
         let started = Instant::now();
@@ -146,21 +146,20 @@ async fn send_foreign(stack: &Stack, foreign: &[(&'static str, Vec<u8>)], sent: 
     Ok(())
 }
 
-/// Of the functions that a demo makes work, so far.
+/// CPU time so far of the functions that process events.
 fn cpu_of_functions(stack: &Stack) -> BTreeMap<String, f64> {
     let of = |function: &str| stack.processes(function).into_iter().filter_map(cpu::cpu_seconds).sum();
     ["ingest", "processor", "scorer", "archiver"].map(|function| (function.to_owned(), of(function))).into()
 }
 
-/// What Postgres knows of the receipts, asked with plain SQL: the demo checks the pipeline and shares none of its code
-/// for that.
+/// What Postgres knows about the receipts, read with plain SQL: the demo checks the pipeline without using its code.
 struct LedgerFigures {
     outcomes: BTreeMap<String, u64>,
     /// Rows in `events`.
     stored: u64,
     /// Receipts without an outcome.
     missing: u64,
-    /// Offsets below a checkpoint without an outcome, whoever sent them.
+    /// Offsets below a checkpoint without an outcome, from any sender.
     unaccounted: u64,
 }
 
@@ -187,13 +186,13 @@ impl LedgerFigures {
         self.outcomes.get(outcome.as_str()).copied().unwrap_or_default()
     }
 
-    /// Events that the ledger calls stored and `events` does not have, or the other way round.
+    /// Number of events that are stored by the ledger but not in `events`, or the reverse.
     fn contradictions(&self) -> u64 {
         self.stored.abs_diff(self.count(Outcome::Valid) + self.count(Outcome::Fraud))
     }
 }
 
-/// What the archive holds of the receipts.
+/// What the archive holds for the receipts.
 struct ArchiveFigures {
     records: u64,
     bytes_before: u64,
@@ -223,7 +222,7 @@ impl ArchiveFigures {
     }
 }
 
-/// A bar on a terminal, nothing elsewhere.
+/// A progress bar on a terminal; hidden elsewhere.
 fn progress(what: &'static str, length: u64) -> ProgressBar {
     let target =
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
