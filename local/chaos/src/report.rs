@@ -1,4 +1,4 @@
-//! What a run says at its end.
+//! The report that a run prints at its end.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,9 +11,9 @@ use crate::trial::Trial;
 #[derive(Debug)]
 pub enum ScenarioResult {
     Judged(Vec<Trial>),
-    /// It could not be carried out.
+    /// It could not be run.
     Broken(anyhow::Error),
-    /// This machine or this broker does not have what it needs.
+    /// This machine or this broker lacks something that it needs.
     NotRun(String),
 }
 
@@ -71,7 +71,7 @@ impl fmt::Display for ScenarioLine {
     }
 }
 
-/// All lines.
+/// The lines of all scenarios.
 #[derive(Debug)]
 pub struct RunReport {
     pub seed: u64,
@@ -111,7 +111,7 @@ impl fmt::Display for RunReport {
             *highest = (*peak).max(*highest);
         }
         let peaks: Vec<String> = peaks.iter().map(|(function, peak)| format!("{function} {}", peak / 1024)).collect();
-        writeln!(f, "most memory, in MB: {}", peaks.join(", "))?;
+        writeln!(f, "peak memory in MB: {}", peaks.join(", "))?;
         for line in self.lines.iter().filter(|line| matches!(line.verdict, ScenarioResult::NotRun(_))) {
             write!(f, "{line}")?;
         }

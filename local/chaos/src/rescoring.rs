@@ -1,4 +1,4 @@
-//! I8: the same event gets the same decision again.
+//! I8: scoring the same event again gives the same decision.
 
 use anyhow::Context as _;
 use fastrand::Rng;
@@ -9,7 +9,7 @@ use stack::stack::Stack;
 use crate::evidence::{Evidence, Risk, Row};
 use crate::verdict::TrialFindings;
 
-/// Stored events that are asked about again in each trial.
+/// How many stored events are scored again in each trial.
 const SAMPLE: usize = 200;
 /// `FRAUD_THRESHOLD` of every trial.
 pub const FRAUD_FROM: i16 = 80;
@@ -26,7 +26,7 @@ struct Scored {
     risk: Risk,
 }
 
-/// Asks the scorer about a sample of the stored events, and compares.
+/// Scores a sample of the stored events again, and compares the results.
 ///
 /// # Errors
 /// If the scorer does not answer.
@@ -40,8 +40,11 @@ pub async fn check(
     let sample: Vec<&Row> = rng.choose_multiple(scored, SAMPLE);
     let events: Vec<_> =
         sample.iter().map(|row| json!({"event_id": row.event_id, "ip": row.ip, "user_id": row.user_id})).collect();
-    let answer = stack.invoke("scorer", json!({ "events": events })).await.context("asking the scorer again")?;
-    let answer: ScorerAnswer = serde_json::from_value(answer).context("the scorer's answer")?;
+    let answer = stack
+        .invoke("scorer", json!({ "events": events }))
+        .await
+        .context("the scorer did not score the sample again")?;
+    let answer: ScorerAnswer = serde_json::from_value(answer).context("the scorer's answer cannot be read")?;
     compare(&sample, &answer.scores, findings);
     Ok(())
 }

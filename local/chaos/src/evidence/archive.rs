@@ -1,4 +1,4 @@
-//! The archive's objects, by S3, zstd and JSON.
+//! Reads the archive's objects with S3, zstd and JSON.
 
 use anyhow::Context as _;
 use aws_sdk_s3::Client as S3;
@@ -11,7 +11,8 @@ use crate::evidence::message::{Message, Object, PartitionOffset};
 
 /// Objects read at the same time.
 const WIDTH: usize = 8;
-/// Keys of one answer. S3 itself gives 1,000 at most; the embedded one walks the whole bucket for each answer.
+/// Maximum number of keys per answer. S3 itself returns at most 1,000; the embedded S3 reads the whole bucket for each
+/// answer.
 const KEYS: i32 = 1_000_000;
 
 /// Names of all objects under a prefix.
@@ -22,7 +23,7 @@ pub async fn keys(s3: &S3, bucket: &str, prefix: &str) -> anyhow::Result<Vec<Str
     let mut pages = s3.list_objects_v2().bucket(bucket).prefix(prefix).max_keys(KEYS).into_paginator().send();
     let mut keys = Vec::new();
     while let Some(page) = pages.next().await {
-        let page = page.with_context(|| format!("listing {prefix}"))?;
+        let page = page.with_context(|| format!("cannot list {prefix}"))?;
         keys.extend(page.contents().iter().filter_map(|listed| listed.key().map(str::to_owned)));
     }
     keys.retain(|key| key.ends_with(".ndjson.zst"));
@@ -32,7 +33,7 @@ pub async fn keys(s3: &S3, bucket: &str, prefix: &str) -> anyhow::Result<Vec<Str
 /// Reads objects, in any order.
 ///
 /// # Errors
-/// If one cannot be read, or is none of ours.
+/// If an object cannot be read, or does not have the format of the archive.
 pub async fn objects(s3: &S3, bucket: &str, keys: Vec<String>) -> anyhow::Result<Vec<Object>> {
     let mut objects = Vec::with_capacity(keys.len());
     for some in keys.chunks(WIDTH) {
@@ -54,7 +55,7 @@ pub async fn objects(s3: &S3, bucket: &str, keys: Vec<String>) -> anyhow::Result
 fn object(key: String, body: &[u8]) -> anyhow::Result<Object> {
     let text = zstd::decode_all(body).with_context(|| format!("{key} is not zstd"))?;
     let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(line);
-    let lines = lines.collect::<anyhow::Result<_>>().with_context(|| format!("a line of {key}"))?;
+    let lines = lines.collect::<anyhow::Result<_>>().with_context(|| format!("a line of {key} cannot be read"))?;
     Ok(Object { key, lines })
 }
 

@@ -1,11 +1,11 @@
-//! A record as Kafka and the archive hold it, in types that are not the pipeline's.
+//! A record in Kafka and in the archive, in types that the pipeline does not use.
 
 use std::collections::BTreeMap;
 
 /// Partition and offset.
 pub type PartitionOffset = (i32, i64);
 
-/// A record's bytes.
+/// The content of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     pub key: Option<Vec<u8>>,

@@ -1,5 +1,5 @@
-//! What the pipeline left behind, read without any of its code: Kafka by its protocol, Postgres by SQL, the archive
-//! by S3, zstd and JSON.
+//! What the pipeline has written, read without any of its code: Kafka with its protocol, Postgres with SQL, the archive
+//! with S3, zstd and JSON.
 
 mod archive;
 mod message;
@@ -24,20 +24,20 @@ pub const DEAD_LETTERS: &str = "dead-letter-events";
 pub struct Row {
     pub event_id: String,
     pub payload: String,
-    /// In hex.
+    /// In hexadecimal.
     pub payload_hash: String,
     /// `valid` or `fraud`.
     pub status: String,
     pub ip: Option<String>,
     pub user_id: Option<String>,
-    /// Unless the scorer was down.
+    /// `None` if the scorer was down.
     pub risk: Option<Risk>,
-    /// Milliseconds since the epoch, by the clocks of ingest and of the processor.
+    /// Milliseconds since the epoch, from the clocks of ingest and of the processor.
     pub received_at: i64,
     pub stored_at: i64,
 }
 
-/// What the scorer said of an event.
+/// The scorer's answer for an event.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Risk {
     #[serde(rename = "risk_score")]
@@ -52,35 +52,35 @@ pub struct OutcomeRow {
     pub event_id: Option<String>,
     pub outcome: String,
     pub reason: String,
-    /// Where the first copy of the record stands.
+    /// Partition and offset of the first copy of the record.
     pub origin: PartitionOffset,
 }
 
 impl OutcomeRow {
-    /// Whether the record made a row of `events`.
+    /// Whether the record created a row of `events`.
     pub fn is_stored(&self) -> bool {
         matches!(self.outcome.as_str(), "valid" | "fraud")
     }
 }
 
-/// Everything.
+/// Everything that the checks read.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
     pub raw: TopicRecords,
     pub outcomes: TopicRecords,
     pub dead_letters: TopicRecords,
     pub rows: Vec<Row>,
-    /// By place on `raw-events`.
+    /// By partition and offset on `raw-events`.
     pub record_outcomes: BTreeMap<PartitionOffset, OutcomeRow>,
     /// The sum over `event_counts_hourly`.
     pub counted: i64,
-    /// Under `raw/` and `outcomes/`.
+    /// The objects under `raw/` and `outcomes/`.
     pub objects: Vec<Object>,
     /// Names of the objects under `parked/`.
     pub parked: Vec<String>,
 }
 
-/// Where to look.
+/// Where to read the evidence.
 #[derive(Clone, Debug)]
 pub struct Sources {
     pub brokers: String,
@@ -90,10 +90,10 @@ pub struct Sources {
 }
 
 impl Evidence {
-    /// Reads it all. The pipeline should be at rest.
+    /// Reads everything. The pipeline must be idle.
     ///
     /// # Errors
-    /// If a source cannot be read, or holds what cannot be understood.
+    /// If a source cannot be read, or has an unexpected format.
     pub async fn gather(sources: &Sources) -> anyhow::Result<Self> {
         let kafka = Kafka::builder(&sources.brokers).connect().await?;
         let Sources { s3, bucket, .. } = sources;
@@ -122,10 +122,10 @@ impl Evidence {
     }
 }
 
-/// A connection of our own to Postgres, which ends with the client.
+/// A separate connection to Postgres, which ends with the client.
 ///
 /// # Errors
-/// If the server does not take it.
+/// If the server does not accept it.
 pub async fn connect(database_url: &str) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(database_url, NoTls).await?;
     tokio::spawn(connection);

@@ -2,10 +2,10 @@
 
 use crate::trial::Trial;
 
-/// Whether a scenario could be carried out.
+/// Whether a scenario could be run.
 #[derive(Debug)]
 pub enum Conduct {
     Done(Vec<Trial>),
-    /// Something that it needs is missing; says what.
+    /// Something that it needs is missing; the text says what.
     NotHere(String),
 }

@@ -1,4 +1,4 @@
-//! F1 to F15 of the reliability reference: how each fault is made.
+//! F1 to F15 of the reliability reference: how each fault is caused.
 
 mod clocks;
 mod conduct;
@@ -60,16 +60,16 @@ impl Scenario {
         }
     }
 
-    /// In the short selection.
+    /// Whether it is in the short selection.
     pub const fn is_short(self) -> bool {
         matches!(self, Scenario::F1 | Scenario::F2 | Scenario::F5 | Scenario::F8 | Scenario::F11 | Scenario::F13)
     }
 
-    /// Carries it out.
+    /// Runs the scenario.
     ///
     /// # Errors
-    /// If a trial could not be carried out.
-    pub async fn carry_out(self, run: &ChaosRun) -> anyhow::Result<Conduct> {
+    /// If a trial could not be run.
+    pub async fn run(self, run: &ChaosRun) -> anyhow::Result<Conduct> {
         Ok(Conduct::Done(match self {
             Scenario::F1 => failpoints::killed_at_failpoints(run).await?,
             Scenario::F2 => vec![signals::stopped_and_frozen(run).await?],

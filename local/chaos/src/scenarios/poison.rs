@@ -1,4 +1,4 @@
-//! F11: records that are no events.
+//! F11: records that are not events.
 
 use fastrand::Rng;
 use krafka::Kafka;
@@ -10,7 +10,7 @@ use crate::ledger::{AttemptResult, Entry};
 use crate::load::{Load, hash};
 use crate::trial::{self, ChaosRun, Setup, Trial};
 
-/// What other producers may write, none of it an event.
+/// A record that another producer may write and that is not an event.
 fn poisonous(number: usize, rng: &mut Rng) -> Record {
     let nested = "[".repeat(100_000);
     let record = match number % 8 {

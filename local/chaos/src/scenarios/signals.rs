@@ -1,4 +1,4 @@
-//! F2: processes stopped, frozen, and ended by their host for taking too long.
+//! F2: processes that are stopped, frozen, or killed by their host because a call takes too long.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use crate::load::Load;
 use crate::trial::{self, ChaosRun, FUNCTIONS, Setup, Trial};
 
-/// The host ends a call that takes longer.
+/// The host kills the process of a call that takes longer.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub async fn stopped_and_frozen(run: &ChaosRun) -> anyhow::Result<Trial> {
@@ -21,7 +21,7 @@ pub async fn stopped_and_frozen(run: &ChaosRun) -> anyhow::Result<Trial> {
         while scene.loading() {
             scene.pause(100..700).await;
             let function = FUNCTIONS[scene.rng.usize(..FUNCTIONS.len())];
-            // Longer than the timeout: the host kills it. Ingest has no host, and its client gives up later.
+            // A freeze longer than the timeout makes the host kill the process. Ingest has no host, and its client waits longer.
             let freeze = scene.rng.choice([50, 400, 1500, 3500]).unwrap_or(50);
             if scene.rng.bool() {
                 faults += scene.signal(function, Signal::SIGTERM);

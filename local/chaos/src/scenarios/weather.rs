@@ -1,4 +1,4 @@
-//! F3, F6, F7, F15: what stands behind a proxy goes silent, slow or away.
+//! F3, F6, F7, F15: a service behind a proxy becomes silent, slow or unreachable.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ use crate::load::Load;
 use crate::proxy::Weather;
 use crate::trial::{self, ChaosRun, Proxies, Scene, Setup, Trial};
 
-/// Makes weather and clears it again, as long as the load lasts; gives how often.
+/// Sets the weather and clears it again for as long as the load lasts; returns how often.
 async fn storms(
     scene: &mut Scene,
     weathers: &[Weather],
@@ -51,7 +51,7 @@ pub async fn dynamodb_failing(run: &ChaosRun) -> anyhow::Result<Trial> {
     .await
 }
 
-/// Transactions that the database was asked for, over some time.
+/// How many transactions the database got in some time.
 #[derive(Clone, Copy, Debug, Default)]
 struct Asked {
     transactions: i64,
@@ -67,7 +67,7 @@ impl Asked {
 const TRANSACTIONS: &str =
     "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()";
 
-/// Counts what the database is asked for while `during` is under way.
+/// Counts the transactions of the database while `during` runs.
 async fn count_transactions(
     database: &Client,
     asked: &mut Asked,
@@ -81,7 +81,7 @@ async fn count_transactions(
     Ok(())
 }
 
-/// F7: a dependency in trouble is not asked more often than one that is well, by this factor.
+/// F7: a dependency in trouble must not get more calls than a healthy one, times this factor.
 const ATTEMPTS: f64 = 1.2;
 
 pub async fn slow_dependencies(run: &ChaosRun) -> anyhow::Result<Trial> {
@@ -101,7 +101,7 @@ pub async fn slow_dependencies(run: &ChaosRun) -> anyhow::Result<Trial> {
             scene.proxies()?.kafka.set(Weather::Clear).await?;
         }
         let (calm, storm) = (calm.per_second(), storm.per_second());
-        let asked = format!("Postgres was asked for {calm:.1} transactions a second, in trouble for {storm:.1}");
+        let asked = format!("Postgres got {calm:.1} transactions per second when healthy and {storm:.1} in trouble");
         if storm > calm * ATTEMPTS {
             scene.findings.add("I7", asked);
         } else {
@@ -117,7 +117,10 @@ pub async fn s3_failing(run: &ChaosRun) -> anyhow::Result<Vec<Trial>> {
     match SmallDisk::mount(&run.folder.join("small-disk"), SMALL_DISK) {
         Ok(_) => Ok(vec![cut_off, disk_full(run).await?]),
         Err(error) => {
-            cut_off.findings.notes.push(format!("NOT RUN: a full disk, because none could be mounted: {error}"));
+            cut_off
+                .findings
+                .notes
+                .push(format!("NOT RUN: a full disk, because no small disk could be mounted: {error}"));
             Ok(vec![cut_off])
         }
     }
@@ -142,10 +145,10 @@ async fn s3_cut_off(run: &ChaosRun) -> anyhow::Result<Trial> {
     .await
 }
 
-/// MB of the disk that is filled: enough for the archive of the load.
+/// Size of the disk in MB: enough for the archive of the load.
 const SMALL_DISK: u32 = 256;
 
-/// S3 answers 500, because its disk is full, and keeps what it had begun to write or not.
+/// S3 answers 500, because its disk is full, and may keep objects that it has written in part.
 async fn disk_full(run: &ChaosRun) -> anyhow::Result<Trial> {
     let load = Load { events: run.size(4_000, 20_000), ..Load::default() };
     let setup = Setup { load, small_disk: Some(SMALL_DISK), ..Setup::default() };

@@ -1,4 +1,4 @@
-//! I1, I2 and I5: what became of each record and of each event.
+//! I1, I2 and I5: how each record and each event ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,13 +7,13 @@ use crate::ledger::SentEvents;
 use crate::load::hash;
 use crate::verdict::findings::TrialFindings;
 
-/// I1 by record: each has one outcome, and nothing else has.
+/// I1 by record: each record has an outcome, and each outcome has a record.
 pub fn records_have_outcomes(evidence: &Evidence, findings: &mut TrialFindings) {
     for place in evidence.raw.keys().filter(|place| !evidence.record_outcomes.contains_key(place)) {
         findings.add("I1", format!("{RAW}/{}/{} has no outcome", place.0, place.1));
     }
     for place in evidence.record_outcomes.keys().filter(|place| !evidence.raw.contains_key(place)) {
-        findings.add("I2", format!("an outcome for {RAW}/{}/{}, which is not in Kafka", place.0, place.1));
+        findings.add("I2", format!("there is an outcome for {RAW}/{}/{}, which is not in Kafka", place.0, place.1));
     }
 }
 
@@ -29,13 +29,13 @@ pub fn events_have_one_effect(sent_events: &SentEvents, evidence: &Evidence, fin
             *effects.entry(id).or_default() += 1;
         }
     }
-    let buried: BTreeSet<String> =
+    let dead_lettered: BTreeSet<String> =
         evidence.dead_letters.values().filter_map(|letter| letter.header("origin")).collect();
     for (id, sent_event) in sent_events {
         let stored = rows.get(id.as_str()).map_or(0, Vec::len);
         let terminal = sent_event.receipts.iter().any(|(partition, offset)| {
             evidence.record_outcomes.get(&(*partition, *offset)).is_some_and(|outcome| match outcome.outcome.as_str() {
-                "dead_lettered" => buried.contains(&format!("{RAW}/{partition}/{offset}")),
+                "dead_lettered" => dead_lettered.contains(&format!("{RAW}/{partition}/{offset}")),
                 other => other == "blocked",
             })
         });

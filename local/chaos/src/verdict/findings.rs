@@ -3,19 +3,19 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Violations printed of each kind; the rest is counted.
+/// How many violations of each invariant are printed; the rest are counted.
 const SHOWN: usize = 5;
 
-/// What was found.
+/// The figures and violations of one trial.
 #[derive(Clone, Debug, Default)]
 pub struct TrialFindings {
     /// Events in the ledger.
     pub events: usize,
-    /// Of these with a receipt.
+    /// Events with a receipt.
     pub acked: usize,
     /// Records on `raw-events`.
     pub records: usize,
-    /// I1: acknowledged events that ended nowhere.
+    /// I1: acknowledged events that are lost.
     pub lost: usize,
     /// I2: events with more than one effect.
     pub duplicated: usize,
@@ -24,17 +24,17 @@ pub struct TrialFindings {
     /// Events that the scorer was asked about again.
     pub rescored: usize,
     pub violations: BTreeMap<&'static str, Vec<String>>,
-    /// Figures worth telling.
+    /// Figures for the report.
     pub notes: Vec<String>,
 }
 
 impl TrialFindings {
-    /// Notes a violation.
+    /// Adds a violation.
     pub fn add(&mut self, invariant: &'static str, what: impl Into<String>) {
         self.violations.entry(invariant).or_default().push(what.into());
     }
 
-    /// Takes over violations and notes that were found elsewhere.
+    /// Adds the violations and notes of another check.
     pub fn take_over(&mut self, other: TrialFindings) {
         for (invariant, found) in other.violations {
             self.violations.entry(invariant).or_default().extend(found);

@@ -1,4 +1,4 @@
-//! The invariants I1 to I5, evaluated on the evidence and the ledger. Pure. The others are measured in `trial` and
+//! Checks the invariants I1 to I5 on the evidence and the ledger. Pure. The other invariants are checked in `trial` and
 //! `rescoring`.
 
 mod archive;
@@ -13,7 +13,7 @@ use crate::ledger::SentEvents;
 pub use findings::TrialFindings;
 pub use letters::all_have_ended;
 
-/// Evaluates everything.
+/// Checks everything.
 pub fn judge(sent_events: &SentEvents, evidence: &Evidence) -> TrialFindings {
     let mut findings = TrialFindings {
         events: sent_events.len(),
@@ -25,7 +25,7 @@ pub fn judge(sent_events: &SentEvents, evidence: &Evidence) -> TrialFindings {
     events::events_have_one_effect(sent_events, evidence, &mut findings);
     outcomes::outcomes_are_published(evidence, &mut findings);
     letters::letters_have_their_bytes(evidence, &mut findings);
-    letters::no_good_event_is_buried(evidence, &mut findings);
+    letters::no_good_event_is_dead_lettered(evidence, &mut findings);
     archive::archive_is_whole(RAW, &evidence.raw, evidence, &mut findings);
     archive::archive_is_whole(OUTCOMES, &evidence.outcomes, evidence, &mut findings);
     findings
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_dead_letter_needs_its_records_bytes() {
-        let bury = |evidence: &mut Evidence, value: &str| {
+        let dead_letter = |evidence: &mut Evidence, value: &str| {
             evidence.rows.clear();
             evidence.counted = 0;
             let (outcome, reason) = ("dead_lettered".to_owned(), "bad".to_owned());
@@ -164,16 +164,16 @@ mod tests {
             }
             evidence.dead_letters.insert((0, 0), letter);
         };
-        assert_eq!(broken(|_, evidence| bury(evidence, "")), [""; 0]);
+        assert_eq!(broken(|_, evidence| dead_letter(evidence, "")), [""; 0]);
         let altered = |_: &mut SentEvents, evidence: &mut Evidence| {
-            bury(evidence, "");
+            dead_letter(evidence, "");
             if let Some(letter) = evidence.dead_letters.get_mut(&(0, 0)) {
                 letter.value = None;
             }
         };
         assert_eq!(broken(altered), ["I3"]);
         let good = |_: &mut SentEvents, evidence: &mut Evidence| {
-            bury(evidence, "");
+            dead_letter(evidence, "");
             for letter in evidence.dead_letters.values_mut() {
                 letter.headers.push(("event-id".to_owned(), Some("e0000007".into())));
             }
