@@ -50,8 +50,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// A click whose bytes depend only on the number and the seed. Its address is one that counts as fraud, one that does
-    /// not, or missing.
+    /// A click whose bytes depend only on the number and the seed. Its address is one that counts as fraud, one that
+    /// does not, or missing.
     pub fn made_up(number: usize, rng: &mut Rng) -> Self {
         let id = format!("e{number:07}");
         let address = match rng.u8(0..8) {

@@ -23,8 +23,8 @@ pub enum Weather {
     AnswersLost,
     /// Delay of every answer in milliseconds, plus or minus a quarter.
     Slow(u64),
-    /// Bandwidth in kB per second and direction. It consists of slices with pauses in between, because the bandwidth limit
-    /// of noxious 1.0.4 subtracts durations without a check and panics.
+    /// Bandwidth in kB per second and direction, made of slices with pauses in between: the bandwidth limit of noxious
+    /// 1.0.4 subtracts durations without a check and panics.
     Narrow(u64),
 }
 

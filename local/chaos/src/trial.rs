@@ -155,7 +155,7 @@ impl Scene {
         ends
     }
 
-    /// Waits until the pipeline is idle, at most as long as I6 allows; also returns how many processes ended during the wait.
+    /// Waits until the pipeline is idle, at most as long as I6 allows. Also returns how many processes ended meanwhile.
     async fn wait_until_idle(&self) -> (anyhow::Result<()>, usize) {
         let under_way = AtomicBool::new(true);
         let settle = async {

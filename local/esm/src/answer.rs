@@ -15,8 +15,8 @@ pub(crate) enum InvocationOutcome {
     Answered(Bytes),
     /// The function failed: error, crash or timeout. Counts as an attempt.
     Failed(String),
-    /// The function did not run, because it is at its concurrency limit. Does not count as an attempt (AWS: "throttles do
-    /// not count").
+    /// The function did not run, because it is at its concurrency limit. Does not count as an attempt (AWS: "throttles
+    /// do not count").
     Throttled,
     /// The service failed. Does not count as an attempt either.
     Unavailable(String),

@@ -76,8 +76,8 @@ impl MappingConfig {
         }
     }
 
-    /// Reads a `CreateEventSourceMapping` request. `brokers` are the addresses of Kafka, which a request for MSK does not
-    /// contain.
+    /// Reads a `CreateEventSourceMapping` request. `brokers` are the addresses of Kafka, which a request for MSK does
+    /// not contain.
     ///
     /// # Errors
     /// [`EsmError::Config`] for anything that AWS would refuse, and for a field that is not supported here: silently

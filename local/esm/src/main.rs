@@ -11,8 +11,8 @@ use settings::{ProcessEnvironment, Settings};
 
 /// The Kafka event source mapping of AWS Lambda as a program.
 ///
-/// KAFKA_BROKERS (or MSK_CLUSTER_ARN) and KAFKA_SECURITY say where Kafka is, AWS_ENDPOINT_URL_LAMBDA where the functions
-/// are.
+/// KAFKA_BROKERS (or MSK_CLUSTER_ARN) and KAFKA_SECURITY say where Kafka is, AWS_ENDPOINT_URL_LAMBDA where the
+/// functions are.
 #[derive(Parser)]
 struct Arguments {
     /// Files with one CreateEventSourceMapping request each, in the format of the AWS CLI.

@@ -29,7 +29,7 @@ pub struct FunctionConfig {
     pub env: Vec<(String, String)>,
     /// Maximum number of instances at the same time, at least 1.
     pub concurrency: usize,
-    /// How many calls may wait for an instance; further calls are answered with 429. AWS has no queue: 0 behaves like AWS.
+    /// How many calls may wait for an instance; further calls get 429. AWS has no queue: 0 behaves like AWS.
     pub queue: usize,
     /// Instances started with the host.
     pub prewarm: usize,

@@ -74,8 +74,8 @@ impl Function {
         })
     }
 
-    /// Starts instances before the first call. A failure is only logged: the call that needs the instance will report it
-    /// to its caller.
+    /// Starts instances before the first call. A failure is only logged: the call that needs the instance will report
+    /// it to its caller.
     pub(crate) fn prewarm(self: &Arc<Self>) {
         for _ in 0..self.config.prewarm.min(self.config.concurrency.max(1)) {
             let function = Arc::clone(self);

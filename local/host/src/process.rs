@@ -35,8 +35,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Starts a program in its own process group, so that Ctrl-C in the terminal reaches only the host, which then stops
-    /// the functions in order.
+    /// Starts a program in its own process group, so that Ctrl-C in the terminal reaches only the host, which then
+    /// stops the functions in order.
     pub(crate) fn spawn(
         program: &Path,
         env: impl IntoIterator<Item = (String, String)>,

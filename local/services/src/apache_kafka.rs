@@ -27,8 +27,8 @@ pub struct ApacheKafka {
 }
 
 impl ApacheKafka {
-    /// Starts a broker on `port` of the loopback interface, or on a free port. Its data is in `dir`, which is kept, or in
-    /// a temporary folder, which is removed. Downloads Java and the jars first if they are missing. Returns when the
+    /// Starts a broker on `port` of the loopback interface, or on a free port. Its data is in `dir`, which is kept, or
+    /// in a temporary folder, which is removed. Downloads Java and the jars first if they are missing. Returns when the
     /// broker answers.
     ///
     /// # Errors
@@ -107,8 +107,8 @@ impl ApacheKafka {
         Ok(process)
     }
 
-    /// Kills the broker with SIGKILL: a crash that loses what it had not written. [`ApacheKafka::restart`] continues with
-    /// its files.
+    /// Kills the broker with SIGKILL: a crash that loses what it had not written. [`ApacheKafka::restart`] continues
+    /// with its files.
     ///
     /// # Errors
     /// If its data would be removed too, or it cannot be signalled.

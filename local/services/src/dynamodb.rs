@@ -28,8 +28,8 @@ pub struct EmbeddedDynamoDb {
 }
 
 impl EmbeddedDynamoDb {
-    /// Serves a database on `port`, or on any free port. The database is in `file`, which is created if it is missing, or
-    /// in memory.
+    /// Serves a database on `port`, or on any free port. The database is in `file`, which is created if it is missing,
+    /// or in memory.
     ///
     /// # Errors
     /// If the port is taken or the file is not a database.
@@ -41,8 +41,8 @@ impl EmbeddedDynamoDb {
                 Database::new(path).with_context(|| format!("cannot open the database {path}"))?
             }
         };
-        // Despite its name, this makes SQLite sync its file only at checkpoints, not at each write. A power cut may lose
-        // the last acknowledged writes; a killed process loses nothing.
+        // Despite its name, this makes SQLite sync its file only at checkpoints, not at each write. A power cut may
+        // lose the last acknowledged writes; a killed process loses nothing.
         database.disable_bulk_loading().context("cannot set up the database")?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(0)));
         let listener =

@@ -6,8 +6,8 @@ use std::ops::Range;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below the range that kernels use for outgoing connections (Linux from 32768, others from 49152): a port in that range
-/// could be taken before its server listens, or while the server is restarted.
+/// Below the range that kernels use for outgoing connections (Linux from 32768, others from 49152): a port in that
+/// range could be taken before its server listens, or while the server is restarted.
 const RANGE: Range<u16> = 10_000..32_000;
 
 /// A loopback port that nobody listens on. A process gets no port twice until it has used all of them; other processes

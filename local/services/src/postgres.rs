@@ -48,15 +48,15 @@ pub struct ThrowAwayPostgres {
 }
 
 impl ThrowAwayPostgres {
-    /// Starts a server on `port`, or on a free port. Its data is in `data_dir`, which is kept, or in a temporary folder,
-    /// which is removed. Returns when it accepts connections, after 1 to 3 s, or at once if `data_dir` has been used
-    /// before.
+    /// Starts a server on `port`, or on a free port. Its data is in `data_dir`, which is kept, or in a temporary
+    /// folder, which is removed. Returns when it accepts connections, after 1 to 3 s, or at once if `data_dir` has been
+    /// used before.
     ///
     /// Connections are trusted without a password: the server is on loopback and holds test data.
     ///
     /// # Errors
-    /// If no PostgreSQL is installed (the error names the package), the port is taken, or the server does not start (the
-    /// error contains the end of its log).
+    /// If no PostgreSQL is installed (the error names the package), the port is taken, or the server does not start
+    /// (the error contains the end of its log).
     pub async fn start(port: Option<u16>, data_dir: Option<&Path>) -> anyhow::Result<Self> {
         let programs = find_programs()?;
         let user = server_user()?;
@@ -149,7 +149,8 @@ impl ThrowAwayPostgres {
         }
     }
 
-    /// Kills the server with SIGKILL: a crash. Committed data is on disk, and [`ThrowAwayPostgres::restart`] recovers it.
+    /// Kills the server with SIGKILL: a crash. Committed data is on disk, and [`ThrowAwayPostgres::restart`] recovers
+    /// it.
     ///
     /// # Errors
     /// If its data would be removed too, or it cannot be signalled.
@@ -355,7 +356,7 @@ mod tests {
         let data: String = client.query_one("SHOW data_directory", &[]).await.unwrap().get(0);
         let scratch = Path::new(&data).parent().unwrap().to_owned();
         drop((client, connection));
-        // What the kernel does for a process that was killed.
+        // As the kernel does when the owner is killed.
         server.process.abandon();
         let deadline = Instant::now() + PATIENCE;
         while scratch.exists() {

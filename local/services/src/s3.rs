@@ -1,8 +1,8 @@
 //! S3 in this process: `s3s-fs` on a folder.
 //!
-//! It supports what Forebay needs of S3: conditional puts, lists and gets, signed with one known pair of credentials. Two
-//! limits come from `s3s-fs`: it keeps each object's attributes in a file whose name is the base64 of its key, so keys
-//! longer than about 150 bytes fail with an internal error; and a list reads the whole bucket.
+//! It supports what Forebay needs of S3: conditional puts, lists and gets, signed with one known pair of credentials.
+//! Two limits come from `s3s-fs`: it keeps each object's attributes in a file whose name is the base64 of its key, so
+//! keys longer than about 150 bytes fail with an internal error; and a list reads the whole bucket.
 
 use std::convert::Infallible;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
@@ -78,7 +78,7 @@ async fn serve(listener: TcpListener, service: Arc<AtomicPuts>) {
         let (socket, _) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                // The client disconnected before we accepted, or there are no free file descriptors, which takes time to pass.
+                // The client disconnected too early, or there are no free file descriptors, which takes time to pass.
                 tracing::warn!(%error, "cannot accept a connection to the embedded S3");
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;

@@ -1,8 +1,8 @@
 //! Programs that must not outlive the process that started them.
 //!
 //! A shell between the two holds one end of a pipe and stops the program when the other end closes: when the value is
-//! dropped, or because the process that started it was killed. If the name of a signal is written to the pipe, the shell
-//! sends that signal instead. The usual way, `PR_SET_PDEATHSIG`, needs unsafe code.
+//! dropped, or because the process that started it was killed. If the name of a signal is written to the pipe, the
+//! shell sends that signal instead. The usual way, `PR_SET_PDEATHSIG`, needs unsafe code.
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;

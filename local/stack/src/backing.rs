@@ -53,7 +53,7 @@ impl Backing {
     /// Starts the services that are not external, in parallel.
     ///
     /// # Errors
-    /// Names the service that did not start, and why.
+    /// The error names the service that did not start, and why.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
         options.ports.check()?;
         let state = match &options.keep {
@@ -76,21 +76,27 @@ impl Backing {
                 ThrowAwayPostgres::start(options.ports.postgres.fixed(), folder.as_deref())
                     .await
                     .map(Some)
-                    .context("PostgreSQL")
+                    .context("PostgreSQL did not start")
             },
             async {
                 if options.dynamodb_endpoint.is_some() {
                     return Ok(None);
                 }
                 let file = kept.then(|| state.path("dynamodb.sqlite"));
-                EmbeddedDynamoDb::start(options.ports.dynamodb.fixed(), file).await.map(Some).context("DynamoDB")
+                EmbeddedDynamoDb::start(options.ports.dynamodb.fixed(), file)
+                    .await
+                    .map(Some)
+                    .context("DynamoDB did not start")
             },
             async {
                 if options.s3_endpoint.is_some() {
                     return Ok(None);
                 }
                 let folder = state.path("s3");
-                EmbeddedS3::start(options.ports.s3.fixed(), folder, &options.bucket).await.map(Some).context("S3")
+                EmbeddedS3::start(options.ports.s3.fixed(), folder, &options.bucket)
+                    .await
+                    .map(Some)
+                    .context("S3 did not start")
             },
         )?;
         let brokers = match &kafka {
@@ -153,12 +159,12 @@ async fn start_kafka(options: &Options, state: &StateFolder, had_database: bool)
                 Some(&state.path("kafka")),
             )
             .await;
-            broker.map(KafkaService::Apache).context("Apache Kafka")
+            broker.map(KafkaService::Apache).context("Apache Kafka did not start")
         }
         KafkaChoice::Embedded => {
             let broker = EmbeddedKafka::start_announced(options.ports.kafka.fixed(), options.routes.kafka)
                 .await
-                .context("the embedded Kafka broker")?;
+                .context("the embedded Kafka broker did not start")?;
             let snapshot = state.path(KAFKA_SNAPSHOT);
             if snapshot.exists() {
                 broker.restore(&snapshot).context("cannot read the snapshot of the embedded broker")?;

@@ -26,7 +26,8 @@ pub const LOCAL_CREDENTIALS: [(&str, &str); 3] =
 const DEDUP_TABLE: &str = "dedup";
 const ACCESS_TABLE: &str = "access";
 
-/// The environment of every function, with the dependencies reached through `routes`. Each function reads what it needs.
+/// The environment of every function, with the dependencies reached through `routes`. Each function reads what it
+/// needs.
 pub fn environment(options: &Options, backing: &Backing, routes: &Routes) -> Vec<(String, String)> {
     let routed = |route: &Option<String>, direct: &str| route.clone().unwrap_or_else(|| direct.to_owned());
     let mut variables: Vec<(String, String)> = Vec::new();
@@ -54,8 +55,8 @@ pub fn environment(options: &Options, backing: &Backing, routes: &Routes) -> Vec
     variables
 }
 
-/// Maximum number of instances of one function: one for each poller of the archiver's two mappings, and at least as many
-/// as operators may want to run at the same time.
+/// Maximum number of instances of one function: one for each poller of the archiver's two mappings, and at least as
+/// many as operators may want to run at the same time.
 fn instances(options: &Options) -> usize {
     (options.pollers * 2).max(3)
 }
@@ -86,7 +87,9 @@ pub async fn start_host(options: &Options, environment: &[(String, String)]) -> 
             Ok(config)
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-    Host::start(HostConfig { listen: options.ports.lambda.address(), functions }).await.context("the Lambda host")
+    Host::start(HostConfig { listen: options.ports.lambda.address(), functions })
+        .await
+        .context("the Lambda host did not start")
 }
 
 /// Starts a function as an HTTP server on its own port, as in Kubernetes.
@@ -106,7 +109,7 @@ pub async fn start_http(
         port: port.number,
         log: LogTarget::File(options.logs.join(format!("{name}-http.log"))),
     };
-    RunningHttpFunction::start(function).await.with_context(|| format!("{name} over HTTP"))
+    RunningHttpFunction::start(function).await.with_context(|| format!("{name} did not start as an HTTP server"))
 }
 
 /// `cargo lambda watch` on the Lambda port, serving every function from source.

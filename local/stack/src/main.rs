@@ -77,7 +77,8 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // When a poll ends during a fetch, krafka warns that it lost its session with the broker, and opens another at once.
+    // When a poll ends during a fetch, krafka warns that it lost its session with the broker, and opens another at
+    // once.
     let quiet = || EnvFilter::new("warn,krafka::consumer::fetcher=error");
     let filter = EnvFilter::try_from_env("STACK_LOG").unwrap_or_else(|_| quiet());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();

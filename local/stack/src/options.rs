@@ -85,7 +85,7 @@ impl ListenPorts {
     fn free(settings: &mut Settings<'_>) -> Self {
         let mut port = |setting, what, default| Port { number: settings.or(setting, default), what, setting };
         ListenPorts {
-            // Chosen here, because the functions need them before anything listens. Without a free port, 0 fails at start.
+            // Chosen now, because the functions need these before anything listens. If no port is free, 0 fails later.
             ingest: port("INGEST_PORT", "ingest", free_port().unwrap_or(0)),
             query: port("QUERY_PORT", "query", free_port().unwrap_or(0)),
             lambda: port("LAMBDA_PORT", "the Lambda API", free_port().unwrap_or(0)),

@@ -84,7 +84,7 @@ impl Stack {
             kafka,
             client: JsonClient::default(),
         };
-        stack.invoke("maintainer", json!({"action": "maintain"})).await.context("the maintainer")?;
+        stack.invoke("maintainer", json!({"action": "maintain"})).await.context("the maintainer failed")?;
         let lambda = Arc::new(LambdaInvoker::new(&stack.session.aws("AWS_ENDPOINT_URL_LAMBDA").await));
         for config in mapping_configs(stack.options.pollers) {
             stack.mappings.push(Mapping::start(config, &stack.kafka, Arc::<LambdaInvoker>::clone(&lambda)).await?);

@@ -168,8 +168,8 @@ async fn letters_are_redriven_once_parked_after_three_failures_and_released() {
             "stored",
             "scored valid",
         ];
-        // A mark is written after the copy is in Kafka, which may be after the copy's outcome, so the order of the two is
-        // not defined.
+        // A mark is written after the copy is in Kafka, which may be after the copy's outcome, so the order of the two
+        // is not defined.
         let (mut described, mut expected) = (steps(&timeline), expected.map(str::to_owned));
         assert_eq!(described[0], "accepted");
         described.sort();

@@ -69,9 +69,9 @@ impl Clocks {
     }
 }
 
-/// Ids are remembered for two hours, which is exactly the largest difference between two of our clocks: the claim of one
-/// process may have expired for another. Near midnight they are remembered for longer, because copies that are further
-/// apart and on two days are two events by design (`PostgresEventStore::new`).
+/// Ids are remembered for two hours, which is exactly the largest difference between two of our clocks: the claim of
+/// one process may have expired for another. Near midnight they are remembered for longer, because copies that are
+/// further apart and on two days are two events by design (`PostgresEventStore::new`).
 fn dedup_ttl(now: i64) -> i64 {
     let near_midnight = (now + 2 * HOUR).rem_euclid(DAY) < 4 * HOUR;
     if near_midnight { DAY } else { 2 * HOUR }

@@ -5,10 +5,10 @@ use std::cell::RefCell;
 use crate::load::Load;
 use crate::trial::{self, ChaosRun, Setup, Trial};
 
-/// Every failpoint, and the range of passes at which its process dies. Ingest passes its failpoints with each request, so
-/// it survives more passes under a larger load: starting a process costs the client more time than the load. The archiver
-/// gets few, large batches and writes up to one object per partition, status (3) and hour (2, when the hour changes) for
-/// each of them: with fewer passes no batch would ever finish.
+/// Every failpoint, and the range of passes at which its process dies. Ingest passes its failpoints with each request,
+/// so it survives more passes under a larger load: starting a process costs the client more time than the load. The
+/// archiver gets few, large batches and writes up to one object per partition, status (3) and hour (2, when the hour
+/// changes) for each of them: with fewer passes no batch would ever finish.
 const FAILPOINTS: [(&str, u32, u32); 13] = [
     ("ingest::decided", 4, 10),
     ("ingest::produced", 4, 10),

@@ -13,8 +13,8 @@ use crate::proxy::Weather;
 use crate::scenarios::conduct::Conduct;
 use crate::trial::{self, ChaosRun, Scene, Setup, Trial};
 
-/// Whether the stack starts Apache Kafka. The embedded broker runs in this process and keeps everything in memory, so it
-/// cannot survive a crash.
+/// Whether the stack starts Apache Kafka. The embedded broker runs in this process and keeps everything in memory, so
+/// it cannot survive a crash.
 fn has_broker_to_kill(run: &ChaosRun) -> anyhow::Result<bool> {
     Ok(Options::for_one_run(&ProcessEnvironment, run.binaries.clone())?.kafka == KafkaChoice::Apache)
 }

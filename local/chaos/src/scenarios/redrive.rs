@@ -21,8 +21,8 @@ use crate::verdict::{self, TrialFindings};
 const REDRIVERS: usize = 3;
 /// Live events per second.
 const LIVE: usize = 50;
-/// One letter in this many is an event that the database refuses until the fault is fixed half-way. Finding each of them
-/// in a batch costs the processor about ten transactions, so there are few.
+/// One letter in this many is an event that the database refuses until the fault is fixed half-way. Finding each of
+/// them in a batch costs the processor about ten transactions, so there are few.
 const FIXABLE: usize = 50;
 /// A step that a killed redriver had begun is repeated 30 s after its call would have ended (ADR 8).
 const CALL: Duration = Duration::from_secs(20);

@@ -21,7 +21,8 @@ pub async fn stopped_and_frozen(run: &ChaosRun) -> anyhow::Result<Trial> {
         while scene.loading() {
             scene.pause(100..700).await;
             let function = FUNCTIONS[scene.rng.usize(..FUNCTIONS.len())];
-            // A freeze longer than the timeout makes the host kill the process. Ingest has no host, and its client waits longer.
+            // The host kills a process that is frozen for longer than the timeout. Ingest has no host; its client waits
+            // longer.
             let freeze = scene.rng.choice([50, 400, 1500, 3500]).unwrap_or(50);
             if scene.rng.bool() {
                 faults += scene.signal(function, Signal::SIGTERM);

@@ -81,7 +81,7 @@ impl Gateway {
                         }
                     });
                 }
-                // Usually there are no free file descriptors; others will be closed.
+                // The usual cause is a lack of file descriptors, which passes when others are closed.
                 Err(error) => {
                     tracing::warn!(%error, "the embedded Kafka could not accept a connection");
                     tokio::time::sleep(Duration::from_millis(100)).await;

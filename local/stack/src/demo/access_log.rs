@@ -91,7 +91,8 @@ impl<'a> PageView<'a> {
     }
 }
 
-/// Splits `GET /path HTTP/1.1`. Anything else (an empty request, a TLS handshake sent to a plain port) becomes the path.
+/// Splits `GET /path HTTP/1.1`. Anything else (an empty request, a TLS handshake sent to a plain port) becomes the
+/// path.
 fn split_request(request: Cow<'_, str>) -> (Option<Cow<'_, str>>, Cow<'_, str>, Option<Cow<'_, str>>) {
     let mut words = request.split(' ');
     let (method, path, protocol, more) = (words.next(), words.next(), words.next(), words.next());

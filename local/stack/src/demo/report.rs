@@ -33,8 +33,8 @@ pub struct DemoReport {
     pub events_per_second: f64,
     /// CPU seconds of each function's processes, user and system.
     pub cpu_seconds: BTreeMap<String, f64>,
-    /// Accepted records without exactly one outcome, plus records below the checkpoint without an outcome, plus accepted
-    /// records that are missing in the archive.
+    /// Accepted records without exactly one outcome, plus records below the checkpoint without an outcome, plus
+    /// accepted records that are missing in the archive.
     pub unaccounted: u64,
 }
 

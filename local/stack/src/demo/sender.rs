@@ -36,7 +36,7 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Adds what another sender did.
+    /// Adds the results of another sender.
     pub fn merge(&mut self, other: Sent) {
         self.events += other.events;
         self.receipts.extend(other.receipts);
@@ -77,10 +77,10 @@ pub struct BatchSender {
 }
 
 impl BatchSender {
-    /// Sends one batch until every event of it is accepted or rejected. Gives its last receipt, to be watched.
+    /// Sends one batch until every event of it is accepted or rejected. Returns its last receipt.
     ///
     /// # Errors
-    /// If ingest answers nothing that the contract knows, or stays unavailable for a minute.
+    /// If ingest gives an answer that its contract does not have, or stays unavailable for a minute.
     pub async fn send(&self, batch: &RequestBatch, sent: &mut Sent) -> anyhow::Result<Option<Receipt>> {
         let key = match batch.sender {
             SenderKind::Client => &self.keys.client,
@@ -110,7 +110,7 @@ impl BatchSender {
                     }
                     wait
                 }
-                // A connection that broke says nothing about the events: they are sent again.
+                // After a broken connection it is unknown whether the events arrived, so they are sent again.
                 Err(error) if started.elapsed() < PATIENCE => {
                     tracing::debug!(%error, "a request to ingest got no answer and is sent again");
                     None
