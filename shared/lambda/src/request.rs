@@ -166,6 +166,8 @@ impl From<Label> for String {
 pub struct Limit<const MAX: u32, const DEFAULT: u32 = 1>(u32);
 
 impl<const MAX: u32, const DEFAULT: u32> Limit<MAX, DEFAULT> {
+    pub const LARGEST: Self = Limit(MAX);
+
     pub const fn get(self) -> u32 {
         self.0
     }
