@@ -21,6 +21,9 @@ use crate::schedule::is_scheduled;
 pub enum RequestError {
     #[error("the request is not a JSON object")]
     NotAnObject(#[source] serde_json::Error),
+    /// A field is missing, or two do not go together.
+    #[error("the request does not hold what its action needs: {problem}")]
+    Fields { problem: String },
     /// The field's path, such as `filters.reason`.
     #[error("field \"{field}\": {problem}")]
     Field { field: String, problem: String },
@@ -82,7 +85,11 @@ fn read<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, RequestErro
         let path: Vec<String> =
             std::iter::once(field.to_owned()).filter(|field| !field.is_empty()).chain(names).collect();
         let problem = error.inner().to_string();
-        RequestError::Field { field: path.join("."), problem }
+        if path.is_empty() {
+            RequestError::Fields { problem }
+        } else {
+            RequestError::Field { field: path.join("."), problem }
+        }
     })
 }
 
@@ -245,6 +252,9 @@ mod tests {
             from_offsets: PartitionOffsets,
             run: Option<Label>,
         },
+        Stop {
+            run: Label,
+        },
     }
 
     fn read(text: &str) -> Result<(Request, Option<Text>), String> {
@@ -272,10 +282,10 @@ mod tests {
         let long = format!(r#"{{"action":"send","run":"{}"}}"#, "a".repeat(65));
         let cases = [
             ("7", "the request is not a JSON object: "),
-            ("{}", r#"field "action": missing, expected one of list-all, send"#),
+            ("{}", r#"field "action": missing, expected one of list-all, send, stop"#),
             (r#"{"source":"aws.s3"}"#, r#"field "action": missing"#),
             (r#"{"action":7}"#, r#"field "action": invalid type"#),
-            (r#"{"action":"purge"}"#, r#"field "action": "purge" is unknown, expected one of list-all, send"#),
+            (r#"{"action":"purge"}"#, r#"field "action": "purge" is unknown, expected one of list-all, send, stop"#),
             (r#"{"action":"list-all","by":""}"#, r#"field "by": not 1 to 256 characters"#),
             (r#"{"action":"list-all","by":"a\nb"}"#, r#"field "by": not 1 to 256 characters"#),
             (r#"{"action":"list-all","dry":1}"#, r#"field "dry": unknown field `dry`"#),
@@ -288,6 +298,7 @@ mod tests {
             (r#"{"action":"send","from_offsets":{"0":-1}}"#, r#"field "from_offsets": not a map"#),
             (r#"{"action":"send","from":{},"from_offsets":{}}"#, "duplicate field `from_offsets`"),
             (r#"{"action":"send","run":"a b"}"#, r#"field "run": not 1 to 64 letters"#),
+            (r#"{"action":"stop"}"#, "the request does not hold what its action needs: missing field `run`"),
             (&long, r#"field "run": not 1 to 64 letters"#),
         ];
         for (request, expected) in cases {
