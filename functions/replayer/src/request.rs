@@ -19,7 +19,7 @@ pub type MaxPerSec = Limit<50_000, 1_000>;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
 pub enum Action {
-    /// Rebuild the rows that outcomes tell of.
+    /// Rebuild the rows that outcomes describe.
     Restore,
     /// Process records once more, as that version.
     Reprocess {
