@@ -6,20 +6,20 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use replayer::request::{MAX_RATE, Mode, Request};
+use replayer::request::{MaxPerSec, Mode, Request};
 use serde_json::value::RawValue;
 
 fuzz_target!(|data: &str| {
     let Ok(event) = RawValue::from_string(data.to_owned()) else { return };
-    let Ok(request) = Request::parse(&event) else { return };
-    assert!((1..=MAX_RATE).contains(&request.rate));
+    let Ok((request, by)) = Request::parse(&event) else { return };
+    assert!((1..=MaxPerSec::LARGEST.get()).contains(&request.max_per_sec.get()));
     assert!(request.order.partitions.iter().all(|partition| *partition >= 0));
     assert!(request.order.from.zip(request.order.until).is_none_or(|(from, until)| from < until));
     match &request.mode {
         Mode::Run { name } => assert!((1..=64).contains(&name.len())),
-        Mode::DryRun { start } => assert!(start.iter().all(|(partition, offset)| *partition >= 0 && *offset >= 0)),
+        Mode::DryRun { from_offsets } => assert!(from_offsets.iter().all(|(partition, offset)| *partition >= 0 && *offset >= 0)),
     }
     // What the archive is asked for follows from the request alone, whatever the times in it.
     let _ = request.order.filter();
-    assert_eq!(Request::parse(&event).unwrap(), request);
+    assert_eq!(Request::parse(&event).unwrap(), (request, by));
 });

@@ -2,18 +2,14 @@
 
 use kafka::KafkaError;
 use lambda::invocation::InvocationError;
-use pipeline::{DependencyError, ErrorClass};
+use lambda::request::RequestError;
+use pipeline::DependencyError;
 use postgres::PostgresError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum MaintainerError {
-    /// Serde's own message names the unknown action and the choices, or the field.
-    #[error("the request cannot be read")]
-    Request(#[source] serde_json::Error),
-    #[error("the request has no \"action\": one of {choices}")]
-    NoAction { choices: String },
-    #[error("field \"{field}\" is {problem}")]
-    Field { field: &'static str, problem: String },
+    #[error(transparent)]
+    Request(#[from] RequestError),
     #[error("no time is left to begin")]
     OutOfTime,
     #[error("no API key has that hash")]
@@ -35,25 +31,18 @@ pub enum MaintainerError {
 }
 
 impl MaintainerError {
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            MaintainerError::Request(_)
-            | MaintainerError::NoAction { .. }
-            | MaintainerError::Field { .. }
-            | MaintainerError::UnknownKey
-            | MaintainerError::Answer(_) => ErrorClass::Permanent,
-            MaintainerError::OutOfTime | MaintainerError::Random => ErrorClass::Transient,
-            MaintainerError::Topics(error) => error.class(),
-            MaintainerError::Database { source, .. } => source.class(),
-            MaintainerError::Access(error) => error.class,
-        }
+    pub(crate) fn topics(source: KafkaError) -> Self {
+        MaintainerError::Topics(Box::new(source))
+    }
+
+    /// `doing` finishes with "… failed".
+    pub(crate) fn database(doing: &'static str) -> impl FnOnce(PostgresError) -> Self {
+        move |source| MaintainerError::Database { doing, source }
     }
 
     pub fn tag(&self) -> &'static str {
         match self {
-            MaintainerError::Request(_) | MaintainerError::NoAction { .. } | MaintainerError::Field { .. } => {
-                "bad-request"
-            }
+            MaintainerError::Request(_) => RequestError::TAG,
             MaintainerError::OutOfTime => "out-of-time",
             MaintainerError::UnknownKey => "unknown-key",
             MaintainerError::Topics(_) => "kafka",

@@ -1,135 +1,104 @@
 //! What the function can be asked.
 
-use std::str::FromStr;
-use std::time::Duration;
+use std::num::{NonZeroU32, NonZeroU64};
 
 use event::{AddressKey, TenantId};
-use lambda::schedule::Trigger;
+use lambda::request::{self, RequestError, Text};
 use pipeline::ports::KeyHash;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use strum::{IntoStaticStr, VariantNames};
 
-use crate::error::MaintainerError;
+/// A reason or a name, both of which are shown in lists.
+pub type ShortText = Text<200>;
 
-/// The actions, as requests spell them.
-pub const ACTIONS: [&str; 7] = ["maintain", "block", "unblock", "list-blocks", "create-key", "revoke-key", "reconcile"];
-
-/// Longest reason or name, in characters: both are shown in lists.
-const MAX_LABEL_CHARS: usize = 200;
-
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A request, checked. Each variant's name in kebab case is its action.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, VariantNames, IntoStaticStr)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Request {
-    Maintain,
-    Block { address: AddressKey, reason: String, period: Option<Duration> },
-    Unblock { address: AddressKey },
-    ListBlocks,
-    CreateKey { tenant: TenantId, name: String, trusted_collector: bool, rate_limit_per_min: Option<u32> },
-    RevokeKey { hash: KeyHash },
-    Reconcile,
-}
-
-/// Texts are checked one by one afterwards, so that an error can name its field.
-#[derive(Deserialize)]
-#[serde(tag = "action", rename_all = "kebab-case", deny_unknown_fields)]
-enum Fields {
     Maintain {},
     Block {
-        address: String,
-        reason: String,
-        for_sec: Option<u64>,
+        address: AddressKey,
+        reason: ShortText,
+        /// Until further notice if absent.
+        for_sec: Option<NonZeroU64>,
     },
     Unblock {
-        address: String,
+        address: AddressKey,
     },
     ListBlocks {},
     CreateKey {
-        tenant: String,
-        name: String,
+        tenant: TenantId,
+        name: ShortText,
         #[serde(default)]
         trusted_collector: bool,
-        rate_limit_per_min: Option<u32>,
+        /// A key that should accept nothing is revoked instead.
+        rate_limit_per_min: Option<NonZeroU32>,
     },
-    RevokeKey {
-        key: Option<String>,
-        key_hash: Option<String>,
-    },
+    RevokeKey(RevokedKey),
     Reconcile {},
 }
 
 impl Request {
-    /// Reads `{"action":…}`; an event of a schedule asks to maintain.
+    /// Its name, as requests spell it.
+    pub fn action(&self) -> &'static str {
+        self.into()
+    }
+
+    /// Reads `{"action":…}`, and who asks for it, as they say; an event of a schedule asks to maintain.
     ///
     /// # Errors
-    /// If it is no request, naming the field and what it may be.
-    pub fn parse(event: &RawValue) -> Result<Self, MaintainerError> {
-        match Trigger::of(event).map_err(MaintainerError::Request)? {
-            Trigger::Schedule => return Ok(Request::Maintain),
-            Trigger::Unknown => return Err(MaintainerError::NoAction { choices: ACTIONS.join(", ") }),
-            Trigger::Request => {}
-        }
-        Ok(match serde_json::from_str(event.get()).map_err(MaintainerError::Request)? {
-            Fields::Maintain {} => Request::Maintain,
-            Fields::ListBlocks {} => Request::ListBlocks,
-            Fields::Reconcile {} => Request::Reconcile,
-            Fields::Block { address, reason, for_sec } => Request::Block {
-                address: parsed("address", &address)?,
-                reason: label("reason", reason)?,
-                period: match for_sec {
-                    Some(0) => return Err(bad("for_sec", "0; leave it out to block until further notice")),
-                    Some(seconds) => Some(Duration::from_secs(seconds)),
-                    None => None,
-                },
-            },
-            Fields::Unblock { address } => Request::Unblock { address: parsed("address", &address)? },
-            Fields::CreateKey { tenant, name, trusted_collector, rate_limit_per_min } => Request::CreateKey {
-                tenant: TenantId::new(&tenant).map_err(|error| bad("tenant", format!("{tenant:?}: {error}")))?,
-                name: label("name", name)?,
-                trusted_collector,
-                rate_limit_per_min: match rate_limit_per_min {
-                    Some(0) => return Err(bad("rate_limit_per_min", "0; revoke the key instead")),
-                    limit => limit,
-                },
-            },
-            Fields::RevokeKey { key: Some(key), key_hash: None } => {
-                Request::RevokeKey { hash: KeyHash::of(key.as_bytes()) }
-            }
-            Fields::RevokeKey { key: None, key_hash: Some(hash) } => Request::RevokeKey { hash: parsed_hash(&hash)? },
-            Fields::RevokeKey { key: Some(_), key_hash: Some(_) } => {
-                return Err(bad("key", "given together with \"key_hash\"; one of them will do"));
-            }
-            Fields::RevokeKey { key: None, key_hash: None } => {
-                return Err(bad("key", "missing, and so is \"key_hash\"; one of them is needed"));
-            }
-        })
+    /// If a field is missing, unknown, malformed or out of its range.
+    pub fn parse(event: &RawValue) -> Result<(Self, Option<Text>), RequestError> {
+        request::parse_or_scheduled(event, Request::Maintain {})
     }
 }
 
-fn bad(field: &'static str, problem: impl Into<String>) -> MaintainerError {
-    MaintainerError::Field { field, problem: problem.into() }
+/// The API key to revoke.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "KeyOrHash")]
+pub struct RevokedKey {
+    pub hash: KeyHash,
 }
 
-fn parsed<T: FromStr<Err: std::fmt::Display>>(field: &'static str, text: &str) -> Result<T, MaintainerError> {
-    text.parse().map_err(|error| bad(field, format!("{text:?}: {error}")))
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyOrHash {
+    key: Option<String>,
+    key_hash: Option<String>,
 }
 
-fn label(field: &'static str, text: String) -> Result<String, MaintainerError> {
-    if text.is_empty() || text.chars().count() > MAX_LABEL_CHARS || text.chars().any(char::is_control) {
-        return Err(bad(field, format!("not 1 to {MAX_LABEL_CHARS} characters without control characters")));
+#[derive(Debug, thiserror::Error)]
+enum KeyOrHashError {
+    #[error("one of \"key\" and \"key_hash\", and not both")]
+    NotOne,
+    #[error("\"key_hash\" is not 64 hexadecimal digits")]
+    Malformed,
+}
+
+impl TryFrom<KeyOrHash> for RevokedKey {
+    type Error = KeyOrHashError;
+
+    fn try_from(fields: KeyOrHash) -> Result<Self, KeyOrHashError> {
+        let hash = match (fields.key, fields.key_hash) {
+            (Some(key), None) => KeyHash::of(key.as_bytes()),
+            (None, Some(hash)) => parse_hash(&hash).ok_or(KeyOrHashError::Malformed)?,
+            (Some(_), Some(_)) | (None, None) => return Err(KeyOrHashError::NotOne),
+        };
+        Ok(RevokedKey { hash })
     }
-    Ok(text)
 }
 
-fn parsed_hash(text: &str) -> Result<KeyHash, MaintainerError> {
-    let malformed = || bad("key_hash", "not 64 hexadecimal digits");
-    if text.len() != 64 || !text.is_ascii() {
-        return Err(malformed());
+fn parse_hash(text: &str) -> Option<KeyHash> {
+    if text.len() != 64 {
+        return None;
     }
     let mut hash = [0; 32];
-    for (index, byte) in hash.iter_mut().enumerate() {
-        let digits = text.get(index * 2..index * 2 + 2).ok_or_else(malformed)?;
-        *byte = u8::from_str_radix(digits, 16).map_err(|_| malformed())?;
+    for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
     }
-    Ok(KeyHash(hash))
+    Some(KeyHash(hash))
 }
 
 #[cfg(test)]
@@ -139,53 +108,61 @@ mod tests {
 
     use super::*;
 
+    fn short(text: &str) -> ShortText {
+        ShortText::try_from(text.to_owned()).unwrap()
+    }
+
     fn parse(text: &str) -> Result<Request, String> {
-        Request::parse(&RawValue::from_string(text.to_owned()).unwrap()).map_err(|error| chain(&error))
+        let parsed = Request::parse(&RawValue::from_string(text.to_owned()).unwrap());
+        parsed.map(|(request, _)| request).map_err(|error| chain(&error))
     }
 
     #[test]
     fn samples_are_read() {
-        assert_eq!(parse(&sample("maintainer", "maintain")), Ok(Request::Maintain));
-        assert_eq!(parse(&sample("maintainer", "schedule")), Ok(Request::Maintain));
-        assert_eq!(parse(&sample("maintainer", "list-blocks")), Ok(Request::ListBlocks));
-        assert_eq!(parse(&sample("maintainer", "reconcile")), Ok(Request::Reconcile));
+        assert_eq!(parse(&sample("maintainer", "maintain")), Ok(Request::Maintain {}));
+        assert_eq!(parse(&sample("maintainer", "schedule")), Ok(Request::Maintain {}));
+        assert_eq!(parse(&sample("maintainer", "list-blocks")), Ok(Request::ListBlocks {}));
+        assert_eq!(parse(&sample("maintainer", "reconcile")), Ok(Request::Reconcile {}));
         let address = "203.0.113.7".parse().unwrap();
-        let period = Some(Duration::from_secs(3600));
+        let for_sec = NonZeroU64::new(3600);
         assert_eq!(
             parse(&sample("maintainer", "block")),
-            Ok(Request::Block { address, reason: "scraping".into(), period })
+            Ok(Request::Block { address, reason: short("scraping"), for_sec })
         );
         assert_eq!(parse(&sample("maintainer", "unblock")), Ok(Request::Unblock { address }));
         let tenant = TenantId::new("acme").unwrap();
         let expected = Request::CreateKey {
             tenant,
-            name: "collector-eu-1".into(),
+            name: short("collector-eu-1"),
             trusted_collector: true,
-            rate_limit_per_min: Some(6000),
+            rate_limit_per_min: NonZeroU32::new(6000),
         };
         assert_eq!(parse(&sample("maintainer", "create-key")), Ok(expected));
     }
 
     #[test]
-    fn bad_requests_are_told_field_and_choices() {
+    fn a_refusal_names_field_and_choices() {
         let cases = [
-            (sample("maintainer", "unknown-action"), "unknown variant `vacuum`, expected one of `maintain`, `block`"),
-            ("{}".into(), "the request has no \"action\": one of maintain, block, unblock"),
-            ("7".into(), "the request cannot be read"),
+            (
+                sample("maintainer", "unknown-action"),
+                "field \"action\": \"vacuum\" is unknown, expected one of maintain, block",
+            ),
+            ("{}".into(), "field \"action\": missing, expected one of maintain, block, unblock"),
+            ("7".into(), "the request is not a JSON object"),
             (r#"{"action":"block","reason":"x"}"#.into(), "missing field `address`"),
-            (r#"{"action":"block","address":"host","reason":"x"}"#.into(), "field \"address\" is \"host\": invalid IP"),
-            (r#"{"action":"block","address":"::1","reason":""}"#.into(), "field \"reason\" is not 1 to 200"),
-            (r#"{"action":"block","address":"::1","reason":"x","for_sec":0}"#.into(), "field \"for_sec\" is 0"),
+            (r#"{"action":"block","address":"host","reason":"x"}"#.into(), "field \"address\": invalid IP"),
+            (r#"{"action":"block","address":"::1","reason":""}"#.into(), "field \"reason\": not 1 to 200"),
+            (
+                r#"{"action":"block","address":"::1","reason":"x","for_sec":0}"#.into(),
+                "field \"for_sec\": invalid value: integer `0`, expected a nonzero",
+            ),
             (
                 r#"{"action":"block","address":"::1","reason":"x","for":9}"#.into(),
                 "unknown field `for`, expected one of",
             ),
-            (
-                r#"{"action":"create-key","tenant":"A/B","name":"x"}"#.into(),
-                "field \"tenant\" is \"A/B\": a tenant has",
-            ),
-            (r#"{"action":"revoke-key"}"#.into(), "field \"key\" is missing"),
-            (r#"{"action":"revoke-key","key_hash":"zz"}"#.into(), "field \"key_hash\" is not 64 hexadecimal digits"),
+            (r#"{"action":"create-key","tenant":"A/B","name":"x"}"#.into(), "field \"tenant\": a tenant has"),
+            (r#"{"action":"revoke-key"}"#.into(), "one of \"key\" and \"key_hash\""),
+            (r#"{"action":"revoke-key","key_hash":"zz"}"#.into(), "\"key_hash\" is not 64 hexadecimal digits"),
         ];
         for (request, expected) in cases {
             let error = parse(&request).unwrap_err();
@@ -198,8 +175,8 @@ mod tests {
         let hash = KeyHash::of(b"fb_x");
         assert_eq!(
             parse(&format!(r#"{{"action":"revoke-key","key_hash":"{hash}"}}"#)),
-            Ok(Request::RevokeKey { hash })
+            Ok(Request::RevokeKey(RevokedKey { hash }))
         );
-        assert_eq!(parse(r#"{"action":"revoke-key","key":"fb_x"}"#), Ok(Request::RevokeKey { hash }));
+        assert_eq!(parse(r#"{"action":"revoke-key","key":"fb_x"}"#), Ok(Request::RevokeKey(RevokedKey { hash })));
     }
 }

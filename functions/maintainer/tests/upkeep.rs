@@ -36,7 +36,7 @@ async fn ask_within(app: &App, case: &str, left: Duration) -> Result<Value, Stri
     let invocation = Invocation { request_id: "test".to_owned(), deadline: Instant::now() + left };
     match handle(&event, &invocation, app).await {
         Ok(answer) => Ok(serde_json::from_str(answer.get()).unwrap()),
-        Err(error) => Err(format!("{}: {}", error.tag(), pipeline::chain(&error))),
+        Err(error) => Err(format!("{}: {}", error.error_type, error.message)),
     }
 }
 

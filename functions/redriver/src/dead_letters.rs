@@ -12,14 +12,14 @@ use pipeline::{Position, Record, topic};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::App;
+use crate::app::App;
 use crate::error::RedriverError;
 use crate::letter::{Letter, Shown};
 use crate::parking;
-use crate::request::{Filters, Offsets};
-use crate::run::Run;
-use crate::sending::{Fate, Sender};
-use crate::standing::{Distinct, Standing, Unsettled, standings, step_of};
+use crate::request::Filters;
+use crate::run::RedriveRun;
+use crate::sending::{LetterFate, LetterSender};
+use crate::status::{Distinct, LetterStatus, Unfinished, statuses, step_of};
 
 /// Letters shown of each reason.
 const EXAMPLES: usize = 3;
@@ -37,18 +37,18 @@ const CONCURRENT_PARKS: usize = 8;
 /// A part of the topic, by offsets of its partitions: from their start if `from` does not name them, and up to, but not
 /// including, `until`, or their end now.
 #[derive(Clone, Copy, Debug)]
-pub struct Range<'a> {
-    pub from: &'a Offsets,
-    pub until: &'a Offsets,
+pub struct OffsetRange<'a> {
+    pub from: &'a BTreeMap<i32, i64>,
+    pub until: &'a BTreeMap<i32, i64>,
 }
 
 /// Reads the topic from start to end, as far as time allows.
-struct Walk<'a> {
-    run: &'a Run,
+struct TopicWalk<'a> {
+    run: &'a RedriveRun,
     kafka: &'a Guard,
     reader: Box<dyn TopicReader>,
     /// Of every partition the offset after the last one that is meant.
-    until: Offsets,
+    until: BTreeMap<i32, i64>,
     filters: &'a Filters,
     pace: Pace,
     distinct: Distinct,
@@ -68,16 +68,21 @@ pub struct WalkCounts {
     pub matched: u64,
 }
 
-impl<'a> Walk<'a> {
-    async fn open(app: &'a App, run: &'a Run, filters: &'a Filters, range: Range<'_>) -> Result<Self, RedriverError> {
-        let open = || app.topics.open(topic::DEAD_LETTER_EVENTS, range.from);
+impl<'a> TopicWalk<'a> {
+    async fn open(
+        app: &'a App,
+        run: &'a RedriveRun,
+        filters: &'a Filters,
+        range: OffsetRange<'_>,
+    ) -> Result<Self, RedriverError> {
+        let open = || app.ports.topics.open(topic::DEAD_LETTER_EVENTS, range.from);
         let kafka = &app.guards.kafka;
         let reader = kafka.call(run.end_deadline, "opening the topic", open).await?;
         let until = |(partition, span): (&i32, &PartitionSpan)| {
             (*partition, range.until.get(partition).map_or(span.end, |until| span.end.min(*until)))
         };
         let until = reader.spans().iter().map(until).collect();
-        Ok(Walk {
+        Ok(TopicWalk {
             run,
             kafka,
             reader,
@@ -137,14 +142,14 @@ impl<'a> Walk<'a> {
         Ok(self.kafka.call(run.deadline, "reading the topic", read).await?)
     }
 
-    /// Where to go on: for each partition the first offset that is not read or not settled. `None` if there is none.
-    fn next_offsets(&self, unsettled: &Unsettled) -> Option<Offsets> {
+    /// Where to go on: for each partition the first offset that is not read or not finished. `None` if there is none.
+    fn next_offsets(&self, unfinished: &Unfinished) -> Option<BTreeMap<i32, i64>> {
         let next = self.reader.spans().iter().filter_map(|(partition, span)| {
             let unread = (!self.is_finished(*partition, *span)).then_some(span.next);
-            Some((*partition, unsettled.first(*partition).or(unread)?))
+            Some((*partition, unfinished.first(*partition).or(unread)?))
         });
-        let next: Offsets = next.collect();
-        // A partition left out would be read from its start again, so all are named or none.
+        let next: BTreeMap<i32, i64> = next.collect();
+        // A partition that is not named would be read from its start again, so all are named or none.
         (!next.is_empty()).then(|| {
             let ends = self.until.iter().map(|(partition, until)| (*partition, *until));
             ends.chain(next).collect()
@@ -187,13 +192,13 @@ impl Group {
         }
     }
 
-    fn add(&mut self, letter: &Letter, standing: Standing) {
+    fn add(&mut self, letter: &Letter, status: LetterStatus) {
         self.letters += 1;
-        match (standing, step_of(&letter.id)) {
-            (Standing::Open, _) => self.open += 1,
-            (Standing::UnderWay { .. }, _) => self.under_way += 1,
-            (Standing::Done, LetterStep::Send) => self.redriven += 1,
-            (Standing::Done, LetterStep::Park) => self.parked += 1,
+        match (status, step_of(&letter.id)) {
+            (LetterStatus::Open, _) => self.open += 1,
+            (LetterStatus::UnderWay { .. }, _) => self.under_way += 1,
+            (LetterStatus::Done, LetterStep::Send) => self.redriven += 1,
+            (LetterStatus::Done, LetterStep::Park) => self.parked += 1,
         }
         self.first_failed_at = self.first_failed_at.min(letter.failed_at);
         self.last_failed_at = self.last_failed_at.max(letter.failed_at);
@@ -211,7 +216,7 @@ pub struct ListAnswer {
     pub reasons: BTreeMap<String, Group>,
     /// Where to go on, if time ran out.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<Offsets>,
+    pub next: Option<BTreeMap<i32, i64>>,
 }
 
 /// Counts letters by reason, with a few examples of each.
@@ -220,21 +225,27 @@ pub struct ListAnswer {
 /// If a dependency fails after bounded retries.
 pub async fn list(
     app: &App,
-    run: &Run,
+    run: &RedriveRun,
     filters: &Filters,
-    range: Range<'_>,
+    range: OffsetRange<'_>,
     answer: &mut ListAnswer,
 ) -> Result<(), RedriverError> {
-    let mut walk = Walk::open(app, run, filters, range).await?;
+    let mut walk = TopicWalk::open(app, run, filters, range).await?;
     while let Some(letters) = walk.next().await? {
-        let standings =
-            standings(&*app.marks, &app.guards.dynamodb, &keys_of(&letters), app.clock.now(), run.end_deadline).await?;
-        for (letter, standing) in letters.iter().zip(standings) {
+        let statuses = statuses(
+            &*app.ports.marks,
+            &app.guards.dynamodb,
+            &keys_of(&letters),
+            app.ports.clock.now(),
+            run.end_deadline,
+        )
+        .await?;
+        for (letter, status) in letters.iter().zip(statuses) {
             let group = answer.reasons.entry(letter.reason.clone()).or_insert_with(|| Group::of(letter));
-            group.add(letter, standing);
+            group.add(letter, status);
         }
     }
-    answer.next = walk.next_offsets(&Unsettled::default());
+    answer.next = walk.next_offsets(&Unfinished::default());
     answer.walk = walk.counts;
     Ok(())
 }
@@ -257,34 +268,34 @@ pub struct RedriveAnswer {
     pub by_reason: BTreeMap<String, u64>,
     /// Where to go on: time ran out, or other runs are at letters from there.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<Offsets>,
+    pub next: Option<BTreeMap<i32, i64>>,
     /// With `next`: where this run would have ended. What fails again meanwhile lies beyond, so that going on does not
     /// send it a second time.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub until: Option<Offsets>,
+    pub until: Option<BTreeMap<i32, i64>>,
     /// With `next`: when what other runs have begun will be finished or free to begin again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_at: Option<Timestamp>,
 }
 
 impl RedriveAnswer {
-    fn add(&mut self, letter: &Letter, step: LetterStep, fate: Fate, unsettled: &mut Unsettled) {
+    fn add(&mut self, letter: &Letter, step: LetterStep, fate: LetterFate, unfinished: &mut Unfinished) {
         match fate {
-            Fate::Sent => {
+            LetterFate::Sent => {
                 match step {
                     LetterStep::Send => self.sent += 1,
                     LetterStep::Park => self.parked += 1,
                 }
                 *self.by_reason.entry(letter.reason.clone()).or_default() += 1;
             }
-            Fate::Already => self.already += 1,
-            Fate::Refused => self.refused += 1,
-            Fate::UnderWay { until } => {
+            LetterFate::Already => self.already += 1,
+            LetterFate::Refused => self.refused += 1,
+            LetterFate::UnderWay { until } => {
                 self.under_way += 1;
                 self.next_at = self.next_at.max(Some(until));
-                unsettled.add(letter);
+                unfinished.add(letter);
             }
-            Fate::NotReached => unsettled.add(letter),
+            LetterFate::NotReached => unfinished.add(letter),
         }
     }
 }
@@ -295,54 +306,64 @@ impl RedriveAnswer {
 /// If a dependency fails after bounded retries. `answer` then says what was done; running again does the rest.
 pub async fn redrive(
     app: &App,
-    run: &Run,
+    run: &RedriveRun,
     filters: &Filters,
-    range: Range<'_>,
+    range: OffsetRange<'_>,
     max_per_sec: u32,
     answer: &mut RedriveAnswer,
 ) -> Result<(), RedriverError> {
-    let mut walk = Walk::open(app, run, filters, range).await?;
-    let mut sender = Sender::new(app, run, max_per_sec);
-    let mut unsettled = Unsettled::default();
+    let mut walk = TopicWalk::open(app, run, filters, range).await?;
+    let mut sender = LetterSender::new(app, run, max_per_sec);
+    let mut unfinished = Unfinished::default();
     while let Some(letters) = walk.next().await? {
-        let standings =
-            standings(&*app.marks, &app.guards.dynamodb, &keys_of(&letters), app.clock.now(), run.end_deadline).await?;
+        let statuses = statuses(
+            &*app.ports.marks,
+            &app.guards.dynamodb,
+            &keys_of(&letters),
+            app.ports.clock.now(),
+            run.end_deadline,
+        )
+        .await?;
         let (mut to_send, mut to_park): (Vec<&Letter>, Vec<&Letter>) = (Vec::new(), Vec::new());
-        for (letter, standing) in letters.iter().zip(standings) {
+        for (letter, status) in letters.iter().zip(statuses) {
             let step = step_of(&letter.id);
-            let fate = match (standing, answer.dry_run, step) {
-                (Standing::Done, _, _) => Fate::Already,
-                (Standing::UnderWay { until }, _, _) => Fate::UnderWay { until },
-                (Standing::Open, true, _) => Fate::Sent,
-                (Standing::Open, false, LetterStep::Send) => {
+            let fate = match (status, answer.dry_run, step) {
+                (LetterStatus::Done, _, _) => LetterFate::Already,
+                (LetterStatus::UnderWay { until }, _, _) => LetterFate::UnderWay { until },
+                (LetterStatus::Open, true, _) => LetterFate::Sent,
+                (LetterStatus::Open, false, LetterStep::Send) => {
                     to_send.push(letter);
                     continue;
                 }
-                (Standing::Open, false, LetterStep::Park) => {
+                (LetterStatus::Open, false, LetterStep::Park) => {
                     to_park.push(letter);
                     continue;
                 }
             };
-            answer.add(letter, step, fate, &mut unsettled);
+            answer.add(letter, step, fate, &mut unfinished);
         }
-        let parks: Vec<_> = to_park.iter().map(|letter| park_in_time(app, run, letter)).collect();
-        let parks: Vec<Fate> = stream::iter(parks).buffered(CONCURRENT_PARKS).try_collect().await?;
-        for (letter, fate) in to_park.into_iter().zip(parks) {
-            answer.add(letter, LetterStep::Park, fate, &mut unsettled);
+        let parks: Vec<_> = to_park.into_iter().map(|letter| park_in_time(app, run, letter)).collect();
+        let parks: Vec<(&Letter, LetterFate)> = stream::iter(parks).buffered(CONCURRENT_PARKS).try_collect().await?;
+        for (letter, fate) in parks {
+            answer.add(letter, LetterStep::Park, fate, &mut unfinished);
         }
-        let sends = sender.send(&to_send).await?;
-        for (letter, fate) in to_send.into_iter().zip(sends) {
-            answer.add(letter, LetterStep::Send, fate, &mut unsettled);
+        for (letter, fate) in sender.send(&to_send).await? {
+            answer.add(letter, LetterStep::Send, fate, &mut unfinished);
         }
         // Kept up to date, so that the audit entry of a run that fails later says what it did.
         answer.walk.read = walk.counts.read;
     }
-    answer.next = walk.next_offsets(&unsettled);
+    answer.next = walk.next_offsets(&unfinished);
     answer.until = answer.next.is_some().then_some(walk.until);
     answer.walk = walk.counts;
     Ok(())
 }
 
-async fn park_in_time(app: &App, run: &Run, letter: &Letter) -> Result<Fate, RedriverError> {
-    if run.is_out_of_time() { Ok(Fate::NotReached) } else { parking::park(app, run, letter).await }
+async fn park_in_time<'l>(
+    app: &App,
+    run: &RedriveRun,
+    letter: &'l Letter,
+) -> Result<(&'l Letter, LetterFate), RedriverError> {
+    let fate = if run.is_out_of_time() { LetterFate::NotReached } else { parking::park(app, run, letter).await? };
+    Ok((letter, fate))
 }

@@ -1,15 +1,13 @@
 //! Why a request is not carried out.
 
 use lambda::invocation::InvocationError;
-use pipeline::{DependencyError, ErrorClass};
+use lambda::request::RequestError;
+use pipeline::DependencyError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RedriverError {
-    /// Serde's own message names the unknown action and the choices, or the field.
-    #[error("the request cannot be read")]
-    Request(#[source] serde_json::Error),
-    #[error("field \"{field}\" is {problem}")]
-    Field { field: &'static str, problem: String },
+    #[error(transparent)]
+    Request(#[from] RequestError),
     #[error("no time is left to begin")]
     OutOfTime,
     #[error(transparent)]
@@ -24,21 +22,9 @@ pub enum RedriverError {
 }
 
 impl RedriverError {
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            RedriverError::Request(_)
-            | RedriverError::Field { .. }
-            | RedriverError::Pack(_)
-            | RedriverError::Parked { .. }
-            | RedriverError::Answer(_) => ErrorClass::Permanent,
-            RedriverError::Dependency(error) => error.class,
-            RedriverError::OutOfTime => ErrorClass::Transient,
-        }
-    }
-
     pub fn tag(&self) -> &'static str {
         match self {
-            RedriverError::Request(_) | RedriverError::Field { .. } => "bad-request",
+            RedriverError::Request(_) => RequestError::TAG,
             RedriverError::OutOfTime => "out-of-time",
             RedriverError::Dependency(error) => error.failed_tag(),
             RedriverError::Pack(_) => "pack",

@@ -4,23 +4,23 @@ use futures::{StreamExt as _, TryStreamExt as _, stream};
 use pipeline::ports::{LetterStep, MarkKey};
 use serde::Serialize;
 
-use crate::App;
+use crate::app::App;
 use crate::error::RedriverError;
 use crate::letter::{Letter, Shown};
 use crate::parking::{self, PREFIX};
 use crate::request::Filters;
-use crate::run::Run;
-use crate::sending::{Fate, Sender};
-use crate::standing::{Standing, standings};
+use crate::run::RedriveRun;
+use crate::sending::{LetterFate, LetterSender};
+use crate::status::{LetterStatus, statuses};
 
 /// Objects read in one go.
 const CHUNK: usize = 64;
 const CONCURRENT_READS: usize = 16;
 
 /// Reads parked letters in the order of their keys, as far as time allows.
-struct Walk<'a> {
+struct ParkedWalk<'a> {
     app: &'a App,
-    run: &'a Run,
+    run: &'a RedriveRun,
     filters: &'a Filters,
     /// What is left, the next one last.
     keys: Vec<String>,
@@ -32,15 +32,20 @@ struct Walk<'a> {
 struct Parked {
     key: String,
     letter: Letter,
-    standing: Standing,
+    status: LetterStatus,
 }
 
-impl<'a> Walk<'a> {
-    async fn open(app: &'a App, run: &'a Run, filters: &'a Filters, from_key: &str) -> Result<Self, RedriverError> {
-        let list = || app.objects.list(PREFIX);
+impl<'a> ParkedWalk<'a> {
+    async fn open(
+        app: &'a App,
+        run: &'a RedriveRun,
+        filters: &'a Filters,
+        from_key: &str,
+    ) -> Result<Self, RedriverError> {
+        let list = || app.ports.objects.list(PREFIX);
         let objects = app.guards.s3.call(run.end_deadline, "listing parked letters", list).await?;
         let keys = objects.into_iter().map(|object| object.key).filter(|key| key.as_str() >= from_key).rev();
-        Ok(Walk { app, run, filters, keys: keys.collect(), read: 0, unreadable: 0 })
+        Ok(ParkedWalk { app, run, filters, keys: keys.collect(), read: 0, unreadable: 0 })
     }
 
     async fn next(&mut self) -> Result<Option<Vec<Parked>>, RedriverError> {
@@ -60,11 +65,16 @@ impl<'a> Walk<'a> {
             .collect();
         let mark = |(_, letter): &(String, Letter)| MarkKey { letter: letter.id.clone(), step: LetterStep::Send };
         let marks: Vec<MarkKey> = letters.iter().map(mark).collect();
-        let standings =
-            standings(&*self.app.marks, &self.app.guards.dynamodb, &marks, self.app.clock.now(), self.run.end_deadline)
-                .await?;
-        let parked = |((key, letter), standing)| Parked { key, letter, standing };
-        Ok(Some(letters.into_iter().zip(standings).map(parked).collect()))
+        let statuses = statuses(
+            &*self.app.ports.marks,
+            &self.app.guards.dynamodb,
+            &marks,
+            self.app.ports.clock.now(),
+            self.run.end_deadline,
+        )
+        .await?;
+        let parked = |((key, letter), status)| Parked { key, letter, status };
+        Ok(Some(letters.into_iter().zip(statuses).map(parked).collect()))
     }
 
     fn next_key(&self) -> Option<String> {
@@ -72,14 +82,14 @@ impl<'a> Walk<'a> {
     }
 }
 
-/// An object that holds no letter is passed over: it must not hide the others.
-async fn read(app: &App, run: &Run, key: String) -> Result<(String, Option<Letter>), RedriverError> {
-    let get = || app.objects.get(&key);
+/// An object that holds no letter is skipped: it must not hide the others.
+async fn read(app: &App, run: &RedriveRun, key: String) -> Result<(String, Option<Letter>), RedriverError> {
+    let get = || app.ports.objects.get(&key);
     let body = app.guards.s3.call(run.end_deadline, "reading a parked letter", get).await?;
     match parking::unpack(&key, &body) {
         Ok(letter) => Ok((key, Some(letter))),
         Err(error) => {
-            tracing::warn!(tag = error.tag(), error = %error, "parked object passed over");
+            tracing::warn!(tag = error.tag(), error = %error, "skipped a parked object that cannot be read");
             Ok((key, None))
         }
     }
@@ -112,20 +122,20 @@ pub struct ParkedAnswer {
 /// If a dependency fails after bounded retries.
 pub async fn list(
     app: &App,
-    run: &Run,
+    run: &RedriveRun,
     filters: &Filters,
     from_key: &str,
     limit: usize,
     answer: &mut ParkedAnswer,
 ) -> Result<(), RedriverError> {
-    let mut walk = Walk::open(app, run, filters, from_key).await?;
+    let mut walk = ParkedWalk::open(app, run, filters, from_key).await?;
     'chunks: while let Some(letters) = walk.next().await? {
         for parked in letters {
             if answer.letters.len() == limit {
                 answer.next_key = Some(parked.key);
                 break 'chunks;
             }
-            let released = parked.standing == Standing::Done;
+            let released = parked.status == LetterStatus::Done;
             answer.letters.push(ParkedLetter { key: parked.key, released, letter: parked.letter.shown() });
         }
     }
@@ -158,19 +168,19 @@ pub struct ReleaseAnswer {
 }
 
 impl ReleaseAnswer {
-    fn add(&mut self, key: &str, fate: Fate) {
+    fn add(&mut self, key: &str, fate: LetterFate) {
         match fate {
-            Fate::Sent => self.sent += 1,
-            Fate::Already => self.already += 1,
-            Fate::Refused => self.refused += 1,
-            Fate::UnderWay { .. } => self.under_way += 1,
-            Fate::NotReached => {}
+            LetterFate::Sent => self.sent += 1,
+            LetterFate::Already => self.already += 1,
+            LetterFate::Refused => self.refused += 1,
+            LetterFate::UnderWay { .. } => self.under_way += 1,
+            LetterFate::NotReached => {}
         }
-        let unsettled = match fate {
-            Fate::UnderWay { .. } | Fate::NotReached => true,
-            Fate::Sent | Fate::Already | Fate::Refused => false,
+        let is_unfinished = match fate {
+            LetterFate::UnderWay { .. } | LetterFate::NotReached => true,
+            LetterFate::Sent | LetterFate::Already | LetterFate::Refused => false,
         };
-        if unsettled && self.next_key.as_deref().is_none_or(|first| key < first) {
+        if is_unfinished && self.next_key.as_deref().is_none_or(|first| key < first) {
             self.next_key = Some(key.to_owned());
         }
     }
@@ -182,31 +192,26 @@ impl ReleaseAnswer {
 /// If a dependency fails after bounded retries. `answer` then says what was done; running again does the rest.
 pub async fn release(
     app: &App,
-    run: &Run,
+    run: &RedriveRun,
     filters: &Filters,
     from_key: &str,
     max_per_sec: u32,
     answer: &mut ReleaseAnswer,
 ) -> Result<(), RedriverError> {
-    let mut walk = Walk::open(app, run, filters, from_key).await?;
-    let mut sender = Sender::new(app, run, max_per_sec);
+    let mut walk = ParkedWalk::open(app, run, filters, from_key).await?;
+    let mut sender = LetterSender::new(app, run, max_per_sec);
     while let Some(letters) = walk.next().await? {
-        let (open, settled): (Vec<Parked>, Vec<Parked>) =
-            letters.into_iter().partition(|parked| parked.standing == Standing::Open);
-        for parked in &settled {
-            match parked.standing {
-                Standing::UnderWay { until } => answer.add(&parked.key, Fate::UnderWay { until }),
-                Standing::Done | Standing::Open => answer.add(&parked.key, Fate::Already),
+        let mut open = Vec::with_capacity(letters.len());
+        for Parked { key, letter, status } in &letters {
+            match status {
+                LetterStatus::Open if answer.dry_run => answer.add(key, LetterFate::Sent),
+                LetterStatus::Open => open.push(letter),
+                LetterStatus::UnderWay { until } => answer.add(key, LetterFate::UnderWay { until: *until }),
+                LetterStatus::Done => answer.add(key, LetterFate::Already),
             }
         }
-        let fates = if answer.dry_run {
-            vec![Fate::Sent; open.len()]
-        } else {
-            let letters: Vec<&Letter> = open.iter().map(|parked| &parked.letter).collect();
-            sender.send(&letters).await?
-        };
-        for (parked, fate) in open.iter().zip(fates) {
-            answer.add(&parked.key, fate);
+        for (letter, fate) in sender.send(&open).await? {
+            answer.add(&parking::object_key(&letter.id), fate);
         }
     }
     if answer.next_key.is_none() {

@@ -11,11 +11,11 @@ use event::Origin;
 use pipeline::ports::{BeginVerdict, LetterId, LetterStep, MarkKey};
 use pipeline::topic;
 
-use crate::App;
+use crate::app::App;
 use crate::error::RedriverError;
 use crate::letter::Letter;
-use crate::run::Run;
-use crate::sending::Fate;
+use crate::run::RedriveRun;
+use crate::sending::LetterFate;
 
 pub const PREFIX: &str = "parked/";
 const EXTENSION: &str = ".ndjson.zst";
@@ -56,24 +56,24 @@ pub fn unpack(key: &str, body: &[u8]) -> Result<Letter, RedriverError> {
 ///
 /// # Errors
 /// If a dependency fails after bounded retries.
-pub async fn park(app: &App, run: &Run, letter: &Letter) -> Result<Fate, RedriverError> {
+pub async fn park(app: &App, run: &RedriveRun, letter: &Letter) -> Result<LetterFate, RedriverError> {
     let keys = [MarkKey { letter: letter.id.clone(), step: LetterStep::Park }];
-    let now = app.clock.now();
-    let begin = || app.marks.begin(&keys, &run.id, now, run.until);
+    let now = app.ports.clock.now();
+    let begin = || app.ports.marks.begin(&keys, &run.id, now, run.until);
     let verdicts = app.guards.dynamodb.call_each(run.end_deadline, "marking a letter", 1, begin).await?;
     match verdicts.as_slice() {
-        [BeginVerdict::UnderWay { until }] => return Ok(Fate::UnderWay { until: *until }),
-        [BeginVerdict::Done] => return Ok(Fate::Already),
+        [BeginVerdict::UnderWay { until }] => return Ok(LetterFate::UnderWay { until: *until }),
+        [BeginVerdict::Done] => return Ok(LetterFate::Already),
         _ => {}
     }
     let (key, body) = (object_key(&letter.id), pack(letter)?);
     // Already there: by a run that died before it could say so.
-    let put = || app.objects.put_new(&key, body.clone());
+    let put = || app.ports.objects.put_new(&key, body.clone());
     app.guards.s3.call(run.end_deadline, "parking a letter", put).await?;
-    let now = app.clock.now();
+    let now = app.ports.clock.now();
     let [key] = keys;
     let done = [(key, None)];
-    let finish = || app.marks.finish(&done, &run.id, now);
+    let finish = || app.ports.marks.finish(&done, &run.id, now);
     app.guards.dynamodb.call(run.end_deadline, "marking a letter as parked", finish).await?;
-    Ok(Fate::Sent)
+    Ok(LetterFate::Sent)
 }

@@ -1,50 +1,45 @@
 //! What a redriver can be asked to do.
 
-use std::collections::BTreeMap;
-
 use event::{Origin, Timestamp};
-use serde::Deserialize;
+use lambda::request::{self, Limit, PartitionOffsets, RequestError, Text, check_range};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
+use strum::{IntoStaticStr, VariantNames};
 
-use crate::error::RedriverError;
 use crate::letter::Letter;
 
-/// Copies sent in a second unless told otherwise.
-const DEFAULT_RATE: u32 = 100;
-/// More than a processor should be asked to take beside live traffic.
-const MAX_RATE: u32 = 10_000;
-/// Parked letters of one answer unless told otherwise.
-const DEFAULT_LIMIT: usize = 100;
-/// Some hundred bytes each, far below Lambda's 6 MB.
-const MAX_LIMIT: usize = 1_000;
-/// Longest text of a filter or name, in characters; an event id has at most 256 bytes.
-const MAX_TEXT_CHARS: usize = 256;
+/// Copies sent in a second. The largest is more than a processor should be asked to take beside live traffic.
+pub type MaxPerSec = Limit<10_000, 100>;
+/// Parked letters of one answer. Each takes some hundred bytes, so the largest stays far below Lambda's 6 MB.
+pub type PageLimit = Limit<1_000, 100>;
 
 /// Which letters are meant: those that meet every condition given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Filters {
     /// The tag of the reason.
-    pub reason: Option<String>,
+    pub reason: Option<Text>,
     #[serde(rename = "type")]
-    pub event_type: Option<String>,
-    pub tenant: Option<String>,
-    pub event_id: Option<String>,
+    pub event_type: Option<Text>,
+    pub tenant: Option<Text>,
+    pub event_id: Option<Text>,
     pub origin: Option<Origin>,
     /// Failed at that instant or later.
-    pub failed_from: Option<Timestamp>,
+    #[serde(alias = "failed_from")]
+    pub from: Option<Timestamp>,
     /// Failed before that instant.
-    pub failed_until: Option<Timestamp>,
+    #[serde(alias = "failed_until")]
+    pub until: Option<Timestamp>,
 }
 
 impl Filters {
     pub fn meets(&self, letter: &Letter) -> bool {
         let is =
-            |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|wanted| found == Some(wanted));
+            |wanted: &Option<Text>, found: Option<&str>| wanted.as_deref().is_none_or(|wanted| found == Some(wanted));
         let by_headers = is(&self.reason, Some(&letter.reason))
             && self.origin.as_ref().is_none_or(|origin| *origin == letter.id.origin)
-            && self.failed_from.is_none_or(|from| letter.failed_at >= from)
-            && self.failed_until.is_none_or(|until| letter.failed_at < until);
+            && self.from.is_none_or(|from| letter.failed_at >= from)
+            && self.until.is_none_or(|until| letter.failed_at < until);
         if !by_headers || (self.event_type.is_none() && self.tenant.is_none() && self.event_id.is_none()) {
             return by_headers;
         }
@@ -53,117 +48,38 @@ impl Filters {
             && is(&self.tenant, subject.tenant.as_deref())
             && is(&self.event_id, subject.event_id.as_deref())
     }
-
-    fn check(&self) -> Result<(), RedriverError> {
-        let texts = [
-            ("reason", &self.reason),
-            ("type", &self.event_type),
-            ("tenant", &self.tenant),
-            ("event_id", &self.event_id),
-        ];
-        for (field, text) in texts {
-            check_text(field, text.as_deref())?;
-        }
-        match (self.failed_from, self.failed_until) {
-            (Some(from), Some(until)) if from >= until => Err(bad("failed_until", "not after \"failed_from\"")),
-            _ => Ok(()),
-        }
-    }
 }
 
-/// Where to start in the dead letter topic: for a partition, the first offset to look at.
-pub type Offsets = BTreeMap<i32, i64>;
-
-/// A request, checked.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A request, checked. Each variant's name in lower case is its action.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, VariantNames, IntoStaticStr)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[strum(serialize_all = "lowercase")]
 pub enum Request {
-    List { filters: Filters, from: Offsets },
-    Redrive { filters: Filters, from: Offsets, until: Offsets, dry_run: bool, max_per_sec: u32 },
-    Parked { filters: Filters, from_key: String, limit: usize },
-    Release { filters: Filters, from_key: String, dry_run: bool, max_per_sec: u32 },
-    Audit { day: Option<Timestamp> },
-}
-
-impl Request {
-    /// Its name in the audit trail.
-    pub const fn action(&self) -> &'static str {
-        match self {
-            Request::List { .. } => "list",
-            Request::Redrive { .. } => "redrive",
-            Request::Parked { .. } => "parked",
-            Request::Release { .. } => "release",
-            Request::Audit { .. } => "audit",
-        }
-    }
-
-    /// The request, and who makes it, as they say.
-    ///
-    /// # Errors
-    /// If a field is missing, unknown, malformed or out of bounds.
-    pub fn parse(event: &RawValue) -> Result<(Self, Option<String>), RedriverError> {
-        let fields: Fields = serde_json::from_str(event.get()).map_err(RedriverError::Request)?;
-        let (request, by) = match fields {
-            Fields::List { filters, from, by } => (Request::List { filters, from: offsets("from", from)? }, by),
-            Fields::Redrive { filters, from, until, dry_run, max_per_sec, by } => {
-                let (from, until) = (offsets("from", from)?, offsets("until", until)?);
-                let max_per_sec = rate(max_per_sec)?;
-                (Request::Redrive { filters, from, until, dry_run, max_per_sec }, by)
-            }
-            Fields::Parked { filters, from_key, limit, by } => {
-                let limit = limit.unwrap_or(DEFAULT_LIMIT);
-                if !(1..=MAX_LIMIT).contains(&limit) {
-                    return Err(bad("limit", format!("not 1 to {MAX_LIMIT}")));
-                }
-                (Request::Parked { filters, from_key, limit }, by)
-            }
-            Fields::Release { filters, from_key, dry_run, max_per_sec, by } => {
-                let max_per_sec = rate(max_per_sec)?;
-                (Request::Release { filters, from_key, dry_run, max_per_sec }, by)
-            }
-            Fields::Audit { day, by } => (Request::Audit { day: day.map(|day| parse_day(&day)).transpose()? }, by),
-        };
-        match &request {
-            Request::List { filters, .. }
-            | Request::Redrive { filters, .. }
-            | Request::Parked { filters, .. }
-            | Request::Release { filters, .. } => filters.check()?,
-            Request::Audit { .. } => {}
-        }
-        check_text("by", by.as_deref())?;
-        Ok((request, by))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "action", rename_all = "lowercase", deny_unknown_fields)]
-enum Fields {
     List {
         #[serde(default)]
         filters: Filters,
-        // Text, because serde reads the fields of a tagged enum from a buffer that knows no numbers as keys.
-        #[serde(default)]
-        from: BTreeMap<String, i64>,
-        by: Option<String>,
+        #[serde(default, alias = "from")]
+        from_offsets: PartitionOffsets,
     },
     Redrive {
         #[serde(default)]
         filters: Filters,
-        #[serde(default)]
-        from: BTreeMap<String, i64>,
-        #[serde(default)]
-        until: BTreeMap<String, i64>,
+        #[serde(default, alias = "from")]
+        from_offsets: PartitionOffsets,
+        #[serde(default, alias = "until")]
+        until_offsets: PartitionOffsets,
         #[serde(default)]
         dry_run: bool,
-        max_per_sec: Option<u32>,
-        by: Option<String>,
+        #[serde(default)]
+        max_per_sec: MaxPerSec,
     },
     Parked {
         #[serde(default)]
         filters: Filters,
         #[serde(default)]
         from_key: String,
-        limit: Option<usize>,
-        by: Option<String>,
+        #[serde(default)]
+        limit: PageLimit,
     },
     Release {
         #[serde(default)]
@@ -172,44 +88,43 @@ enum Fields {
         from_key: String,
         #[serde(default)]
         dry_run: bool,
-        max_per_sec: Option<u32>,
-        by: Option<String>,
+        #[serde(default)]
+        max_per_sec: MaxPerSec,
     },
     Audit {
-        day: Option<String>,
-        by: Option<String>,
+        /// Today if absent.
+        #[serde(default, deserialize_with = "day")]
+        day: Option<Timestamp>,
     },
 }
 
-fn bad(field: &'static str, problem: impl Into<String>) -> RedriverError {
-    RedriverError::Field { field, problem: problem.into() }
-}
-
-fn check_text(field: &'static str, text: Option<&str>) -> Result<(), RedriverError> {
-    let Some(text) = text else { return Ok(()) };
-    if text.is_empty() || text.chars().count() > MAX_TEXT_CHARS || text.chars().any(char::is_control) {
-        return Err(bad(field, format!("not 1 to {MAX_TEXT_CHARS} characters without control characters")));
+impl Request {
+    /// Its name in the audit trail.
+    pub fn action(&self) -> &'static str {
+        self.into()
     }
-    Ok(())
-}
 
-fn rate(max_per_sec: Option<u32>) -> Result<u32, RedriverError> {
-    match max_per_sec.unwrap_or(DEFAULT_RATE) {
-        rate if (1..=MAX_RATE).contains(&rate) => Ok(rate),
-        _ => Err(bad("max_per_sec", format!("not 1 to {MAX_RATE}"))),
+    /// The request, and who makes it, as they say.
+    ///
+    /// # Errors
+    /// If a field is missing, unknown, malformed or out of its range.
+    pub fn parse(event: &RawValue) -> Result<(Self, Option<Text>), RequestError> {
+        let (request, by) = request::parse(event)?;
+        match &request {
+            Request::List { filters, .. }
+            | Request::Redrive { filters, .. }
+            | Request::Parked { filters, .. }
+            | Request::Release { filters, .. } => check_range("filters.until", filters.from, filters.until)?,
+            Request::Audit { .. } => {}
+        }
+        Ok((request, by))
     }
 }
 
-fn offsets(field: &'static str, offsets: BTreeMap<String, i64>) -> Result<Offsets, RedriverError> {
-    let offset = |(partition, offset): (String, i64)| match partition.parse::<i32>() {
-        Ok(partition) if partition >= 0 && offset >= 0 => Ok((partition, offset)),
-        Ok(_) | Err(_) => Err(bad(field, "not a map from partition to offset")),
-    };
-    offsets.into_iter().map(offset).collect()
-}
-
-fn parse_day(day: &str) -> Result<Timestamp, RedriverError> {
-    Timestamp::parse(&format!("{day}T00:00:00Z")).map_err(|_| bad("day", "not YYYY-MM-DD"))
+fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let day = String::deserialize(deserializer)?;
+    let start = Timestamp::parse(&format!("{day}T00:00:00Z"));
+    start.map(Some).map_err(|_| serde::de::Error::custom("not a day, such as 2026-11-20"))
 }
 
 #[cfg(test)]
@@ -219,65 +134,86 @@ mod tests {
 
     use super::*;
 
-    fn parse(text: &str) -> Result<(Request, Option<String>), String> {
+    fn text(text: &str) -> Option<Text> {
+        Text::try_from(text.to_owned()).ok()
+    }
+
+    fn parse(text: &str) -> Result<(Request, Option<Text>), String> {
         Request::parse(&RawValue::from_string(text.to_owned()).unwrap()).map_err(|error| chain(&error))
     }
 
     #[test]
     fn samples_are_read() {
-        let list = Request::List { filters: Filters::default(), from: Offsets::new() };
+        let list = Request::List { filters: Filters::default(), from_offsets: PartitionOffsets::default() };
         assert_eq!(parse(&sample("redriver", "list")), Ok((list, None)));
-        let filters = Filters { reason: Some("schema_violation".into()), ..Filters::default() };
+        let filters = Filters { reason: text("schema_violation"), ..Filters::default() };
         let dry_run = Request::Redrive {
             filters: filters.clone(),
-            from: Offsets::new(),
-            until: Offsets::new(),
+            from_offsets: PartitionOffsets::default(),
+            until_offsets: PartitionOffsets::default(),
             dry_run: true,
-            max_per_sec: 100,
+            max_per_sec: MaxPerSec::default(),
         };
-        assert_eq!(parse(&sample("redriver", "dry-run")), Ok((dry_run, Some("ada".into()))));
+        assert_eq!(parse(&sample("redriver", "dry-run")), Ok((dry_run, text("ada"))));
         let filters = Filters {
-            event_type: Some("transaction".into()),
-            tenant: Some("acme".into()),
-            failed_from: Some(Timestamp::parse("2026-11-20T18:00:00Z").unwrap()),
-            failed_until: Some(Timestamp::parse("2026-11-20T19:00:00Z").unwrap()),
+            event_type: text("transaction"),
+            tenant: text("acme"),
+            from: Some(Timestamp::parse("2026-11-20T18:00:00Z").unwrap()),
+            until: Some(Timestamp::parse("2026-11-20T19:00:00Z").unwrap()),
             ..filters
         };
-        let from = Offsets::from([(0, 120), (1, 80)]);
-        let until = Offsets::from([(0, 500), (1, 90)]);
-        let redrive = Request::Redrive { filters, from, until, dry_run: false, max_per_sec: 200 };
-        assert_eq!(parse(&sample("redriver", "redrive")), Ok((redrive, Some("ada".into()))));
+        let from_offsets = PartitionOffsets::from([(0, 120), (1, 80)]);
+        let until_offsets = PartitionOffsets::from([(0, 500), (1, 90)]);
+        let redrive = Request::Redrive {
+            filters,
+            from_offsets,
+            until_offsets,
+            dry_run: false,
+            max_per_sec: MaxPerSec::try_from(200).unwrap(),
+        };
+        assert_eq!(parse(&sample("redriver", "redrive")), Ok((redrive, text("ada"))));
         assert_eq!(parse(&sample("redriver", "parked")).unwrap().0.action(), "parked");
         let filters = Filters { origin: Some(Origin::new("raw-events", 0, 5)), ..Filters::default() };
-        let release = Request::Release { filters, from_key: String::new(), dry_run: false, max_per_sec: 100 };
-        assert_eq!(parse(&sample("redriver", "release")), Ok((release, Some("ada".into()))));
+        let release =
+            Request::Release { filters, from_key: String::new(), dry_run: false, max_per_sec: MaxPerSec::default() };
+        assert_eq!(parse(&sample("redriver", "release")), Ok((release, text("ada"))));
         let day = Some(Timestamp::parse("2026-11-20T00:00:00Z").unwrap());
         assert_eq!(parse(&sample("redriver", "audit")), Ok((Request::Audit { day }, None)));
     }
 
     #[test]
-    fn bad_requests_are_told_field_and_choices() {
+    fn names_of_before_are_still_understood() {
+        let now = r#"{"action":"redrive","from_offsets":{"0":1},"until_offsets":{"0":9},"filters":{"from":"2026-11-20T18:00:00Z","until":"2026-11-20T19:00:00Z"}}"#;
+        let before = r#"{"action":"redrive","from":{"0":1},"until":{"0":9},"filters":{"failed_from":"2026-11-20T18:00:00Z","failed_until":"2026-11-20T19:00:00Z"}}"#;
+        assert_eq!(parse(before), parse(now));
+        assert_eq!(parse(r#"{"action":"list","from":{"0":1}}"#), parse(r#"{"action":"list","from_offsets":{"0":1}}"#));
+    }
+
+    #[test]
+    fn a_refusal_names_field_and_choices() {
         let cases = [
-            (sample("redriver", "bad"), "field \"max_per_sec\" is not 1 to 10000"),
-            ("{}".into(), "missing field `action`"),
-            ("7".into(), "the request cannot be read"),
-            (r#"{"action":"purge"}"#.into(), "expected one of `list`, `redrive`, `parked`, `release`, `audit`"),
+            (sample("redriver", "bad"), "field \"max_per_sec\": not 1 to 10000"),
+            ("{}".into(), "field \"action\": missing"),
+            ("7".into(), "the request is not a JSON object"),
+            (r#"{"action":"purge"}"#.into(), "expected one of list, redrive, parked, release, audit"),
             (r#"{"action":"list","dry_run":true}"#.into(), "unknown field `dry_run`"),
             (r#"{"action":"list","filters":{"ip":"::1"}}"#.into(), "unknown field `ip`"),
-            (r#"{"action":"list","filters":{"origin":"x"}}"#.into(), "an origin is"),
-            (r#"{"action":"list","filters":{"failed_from":"today"}}"#.into(), "not an RFC 3339 date-time"),
-            (r#"{"action":"list","filters":{"reason":""}}"#.into(), "field \"reason\" is not 1 to 256"),
+            (r#"{"action":"list","filters":{"origin":"x"}}"#.into(), "field \"filters.origin\": an origin is"),
             (
-                r#"{"action":"list","filters":{"failed_from":"2026-11-20T18:00:00Z","failed_until":"2026-11-20T18:00:00Z"}}"#
-                    .into(),
-                "field \"failed_until\" is not after",
+                r#"{"action":"list","filters":{"from":"today"}}"#.into(),
+                "field \"filters.from\": not an RFC 3339 date-time",
             ),
-            (r#"{"action":"redrive","max_per_sec":0}"#.into(), "field \"max_per_sec\" is not 1 to 10000"),
-            (r#"{"action":"redrive","from":{"a":1}}"#.into(), "field \"from\" is not a map"),
-            (r#"{"action":"redrive","from":{"0":-1}}"#.into(), "field \"from\" is not a map"),
-            (r#"{"action":"redrive","until":{"0":-1}}"#.into(), "field \"until\" is not a map"),
-            (r#"{"action":"parked","limit":0}"#.into(), "field \"limit\" is not 1 to 1000"),
-            (r#"{"action":"audit","day":"monday"}"#.into(), "field \"day\" is not YYYY-MM-DD"),
+            (r#"{"action":"list","filters":{"reason":""}}"#.into(), "field \"filters.reason\": not 1 to 256"),
+            (
+                r#"{"action":"list","filters":{"from":"2026-11-20T18:00:00Z","until":"2026-11-20T18:00:00Z"}}"#.into(),
+                "field \"filters.until\": not after",
+            ),
+            (r#"{"action":"redrive","max_per_sec":0}"#.into(), "field \"max_per_sec\": not 1 to 10000"),
+            (r#"{"action":"redrive","from_offsets":{"a":1}}"#.into(), "field \"from_offsets\": not a map"),
+            (r#"{"action":"redrive","from_offsets":{"0":-1}}"#.into(), "field \"from_offsets\": not a map"),
+            (r#"{"action":"redrive","until_offsets":{"0":-1}}"#.into(), "field \"until_offsets\": not a map"),
+            (r#"{"action":"parked","limit":0}"#.into(), "field \"limit\": not 1 to 1000"),
+            (r#"{"action":"audit","day":"monday"}"#.into(), "field \"day\": not a day, such as 2026-11-20"),
         ];
         for (request, expected) in cases {
             let error = parse(&request).unwrap_err();

@@ -16,7 +16,7 @@ const ANSWER_RESERVE: Duration = Duration::from_millis(500);
 const GRACE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
-pub struct Run {
+pub struct RedriveRun {
     /// Unique: marks belong to it. A request id alone is not, outside Lambda.
     pub id: String,
     pub started_at: Timestamp,
@@ -28,10 +28,10 @@ pub struct Run {
     pub until: Timestamp,
 }
 
-impl Run {
+impl RedriveRun {
     pub fn begin(invocation: &Invocation, clock: &dyn Clock) -> Self {
         let started_at = clock.now();
-        Run {
+        RedriveRun {
             id: format!("{}-{:016x}", invocation.request_id, fastrand::u64(..)),
             started_at,
             deadline: Instant::now() + invocation.remaining(RESERVE),

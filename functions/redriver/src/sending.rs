@@ -12,10 +12,10 @@ use pipeline::ports::{BeginVerdict, LetterStep, MarkKey};
 use pipeline::{ErrorClass, Position};
 use tokio::time::Instant;
 
-use crate::App;
+use crate::app::App;
 use crate::error::RedriverError;
 use crate::letter::Letter;
-use crate::run::Run;
+use crate::run::RedriveRun;
 
 /// Largest number of letters between two looks at the clock.
 const MAX_CHUNK: usize = 100;
@@ -24,7 +24,7 @@ const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What became of a letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub enum LetterFate {
     Sent,
     /// Another run had done it.
     Already,
@@ -40,81 +40,83 @@ pub enum Fate {
 
 /// Sends at a rate.
 #[derive(Debug)]
-pub struct Sender<'a> {
+pub struct LetterSender<'a> {
     app: &'a App,
-    run: &'a Run,
+    run: &'a RedriveRun,
     pace: Pace,
 }
 
-impl<'a> Sender<'a> {
-    pub fn new(app: &'a App, run: &'a Run, max_per_sec: u32) -> Self {
-        Sender { app, run, pace: Pace::new(max_per_sec) }
+impl<'a> LetterSender<'a> {
+    pub fn new(app: &'a App, run: &'a RedriveRun, max_per_sec: u32) -> Self {
+        LetterSender { app, run, pace: Pace::new(max_per_sec) }
     }
 
-    /// Sends the letters in their order, and stops in time. Nobody gives a letter twice in a call.
+    /// Sends the letters in their order, and stops in time. Nobody gives a letter twice in a call. What became of each
+    /// is in no order.
     ///
     /// # Errors
     /// If a dependency fails after bounded retries. What was sent is marked as far as that was possible; the rest is
     /// sent by the next run.
-    pub async fn send(&mut self, letters: &[&Letter]) -> Result<Vec<Fate>, RedriverError> {
+    pub async fn send<'l>(&mut self, letters: &[&'l Letter]) -> Result<Vec<(&'l Letter, LetterFate)>, RedriverError> {
         let mut fates = Vec::with_capacity(letters.len());
-        for letters in letters.chunks(self.pace.batch(MAX_CHUNK)) {
+        let mut chunks = letters.chunks(self.pace.batch(MAX_CHUNK));
+        while let Some(chunk) = chunks.next() {
             if !self.pace.wait(self.run.deadline).await {
+                let rest = std::iter::once(chunk).chain(chunks).flatten();
+                fates.extend(rest.map(|letter| (*letter, LetterFate::NotReached)));
                 break;
             }
-            fates.extend(self.send_chunk(letters).await?);
+            fates.extend(self.send_chunk(chunk).await?);
         }
-        fates.resize(letters.len(), Fate::NotReached);
         Ok(fates)
     }
 
-    async fn send_chunk(&mut self, letters: &[&Letter]) -> Result<Vec<Fate>, RedriverError> {
-        let Run { id, end_deadline, until, .. } = self.run;
+    async fn send_chunk<'l>(&mut self, letters: &[&'l Letter]) -> Result<Vec<(&'l Letter, LetterFate)>, RedriverError> {
+        let RedriveRun { id, end_deadline, until, .. } = self.run;
         let dynamodb = &self.app.guards.dynamodb;
         let key = |letter: &&Letter| MarkKey { letter: letter.id.clone(), step: LetterStep::Send };
         let keys: Vec<MarkKey> = letters.iter().map(key).collect();
         let began = Instant::now();
-        let now = self.app.clock.now();
-        let begin = || self.app.marks.begin(&keys, id, now, *until);
+        let now = self.app.ports.clock.now();
+        let begin = || self.app.ports.marks.begin(&keys, id, now, *until);
         let verdicts = dynamodb.call_each(*end_deadline, "marking letters", keys.len(), begin).await?;
 
-        let ours = |(index, verdict): (usize, &BeginVerdict)| match verdict {
-            BeginVerdict::Ours => Some(index),
-            BeginVerdict::UnderWay { .. } | BeginVerdict::Done => None,
-        };
-        let ours: Vec<usize> = verdicts.iter().enumerate().filter_map(ours).collect();
-        let copies = ours.iter().map(|index| letters[*index].redriven()).collect();
+        let mut fates = Vec::with_capacity(letters.len());
+        let mut ours = Vec::with_capacity(letters.len());
+        for ((letter, key), verdict) in letters.iter().zip(keys).zip(verdicts) {
+            match verdict {
+                BeginVerdict::Ours => ours.push((*letter, key)),
+                BeginVerdict::UnderWay { until } => fates.push((*letter, LetterFate::UnderWay { until })),
+                BeginVerdict::Done => fates.push((*letter, LetterFate::Already)),
+            }
+        }
+        let copies = ours.iter().map(|(letter, _)| letter.redriven()).collect();
         let kafka = &self.app.guards.kafka;
+        let publisher = &*self.app.ports.publisher;
         // Of the step in progress, which may be finished after the deadline for beginning one.
-        let answers =
-            kafka.publish(*end_deadline, "sending letters", &*self.app.publisher, copies, PUBLISH_TIMEOUT).await;
+        let answers = kafka.publish(*end_deadline, "sending letters", publisher, copies, PUBLISH_TIMEOUT).await;
         self.pace.spend(ours.len() as u64, began);
 
         let mut sent: Vec<(MarkKey, Option<Position>)> = Vec::with_capacity(ours.len());
-        let mut fates: Vec<Fate> = verdicts
-            .iter()
-            .map(|verdict| match verdict {
-                BeginVerdict::Ours => Fate::Sent,
-                BeginVerdict::UnderWay { until } => Fate::UnderWay { until: *until },
-                BeginVerdict::Done => Fate::Already,
-            })
-            .collect();
         let mut failure = None;
-        for (index, answer) in ours.into_iter().zip(answers) {
+        for ((letter, key), answer) in ours.into_iter().zip(answers) {
             match answer {
-                Ok(position) => sent.push((keys[index].clone(), Some(position))),
+                Ok(position) => {
+                    sent.push((key, Some(position)));
+                    fates.push((letter, LetterFate::Sent));
+                }
                 Err(error) => match error.class {
                     ErrorClass::Permanent => {
-                        tracing::error!(letter = %letters[index].id, tag = error.tag, "letter cannot be redriven");
-                        fates[index] = Fate::Refused;
+                        tracing::error!(letter = %letter.id, tag = error.tag, "letter cannot be redriven");
+                        fates.push((letter, LetterFate::Refused));
                     }
                     ErrorClass::Transient | ErrorClass::Overload => failure = Some(error),
                 },
             }
         }
         // Also if some were not acknowledged: those that were need not be sent again.
-        let now = self.app.clock.now();
-        let finish = || self.app.marks.finish(&sent, id, now);
+        let now = self.app.ports.clock.now();
+        let finish = || self.app.ports.marks.finish(&sent, id, now);
         dynamodb.call(*end_deadline, "marking letters as sent", finish).await?;
         match failure {
             Some(error) => Err(error.into()),

@@ -33,7 +33,7 @@ use testkit::samples::sample;
 const DAY: Duration = Duration::from_secs(86_400);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Advances when told to.
+/// Advances when a test says so.
 struct TestClock(Mutex<Timestamp>);
 
 impl TestClock {
@@ -264,15 +264,15 @@ impl World {
     }
 
     fn app_with(&self, publisher: Arc<dyn RecordPublisher>) -> redriver::App {
-        redriver::App {
+        let ports = redriver::Ports {
             topics: Arc::new(FakeTopics::new(self.broker.clone())),
             publisher,
             marks: self.marks.clone(),
             audit: self.audit.clone(),
             objects: self.objects.clone(),
             clock: self.clock.clone(),
-            guards: redriver::Guards::new(OPEN_FOR),
-        }
+        };
+        redriver::App::new(ports, OPEN_FOR)
     }
 
     async fn ask(&self, request: Value) -> Value {
@@ -300,7 +300,7 @@ fn invocation(left: Duration) -> Invocation {
 
 async fn ask(app: &redriver::App, request: Value, left: Duration) -> Result<Value, InvocationError> {
     let event = RawValue::from_string(request.to_string()).unwrap();
-    let answer = app.handle(&event, &invocation(left)).await?;
+    let answer = redriver::handle(&event, &invocation(left), app).await?;
     Ok(serde_json::from_str(answer.get()).unwrap())
 }
 
@@ -386,8 +386,8 @@ async fn filters_choose_letters() {
     assert_eq!(matched(json!({"type": "sensor"})).await, 0);
     assert_eq!(matched(json!({"tenant": "acme"})).await, 0);
     assert_eq!(matched(json!({"origin": origin})).await, 1);
-    assert_eq!(matched(json!({"failed_from": "2026-11-20T18:02:00Z"})).await, 5);
-    assert_eq!(matched(json!({"failed_until": "2026-11-20T18:02:00Z"})).await, 0);
+    assert_eq!(matched(json!({"from": "2026-11-20T18:02:00Z"})).await, 5);
+    assert_eq!(matched(json!({"until": "2026-11-20T18:02:00Z"})).await, 0);
 }
 
 #[tokio::test(start_paused = true)]
@@ -427,7 +427,7 @@ async fn a_run_that_is_killed_loses_nothing_and_has_no_second_effect() {
         let left = until.since(world.clock.now());
         assert!(left > Duration::from_secs(89) && left <= Duration::from_secs(90), "{left:?}: a minute and a grace");
         world.clock.advance(left);
-        let third = world.ask(json!({"action": "redrive", "from": next})).await;
+        let third = world.ask(json!({"action": "redrive", "from_offsets": next})).await;
         assert_eq!(counts(&third, &["sent", "under_way"]), [10, 0]);
         assert!(third.get("next").is_none(), "{third}");
         let copies = world.broker.records(topic::RAW_EVENTS).len() - 50;
@@ -520,7 +520,7 @@ async fn a_rate_is_kept_and_a_run_stops_in_time_and_says_where_to_go_on() {
     let mut runs = 0;
     loop {
         // Eight seconds for letters at 5 a second.
-        let request = json!({"action": "redrive", "max_per_sec": 5, "from": next});
+        let request = json!({"action": "redrive", "max_per_sec": 5, "from_offsets": next});
         let answer = ask(&world.app(), request, Duration::from_secs(10)).await.unwrap();
         assert!(answer["sent"].as_u64().unwrap() <= 41, "{answer}");
         runs += 1;
@@ -570,7 +570,7 @@ async fn marks_are_looked_up_no_faster_than_their_table_bears() {
     let some = ask(&world.app(), json!({"action": "list"}), Duration::from_secs(3)).await.unwrap();
     let read = counts(&some, &["read"])[0];
     assert!((1..4_500).contains(&read), "{read}");
-    let rest = world.ask(json!({"action": "list", "from": some["next"]})).await;
+    let rest = world.ask(json!({"action": "list", "from_offsets": some["next"]})).await;
     assert_eq!(counts(&rest, &["read"]), [4_500 - read]);
 }
 
@@ -580,7 +580,7 @@ async fn going_on_leaves_what_failed_again_to_another_redrive() {
     let world = World::with_letters(40).await;
     let (mut next, mut until, mut sent) = (json!({}), json!({}), 0);
     loop {
-        let request = json!({"action": "redrive", "max_per_sec": 5, "from": next, "until": until});
+        let request = json!({"action": "redrive", "max_per_sec": 5, "from_offsets": next, "until_offsets": until});
         let answer = ask(&world.app(), request, Duration::from_secs(6)).await.unwrap();
         sent += answer["sent"].as_u64().unwrap();
         world.process().await;

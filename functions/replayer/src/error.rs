@@ -1,23 +1,27 @@
 //! Why a request is not carried out, or not to its end.
 
 use archive::ArchiveError;
+use event::schema::SchemaError;
 use lambda::invocation::InvocationError;
+use lambda::request::RequestError;
 use pipeline::{Dependency, DependencyError, WrongNumberOfAnswers};
+use postgres::PostgresError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayerError {
-    /// Serde's own message names the unknown field or action and the choices.
-    #[error("the request cannot be read")]
-    Request(#[source] serde_json::Error),
-    #[error("field \"{field}\" is {problem}")]
-    Field { field: &'static str, problem: String },
+    #[error("the database cannot be used")]
+    Database(#[source] PostgresError),
+    #[error("the schemas in this program cannot be used")]
+    Schemas(#[from] SchemaError),
+    #[error(transparent)]
+    Request(#[from] RequestError),
     #[error("run \"{run}\" was begun with another request, {request}: repeat that one, or choose another name")]
     OtherRequest { run: String, request: String },
     #[error("another invocation has taken run \"{run}\" over: it goes on there")]
     TakenOver { run: String },
     #[error(transparent)]
     Dependency(#[from] DependencyError),
-    /// An object that cannot be fetched; what is damaged is counted and passed over.
+    /// An object that cannot be fetched; what is damaged is counted and skipped.
     #[error("reading the archive failed")]
     Archive(#[source] ArchiveError),
     /// The scorer's error is in the log.
@@ -39,9 +43,9 @@ pub enum ReplayerError {
 impl ReplayerError {
     pub fn tag(&self) -> &'static str {
         match self {
-            ReplayerError::Request(_) | ReplayerError::Field { .. } | ReplayerError::OtherRequest { .. } => {
-                "bad-request"
-            }
+            ReplayerError::Database(_) => Dependency::Postgres.failed_tag(),
+            ReplayerError::Schemas(_) => "schemas",
+            ReplayerError::Request(_) | ReplayerError::OtherRequest { .. } => RequestError::TAG,
             ReplayerError::TakenOver { .. } => "taken-over",
             ReplayerError::Dependency(error) => error.failed_tag(),
             ReplayerError::Archive(_) => Dependency::S3.failed_tag(),

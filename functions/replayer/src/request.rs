@@ -1,29 +1,25 @@
 //! What a replayer can be asked to do.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use archive::Filter;
 use event::Timestamp;
+use lambda::request::{self, Label, Limit, PartitionOffsets, RequestError, Text, check_range};
 use pipeline::topic;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
+use strum::VariantNames;
 
-use crate::error::ReplayerError;
-
-/// Records in a second unless told otherwise: a fraction of what Postgres takes beside live traffic.
-const DEFAULT_RATE: u32 = 1_000;
-/// More than one connection to Postgres records.
-pub const MAX_RATE: u32 = 50_000;
-/// Longest name of a run or version, in characters.
-const MAX_LABEL_CHARS: usize = 64;
-/// Longest type, tenant or function, in characters. The ARN of a function has at most 170.
-const MAX_TEXT_CHARS: usize = 256;
+/// Records in a second: by default a fraction of what Postgres takes beside live traffic, at most more than one
+/// connection to it records.
+pub type MaxPerSec = Limit<50_000, 1_000>;
 
 /// What to do with the records.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "action", rename_all = "lowercase")]
 pub enum Action {
-    /// Rebuild the rows that outcomes tell of.
+    /// Rebuild the rows that outcomes describe.
     Restore,
     /// Process records once more, as that version.
     Reprocess {
@@ -86,13 +82,10 @@ impl Order {
     }
 }
 
-/// For a partition, an offset.
-pub type Offsets = BTreeMap<i32, i64>;
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// Only count, from there on. Nothing is written, not even how far it came.
-    DryRun { start: Offsets },
+    DryRun { from_offsets: PartitionOffsets },
     /// Do it, from where the run of that name is.
     Run { name: String },
 }
@@ -102,135 +95,103 @@ pub enum Mode {
 pub struct Request {
     pub order: Order,
     pub mode: Mode,
-    /// Most records in a second.
-    pub rate: u32,
+    pub max_per_sec: MaxPerSec,
 }
 
 impl Request {
+    /// The request, and who makes it, as they say.
+    ///
     /// # Errors
-    /// If a field is missing, unknown, malformed or out of bounds.
-    pub fn parse(event: &RawValue) -> Result<Self, ReplayerError> {
-        let fields: Fields = serde_json::from_str(event.get()).map_err(ReplayerError::Request)?;
-        fields.check()
+    /// If a field is missing, unknown, malformed or out of its range.
+    pub fn parse(event: &RawValue) -> Result<(Self, Option<Text>), RequestError> {
+        let (actions, by) = request::parse(event)?;
+        let request = match actions {
+            Actions::Restore(fields) => match &fields {
+                Fields { version: Some(_), .. } => Err(only_for_reprocess("version")),
+                Fields { scorer: Some(_), .. } => Err(only_for_reprocess("scorer")),
+                Fields { version: None, scorer: None, .. } => fields.into_request(Action::Restore),
+            },
+            Actions::Reprocess(mut fields) => match fields.version.take() {
+                Some(version) => {
+                    let scorer = fields.scorer.take().map(String::from);
+                    fields.into_request(Action::Reprocess { version: version.into(), scorer })
+                }
+                None => Err(RequestError::field(
+                    "version",
+                    "missing: name the version under which the new outcomes are kept",
+                )),
+            },
+        };
+        Ok((request?, by))
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, VariantNames)]
 #[serde(rename_all = "lowercase")]
-enum ActionName {
-    Restore,
-    Reprocess,
+#[strum(serialize_all = "lowercase")]
+enum Actions {
+    Restore(Fields),
+    Reprocess(Fields),
 }
 
-/// One flat object for both actions, so that serde can name every unknown field.
+/// The fields of either action.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
-    action: ActionName,
-    run: Option<String>,
-    version: Option<String>,
-    scorer: Option<String>,
-    // As text, so that what is wrong can be told with the field's name.
-    from: Option<String>,
-    until: Option<String>,
+    run: Option<Label>,
+    version: Option<Label>,
+    scorer: Option<Text>,
+    from: Option<Timestamp>,
+    until: Option<Timestamp>,
     #[serde(rename = "type")]
-    event_type: Option<String>,
-    tenant: Option<String>,
-    partitions: Option<Vec<i32>>,
-    start: Option<Offsets>,
-    rate: Option<u32>,
+    event_type: Option<Text>,
+    tenant: Option<Text>,
+    #[serde(default, deserialize_with = "partitions")]
+    partitions: BTreeSet<i32>,
+    #[serde(alias = "start")]
+    from_offsets: Option<PartitionOffsets>,
+    #[serde(default, alias = "rate")]
+    max_per_sec: MaxPerSec,
     #[serde(default)]
     dry_run: bool,
 }
 
 impl Fields {
-    fn check(self) -> Result<Request, ReplayerError> {
-        let action = match (self.action, self.version, self.scorer) {
-            (ActionName::Restore, None, None) => Action::Restore,
-            (ActionName::Restore, Some(_), _) => return Err(bad("version", "only for \"reprocess\"")),
-            (ActionName::Restore, None, Some(_)) => return Err(bad("scorer", "only for \"reprocess\"")),
-            (ActionName::Reprocess, None, _) => {
-                return Err(bad("version", "missing: name the version under which the new outcomes are to be kept"));
-            }
-            (ActionName::Reprocess, Some(version), scorer) => {
-                check_text("scorer", scorer.as_deref())?;
-                Action::Reprocess { version: label("version", version)?, scorer }
-            }
-        };
-        check_text("type", self.event_type.as_deref())?;
-        check_text("tenant", self.tenant.as_deref())?;
+    fn into_request(self, action: Action) -> Result<Request, RequestError> {
+        check_range("until", self.from, self.until)?;
         let order = Order {
             action,
-            from: instant("from", self.from)?,
-            until: instant("until", self.until)?,
-            event_type: self.event_type,
-            tenant: self.tenant,
-            partitions: partitions(self.partitions)?,
+            from: self.from,
+            until: self.until,
+            event_type: self.event_type.map(String::from),
+            tenant: self.tenant.map(String::from),
+            partitions: self.partitions,
         };
-        if order.from.zip(order.until).is_some_and(|(from, until)| from >= until) {
-            return Err(bad("until", "not after \"from\""));
-        }
-        let rate = self.rate.unwrap_or(DEFAULT_RATE);
-        if !(1..=MAX_RATE).contains(&rate) {
-            return Err(bad("rate", format!("not 1 to {MAX_RATE} records a second")));
-        }
-        let run = self.run.map(|run| label("run", run)).transpose()?;
-        let mode = match (self.dry_run, run, self.start) {
-            (true, _, start) => Mode::DryRun { start: offsets(start.unwrap_or_default())? },
-            (false, _, Some(_)) => return Err(bad("start", "only for a dry run: a run knows where it was")),
-            (false, Some(name), None) => Mode::Run { name },
+        let mode = match (self.dry_run, self.run, self.from_offsets) {
+            (true, _, from_offsets) => Mode::DryRun { from_offsets: from_offsets.unwrap_or_default() },
+            (false, _, Some(_)) => {
+                return Err(RequestError::field("from_offsets", "only for a dry run: a run knows where it was"));
+            }
+            (false, Some(name), None) => Mode::Run { name: name.into() },
             (false, None, None) => {
-                return Err(bad(
-                    "run",
-                    "missing: name the run, so that it can go on if it is stopped, or set \"dry_run\"",
-                ));
+                let problem = "missing: name the run, so that it can go on if it is stopped, or set \"dry_run\"";
+                return Err(RequestError::field("run", problem));
             }
         };
-        Ok(Request { order, mode, rate })
+        Ok(Request { order, mode, max_per_sec: self.max_per_sec })
     }
 }
 
-fn bad(field: &'static str, problem: impl Into<String>) -> ReplayerError {
-    ReplayerError::Field { field, problem: problem.into() }
+fn only_for_reprocess(field: &str) -> RequestError {
+    RequestError::field(field, "only for \"reprocess\"")
 }
 
-fn label(field: &'static str, text: String) -> Result<String, ReplayerError> {
-    let allowed = |char: char| char.is_ascii_alphanumeric() || matches!(char, '.' | '_' | '-');
-    if text.is_empty() || text.len() > MAX_LABEL_CHARS || !text.chars().all(allowed) {
-        return Err(bad(field, format!("not 1 to {MAX_LABEL_CHARS} letters, digits, dots, dashes and underscores")));
+fn partitions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<i32>, D::Error> {
+    let partitions = BTreeSet::<i32>::deserialize(deserializer)?;
+    if partitions.first().is_none_or(|first| *first < 0) {
+        return Err(D::Error::custom("not a list of partitions, such as [0, 1]; without it, all are meant"));
     }
-    Ok(text)
-}
-
-fn check_text(field: &'static str, text: Option<&str>) -> Result<(), ReplayerError> {
-    let Some(text) = text else { return Ok(()) };
-    if text.is_empty() || text.chars().count() > MAX_TEXT_CHARS || text.chars().any(char::is_control) {
-        return Err(bad(field, format!("not 1 to {MAX_TEXT_CHARS} characters without control characters")));
-    }
-    Ok(())
-}
-
-fn instant(field: &'static str, text: Option<String>) -> Result<Option<Timestamp>, ReplayerError> {
-    let parse = |text: String| {
-        Timestamp::parse(&text)
-            .map_err(|_| bad(field, format!("{text:?} and no RFC 3339 date-time, such as 2026-11-20T18:00:00Z")))
-    };
-    text.map(parse).transpose()
-}
-
-fn partitions(list: Option<Vec<i32>>) -> Result<BTreeSet<i32>, ReplayerError> {
-    let Some(list) = list else { return Ok(BTreeSet::new()) };
-    if list.is_empty() || list.iter().any(|partition| *partition < 0) {
-        return Err(bad("partitions", "not a list of partitions, such as [0, 1]; leave it out for all"));
-    }
-    Ok(list.into_iter().collect())
-}
-
-fn offsets(start: Offsets) -> Result<Offsets, ReplayerError> {
-    if start.iter().any(|(partition, offset)| *partition < 0 || *offset < 0) {
-        return Err(bad("start", "not a map from partition to offset, such as {\"0\": 120}"));
-    }
-    Ok(start)
+    Ok(partitions)
 }
 
 #[cfg(test)]
@@ -241,7 +202,8 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Request, String> {
-        Request::parse(&RawValue::from_string(text.to_owned()).unwrap()).map_err(|error| chain(&error))
+        let parsed = Request::parse(&RawValue::from_string(text.to_owned()).unwrap());
+        parsed.map(|(request, _)| request).map_err(|error| chain(&error))
     }
 
     fn everything(action: Action) -> Order {
@@ -250,8 +212,11 @@ mod tests {
 
     #[test]
     fn samples_are_read() {
-        let restore =
-            Request { order: everything(Action::Restore), mode: Mode::Run { name: "rebuild-1".into() }, rate: 5_000 };
+        let restore = Request {
+            order: everything(Action::Restore),
+            mode: Mode::Run { name: "rebuild-1".into() },
+            max_per_sec: MaxPerSec::try_from(5_000).unwrap(),
+        };
         assert_eq!(parse(&sample("replayer", "restore")), Ok(restore));
         let order = Order {
             from: Some(Timestamp::parse("2026-11-20T18:00:00Z").unwrap()),
@@ -261,38 +226,54 @@ mod tests {
             partitions: BTreeSet::from([0, 1]),
             ..everything(Action::Restore)
         };
-        let dry_run = Request { order, mode: Mode::DryRun { start: Offsets::from([(0, 120)]) }, rate: 1_000 };
+        let dry_run = Request {
+            order,
+            mode: Mode::DryRun { from_offsets: PartitionOffsets::from([(0, 120)]) },
+            max_per_sec: MaxPerSec::default(),
+        };
         assert_eq!(parse(&sample("replayer", "dry-run")), Ok(dry_run));
         let action = Action::Reprocess { version: "rules-2".into(), scorer: Some("scorer".into()) };
-        let reprocess =
-            Request { order: everything(action), mode: Mode::Run { name: "rules-2-all".into() }, rate: 1_000 };
+        let reprocess = Request {
+            order: everything(action),
+            mode: Mode::Run { name: "rules-2-all".into() },
+            max_per_sec: MaxPerSec::default(),
+        };
         assert_eq!(parse(&sample("replayer", "reprocess")), Ok(reprocess));
     }
 
     #[test]
-    fn bad_requests_are_told_field_and_choices() {
+    fn names_of_before_are_still_understood() {
+        let now = r#"{"action":"restore","dry_run":true,"from_offsets":{"0":1},"max_per_sec":5}"#;
+        assert_eq!(parse(r#"{"action":"restore","dry_run":true,"start":{"0":1},"rate":5}"#), parse(now));
+    }
+
+    #[test]
+    fn a_refusal_names_field_and_choices() {
         let restore = |fields: &str| format!(r#"{{"action":"restore","run":"a",{fields}}}"#);
         let cases = [
-            (sample("replayer", "bad"), "field \"version\" is missing: name the version"),
-            ("{}".into(), "missing field `action`"),
-            ("7".into(), "the request cannot be read"),
-            (r#"{"action":"purge"}"#.into(), "unknown variant `purge`, expected `restore` or `reprocess`"),
-            (r#"{"action":"restore"}"#.into(), "field \"run\" is missing: name the run"),
+            (sample("replayer", "bad"), "field \"version\": missing: name the version"),
+            ("{}".into(), "field \"action\": missing, expected one of restore, reprocess"),
+            ("7".into(), "the request is not a JSON object"),
+            (
+                r#"{"action":"purge"}"#.into(),
+                "field \"action\": \"purge\" is unknown, expected one of restore, reprocess",
+            ),
+            (r#"{"action":"restore"}"#.into(), "field \"run\": missing: name the run"),
             (restore(r#""ip":"::1""#), "unknown field `ip`"),
-            (restore(r#""from":"today""#), "field \"from\" is \"today\" and no RFC 3339 date-time, such as"),
+            (restore(r#""from":"today""#), "field \"from\": not an RFC 3339 date-time"),
             (
                 restore(r#""from":"2026-11-20T18:00:00Z","until":"2026-11-20T18:00:00Z""#),
-                "field \"until\" is not after \"from\"",
+                "field \"until\": not after \"from\"",
             ),
-            (restore(r#""version":"2""#), "field \"version\" is only for \"reprocess\""),
-            (restore(r#""scorer":"s""#), "field \"scorer\" is only for \"reprocess\""),
-            (restore(r#""rate":0"#), "field \"rate\" is not 1 to 50000"),
-            (restore(r#""partitions":[]"#), "field \"partitions\" is not a list of partitions"),
-            (restore(r#""partitions":[-1]"#), "field \"partitions\" is not a list of partitions"),
-            (restore(r#""start":{"0":1}"#), "field \"start\" is only for a dry run"),
-            (restore(r#""dry_run":true,"start":{"0":-1}"#), "field \"start\" is not a map"),
-            (restore(r#""tenant":"""#), "field \"tenant\" is not 1 to 256"),
-            (r#"{"action":"restore","run":"a b"}"#.into(), "field \"run\" is not 1 to 64 letters"),
+            (restore(r#""version":"2""#), "field \"version\": only for \"reprocess\""),
+            (restore(r#""scorer":"s""#), "field \"scorer\": only for \"reprocess\""),
+            (restore(r#""max_per_sec":0"#), "field \"max_per_sec\": not 1 to 50000"),
+            (restore(r#""partitions":[]"#), "field \"partitions\": not a list of partitions"),
+            (restore(r#""partitions":[-1]"#), "field \"partitions\": not a list of partitions"),
+            (restore(r#""from_offsets":{"0":1}"#), "field \"from_offsets\": only for a dry run"),
+            (restore(r#""dry_run":true,"from_offsets":{"0":-1}"#), "field \"from_offsets\": not a map"),
+            (restore(r#""tenant":"""#), "field \"tenant\": not 1 to 256"),
+            (r#"{"action":"restore","run":"a b"}"#.into(), "field \"run\": not 1 to 64 letters"),
         ];
         for (request, expected) in cases {
             let error = parse(&request).unwrap_err();
@@ -305,12 +286,13 @@ mod tests {
         let order = |text: &str| serde_json::to_string(&parse(text).unwrap().order).unwrap();
         let first = order(r#"{"action":"restore","run":"a","partitions":[2,1],"from":"2026-11-20T19:00:00+01:00"}"#);
         assert_eq!(first, r#"{"action":"restore","from":"2026-11-20T18:00:00.000Z","partitions":[1,2]}"#);
-        let again = r#"{"action":"restore","run":"b","partitions":[1,2],"from":"2026-11-20T18:00:00Z","rate":5}"#;
+        let again =
+            r#"{"action":"restore","run":"b","partitions":[1,2],"from":"2026-11-20T18:00:00Z","max_per_sec":5}"#;
         assert_eq!(order(again), first);
     }
 
     #[test]
-    fn what_is_not_told_is_not_meant() {
+    fn what_a_record_does_not_say_does_not_match() {
         let order = Order { tenant: Some("acme".into()), ..everything(Action::Restore) };
         assert!(order.means(None, Some("acme")));
         assert!(!order.means(Some("click"), Some("other")) && !order.means(None, None));

@@ -1,5 +1,6 @@
 //! One run of the replayer, over as many invocations as it takes.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use event::Timestamp;
@@ -7,10 +8,10 @@ use lambda::invocation::Invocation;
 use pipeline::ports::{ReplayProgress, TakeOver};
 use tokio::time::Instant;
 
-use crate::App;
+use crate::app::App;
 use crate::counts::Counts;
 use crate::error::ReplayerError;
-use crate::request::{Mode, Offsets, Request};
+use crate::request::{Mode, Request};
 
 /// Kept back from the platform's deadline for the batch under way and the answer.
 const RESERVE: Duration = Duration::from_secs(2);
@@ -19,7 +20,7 @@ const ENDING: Duration = Duration::from_secs(1);
 
 /// How far a run is, and how long this invocation may work on it.
 #[derive(Debug)]
-pub struct Run<'a> {
+pub struct ReplayRun<'a> {
     app: &'a App,
     /// `None` is a dry run, of which nothing is kept.
     name: Option<&'a str>,
@@ -30,29 +31,29 @@ pub struct Run<'a> {
     /// What was begun may take until this.
     pub end_deadline: Instant,
     /// For each partition that was begun, the first offset not dealt with.
-    pub next: Offsets,
+    pub next: BTreeMap<i32, i64>,
     pub counts: Counts,
 }
 
-impl<'a> Run<'a> {
+impl<'a> ReplayRun<'a> {
     /// Begins the run, or goes on with it.
     ///
     /// # Errors
     /// If the run of that name has another request, or Postgres fails.
     pub async fn open(app: &'a App, request: &'a Request, invocation: &Invocation) -> Result<Self, ReplayerError> {
         let deadline = Instant::now() + invocation.remaining(RESERVE);
-        let mut run = Run {
+        let mut run = ReplayRun {
             app,
             name: None,
             holder: format!("{}-{:016x}", invocation.request_id, fastrand::u64(..)),
             deadline,
             end_deadline: deadline + ENDING,
-            next: Offsets::new(),
+            next: BTreeMap::new(),
             counts: Counts::default(),
         };
         let name = match &request.mode {
-            Mode::DryRun { start } => {
-                run.next.clone_from(start);
+            Mode::DryRun { from_offsets } => {
+                run.next.clone_from(from_offsets);
                 return Ok(run);
             }
             Mode::Run { name } => name,
@@ -66,7 +67,7 @@ impl<'a> Run<'a> {
                     run.counts = serde_json::from_str(&counts)
                         .map_err(|source| ReplayerError::Counts { run: name.clone(), source })?;
                 }
-                Ok(Run { name: Some(name), next, ..run })
+                Ok(ReplayRun { name: Some(name), next, ..run })
             }
         }
     }

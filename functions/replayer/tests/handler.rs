@@ -232,12 +232,12 @@ async fn process(store: &FakeStore, records: &[Record], now: Timestamp) -> Vec<(
 async fn ask(app: &App, request: Value, left: Duration) -> Result<Value, InvocationError> {
     let event = RawValue::from_string(request.to_string()).unwrap();
     let invocation = Invocation { request_id: "test".to_owned(), deadline: Instant::now() + left };
-    let answer = app.handle(&event, &invocation).await?;
+    let answer = replayer::handle(&event, &invocation, app).await?;
     Ok(serde_json::from_str(answer.get()).unwrap())
 }
 
 fn restore(run: &str) -> Value {
-    json!({"action": "restore", "run": run, "rate": 50_000})
+    json!({"action": "restore", "run": run, "max_per_sec": 50_000})
 }
 
 /// Counts without what depends on how often objects were fetched.
@@ -297,7 +297,7 @@ async fn what_was_recorded_first_stays_and_is_counted() {
 async fn a_run_killed_anywhere_goes_on_and_counts_once() {
     let before = World::after(100).await;
     // A rate that makes batches of 20.
-    let request = json!({"action": "restore", "run": "a", "rate": 200});
+    let request = json!({"action": "restore", "run": "a", "max_per_sec": 200});
     let whole = before.emptied().ask(request.clone()).await;
     for calls in 0.. {
         let after = before.emptied();
@@ -319,7 +319,7 @@ async fn a_later_invocation_takes_the_run_over() {
     let before = World::after(100).await;
     let after = before.emptied();
     let (first, second) = (after.app(), after.app());
-    let slow = json!({"action": "restore", "run": "a", "rate": 100});
+    let slow = json!({"action": "restore", "run": "a", "max_per_sec": 100});
     let first = ask(&first, slow, MINUTE);
     let second = async {
         tokio::time::sleep(Duration::from_millis(250)).await;
@@ -345,7 +345,7 @@ async fn a_name_belongs_to_one_request() {
 async fn a_run_keeps_its_rate_and_stops_in_time() {
     let before = World::after(400).await;
     let after = before.emptied();
-    let request = json!({"action": "restore", "run": "a", "rate": 100});
+    let request = json!({"action": "restore", "run": "a", "max_per_sec": 100});
     // Of five seconds two are kept back.
     let answer = ask(&after.app(), request.clone(), Duration::from_secs(5)).await.unwrap();
     assert_eq!(answer["complete"], false);
@@ -367,7 +367,7 @@ async fn a_run_keeps_its_rate_and_stops_in_time() {
 async fn what_filters_leave_out_does_not_slow_a_run() {
     let after = World::after(100).await.emptied();
     let started = tokio::time::Instant::now();
-    let answer = after.ask(json!({"action": "restore", "run": "a", "tenant": "nobody", "rate": 10})).await;
+    let answer = after.ask(json!({"action": "restore", "run": "a", "tenant": "nobody", "max_per_sec": 10})).await;
     assert_eq!((&answer["complete"], &answer["counts"]["records"]), (&json!(true), &json!(0)));
     assert!(answer["counts"]["left_out"].as_u64().unwrap() >= 100);
     // At the rate it would be ten seconds.
@@ -387,7 +387,7 @@ async fn a_dry_run_counts_the_same_and_writes_nothing() {
     }
     assert!(dry["counts"]["object_bytes"].as_u64().unwrap() > 0);
     let start = json!({"0": 1_000, "1": 1_000});
-    let rest = after.ask(json!({"action": "restore", "dry_run": true, "start": start})).await;
+    let rest = after.ask(json!({"action": "restore", "dry_run": true, "from_offsets": start})).await;
     let of_one = after.ask(json!({"action": "restore", "dry_run": true, "partitions": [2]})).await;
     assert_eq!(rest["counts"], of_one["counts"]);
 }
@@ -490,7 +490,7 @@ async fn an_outage_stops_the_run_and_it_goes_on() {
 async fn reprocessing_adds_a_version_and_touches_nothing_else() {
     let world = World::after(100).await;
     let before = world.rows();
-    let request = |version: &str| json!({"action": "reprocess", "run": version, "version": version, "scorer": "scorer:2", "rate": 50_000});
+    let request = |version: &str| json!({"action": "reprocess", "run": version, "version": version, "scorer": "scorer:2", "max_per_sec": 50_000});
 
     let mut dry = request("2");
     dry["dry_run"] = json!(true);

@@ -7,6 +7,7 @@ use aws_credential_types::provider::ProvideCredentials;
 use krafka::auth::{AuthConfig, AwsMskIamCredentials, TlsConfig};
 use krafka::{Kafka, KrafkaError};
 
+use crate::config::REQUEST_TIMEOUT;
 use crate::{
     Bootstrap, ConsumerOptions, GroupConsumer, KafkaConfig, KafkaError, KafkaPublisher, PublisherOptions, Security,
     TopicAdmin,
@@ -14,8 +15,6 @@ use crate::{
 
 /// Longest wait for one broker to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// Longest wait for one answer. A function's own deadlines are shorter; this ends requests that nobody waits for.
-pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A connected cluster. Clones share connections and metadata.
 #[derive(Clone, Debug)]

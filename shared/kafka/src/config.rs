@@ -1,11 +1,17 @@
 //! Where the brokers are and how to talk to them.
 
-use std::str::FromStr;
+use std::time::Duration;
 
 use settings::Settings;
+use strum::{EnumString, VariantNames};
+
+/// Longest wait for one answer of a broker. A function's own deadlines are shorter; this ends requests that nobody waits
+/// for any more.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How connections are protected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase", parse_err_ty = SecurityError, parse_err_fn = SecurityError::of)]
 pub enum Security {
     /// No encryption: the local stack, and networks that are private by other means.
     #[default]
@@ -16,25 +22,18 @@ pub enum Security {
     Iam,
 }
 
-/// A security name other than `plaintext`, `tls` and `iam`.
+/// A security name other than those of [`Security`].
 #[derive(Debug, thiserror::Error)]
-#[error("must be plaintext, tls or iam")]
+#[error("must be one of {}", Security::VARIANTS.join(", "))]
 pub struct SecurityError;
 
-impl FromStr for Security {
-    type Err = SecurityError;
-
-    fn from_str(text: &str) -> Result<Self, SecurityError> {
-        match text {
-            "plaintext" => Ok(Security::Plaintext),
-            "tls" => Ok(Security::Tls),
-            "iam" => Ok(Security::Iam),
-            _ => Err(SecurityError),
-        }
+impl SecurityError {
+    fn of(_: &str) -> Self {
+        SecurityError
     }
 }
 
-/// Where the first connection goes; the other brokers are learnt from it.
+/// Where the first connection goes. That broker names the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bootstrap {
     /// Comma-separated `host:port`.
@@ -102,5 +101,6 @@ mod tests {
     fn every_problem_is_named() {
         let problems = read(&[("KAFKA_SECURITY", "ssl")]).unwrap_err();
         assert!(problems.contains("KAFKA_BROKERS") && problems.contains("KAFKA_SECURITY=\"ssl\""), "{problems}");
+        assert!(problems.contains("plaintext, tls, iam"), "{problems}");
     }
 }

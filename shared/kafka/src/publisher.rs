@@ -10,7 +10,7 @@ use pipeline::{DependencyError, Position};
 use tokio::time::{Instant, timeout_at};
 
 use crate::KafkaError;
-use crate::client::REQUEST_TIMEOUT;
+use crate::config::REQUEST_TIMEOUT;
 
 /// How batches are compressed on the way to the broker, and as they are stored there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,18 +3,18 @@
 //! An event source mapping reads `batchItemFailures` only if it was made with `ReportBatchItemFailures`, which exists
 //! in provisioned mode alone (AWS Lambda "Using retry configurations for Kafka"). Any other mapping takes such an
 //! answer for success and commits the failed records: they would be lost. A function cannot see how its mapping was
-//! made, so it is told by a setting, and unless told it fails the invocation: every mapping sends the batch again then.
-
-use std::str::FromStr;
+//! made, so a setting says it. By default the invocation fails, and every mapping sends the batch again then.
 
 use pipeline::Position;
 
 use crate::invocation::InvocationError;
 use crate::kafka_trigger::BatchAnswer;
 use settings::Settings;
+use strum::{EnumString, VariantNames};
 
 /// What the event source mapping understands. The setting `BATCH_RESPONSE`: `whole` (default) or `partial`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase", parse_err_ty = UnknownBatchResponse, parse_err_fn = UnknownBatchResponse::of)]
 pub enum BatchResponse {
     /// Success or failure of the batch as a whole: one record that is to be sent again fails the invocation.
     #[default]
@@ -23,19 +23,14 @@ pub enum BatchResponse {
     Partial,
 }
 
+/// A name other than those of [`BatchResponse`].
 #[derive(Debug, thiserror::Error)]
-#[error("expected whole or partial")]
+#[error("must be one of {}", BatchResponse::VARIANTS.join(", "))]
 pub struct UnknownBatchResponse;
 
-impl FromStr for BatchResponse {
-    type Err = UnknownBatchResponse;
-
-    fn from_str(text: &str) -> Result<Self, UnknownBatchResponse> {
-        match text {
-            "whole" => Ok(BatchResponse::Whole),
-            "partial" => Ok(BatchResponse::Partial),
-            _ => Err(UnknownBatchResponse),
-        }
+impl UnknownBatchResponse {
+    fn of(_: &str) -> Self {
+        UnknownBatchResponse
     }
 }
 

@@ -10,5 +10,6 @@ pub mod invocation;
 pub mod kafka_trigger;
 pub mod metrics;
 pub mod problem;
+pub mod request;
 pub mod schedule;
 pub mod shutdown;

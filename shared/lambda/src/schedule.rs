@@ -19,7 +19,7 @@ pub enum Trigger {
 
 impl Trigger {
     /// # Errors
-    /// If the event is no JSON object, or its `source` no text.
+    /// If the event is not a JSON object, or its `source` is not a text.
     pub fn of(event: &RawValue) -> Result<Self, serde_json::Error> {
         #[derive(Deserialize)]
         struct Kind {
@@ -33,4 +33,12 @@ impl Trigger {
             (None, _) => Trigger::Unknown,
         })
     }
+}
+
+/// Whether a schedule sent the event, and not somebody who asks for an `action`.
+///
+/// # Errors
+/// As [`Trigger::of`].
+pub(crate) fn is_scheduled(event: &RawValue) -> Result<bool, serde_json::Error> {
+    Ok(Trigger::of(event)? == Trigger::Schedule)
 }

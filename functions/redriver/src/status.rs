@@ -14,7 +14,7 @@ use crate::letter::Letter;
 pub const MAX_REDRIVES: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum LetterStatus {
     /// Nothing, or it was begun by a run that is taken for dead.
     Open,
     /// Another run is at it until then.
@@ -30,20 +30,20 @@ pub fn step_of(letter: &LetterId) -> LetterStep {
 }
 
 /// Where each step stands, in the order of the keys.
-pub async fn standings(
+pub async fn statuses(
     marks: &dyn RedriveMarks,
     guard: &Guard,
     keys: &[MarkKey],
     now: Timestamp,
     deadline: Instant,
-) -> Result<Vec<Standing>, RedriverError> {
+) -> Result<Vec<LetterStatus>, RedriverError> {
     let found = guard.call_each(deadline, "reading marks", keys.len(), || marks.find(keys)).await?;
-    let standing = |state: MarkState| match state {
-        MarkState::Done { .. } => Standing::Done,
-        MarkState::UnderWay { until } if now < until => Standing::UnderWay { until },
-        MarkState::UnderWay { .. } => Standing::Open,
+    let status = |state: MarkState| match state {
+        MarkState::Done { .. } => LetterStatus::Done,
+        MarkState::UnderWay { until } if now < until => LetterStatus::UnderWay { until },
+        MarkState::UnderWay { .. } => LetterStatus::Open,
     };
-    Ok(found.into_iter().map(|mark| mark.map_or(Standing::Open, |mark| standing(mark.state))).collect())
+    Ok(found.into_iter().map(|mark| mark.map_or(LetterStatus::Open, |mark| status(mark.state))).collect())
 }
 
 /// The letters that have not come before. A crash between publishing and answering makes the processor publish a
@@ -59,9 +59,9 @@ impl Distinct {
 
 /// The first thing left undone in each partition.
 #[derive(Debug, Default)]
-pub struct Unsettled(BTreeMap<i32, i64>);
+pub struct Unfinished(BTreeMap<i32, i64>);
 
-impl Unsettled {
+impl Unfinished {
     pub fn add(&mut self, letter: &Letter) {
         let position = &letter.record.position;
         let first = self.0.entry(position.partition).or_insert(position.offset);

@@ -1,0 +1,50 @@
+//! What the maintainer works with.
+//!
+//! It has no guards: calls are few and far between, and an operator's command should try rather than be refused for
+//! what failed before it.
+
+use std::sync::Arc;
+
+use dynamodb::{DynamoAccess, DynamoDb};
+use kafka::{KafkaClient, TopicAdmin};
+use pipeline::clock::{Clock, SystemClock};
+use pipeline::ports::{ApiKeys, BlockList};
+use postgres::Database;
+use tokio::sync::OnceCell;
+
+use crate::config::Config;
+use crate::error::MaintainerError;
+
+/// One instance of the function. It connects to Kafka and the database when it first needs them: an address can be
+/// blocked while either is down.
+pub struct App {
+    pub(crate) config: Config,
+    pub(crate) keys: Arc<dyn ApiKeys>,
+    pub(crate) blocks: Arc<dyn BlockList>,
+    pub(crate) clock: Arc<dyn Clock>,
+    topics: OnceCell<TopicAdmin>,
+    database: OnceCell<Database>,
+}
+
+impl App {
+    pub async fn connect(config: Config) -> Self {
+        let dynamodb = DynamoDb::connect(&aws::sdk_config().await).await;
+        let access = Arc::new(DynamoAccess::new(&dynamodb, &config.access_table));
+        App::new(config, Arc::<DynamoAccess>::clone(&access), access, Arc::new(SystemClock))
+    }
+
+    /// With adapters that others opened.
+    pub fn new(config: Config, keys: Arc<dyn ApiKeys>, blocks: Arc<dyn BlockList>, clock: Arc<dyn Clock>) -> Self {
+        App { config, keys, blocks, clock, topics: OnceCell::new(), database: OnceCell::new() }
+    }
+
+    pub(crate) async fn topics(&self) -> Result<&TopicAdmin, MaintainerError> {
+        let connect = async || Ok(KafkaClient::connect(&self.config.kafka, "maintainer").await?.topics());
+        self.topics.get_or_try_init(connect).await.map_err(MaintainerError::topics)
+    }
+
+    pub(crate) async fn database(&self) -> Result<&Database, MaintainerError> {
+        let connect = || Database::connect(&self.config.postgres);
+        self.database.get_or_try_init(connect).await.map_err(MaintainerError::database("connecting to the database"))
+    }
+}

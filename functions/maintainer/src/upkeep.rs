@@ -1,0 +1,62 @@
+//! What a deployment needs before events can flow, and what must be done every day afterwards.
+
+use std::collections::BTreeMap;
+
+use kafka::TopicChange;
+use postgres::ledger::Reconciliation;
+use postgres::partitions::PartitionReport;
+use postgres::{ledger, migrations, partitions};
+use serde::Serialize;
+
+use crate::app::App;
+use crate::error::MaintainerError;
+
+/// What [`maintain`] did.
+#[derive(Debug, Serialize)]
+pub struct MaintenanceReport {
+    /// For each topic: `created`, `unchanged` or `partitions added`.
+    pub topics: BTreeMap<String, &'static str>,
+    /// Migrations applied by this run.
+    pub migrations: Vec<String>,
+    pub partitions: PartitionReport,
+}
+
+/// Topics, migrations, partitions and retention.
+///
+/// # Errors
+/// If Kafka or Postgres fails; what was done before stays done.
+pub async fn maintain(app: &App) -> Result<MaintenanceReport, MaintainerError> {
+    let changes = app.topics().await?.ensure(&app.config.topics).await.map_err(MaintainerError::topics)?;
+    let names = app.config.topics.iter().map(|topic| topic.name.clone());
+    let database = app.database().await?;
+    let applied = migrations::apply(database).await;
+    let migrations = applied.map_err(MaintainerError::database("migrating the database"))?;
+    let maintained = partitions::maintain(database, app.clock.now(), app.config.partitions).await;
+    let partitions = maintained.map_err(MaintainerError::database("maintaining partitions"))?;
+    let topics = names.zip(changes.into_iter().map(name_of)).collect();
+    let report = MaintenanceReport { topics, migrations, partitions };
+    tracing::info!(
+        migrations = report.migrations.len(),
+        created = report.partitions.created.len(),
+        dropped = report.partitions.dropped.len(),
+        moved_events = report.partitions.moved_events,
+        "topics, schema and partitions are up to date"
+    );
+    Ok(report)
+}
+
+/// Compares checkpoints with the ledger.
+///
+/// # Errors
+/// If Postgres fails.
+pub async fn reconcile(app: &App) -> Result<Reconciliation, MaintainerError> {
+    ledger::reconcile(app.database().await?).await.map_err(MaintainerError::database("reading the ledger"))
+}
+
+fn name_of(change: TopicChange) -> &'static str {
+    match change {
+        TopicChange::Created => "created",
+        TopicChange::PartitionsAdded { .. } => "partitions added",
+        TopicChange::Unchanged => "unchanged",
+    }
+}

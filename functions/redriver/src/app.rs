@@ -1,0 +1,84 @@
+//! What the redriver works with: adapters, and what this instance knows of the health of each dependency.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use archive::S3Objects;
+use dynamodb::{DynamoAccess, DynamoDb};
+use kafka::{KafkaClient, KafkaError, PublisherOptions};
+use lambda::breaker::guard;
+use lambda::shutdown::FLUSH_TIMEOUT;
+use pipeline::clock::{Clock, SystemClock};
+use pipeline::guard::Guard;
+use pipeline::ports::{ObjectStore, RecordPublisher, RedriveAudit, RedriveMarks, TopicSource};
+use pipeline::{Dependency, DependencyError};
+
+use crate::config::Config;
+
+/// The adapters.
+pub struct Ports {
+    pub topics: Arc<dyn TopicSource>,
+    pub publisher: Arc<dyn RecordPublisher>,
+    pub marks: Arc<dyn RedriveMarks>,
+    pub audit: Arc<dyn RedriveAudit>,
+    pub objects: Arc<dyn ObjectStore>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// One guard for each dependency, whichever ports speak to it.
+pub struct Guards {
+    pub kafka: Guard,
+    pub dynamodb: Guard,
+    pub s3: Guard,
+}
+
+/// One instance of the function.
+pub struct App {
+    pub ports: Ports,
+    pub guards: Guards,
+}
+
+impl fmt::Debug for App {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("App").finish_non_exhaustive()
+    }
+}
+
+impl App {
+    /// # Errors
+    /// If Kafka cannot be reached.
+    pub async fn connect(config: &Config) -> Result<Self, KafkaError> {
+        let (kafka, sdk) = tokio::join!(KafkaClient::connect(&config.kafka, "redriver"), aws::sdk_config());
+        let kafka = kafka?;
+        let publisher = Arc::new(kafka.publisher(PublisherOptions::default()).await?);
+        let access = Arc::new(DynamoAccess::new(&DynamoDb::connect(&sdk).await, &config.access_table));
+        let ports = Ports {
+            topics: Arc::new(kafka),
+            publisher,
+            marks: Arc::<DynamoAccess>::clone(&access),
+            audit: access,
+            objects: Arc::new(S3Objects::connect(&sdk, config.archive_bucket.clone())),
+            clock: Arc::new(SystemClock),
+        };
+        Ok(App::new(ports, config.breaker_open))
+    }
+
+    /// With adapters that others opened. A breaker refuses calls for `breaker_open` before it probes.
+    pub fn new(ports: Ports, breaker_open: Duration) -> Self {
+        let guards = Guards {
+            kafka: guard(Dependency::Kafka, breaker_open),
+            dynamodb: guard(Dependency::Dynamodb, breaker_open),
+            s3: guard(Dependency::S3, breaker_open),
+        };
+        App { ports, guards }
+    }
+
+    /// Ends the producer.
+    ///
+    /// # Errors
+    /// If records are still without an acknowledgement after [`FLUSH_TIMEOUT`].
+    pub async fn close(&self) -> Result<(), DependencyError> {
+        self.ports.publisher.close(FLUSH_TIMEOUT).await
+    }
+}

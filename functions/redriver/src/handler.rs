@@ -1,0 +1,140 @@
+//! From a request to its answer: carried out, and written to the audit trail before and after.
+
+use std::collections::BTreeMap;
+
+use lambda::invocation::{Invocation, InvocationError};
+use pipeline::chain;
+use pipeline::ports::{ActionState, AuditEntry};
+use serde::Serialize;
+use serde_json::json;
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::dead_letters::{self, ListAnswer, OffsetRange, RedriveAnswer};
+use crate::error::RedriverError;
+use crate::letter::bounded;
+use crate::parked_letters::{self, ParkedAnswer, ReleaseAnswer};
+use crate::request::Request;
+use crate::run::RedriveRun;
+
+/// Longest request kept in the audit trail, in characters.
+const MAX_AUDITED_CHARS: usize = 4_096;
+
+/// The answer to an action, with the run that made it.
+#[derive(Serialize)]
+struct RunAnswer<'a, T> {
+    run: &'a str,
+    #[serde(flatten)]
+    answer: &'a T,
+}
+
+/// Carries out one request and answers what was done.
+///
+/// # Errors
+/// If the request cannot be read, or a dependency failed after bounded retries. What was done before stays done,
+/// and the request may be repeated.
+pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
+    let (request, by) = Request::parse(event).map_err(RedriverError::from)?;
+    let run = RedriveRun::begin(invocation, &*app.ports.clock);
+    if Instant::now() >= run.end_deadline {
+        return Err(RedriverError::OutOfTime.into());
+    }
+    let mut entry = AuditEntry {
+        started_at: run.started_at,
+        run: run.id.clone(),
+        action: request.action().to_owned(),
+        by: by.map(String::from),
+        state: ActionState::Started,
+        request: bounded(event.get(), MAX_AUDITED_CHARS),
+        result: String::new(),
+    };
+    // First of all: nothing is done that the trail does not know of.
+    let record = || app.ports.audit.record(&entry);
+    let recorded = app.guards.dynamodb.call(run.end_deadline, "writing the audit trail", record).await;
+    recorded.map_err(RedriverError::from)?;
+
+    let (result, audited, answer) = carry_out(app, &request, &run).await;
+    entry.state = if result.is_ok() { ActionState::Finished } else { ActionState::Failed };
+    entry.result = match &result {
+        Ok(()) => audited.to_string(),
+        Err(error) => json!({ "error": chain(error), "done": audited }).to_string(),
+    };
+    tracing::info!(
+        request_id = invocation.request_id,
+        run = run.id,
+        action = entry.action,
+        by = entry.by,
+        state = entry.state.as_str(),
+        result = entry.result,
+        "redriver action ended"
+    );
+    let record = || app.ports.audit.record(&entry);
+    if let Err(error) = app.guards.dynamodb.call(run.end_deadline, "writing the audit trail", record).await {
+        // The work is done and the entry says that it was begun; failing now would hide where to go on.
+        tracing::error!(
+            run = run.id,
+            tag = error.tag,
+            error = chain(&error),
+            "the action ended, but its audit entry could not be completed"
+        );
+    }
+    result?;
+    Ok(answer.map_err(RedriverError::Answer)?)
+}
+
+/// How it went, what the audit trail keeps of it, and the answer.
+async fn carry_out(
+    app: &App,
+    request: &Request,
+    run: &RedriveRun,
+) -> (Result<(), RedriverError>, serde_json::Value, Result<Box<RawValue>, serde_json::Error>) {
+    match request {
+        Request::List { filters, from_offsets } => {
+            let mut answer = ListAnswer::default();
+            let range = OffsetRange { from: from_offsets, until: &BTreeMap::new() };
+            let result = dead_letters::list(app, run, filters, range, &mut answer).await;
+            (result, json!({ "matched": answer.walk.matched }), written(run, &answer))
+        }
+        Request::Redrive { filters, from_offsets, until_offsets, dry_run, max_per_sec } => {
+            let mut answer = RedriveAnswer { dry_run: *dry_run, ..RedriveAnswer::default() };
+            let range = OffsetRange { from: from_offsets, until: until_offsets };
+            let result = dead_letters::redrive(app, run, filters, range, max_per_sec.get(), &mut answer).await;
+            let audited = json!({
+                "dry_run": answer.dry_run, "matched": answer.walk.matched, "sent": answer.sent,
+                "parked": answer.parked, "already": answer.already, "under_way": answer.under_way,
+                "refused": answer.refused, "complete": result.is_ok() && answer.next.is_none(),
+            });
+            (result, audited, written(run, &answer))
+        }
+        Request::Parked { filters, from_key, limit } => {
+            let mut answer = ParkedAnswer::default();
+            let result = parked_letters::list(app, run, filters, from_key, limit.get() as usize, &mut answer).await;
+            (result, json!({ "letters": answer.letters.len() }), written(run, &answer))
+        }
+        Request::Release { filters, from_key, dry_run, max_per_sec } => {
+            let mut answer = ReleaseAnswer { dry_run: *dry_run, ..ReleaseAnswer::default() };
+            let result = parked_letters::release(app, run, filters, from_key, max_per_sec.get(), &mut answer).await;
+            let audited = json!({
+                "dry_run": answer.dry_run, "sent": answer.sent, "already": answer.already,
+                "under_way": answer.under_way, "refused": answer.refused,
+                "complete": result.is_ok() && answer.next_key.is_none(),
+            });
+            (result, audited, written(run, &answer))
+        }
+        Request::Audit { day } => {
+            let day = day.unwrap_or(run.started_at);
+            let read = || app.ports.audit.entries(day);
+            match app.guards.dynamodb.call(run.end_deadline, "reading the audit trail", read).await {
+                Ok(entries) => {
+                    (Ok(()), json!({ "entries": entries.len() }), written(run, &json!({ "entries": entries })))
+                }
+                Err(error) => (Err(error.into()), json!({}), written(run, &json!({}))),
+            }
+        }
+    }
+}
+
+fn written<T: Serialize>(run: &RedriveRun, answer: &T) -> Result<Box<RawValue>, serde_json::Error> {
+    to_raw_value(&RunAnswer { run: &run.id, answer })
+}
