@@ -38,6 +38,7 @@ fuzz_target!(|data: &[u8]| {
         key: None,
         value: Some(Bytes::copy_from_slice(data)),
         headers: RecordHeaders::default(),
+        undecodable: None,
     };
     let foreign_tenant = TenantId::new("kafka").unwrap();
     let reader = Reader { registry: &REGISTRY, foreign_tenant: &foreign_tenant };

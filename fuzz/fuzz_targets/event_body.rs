@@ -53,6 +53,7 @@ fuzz_target!(|data: &[u8]| {
         key: accepted.record.key.clone(),
         value: accepted.record.value.clone(),
         headers: RecordHeaders(accepted.record.headers.clone()),
+        undecodable: None,
     };
     let foreign_tenant = TenantId::new("kafka").unwrap();
     let reader = Reader { registry: &REGISTRY, foreign_tenant: &foreign_tenant };

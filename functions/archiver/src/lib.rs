@@ -48,9 +48,9 @@ pub async fn handle(event: &str, invocation: &Invocation, app: &App) -> Result<B
     let started = Instant::now();
     let deadline = started + invocation.remaining(ANSWER_RESERVE);
     let delivered = kafka_trigger::decode(event).map_err(ArchiverError::from)?;
-    let objects = writer::pack(delivered.iter().map(|delivered| &delivered.record)).map_err(ArchiverError::from)?;
+    let objects = writer::pack(&delivered).map_err(ArchiverError::from)?;
     failpoint!("archiver::packed");
-    let undecodable = delivered.iter().filter(|delivered| delivered.problem.is_some()).count();
+    let undecodable = delivered.iter().filter(|record| record.undecodable.is_some()).count();
 
     let writes: Vec<Write> = futures::stream::iter(objects)
         .map(|object| write(app, object, deadline))

@@ -58,7 +58,7 @@ async fn read(objects: Arc<dyn ObjectStore>, filter: &Filter) -> Vec<Record> {
 }
 
 fn records_of(event: &str) -> Vec<Record> {
-    decode(event).unwrap().into_iter().map(|delivered| delivered.record).collect()
+    decode(event).unwrap()
 }
 
 /// The event with which Lambda delivers these records.
@@ -255,6 +255,7 @@ fn many_records(random: &mut fastrand::Rng) -> Vec<Record> {
                 value: (random.u8(..) > 8)
                     .then(|| Bytes::from((0..random.usize(0..40)).map(|_| random.u8(..)).collect::<Vec<u8>>())),
                 headers: RecordHeaders(vec![Header::new(header::OUTCOME, outcome.as_str())]),
+                undecodable: None,
             });
         }
     }
@@ -330,6 +331,7 @@ fn partition(topic: &'static str, partition: i32) -> impl Strategy<Value = Vec<R
             key: key.map(Bytes::from),
             value: value.map(Bytes::from),
             headers: RecordHeaders(outcome.into_iter().collect()),
+            undecodable: None,
         };
         (step, record)
     });

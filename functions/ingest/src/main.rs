@@ -7,6 +7,7 @@ use ingest::{App, Config};
 use kafka::{KafkaClient, PublisherOptions};
 use lambda::shutdown::FLUSH_TIMEOUT;
 use pipeline::clock::SystemClock;
+use pipeline::ports::RecordPublisher as _;
 use settings::ProcessEnvironment;
 
 #[tokio::main]

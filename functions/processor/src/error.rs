@@ -4,7 +4,7 @@ use std::fmt;
 
 use lambda::invocation::InvocationError;
 use lambda::kafka_trigger::TriggerError;
-use pipeline::{DependencyError, ErrorClass};
+use pipeline::{DependencyError, WrongNumberOfAnswers};
 
 /// The steps that have effects, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,9 @@ pub enum ProcessorError {
     OutOfTime(Step),
     #[error(transparent)]
     Dependency(#[from] DependencyError),
+    /// An adapter broke its port's promise to answer item by item.
+    #[error(transparent)]
+    Answers(#[from] WrongNumberOfAnswers),
     #[error("an outcome cannot be written as JSON")]
     Outcome(#[source] serde_json::Error),
     #[error("the answer cannot be written as JSON")]
@@ -48,21 +51,12 @@ pub enum ProcessorError {
 }
 
 impl ProcessorError {
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            ProcessorError::Trigger(_) => ErrorClass::Permanent,
-            ProcessorError::Dependency(error) => error.class,
-            ProcessorError::OutOfTime(_) | ProcessorError::Outcome(_) | ProcessorError::Answer(_) => {
-                ErrorClass::Transient
-            }
-        }
-    }
-
     pub fn tag(&self) -> &'static str {
         match self {
             ProcessorError::Trigger(_) => "not-a-kafka-event",
             ProcessorError::OutOfTime(_) => "out-of-time",
             ProcessorError::Dependency(error) => error.failed_tag(),
+            ProcessorError::Answers(_) => "wrong-number-of-answers",
             ProcessorError::Outcome(_) => "outcome",
             ProcessorError::Answer(_) => "answer",
         }

@@ -2,23 +2,19 @@
 
 use std::sync::Arc;
 
-use event::schema::Registry;
 use lambda::invocation::serve;
-use lambda::shutdown::FLUSH_TIMEOUT;
-use processor::config::Config;
-use processor::{App, adapters};
+use processor::{App, Config, handle};
 use settings::ProcessEnvironment;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     process::logs::init("processor");
-    let config = Config::from_variables(&ProcessEnvironment)?;
-    let (ports, publisher) = adapters::connect(&config).await?;
-    let app = Arc::new(App::new(config.policy, Registry::embedded()?, ports));
+    let app = Arc::new(App::connect(Config::from_variables(&ProcessEnvironment)?).await?);
+    let serving = Arc::clone(&app);
     serve("processor", move |event, invocation| {
-        let app = Arc::clone(&app);
-        async move { app.handle(&event, &invocation).await }
+        let app = Arc::clone(&serving);
+        async move { handle(&event, &invocation, &app).await }
     })
     .await?;
-    Ok(publisher.close(FLUSH_TIMEOUT).await?)
+    Ok(app.close().await?)
 }

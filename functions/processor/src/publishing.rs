@@ -1,34 +1,34 @@
 //! Publishing the outcomes of a batch and its dead letters.
 
-use std::time::Duration;
-
-use pipeline::decisions::intake::Batch;
 use pipeline::decisions::publication;
-use pipeline::guard::{Guard, all_published};
-use pipeline::ports::{LedgerEntry, RecordPublisher};
+use pipeline::guard::all_published;
+use pipeline::ports::LedgerEntry;
+use pipeline::tracked::{Decided, Tracked};
+use pipeline::{Record, header};
 use tokio::time::Instant;
 
+use crate::app::App;
 use crate::error::ProcessorError;
 
 /// Publishes one outcome for each record and a dead letter for each dead-lettered one, in one call, and waits until
-/// Kafka has acknowledged them all. Only what failed is sent again.
+/// Kafka has acknowledged them all. `records` and `ledger` are in the order of `delivered`.
 ///
 /// # Errors
 /// If some are not acknowledged; the batch then comes again, and everything is published again byte for byte.
 pub async fn publish(
-    publisher: &dyn RecordPublisher,
-    guard: &Guard,
-    batch: &Batch<'_>,
+    app: &App,
+    delivered: &[Record],
+    records: &[Tracked<'_, Decided>],
     ledger: &[LedgerEntry],
-    timeout: Duration,
     deadline: Instant,
 ) -> Result<(), ProcessorError> {
-    let mut records = Vec::with_capacity(ledger.len());
-    for (index, entry) in ledger.iter().enumerate() {
-        records.push(publication::outcome(batch, index, entry).map_err(ProcessorError::Outcome)?);
-        records.extend(publication::dead_letter(batch.record(index), entry));
+    let mut outgoing = Vec::with_capacity(ledger.len());
+    for ((delivered, record), entry) in delivered.iter().zip(records).zip(ledger) {
+        let traceparent = delivered.headers.get(header::TRACEPARENT);
+        outgoing.push(publication::outcome(record, entry, traceparent).map_err(ProcessorError::Outcome)?);
+        outgoing.extend(publication::dead_letter(delivered, entry));
     }
-    let published = guard.publish(deadline, "publishing outcomes", publisher, records, timeout).await;
-    all_published(published)?;
+    let (publisher, timeout) = (&*app.publisher, app.policy.publish_timeout);
+    all_published(app.kafka.publish(deadline, "publishing outcomes", publisher, outgoing, timeout).await)?;
     Ok(())
 }

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use lambda::metrics::{Counter, Histogram};
 use pipeline::Outcome;
-use pipeline::decisions::intake::Batch;
 use pipeline::decisions::{publication, reason};
 use pipeline::ports::LedgerEntry;
+use pipeline::tracked::{Decided, Tracked};
 use tokio::time::Instant;
 
 /// How long each step took.
@@ -49,15 +49,12 @@ impl Stopwatch {
 
 /// Writes the log line of a finished batch and adds to the metrics. Counts are of the ledger's entries, so a batch that
 /// comes again counts again.
-pub fn finished(request_id: &str, batch: &Batch<'_>, ledger: &[LedgerEntry], stopwatch: &Stopwatch) {
+pub fn finished(request_id: &str, records: &[Tracked<'_, Decided>], ledger: &[LedgerEntry], stopwatch: &Stopwatch) {
     let mut outcomes: BTreeMap<(&str, Outcome), u64> = BTreeMap::new();
     let (mut unscored, mut payload_differs) = (0, 0);
-    for (index, entry) in ledger.iter().enumerate() {
-        let event_type = match batch.candidate(index) {
-            // Known types only: a candidate's type has a schema.
-            Ok(candidate) => candidate.event_type.as_ref(),
-            Err(rejection) => rejection.event_type.unwrap_or("unknown"),
-        };
+    for (record, entry) in records.iter().zip(ledger) {
+        // Known types only: that of an event has a schema.
+        let event_type = record.event_type().unwrap_or("unknown");
         *outcomes.entry((event_type, entry.outcome)).or_default() += 1;
         unscored += u64::from(entry.outcome.is_stored() && entry.risk.is_none());
         payload_differs += u64::from(publication::tag_of(&entry.reason) == reason::PAYLOAD_DIFFERS);

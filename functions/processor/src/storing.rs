@@ -1,19 +1,16 @@
 //! Recording a batch, and finding the one record that the store refuses.
 
-use std::ops::Range;
-
 use event::Timestamp;
 use pipeline::ErrorClass;
-use pipeline::decisions::intake::Batch;
-use pipeline::decisions::reason;
-use pipeline::decisions::verdicts::{self, Decision};
+use pipeline::decisions::{publication, reason, verdicts};
 use pipeline::guard::Guard;
 use pipeline::ports::{EventStore, LedgerEntry};
+use pipeline::tracked::{Decided, State, Tracked};
 use tokio::time::Instant;
 
 use crate::error::ProcessorError;
 
-/// Records the decisions and returns the ledger's entries, in the order of the batch.
+/// Records what was decided and returns the ledger's entries, in the order of the batch.
 ///
 /// Normally one transaction. If the store refuses it for good, one of its records is at fault (a text that the
 /// database cannot hold), and that one must neither fail the batch for ever nor drag others with it: the batch is
@@ -22,22 +19,20 @@ use crate::error::ProcessorError;
 /// and the batch fails.
 ///
 /// # Errors
-/// If the store cannot be reached, or takes nothing.
+/// If the store cannot be reached, or accepts nothing.
 pub async fn record(
     store: &dyn EventStore,
     guard: &Guard,
-    batch: &Batch<'_>,
-    mut decisions: Vec<Decision>,
+    records: &mut [Tracked<'_, Decided>],
     now: Timestamp,
     deadline: Instant,
 ) -> Result<Vec<LedgerEntry>, ProcessorError> {
-    let mut ledger = Vec::with_capacity(batch.len());
+    let mut ledger = Vec::with_capacity(records.len());
     // A stack with the first records on top, so that entries come in order and checkpoints only go forward.
-    let mut pending: Vec<Range<usize>> = std::iter::once(0..batch.len()).collect();
-    while let Some(range) = pending.pop() {
-        let verdicts = || range.clone().map(|index| verdicts::verdict(batch, index, &decisions[index])).collect();
-        let record = || store.record(verdicts(), now);
-        let error = match guard.call_each(deadline, "storing the batch", range.len(), record).await {
+    let mut pending = vec![records];
+    while let Some(part) = pending.pop() {
+        let (borrowed, count) = (&*part, part.len());
+        let error = match guard.call_each(deadline, "storing the batch", count, || store.record(borrowed, now)).await {
             Ok(entries) => {
                 ledger.extend(entries);
                 continue;
@@ -48,27 +43,29 @@ pub async fn record(
             ErrorClass::Transient | ErrorClass::Overload => return Err(error.into()),
             ErrorClass::Permanent => {}
         }
-        if range.len() > 1 {
-            let middle = range.start + range.len() / 2;
-            pending.extend([middle..range.end, range.start..middle]);
-        } else if is_refusal(&decisions[range.start]) {
-            return Err(error.into());
-        } else {
-            tracing::warn!(
-                record = %batch.record(range.start).position,
-                tag = error.tag,
-                "the store refuses this record: it becomes a dead letter"
-            );
-            decisions[range.start] = verdicts::refused(error.tag);
-            pending.push(range);
+        match part {
+            [record] if is_refused(record) => return Err(error.into()),
+            [record] => {
+                tracing::warn!(
+                    record = %record.position,
+                    tag = error.tag,
+                    "the store refuses this record: it becomes a dead letter"
+                );
+                verdicts::refuse(record, error.tag);
+                pending.push(std::slice::from_mut(record));
+            }
+            part => {
+                let (first, second) = part.split_at_mut(count / 2);
+                pending.extend([second, first]);
+            }
         }
     }
     Ok(ledger)
 }
 
-fn is_refusal(decision: &Decision) -> bool {
-    match decision {
-        Decision::Store { .. } => false,
-        Decision::Close { reason, .. } => reason.tag == reason::STORE_REFUSED,
+fn is_refused(record: &Tracked<'_, Decided>) -> bool {
+    match &record.state {
+        State::Open { .. } => false,
+        State::Closed { reason, .. } => publication::tag_of(reason) == reason::STORE_REFUSED,
     }
 }

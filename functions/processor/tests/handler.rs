@@ -15,10 +15,10 @@ use lambda::invocation::{Invocation, InvocationError};
 use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::clock::Clock;
 use pipeline::decisions::limits::LimitPolicy;
-use pipeline::ports::{Block, BlockList as _, EventStore, LedgerEntry, Verdict};
+use pipeline::ports::{Block, BlockList as _, EventStore, LedgerEntry};
+use pipeline::tracked::{Decided, Tracked};
 use pipeline::{Dependency, DependencyError, ErrorClass, Outcome, Record, header, topic};
-use processor::config::{DedupStore, Policy};
-use processor::{App, Ports};
+use processor::{App, DedupStore, Policy, Ports, handle};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use testkit::fakes::access::FakeAccess;
@@ -143,7 +143,7 @@ async fn invoke(app: &App, event: &str) -> Result<String, InvocationError> {
 async fn invoke_within(app: &App, event: &str, left: Duration) -> Result<String, InvocationError> {
     let event = RawValue::from_string(event.to_owned()).unwrap();
     let invocation = Invocation { request_id: "test".to_owned(), deadline: Instant::now() + left };
-    app.handle(&event, &invocation).await.map(|answer| answer.get().to_owned())
+    handle(&event, &invocation, app).await.map(|answer| answer.get().to_owned())
 }
 
 const DONE: &str = r#"{"batchItemFailures":[]}"#;
@@ -193,9 +193,9 @@ async fn a_valid_batch_is_stored_scored_and_published() {
             ("raw-events/2/0", "valid", ""),
         ]
     );
-    let keys: Vec<String> = world.store.events().iter().map(|event| event.key.to_string()).collect();
+    let keys: Vec<String> = world.store.events().iter().map(|row| row.event.key.to_string()).collect();
     assert_eq!(keys, ["acme/order-1", "acme/order-2", "acme/reading-1", "acme/click-1", "kafka/partner-1"]);
-    assert_eq!(world.store.events()[1].row.risk.as_ref().unwrap().score, 100);
+    assert_eq!(world.store.events()[1].risk.as_ref().unwrap().score, 100);
     assert_eq!(world.published(topic::PROCESSED_EVENTS, "outcome_id").len(), 5);
     assert!(world.publisher.records(topic::DEAD_LETTER_EVENTS).is_empty());
 }
@@ -401,7 +401,7 @@ async fn without_the_scorer_events_are_stored_unscored() {
     for offset in 1..=3 {
         assert_eq!(invoke(&app, &batch(&[(0, offset, &format!("e-{offset}"), "10.0.0.1")])).await.unwrap(), DONE);
     }
-    assert!(world.store.events().iter().all(|event| event.row.risk.is_none() && event.outcome == Outcome::Valid));
+    assert!(world.store.events().iter().all(|row| row.risk.is_none() && row.outcome == Outcome::Valid));
     // Three attempts, two more that open the breaker, and none while it is open, though the scorer is back.
     assert_eq!(world.scorer.asked().len(), 5);
     tokio::time::advance(OPEN_FOR).await;
@@ -439,9 +439,13 @@ struct Counted {
 
 #[async_trait]
 impl EventStore for Counted {
-    async fn record(&self, verdicts: Vec<Verdict>, now: Timestamp) -> Result<Vec<LedgerEntry>, DependencyError> {
+    async fn record(
+        &self,
+        records: &[Tracked<'_, Decided>],
+        now: Timestamp,
+    ) -> Result<Vec<LedgerEntry>, DependencyError> {
         self.calls.fetch_add(1, Ordering::Relaxed);
-        self.inner.record(verdicts, now).await
+        self.inner.record(records, now).await
     }
 }
 
@@ -549,14 +553,16 @@ struct Picky {
 
 #[async_trait]
 impl EventStore for Picky {
-    async fn record(&self, verdicts: Vec<Verdict>, now: Timestamp) -> Result<Vec<LedgerEntry>, DependencyError> {
-        let refused = |verdict: &Verdict| match &verdict.kind {
-            pipeline::ports::VerdictKind::Store { .. } => {
-                verdict.key.as_ref().is_some_and(|key| key.id.as_str() == self.refuses)
-            }
-            pipeline::ports::VerdictKind::Close { .. } => false,
+    async fn record(
+        &self,
+        records: &[Tracked<'_, Decided>],
+        now: Timestamp,
+    ) -> Result<Vec<LedgerEntry>, DependencyError> {
+        let refused = |record: &Tracked<'_, Decided>| match record.open() {
+            Some((event, _)) => event.key.id.as_str() == self.refuses,
+            None => false,
         };
-        if self.refuses_everything || verdicts.iter().any(refused) {
+        if self.refuses_everything || records.iter().any(refused) {
             return Err(DependencyError {
                 dependency: Dependency::Postgres,
                 class: ErrorClass::Permanent,
@@ -565,7 +571,7 @@ impl EventStore for Picky {
                 source: "refused by a test".into(),
             });
         }
-        self.inner.record(verdicts, now).await
+        self.inner.record(records, now).await
     }
 }
 

@@ -24,11 +24,11 @@ use pipeline::clock::Clock;
 use pipeline::decisions::limits::LimitPolicy;
 use pipeline::ports::{
     AddressCount, AddressCounters, Block, BlockList, Claim, ClaimStore, ClaimVerdict, EventStore, LedgerEntry,
-    NewRecord, RecordPublisher, Score, ScoreRequest, Scorer, Verdict, VerdictKind,
+    NewRecord, RecordPublisher, Score, ScoreRequest, Scorer,
 };
+use pipeline::tracked::{Decided, Tracked};
 use pipeline::{Dependency, DependencyError, ErrorClass, Header, Outcome, Position, RecordHeaders, header, topic};
-use processor::config::{DedupStore, Policy};
-use processor::{App, Ports};
+use processor::{App, DedupStore, Policy, Ports, handle};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -384,15 +384,19 @@ impl Scorer for Gated<FakeScorer> {
 
 #[async_trait]
 impl EventStore for Gated<FakeStore> {
-    async fn record(&self, verdicts: Vec<Verdict>, now: Timestamp) -> Result<Vec<LedgerEntry>, DependencyError> {
-        let refused = |verdict: &Verdict| match &verdict.kind {
-            VerdictKind::Store { row, .. } => row.payload.contains(REFUSED_READING),
-            VerdictKind::Close { .. } => false,
+    async fn record(
+        &self,
+        records: &[Tracked<'_, Decided>],
+        now: Timestamp,
+    ) -> Result<Vec<LedgerEntry>, DependencyError> {
+        let refused = |record: &Tracked<'_, Decided>| match record.open() {
+            Some((event, _)) => event.payload.as_str().contains(REFUSED_READING),
+            None => false,
         };
-        if verdicts.iter().any(refused) {
+        if records.iter().any(refused) {
             return Err(failure(Dependency::Postgres, ErrorClass::Permanent));
         }
-        self.gate.pass_whole(Dependency::Postgres, self.port.record(verdicts, now)).await
+        self.gate.pass_whole(Dependency::Postgres, self.port.record(records, now)).await
     }
 }
 
@@ -408,6 +412,10 @@ impl RecordPublisher for Gated<FakePublisher> {
         let answers = self.gate.pass(Dependency::Kafka, self.port.publish(records.clone(), timeout), half).await;
         let none = || (0..count).map(|_| Err(failure(Dependency::Kafka, ErrorClass::Transient))).collect();
         answers.unwrap_or_else(|_| none())
+    }
+
+    async fn close(&self, _: Duration) -> Result<(), DependencyError> {
+        Ok(())
     }
 }
 
@@ -441,7 +449,7 @@ impl Instance {
         tokio::select! {
             biased;
             () = self.gate.killed.notified() => Ending::Killed,
-            answer = self.app.handle(event, &invocation) => match answer {
+            answer = handle(event, &invocation, &self.app) => match answer {
                 Ok(_) => Ending::Done,
                 Err(_) => Ending::Failed,
             },
@@ -692,10 +700,10 @@ impl World {
         let events = self.services.store.events();
         let stored = self.ledger.values().filter(|entry| entry.outcome.is_stored()).count();
         prop_assert_eq!(events.len(), stored, "what the ledger calls stored is stored, and nothing else");
-        for (index, event) in events.iter().enumerate() {
-            for other in events[..index].iter().filter(|other| other.key == event.key) {
-                let (a, b) = (event.row.received_at, other.row.received_at);
-                prop_assert!(a.since(b).max(b.since(a)) >= WINDOW, "{} is stored twice", event.key);
+        for (index, row) in events.iter().enumerate() {
+            for other in events[..index].iter().filter(|other| other.event.key == row.event.key) {
+                let (a, b) = (row.event.received_at, other.event.received_at);
+                prop_assert!(a.since(b).max(b.since(a)) >= WINDOW, "{} is stored twice", row.event.key);
             }
         }
         let mut decided: BTreeMap<&EventKey, BTreeSet<String>> = BTreeMap::new();

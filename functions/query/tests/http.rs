@@ -8,17 +8,18 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
-use event::{EventId, EventKey, PayloadHash, TenantId, Timestamp};
+use event::{EventId, EventKey, TenantId, Timestamp};
 use lambda::http::{Deadline, with_peers};
 use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::ports::{
-    ApiKey, ApiKeys as _, EventRow, EventStore as _, KeyHash, LetterId, LetterStep, MarkKey, RedriveMarks as _,
-    RiskScore, Verdict, VerdictKind,
+    ApiKey, ApiKeys as _, EventStore as _, KeyHash, LetterId, LetterStep, MarkKey, RedriveMarks as _, RiskScore,
 };
+use pipeline::tracked::{Decided, Event, Tracked};
 use pipeline::{ErrorClass, Outcome, Position};
 use query::{App, Config};
 use serde_json::{Value, json};
 use testkit::contracts::store::DEDUP_WINDOW;
+use testkit::events::{closed, event, stored, valid};
 use testkit::fakes::access::FakeAccess;
 use testkit::fakes::history::FakeHistory;
 use testkit::fakes::redrive::FakeRedriveMarks;
@@ -62,34 +63,22 @@ impl Service {
     }
 
     /// Records an outcome, a second after `RECEIVED_AT` and as many as the offset.
-    async fn record(&self, offset: i64, origin: i64, id: &str, kind: VerdictKind) {
-        let verdict = Verdict {
-            position: position(offset),
-            origin: position(origin).as_origin(),
-            key: Some(EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new(id).unwrap() }),
-            kind,
-        };
-        self.store.record(vec![verdict], after(1 + offset.unsigned_abs())).await.unwrap();
+    async fn record(&self, origin: i64, record: Tracked<'static, Decided>) {
+        let record = Tracked { origin: position(origin).as_origin(), ..record };
+        let now = after(1 + record.position.offset.unsigned_abs());
+        self.store.record(&[record], now).await.unwrap();
     }
 
     async fn store(&self, offset: i64, origin: i64, id: &str) {
-        let row = EventRow {
-            event_type: "transaction".into(),
-            schema_version: 1,
-            received_at: after(0),
-            occurred_at: None,
-            ip: None,
-            user_agent: None,
-            user_id: None,
-            payload_hash: PayloadHash::of(b"{}"),
-            payload: r#"{"secret":"payload"}"#.into(),
-            risk: Some(RiskScore { score: 7, reasons: vec!["new-user".into()], rules_version: "1".into() }),
-        };
-        self.record(offset, origin, id, VerdictKind::Store { outcome: Outcome::Valid, row: Box::new(row) }).await;
+        let sample = event(&TenantId::new("acme").unwrap(), id, r#"{"secret":"payload"}"#, after(0));
+        let event = Event { event_type: "transaction".into(), occurred_at: None, ..sample };
+        let risk = RiskScore { score: 7, reasons: vec!["new-user".into()], rules_version: "1".into() };
+        self.record(origin, stored(position(offset), event, valid(Some(risk)))).await;
     }
 
     async fn close(&self, offset: i64, id: &str, outcome: Outcome, reason: &str) {
-        self.record(offset, offset, id, VerdictKind::Close { outcome, reason: reason.into() }).await;
+        let key = EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new(id).unwrap() };
+        self.record(offset, closed(position(offset), Some(key), outcome, reason)).await;
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {

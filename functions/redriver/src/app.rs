@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use archive::S3Objects;
 use dynamodb::{DynamoAccess, DynamoDb};
-use kafka::{KafkaClient, KafkaError, KafkaPublisher, PublisherOptions};
+use kafka::{KafkaClient, KafkaError, PublisherOptions};
 use lambda::breaker::guard;
 use lambda::shutdown::FLUSH_TIMEOUT;
-use pipeline::Dependency;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;
 use pipeline::ports::{ObjectStore, RecordPublisher, RedriveAudit, RedriveMarks, TopicSource};
+use pipeline::{Dependency, DependencyError};
 
 use crate::config::Config;
 
@@ -37,8 +37,6 @@ pub struct Guards {
 pub struct App {
     pub ports: Ports,
     pub guards: Guards,
-    /// What [`App::connect`] opened and [`App::close`] closes.
-    producer: Option<Arc<KafkaPublisher>>,
 }
 
 impl fmt::Debug for App {
@@ -53,17 +51,17 @@ impl App {
     pub async fn connect(config: &Config) -> Result<Self, KafkaError> {
         let (kafka, sdk) = tokio::join!(KafkaClient::connect(&config.kafka, "redriver"), aws::sdk_config());
         let kafka = kafka?;
-        let producer = Arc::new(kafka.publisher(PublisherOptions::default()).await?);
+        let publisher = Arc::new(kafka.publisher(PublisherOptions::default()).await?);
         let access = Arc::new(DynamoAccess::new(&DynamoDb::connect(&sdk).await, &config.access_table));
         let ports = Ports {
             topics: Arc::new(kafka),
-            publisher: Arc::<KafkaPublisher>::clone(&producer),
+            publisher,
             marks: Arc::<DynamoAccess>::clone(&access),
             audit: access,
             objects: Arc::new(S3Objects::connect(&sdk, config.archive_bucket.clone())),
             clock: Arc::new(SystemClock),
         };
-        Ok(App { producer: Some(producer), ..App::new(ports, config.breaker_open) })
+        Ok(App::new(ports, config.breaker_open))
     }
 
     /// With adapters that others opened. A breaker refuses calls for `breaker_open` before it probes.
@@ -73,17 +71,14 @@ impl App {
             dynamodb: guard(Dependency::Dynamodb, breaker_open),
             s3: guard(Dependency::S3, breaker_open),
         };
-        App { ports, guards, producer: None }
+        App { ports, guards }
     }
 
     /// Closes what was opened.
     ///
     /// # Errors
-    /// If the producer does not end in time.
-    pub async fn close(&self) -> Result<(), KafkaError> {
-        match &self.producer {
-            Some(producer) => producer.close(FLUSH_TIMEOUT).await,
-            None => Ok(()),
-        }
+    /// If the publisher does not end in time.
+    pub async fn close(&self) -> Result<(), DependencyError> {
+        self.ports.publisher.close(FLUSH_TIMEOUT).await
     }
 }

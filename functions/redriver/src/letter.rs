@@ -190,6 +190,7 @@ mod tests {
             key: Some(Bytes::from_static(b"acme/a/b")),
             value: value.map(|value| Bytes::from(value.to_owned())),
             headers: RecordHeaders(headers),
+            undecodable: None,
         }
     }
 
@@ -215,6 +216,7 @@ mod tests {
             key: record.key,
             value: record.value,
             headers: RecordHeaders(record.headers),
+            undecodable: None,
         }
     }
 

@@ -15,10 +15,10 @@ use lambda::invocation::{Invocation, InvocationError};
 use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::clock::Clock;
 use pipeline::decisions::limits::LimitPolicy;
-use pipeline::ports::{EventStore, LedgerEntry, NewRecord, RecordPublisher, RedriveMarks as _, Verdict, VerdictKind};
+use pipeline::ports::{EventStore, LedgerEntry, NewRecord, RecordPublisher, RedriveMarks as _};
+use pipeline::tracked::{Decided, Tracked};
 use pipeline::{Dependency, DependencyError, ErrorClass, Outcome, Position, Record, topic};
-use processor::Ports;
-use processor::config::{DedupStore, Policy};
+use processor::{DedupStore, Policy, Ports};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use testkit::fakes::access::FakeAccess;
@@ -62,9 +62,13 @@ struct Picky {
 
 #[async_trait]
 impl EventStore for Picky {
-    async fn record(&self, verdicts: Vec<Verdict>, now: Timestamp) -> Result<Vec<LedgerEntry>, DependencyError> {
-        let is_event = |verdict: &Verdict| matches!(verdict.kind, VerdictKind::Store { .. });
-        if self.broken.load(Ordering::Relaxed) && verdicts.iter().any(is_event) {
+    async fn record(
+        &self,
+        records: &[Tracked<'_, Decided>],
+        now: Timestamp,
+    ) -> Result<Vec<LedgerEntry>, DependencyError> {
+        let is_event = |record: &Tracked<'_, Decided>| record.open().is_some();
+        if self.broken.load(Ordering::Relaxed) && records.iter().any(is_event) {
             return Err(DependencyError {
                 dependency: Dependency::Postgres,
                 class: ErrorClass::Permanent,
@@ -73,7 +77,7 @@ impl EventStore for Picky {
                 source: "refused by a test".into(),
             });
         }
-        self.inner.record(verdicts, now).await
+        self.inner.record(records, now).await
     }
 }
 
@@ -96,6 +100,10 @@ impl RecordPublisher for Stalling {
             self.inner.publish(records, timeout).await;
         }
         std::future::pending().await
+    }
+
+    async fn close(&self, _: Duration) -> Result<(), DependencyError> {
+        Ok(())
     }
 }
 
@@ -120,6 +128,10 @@ impl RecordPublisher for Slow {
             source: "given up by a test".into(),
         };
         records.iter().map(|_| Err(late())).collect()
+    }
+
+    async fn close(&self, _: Duration) -> Result<(), DependencyError> {
+        Ok(())
     }
 }
 
@@ -229,7 +241,7 @@ impl World {
 
     async fn deliver(&self, records: &[Record]) {
         let event = RawValue::from_string(trigger_event(records)).unwrap();
-        self.processor.handle(&event, &invocation(MINUTE)).await.unwrap();
+        processor::handle(&event, &invocation(MINUTE), &self.processor).await.unwrap();
     }
 
     /// The same, one record at a time: copies in one batch would collapse.
@@ -270,8 +282,8 @@ impl World {
     /// Every event once, and each record of `raw-events` in the ledger once.
     fn assert_one_effect_each(&self, events: usize) {
         let stored = self.store.inner.events();
-        let ids: BTreeMap<String, usize> = stored.iter().fold(BTreeMap::new(), |mut ids, event| {
-            *ids.entry(event.key.to_string()).or_default() += 1;
+        let ids: BTreeMap<String, usize> = stored.iter().fold(BTreeMap::new(), |mut ids, row| {
+            *ids.entry(row.event.key.to_string()).or_default() += 1;
             ids
         });
         assert_eq!((stored.len(), ids.len()), (events, events), "{ids:?}");
@@ -295,7 +307,7 @@ async fn ask(app: &redriver::App, request: Value, left: Duration) -> Result<Valu
 fn trigger_event(records: &[Record]) -> String {
     let base64 = |bytes: &[u8]| base64_simd::STANDARD.encode_to_string(bytes);
     let mut map: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for Record { position, timestamp, key, value, headers } in records {
+    for Record { position, timestamp, key, value, headers, .. } in records {
         let headers: Vec<Value> = headers
             .0
             .iter()

@@ -4,7 +4,7 @@ use archive::ArchiveError;
 use event::schema::SchemaError;
 use lambda::invocation::InvocationError;
 use lambda::request::RequestError;
-use pipeline::{Dependency, DependencyError};
+use pipeline::{Dependency, DependencyError, WrongNumberOfAnswers};
 use postgres::PostgresError;
 
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +33,9 @@ pub enum ReplayerError {
         #[source]
         source: serde_json::Error,
     },
+    /// An adapter broke its port's promise to answer item by item.
+    #[error(transparent)]
+    Answers(#[from] WrongNumberOfAnswers),
     #[error("the answer cannot be written")]
     Answer(#[source] serde_json::Error),
 }
@@ -47,6 +50,7 @@ impl ReplayerError {
             ReplayerError::Dependency(error) => error.failed_tag(),
             ReplayerError::Archive(_) => Dependency::S3.failed_tag(),
             ReplayerError::NoScores => Dependency::Scorer.failed_tag(),
+            ReplayerError::Answers(_) => "wrong-number-of-answers",
             ReplayerError::Counts { .. } => "counts",
             ReplayerError::Answer(_) => "answer",
         }

@@ -1,10 +1,11 @@
 //! Records once more through intake and scorer, into a table of their own.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use lambda::breaker::guard;
-use pipeline::decisions::intake::{Batch, Reader};
+use pipeline::decisions::intake::Reader;
 use pipeline::decisions::{publication, reason, reprocessing, verdicts};
 use pipeline::ports::{LedgerEntry, Scorer};
 use pipeline::{Dependency, Position, Record};
@@ -75,29 +76,27 @@ impl<'a> Reprocessor<'a> {
 
         let policy = &self.app.policy;
         let reader = Reader { registry: &self.app.registry, foreign_tenant: &policy.foreign_tenant };
-        let batch = Batch::read(records.iter().zip(&firsts).map(|(record, first)| (record, problem(first))), reader);
-        let open = reprocessing::open(&batch, &firsts);
-        let scores = match open.as_slice() {
+        let records: Vec<Cow<'_, Record>> = records.iter().zip(&firsts).map(as_delivered).collect();
+        let read = reader.read_all(records.iter().map(|record| &**record));
+        let admitted = reprocessing::admit(read, &firsts)?;
+        let scores = match verdicts::score_requests(&admitted).as_slice() {
             [] => Vec::new(),
-            open => {
-                let requests = verdicts::score_requests(batch.candidates(), open);
-                self.scoring.score(&requests, deadline).await.ok_or(ReplayerError::NoScores)?
-            }
+            requests => self.scoring.score(requests, deadline).await.ok_or(ReplayerError::NoScores)?,
         };
-        let seconds = reprocessing::decide(&batch, &firsts, scores, policy.fraud_threshold, self.app.now());
+        let decided = verdicts::decide(admitted, Some(scores), policy.fraud_threshold)?;
 
-        let mut meant = Vec::with_capacity(seconds.len());
-        for (index, (first, second)) in firsts.iter().zip(seconds).enumerate() {
-            let event_type = match batch.candidate(index) {
-                Ok(candidate) => Some(&*candidate.event_type),
-                Err(rejection) => rejection.event_type,
-            };
-            if !order.means(event_type, second.key.as_ref().map(|key| key.tenant.as_str())) {
+        let now = self.app.now();
+        let mut meant = Vec::with_capacity(decided.len());
+        for ((record, tracked), first) in records.iter().zip(decided).zip(&firsts) {
+            let event_type = tracked.event_type();
+            if !order.means(event_type, tracked.key().map(|key| key.tenant.as_str())) {
                 counts.left_out += 1;
                 continue;
             }
-            let value_bytes = batch.record(index).value.as_ref().map_or(0, |value| value.len());
-            counts.add(second.outcome, event_type, value_bytes);
+            let value_bytes = record.value.as_ref().map_or(0, |value| value.len());
+            let event_type = event_type.map(str::to_owned);
+            let second = reprocessing::entry(tracked, now);
+            counts.add(second.outcome, event_type.as_deref(), value_bytes);
             let changes = &mut counts.reprocessed.get_or_insert_default().changes;
             *changes.entry(reprocessing::change(first.as_ref(), &second)).or_default() += 1;
             meant.push(second);
@@ -114,8 +113,13 @@ impl<'a> Reprocessor<'a> {
     }
 }
 
-/// What the trigger could not decode is archived as the text it was, so it takes the first outcome to know of it.
-fn problem(first: &Option<LedgerEntry>) -> Option<&'static str> {
-    let is_undecodable = |first: &&LedgerEntry| publication::tag_of(&first.reason) == reason::UNDECODABLE;
-    first.as_ref().filter(is_undecodable).map(|_| "the trigger could not, when it came")
+/// The record as the trigger delivered it. What the trigger could not decode is archived as the text it was, so only the
+/// first outcome knows about it.
+fn as_delivered<'a>((record, first): (&'a Record, &Option<LedgerEntry>)) -> Cow<'a, Record> {
+    let is_undecodable = |first: &LedgerEntry| publication::tag_of(&first.reason) == reason::UNDECODABLE;
+    if first.as_ref().is_some_and(is_undecodable) {
+        Cow::Owned(Record { undecodable: Some("the trigger could not decode it when it came"), ..record.clone() })
+    } else {
+        Cow::Borrowed(record)
+    }
 }

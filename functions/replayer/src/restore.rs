@@ -1,4 +1,4 @@
-//! Outcomes back into the rows that they were published of.
+//! Turning outcomes back into the rows that they were published from.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,8 @@ use event::Timestamp;
 use pipeline::Record;
 use pipeline::chain;
 use pipeline::decisions::restoration::{ArchivedOutcome, Effect};
-use pipeline::ports::{EventPlace, LateScore, LedgerEntry, Verdict};
+use pipeline::ports::{EventPlace, LateScore, LedgerEntry};
+use pipeline::tracked::{Decided, Tracked};
 use tokio::time::Instant;
 
 use crate::App;
@@ -17,21 +18,28 @@ use crate::request::Order;
 /// What a batch of outcomes asks to be recorded, by the time at which it was recorded first: that is a column of every
 /// row, and one transaction has one time.
 #[derive(Default)]
-struct Recordings {
-    outcomes: BTreeMap<Timestamp, Vec<(Verdict, LedgerEntry)>>,
+struct Recordings<'a> {
+    outcomes: BTreeMap<Timestamp, Outcomes<'a>>,
     /// After the outcomes: a score needs its event's row.
     late_scores: BTreeMap<Timestamp, Vec<LateScore>>,
 }
 
-impl Recordings {
-    fn read(records: &[Record], order: &Order, counts: &mut Counts) -> Self {
+/// Records, and for each its ledger entry as it was archived.
+#[derive(Default)]
+struct Outcomes<'a> {
+    records: Vec<Tracked<'a, Decided>>,
+    archived: Vec<LedgerEntry>,
+}
+
+impl<'a> Recordings<'a> {
+    fn read(records: &'a [Record], order: &Order, counts: &mut Counts) -> Self {
         let mut recordings = Recordings::default();
         for record in records {
             let value = record.value.as_deref().unwrap_or_default();
             let archived = match ArchivedOutcome::read(value) {
                 Ok(archived) => archived,
                 Err(error) => {
-                    tracing::error!(record = %record.position, error = chain(&error), "no outcome to restore from");
+                    tracing::error!(record = %record.position, error = chain(&error), "an archived record is not an outcome that can be restored from");
                     counts.add_unreadable(&record.position);
                     continue;
                 }
@@ -43,8 +51,10 @@ impl Recordings {
             }
             counts.add(archived.entry.outcome, event_type, value.len());
             let at = archived.entry.recorded_at;
-            if let Some(verdict) = archived.verdict() {
-                recordings.outcomes.entry(at).or_default().push((verdict, archived.entry));
+            if let Some(record) = archived.record() {
+                let outcomes = recordings.outcomes.entry(at).or_default();
+                outcomes.records.push(record);
+                outcomes.archived.push(archived.entry);
             } else if let Effect::ScoredLater(score) = archived.effect {
                 counts.restored.get_or_insert_default().late_scores += 1;
                 recordings.late_scores.entry(at).or_default().push(*score);
@@ -71,16 +81,15 @@ pub async fn restore(
         return Ok(());
     }
     let restored = counts.restored.get_or_insert_default();
-    for (at, outcomes) in recordings.outcomes {
-        let (verdicts, archived): (Vec<Verdict>, Vec<LedgerEntry>) = outcomes.into_iter().unzip();
-        let record = || app.ports.store.record(verdicts.clone(), at);
+    for (at, Outcomes { records, archived }) in recordings.outcomes {
+        let record = || app.ports.store.record(&records, at);
         let entries = app.postgres.call_each(deadline, "recording outcomes", archived.len(), record).await?;
         for (archived, entry) in archived.iter().zip(&entries).filter(|(archived, entry)| archived != entry) {
             tracing::warn!(
                 record = %entry.position,
                 archived = %archived.outcome,
                 found = %entry.outcome,
-                "the ledger has another entry of this record, which stays"
+                "the ledger has another entry for this record already, and keeps it"
             );
             restored.differing += 1;
         }

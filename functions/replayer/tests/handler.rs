@@ -12,15 +12,15 @@ use event::schema::Registry;
 use event::{TenantId, Timestamp};
 use lambda::invocation::{Invocation, InvocationError};
 use pipeline::clock::Clock;
-use pipeline::decisions::intake::{Batch, Reader};
-use pipeline::decisions::verdicts::{self, Decision};
+use pipeline::decisions::intake::Reader;
 use pipeline::decisions::{publication, reason};
-use pipeline::ports::{EventStore, LedgerEntry, RiskScore, Scorer, Verdict};
+use pipeline::ports::{EventStore, LedgerEntry, RiskScore, Scorer};
+use pipeline::tracked::{Decided, Read, Tracked};
 use pipeline::{DependencyError, ErrorClass, Outcome, Position, Reason, Record, RecordHeaders, topic};
 use replayer::{App, Policy, Ports, Scorers};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use testkit::contracts::store::{DEDUP_WINDOW, StoredEvent};
+use testkit::contracts::store::{DEDUP_WINDOW, StoredRow};
 use testkit::fakes::objects::FakeObjects;
 use testkit::fakes::replay::FakeReplay;
 use testkit::fakes::scorer::FakeScorer;
@@ -48,13 +48,17 @@ struct Stalling {
 
 #[async_trait]
 impl EventStore for Stalling {
-    async fn record(&self, verdicts: Vec<Verdict>, now: Timestamp) -> Result<Vec<LedgerEntry>, DependencyError> {
+    async fn record(
+        &self,
+        records: &[Tracked<'_, Decided>],
+        now: Timestamp,
+    ) -> Result<Vec<LedgerEntry>, DependencyError> {
         let left = self.calls_left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
         if left.is_ok() {
-            return self.inner.record(verdicts, now).await;
+            return self.inner.record(records, now).await;
         }
         if self.after {
-            self.inner.record(verdicts, now).await?;
+            self.inner.record(records, now).await?;
         }
         std::future::pending().await
     }
@@ -153,8 +157,8 @@ impl World {
         ask(&self.app(), request, MINUTE).await.unwrap()
     }
 
-    fn rows(&self) -> (BTreeMap<String, StoredEvent>, Vec<LedgerEntry>) {
-        let events = self.store.events().into_iter().map(|event| (event.origin.to_string(), event));
+    fn rows(&self) -> (BTreeMap<String, StoredRow>, Vec<LedgerEntry>) {
+        let events = self.store.events().into_iter().map(|row| (row.origin.to_string(), row));
         (events.collect(), self.store.ledger())
     }
 
@@ -187,7 +191,20 @@ fn raw_record(number: i64) -> Record {
         key: Some(format!("{tenant}/{id}").into()),
         value: Some(value.into()),
         headers: RecordHeaders::default(),
+        undecodable: None,
     }
+}
+
+/// What the processor decides about a record, by its number.
+fn decide(mut tracked: Tracked<'_, Read>) -> Tracked<'_, Decided> {
+    let number = tracked.position.offset * i64::from(PARTITIONS) + i64::from(tracked.position.partition);
+    match number % 10 {
+        6 => tracked.close(Outcome::Duplicate, Reason::new(reason::ALREADY_CLAIMED, "raw-events/0/0")),
+        7 => tracked.close(Outcome::Blocked, Reason::new(reason::ADDRESS_RATE, "")),
+        _ => {}
+    }
+    let risk = RiskScore { score: 7, reasons: vec!["first".into()], rules_version: "1".into() };
+    tracked.advance(|_, Read| Decided { outcome: Outcome::Valid, risk: (number % 10 != 8).then_some(risk) })
 }
 
 /// What the processor does with a batch, and the outcomes that it publishes beside their records.
@@ -195,36 +212,19 @@ async fn process(store: &FakeStore, records: &[Record], now: Timestamp) -> Vec<(
     let registry = Registry::embedded().unwrap();
     let foreign_tenant = TenantId::new("kafka").unwrap();
     let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant };
-    let batch = Batch::read(records.iter().map(|record| (record, None)), reader);
-    let decision = |index: usize| {
-        let number = batch.record(index).position.offset * i64::from(PARTITIONS)
-            + i64::from(batch.record(index).position.partition);
-        match (batch.candidate(index), number % 10) {
-            (Err(rejection), _) => Decision::Close { outcome: Outcome::DeadLettered, reason: rejection.reason.clone() },
-            (Ok(_), 6) => Decision::Close {
-                outcome: Outcome::Duplicate,
-                reason: Reason::new(reason::ALREADY_CLAIMED, "raw-events/0/0"),
-            },
-            (Ok(_), 7) => Decision::Close { outcome: Outcome::Blocked, reason: Reason::new(reason::ADDRESS_RATE, "") },
-            (Ok(_), 8) => Decision::Store { outcome: Outcome::Valid, risk: None },
-            (Ok(_), _) => Decision::Store {
-                outcome: Outcome::Valid,
-                risk: Some(RiskScore { score: 7, reasons: vec!["first".into()], rules_version: "1".into() }),
-            },
-        }
-    };
-    let verdicts = (0..batch.len()).map(|index| verdicts::verdict(&batch, index, &decision(index))).collect();
-    let entries = store.record(verdicts, now).await.unwrap();
-    let published = entries.iter().enumerate().map(|(index, entry)| {
-        let outcome = publication::outcome(&batch, index, entry).unwrap();
+    let decided: Vec<_> = reader.read_all(records).into_iter().map(decide).collect();
+    let entries = store.record(&decided, now).await.unwrap();
+    let published = records.iter().zip(&decided).zip(&entries).map(|((raw, tracked), entry)| {
+        let outcome = publication::outcome(tracked, entry, None).unwrap();
         let record = Record {
             position: entry.position.clone(),
             timestamp: now,
             key: outcome.key,
             value: outcome.value,
             headers: RecordHeaders(outcome.headers),
+            undecodable: None,
         };
-        (batch.record(index).clone(), record)
+        (raw.clone(), record)
     });
     published.collect()
 }
@@ -431,6 +431,7 @@ async fn a_late_score_comes_back() {
             key: outcome.key,
             value: outcome.value,
             headers: RecordHeaders(outcome.headers),
+            undecodable: None,
         }
     });
     let outcomes: Vec<Record> = outcomes.collect();

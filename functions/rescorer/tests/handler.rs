@@ -6,22 +6,23 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use event::{EventId, EventKey, PayloadHash, TenantId, Timestamp};
+use event::{TenantId, Timestamp};
 use lambda::breaker::guard;
 use lambda::invocation::Invocation;
 use pipeline::breaker::OPEN_FOR;
 use pipeline::clock::Clock;
 use pipeline::guard::Guard;
 use pipeline::ports::{
-    EventPlace, EventRow, EventStore as _, LateOutcome, LateScore, Score, ScoreRequest, Scorer, UnscoredEvent,
-    UnscoredEvents, Verdict, VerdictKind,
+    EventPlace, EventStore as _, LateOutcome, LateScore, Score, ScoreRequest, Scorer, UnscoredEvent, UnscoredEvents,
 };
+use pipeline::tracked::Event;
 use pipeline::{Dependency, DependencyError, ErrorClass, Outcome, Position, topic};
 use rescorer::{App, Policy};
 use scoring::Scoring;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use testkit::contracts::store::{DEDUP_WINDOW, StoreView as _};
+use testkit::events::{event, stored, valid};
 use testkit::fakes::publisher::FakePublisher;
 use testkit::fakes::scorer::FakeScorer;
 use testkit::fakes::store::FakeStore;
@@ -133,30 +134,19 @@ impl World {
     /// cannot be scored.
     async fn stores(&self, events: i64, poison: &[i64]) {
         let received_at = Timestamp::parse("2026-11-20T18:02:00.000Z").unwrap();
-        let verdict = |offset: i64| {
-            let position = Position::new("raw-events", 0, offset);
+        let tenant = TenantId::new("acme").unwrap();
+        let record = |offset: i64| {
             let user = if poison.contains(&offset) { "poison" } else { "u-1" };
-            let row = EventRow {
-                event_type: "click".into(),
-                schema_version: 1,
-                received_at: received_at.plus(Duration::from_millis(offset.unsigned_abs())),
-                occurred_at: None,
+            let received_at = received_at.plus(Duration::from_millis(offset.unsigned_abs()));
+            let event = Event {
                 ip: Some(if offset % 10 == 0 { [10, 0, 0, 1] } else { [203, 0, 113, 7] }.into()),
-                user_agent: None,
                 user_id: Some(user.into()),
-                payload_hash: PayloadHash::of(b"{}"),
-                payload: "{}".into(),
-                risk: None,
+                ..event(&tenant, &format!("e-{offset}"), "{}", received_at)
             };
-            let id = EventId::new(&format!("e-{offset}")).unwrap();
-            Verdict {
-                origin: position.as_origin(),
-                position,
-                key: Some(EventKey { tenant: TenantId::new("acme").unwrap(), id }),
-                kind: VerdictKind::Store { outcome: Outcome::Valid, row: Box::new(row) },
-            }
+            stored(Position::new("raw-events", 0, offset), event, valid(None))
         };
-        self.store.record((0..events).map(verdict).collect(), Timestamp::EPOCH).await.unwrap();
+        let records: Vec<_> = (0..events).map(record).collect();
+        self.store.record(&records, Timestamp::EPOCH).await.unwrap();
     }
 
     async fn counted(&self, outcome: Outcome) -> u64 {

@@ -311,6 +311,7 @@ pub(crate) mod tests {
             key: None,
             value: Some(Bytes::from(vec![b'x'; value])),
             headers: RecordHeaders::default(),
+            undecodable: None,
         }
     }
 

@@ -190,6 +190,7 @@ mod tests {
             key: Some(Bytes::from_static(b"key")),
             value: Some(Bytes::from_static(b"Hello, this is a test.")),
             headers: RecordHeaders(vec![Header::new("headerKey", "headerValue")]),
+            undecodable: None,
         }
     }
 
@@ -252,9 +253,8 @@ mod tests {
             ..record(1, 7)
         };
         let records = [record(0, 15), record(0, 16), odd];
-        let delivered = lambda::kafka_trigger::decode(&event(&msk(), &records)).unwrap();
-        assert!(delivered.iter().all(|delivered| delivered.problem.is_none()));
-        let decoded: Vec<Record> = delivered.into_iter().map(|delivered| delivered.record).collect();
+        let decoded = lambda::kafka_trigger::decode(&event(&msk(), &records)).unwrap();
+        assert!(decoded.iter().all(|record| record.undecodable.is_none()));
         assert_eq!(decoded, records);
     }
 

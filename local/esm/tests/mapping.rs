@@ -56,7 +56,7 @@ impl ScriptedFunction {
 
 fn decode(event: &Bytes) -> Delivery {
     let delivered = lambda::kafka_trigger::decode(std::str::from_utf8(event).unwrap()).unwrap();
-    delivered.into_iter().map(|of| (of.record.position.partition, of.record.position.offset)).collect()
+    delivered.into_iter().map(|record| (record.position.partition, record.position.offset)).collect()
 }
 
 #[async_trait]

@@ -201,6 +201,7 @@ pub fn decode(line: &[u8], topic: &Arc<str>) -> Result<Record, LineError> {
         key: one_form("the key", line.key.map(text_bytes), line.key_base64)?,
         value: one_form("the value", value, line.value_base64)?,
         headers: RecordHeaders(headers.collect::<Result<_, LineError>>()?),
+        undecodable: None,
     })
 }
 
@@ -242,6 +243,7 @@ mod tests {
             key: key.map(Bytes::copy_from_slice),
             value: value.map(Bytes::copy_from_slice),
             headers: RecordHeaders(headers),
+            undecodable: None,
         }
     }
 

@@ -174,6 +174,7 @@ mod tests {
             key: None,
             value: Some(Bytes::from(format!(r#"{{"offset":{offset}}}"#))),
             headers: RecordHeaders::default(),
+            undecodable: None,
         }
     }
 

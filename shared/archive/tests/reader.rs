@@ -21,6 +21,7 @@ fn record(partition: i32, offset: i64, ms: i64) -> Record {
         key: Some(Bytes::from_static(b"key")),
         value: Some(Bytes::from(format!(r#"{{"at":{ms}}}"#))),
         headers: RecordHeaders::default(),
+        undecodable: None,
     }
 }
 

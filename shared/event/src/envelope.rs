@@ -31,6 +31,11 @@ impl IdSource {
             IdSource::Fingerprint => PayloadHash::of(id.as_str().as_bytes()),
         }
     }
+
+    /// Who chose the id of an event that is stored with its payload hash, but without the source of its id.
+    pub fn infer(hash: PayloadHash, id: &EventId, data: &RawValue) -> Self {
+        if hash == IdSource::Client.payload_hash(id, data) { IdSource::Client } else { IdSource::Fingerprint }
+    }
 }
 
 /// What ingest writes for one accepted event. `data` holds the client's bytes untouched.

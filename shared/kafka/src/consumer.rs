@@ -280,5 +280,6 @@ pub(crate) fn from_client(record: ConsumerRecord) -> Record {
         key: record.key,
         value: record.value,
         headers: RecordHeaders(headers),
+        undecodable: None,
     }
 }

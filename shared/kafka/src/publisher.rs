@@ -79,17 +79,6 @@ impl KafkaPublisher {
         Ok(KafkaPublisher { producer, max_record_bytes: options.max_record_bytes })
     }
 
-    /// Waits for every record that was handed over, at most `timeout`, and ends the producer.
-    ///
-    /// # Errors
-    /// When records are still without an answer after `timeout`.
-    pub async fn close(&self, timeout: Duration) -> Result<(), KafkaError> {
-        self.producer
-            .close_with(krafka::CloseOptions::new().timeout(timeout))
-            .await
-            .map_err(|source| KafkaError::Start { doing: "closing a producer", source })
-    }
-
     async fn enqueue(&self, record: NewRecord, deadline: Instant) -> Result<DeliveryHandle, KafkaError> {
         let topic = record.topic;
         let record = to_client(record);
@@ -124,6 +113,12 @@ impl RecordPublisher for KafkaPublisher {
             answers.push(answer.map_err(|error| error.into_dependency_error("publishing a record")));
         }
         answers
+    }
+
+    async fn close(&self, timeout: Duration) -> Result<(), DependencyError> {
+        let closed = self.producer.close_with(krafka::CloseOptions::new().timeout(timeout)).await;
+        let doing = "closing a producer";
+        closed.map_err(|source| KafkaError::Start { doing, source }.into_dependency_error(doing))
     }
 }
 

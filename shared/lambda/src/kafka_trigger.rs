@@ -21,15 +21,6 @@ pub struct TriggerError(#[from] serde_json::Error);
 /// Name of the one header that holds the text of headers that could not be decoded.
 const UNDECODABLE_HEADERS: &str = "undecodable-headers";
 
-/// A record of the batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Delivered {
-    pub record: Record,
-    /// What of the record could not be decoded. The field concerned holds the text as it was delivered, so that a
-    /// dead letter loses nothing.
-    pub problem: Option<&'static str>,
-}
-
 #[derive(Deserialize)]
 struct WireEvent<'a> {
     #[serde(borrow)]
@@ -58,22 +49,22 @@ struct WireRecord<'a> {
 ///
 /// # Errors
 /// [`TriggerError`] if the event has not the trigger's shape. A record whose key, value or headers cannot be decoded
-/// is no error: it comes back with its `problem`.
-pub fn decode(event: &str) -> Result<Vec<Delivered>, TriggerError> {
+/// is not an error: it comes back with what is `undecodable`.
+pub fn decode(event: &str) -> Result<Vec<Record>, TriggerError> {
     let event: WireEvent<'_> = serde_json::from_str(event)?;
-    let mut delivered = Vec::with_capacity(event.records.values().map(Vec::len).sum());
+    let mut records = Vec::with_capacity(event.records.values().map(Vec::len).sum());
     let mut topic: Arc<str> = Arc::from("");
     for wire in event.records.into_values().flatten() {
         if *topic != *wire.topic {
             topic = Arc::from(&*wire.topic);
         }
-        delivered.push(decode_record(wire, Arc::clone(&topic)));
+        records.push(decode_record(wire, Arc::clone(&topic)));
     }
-    delivered.sort_by(|a, b| a.record.position.cmp(&b.record.position));
-    Ok(delivered)
+    records.sort_by(|a, b| a.position.cmp(&b.position));
+    Ok(records)
 }
 
-fn decode_record(wire: WireRecord<'_>, topic: Arc<str>) -> Delivered {
+fn decode_record(wire: WireRecord<'_>, topic: Arc<str>) -> Record {
     let mut problem = None;
     let mut binary = |text: Option<Cow<'_, str>>, what: &'static str| {
         text.map(|text| match STANDARD.decode_to_vec(text.as_bytes()) {
@@ -95,14 +86,14 @@ fn decode_record(wire: WireRecord<'_>, topic: Arc<str>) -> Delivered {
             RecordHeaders(vec![Header::new(UNDECODABLE_HEADERS, text.to_owned())])
         }
     };
-    let record = Record {
+    Record {
         position: Position { topic, partition: wire.partition, offset: wire.offset },
         timestamp: Timestamp::from_millis(wire.timestamp),
         key,
         value,
         headers,
-    };
-    Delivered { record, problem }
+        undecodable: problem,
+    }
 }
 
 /// `[{"name": [bytes]}, …]`, the bytes signed as in Java; null is a header without a value.
@@ -186,27 +177,27 @@ mod tests {
     #[test]
     fn decodes_mixed_partitions_in_order() {
         let batch = decode(EVENT).unwrap();
-        let positions: Vec<String> = batch.iter().map(|delivered| delivered.record.position.to_string()).collect();
+        let positions: Vec<String> = batch.iter().map(|record| record.position.to_string()).collect();
         assert_eq!(positions, ["raw-events/0/7", "raw-events/0/8", "raw-events/1/4"]);
         let good = &batch[2];
-        assert_eq!(good.problem, None);
-        assert_eq!(good.record.key.as_deref(), Some(&b"key"[..]));
-        assert_eq!(good.record.value.as_deref(), Some(&b"{}"[..]));
-        assert_eq!(good.record.headers.get("origin"), Some(&b"raw\xff"[..]));
-        assert_eq!(good.record.headers.get("empty"), None);
+        assert_eq!(good.undecodable, None);
+        assert_eq!(good.key.as_deref(), Some(&b"key"[..]));
+        assert_eq!(good.value.as_deref(), Some(&b"{}"[..]));
+        assert_eq!(good.headers.get("origin"), Some(&b"raw\xff"[..]));
+        assert_eq!(good.headers.get("empty"), None);
     }
 
     #[test]
     fn a_bad_record_keeps_its_text_and_spoils_no_other() {
         let batch = decode(EVENT).unwrap();
-        assert_eq!(batch[0].problem, Some("the headers are not objects of byte arrays"));
-        assert_eq!(batch[0].record.headers.get(UNDECODABLE_HEADERS), Some(&b"\"odd\""[..]));
-        assert_eq!(batch[1].problem, Some("the value is not base64"));
-        assert_eq!(batch[1].record.value.as_deref(), Some(&b"%%%"[..]));
+        assert_eq!(batch[0].undecodable, Some("the headers are not objects of byte arrays"));
+        assert_eq!(batch[0].headers.get(UNDECODABLE_HEADERS), Some(&b"\"odd\""[..]));
+        assert_eq!(batch[1].undecodable, Some("the value is not base64"));
+        assert_eq!(batch[1].value.as_deref(), Some(&b"%%%"[..]));
     }
 
     #[test]
-    fn refuses_what_is_no_kafka_event() {
+    fn refuses_what_is_not_a_kafka_event() {
         for text in ["", "null", "{}", r#"{"records":[]}"#, r#"{"Records":[{"eventSource":"aws:sqs"}]}"#] {
             assert!(decode(text).is_err(), "{text}");
         }

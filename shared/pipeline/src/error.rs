@@ -113,6 +113,14 @@ pub struct WrongNumberOfAnswers {
     pub answered: usize,
 }
 
+impl WrongNumberOfAnswers {
+    /// # Errors
+    /// Unless the numbers are equal.
+    pub fn check(asked: usize, answered: usize) -> Result<(), Self> {
+        if asked == answered { Ok(()) } else { Err(WrongNumberOfAnswers { asked, answered }) }
+    }
+}
+
 /// An error and all its sources, outermost first: `a: b: c`.
 pub fn chain(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();

@@ -483,6 +483,10 @@ mod tests {
             let answer = |class: &Option<ErrorClass>| class.map_or(Ok(Position::new("t", 0, 0)), |c| Err(failure(c)));
             self.0.iter().map(answer).collect()
         }
+
+        async fn close(&self, _: Duration) -> Result<(), DependencyError> {
+            Ok(())
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -533,6 +537,10 @@ mod tests {
             }
             self.calls.lock().unwrap().push(values);
             answers
+        }
+
+        async fn close(&self, _: Duration) -> Result<(), DependencyError> {
+            Ok(())
         }
     }
 

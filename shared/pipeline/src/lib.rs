@@ -15,6 +15,7 @@ mod outcome;
 pub mod pace;
 pub mod ports;
 mod record;
+pub mod tracked;
 
 pub use error::{BreakerOpen, Dependency, DependencyError, ErrorClass, OutOfTime, WrongNumberOfAnswers, chain};
 pub use outcome::{Outcome, Reason};

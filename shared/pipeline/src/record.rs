@@ -98,6 +98,9 @@ pub struct Record {
     /// `None` is a tombstone.
     pub value: Option<Bytes>,
     pub headers: RecordHeaders,
+    /// What of the record the trigger's text could not be decoded to. The field concerned holds the text as it was
+    /// delivered, so that a dead letter loses nothing.
+    pub undecodable: Option<&'static str>,
 }
 
 impl Record {
@@ -130,6 +133,7 @@ mod tests {
             key: None,
             value: None,
             headers: RecordHeaders(headers),
+            undecodable: None,
         }
     }
 

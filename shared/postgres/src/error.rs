@@ -31,9 +31,6 @@ pub enum PostgresError {
     /// A row that this build cannot read: another build wrote it, or somebody by hand.
     #[error("{table} has a row with a bad {column}")]
     Row { table: &'static str, column: &'static str },
-    /// A caller's mistake: nothing can tell copies of such an event apart.
-    #[error("an event without a key cannot be stored")]
-    NoKey,
     /// Another transaction stored an event of the batch while this one looked, more often than is likely.
     #[error("another transaction stores the same events")]
     Contention,
@@ -108,7 +105,6 @@ impl PostgresError {
             PostgresError::Statement(error) => of_statement(error),
             PostgresError::Migration(_) => (ErrorClass::Transient, "migration"),
             PostgresError::Row { .. } => (ErrorClass::Permanent, "row"),
-            PostgresError::NoKey => (ErrorClass::Permanent, "no-key"),
             PostgresError::Contention => (ErrorClass::Transient, "conflict"),
         }
     }
@@ -138,7 +134,6 @@ impl PostgresError {
             | PostgresError::Timeout(_)
             | PostgresError::Migration(_)
             | PostgresError::Row { .. }
-            | PostgresError::NoKey
             | PostgresError::Contention => false,
         }
     }

@@ -1,10 +1,14 @@
 //! Late scores: finding what waits for one, storing it, and the outbox of what is to be published.
 
+use std::borrow::Cow;
+
 use async_trait::async_trait;
 use deadpool_postgres::{ClientWrapper, Object};
-use event::{EventId, EventKey, Origin, PayloadHash, TenantId, Timestamp};
-use pipeline::ports::{EventPlace, EventRow, LateOutcome, LateScore, UnscoredEvent, UnscoredEvents};
+use event::{EventId, EventKey, IdSource, Origin, PayloadHash, TenantId, Timestamp};
+use pipeline::ports::{EventPlace, LateOutcome, LateScore, UnscoredEvent, UnscoredEvents};
+use pipeline::tracked::{Event, Payload};
 use pipeline::{DependencyError, Outcome, Position};
+use serde_json::value::RawValue;
 use time::macros::date;
 use time::{Date, OffsetDateTime};
 use tokio_postgres::Row;
@@ -358,24 +362,30 @@ fn unscored_from_row(row: &Row) -> Result<UnscoredEvent, PostgresError> {
 
 fn late_outcome_from_row(row: &Row) -> Result<LateOutcome, PostgresError> {
     let payload_hash = row.try_get::<_, &[u8]>("payload_hash")?.try_into().map_err(|_| corrupt("payload_hash"))?;
+    let payload_hash = PayloadHash(payload_hash);
+    let payload = RawValue::from_string(row.try_get("payload")?).map_err(|_| corrupt("payload"))?;
+    let key = key_from_row(row)?;
+    let text = |column| Ok::<_, PostgresError>(row.try_get::<_, Option<String>>(column)?.map(Cow::Owned));
+    let event = Event {
+        id_source: IdSource::infer(payload_hash, &key.id, &payload),
+        event_type: Cow::Owned(row.try_get("event_type")?),
+        schema_version: u32::try_from(row.try_get::<_, i64>("schema_version")?)
+            .map_err(|_| corrupt("schema_version"))?,
+        received_at: row.try_get::<_, OffsetDateTime>("received_at")?.into(),
+        occurred_at: row.try_get::<_, Option<OffsetDateTime>>("occurred_at")?.map(Timestamp::from),
+        ip: row.try_get("ip_address")?,
+        user_agent: text("user_agent")?,
+        user_id: text("user_id")?,
+        payload_hash,
+        payload: Payload(Cow::Owned(payload)),
+        key,
+    };
     Ok(LateOutcome {
-        key: key_from_row(row)?,
+        event,
         origin: origin_from_row(row)?,
         position: position_from_row(row)?,
         outcome: row.try_get::<_, &str>("status")?.parse().map_err(|_| corrupt("status"))?,
-        row: EventRow {
-            event_type: row.try_get("event_type")?,
-            schema_version: u32::try_from(row.try_get::<_, i64>("schema_version")?)
-                .map_err(|_| corrupt("schema_version"))?,
-            received_at: row.try_get::<_, OffsetDateTime>("received_at")?.into(),
-            occurred_at: row.try_get::<_, Option<OffsetDateTime>>("occurred_at")?.map(Timestamp::from),
-            ip: row.try_get("ip_address")?,
-            user_agent: row.try_get("user_agent")?,
-            user_id: row.try_get("user_id")?,
-            payload_hash: PayloadHash(payload_hash),
-            payload: row.try_get("payload")?,
-            risk: risk_from_row(row)?,
-        },
+        risk: risk_from_row(row)?.ok_or_else(|| corrupt("risk_score"))?,
         scored_at: row.try_get::<_, OffsetDateTime>("scored_at")?.into(),
     })
 }

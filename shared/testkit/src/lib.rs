@@ -4,6 +4,7 @@
 //! A dev-dependency only: nothing here is linked into a function.
 
 pub mod contracts;
+pub mod events;
 pub mod fakes;
 pub mod readme;
 pub mod samples;

@@ -1,9 +1,10 @@
 //! The store contract on its fake, and the fake's own faults.
 
 use event::Timestamp;
-use pipeline::ports::{EventStore, Verdict, VerdictKind};
+use pipeline::ports::EventStore;
 use pipeline::{ErrorClass, Outcome, Position};
 use testkit::contracts::store::{DEDUP_WINDOW, store_contract};
+use testkit::events::closed;
 use testkit::fakes::store::FakeStore;
 
 #[tokio::test]
@@ -15,10 +16,8 @@ async fn the_fake_keeps_the_contract() {
 #[tokio::test]
 async fn a_failure_records_nothing_and_a_lost_answer_everything() {
     let store = FakeStore::new(DEDUP_WINDOW);
-    let position = Position::new("raw-events", 0, 1);
-    let kind = VerdictKind::Close { outcome: Outcome::Blocked, reason: "block-list".into() };
-    let verdict = Verdict { origin: position.as_origin(), position, key: None, kind };
-    let record = async |now| store.record(vec![verdict.clone()], Timestamp::from_millis(now)).await;
+    let batch = [closed(Position::new("raw-events", 0, 1), None, Outcome::Blocked, "block-list")];
+    let record = async |now| store.record(&batch, Timestamp::from_millis(now)).await;
 
     store.faults.fail(1, ErrorClass::Transient);
     assert!(record(1).await.is_err());

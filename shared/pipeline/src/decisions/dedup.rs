@@ -12,116 +12,81 @@
 //! of the window by when it was received and not by when it was processed, and has the last word on duplicates.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::time::Duration;
 
-use event::{EventKey, Origin, Timestamp};
+use event::{EventKey, Origin, PayloadHash, Timestamp};
 
-use super::intake::Candidate;
 use super::reason;
-use crate::Reason;
 use crate::ports::{Claim, ClaimVerdict};
+use crate::tracked::{Claimed, Read, Tracked};
+use crate::{Outcome, Reason, WrongNumberOfAnswers};
 
 /// Most by which the clocks that `received_at` and `now` come from are believed to differ.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
 
-/// What deduplication says of one candidate.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// The first to claim its id: it goes on, and counts towards its address's limit.
-    First,
-    /// It claimed its id in an earlier delivery, which may have ended anywhere after that, or it is too old to claim it:
-    /// it goes on, and does not count again.
-    Redelivered,
-    /// Another record holds the id.
-    Duplicate(Reason),
-}
-
-/// The claims of a batch: one per event id, for the first copy in the batch.
+/// The claims of a batch: one per event id, for the first copy in the batch. Holds the records until the claims are
+/// answered.
 #[derive(Debug)]
-pub struct ClaimPlan {
+pub struct ClaimPlan<'a> {
     /// To be sent to the claim store, in this order.
     pub claims: Vec<Claim>,
-    /// For each candidate, the index of its claim; `None` if it is too old for one.
-    claim_of: Vec<Option<usize>>,
-    /// For each claim, the candidates that hold its event, in the order of the batch; the claim is the first one's.
-    copies: Vec<Copies>,
+    /// For each claim, the records that hold its event, in the order of the batch; the claim is the first one's.
+    copies: Vec<Vec<Tracked<'a, Read>>>,
+    /// Records that make no claim: closed, or too old for one.
+    others: Vec<Tracked<'a, Claimed>>,
 }
 
-#[derive(Debug)]
-struct Copies {
-    first: usize,
-    /// Empty for nearly every event, and an empty vector allocates nothing.
-    rest: Vec<usize>,
-}
-
-impl ClaimPlan {
-    /// Groups the candidates by event id. `window` is how long a claim holds.
-    pub fn new(candidates: &[Candidate<'_>], now: Timestamp, window: Duration) -> Self {
-        let mut groups: HashMap<&EventKey, usize> = HashMap::with_capacity(candidates.len());
+impl<'a> ClaimPlan<'a> {
+    /// Groups the records by event id. `window` is how long a claim holds.
+    pub fn new(records: Vec<Tracked<'a, Read>>, now: Timestamp, window: Duration) -> Self {
+        let mut groups: HashMap<EventKey, usize> = HashMap::with_capacity(records.len());
         let mut plan = ClaimPlan {
-            claims: Vec::with_capacity(candidates.len()),
-            claim_of: Vec::with_capacity(candidates.len()),
-            copies: Vec::with_capacity(candidates.len()),
+            claims: Vec::with_capacity(records.len()),
+            copies: Vec::with_capacity(records.len()),
+            others: Vec::new(),
         };
-        for (index, candidate) in candidates.iter().enumerate() {
-            if !may_claim(candidate.received_at, now, window) {
-                plan.claim_of.push(None);
-                continue;
-            }
-            let claim = match groups.entry(&candidate.key) {
-                Entry::Occupied(group) => {
-                    let claim = *group.get();
-                    plan.copies[claim].rest.push(index);
-                    claim
-                }
-                Entry::Vacant(group) => {
-                    plan.claims.push(Claim {
-                        key: candidate.key.clone(),
-                        origin: candidate.origin.clone(),
-                        payload_hash: candidate.payload_hash,
-                    });
-                    plan.copies.push(Copies { first: index, rest: Vec::new() });
-                    *group.insert(plan.claims.len() - 1)
+        for record in records {
+            let event = match record.open() {
+                Some((event, Read)) if may_claim(event.received_at, now, window) => event,
+                Some(_) | None => {
+                    plan.others.push(record.advance(|_, Read| Claimed { redelivered: true }));
+                    continue;
                 }
             };
-            plan.claim_of.push(Some(claim));
+            match groups.get(&event.key).and_then(|group| plan.copies.get_mut(*group)) {
+                Some(copies) => copies.push(record),
+                None => {
+                    groups.insert(event.key.clone(), plan.claims.len());
+                    plan.claims.push(Claim {
+                        key: event.key.clone(),
+                        origin: record.origin.clone(),
+                        payload_hash: event.payload_hash,
+                    });
+                    plan.copies.push(vec![record]);
+                }
+            }
         }
         plan
     }
 
-    /// Turns the answers to [`ClaimPlan::claims`] into one standing per candidate. `candidates` are those the plan
-    /// was made from, `answers` those of the claim store, in the order of the claims.
+    /// What the answers to [`ClaimPlan::claims`] mean for each record. Gives back all records, in the order of the
+    /// batch.
     ///
     /// Of the copies of one event at most one goes on. It is the copy that owns the claim, which need not be the one
     /// that asked: batches are cut anew after a failure, so a copy that was not in the failed batch may now stand in
     /// front of the owner. Were the owner then taken for a duplicate, the event would be lost.
-    pub fn resolve(&self, candidates: &[Candidate<'_>], answers: &[ClaimVerdict]) -> Vec<Standing> {
-        debug_assert_eq!((self.claims.len(), self.claim_of.len()), (answers.len(), candidates.len()));
-        let holders: Vec<Holder<'_>> =
-            self.copies.iter().zip(answers).map(|(copies, answer)| holder(copies, answer, candidates)).collect();
-        let standing = |(index, candidate): (usize, &Candidate<'_>)| {
-            let Some(claim) = self.claim_of[index] else { return Standing::Redelivered };
-            match &holders[claim] {
-                Holder::InBatch { index: holder, standing } if *holder == index => standing.clone(),
-                Holder::InBatch { index: holder, .. } => {
-                    let holder = &candidates[*holder];
-                    let same = holder.payload_hash == candidate.payload_hash;
-                    duplicate_of(reason::COPY_IN_BATCH, &holder.origin, same)
-                }
-                Holder::Elsewhere { owner, same_payload } => {
-                    let claimant = &candidates[self.copies[claim].first];
-                    match (candidate.payload_hash == claimant.payload_hash, *same_payload) {
-                        (true, same) => duplicate_of(reason::ALREADY_CLAIMED, owner, same),
-                        (false, true) => duplicate_of(reason::ALREADY_CLAIMED, owner, false),
-                        // The claim store compared the claimant's payload only, so how this one relates to the
-                        // owner's is not known; that it is not the claimant's is.
-                        (false, false) => duplicate_of(reason::ALREADY_CLAIMED, &claimant.origin, false),
-                    }
-                }
-            }
-        };
-        candidates.iter().enumerate().map(standing).collect()
+    ///
+    /// # Errors
+    /// Unless there is one answer for each claim.
+    pub fn resolve(self, answers: Vec<ClaimVerdict>) -> Result<Vec<Tracked<'a, Claimed>>, WrongNumberOfAnswers> {
+        let ClaimPlan { claims, copies, others: mut records } = self;
+        WrongNumberOfAnswers::check(claims.len(), answers.len())?;
+        for ((claim, copies), answer) in claims.iter().zip(copies).zip(&answers) {
+            judge(claim, copies, answer, &mut records);
+        }
+        // Copies of one event may stand far apart.
+        records.sort_by(|a, b| a.position.cmp(&b.position));
+        Ok(records)
     }
 }
 
@@ -134,56 +99,72 @@ fn may_claim(received_at: Timestamp, now: Timestamp, window: Duration) -> bool {
     now.since(received_at) < window - margin && received_at.since(now) < margin
 }
 
-/// Where the record that holds an event id is.
-enum Holder<'a> {
-    /// In this batch, so that it goes on.
-    InBatch { index: usize, standing: Standing },
-    /// Not in this batch; `same_payload` is about the claimant.
-    Elsewhere { owner: &'a Origin, same_payload: bool },
-}
-
-fn holder<'a>(copies: &Copies, answer: &'a ClaimVerdict, candidates: &[Candidate<'_>]) -> Holder<'a> {
-    match answer {
-        ClaimVerdict::New => Holder::InBatch { index: copies.first, standing: Standing::First },
-        ClaimVerdict::Own => Holder::InBatch { index: copies.first, standing: Standing::Redelivered },
-        ClaimVerdict::Taken { owner, same_payload } => {
-            match copies.rest.iter().find(|&&index| candidates[index].origin == *owner) {
-                Some(&index) => Holder::InBatch { index, standing: Standing::Redelivered },
-                None => Holder::Elsewhere { owner, same_payload: *same_payload },
-            }
+/// Adds the copies of one event to the judged records.
+fn judge<'a>(
+    claim: &Claim,
+    copies: Vec<Tracked<'a, Read>>,
+    answer: &ClaimVerdict,
+    judged: &mut Vec<Tracked<'a, Claimed>>,
+) {
+    let (owner, redelivered, claimant_is_owners) = match answer {
+        ClaimVerdict::New => (&claim.origin, false, true),
+        ClaimVerdict::Own => (&claim.origin, true, true),
+        ClaimVerdict::Taken { owner, same_payload } => (owner, true, *same_payload),
+    };
+    // Of copies with one origin, which a record has that was redriven twice, the first one is the owner.
+    let hash = copies.iter().find(|copy| copy.origin == *owner).and_then(payload_hash);
+    let mut owner_is_passed = false;
+    for mut copy in copies {
+        if !owner_is_passed && copy.origin == *owner {
+            owner_is_passed = true;
+            judged.push(copy.advance(|_, Read| Claimed { redelivered }));
+            continue;
         }
+        let is_claimants = payload_hash(&copy) == Some(claim.payload_hash);
+        let reason = match (hash, is_claimants, claimant_is_owners) {
+            (Some(hash), _, _) => duplicate_of(reason::COPY_IN_BATCH, owner, payload_hash(&copy) == Some(hash)),
+            // The owner is in an earlier batch, and the claim store compared the claimant's payload only.
+            (None, true, same) => duplicate_of(reason::ALREADY_CLAIMED, owner, same),
+            (None, false, true) => duplicate_of(reason::ALREADY_CLAIMED, owner, false),
+            // How this one relates to the owner's is not known; that it is not the claimant's is.
+            (None, false, false) => duplicate_of(reason::ALREADY_CLAIMED, &claim.origin, false),
+        };
+        copy.close(Outcome::Duplicate, reason);
+        judged.push(copy.advance(|_, Read| Claimed { redelivered }));
     }
 }
 
-fn duplicate_of(tag: &'static str, other: &Origin, same_payload: bool) -> Standing {
-    Standing::Duplicate(Reason::new(if same_payload { tag } else { reason::PAYLOAD_DIFFERS }, other.to_string()))
+fn payload_hash(record: &Tracked<'_, Read>) -> Option<PayloadHash> {
+    record.event().map(|event| event.payload_hash)
+}
+
+fn duplicate_of(tag: &'static str, other: &Origin, same_payload: bool) -> Reason {
+    Reason::new(if same_payload { tag } else { reason::PAYLOAD_DIFFERS }, other.to_string())
 }
 
 #[cfg(test)]
 mod tests {
-    use event::PayloadHash;
-
-    use super::super::samples::{candidate, origin};
+    use super::super::samples::{batch, origin, read};
     use super::*;
+    use crate::tracked::State;
 
     const NOW: Timestamp = Timestamp::EPOCH;
     const WINDOW: Duration = Duration::from_secs(86_400);
 
-    /// Runs one batch of `(origin, id, payload)` against the answers, and writes the standings as text.
-    fn standings(batch: &[(&str, &str, &str)], answers: &[ClaimVerdict]) -> Vec<String> {
-        let candidates: Vec<_> = batch
-            .iter()
-            .enumerate()
-            .map(|(index, (origin, id, payload))| candidate(index, origin, id, payload))
-            .collect();
-        let plan = ClaimPlan::new(&candidates, NOW, WINDOW);
+    /// Runs one batch of `(origin, id, payload)` against the answers, and writes what was found as text.
+    fn standings(records: &[(&str, &str, &str)], answers: &[ClaimVerdict]) -> Vec<String> {
+        let plan = ClaimPlan::new(batch(records), NOW, WINDOW);
         assert_eq!(plan.claims.len(), answers.len());
-        let text = |standing: Standing| match standing {
-            Standing::First => "first".to_owned(),
-            Standing::Redelivered => "redelivered".to_owned(),
-            Standing::Duplicate(reason) => reason.to_string(),
-        };
-        plan.resolve(&candidates, answers).into_iter().map(text).collect()
+        plan.resolve(answers.to_vec()).unwrap().iter().map(text).collect()
+    }
+
+    fn text(record: &Tracked<'_, Claimed>) -> String {
+        match &record.state {
+            State::Open { found: Claimed { redelivered: false }, .. } => "first".to_owned(),
+            State::Open { found: Claimed { redelivered: true }, .. } => "redelivered".to_owned(),
+            State::Closed { outcome: Outcome::Duplicate, reason, .. } => reason.clone(),
+            State::Closed { outcome, .. } => panic!("{outcome}"),
+        }
     }
 
     fn taken(owner: &str, same_payload: bool) -> ClaimVerdict {
@@ -192,9 +173,8 @@ mod tests {
 
     #[test]
     fn one_claim_for_each_id_by_its_first_copy() {
-        let candidates =
-            [candidate(0, "t/0/1", "a", "1"), candidate(1, "t/0/2", "b", "2"), candidate(2, "t/1/1", "a", "3")];
-        let plan = ClaimPlan::new(&candidates, NOW, WINDOW);
+        let records = batch(&[("t/0/1", "a", "1"), ("t/0/2", "b", "2"), ("t/1/1", "a", "3")]);
+        let plan = ClaimPlan::new(records, NOW, WINDOW);
         let claims: Vec<_> = plan
             .claims
             .iter()
@@ -269,10 +249,15 @@ mod tests {
     #[test]
     fn records_older_than_the_window_go_on_without_a_claim() {
         let minutes = |minutes: u64| Timestamp::EPOCH.plus(Duration::from_secs(60 * minutes));
-        let old = |id| candidate(0, "t/0/1", id, "x");
-        let young = |id| Candidate { received_at: minutes(1430), ..candidate(1, "t/0/2", id, "x") };
-        let from_the_future = |id| Candidate { received_at: minutes(1445), ..candidate(2, "t/0/3", id, "x") };
-        let candidates = [old("a"), young("a"), from_the_future("a")];
+        let at = |origin, received| {
+            let mut record = read(origin, "a", "x");
+            if let State::Open { event, .. } = &mut record.state {
+                event.received_at = minutes(received);
+            }
+            record
+        };
+        // Old, young, and from the future.
+        let records = || vec![at("t/0/1", 0), at("t/0/2", 1430), at("t/0/3", 1445)];
         for (now, claimants) in [
             (0, vec!["t/0/1"]),
             (1434, vec!["t/0/1"]),
@@ -280,15 +265,21 @@ mod tests {
             (1439, vec!["t/0/2"]),
             (1441, vec!["t/0/2"]),
         ] {
-            let plan = ClaimPlan::new(&candidates, minutes(now), WINDOW);
+            let plan = ClaimPlan::new(records(), minutes(now), WINDOW);
             let origins: Vec<_> = plan.claims.iter().map(|claim| claim.origin.to_string()).collect();
             assert_eq!(origins, claimants, "after {now} minutes");
         }
         // Whoever holds the claim, an old record is left to the store.
-        let plan = ClaimPlan::new(&candidates, minutes(1439), WINDOW);
-        let standings = plan.resolve(&candidates, &[taken("t/0/9", true)]);
-        let duplicate = Standing::Duplicate(Reason::new(reason::ALREADY_CLAIMED, "t/0/9"));
-        assert_eq!(standings, [Standing::Redelivered, duplicate, Standing::Redelivered]);
+        let plan = ClaimPlan::new(records(), minutes(1439), WINDOW);
+        let standings: Vec<String> = plan.resolve(vec![taken("t/0/9", true)]).unwrap().iter().map(text).collect();
+        assert_eq!(standings, ["redelivered", "already-claimed: t/0/9", "redelivered"]);
+    }
+
+    #[test]
+    fn a_claim_without_an_answer_is_an_error_and_not_a_first_copy() {
+        let plan = || ClaimPlan::new(batch(&[("t/0/1", "a", "x"), ("t/0/2", "b", "x")]), NOW, WINDOW);
+        assert_eq!(plan().resolve(vec![ClaimVerdict::New]).unwrap_err().answered, 1);
+        assert!(plan().resolve(vec![ClaimVerdict::New; 3]).is_err());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What is to be kept about events that were stored unscored, once they have their scores.
 
-use super::verdicts::standing_of;
+use super::verdicts::stored_outcome;
 use crate::ports::{LateScore, RiskScore, Score, ScoreRequest, UnscoredEvent};
 
 /// What to ask the scorer about the events, in their order.
@@ -25,7 +25,7 @@ pub fn control_question(events: &[UnscoredEvent]) -> Vec<ScoreRequest> {
 pub fn late_scores(events: Vec<UnscoredEvent>, scores: Vec<Score>, fraud_threshold: u8) -> Vec<LateScore> {
     let late = |(event, score)| {
         let risk = RiskScore::from(score);
-        LateScore { event, outcome: standing_of(Some(&risk), fraud_threshold), risk }
+        LateScore { event, outcome: stored_outcome(Some(&risk), fraud_threshold), risk }
     };
     events.into_iter().zip(scores).map(late).collect()
 }

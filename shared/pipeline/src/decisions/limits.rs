@@ -13,11 +13,10 @@ use std::time::Duration;
 
 use event::{AddressKey, Timestamp};
 
-use super::dedup::Standing;
-use super::intake::Candidate;
 use super::reason;
-use crate::Reason;
 use crate::ports::{AddressCount, Block};
+use crate::tracked::{Admitted, Claimed, Event, Tracked};
+use crate::{Outcome, Reason, WrongNumberOfAnswers};
 
 /// How much an address may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,111 +47,117 @@ fn block_covers(block: &Block, received_at: Timestamp, redelivered: bool) -> boo
     block.covers(received_at) && !(redelivered && received_at == block.from)
 }
 
-/// What to count for a batch, and who is turned away whatever the counts.
+/// What to count for a batch. Holds the records until the counters have answered.
 #[derive(Debug)]
-pub struct LimitPlan {
+pub struct LimitPlan<'a> {
     /// To be added to the counters, each address and minute once, in a fixed order.
     pub counts: Vec<AddressCount>,
-    /// For each count, the candidates counted, in the order in which they use up the limit.
-    counted: Vec<Vec<usize>>,
-    /// For each candidate, why it is turned away.
-    blocked: Vec<Option<Reason>>,
-    /// Each address's candidates that are not turned away yet and carry an address.
-    open: Vec<(usize, AddressKey, bool)>,
+    records: Vec<Tracked<'a, Claimed>>,
     policy: LimitPolicy,
 }
 
 /// What the counters' answer means.
-#[derive(Debug, PartialEq, Eq)]
-pub struct LimitVerdicts {
-    /// For each candidate, why it is turned away; `None` if it is not.
-    pub blocked: Vec<Option<Reason>>,
+#[derive(Debug)]
+pub struct LimitVerdicts<'a> {
+    /// The records; those that are turned away are closed as `blocked`.
+    pub records: Vec<Tracked<'a, Admitted>>,
     /// Addresses to put on the block list, each once.
     pub blocks: Vec<Block>,
 }
 
-impl LimitPlan {
-    /// Consults the block list and groups what is to be counted. Duplicates and events without an address take no
-    /// part; nor does an event that is blocked already count towards the limit.
-    pub fn new(candidates: &[Candidate<'_>], standings: &[Standing], blocks: &Blocks, policy: LimitPolicy) -> Self {
-        let mut blocked = vec![None; candidates.len()];
-        let mut open = Vec::new();
-        let mut groups: BTreeMap<(AddressKey, i64), Vec<usize>> = BTreeMap::new();
-        for (index, (candidate, standing)) in candidates.iter().zip(standings).enumerate() {
-            let redelivered = match standing {
-                Standing::First => false,
-                Standing::Redelivered => true,
-                Standing::Duplicate(_) => continue,
-            };
-            let Some(address) = candidate.ip.map(AddressKey::of) else { continue };
-            if let Some(block) = blocks.covering(address, candidate.received_at, redelivered) {
-                blocked[index] = Some(blocked_by(block));
-                continue;
-            }
-            open.push((index, address, redelivered));
-            if !redelivered && policy.per_minute.is_some() {
-                groups.entry((address, candidate.received_at.minute())).or_default().push(index);
+impl<'a> LimitPlan<'a> {
+    /// Turns away who is on the block list, and groups what is to be counted. Duplicates and events without an address
+    /// take no part; nor does an event that is blocked already count towards the limit.
+    pub fn new(mut records: Vec<Tracked<'a, Claimed>>, blocks: &Blocks, policy: LimitPolicy) -> Self {
+        let mut counts: BTreeMap<(AddressKey, i64), u32> = BTreeMap::new();
+        for record in &mut records {
+            let Some((event, claimed)) = record.open() else { continue };
+            let Some(address) = address_of(event) else { continue };
+            if let Some(block) = blocks.covering(address, event.received_at, claimed.redelivered) {
+                record.close(Outcome::Blocked, blocked_by(block));
+            } else if let Some(counted) = counted_under(event, *claimed).filter(|_| policy.per_minute.is_some()) {
+                let count = counts.entry(counted).or_default();
+                *count = count.saturating_add(1);
             }
         }
-        let mut plan = LimitPlan {
-            counts: Vec::with_capacity(groups.len()),
-            counted: Vec::with_capacity(groups.len()),
-            blocked,
-            open,
-            policy,
-        };
-        for ((address, minute), mut members) in groups {
-            // A stable sort: records of one millisecond keep the order of the batch.
-            members.sort_by_key(|&index| candidates[index].received_at);
-            let count = u32::try_from(members.len()).unwrap_or(u32::MAX);
-            plan.counts.push(AddressCount { address, minute, count });
-            plan.counted.push(members);
-        }
-        plan
+        let count = |((address, minute), count)| AddressCount { address, minute, count };
+        LimitPlan { counts: counts.into_iter().map(count).collect(), records, policy }
     }
 
-    /// Turns the new totals of [`LimitPlan::counts`] into a decision on every candidate.
+    /// Turns the new totals of [`LimitPlan::counts`] into a decision on every record.
     ///
     /// Of an address's events in this batch, those that were received last are over the limit. Whatever this batch
     /// holds of the address from after its first event over is turned away with it, as it will be in other batches
     /// once the block is on the list.
-    pub fn resolve(self, candidates: &[Candidate<'_>], totals: &[u64]) -> LimitVerdicts {
-        let LimitPlan { counts, counted, mut blocked, open, policy } = self;
-        debug_assert_eq!(counts.len(), totals.len());
-        let Some(limit) = policy.per_minute else { return LimitVerdicts { blocked, blocks: Vec::new() } };
-        let mut new_blocks: BTreeMap<AddressKey, Block> = BTreeMap::new();
-        for ((count, members), &total) in counts.iter().zip(&counted).zip(totals) {
-            let before = total.saturating_sub(u64::from(count.count));
-            let left = u64::from(limit.get()).saturating_sub(before);
-            let within = usize::try_from(left).map_or(members.len(), |left| left.min(members.len()));
-            let over = &members[within..];
-            let Some(&first) = over.first() else { continue };
-            let why = Reason::new(reason::ADDRESS_RATE, format!("{} is past {limit} events a minute", count.address));
-            for &index in over {
-                blocked[index] = Some(why.clone());
-            }
-            let from = candidates[first].received_at;
-            let block = Block {
-                address: count.address,
-                from,
-                until: Some(from.plus(policy.block_for)),
-                reason: format!("more than {limit} events in a minute"),
-            };
-            // Of two minutes in one batch, the earlier breach starts the block: `counts` is in that order.
-            new_blocks.entry(count.address).or_insert(block);
-        }
-        if !new_blocks.is_empty() {
-            for (index, address, redelivered) in open {
-                let received_at = candidates[index].received_at;
-                let Some(block) = new_blocks.get(&address) else { continue };
-                let after = block_covers(block, received_at, redelivered) && received_at > block.from;
-                if after && blocked[index].is_none() {
-                    blocked[index] = Some(blocked_by(block));
-                }
+    ///
+    /// # Errors
+    /// Unless there is one total for each count.
+    pub fn resolve(self, totals: &[u64]) -> Result<LimitVerdicts<'a>, WrongNumberOfAnswers> {
+        let LimitPlan { counts, mut records, policy } = self;
+        WrongNumberOfAnswers::check(counts.len(), totals.len())?;
+        let blocks = match policy.per_minute {
+            Some(limit) => close_over(&mut records, limit, policy.block_for, &counts, totals),
+            None => BTreeMap::new(),
+        };
+        for record in &mut records {
+            let Some((event, claimed)) = record.open() else { continue };
+            let Some(block) = address_of(event).and_then(|address| blocks.get(&address)) else { continue };
+            if event.received_at > block.from && block_covers(block, event.received_at, claimed.redelivered) {
+                record.close(Outcome::Blocked, blocked_by(block));
             }
         }
-        LimitVerdicts { blocked, blocks: new_blocks.into_values().collect() }
+        let records = records.into_iter().map(|record| record.advance(|_, Claimed { .. }| Admitted)).collect();
+        Ok(LimitVerdicts { records, blocks: blocks.into_values().collect() })
     }
+}
+
+/// Closes the events over the limit, and returns the blocks that they begin.
+fn close_over(
+    records: &mut [Tracked<'_, Claimed>],
+    limit: NonZeroU32,
+    block_for: Duration,
+    counts: &[AddressCount],
+    totals: &[u64],
+) -> BTreeMap<AddressKey, Block> {
+    // What the limit leaves to this batch, for each address and minute.
+    let left = |(count, total): (&AddressCount, &u64)| {
+        let before = total.saturating_sub(u64::from(count.count));
+        ((count.address, count.minute), u64::from(limit.get()).saturating_sub(before))
+    };
+    let mut left: BTreeMap<(AddressKey, i64), u64> = counts.iter().zip(totals).map(left).collect();
+    // A stable sort: records of one millisecond keep the order of the batch. The earliest breach starts the block.
+    let mut by_time: Vec<&mut Tracked<'_, Claimed>> = records.iter_mut().collect();
+    by_time.sort_by_key(|record| record.received_at());
+    let mut blocks = BTreeMap::new();
+    for record in by_time {
+        let Some((event, claimed)) = record.open() else { continue };
+        let Some(counted) = counted_under(event, *claimed) else { continue };
+        match left.get_mut(&counted) {
+            Some(left) if *left > 0 => *left -= 1,
+            Some(_) => {
+                let (address, from) = (counted.0, event.received_at);
+                blocks.entry(address).or_insert_with(|| Block {
+                    address,
+                    from,
+                    until: Some(from.plus(block_for)),
+                    reason: format!("more than {limit} events in a minute"),
+                });
+                let detail = format!("{address} is past {limit} events a minute");
+                record.close(Outcome::Blocked, Reason::new(reason::ADDRESS_RATE, detail));
+            }
+            None => {}
+        }
+    }
+    blocks
+}
+
+fn address_of(event: &Event<'_>) -> Option<AddressKey> {
+    event.ip.map(AddressKey::of)
+}
+
+/// The counter that an event counts under; `None` if it has counted before or has no address.
+fn counted_under(event: &Event<'_>, claimed: Claimed) -> Option<(AddressKey, i64)> {
+    if claimed.redelivered { None } else { Some((address_of(event)?, event.received_at.minute())) }
 }
 
 fn blocked_by(block: &Block) -> Reason {
@@ -161,8 +166,9 @@ fn blocked_by(block: &Block) -> Reason {
 
 #[cfg(test)]
 mod tests {
-    use super::super::samples::candidate;
+    use super::super::samples::read;
     use super::*;
+    use crate::tracked::{Read, State};
 
     const MINUTE: i64 = 60_000;
 
@@ -170,15 +176,31 @@ mod tests {
         LimitPolicy { per_minute: NonZeroU32::new(limit), block_for: Duration::from_secs(900) }
     }
 
-    /// Candidates from `(received_at in ms, address)`; an empty address is none.
-    fn batch(events: &[(i64, &str)]) -> Vec<Candidate<'static>> {
-        let one = |(index, (at, ip)): (usize, &(i64, &str))| {
-            let mut candidate = candidate(index, &format!("t/0/{index}"), &format!("e-{index}"), "x");
-            candidate.received_at = Timestamp::from_millis(*at);
-            candidate.ip = ip.parse().ok();
-            candidate
+    /// First claims from `(received_at in ms, address)`; an empty address is none.
+    fn batch(events: &[(i64, &str)]) -> Vec<Tracked<'static, Claimed>> {
+        let one = |((at, ip), index): (&(i64, &str), i64)| {
+            let mut record = read(&format!("t/0/{index}"), &format!("e-{index}"), "x");
+            if let State::Open { event, .. } = &mut record.state {
+                event.received_at = Timestamp::from_millis(*at);
+                event.ip = ip.parse().ok();
+            }
+            record.advance(|_, Read| Claimed { redelivered: false })
         };
-        events.iter().enumerate().map(one).collect()
+        events.iter().zip(0..).map(one).collect()
+    }
+
+    /// The same records in a later delivery.
+    fn again(records: &[Tracked<'static, Claimed>]) -> Vec<Tracked<'static, Claimed>> {
+        records.iter().cloned().map(|record| record.advance(|_, _| Claimed { redelivered: true })).collect()
+    }
+
+    fn reasons<'r>(records: &'r [Tracked<'_, Admitted>]) -> Vec<&'r str> {
+        let reason = |record: &'r Tracked<'_, Admitted>| match &record.state {
+            State::Open { .. } => "",
+            State::Closed { outcome: Outcome::Blocked | Outcome::Duplicate, reason, .. } => reason.as_str(),
+            State::Closed { outcome, .. } => panic!("{outcome}"),
+        };
+        records.iter().map(reason).collect()
     }
 
     fn address(text: &str) -> AddressKey {
@@ -196,22 +218,21 @@ mod tests {
 
     /// The tags of the verdicts (empty: let in), and the new blocks, with counters that held `before`.
     fn run(
-        candidates: &[Candidate<'_>],
-        standings: &[Standing],
+        records: &[Tracked<'static, Claimed>],
         list: Vec<Block>,
         limit: u32,
         before: u64,
-    ) -> (Vec<&'static str>, Vec<Block>) {
-        let plan = LimitPlan::new(candidates, standings, &Blocks::new(list), policy(limit));
+    ) -> (Vec<String>, Vec<Block>) {
+        let plan = LimitPlan::new(records.to_vec(), &Blocks::new(list), policy(limit));
         let totals: Vec<u64> = plan.counts.iter().map(|count| before + u64::from(count.count)).collect();
-        let verdicts = plan.resolve(candidates, &totals);
-        let tags = verdicts.blocked.iter().map(|reason| reason.as_ref().map_or("", |reason| reason.tag)).collect();
-        (tags, verdicts.blocks)
+        let verdicts = plan.resolve(&totals).unwrap();
+        let tag = |reason: &str| reason.split(':').next().unwrap_or_default().to_owned();
+        (reasons(&verdicts.records).into_iter().map(tag).collect(), verdicts.blocks)
     }
 
     #[test]
     fn counts_first_claims_once_for_each_address_and_minute() {
-        let candidates = batch(&[
+        let mut candidates = batch(&[
             (1, "192.0.2.1"),
             (2, "192.0.2.1"),
             (MINUTE, "192.0.2.1"),
@@ -221,10 +242,9 @@ mod tests {
             (6, "192.0.2.9"),
             (7, "192.0.2.9"),
         ]);
-        let mut standings = vec![Standing::First; candidates.len()];
-        standings[6] = Standing::Redelivered;
-        standings[7] = Standing::Duplicate(Reason::new(reason::COPY_IN_BATCH, ""));
-        let plan = LimitPlan::new(&candidates, &standings, &Blocks::default(), policy(100));
+        candidates[6] = again(&candidates).swap_remove(6);
+        candidates[7].close(Outcome::Duplicate, reason::COPY_IN_BATCH);
+        let plan = LimitPlan::new(candidates, &Blocks::default(), policy(100));
         let counts: Vec<_> =
             plan.counts.iter().map(|count| (count.address.to_string(), count.minute, count.count)).collect();
         assert_eq!(
@@ -236,34 +256,31 @@ mod tests {
     #[test]
     fn the_limit_itself_is_let_in_and_the_next_one_is_not() {
         let candidates = batch(&[(1, "192.0.2.1"), (2, "192.0.2.1"), (3, "192.0.2.1")]);
-        let standings = vec![Standing::First; 3];
-        assert_eq!(run(&candidates, &standings, vec![], 3, 0), (vec!["", "", ""], vec![]));
-        let (tags, blocks) = run(&candidates, &standings, vec![], 3, 1);
+        assert_eq!(run(&candidates, vec![], 3, 0), (vec![String::new(); 3], vec![]));
+        let (tags, blocks) = run(&candidates, vec![], 3, 1);
         assert_eq!(tags, ["", "", "address-rate"]);
         assert_eq!(blocks.len(), 1);
         assert_eq!(blocks[0].address, address("192.0.2.1"));
         assert_eq!(blocks[0].from, Timestamp::from_millis(3));
         assert_eq!(blocks[0].until, Some(Timestamp::from_millis(900_003)));
-        assert_eq!(run(&candidates, &standings, vec![], 3, 50).0, ["address-rate"; 3]);
+        assert_eq!(run(&candidates, vec![], 3, 50).0, ["address-rate"; 3]);
     }
 
     #[test]
     fn without_a_limit_nothing_is_counted_but_the_list_holds() {
         let candidates = batch(&[(1, "192.0.2.1"), (2, "192.0.2.2")]);
-        let standings = vec![Standing::First; 2];
         let list = Blocks::new(vec![block("192.0.2.2", 0, None)]);
-        let plan = LimitPlan::new(&candidates, &standings, &list, policy(0));
+        let plan = LimitPlan::new(candidates, &list, policy(0));
         assert!(plan.counts.is_empty());
-        let verdicts = plan.resolve(&candidates, &[]);
-        assert_eq!(verdicts.blocked[0], None);
-        assert_eq!(verdicts.blocked[1].as_ref().unwrap().to_string(), "address-blocked: 192.0.2.2: test");
+        let verdicts = plan.resolve(&[]).unwrap();
+        assert_eq!(reasons(&verdicts.records), ["", "address-blocked: 192.0.2.2: test"]);
     }
 
     #[test]
     fn the_last_received_are_over_whatever_their_partition() {
         // Partition 0 holds an event that was received after those of partition 1.
         let candidates = batch(&[(9, "192.0.2.1"), (1, "192.0.2.1"), (2, "192.0.2.1")]);
-        let (tags, blocks) = run(&candidates, &vec![Standing::First; 3], vec![], 2, 0);
+        let (tags, blocks) = run(&candidates, vec![], 2, 0);
         assert_eq!(tags, ["address-rate", "", ""]);
         assert_eq!(blocks[0].from, Timestamp::from_millis(9));
     }
@@ -271,7 +288,7 @@ mod tests {
     #[test]
     fn events_of_one_instant_are_over_in_the_order_of_the_batch() {
         let candidates = batch(&[(5, "192.0.2.1"), (5, "192.0.2.1"), (5, "192.0.2.1")]);
-        assert_eq!(run(&candidates, &vec![Standing::First; 3], vec![], 1, 0).0, ["", "address-rate", "address-rate"]);
+        assert_eq!(run(&candidates, vec![], 1, 0).0, ["", "address-rate", "address-rate"]);
     }
 
     #[test]
@@ -283,7 +300,7 @@ mod tests {
             (3, "192.0.2.2"),
             (901_000, "192.0.2.1"),
         ]);
-        let (tags, blocks) = run(&candidates, &vec![Standing::First; 5], vec![], 1, 0);
+        let (tags, blocks) = run(&candidates, vec![], 1, 0);
         assert_eq!(tags, ["", "address-rate", "address-blocked", "", ""]);
         assert_eq!(blocks.len(), 1);
     }
@@ -291,7 +308,7 @@ mod tests {
     #[test]
     fn two_breaches_of_an_address_make_one_block_from_the_first() {
         let candidates = batch(&[(MINUTE, "192.0.2.1"), (MINUTE + 1, "192.0.2.1"), (1, "192.0.2.1"), (2, "192.0.2.1")]);
-        let (tags, blocks) = run(&candidates, &vec![Standing::First; 4], vec![], 1, 0);
+        let (tags, blocks) = run(&candidates, vec![], 1, 0);
         assert_eq!(tags, ["address-blocked", "address-rate", "", "address-rate"]);
         assert_eq!(blocks.len(), 1);
         assert_eq!(blocks[0].from, Timestamp::from_millis(2));
@@ -301,30 +318,35 @@ mod tests {
     fn a_listed_address_is_blocked_within_its_time_and_not_counted() {
         let list = vec![block("192.0.2.1", 10, Some(20))];
         let candidates = batch(&[(9, "192.0.2.1"), (10, "192.0.2.1"), (19, "192.0.2.1"), (20, "192.0.2.1")]);
-        let standings = vec![Standing::First; 4];
-        let plan = LimitPlan::new(&candidates, &standings, &Blocks::new(list.clone()), policy(100));
+        let plan = LimitPlan::new(candidates.clone(), &Blocks::new(list.clone()), policy(100));
         assert_eq!(plan.counts[0].count, 2);
-        assert_eq!(run(&candidates, &standings, list, 100, 0).0, ["", "address-blocked", "address-blocked", ""]);
+        assert_eq!(run(&candidates, list, 100, 0).0, ["", "address-blocked", "address-blocked", ""]);
     }
 
     #[test]
     fn after_a_crash_the_block_list_repeats_the_decision() {
         // First delivery: one event a millisecond, limit 2; the block goes on the list, then the crash.
         let candidates = batch(&[(1, "192.0.2.1"), (2, "192.0.2.1"), (3, "192.0.2.1"), (4, "192.0.2.1")]);
-        let (first, blocks) = run(&candidates, &vec![Standing::First; 4], vec![], 2, 0);
+        let (first, blocks) = run(&candidates, vec![], 2, 0);
         assert_eq!(first, ["", "", "address-rate", "address-rate"]);
         // Second delivery: the claims are our own, nothing is counted. Only the very millisecond of the breach is let in.
-        let standings = vec![Standing::Redelivered; 4];
-        assert!(LimitPlan::new(&candidates, &standings, &Blocks::default(), policy(2)).counts.is_empty());
-        let (again, new) = run(&candidates, &standings, blocks, 2, 0);
-        assert_eq!(again, ["", "", "", "address-blocked"]);
+        let redelivered = again(&candidates);
+        assert!(LimitPlan::new(redelivered.clone(), &Blocks::default(), policy(2)).counts.is_empty());
+        let (tags, new) = run(&redelivered, blocks, 2, 0);
+        assert_eq!(tags, ["", "", "", "address-blocked"]);
         assert!(new.is_empty());
     }
 
     #[test]
     fn a_crash_never_turns_away_what_was_within_the_limit() {
         let candidates = batch(&[(5, "192.0.2.1"), (5, "192.0.2.1"), (5, "192.0.2.1")]);
-        let (_, blocks) = run(&candidates, &vec![Standing::First; 3], vec![], 2, 0);
-        assert_eq!(run(&candidates, &vec![Standing::Redelivered; 3], blocks, 2, 0).0, ["", "", ""]);
+        let (_, blocks) = run(&candidates, vec![], 2, 0);
+        assert_eq!(run(&again(&candidates), blocks, 2, 0).0, ["", "", ""]);
+    }
+
+    #[test]
+    fn a_count_without_a_total_is_an_error() {
+        let plan = LimitPlan::new(batch(&[(1, "192.0.2.1")]), &Blocks::default(), policy(1));
+        assert_eq!(plan.resolve(&[]).unwrap_err().asked, 1);
     }
 }

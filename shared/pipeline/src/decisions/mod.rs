@@ -7,26 +7,40 @@
 //! 2. [`dedup`]: which claims to make, and what the answers mean for each record.
 //! 3. [`limits`]: what to count per address, who is over the limit, who is on the block list.
 //! 4. [`verdicts`]: what to store about each record, score included.
-//! 5. [`publication`]: the records that go out, made from the ledger's answer and not from our own view.
+//! 5. [`recording`]: which events the store takes for copies.
+//! 6. [`publication`]: the records that go out, made from the ledger's answer and not from our own view.
 //!
 //! Apart from them, [`late`]: what to store about events that get their score later. Two more are the
 //! replayer's: [`restoration`] turns outcomes back into what was recorded, and [`reprocessing`] decides on records once
 //! more, under other rules.
 //!
-//! Throughout, a record is named by its index in the batch, and a batch is in the order of topic, partition and
-//! offset, as the trigger decodes it.
+//! # The types on a record's way
+//!
+//! | type | what it is | made by |
+//! |---|---|---|
+//! | [`Record`](crate::Record) | the Kafka record as it was delivered | the trigger |
+//! | `event::Envelope` | the value of a record that ingest wrote | ingest |
+//! | [`Event`](crate::tracked::Event) | what is known of the event in it | [`intake`] |
+//! | [`Tracked`](crate::tracked::Tracked) | the record with what each step has found so far | [`intake`], then each step |
+//! | [`Claim`](crate::ports::Claim) | the wish to own an event id | [`dedup`] |
+//! | [`LedgerEntry`](crate::ports::LedgerEntry) | how the record ended | the store |
+//! | `OutcomeValue` | the value of the record on `processed-events` | [`publication`] |
+//! | [`NewRecord`](crate::ports::NewRecord) | a Kafka record to write: the outcome, a dead letter | [`publication`] |
+//!
+//! A batch is in the order of topic, partition and offset, as the trigger decodes it, and every step keeps that order.
 
 pub mod dedup;
 pub mod intake;
 pub mod late;
 pub mod limits;
 pub mod publication;
+pub mod recording;
 pub mod reprocessing;
 pub mod restoration;
 pub mod verdicts;
 
 #[cfg(test)]
-mod samples;
+pub(crate) mod samples;
 
 /// Tags of the reasons in the ledger and in dead letters. Bounded, so that they can be counted and grouped by. Two more
 /// sources are bounded as well: `event::EventError::tag` for what is wrong with an event, and the store for duplicates
@@ -48,7 +62,9 @@ pub mod reason {
     pub const ALREADY_CLAIMED: &str = "already-claimed";
     /// Another record of the same batch holds the event's id.
     pub const COPY_IN_BATCH: &str = "copy-in-batch";
-    /// As the two above, but the payload is another one.
+    /// The store has a row of the event, from another record.
+    pub const ALREADY_STORED: &str = "already-stored";
+    /// As the three above, but the payload is another one.
     pub const PAYLOAD_DIFFERS: &str = "payload-differs";
     /// The address is past its limit of new events in a minute.
     pub const ADDRESS_RATE: &str = "address-rate";

@@ -11,14 +11,17 @@ use event::{EventId, IdSource, Origin, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::intake::{Batch, Candidate, Rejection};
 use super::reason;
 use crate::ports::{LateOutcome, LedgerEntry, NewRecord};
+use crate::tracked::{Decided, Event, Tracked};
 use crate::{Header, Outcome, Record, header, topic};
 
 /// Largest record written, in bytes. An outcome adds a few hundred bytes to its event, and a dead letter its headers,
 /// so both exceed `raw-events`' limit of about 1 MB when the event is just within it. The topics of both must allow it.
 pub const MAX_RECORD_BYTES: usize = 1_500_000;
+
+/// Ends the id of an outcome that announces a late score, `<topic>/<partition>/<offset>#scored`.
+pub(super) const SCORED_LATER: &str = "#scored";
 
 /// The value of a record on `processed-events`. Holds everything that the ledger and `events` have of the record, so
 /// that both can be made again from outcomes alone ([`super::restoration`]).
@@ -65,130 +68,75 @@ pub(super) struct OutcomeValue<'a> {
     pub data: Option<&'a RawValue>,
 }
 
-/// What of the event itself goes into its outcome.
-struct Facts<'a> {
-    event_type: Option<&'a str>,
-    received_at: Option<Timestamp>,
-    ip: Option<IpAddr>,
-    user_id: Option<&'a str>,
-    /// If the record holds an event.
-    stored: Option<Stored<'a>>,
-}
-
-/// What goes into an outcome only if the event is stored.
-struct Stored<'a> {
-    schema: u32,
-    id_source: IdSource,
-    occurred_at: Option<Timestamp>,
-    user_agent: Option<&'a str>,
-    data: &'a RawValue,
-}
-
-impl<'a> Facts<'a> {
-    fn of(intake: Result<&'a Candidate<'a>, &'a Rejection>) -> Self {
-        match intake {
-            Ok(candidate) => Facts {
-                event_type: Some(&candidate.event_type),
-                received_at: Some(candidate.received_at),
-                ip: candidate.ip,
-                user_id: candidate.user_id.as_deref(),
-                stored: Some(Stored {
-                    schema: candidate.schema_version,
-                    id_source: candidate.id_source,
-                    occurred_at: candidate.occurred_at,
-                    user_agent: candidate.user_agent.as_deref(),
-                    data: candidate.data,
-                }),
-            },
-            Err(rejection) => Facts {
-                event_type: rejection.event_type,
-                received_at: rejection.received_at,
-                ip: rejection.ip,
-                user_id: None,
-                stored: None,
-            },
-        }
-    }
-}
-
-/// The outcome of the record at `index`, for `processed-events`. Its key is the event's, so that an event's outcomes
-/// stay in one partition, or the origin if there is no event.
+/// The outcome of a record, for `processed-events`, with the `traceparent` of the record. Its key is the event's, so that
+/// an event's outcomes stay in one partition, or the origin if there is no event.
 ///
 /// # Errors
 /// Never in practice: everything in an outcome can be written as JSON.
-pub fn outcome(batch: &Batch<'_>, index: usize, entry: &LedgerEntry) -> Result<NewRecord, serde_json::Error> {
-    let traceparent = batch.record(index).headers.get(header::TRACEPARENT);
-    write(entry.position.to_string(), entry, &Facts::of(batch.candidate(index)), traceparent)
+pub fn outcome(
+    record: &Tracked<'_, Decided>,
+    entry: &LedgerEntry,
+    traceparent: Option<&[u8]>,
+) -> Result<NewRecord, serde_json::Error> {
+    let about = (record.event_type(), record.received_at(), record.ip());
+    write(entry.position.to_string(), entry, about, record.event(), traceparent)
 }
 
 /// The second outcome of an event that was stored unscored, in the shape of the first and in the same partition. It has
 /// no `traceparent`, because that is not stored.
 ///
 /// # Errors
-/// If the stored payload is no JSON, which the store never holds.
+/// Never in practice, as for [`outcome`].
 pub fn late_outcome(late: &LateOutcome) -> Result<NewRecord, serde_json::Error> {
+    let LateOutcome { event, origin, position, outcome, risk, scored_at } = late;
     let entry = LedgerEntry {
-        position: late.position.clone(),
-        origin: late.origin.clone(),
-        key: Some(late.key.clone()),
-        outcome: late.outcome,
+        position: position.clone(),
+        origin: origin.clone(),
+        key: Some(event.key.clone()),
+        outcome: *outcome,
         reason: reason::SCORED_LATER.to_owned(),
-        risk: late.row.risk.clone(),
-        recorded_at: late.scored_at,
+        risk: Some(risk.clone()),
+        recorded_at: *scored_at,
     };
-    let data: &RawValue = serde_json::from_str(&late.row.payload)?;
-    // Not stored, but the hash tells.
-    let is_clients = late.row.payload_hash == IdSource::Client.payload_hash(&late.key.id, data);
-    let facts = Facts {
-        event_type: Some(&late.row.event_type),
-        received_at: Some(late.row.received_at),
-        ip: late.row.ip,
-        user_id: late.row.user_id.as_deref(),
-        stored: Some(Stored {
-            schema: late.row.schema_version,
-            id_source: if is_clients { IdSource::Client } else { IdSource::Fingerprint },
-            occurred_at: late.row.occurred_at,
-            user_agent: late.row.user_agent.as_deref(),
-            data,
-        }),
-    };
-    write(format!("{}#scored", late.position), &entry, &facts, None)
+    let about = (Some(&*event.event_type), Some(event.received_at), event.ip);
+    write(format!("{position}{SCORED_LATER}"), &entry, about, Some(event), None)
 }
 
 fn write(
     outcome_id: String,
     entry: &LedgerEntry,
-    facts: &Facts<'_>,
+    (event_type, received_at, ip): (Option<&str>, Option<Timestamp>, Option<IpAddr>),
+    event: Option<&Event<'_>>,
     traceparent: Option<&[u8]>,
 ) -> Result<NewRecord, serde_json::Error> {
-    let stored = facts.stored.as_ref().filter(|_| entry.outcome.is_stored());
+    let stored = event.filter(|_| entry.outcome.is_stored());
     let value = OutcomeValue {
         outcome_id,
         outcome: entry.outcome,
         reason: Cow::Borrowed(&entry.reason),
         tenant: entry.key.as_ref().map(|key| key.tenant.clone()),
         id: entry.key.as_ref().map(|key| key.id.clone()),
-        event_type: facts.event_type.map(Cow::Borrowed),
-        received_at: facts.received_at,
+        event_type: event_type.map(Cow::Borrowed),
+        received_at,
         recorded_at: entry.recorded_at,
         origin: entry.origin.clone(),
-        ip: facts.ip,
-        user_id: facts.user_id.map(Cow::Borrowed),
+        ip,
+        user_id: event.and_then(|event| event.user_id.as_deref()).map(Cow::Borrowed),
         risk_score: entry.risk.as_ref().map(|risk| risk.score),
         risk_reasons: entry.risk.as_ref().map(|risk| Cow::Borrowed(risk.reasons.as_slice())),
         rules_version: entry.risk.as_ref().map(|risk| Cow::Borrowed(risk.rules_version.as_str())),
-        schema: stored.map(|stored| stored.schema),
-        id_source: stored.map(|stored| stored.id_source),
-        occurred_at: stored.and_then(|stored| stored.occurred_at),
-        user_agent: stored.and_then(|stored| stored.user_agent.map(Cow::Borrowed)),
-        data: stored.map(|stored| stored.data),
+        schema: stored.map(|event| event.schema_version),
+        id_source: stored.map(|event| event.id_source),
+        occurred_at: stored.and_then(|event| event.occurred_at),
+        user_agent: stored.and_then(|event| event.user_agent.as_deref()).map(Cow::Borrowed),
+        data: stored.map(|event| &*event.payload.0),
     };
     let value = Bytes::from(serde_json::to_vec(&value)?);
     let mut headers = Vec::with_capacity(5);
     if let Some(key) = &entry.key {
         headers.push(Header::new(header::EVENT_ID, key.id.as_str().to_owned()));
     }
-    if let Some(event_type) = facts.event_type {
+    if let Some(event_type) = event_type {
         headers.push(Header::new(header::EVENT_TYPE, event_type.to_owned()));
     }
     if let Some(traceparent) = traceparent {
@@ -232,17 +180,16 @@ pub fn tag_of(reason: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use event::schema::Registry;
-    use event::{EventId, EventKey, Origin, PayloadHash, TenantId};
+    use event::{Origin, TenantId};
 
     use super::super::intake::Reader;
     use super::super::samples::record;
     use super::*;
     use crate::Position;
-    use crate::ports::{EventRow, RiskScore};
+    use crate::ports::RiskScore;
+    use crate::tracked::Read;
 
     const ENVELOPE: &str = r#"{"envelope":1,"id":"a","id_source":"client","type":"click","schema":1,"tenant":"acme","received_at":"2026-11-20T18:02:00.000Z","occurred_at":"2026-11-20T18:01:00.000Z","ip":"203.0.113.7","user_agent":"curl","data":{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}}"#;
-
-    const DATA: &str = r#"{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}"#;
 
     /// The outcome and the dead letter of one record.
     fn publish(
@@ -254,17 +201,18 @@ mod tests {
         let registry = Registry::embedded().unwrap();
         let foreign_tenant = TenantId::new("kafka").unwrap();
         let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant };
-        let batch = Batch::read(std::iter::once((record, None)), reader);
+        let tracked = reader.read(record).advance(|_, Read| Decided { outcome: Outcome::Valid, risk: None });
         let entry = LedgerEntry {
             position: record.position.clone(),
             origin: record.origin(),
-            key: batch.candidate(0).ok().map(|candidate| candidate.key.clone()),
+            key: tracked.key().cloned(),
             outcome: outcome_is,
             reason: reason.to_owned(),
             risk,
             recorded_at: Timestamp::from_millis(0),
         };
-        (outcome(&batch, 0, &entry).unwrap(), dead_letter(record, &entry))
+        let traceparent = record.headers.get(header::TRACEPARENT);
+        (outcome(&tracked, &entry, traceparent).unwrap(), dead_letter(record, &entry))
     }
 
     fn text(bytes: Option<&Bytes>) -> &str {
@@ -310,23 +258,16 @@ mod tests {
     fn a_late_outcome_is_the_first_one_with_the_score() {
         let risk = RiskScore { score: 100, reasons: vec!["private-range".into()], rules_version: "1".into() };
         let (first, _) = publish(&record(5, Some(ENVELOPE), &[]), Outcome::Valid, "", None);
+        let registry = Registry::embedded().unwrap();
+        let foreign_tenant = TenantId::new("kafka").unwrap();
+        let stored = record(5, Some(ENVELOPE), &[]);
+        let read = Reader { registry: &registry, foreign_tenant: &foreign_tenant }.read(&stored);
         let late = LateOutcome {
-            key: EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new("a").unwrap() },
+            event: read.event().unwrap().clone().into_owned(),
             origin: Origin::new("raw-events", 0, 5),
             position: Position::new("raw-events", 0, 5),
             outcome: Outcome::Fraud,
-            row: EventRow {
-                event_type: "click".into(),
-                schema_version: 1,
-                received_at: Timestamp::parse("2026-11-20T18:02:00.000Z").unwrap(),
-                occurred_at: Some(Timestamp::parse("2026-11-20T18:01:00.000Z").unwrap()),
-                ip: Some([203, 0, 113, 7].into()),
-                user_agent: Some("curl".into()),
-                user_id: Some("u-1".into()),
-                payload_hash: PayloadHash::of(DATA.as_bytes()),
-                payload: DATA.into(),
-                risk: Some(risk),
-            },
+            risk,
             scored_at: Timestamp::from_millis(60_000),
         };
         let second = late_outcome(&late).unwrap();

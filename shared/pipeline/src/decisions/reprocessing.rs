@@ -3,63 +3,40 @@
 //! Only the reading and the score are made anew. Who was first and who was over the limit are questions about the time
 //! at which records came, and their answers stay.
 
-use std::collections::HashMap;
-
 use event::Timestamp;
 
-use super::intake::Batch;
-use super::verdicts::standing_of;
-use crate::Outcome;
-use crate::ports::{LedgerEntry, RiskScore, Score};
+use crate::ports::LedgerEntry;
+use crate::tracked::{Admitted, Decided, Read, State, Tracked};
+use crate::{Outcome, WrongNumberOfAnswers};
 
-/// Whether a first outcome stays, whatever the rules.
-fn stays(first: Option<&LedgerEntry>) -> bool {
-    match first.map(|first| first.outcome) {
-        Some(Outcome::Duplicate | Outcome::Blocked) => true,
-        Some(Outcome::Valid | Outcome::Fraud | Outcome::DeadLettered) | None => false,
-    }
-}
-
-/// The candidates that are to be scored, ascending. `firsts` holds how each record of the batch ended the first time.
-pub fn open(batch: &Batch<'_>, firsts: &[Option<LedgerEntry>]) -> Vec<usize> {
-    let first = |record: usize| firsts.get(record).and_then(Option::as_ref);
-    let candidates = batch.candidates().iter().enumerate();
-    candidates.filter(|(_, candidate)| !stays(first(candidate.record))).map(|(index, _)| index).collect()
-}
-
-/// How each record of the batch ends now, in their order. `scores` are those of the [`open`] candidates, in their order.
-pub fn decide(
-    batch: &Batch<'_>,
+/// The records as they go to the scorer: `firsts` holds how each of them ended the first time, and what was a duplicate
+/// or blocked then is closed with that outcome, whatever the rules.
+///
+/// # Errors
+/// Unless there is one first outcome, or `None`, for each record.
+pub fn admit<'a>(
+    records: Vec<Tracked<'a, Read>>,
     firsts: &[Option<LedgerEntry>],
-    scores: Vec<Score>,
-    fraud_threshold: u8,
-    now: Timestamp,
-) -> Vec<LedgerEntry> {
-    let open = open(batch, firsts).into_iter().map(|candidate| batch.candidates()[candidate].record);
-    let mut scores: HashMap<usize, Score> = open.zip(scores).collect();
-    let entry = |index: usize| {
-        let position = batch.record(index).position.clone();
-        let (origin, key, outcome, reason, risk) = match (batch.candidate(index), scores.remove(&index)) {
-            (Err(rejection), _) => {
-                let reason = rejection.reason.to_string();
-                (rejection.origin.clone(), rejection.key.clone(), Outcome::DeadLettered, reason, None)
-            }
-            (Ok(candidate), Some(score)) => {
-                let risk = RiskScore::from(score);
-                let outcome = standing_of(Some(&risk), fraud_threshold);
-                (candidate.origin.clone(), Some(candidate.key.clone()), outcome, String::new(), Some(risk))
-            }
-            (Ok(candidate), None) => {
-                let first = firsts.get(index).and_then(Option::as_ref);
-                // Without a first outcome there would be a score; the processor, too, stores what it cannot score.
-                let (outcome, reason) =
-                    first.map_or((Outcome::Valid, String::new()), |first| (first.outcome, first.reason.clone()));
-                (candidate.origin.clone(), Some(candidate.key.clone()), outcome, reason, None)
-            }
-        };
-        LedgerEntry { position, origin, key, outcome, reason, risk, recorded_at: now }
+) -> Result<Vec<Tracked<'a, Admitted>>, WrongNumberOfAnswers> {
+    WrongNumberOfAnswers::check(records.len(), firsts.len())?;
+    let admit = |(mut record, first): (Tracked<'a, Read>, &Option<LedgerEntry>)| {
+        if let Some(LedgerEntry { outcome: outcome @ (Outcome::Duplicate | Outcome::Blocked), reason, .. }) = first {
+            record.close(*outcome, reason);
+        }
+        record.advance(|_, Read| Admitted)
     };
-    (0..batch.len()).map(entry).collect()
+    Ok(records.into_iter().zip(firsts).map(admit).collect())
+}
+
+/// How a record ends now.
+pub fn entry(record: Tracked<'_, Decided>, now: Timestamp) -> LedgerEntry {
+    let key = record.key().cloned();
+    let Tracked { position, origin, state } = record;
+    let (outcome, reason, risk) = match state {
+        State::Open { found: Decided { outcome, risk }, .. } => (outcome, String::new(), risk),
+        State::Closed { outcome, reason, .. } => (outcome, reason, None),
+    };
+    LedgerEntry { position, origin, key, outcome, reason, risk, recorded_at: now }
 }
 
 /// What a reprocessing changed about a record, `valid -> fraud`; also `valid -> valid` if nothing, and `unseen -> …` of a
@@ -75,10 +52,10 @@ mod tests {
 
     use super::super::intake::Reader;
     use super::super::samples::record;
-    use super::super::verdicts::score_requests;
+    use super::super::verdicts::{decide, score_requests};
     use super::*;
     use crate::Record;
-    use crate::ports::ScoreRequest;
+    use crate::ports::{Score, ScoreRequest};
 
     const NOW: Timestamp = Timestamp::from_millis(9);
 
@@ -113,10 +90,9 @@ mod tests {
         let registry = Registry::embedded().unwrap();
         let tenant = TenantId::new("kafka").unwrap();
         let reader = Reader { registry: &registry, foreign_tenant: &tenant };
-        let batch = Batch::read(records.iter().map(|record| (record, None)), reader);
+        let admitted = admit(reader.read_all(&records), &firsts).unwrap();
 
-        let open = open(&batch, &firsts);
-        let asked = score_requests(batch.candidates(), &open);
+        let asked = score_requests(&admitted);
         let ids: Vec<&str> = asked.iter().map(|request| request.event_id.as_str()).collect();
         assert_eq!(ids, ["valid", "fraud", "dead", "unseen"]);
         let score = |(request, risk_score): (&ScoreRequest, u8)| Score {
@@ -126,7 +102,8 @@ mod tests {
             rules_version: "2".into(),
         };
         let scores = asked.iter().zip([80, 79, 0, 100]).map(score).collect();
-        let seconds = decide(&batch, &firsts, scores, 80, NOW);
+        let decided = decide(admitted, Some(scores), 80).unwrap();
+        let seconds: Vec<LedgerEntry> = decided.into_iter().map(|record| entry(record, NOW)).collect();
         let changes: Vec<String> =
             firsts.iter().zip(&seconds).map(|(first, second)| change(first.as_ref(), second)).collect();
         assert_eq!(

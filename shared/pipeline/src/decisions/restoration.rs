@@ -2,33 +2,33 @@
 //! stored.
 //!
 //! What is made here goes through the store again, with the time at which it was first recorded, and comes out as the
-//! same rows: the store is idempotent by position, and what it mended in a text the first time needs no mending now.
+//! same rows: the store is idempotent by position, and what it replaced in a text the first time needs no replacing now.
+
+use std::borrow::Cow;
 
 use event::{EventKey, Origin};
 
-use super::publication::OutcomeValue;
-use crate::ports::{EventPlace, EventRow, LateScore, LedgerEntry, RiskScore, UnscoredEvent, Verdict, VerdictKind};
+use super::publication::{OutcomeValue, SCORED_LATER};
+use crate::ports::{EventPlace, LateScore, LedgerEntry, RiskScore, UnscoredEvent};
+use crate::tracked::{Decided, Event, Known, Payload, State, Tracked};
 use crate::{Outcome, Position};
-
-/// Ends the name of an outcome that tells of a late score, `<topic>/<partition>/<offset>#scored`.
-const SCORED_LATER: &str = "#scored";
 
 /// An outcome record's value, understood.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArchivedOutcome {
+pub struct ArchivedOutcome<'a> {
     /// As it was in the ledger. Of a late score: the record of the event that was scored, with the outcome and risk that
     /// it got, recorded when it was scored.
     pub entry: LedgerEntry,
-    /// Unless the record is no event, or of no known type.
-    pub event_type: Option<String>,
-    pub effect: Effect,
+    /// Unless the record holds no event, or one of an unknown type.
+    pub event_type: Option<Cow<'a, str>>,
+    pub effect: Effect<'a>,
 }
 
 /// What was written beside the ledger's entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
+pub enum Effect<'a> {
     /// The event's row and one more in its hour's count.
-    Stored(Box<EventRow>),
+    Stored(Box<Event<'a>>),
     Nothing,
     /// No new entry: an unscored row got its score, at the entry's time.
     ScoredLater(Box<LateScore>),
@@ -41,20 +41,20 @@ pub enum RestorationError {
     Malformed(#[source] serde_json::Error),
     #[error("outcome_id is not <topic>/<partition>/<offset>")]
     Position,
-    /// An older build wrote it: those left out what only the row has.
+    /// An older build wrote it: those did not publish what only the row has.
     #[error("an outcome of a stored event without {0}")]
     Incomplete(&'static str),
     #[error("a tenant without an id, or an id without a tenant")]
     HalfKey,
 }
 
-impl ArchivedOutcome {
+impl<'a> ArchivedOutcome<'a> {
     /// Reads the value of a record on `processed-events`.
     ///
     /// # Errors
-    /// If it is no outcome, or lacks what its event's row needs.
-    pub fn read(value: &[u8]) -> Result<Self, RestorationError> {
-        let mut value: OutcomeValue<'_> = serde_json::from_slice(value).map_err(RestorationError::Malformed)?;
+    /// If it is not an outcome, or lacks what its event's row needs.
+    pub fn read(value: &'a [u8]) -> Result<Self, RestorationError> {
+        let mut value: OutcomeValue<'a> = serde_json::from_slice(value).map_err(RestorationError::Malformed)?;
         let (position, is_late_score) = match value.outcome_id.strip_suffix(SCORED_LATER) {
             Some(position) => (position, true),
             None => (value.outcome_id.as_str(), false),
@@ -75,24 +75,28 @@ impl ArchivedOutcome {
             risk: risk(&value),
             recorded_at: value.recorded_at,
         };
+        let event_type = value.event_type.clone();
         let effect = match (is_late_score, entry.outcome) {
             (true, _) => Effect::ScoredLater(Box::new(late_score(&value, &entry)?)),
-            (false, Outcome::Valid | Outcome::Fraud) => Effect::Stored(Box::new(row(&value, &entry)?)),
+            (false, Outcome::Valid | Outcome::Fraud) => Effect::Stored(Box::new(event(value, &entry)?)),
             (false, Outcome::Duplicate | Outcome::Blocked | Outcome::DeadLettered) => Effect::Nothing,
         };
-        let event_type = value.event_type.map(|event_type| event_type.into_owned());
         Ok(ArchivedOutcome { entry, event_type, effect })
     }
 
-    /// What to have recorded at the entry's time; `None` for a late score, which is no verdict on a record.
-    pub fn verdict(&self) -> Option<Verdict> {
-        let LedgerEntry { position, origin, key, outcome, reason, .. } = &self.entry;
-        let kind = match &self.effect {
-            Effect::Stored(row) => VerdictKind::Store { outcome: *outcome, row: row.clone() },
-            Effect::Nothing => VerdictKind::Close { outcome: *outcome, reason: reason.clone() },
+    /// What to have recorded at the entry's time; `None` for a late score, whose event is recorded already.
+    pub fn record(&self) -> Option<Tracked<'a, Decided>> {
+        let LedgerEntry { position, origin, key, outcome, reason, risk, .. } = self.entry.clone();
+        let state = match &self.effect {
+            Effect::Stored(event) => State::Open { event: Event::clone(event), found: Decided { outcome, risk } },
+            Effect::Nothing => {
+                let event_type = self.event_type.clone();
+                let known = Known::Partly { key, event_type, received_at: None, ip: None };
+                State::Closed { outcome, reason, known }
+            }
             Effect::ScoredLater(_) => return None,
         };
-        Some(Verdict { position: position.clone(), origin: origin.clone(), key: key.clone(), kind })
+        Some(Tracked { position, origin, state })
     }
 }
 
@@ -120,22 +124,23 @@ fn late_score(value: &OutcomeValue<'_>, entry: &LedgerEntry) -> Result<LateScore
     Ok(LateScore { event, risk: entry.risk.clone().ok_or(lacks("risk_score"))?, outcome: entry.outcome })
 }
 
-fn row(value: &OutcomeValue<'_>, entry: &LedgerEntry) -> Result<EventRow, RestorationError> {
+fn event<'a>(value: OutcomeValue<'a>, entry: &LedgerEntry) -> Result<Event<'a>, RestorationError> {
     let lacks = RestorationError::Incomplete;
-    let key = entry.key.as_ref().ok_or(lacks("id"))?;
-    let data = value.data.ok_or(lacks("data"))?;
+    let key = entry.key.clone().ok_or(lacks("id"))?;
+    let payload = value.data.ok_or(lacks("data"))?;
     let id_source = value.id_source.ok_or(lacks("id_source"))?;
-    Ok(EventRow {
-        event_type: value.event_type.as_deref().ok_or(lacks("type"))?.to_owned(),
+    Ok(Event {
+        event_type: value.event_type.ok_or(lacks("type"))?,
         schema_version: value.schema.ok_or(lacks("schema"))?,
         received_at: value.received_at.ok_or(lacks("received_at"))?,
         occurred_at: value.occurred_at,
         ip: value.ip,
-        user_agent: value.user_agent.as_deref().map(str::to_owned),
-        user_id: value.user_id.as_deref().map(str::to_owned),
-        payload_hash: id_source.payload_hash(&key.id, data),
-        payload: data.get().to_owned(),
-        risk: entry.risk.clone(),
+        user_agent: value.user_agent,
+        user_id: value.user_id,
+        payload_hash: id_source.payload_hash(&key.id, payload),
+        payload: Payload(Cow::Borrowed(payload)),
+        id_source,
+        key,
     })
 }
 
@@ -144,11 +149,11 @@ mod tests {
     use event::schema::Registry;
     use event::{TenantId, Timestamp};
 
-    use super::super::intake::{Batch, Reader};
+    use super::super::intake::Reader;
     use super::super::samples::record;
-    use super::super::verdicts::{self, Decision};
     use super::super::{publication, reason};
     use super::*;
+    use crate::tracked::Read;
     use crate::{Reason, Record};
 
     const ENVELOPE: &str = r#"{"envelope":1,"id":"a \"b\"","id_source":"client","type":"click","schema":1,"tenant":"acme","received_at":"2026-11-20T18:02:00.000Z","occurred_at":"2026-11-20T18:01:00.000Z","ip":"203.0.113.7","user_agent":"a \"curl\" é","data":{ "type":"click" , "id":"a","user_id":"ü\n","campaign_id":"c"}}"#;
@@ -158,29 +163,49 @@ mod tests {
         Timestamp::parse("2026-11-20T18:02:03.004Z").unwrap()
     }
 
-    /// The verdict that the processor made, the entry that the ledger got, and the outcome that went out.
-    fn processed(record: &Record, decision: Decision) -> (Verdict, LedgerEntry, Vec<u8>) {
+    /// How the processor decides: it stores an event with its score, or closes its record.
+    type Decision = Result<(Outcome, Option<RiskScore>), (Outcome, Reason)>;
+
+    /// The record that the processor stored, the entry that the ledger got, and the outcome that went out.
+    fn processed(record: &Record, decision: Decision) -> (Tracked<'_, Decided>, LedgerEntry, Vec<u8>) {
         let registry = Registry::embedded().unwrap();
         let foreign_tenant = TenantId::new("kafka").unwrap();
         let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant };
-        let batch = Batch::read(std::iter::once((record, None)), reader);
-        let verdict = verdicts::verdict(&batch, 0, &decision);
-        let (outcome, reason, risk) = match &verdict.kind {
-            VerdictKind::Store { outcome, row } => (*outcome, String::new(), row.risk.clone()),
-            VerdictKind::Close { outcome, reason } => (*outcome, reason.clone(), None),
+        let mut read = reader.read(record);
+        if let Err((outcome, reason)) = &decision {
+            read.state = match read.state {
+                // Its own reason is not what the test is about.
+                State::Closed { known, .. } => State::Closed { outcome: *outcome, reason: reason.to_string(), known },
+                open => open,
+            };
+            read.close(*outcome, reason);
+        }
+        let (outcome, reason, risk) = match decision {
+            Ok((outcome, risk)) => (outcome, String::new(), risk),
+            Err((outcome, reason)) => (outcome, reason.to_string(), None),
         };
-        let Verdict { position, origin, key, .. } = verdict.clone();
+        let decided = read.advance(|_, Read| Decided { outcome, risk: risk.clone() });
+        let (position, origin, key) = (decided.position.clone(), decided.origin.clone(), decided.key().cloned());
         let entry = LedgerEntry { position, origin, key, outcome, reason, risk, recorded_at: at() };
-        let outcome = publication::outcome(&batch, 0, &entry).unwrap();
-        (verdict, entry, outcome.value.unwrap().to_vec())
+        let outcome = publication::outcome(&decided, &entry, None).unwrap();
+        (decided, entry, outcome.value.unwrap().to_vec())
     }
 
     fn store(outcome: Outcome, risk: Option<RiskScore>) -> Decision {
-        Decision::Store { outcome, risk }
+        Ok((outcome, risk))
     }
 
     fn close(outcome: Outcome, tag: &'static str, detail: &str) -> Decision {
-        Decision::Close { outcome, reason: Reason::new(tag, detail) }
+        Err((outcome, Reason::new(tag, detail)))
+    }
+
+    /// What the store makes of a record: everything of an open one, and of a closed one its key, outcome and reason.
+    fn recorded<'r>(record: &'r Tracked<'_, Decided>) -> (Option<&'r EventKey>, Result<String, (Outcome, &'r str)>) {
+        let recorded = match &record.state {
+            State::Open { event, found } => Ok(format!("{event:?} {found:?}")),
+            State::Closed { outcome, reason, .. } => Err((*outcome, reason.as_str())),
+        };
+        (record.key(), recorded)
     }
 
     #[test]
@@ -208,22 +233,25 @@ mod tests {
             (record(5, None, &[]), close(Outcome::DeadLettered, reason::TOMBSTONE, "")),
         ];
         for (record, decision) in cases {
-            let (verdict, entry, value) = processed(&record, decision);
+            let (stored, entry, value) = processed(&record, decision);
             let restored = ArchivedOutcome::read(&value).unwrap();
             assert_eq!(restored.entry, entry);
-            assert_eq!(restored.verdict(), Some(verdict));
+            let record = restored.record().unwrap();
+            assert_eq!((&record.position, &record.origin), (&stored.position, &stored.origin));
+            assert_eq!(recorded(&record), recorded(&stored));
         }
     }
 
     #[test]
-    fn a_late_score_is_no_verdict() {
+    fn a_late_score_is_not_recorded_again() {
         let risk = RiskScore { score: 100, reasons: vec![], rules_version: "7".into() };
-        let (_, entry, value) = processed(&record(5, Some(ENVELOPE), &[]), store(Outcome::Fraud, Some(risk)));
+        let record = record(5, Some(ENVELOPE), &[]);
+        let (_, entry, value) = processed(&record, store(Outcome::Fraud, Some(risk)));
         let value = String::from_utf8(value)
             .unwrap()
             .replace("raw-events/0/5\",\"outcome\"", "raw-events/0/5#scored\",\"outcome\"");
         let late = ArchivedOutcome::read(value.as_bytes()).unwrap();
-        assert_eq!((late.verdict(), &late.entry), (None, &entry));
+        assert_eq!((late.record(), &late.entry), (None, &entry));
         let Effect::ScoredLater(score) = late.effect else { panic!("{:?}", late.effect) };
         assert_eq!((Some(score.risk), score.outcome), (entry.risk, Outcome::Fraud));
         assert_eq!((score.event.position, score.event.origin), (entry.position, entry.origin));
@@ -233,8 +261,9 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_restored_from_is_told() {
-        let (_, _, value) = processed(&record(5, Some(ENVELOPE), &[]), store(Outcome::Valid, None));
+    fn what_cannot_be_restored_from_is_an_error() {
+        let record = record(5, Some(ENVELOPE), &[]);
+        let (_, _, value) = processed(&record, store(Outcome::Valid, None));
         let value = String::from_utf8(value).unwrap();
         let refused = |from: &str, to: &str| {
             assert!(value.contains(from), "{from} is not in {value}");

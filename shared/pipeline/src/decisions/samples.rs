@@ -1,4 +1,4 @@
-//! Candidates and records for the tests of the decisions.
+//! Records for the tests of the decisions.
 
 use std::borrow::Cow;
 
@@ -6,14 +6,13 @@ use bytes::Bytes;
 use event::{EventId, EventKey, IdSource, Origin, PayloadHash, TenantId, Timestamp};
 use serde_json::value::RawValue;
 
-use super::intake::Candidate;
+use crate::tracked::{Event, Payload, Read, State, Tracked};
 use crate::{Header, Position, Record, RecordHeaders};
 
-/// A candidate as short as a test's table wants it.
-pub fn candidate(record: usize, origin: &str, id: &str, payload: &str) -> Candidate<'static> {
-    Candidate {
-        record,
-        origin: origin.parse().unwrap(),
+/// An open record as short as a test's table wants it: its own first copy, received at the epoch.
+pub fn read(origin_text: &str, id: &str, payload: &str) -> Tracked<'static, Read> {
+    let origin = origin(origin_text);
+    let event = Event {
         key: EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new(id).unwrap() },
         id_source: IdSource::Client,
         event_type: Cow::Borrowed("click"),
@@ -24,8 +23,19 @@ pub fn candidate(record: usize, origin: &str, id: &str, payload: &str) -> Candid
         user_agent: None,
         user_id: None,
         payload_hash: PayloadHash::of(payload.as_bytes()),
-        data: RawValue::NULL,
-    }
+        payload: Payload(Cow::Borrowed(RawValue::NULL)),
+    };
+    let position = Position { topic: origin.topic.clone(), partition: origin.partition, offset: origin.offset };
+    Tracked { position, origin, state: State::Open { event, found: Read } }
+}
+
+/// Records from `(origin, id, payload)`, whose positions are in the order given.
+pub fn batch(records: &[(&str, &str, &str)]) -> Vec<Tracked<'static, Read>> {
+    let at = |((origin, id, payload), offset): (&(&str, &str, &str), i64)| Tracked {
+        position: Position::new("raw-events", 0, offset),
+        ..read(origin, id, payload)
+    };
+    records.iter().zip(0..).map(at).collect()
 }
 
 pub fn origin(text: &str) -> Origin {
@@ -41,5 +51,6 @@ pub fn record(offset: i64, value: Option<&str>, headers: &[(&str, &str)]) -> Rec
         headers: RecordHeaders(
             headers.iter().map(|(name, value)| Header::new(*name, Bytes::from((*value).to_owned()))).collect(),
         ),
+        undecodable: None,
     }
 }

@@ -26,6 +26,6 @@ pub use redrive::{
 };
 pub use replay::{ReplayProgress, ReplayRuns, ReprocessedOutcomes, TakeOver};
 pub use scorer::{Score, ScoreRequest, Scorer};
-pub use store::{EventRow, EventStore, LedgerEntry, RiskScore, Verdict, VerdictKind};
+pub use store::{EventStore, LedgerEntry, RiskScore};
 pub use topics::{PartitionSpan, TopicReader, TopicSource};
 pub use unscored::{EventPlace, LateOutcome, LateScore, UnscoredEvent, UnscoredEvents};

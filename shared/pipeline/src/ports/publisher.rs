@@ -26,4 +26,11 @@ pub trait RecordPublisher: Send + Sync {
     /// written, so a caller that sends it again must expect two copies. Records of one partition that succeed
     /// keep their order.
     async fn publish(&self, records: Vec<NewRecord>, timeout: Duration) -> Vec<Result<Position, DependencyError>>;
+
+    /// Ends the publisher: waits, at most `timeout`, until every record that was handed over is acknowledged or given
+    /// up. Nothing may be published after it.
+    ///
+    /// # Errors
+    /// If records are still without an answer after `timeout`.
+    async fn close(&self, timeout: Duration) -> Result<(), DependencyError>;
 }

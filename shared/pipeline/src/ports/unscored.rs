@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use async_trait::async_trait;
 use event::{EventKey, Origin, Timestamp};
 
-use super::{EventRow, RiskScore};
+use super::RiskScore;
+use crate::tracked::Event;
 use crate::{DependencyError, Outcome, Position};
 
 /// Names a row of `events`, and puts rows in the order in which they were received.
@@ -41,20 +42,19 @@ pub struct LateScore {
 /// change: however often it is read, it is the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LateOutcome {
-    pub key: EventKey,
+    pub event: Event<'static>,
     pub origin: Origin,
     /// Where the record stands that stored the event.
     pub position: Position,
     /// `valid` or `fraud`.
     pub outcome: Outcome,
-    /// With its score.
-    pub row: EventRow,
+    pub risk: RiskScore,
     pub scored_at: Timestamp,
 }
 
 impl LateOutcome {
     pub fn place(&self) -> EventPlace {
-        EventPlace { received_at: self.row.received_at, key: self.key.clone() }
+        EventPlace { received_at: self.event.received_at, key: self.event.key.clone() }
     }
 }
 

@@ -8,19 +8,21 @@
 
 mod plan;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
 use event::{Origin, PayloadHash, Timestamp};
-use pipeline::ports::{EventStore, LedgerEntry, Verdict, VerdictKind};
+use pipeline::decisions::recording::StoredCopy;
+use pipeline::ports::{EventStore, LedgerEntry};
+use pipeline::tracked::{Decided, Tracked};
 use pipeline::{DependencyError, Position};
 use time::{Date, OffsetDateTime};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Row, Statement};
 
-use self::plan::{NewEvent, Plan, StoredCopy, plan, storable_verdict};
+use self::plan::{Found, NewEvent, Plan, Planned, plan, storable_record};
 use crate::counts::{ADD_COUNTS, CountChange, CountColumns};
 use crate::database::{Database, RollbackOnDrop};
 use crate::error::PostgresError;
@@ -115,16 +117,23 @@ impl PostgresEventStore {
         PostgresEventStore { database, dedup_window }
     }
 
-    async fn record_all(&self, verdicts: Vec<Verdict>, now: Timestamp) -> Result<Vec<LedgerEntry>, PostgresError> {
-        if verdicts.is_empty() {
+    async fn record_all(
+        &self,
+        records: &[Tracked<'_, Decided>],
+        now: Timestamp,
+    ) -> Result<Vec<LedgerEntry>, PostgresError> {
+        if records.is_empty() {
             return Ok(Vec::new());
         }
-        let verdicts: Vec<Verdict> = verdicts.into_iter().map(storable_verdict).collect();
+        let storable: Vec<_> = records.iter().map(storable_record).collect();
+        let records: Vec<&Tracked<'_, Decided>> = storable.iter().map(|record| &**record).collect();
         for _ in 0..ATTEMPTS {
             let client = self.database.connection().await?;
-            let result = self.database.within(self.attempt(&client, &verdicts, now)).await;
+            let result = self.database.within(self.attempt(&client, &records, now)).await;
             match Database::settle(client, result) {
-                Err(error) if error.is_unique_violation() => tracing::debug!("an event was stored meanwhile"),
+                Err(error) if error.is_unique_violation() => {
+                    tracing::debug!("an event of the batch was stored by another transaction: starting over");
+                }
                 result => return result,
             }
         }
@@ -134,31 +143,32 @@ impl PostgresEventStore {
     async fn attempt(
         &self,
         client: &ClientWrapper,
-        verdicts: &[Verdict],
+        records: &[&Tracked<'_, Decided>],
         now: Timestamp,
     ) -> Result<Vec<LedgerEntry>, PostgresError> {
         let statements = Statements::prepare(client).await?;
         let transaction = RollbackOnDrop::new(client);
-        let (known, copies) = self.look(client, &statements, verdicts, now).await?;
-        let Plan { entries, new_entries, new_events } = plan(verdicts, known, &copies, self.dedup_window, now)?;
+        let found = self.look(client, &statements, records, now).await?;
+        let Plan { entries, new_events } = plan(records.iter().copied().zip(found), self.dedup_window, now);
         pipeline::failpoint!("postgres::in-transaction");
-        write(client, &statements, &entries, &new_entries, new_events, now).await?;
+        write(client, &statements, &entries, new_events, now).await?;
         pipeline::failpoint!("postgres::committed");
         transaction.finish();
-        Ok(entries)
+        Ok(entries.into_iter().map(|planned| planned.entry).collect())
     }
 
-    /// Begins, locks the partitions and reads, in one round trip: requests go out in the order of first polls.
+    /// Begins, locks the partitions and reads what is stored about each record, in one round trip: requests go out in
+    /// the order of first polls.
     async fn look(
         &self,
         client: &ClientWrapper,
         statements: &Statements,
-        verdicts: &[Verdict],
+        records: &[&Tracked<'_, Decided>],
         now: Timestamp,
-    ) -> Result<(HashMap<usize, LedgerEntry>, HashMap<usize, StoredCopy>), PostgresError> {
-        let partitions = PartitionColumns::of(verdicts);
-        let positions = PositionColumns::of(verdicts.iter().map(|verdict| &verdict.position));
-        let keys = KeyColumns::of(verdicts, self.dedup_window);
+    ) -> Result<Vec<Found>, PostgresError> {
+        let partitions = PartitionColumns::of(records.iter().map(|record| &record.position));
+        let positions = PositionColumns::of(records.iter().map(|record| &record.position));
+        let keys = KeyColumns::of(records, self.dedup_window);
         let now = now.to_utc();
         let lock = partitions.parameters(&now);
         let find_entries = positions.parameters();
@@ -171,16 +181,26 @@ impl PostgresEventStore {
             client.query(&statements.find_entries, &find_entries),
             client.query(&statements.find_copies, &find_copies),
         )?;
-        let entries = entries.iter().map(|row| Ok((ordinal(row)?, entry_from_row(row)?)));
-        let copies = copies.iter().map(|row| Ok((ordinal(row)?, copy_from_row(row)?)));
-        Ok((entries.collect::<Result<_, PostgresError>>()?, copies.collect::<Result<_, PostgresError>>()?))
+        let mut found = Vec::new();
+        found.resize_with(records.len(), Found::default);
+        for row in &entries {
+            of_ordinal(&mut found, row)?.entry = Some(entry_from_row(row)?);
+        }
+        for row in &copies {
+            of_ordinal(&mut found, row)?.copy = Some(copy_from_row(row)?);
+        }
+        Ok(found)
     }
 }
 
 #[async_trait]
 impl EventStore for PostgresEventStore {
-    async fn record(&self, verdicts: Vec<Verdict>, now: Timestamp) -> Result<Vec<LedgerEntry>, DependencyError> {
-        self.record_all(verdicts, now).await.map_err(|error| error.into_dependency("recording a batch"))
+    async fn record(
+        &self,
+        records: &[Tracked<'_, Decided>],
+        now: Timestamp,
+    ) -> Result<Vec<LedgerEntry>, DependencyError> {
+        self.record_all(records, now).await.map_err(|error| error.into_dependency("recording a batch"))
     }
 }
 
@@ -212,42 +232,89 @@ impl Statements {
 async fn write(
     client: &ClientWrapper,
     statements: &Statements,
-    entries: &[LedgerEntry],
-    new_entries: &[usize],
-    mut new_events: Vec<NewEvent<'_>>,
+    entries: &[Planned],
+    mut new_events: Vec<NewEvent<'_, '_>>,
     now: Timestamp,
 ) -> Result<(), PostgresError> {
     let commit = client.batch_execute("COMMIT");
+    let new_entries: Vec<&LedgerEntry> =
+        entries.iter().filter(|planned| planned.is_new).map(|planned| &planned.entry).collect();
     if new_entries.is_empty() {
         return Ok(commit.await?);
     }
     let at = now.to_utc();
-    let ledger = EntryColumns::of(new_entries.iter().filter_map(|index| entries.get(*index)));
+    let ledger = EntryColumns::of(new_entries);
     let ledger = ledger.parameters(&at);
     if new_events.is_empty() {
         tokio::try_join!(biased; client.execute(&statements.insert_entries, &ledger), commit)?;
         return Ok(());
     }
     // In the order of the unique key, like everybody else, so that two batches with the same events cannot deadlock.
-    new_events.sort_by(|a, b| (a.key, a.day).cmp(&(b.key, b.day)));
-    let counts = CountColumns::of(new_events.iter().map(|event| CountChange {
-        received_at: event.row.received_at,
+    new_events.sort_by(|a, b| (&a.event.key, day_of(a)).cmp(&(&b.event.key, day_of(b))));
+    let counts = CountColumns::of(new_events.iter().map(|NewEvent { event, decided, .. }| CountChange {
+        received_at: event.received_at,
         tenant: event.key.tenant.as_str(),
-        event_type: &event.row.event_type,
-        outcome: event.outcome,
+        event_type: &event.event_type,
+        outcome: decided.outcome,
         by: 1,
     }));
     let counts = counts.parameters();
-    let events = EventColumns::of(&new_events);
-    let events = events.parameters(&at);
+    let insert_events = insert_events(client, &statements.insert_events, &new_events, &at);
     tokio::try_join!(
         biased;
-        client.execute(&statements.insert_events, &events),
-        client.execute(&statements.insert_entries, &ledger),
-        client.execute(&statements.add_counts, &counts),
-        commit,
+        insert_events,
+        async { Ok(client.execute(&statements.insert_entries, &ledger).await?) },
+        async { Ok(client.execute(&statements.add_counts, &counts).await?) },
+        async { Ok(commit.await?) },
     )?;
     Ok(())
+}
+
+fn day_of(new: &NewEvent<'_, '_>) -> Date {
+    new.event.received_at.to_utc().date()
+}
+
+/// One column of the rows to insert.
+fn column<'r, 'a, T>(events: &[NewEvent<'r, 'a>], of: impl Fn(&NewEvent<'r, 'a>) -> T) -> Vec<T> {
+    events.iter().map(of).collect()
+}
+
+/// Inserts the rows of new events, column by column.
+async fn insert_events(
+    client: &ClientWrapper,
+    statement: &Statement,
+    events: &[NewEvent<'_, '_>],
+    at: &OffsetDateTime,
+) -> Result<u64, PostgresError> {
+    let risk_reasons = |new: &NewEvent<'_, '_>| new.decided.risk.as_ref().map(|risk| join(&risk.reasons));
+    let parameters: Parameters<'_, 20> = [
+        &column(events, day_of),
+        &column(events, |new| new.event.key.tenant.as_str()),
+        &column(events, |new| new.event.key.id.as_str()),
+        &column(events, |new| &*new.event.event_type),
+        &column(events, |new| i64::from(new.event.schema_version)),
+        &column(events, |new| new.decided.outcome.as_str()),
+        &column(events, |new| new.event.received_at.to_utc()),
+        &column(events, |new| new.event.occurred_at.map(Timestamp::to_utc)),
+        &column(events, |new| new.event.ip),
+        &column(events, |new| new.event.user_agent.as_deref()),
+        &column(events, |new| new.event.user_id.as_deref()),
+        &column(events, |new| new.event.payload_hash.0.as_slice()),
+        &column(events, |new| new.event.payload.as_str()),
+        &column(events, |new| new.decided.risk.as_ref().map(|risk| i16::from(risk.score))),
+        &column(events, risk_reasons),
+        &column(events, |new| new.decided.risk.as_ref().map(|risk| risk.rules_version.as_str())),
+        &column(events, |new| &*new.origin.topic),
+        &column(events, |new| new.origin.partition),
+        &column(events, |new| new.origin.offset),
+        at,
+    ];
+    Ok(client.execute(statement, &parameters).await?)
+}
+
+/// The finding about the record that a row of the answer is about.
+fn of_ordinal<'f>(found: &'f mut [Found], row: &Row) -> Result<&'f mut Found, PostgresError> {
+    found.get_mut(ordinal(row)?).ok_or(PostgresError::Row { table: "the answer", column: "ordinal" })
 }
 
 pub(crate) fn ordinal(row: &Row) -> Result<usize, PostgresError> {
@@ -283,9 +350,9 @@ struct PartitionColumns<'a> {
 }
 
 impl<'a> PartitionColumns<'a> {
-    fn of(verdicts: &'a [Verdict]) -> Self {
+    fn of(positions: impl IntoIterator<Item = &'a Position>) -> Self {
         let mut spans = BTreeMap::<(&str, i32), (i64, i64)>::new();
-        for Verdict { position, .. } in verdicts {
+        for position in positions {
             let next = position.offset.saturating_add(1);
             let span = spans.entry((&position.topic, position.partition)).or_insert((position.offset, next));
             *span = (span.0.min(position.offset), span.1.max(next));
@@ -344,17 +411,17 @@ struct KeyColumns<'a> {
 }
 
 impl<'a> KeyColumns<'a> {
-    fn of(verdicts: &'a [Verdict], window: Duration) -> Self {
+    fn of(records: &[&'a Tracked<'_, Decided>], window: Duration) -> Self {
         let window_ms = i64::try_from(window.as_millis()).unwrap_or(i64::MAX);
         let mut columns = Self::default();
-        for (index, verdict) in verdicts.iter().enumerate() {
-            let (VerdictKind::Store { row, .. }, Some(key)) = (&verdict.kind, &verdict.key) else { continue };
-            let after = Timestamp::from_millis(row.received_at.as_millis().saturating_sub(window_ms)).to_utc();
-            let before = row.received_at.plus(window).to_utc();
+        for (index, record) in records.iter().enumerate() {
+            let Some((event, _)) = record.open() else { continue };
+            let after = Timestamp::from_millis(event.received_at.as_millis().saturating_sub(window_ms)).to_utc();
+            let before = event.received_at.plus(window).to_utc();
             columns.ordinal.push(ordinal_of(index));
-            columns.tenant.push(key.tenant.as_str());
-            columns.event_id.push(key.id.as_str());
-            columns.day.push(row.received_at.to_utc().date());
+            columns.tenant.push(event.key.tenant.as_str());
+            columns.event_id.push(event.key.id.as_str());
+            columns.day.push(event.received_at.to_utc().date());
             columns.first_day.push(after.date());
             columns.last_day.push(before.date());
             columns.after.push(after);
@@ -373,82 +440,6 @@ impl<'a> KeyColumns<'a> {
             &self.last_day,
             &self.after,
             &self.before,
-        ]
-    }
-}
-
-#[derive(Default)]
-struct EventColumns<'a> {
-    received_day: Vec<Date>,
-    tenant: Vec<&'a str>,
-    event_id: Vec<&'a str>,
-    event_type: Vec<&'a str>,
-    schema_version: Vec<i64>,
-    status: Vec<&'static str>,
-    received_at: Vec<OffsetDateTime>,
-    occurred_at: Vec<Option<OffsetDateTime>>,
-    ip_address: Vec<Option<std::net::IpAddr>>,
-    user_agent: Vec<Option<&'a str>>,
-    user_id: Vec<Option<&'a str>>,
-    payload_hash: Vec<&'a [u8]>,
-    payload: Vec<&'a str>,
-    risk_score: Vec<Option<i16>>,
-    risk_reasons: Vec<Option<String>>,
-    rules_version: Vec<Option<&'a str>>,
-    origin_topic: Vec<&'a str>,
-    origin_partition: Vec<i32>,
-    origin_offset: Vec<i64>,
-}
-
-impl<'a> EventColumns<'a> {
-    fn of(events: &[NewEvent<'a>]) -> Self {
-        let mut columns = Self::default();
-        for NewEvent { key, day, origin, outcome, row } in events {
-            columns.received_day.push(*day);
-            columns.tenant.push(key.tenant.as_str());
-            columns.event_id.push(key.id.as_str());
-            columns.event_type.push(&row.event_type);
-            columns.schema_version.push(i64::from(row.schema_version));
-            columns.status.push(outcome.as_str());
-            columns.received_at.push(row.received_at.to_utc());
-            columns.occurred_at.push(row.occurred_at.map(Timestamp::to_utc));
-            columns.ip_address.push(row.ip);
-            columns.user_agent.push(row.user_agent.as_deref());
-            columns.user_id.push(row.user_id.as_deref());
-            columns.payload_hash.push(&row.payload_hash.0);
-            columns.payload.push(&row.payload);
-            columns.risk_score.push(row.risk.as_ref().map(|risk| i16::from(risk.score)));
-            columns.risk_reasons.push(row.risk.as_ref().map(|risk| join(&risk.reasons)));
-            columns.rules_version.push(row.risk.as_ref().map(|risk| risk.rules_version.as_str()));
-            columns.origin_topic.push(&origin.topic);
-            columns.origin_partition.push(origin.partition);
-            columns.origin_offset.push(origin.offset);
-        }
-        columns
-    }
-
-    fn parameters<'b>(&'b self, now: &'b OffsetDateTime) -> Parameters<'b, 20> {
-        [
-            &self.received_day,
-            &self.tenant,
-            &self.event_id,
-            &self.event_type,
-            &self.schema_version,
-            &self.status,
-            &self.received_at,
-            &self.occurred_at,
-            &self.ip_address,
-            &self.user_agent,
-            &self.user_id,
-            &self.payload_hash,
-            &self.payload,
-            &self.risk_score,
-            &self.risk_reasons,
-            &self.rules_version,
-            &self.origin_topic,
-            &self.origin_partition,
-            &self.origin_offset,
-            now,
         ]
     }
 }

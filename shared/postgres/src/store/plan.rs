@@ -1,171 +1,174 @@
 //! What a batch comes to, given what is stored already. Pure.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::time::Duration;
 
-use event::{EventKey, Origin, PayloadHash, Timestamp};
-use pipeline::ports::{EventRow, LedgerEntry, RiskScore, Verdict, VerdictKind};
-use pipeline::{Outcome, Position, Reason};
-use time::Date;
+use event::{EventKey, Origin, Timestamp};
+use pipeline::decisions::recording::{StoredCopy, are_copies};
+use pipeline::ports::{LedgerEntry, RiskScore};
+use pipeline::tracked::{Decided, Event, State, Tracked};
+use pipeline::{Outcome, Position};
 
-use crate::error::PostgresError;
 use crate::text::{indexed, storable, storable_list};
 
-/// An event that has a row already.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct StoredCopy {
-    pub payload_hash: PayloadHash,
-    pub origin: Origin,
+/// What is stored already about a record.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub entry: Option<LedgerEntry>,
+    /// A row of the same event.
+    pub copy: Option<StoredCopy>,
 }
 
 /// A row to insert.
 #[derive(Debug)]
-pub(super) struct NewEvent<'a> {
-    pub key: &'a EventKey,
-    pub day: Date,
-    pub origin: &'a Origin,
-    pub outcome: Outcome,
-    pub row: &'a EventRow,
+pub(super) struct NewEvent<'r, 'a> {
+    pub event: &'r Event<'a>,
+    pub decided: &'r Decided,
+    pub origin: &'r Origin,
+}
+
+/// The answer about one record.
+#[derive(Debug)]
+pub(super) struct Planned {
+    pub entry: LedgerEntry,
+    /// Whether the ledger is to get it, and does not have it yet.
+    pub is_new: bool,
 }
 
 #[derive(Debug)]
-pub(super) struct Plan<'a> {
-    /// The answer: one entry per verdict, in their order.
-    pub entries: Vec<LedgerEntry>,
-    /// Indices of the entries that are not in the ledger yet.
-    pub new_entries: Vec<usize>,
-    pub new_events: Vec<NewEvent<'a>>,
+pub(super) struct Plan<'r, 'a> {
+    /// One for each record, in their order.
+    pub entries: Vec<Planned>,
+    pub new_events: Vec<NewEvent<'r, 'a>>,
 }
 
-/// The verdict with everything Postgres cannot hold replaced, so that no single record fails its batch. Done before
-/// anything else: what the first delivery returns must equal what a redelivery reads back.
-pub(super) fn storable_verdict(mut verdict: Verdict) -> Verdict {
-    fn mend(text: &mut String) {
-        if let std::borrow::Cow::Owned(mended) = storable(text) {
-            *text = mended;
+/// The record with everything replaced that Postgres cannot hold, so that no single record fails its batch. Done before
+/// anything else: what the first delivery returns must equal what a redelivery reads back. Borrowed unless something
+/// must be replaced. A payload is JSON, and that cannot hold U+0000.
+pub(super) fn storable_record<'r, 'a>(record: &'r Tracked<'a, Decided>) -> Cow<'r, Tracked<'a, Decided>> {
+    if is_storable(record) {
+        return Cow::Borrowed(record);
+    }
+    fn replace(text: &mut String) {
+        if let Cow::Owned(replaced) = storable(text) {
+            *text = replaced;
         }
     }
-    fn mend_risk(risk: &mut RiskScore) {
-        risk.reasons = storable_list(std::mem::take(&mut risk.reasons));
-        mend(&mut risk.rules_version);
+    fn replace_cow(text: &mut Cow<'_, str>) {
+        if let Cow::Owned(replaced) = storable(text) {
+            *text = Cow::Owned(replaced);
+        }
     }
-    if let std::borrow::Cow::Owned(topic) = storable(&verdict.origin.topic) {
-        verdict.origin.topic = topic.into();
+    let mut record = record.clone();
+    if let Cow::Owned(topic) = storable(&record.origin.topic) {
+        record.origin.topic = topic.into();
     }
-    match &mut verdict.kind {
-        VerdictKind::Store { row, .. } => {
-            let event_type = indexed(&row.event_type);
-            if event_type != row.event_type {
-                row.event_type = event_type.into_owned();
+    match &mut record.state {
+        State::Open { event, found } => {
+            event.event_type = Cow::Owned(indexed(&event.event_type).into_owned());
+            event.user_agent.iter_mut().for_each(replace_cow);
+            event.user_id.iter_mut().for_each(replace_cow);
+            if let Some(RiskScore { reasons, rules_version, .. }) = &mut found.risk {
+                *reasons = storable_list(std::mem::take(reasons));
+                replace(rules_version);
             }
-            mend(&mut row.payload);
-            row.user_agent.iter_mut().for_each(mend);
-            row.user_id.iter_mut().for_each(mend);
-            row.risk.iter_mut().for_each(mend_risk);
         }
-        VerdictKind::Close { reason, .. } => mend(reason),
+        State::Closed { reason, .. } => replace(reason),
     }
-    verdict
+    Cow::Owned(record)
 }
 
-/// An event that this batch stores.
-struct Accepted<'a> {
-    received_at: Timestamp,
-    day: Date,
-    payload_hash: PayloadHash,
-    origin: &'a Origin,
+fn is_storable(record: &Tracked<'_, Decided>) -> bool {
+    let is_plain = |text: &str| matches!(storable(text), Cow::Borrowed(_));
+    let state_is_storable = match &record.state {
+        State::Open { event, found } => {
+            indexed(&event.event_type) == event.event_type
+                && event.user_agent.as_deref().is_none_or(is_plain)
+                && event.user_id.as_deref().is_none_or(is_plain)
+                && found.risk.as_ref().is_none_or(|risk| {
+                    is_plain(&risk.rules_version) && storable_list(risk.reasons.clone()) == risk.reasons
+                })
+        }
+        State::Closed { reason, .. } => is_plain(reason),
+    };
+    state_is_storable && is_plain(&record.origin.topic)
 }
 
-/// Decides what to write. `known` holds the ledger's entries and `copies` the stored copies, by index of the verdict.
-///
-/// # Errors
-/// If a verdict stores an event that has no key.
-pub(super) fn plan<'a>(
-    verdicts: &'a [Verdict],
-    mut known: HashMap<usize, LedgerEntry>,
-    copies: &HashMap<usize, StoredCopy>,
+/// Decides what to write about each record, beside what was found about it.
+pub(super) fn plan<'r, 'a>(
+    records: impl IntoIterator<Item = (&'r Tracked<'a, Decided>, Found)>,
     window: Duration,
     now: Timestamp,
-) -> Result<Plan<'a>, PostgresError> {
-    let mut entries: Vec<LedgerEntry> = Vec::with_capacity(verdicts.len());
-    let mut new_entries = Vec::new();
-    let mut new_events = Vec::new();
-    let mut accepted = HashMap::<&EventKey, Vec<Accepted<'a>>>::new();
-    let mut places = HashMap::<&Position, usize>::with_capacity(verdicts.len());
-    for (index, verdict) in verdicts.iter().enumerate() {
-        if let Some(entry) = known.remove(&index) {
-            entries.push(entry);
+) -> Plan<'r, 'a>
+where
+    'a: 'r,
+{
+    let mut plan = Plan { entries: Vec::new(), new_events: Vec::new() };
+    let mut accepted = HashMap::<&EventKey, Vec<(Timestamp, StoredCopy)>>::new();
+    let mut places = HashMap::<&Position, usize>::new();
+    for (record, found) in records {
+        if let Some(entry) = found.entry {
+            plan.entries.push(Planned { entry, is_new: false });
             continue;
         }
         // A record that comes twice in one batch ends as it did the first time.
-        match places.entry(&verdict.position) {
+        match places.entry(&record.position) {
             Entry::Occupied(first) => {
-                if let Some(entry) = entries.get(*first.get()).cloned() {
-                    entries.push(entry);
+                if let Some(Planned { entry, .. }) = plan.entries.get(*first.get()) {
+                    let entry = entry.clone();
+                    plan.entries.push(Planned { entry, is_new: false });
                     continue;
                 }
             }
-            Entry::Vacant(place) => _ = place.insert(index),
+            Entry::Vacant(place) => _ = place.insert(plan.entries.len()),
         }
-        let (outcome, reason, risk) = match &verdict.kind {
-            VerdictKind::Close { outcome, reason } => (*outcome, reason.clone(), None),
-            VerdictKind::Store { outcome, row } => {
-                let key = verdict.key.as_ref().ok_or(PostgresError::NoKey)?;
-                let day = row.received_at.to_utc().date();
-                let in_batch = accepted.entry(key).or_default();
-                let copy = copies.get(&index).map(|copy| (copy.payload_hash, &copy.origin)).or_else(|| {
-                    let is_copy = |other: &&Accepted<'_>| {
-                        other.day == day
-                            || other.received_at.since(row.received_at).max(row.received_at.since(other.received_at))
-                                < window
-                    };
-                    in_batch.iter().find(is_copy).map(|copy| (copy.payload_hash, copy.origin))
-                });
+        let (outcome, reason, risk) = match &record.state {
+            State::Closed { outcome, reason, .. } => (*outcome, reason.clone(), None),
+            State::Open { event, found: decided } => {
+                let in_batch = accepted.entry(&event.key).or_default();
+                let is_copy = |(at, _): &&(Timestamp, StoredCopy)| are_copies(*at, event.received_at, window);
+                let copy = found.copy.as_ref().or_else(|| in_batch.iter().find(is_copy).map(|(_, copy)| copy));
                 match copy {
-                    Some((payload_hash, owner)) => {
-                        let tag = if payload_hash == row.payload_hash { "already-stored" } else { "payload-differs" };
-                        (Outcome::Duplicate, Reason::new(tag, owner.to_string()).to_string(), None)
-                    }
+                    Some(copy) => (Outcome::Duplicate, copy.duplicate(event.payload_hash).to_string(), None),
                     None => {
-                        let origin = &verdict.origin;
-                        in_batch.push(Accepted {
-                            received_at: row.received_at,
-                            day,
-                            payload_hash: row.payload_hash,
-                            origin,
-                        });
-                        new_events.push(NewEvent { key, day, origin, outcome: *outcome, row });
-                        (*outcome, String::new(), row.risk.clone())
+                        let copy = StoredCopy { payload_hash: event.payload_hash, origin: record.origin.clone() };
+                        in_batch.push((event.received_at, copy));
+                        plan.new_events.push(NewEvent { event, decided, origin: &record.origin });
+                        (decided.outcome, String::new(), decided.risk.clone())
                     }
                 }
             }
         };
-        new_entries.push(index);
-        entries.push(LedgerEntry {
-            position: verdict.position.clone(),
-            origin: verdict.origin.clone(),
-            key: verdict.key.clone(),
+        let entry = LedgerEntry {
+            position: record.position.clone(),
+            origin: record.origin.clone(),
+            key: record.key().cloned(),
             outcome,
             reason,
             risk,
             recorded_at: now,
-        });
+        };
+        plan.entries.push(Planned { entry, is_new: true });
     }
-    Ok(Plan { entries, new_entries, new_events })
+    plan
 }
 
 #[cfg(test)]
 mod tests {
-    use event::{EventId, TenantId};
+    use event::{EventId, IdSource, PayloadHash, TenantId};
+    use pipeline::tracked::Payload;
 
     use super::*;
 
     const WINDOW: Duration = Duration::from_secs(3600);
 
-    fn verdict(offset: i64, id: &str, received_at: i64, payload: &str) -> Verdict {
+    fn open(offset: i64, id: &str, received_at: i64, payload: &str) -> Tracked<'static, Decided> {
         let position = Position::new("raw-events", 0, offset);
-        let row = EventRow {
+        let event = Event {
+            key: EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new(id).unwrap() },
+            id_source: IdSource::Client,
             event_type: "click".into(),
             schema_version: 1,
             received_at: Timestamp::from_millis(received_at),
@@ -174,85 +177,95 @@ mod tests {
             user_agent: None,
             user_id: None,
             payload_hash: PayloadHash::of(payload.as_bytes()),
-            payload: payload.into(),
-            risk: None,
+            payload: Payload(Cow::Owned(serde_json::value::to_raw_value(payload).unwrap())),
         };
-        let key = EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new(id).unwrap() };
-        let kind = VerdictKind::Store { outcome: Outcome::Valid, row: Box::new(row) };
-        Verdict { origin: position.as_origin(), position, key: Some(key), kind }
+        let found = Decided { outcome: Outcome::Valid, risk: None };
+        Tracked { origin: position.as_origin(), position, state: State::Open { event, found } }
     }
 
-    fn planned(
-        verdicts: &[Verdict],
-        known: HashMap<usize, LedgerEntry>,
-        copies: HashMap<usize, StoredCopy>,
-    ) -> Plan<'_> {
-        plan(verdicts, known, &copies, WINDOW, Timestamp::EPOCH).unwrap()
+    /// The plan for records of which the first are known as `found` says.
+    fn planned<'r>(records: &'r [Tracked<'static, Decided>], found: Vec<Found>) -> Plan<'r, 'static> {
+        let found = found.into_iter().chain(std::iter::repeat_with(Found::default));
+        plan(records.iter().zip(found), WINDOW, Timestamp::EPOCH)
     }
 
-    fn reasons(plan: &Plan<'_>) -> Vec<String> {
-        plan.entries.iter().map(|entry| format!("{}|{}", entry.outcome, entry.reason)).collect()
+    fn reasons(plan: &Plan<'_, '_>) -> Vec<String> {
+        plan.entries.iter().map(|planned| format!("{}|{}", planned.entry.outcome, planned.entry.reason)).collect()
+    }
+
+    fn new_offsets(plan: &Plan<'_, '_>) -> Vec<i64> {
+        plan.entries.iter().filter(|planned| planned.is_new).map(|planned| planned.entry.position.offset).collect()
     }
 
     #[test]
     fn a_stored_copy_makes_a_duplicate_that_names_its_owner() {
-        let verdicts = [verdict(5, "a", 0, "x"), verdict(6, "b", 0, "x")];
+        let records = [open(5, "a", 0, "x"), open(6, "b", 0, "x")];
         let copy = |payload: &str| StoredCopy {
             payload_hash: PayloadHash::of(payload.as_bytes()),
             origin: Origin::new("raw-events", 1, 2),
         };
-        let plan = planned(&verdicts, HashMap::new(), HashMap::from([(0, copy("x")), (1, copy("y"))]));
+        let found = |payload| Found { entry: None, copy: Some(copy(payload)) };
+        let plan = planned(&records, vec![found("x"), found("y")]);
         let expected = ["duplicate|already-stored: raw-events/1/2", "duplicate|payload-differs: raw-events/1/2"];
         assert_eq!(reasons(&plan), expected);
         assert!(plan.new_events.is_empty());
-        assert_eq!(plan.new_entries, [0, 1]);
+        assert_eq!(new_offsets(&plan), [5, 6]);
     }
 
     #[test]
     fn a_known_record_is_answered_and_stores_nothing_so_the_next_copy_does() {
-        let verdicts = [verdict(5, "a", 0, "x"), verdict(6, "a", 0, "x")];
+        let records = [open(5, "a", 0, "x"), open(6, "a", 0, "x")];
         let blocked = LedgerEntry {
-            position: verdicts[0].position.clone(),
-            origin: verdicts[0].origin.clone(),
-            key: verdicts[0].key.clone(),
+            position: records[0].position.clone(),
+            origin: records[0].origin.clone(),
+            key: records[0].key().cloned(),
             outcome: Outcome::Blocked,
             reason: "block-list".into(),
             risk: None,
             recorded_at: Timestamp::EPOCH,
         };
-        let plan = planned(&verdicts, HashMap::from([(0, blocked.clone())]), HashMap::new());
-        assert_eq!(plan.entries[0], blocked);
-        assert_eq!((plan.new_entries, plan.new_events.len()), (vec![1], 1));
+        let plan = planned(&records, vec![Found { entry: Some(blocked.clone()), copy: None }]);
+        assert_eq!(plan.entries[0].entry, blocked);
+        assert_eq!((new_offsets(&plan), plan.new_events.len()), (vec![6], 1));
     }
 
     #[test]
     fn copies_in_a_batch_are_of_the_same_day_or_within_the_window() {
         const DAY_MS: i64 = 86_400_000;
-        let verdicts = [
-            verdict(0, "a", 0, "x"),
-            verdict(1, "a", DAY_MS / 2, "x"),
-            verdict(2, "a", DAY_MS + 3_599_999, "x"),
-            verdict(3, "b", DAY_MS - 1, "x"),
-            verdict(4, "b", DAY_MS + 3_599_998, "x"),
-            verdict(5, "b", DAY_MS * 3, "x"),
+        let records = [
+            open(0, "a", 0, "x"),
+            open(1, "a", DAY_MS / 2, "x"),
+            open(2, "a", DAY_MS + 3_599_999, "x"),
+            open(3, "b", DAY_MS - 1, "x"),
+            open(4, "b", DAY_MS + 3_599_998, "x"),
+            open(5, "b", DAY_MS * 3, "x"),
         ];
-        let plan = planned(&verdicts, HashMap::new(), HashMap::new());
+        let plan = planned(&records, Vec::new());
         let stored: Vec<i64> = plan.new_events.iter().map(|event| event.origin.offset).collect();
         assert_eq!(stored, [0, 2, 3, 5]);
     }
 
     #[test]
     fn a_record_that_comes_twice_in_one_batch_has_one_entry() {
-        let verdicts = [verdict(0, "a", 0, "x"), verdict(0, "a", 0, "x")];
-        let plan = planned(&verdicts, HashMap::new(), HashMap::new());
-        assert_eq!(plan.entries[0], plan.entries[1]);
-        assert_eq!((plan.new_entries, plan.new_events.len()), (vec![0], 1));
+        let records = [open(0, "a", 0, "x"), open(0, "a", 0, "x")];
+        let plan = planned(&records, Vec::new());
+        assert_eq!(plan.entries[0].entry, plan.entries[1].entry);
+        assert_eq!((new_offsets(&plan), plan.new_events.len()), (vec![0], 1));
     }
 
     #[test]
-    fn an_event_without_a_key_is_refused() {
-        let verdict = Verdict { key: None, ..verdict(0, "a", 0, "x") };
-        let result = plan(std::slice::from_ref(&verdict), HashMap::new(), &HashMap::new(), WINDOW, Timestamp::EPOCH);
-        assert!(matches!(result.unwrap_err(), PostgresError::NoKey));
+    fn only_what_postgres_cannot_hold_is_replaced_and_copied() {
+        let mut plain = open(0, "a", 0, "x");
+        assert!(matches!(storable_record(&plain), Cow::Borrowed(_)));
+        let State::Open { event, found } = &mut plain.state else { panic!("it is open") };
+        event.user_agent = Some("a\0b".into());
+        found.risk = Some(RiskScore { score: 1, reasons: vec!["r\u{1f}".into()], rules_version: "7".into() });
+        let replaced = storable_record(&plain);
+        let (event, found) = replaced.open().unwrap();
+        assert_eq!(event.user_agent.as_deref(), Some("a\u{fffd}b"));
+        assert_eq!(found.risk.as_ref().unwrap().reasons, ["r\u{fffd}"]);
+        let mut closed = open(0, "a", 0, "x");
+        closed.close(Outcome::Blocked, "no\0w");
+        assert!(matches!(&storable_record(&closed).state, State::Closed { reason, .. } if reason == "no\u{fffd}w"));
     }
 }

@@ -1,21 +1,18 @@
 use event::Timestamp;
-use pipeline::ports::{EventStore, Verdict, VerdictKind};
+use pipeline::ports::EventStore;
 use pipeline::{Outcome, Position};
 use postgres::ledger::{self, OffsetRange};
 use postgres::{Database, PostgresEventStore};
 use testkit::contracts::store::DEDUP_WINDOW;
+use testkit::events::closed;
 
 use super::{database, execute};
 
 pub(crate) async fn close(database: &Database, partition: i32, offsets: std::ops::Range<i64>, at: Timestamp) {
-    let verdicts = offsets
-        .map(|offset| {
-            let position = Position::new("raw-events", partition, offset);
-            let kind = VerdictKind::Close { outcome: Outcome::Blocked, reason: "block-list".into() };
-            Verdict { origin: position.as_origin(), position, key: None, kind }
-        })
-        .collect();
-    PostgresEventStore::new(database.clone(), DEDUP_WINDOW).record(verdicts, at).await.unwrap();
+    let position = |offset| Position::new("raw-events", partition, offset);
+    let records: Vec<_> =
+        offsets.map(|offset| closed(position(offset), None, Outcome::Blocked, "block-list")).collect();
+    PostgresEventStore::new(database.clone(), DEDUP_WINDOW).record(&records, at).await.unwrap();
 }
 
 #[tokio::test]

@@ -1,11 +1,12 @@
 use std::time::Duration;
 
 use event::{EventId, EventKey, Origin, PayloadHash, TenantId, Timestamp};
-use pipeline::ports::{Claim, ClaimStore, EventRow, EventStore, Verdict, VerdictKind};
+use pipeline::ports::{Claim, ClaimStore, EventStore};
 use pipeline::{Outcome, Position};
 use postgres::partitions::{PartitionPolicy, PartitionReport, maintain};
 use postgres::{Database, PostgresClaims, PostgresEventStore, ledger, migrations};
 use testkit::contracts::store::DEDUP_WINDOW;
+use testkit::events::{event, stored, valid};
 
 use super::{database, scalar};
 
@@ -19,27 +20,10 @@ fn noon() -> Timestamp {
 
 /// Stores one event received at `at`, at offset `offset`.
 async fn store(database: &Database, offset: i64, at: Timestamp) -> Outcome {
-    let position = Position::new("raw-events", 0, offset);
-    let row = EventRow {
-        event_type: "click".into(),
-        schema_version: 1,
-        received_at: at,
-        occurred_at: None,
-        ip: None,
-        user_agent: None,
-        user_id: None,
-        payload_hash: PayloadHash::of(b"{}"),
-        payload: "{}".into(),
-        risk: None,
-    };
-    let verdict = Verdict {
-        origin: position.as_origin(),
-        position,
-        key: Some(EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new("a").unwrap() }),
-        kind: VerdictKind::Store { outcome: Outcome::Valid, row: Box::new(row) },
-    };
+    let event = event(&TenantId::new("acme").unwrap(), "a", "{}", at);
+    let record = stored(Position::new("raw-events", 0, offset), event, valid(None));
     let store = PostgresEventStore::new(database.clone(), DEDUP_WINDOW);
-    store.record(vec![verdict], noon()).await.unwrap()[0].outcome
+    store.record(&[record], noon()).await.unwrap()[0].outcome
 }
 
 async fn tables(database: &Database) -> String {

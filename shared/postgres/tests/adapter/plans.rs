@@ -2,31 +2,20 @@
 
 use std::time::Duration;
 
-use event::{EventId, EventKey, PayloadHash, TenantId, Timestamp};
-use pipeline::ports::{Claim, ClaimStore, EventRow, EventStore, Verdict, VerdictKind};
-use pipeline::{Outcome, Position};
+use event::{PayloadHash, TenantId, Timestamp};
+use pipeline::Position;
+use pipeline::ports::{Claim, ClaimStore, EventStore};
+use pipeline::tracked::{Decided, Tracked};
 use postgres::{Database, PostgresClaims, PostgresEventStore};
 use testkit::contracts::store::DEDUP_WINDOW;
+use testkit::events::{event, stored, valid};
 
 use super::{config, database_url, execute, scalar};
 
-fn verdict(offset: i64) -> Verdict {
-    let position = Position::new("raw-events", 0, offset);
-    let row = EventRow {
-        event_type: "click".into(),
-        schema_version: 1,
-        received_at: Timestamp::from_millis(1_800_000_000_000 + offset),
-        occurred_at: None,
-        ip: Some([203, 0, 113, 7].into()),
-        user_agent: None,
-        user_id: None,
-        payload_hash: PayloadHash::of(b"{}"),
-        payload: "{}".into(),
-        risk: None,
-    };
-    let key = EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new(&format!("id-{offset}")).unwrap() };
-    let kind = VerdictKind::Store { outcome: Outcome::Valid, row: Box::new(row) };
-    Verdict { origin: position.as_origin(), position, key: Some(key), kind }
+fn record(offset: i64) -> Tracked<'static, Decided> {
+    let received_at = Timestamp::from_millis(1_800_000_000_000 + offset);
+    let event = event(&TenantId::new("acme").unwrap(), &format!("id-{offset}"), "{}", received_at);
+    stored(Position::new("raw-events", 0, offset), event, valid(None))
 }
 
 #[tokio::test]
@@ -40,17 +29,17 @@ async fn only_unique_keys_are_probed() {
     let store = PostgresEventStore::new(database.clone(), DEDUP_WINDOW);
     let claims = PostgresClaims::new(database.clone(), Duration::from_secs(60));
     for batch in 0..8 {
-        let verdicts: Vec<Verdict> = (batch * 100..batch * 100 + 200).map(verdict).collect();
-        let wanted: Vec<Claim> = verdicts
+        let records: Vec<_> = (batch * 100..batch * 100 + 200).map(record).collect();
+        let wanted: Vec<Claim> = records
             .iter()
-            .map(|verdict| Claim {
-                key: verdict.key.clone().unwrap(),
-                origin: verdict.origin.clone(),
+            .map(|record| Claim {
+                key: record.key().cloned().unwrap(),
+                origin: record.origin.clone(),
                 payload_hash: PayloadHash::of(b"{}"),
             })
             .collect();
         claims.claim(&wanted, Timestamp::EPOCH).await.unwrap();
-        store.record(verdicts, Timestamp::EPOCH).await.unwrap();
+        store.record(&records, Timestamp::EPOCH).await.unwrap();
     }
     // A backend reports its figures at the latest when its connection ends.
     drop((store, claims, database));

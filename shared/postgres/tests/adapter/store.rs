@@ -1,11 +1,14 @@
+use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event::{EventId, EventKey, Origin, PayloadHash, TenantId, Timestamp};
-use pipeline::ports::{EventRow, EventStore, Verdict, VerdictKind};
+use event::{EventId, EventKey, IdSource, Origin, PayloadHash, TenantId, Timestamp};
+use pipeline::ports::EventStore;
+use pipeline::tracked::{Decided, Event, Tracked};
 use pipeline::{ErrorClass, Outcome, Position};
 use postgres::{Database, PostgresEventStore};
-use testkit::contracts::store::{DEDUP_WINDOW, Span, StoreView, StoredEvent, store_contract};
+use testkit::contracts::store::{DEDUP_WINDOW, Span, StoreView, StoredRow, store_contract};
+use testkit::events::{event, payload, stored, valid};
 use time::OffsetDateTime;
 
 use super::{database, execute, scalar};
@@ -14,35 +17,43 @@ pub struct View(pub Database);
 
 #[async_trait]
 impl StoreView for View {
-    async fn events(&self, tenant: &TenantId) -> Vec<StoredEvent> {
+    async fn events(&self, tenant: &TenantId) -> Vec<StoredRow> {
         let client = self.0.connection().await.unwrap();
         let rows = client.query("SELECT * FROM events WHERE tenant = $1", &[&tenant.as_str()]).await.unwrap();
         let time = |at: OffsetDateTime| Timestamp::from(at);
         rows.iter()
-            .map(|row| StoredEvent {
-                key: EventKey { tenant: tenant.clone(), id: EventId::new(row.get("event_id")).unwrap() },
-                origin: Origin::new(
-                    row.get::<_, &str>("origin_topic"),
-                    row.get("origin_partition"),
-                    row.get("origin_offset"),
-                ),
-                outcome: row.get::<_, &str>("status").parse().unwrap(),
-                row: EventRow {
-                    event_type: row.get("event_type"),
+            .map(|row| {
+                let key = EventKey { tenant: tenant.clone(), id: EventId::new(row.get("event_id")).unwrap() };
+                let payload = payload(row.get("payload"));
+                let payload_hash = PayloadHash(row.get::<_, &[u8]>("payload_hash").try_into().unwrap());
+                let text = |column| row.get::<_, Option<String>>(column).map(Cow::Owned);
+                let event = Event {
+                    id_source: IdSource::infer(payload_hash, &key.id, &payload.0),
+                    event_type: row.get::<_, String>("event_type").into(),
                     schema_version: u32::try_from(row.get::<_, i64>("schema_version")).unwrap(),
                     received_at: time(row.get("received_at")),
                     occurred_at: row.get::<_, Option<_>>("occurred_at").map(time),
                     ip: row.get("ip_address"),
-                    user_agent: row.get("user_agent"),
-                    user_id: row.get("user_id"),
-                    payload_hash: PayloadHash(row.get::<_, &[u8]>("payload_hash").try_into().unwrap()),
-                    payload: row.get("payload"),
+                    user_agent: text("user_agent"),
+                    user_id: text("user_id"),
+                    payload_hash,
+                    payload,
+                    key,
+                };
+                StoredRow {
+                    event,
+                    origin: Origin::new(
+                        row.get::<_, &str>("origin_topic"),
+                        row.get("origin_partition"),
+                        row.get("origin_offset"),
+                    ),
+                    outcome: row.get::<_, &str>("status").parse().unwrap(),
                     risk: row.get::<_, Option<i16>>("risk_score").map(|score| pipeline::ports::RiskScore {
                         score: u8::try_from(score).unwrap(),
                         reasons: row.get("risk_reasons"),
                         rules_version: row.get("rules_version"),
                     }),
-                },
+                }
             })
             .collect()
     }
@@ -66,26 +77,10 @@ fn store(database: &Database) -> PostgresEventStore {
     PostgresEventStore::new(database.clone(), DEDUP_WINDOW)
 }
 
-pub fn verdict(offset: i64, id: &str) -> Verdict {
-    let position = Position::new("raw-events", 0, offset);
-    let row = EventRow {
-        event_type: "click".into(),
-        schema_version: 1,
-        received_at: Timestamp::parse("2026-11-20T12:00:00Z").unwrap(),
-        occurred_at: None,
-        ip: None,
-        user_agent: None,
-        user_id: None,
-        payload_hash: PayloadHash::of(id.as_bytes()),
-        payload: "{}".into(),
-        risk: None,
-    };
-    Verdict {
-        origin: position.as_origin(),
-        position,
-        key: Some(EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new(id).unwrap() }),
-        kind: VerdictKind::Store { outcome: Outcome::Valid, row: Box::new(row) },
-    }
+pub fn record(offset: i64, id: &str) -> Tracked<'static, Decided> {
+    let received_at = Timestamp::parse("2026-11-20T12:00:00Z").unwrap();
+    let event = event(&TenantId::new("acme").unwrap(), id, "{}", received_at);
+    stored(Position::new("raw-events", 0, offset), event, valid(None))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -98,14 +93,14 @@ async fn the_store_keeps_the_contract() {
 async fn a_failed_batch_leaves_nothing_and_its_connection_is_usable() {
     let database = database().await;
     execute(&database, "ALTER TABLE event_counts_hourly ADD CHECK (events < 2)").await;
-    let batch = vec![verdict(0, "a"), verdict(1, "b")];
-    let error = store(&database).record(batch, Timestamp::EPOCH).await.unwrap_err();
+    let batch = [record(0, "a"), record(1, "b")];
+    let error = store(&database).record(&batch, Timestamp::EPOCH).await.unwrap_err();
     assert_eq!((error.class, error.tag), (ErrorClass::Permanent, "data"), "{}", error.source);
     for table in ["events", "record_outcomes", "event_counts_hourly", "checkpoints"] {
         let rows: i64 = scalar(&database, &format!("SELECT count(*) FROM {table}")).await;
         assert_eq!(rows, 0, "{table}");
     }
-    let entries = store(&database).record(vec![verdict(0, "a")], Timestamp::EPOCH).await.unwrap();
+    let entries = store(&database).record(&[record(0, "a")], Timestamp::EPOCH).await.unwrap();
     assert_eq!(entries[0].outcome, Outcome::Valid);
 }
 
@@ -115,11 +110,12 @@ async fn a_caller_that_gives_up_leaves_no_transaction_open() {
     let blocker = database.connection().await.unwrap();
     blocker.batch_execute("BEGIN; LOCK TABLE checkpoints IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let store = store(&database);
-    let recording = store.record(vec![verdict(0, "a")], Timestamp::EPOCH);
+    let batch = [record(0, "a")];
+    let recording = store.record(&batch, Timestamp::EPOCH);
     assert!(tokio::time::timeout(Duration::from_millis(300), recording).await.is_err());
     blocker.batch_execute("COMMIT").await.unwrap();
     // The abandoned transaction had the lock next, was rolled back, and holds up nobody.
-    let entries = store.record(vec![verdict(0, "a")], Timestamp::from_millis(7)).await.unwrap();
+    let entries = store.record(&[record(0, "a")], Timestamp::from_millis(7)).await.unwrap();
     assert_eq!(entries[0].recorded_at, Timestamp::from_millis(7));
     let open: i64 = scalar(
         &database,
@@ -133,6 +129,6 @@ async fn a_caller_that_gives_up_leaves_no_transaction_open() {
 #[tokio::test]
 async fn a_missing_schema_is_transient() {
     let database = super::empty_database().await;
-    let error = store(&database).record(vec![verdict(0, "a")], Timestamp::EPOCH).await.unwrap_err();
+    let error = store(&database).record(&[record(0, "a")], Timestamp::EPOCH).await.unwrap_err();
     assert_eq!((error.class, error.tag), (ErrorClass::Transient, "schema"));
 }

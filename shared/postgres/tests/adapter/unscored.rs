@@ -7,15 +7,15 @@ use postgres::{Database, PostgresEventStore, PostgresUnscoredEvents};
 use testkit::contracts::store::DEDUP_WINDOW;
 use testkit::contracts::unscored::unscored_contract;
 
-use super::store::{View, verdict};
+use super::store::{View, record};
 use super::{database, execute, scalar};
 
 const NOW: Timestamp = Timestamp::EPOCH;
 
 async fn stores(database: &Database, ids: &[&str]) -> Vec<UnscoredEvent> {
-    let verdicts = ids.iter().zip(0..).map(|(id, offset)| verdict(offset, id)).collect();
+    let records: Vec<_> = ids.iter().zip(0..).map(|(id, offset)| record(offset, id)).collect();
     let store = PostgresEventStore::new(database.clone(), DEDUP_WINDOW);
-    store.record(verdicts, NOW).await.unwrap();
+    store.record(&records, NOW).await.unwrap();
     PostgresUnscoredEvents::new(database.clone()).find(None, 1_000).await.unwrap()
 }
 
@@ -87,5 +87,5 @@ async fn a_page_of_the_outbox_is_bounded_in_bytes_but_never_empty() {
     let page = events.unpublished(Some(&page[0].place()), 10).await.unwrap();
     assert_eq!(page.len(), 1);
     let page = events.unpublished(Some(&page[0].place()), 10).await.unwrap();
-    assert_eq!(page[0].key.id.as_str(), "c");
+    assert_eq!(page[0].event.key.id.as_str(), "c");
 }

@@ -4,21 +4,22 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use event::{EventId, EventKey, PayloadHash, TenantId, Timestamp};
+use event::{EventId, EventKey, TenantId, Timestamp};
 use pipeline::clock::{Clock as _, SystemClock};
-use pipeline::ports::{
-    EventHistory, EventRow, EventStore, History, LedgerEntry, MAX_HISTORY, RiskScore, Verdict, VerdictKind,
-};
+use pipeline::ports::{EventHistory, EventStore, History, LedgerEntry, MAX_HISTORY, RiskScore};
+use pipeline::tracked::{Decided, Event, Tracked};
 use pipeline::{Outcome, Position};
+
+use crate::events::{closed, event, stored, valid};
 
 /// Runs the suite on a history of what `store` records. Tenants and topics are new in every run.
 pub async fn history_contract(history: &dyn EventHistory, store: &dyn EventStore) {
     Case::new(history, store, "unknown").an_unknown_event_has_no_history().await;
     Case::new(history, store, "reached").positions_are_reached_when_they_are_recorded().await;
-    Case::new(history, store, "stored").a_row_and_its_record_are_told_whole().await;
+    Case::new(history, store, "stored").a_row_and_its_record_are_found_whole().await;
     Case::new(history, store, "unscored").an_event_without_a_score_has_no_time_of_scoring().await;
-    Case::new(history, store, "others").every_record_of_the_key_is_told_and_no_other().await;
-    Case::new(history, store, "redriven").a_redriven_copy_is_told_if_asked_for().await;
+    Case::new(history, store, "others").every_record_of_the_key_is_found_and_no_other().await;
+    Case::new(history, store, "redriven").a_redriven_copy_is_found_if_asked_for().await;
     Case::new(history, store, "forged").a_forged_origin_shows_nobody_elses_record().await;
     Case::new(history, store, "odd").ids_are_data().await;
     Case::new(history, store, "many").a_long_history_is_cut().await;
@@ -49,37 +50,27 @@ impl<'a> Case<'a> {
         EventKey { tenant: self.tenant.clone(), id: EventId::new(id).expect("an id") }
     }
 
-    fn row(&self) -> EventRow {
-        EventRow {
-            event_type: "click".into(),
-            schema_version: 1,
-            received_at: self.received_at,
-            occurred_at: Some(Timestamp::from_millis(5)),
-            ip: None,
-            user_agent: None,
-            user_id: None,
-            payload_hash: PayloadHash::of(b"{}"),
-            payload: "{}".into(),
-            risk: Some(RiskScore { score: 90, reasons: vec!["private".into()], rules_version: "1".into() }),
-        }
+    fn event(&self, id: &str) -> Event<'static> {
+        let sample = event(&self.tenant, id, "{}", self.received_at);
+        Event { occurred_at: Some(Timestamp::from_millis(5)), ..sample }
     }
 
-    fn verdict(&self, offset: i64, id: &str, kind: VerdictKind) -> Verdict {
-        let position = self.position(offset);
-        Verdict { origin: position.as_origin(), position, key: Some(self.key(id)), kind }
+    fn risk(&self) -> RiskScore {
+        RiskScore { score: 90, reasons: vec!["private".into()], rules_version: "1".into() }
     }
 
-    fn stores(&self, offset: i64, id: &str) -> Verdict {
-        self.verdict(offset, id, VerdictKind::Store { outcome: Outcome::Fraud, row: Box::new(self.row()) })
+    fn stores(&self, offset: i64, id: &str) -> Tracked<'static, Decided> {
+        let decided = Decided { outcome: Outcome::Fraud, risk: Some(self.risk()) };
+        stored(self.position(offset), self.event(id), decided)
     }
 
-    fn closes(&self, offset: i64, id: &str, outcome: Outcome) -> Verdict {
-        self.verdict(offset, id, VerdictKind::Close { outcome, reason: "because: of this".into() })
+    fn closes(&self, offset: i64, id: &str, outcome: Outcome) -> Tracked<'static, Decided> {
+        closed(self.position(offset), Some(self.key(id)), outcome, "because: of this")
     }
 
     /// Records at that many milliseconds after the event was received.
-    async fn record(&self, after: u64, verdicts: Vec<Verdict>) -> Vec<LedgerEntry> {
-        match self.store.record(verdicts, self.received_at.plus(Duration::from_millis(after))).await {
+    async fn record(&self, after: u64, records: Vec<Tracked<'static, Decided>>) -> Vec<LedgerEntry> {
+        match self.store.record(&records, self.received_at.plus(Duration::from_millis(after))).await {
             Ok(entries) => entries,
             Err(error) => panic!("the store failed: {error}: {}", error.source),
         }
@@ -111,28 +102,26 @@ impl<'a> Case<'a> {
         assert_eq!(self.look_up("a", std::slice::from_ref(&other)).await.not_reached, [other], "of its own partition");
     }
 
-    async fn a_row_and_its_record_are_told_whole(self) {
+    async fn a_row_and_its_record_are_found_whole(self) {
         let entries = self.record(3, vec![self.stores(0, "a")]).await;
         let history = self.look_up("a", &[]).await;
         assert_eq!(history.records, entries);
         let [stored] = &history.stored[..] else { panic!("one row, not {:?}", history.stored) };
-        let row = self.row();
-        assert_eq!((stored.outcome, &stored.event_type), (Outcome::Fraud, &row.event_type));
-        assert_eq!((&stored.origin, stored.received_at), (&entries[0].origin, row.received_at));
-        assert_eq!((stored.occurred_at, &stored.risk), (row.occurred_at, &row.risk));
+        let event = self.event("a");
+        assert_eq!((stored.outcome, stored.event_type.as_str()), (Outcome::Fraud, &*event.event_type));
+        assert_eq!((&stored.origin, stored.received_at), (&entries[0].origin, event.received_at));
+        assert_eq!((stored.occurred_at, &stored.risk), (event.occurred_at, &Some(self.risk())));
         assert_eq!((stored.stored_at, stored.scored_at), (entries[0].recorded_at, Some(entries[0].recorded_at)));
         assert!(!history.is_cut && history.not_reached.is_empty());
     }
 
     async fn an_event_without_a_score_has_no_time_of_scoring(self) {
-        let row = EventRow { risk: None, ..self.row() };
-        let kind = VerdictKind::Store { outcome: Outcome::Valid, row: Box::new(row) };
-        self.record(0, vec![self.verdict(0, "a", kind)]).await;
+        self.record(0, vec![stored(self.position(0), self.event("a"), valid(None))]).await;
         let history = self.look_up("a", &[]).await;
         assert_eq!((&history.stored[0].risk, history.stored[0].scored_at), (&None, None));
     }
 
-    async fn every_record_of_the_key_is_told_and_no_other(self) {
+    async fn every_record_of_the_key_is_found_and_no_other(self) {
         let first = self
             .record(1, vec![self.closes(0, "a", Outcome::DeadLettered), self.closes(1, "b", Outcome::Blocked)])
             .await;
@@ -146,7 +135,7 @@ impl<'a> Case<'a> {
         assert_eq!(history.stored.len(), 1);
     }
 
-    async fn a_redriven_copy_is_told_if_asked_for(self) {
+    async fn a_redriven_copy_is_found_if_asked_for(self) {
         let letter = self.record(1, vec![self.closes(0, "a", Outcome::DeadLettered)]).await;
         let mut copy = self.stores(9, "a");
         copy.origin = letter[0].origin.clone();
@@ -177,12 +166,12 @@ impl<'a> Case<'a> {
 
     async fn a_long_history_is_cut(self) {
         let last = i64::try_from(MAX_HISTORY).expect("a small number");
-        let copies: Vec<Verdict> = (0..last).map(|offset| self.closes(offset, "a", Outcome::Blocked)).collect();
+        let copies = (0..last).map(|offset| self.closes(offset, "a", Outcome::Blocked)).collect();
         self.record(1, copies).await;
         let whole = self.look_up("a", &[]).await;
         assert_eq!((whole.records.len(), whole.is_cut), (MAX_HISTORY, false));
         self.record(2, vec![self.closes(last, "a", Outcome::Blocked)]).await;
         let cut = self.look_up("a", &[]).await;
-        assert_eq!((cut.records, cut.is_cut), (whole.records, true), "the first ones are told");
+        assert_eq!((cut.records, cut.is_cut), (whole.records, true), "the first ones are returned");
     }
 }

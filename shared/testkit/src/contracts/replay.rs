@@ -7,10 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use async_trait::async_trait;
 use event::{EventId, EventKey, TenantId, Timestamp};
 use pipeline::clock::{Clock as _, SystemClock};
-use pipeline::ports::{
-    EventStore, LedgerEntry, ReplayProgress, ReplayRuns, ReprocessedOutcomes, RiskScore, TakeOver, Verdict, VerdictKind,
-};
+use pipeline::ports::{EventStore, LedgerEntry, ReplayProgress, ReplayRuns, ReprocessedOutcomes, RiskScore, TakeOver};
+use pipeline::tracked::Tracked;
 use pipeline::{DependencyError, Outcome, Position};
+
+use crate::events::closed;
 
 /// Looks past the port at what it wrote.
 #[async_trait]
@@ -86,13 +87,11 @@ pub async fn reprocessed_outcomes_contract(
     let position = |offset| Position::new(topic.as_str(), 0, offset);
     let tenant = TenantId::new("acme").expect("a tenant");
     let key = EventKey { tenant, id: EventId::new("a").expect("an id") };
-    let close = |offset, reason: &str| Verdict {
-        position: position(offset),
+    let close = |offset, reason: &str| Tracked {
         origin: Position::new(topic.as_str(), 9, 9).as_origin(),
-        key: Some(key.clone()),
-        kind: VerdictKind::Close { outcome: Outcome::Blocked, reason: reason.to_owned() },
+        ..closed(position(offset), Some(key.clone()), Outcome::Blocked, reason)
     };
-    let firsts = ok(store.record(vec![close(3, "address-rate"), close(1, "address-blocked")], NOW).await);
+    let firsts = ok(store.record(&[close(3, "address-rate"), close(1, "address-blocked")], NOW).await);
 
     let asked = [position(1), position(2), position(3), position(1)];
     let found = ok(reprocessed.first_outcomes(&asked).await);

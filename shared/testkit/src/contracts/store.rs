@@ -5,24 +5,30 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event::{EventId, EventKey, Origin, PayloadHash, TenantId, Timestamp};
+use event::{EventId, EventKey, Origin, TenantId, Timestamp};
 use futures::future::join_all;
 use pipeline::clock::{Clock, SystemClock};
-use pipeline::ports::{EventRow, EventStore, LedgerEntry, RiskScore, Verdict, VerdictKind};
+use pipeline::ports::{EventStore, LedgerEntry, RiskScore};
+use pipeline::tracked::{Decided, Event};
 use pipeline::{Outcome, Position};
+
+use crate::events::{closed, event, payload, stored, valid};
+
+/// A record that a store can record.
+type Decision = pipeline::tracked::Tracked<'static, Decided>;
 
 /// The deduplication window that the store under test must have.
 pub const DEDUP_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A stored event, as a test sees it.
+/// A row of `events`, as a test sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredEvent {
-    pub key: EventKey,
+pub struct StoredRow {
+    pub event: Event<'static>,
     pub origin: Origin,
     pub outcome: Outcome,
-    pub row: EventRow,
+    pub risk: Option<RiskScore>,
 }
 
 /// The offsets of a partition that the store accounts for: `floor` to `next`, the latter excluded.
@@ -36,7 +42,7 @@ pub struct Span {
 #[async_trait]
 pub trait StoreView: Send + Sync {
     /// The tenant's events, in any order.
-    async fn events(&self, tenant: &TenantId) -> Vec<StoredEvent>;
+    async fn events(&self, tenant: &TenantId) -> Vec<StoredRow>;
     /// The sum of the tenant's hourly counts with that outcome.
     async fn counted(&self, tenant: &TenantId, outcome: Outcome) -> u64;
     async fn span(&self, topic: &str, partition: i32) -> Option<Span>;
@@ -47,7 +53,7 @@ pub async fn store_contract(store: &dyn EventStore, view: &dyn StoreView) {
     Case::new(store, view, "empty").an_empty_batch_is_answered().await;
     Case::new(store, view, "all").every_outcome_is_recorded_and_only_stored_ones_are_events().await;
     Case::new(store, view, "again").a_redelivery_gets_the_same_entries_however_it_is_cut().await;
-    Case::new(store, view, "second").another_verdict_for_a_recorded_position_changes_nothing().await;
+    Case::new(store, view, "second").another_decision_for_a_recorded_position_changes_nothing().await;
     Case::new(store, view, "copies").copies_are_duplicates_and_say_whether_they_differ().await;
     Case::new(store, view, "batch").copies_within_one_batch_are_found().await;
     Case::new(store, view, "redriven").a_redriven_copy_of_a_stored_event_is_a_duplicate().await;
@@ -85,40 +91,29 @@ impl<'a> Case<'a> {
         EventKey { tenant: self.tenant.clone(), id: EventId::new(id).expect("an id") }
     }
 
-    fn row(&self, payload: &str) -> EventRow {
-        EventRow {
-            event_type: "click".into(),
-            schema_version: 1,
-            received_at: self.noon,
-            occurred_at: Some(self.noon),
-            ip: Some([203, 0, 113, 7].into()),
-            user_agent: Some("test".into()),
-            user_id: Some("u-1".into()),
-            payload_hash: PayloadHash::of(payload.as_bytes()),
-            payload: payload.into(),
-            risk: Some(RiskScore { score: 10, reasons: vec!["a".into(), "b".into()], rules_version: "1".into() }),
-        }
+    fn event(&self, id: &str, json: &str) -> Event<'static> {
+        event(&self.tenant, id, json, self.noon)
     }
 
-    /// A verdict to store `id` at partition 0.
-    fn stores(&self, offset: i64, id: &str, row: EventRow) -> Verdict {
-        let position = self.position(0, offset);
-        let kind = VerdictKind::Store { outcome: Outcome::Valid, row: Box::new(row) };
-        Verdict { origin: position.as_origin(), position, key: Some(self.key(id)), kind }
+    fn risk(&self) -> RiskScore {
+        RiskScore { score: 10, reasons: vec!["a".into(), "b".into()], rules_version: "1".into() }
     }
 
-    fn closes(&self, offset: i64, outcome: Outcome, reason: &str) -> Verdict {
-        let position = self.position(0, offset);
-        let kind = VerdictKind::Close { outcome, reason: reason.into() };
-        Verdict { origin: position.as_origin(), position, key: None, kind }
+    /// To store an event at partition 0.
+    fn stores(&self, offset: i64, event: Event<'static>) -> Decision {
+        stored(self.position(0, offset), event, valid(Some(self.risk())))
     }
 
-    async fn record_at(&self, verdicts: &[Verdict], now: Timestamp) -> Vec<LedgerEntry> {
-        match self.store.record(verdicts.to_vec(), now).await {
+    fn closes(&self, offset: i64, outcome: Outcome, reason: &str) -> Decision {
+        closed(self.position(0, offset), None, outcome, reason)
+    }
+
+    async fn record_at(&self, records: &[Decision], now: Timestamp) -> Vec<LedgerEntry> {
+        match self.store.record(records, now).await {
             Ok(entries) => {
-                assert_eq!(entries.len(), verdicts.len(), "one entry for each verdict");
-                for (entry, verdict) in entries.iter().zip(verdicts) {
-                    assert_eq!(entry.position, verdict.position, "in the order of the verdicts");
+                assert_eq!(entries.len(), records.len(), "one entry for each record");
+                for (entry, record) in entries.iter().zip(records) {
+                    assert_eq!(entry.position, record.position, "in the order of the records");
                 }
                 entries
             }
@@ -126,14 +121,14 @@ impl<'a> Case<'a> {
         }
     }
 
-    async fn record(&self, verdicts: &[Verdict]) -> Vec<LedgerEntry> {
-        self.record_at(verdicts, self.noon).await
+    async fn record(&self, records: &[Decision]) -> Vec<LedgerEntry> {
+        self.record_at(records, self.noon).await
     }
 
     /// Checks that events and counts are `expected`, by id.
     async fn assert_stored(&self, mut expected: Vec<&str>) {
         let events = self.view.events(&self.tenant).await;
-        let mut ids: Vec<&str> = events.iter().map(|event| event.key.id.as_str()).collect();
+        let mut ids: Vec<&str> = events.iter().map(|row| row.event.key.id.as_str()).collect();
         ids.sort_unstable();
         expected.sort_unstable();
         assert_eq!(ids, expected, "stored events");
@@ -150,21 +145,19 @@ impl<'a> Case<'a> {
     }
 
     async fn every_outcome_is_recorded_and_only_stored_ones_are_events(self) {
-        let mut fraud = self.stores(1, "b", self.row("{\"b\":2}"));
-        fraud.kind = VerdictKind::Store { outcome: Outcome::Fraud, row: Box::new(self.row("{\"b\":2}")) };
-        let mut unscored = self.row("{}");
-        unscored.risk = None;
-        let mut blocked = self.closes(4, Outcome::Blocked, "ip-limit: 203.0.113.7");
-        blocked.key = Some(self.key("d"));
-        let verdicts = [
-            self.stores(0, "a", self.row("{\"a\":1}")),
+        let is_fraud = Decided { outcome: Outcome::Fraud, risk: Some(self.risk()) };
+        let fraud = stored(self.position(0, 1), self.event("b", "{\"b\":2}"), is_fraud);
+        let unscored = stored(self.position(0, 2), self.event("c", "{}"), valid(None));
+        let blocked = closed(self.position(0, 4), Some(self.key("d")), Outcome::Blocked, "ip-limit: 203.0.113.7");
+        let records = [
+            self.stores(0, self.event("a", "{\"a\":1}")),
             fraud,
-            self.stores(2, "c", unscored.clone()),
+            unscored,
             self.closes(3, Outcome::DeadLettered, "not-json"),
             blocked,
             self.closes(5, Outcome::Duplicate, "claimed: raw-events/0/1"),
         ];
-        let entries = self.record(&verdicts).await;
+        let entries = self.record(&records).await;
         let expected = [
             (Outcome::Valid, ""),
             (Outcome::Fraud, ""),
@@ -173,9 +166,9 @@ impl<'a> Case<'a> {
             (Outcome::Blocked, "ip-limit: 203.0.113.7"),
             (Outcome::Duplicate, "claimed: raw-events/0/1"),
         ];
-        for ((entry, verdict), (outcome, reason)) in entries.iter().zip(&verdicts).zip(expected) {
+        for ((entry, record), (outcome, reason)) in entries.iter().zip(&records).zip(expected) {
             assert_eq!((entry.outcome, entry.reason.as_str()), (outcome, reason));
-            assert_eq!((&entry.origin, &entry.key), (&verdict.origin, &verdict.key));
+            assert_eq!((&entry.origin, entry.key.as_ref()), (&record.origin, record.key()));
             assert_eq!(entry.recorded_at, self.noon);
         }
         let risks: Vec<Option<u8>> = entries.iter().map(|entry| entry.risk.as_ref().map(|risk| risk.score)).collect();
@@ -184,33 +177,33 @@ impl<'a> Case<'a> {
         self.assert_stored(vec!["a", "b", "c"]).await;
         assert_eq!(self.view.counted(&self.tenant, Outcome::Fraud).await, 1);
         let events = self.view.events(&self.tenant).await;
-        let find = |id: &str| events.iter().find(|event| event.key.id.as_str() == id).expect("a stored event");
-        assert_eq!(find("a").row, self.row("{\"a\":1}"), "a row is stored whole");
-        assert_eq!(find("a").origin, verdicts[0].origin);
-        assert_eq!((find("b").outcome, &find("c").row), (Outcome::Fraud, &unscored));
+        let find = |id: &str| events.iter().find(|row| row.event.key.id.as_str() == id).expect("a stored event");
+        assert_eq!(find("a").event, self.event("a", "{\"a\":1}"), "a row is stored whole");
+        assert_eq!((&find("a").origin, &find("a").risk), (&records[0].origin, &Some(self.risk())));
+        assert_eq!((find("b").outcome, &find("c").risk), (Outcome::Fraud, &None));
     }
 
     async fn a_redelivery_gets_the_same_entries_however_it_is_cut(self) {
-        let verdicts: Vec<Verdict> = (0..8)
+        let records: Vec<Decision> = (0..8)
             .map(|offset| match offset % 4 {
                 0 => self.closes(offset, Outcome::DeadLettered, "not-json: line 1"),
-                1 => self.stores(offset, "same", self.row("{}")),
-                _ => self.stores(offset, &format!("id-{offset}"), self.row("{}")),
+                1 => self.stores(offset, self.event("same", "{}")),
+                _ => self.stores(offset, self.event(&format!("id-{offset}"), "{}")),
             })
             .collect();
-        let first = self.record(&verdicts[..5]).await;
+        let first = self.record(&records[..5]).await;
         let later = self.noon.plus(HOUR);
-        let recut = self.record_at(&verdicts[2..], later).await;
+        let recut = self.record_at(&records[2..], later).await;
         assert_eq!(recut[..3], first[2..], "what was recorded comes back unchanged");
-        let whole = self.record_at(&verdicts, later.plus(HOUR)).await;
+        let whole = self.record_at(&records, later.plus(HOUR)).await;
         assert_eq!(whole[..5], first[..]);
         assert_eq!(whole[5..], recut[3..]);
         self.assert_stored(vec!["same", "id-2", "id-3", "id-6", "id-7"]).await;
     }
 
-    async fn another_verdict_for_a_recorded_position_changes_nothing(self) {
+    async fn another_decision_for_a_recorded_position_changes_nothing(self) {
         let first = self.record(&[self.closes(0, Outcome::Blocked, "block-list")]).await;
-        let other = [self.stores(0, "a", self.row("{}")), self.stores(1, "a", self.row("{}"))];
+        let other = [self.stores(0, self.event("a", "{}")), self.stores(1, self.event("a", "{}"))];
         let second = self.record_at(&other, self.noon.plus(HOUR)).await;
         assert_eq!(second[0], first[0], "the first word counts");
         assert_eq!(second[1].outcome, Outcome::Valid, "it stored nothing, so this is no copy");
@@ -218,9 +211,9 @@ impl<'a> Case<'a> {
     }
 
     async fn copies_are_duplicates_and_say_whether_they_differ(self) {
-        self.record(&[self.stores(0, "a", self.row("{\"n\":1}"))]).await;
+        self.record(&[self.stores(0, self.event("a", "{\"n\":1}"))]).await;
         let entries = self
-            .record(&[self.stores(1, "a", self.row("{\"n\":1}")), self.stores(2, "a", self.row("{\"n\":2}"))])
+            .record(&[self.stores(1, self.event("a", "{\"n\":1}")), self.stores(2, self.event("a", "{\"n\":2}"))])
             .await;
         assert_duplicate(&entries[0], "already-stored");
         assert_duplicate(&entries[1], "payload-differs");
@@ -229,10 +222,10 @@ impl<'a> Case<'a> {
 
     async fn copies_within_one_batch_are_found(self) {
         let batch = [
-            self.stores(0, "a", self.row("{\"n\":1}")),
-            self.stores(1, "b", self.row("{}")),
-            self.stores(2, "a", self.row("{\"n\":2}")),
-            self.stores(3, "a", self.row("{\"n\":1}")),
+            self.stores(0, self.event("a", "{\"n\":1}")),
+            self.stores(1, self.event("b", "{}")),
+            self.stores(2, self.event("a", "{\"n\":2}")),
+            self.stores(3, self.event("a", "{\"n\":1}")),
         ];
         let entries = self.record(&batch).await;
         assert_eq!(entries[0].outcome, Outcome::Valid, "the first of them is stored");
@@ -243,8 +236,8 @@ impl<'a> Case<'a> {
     }
 
     async fn a_redriven_copy_of_a_stored_event_is_a_duplicate(self) {
-        let original = self.stores(0, "a", self.row("{}"));
-        let mut redriven = self.stores(9, "a", self.row("{}"));
+        let original = self.stores(0, self.event("a", "{}"));
+        let mut redriven = self.stores(9, self.event("a", "{}"));
         redriven.origin = original.origin.clone();
         self.record(&[original]).await;
         let entries = self.record(&[redriven.clone()]).await;
@@ -254,16 +247,16 @@ impl<'a> Case<'a> {
     }
 
     async fn copies_across_midnight_are_found_and_later_ones_are_new(self) {
-        let received = |hours: u32| EventRow { received_at: self.noon.plus(HOUR * hours), ..self.row("{}") };
+        let received = |id: &str, hours: u32| event(&self.tenant, id, "{}", self.noon.plus(HOUR * hours));
         // Noon; the next morning, 23 hours later; the next noon, when the window is over.
-        assert_eq!(self.record(&[self.stores(0, "a", received(0))]).await[0].outcome, Outcome::Valid);
-        assert_duplicate(&self.record(&[self.stores(1, "a", received(23))]).await[0], "already-stored");
-        assert_eq!(self.record(&[self.stores(2, "a", received(24))]).await[0].outcome, Outcome::Valid);
+        assert_eq!(self.record(&[self.stores(0, received("a", 0))]).await[0].outcome, Outcome::Valid);
+        assert_duplicate(&self.record(&[self.stores(1, received("a", 23))]).await[0], "already-stored");
+        assert_eq!(self.record(&[self.stores(2, received("a", 24))]).await[0].outcome, Outcome::Valid);
         // A late copy of the first finds it, though it comes after the second.
-        assert_duplicate(&self.record(&[self.stores(3, "a", received(1))]).await[0], "already-stored");
+        assert_duplicate(&self.record(&[self.stores(3, received("a", 1))]).await[0], "already-stored");
         // In one batch, where the second is a copy of the first and the third is not.
         let batch =
-            [self.stores(4, "b", received(0)), self.stores(5, "b", received(20)), self.stores(6, "b", received(40))];
+            [self.stores(4, received("b", 0)), self.stores(5, received("b", 20)), self.stores(6, received("b", 40))];
         let entries = self.record(&batch).await;
         assert_eq!(entries[0].outcome, Outcome::Valid);
         assert_duplicate(&entries[1], "already-stored");
@@ -272,32 +265,32 @@ impl<'a> Case<'a> {
     }
 
     async fn odd_contents_fail_nobody(self) {
-        let odd = EventRow {
-            event_type: "t".repeat(5_000),
+        let odd = Event {
+            event_type: "t".repeat(5_000).into(),
             schema_version: u32::MAX,
             received_at: Timestamp::from_millis(i64::MIN),
             occurred_at: Some(Timestamp::from_millis(i64::MAX)),
             ip: Some(std::net::IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED)),
             user_agent: Some("a\0b\u{1f}\u{fffd}".into()),
-            user_id: Some("\0".repeat(3)),
-            payload: r#"{"lone":"\ud800","nul":"\u0000","n":1e999,"sep":"\u001f"}"#.into(),
-            risk: Some(RiskScore {
-                score: u8::MAX,
-                reasons: vec!["with, comma {brace} \"quote\" \\".into(), "sep\u{1f}arated".into(), "nul\0".into()],
-                rules_version: "\0".into(),
-            }),
-            ..self.row("{}")
+            user_id: Some("\0".repeat(3).into()),
+            payload: payload(r#"{"lone":"\ud800","nul":"\u0000","n":1e999,"sep":"\u001f"}"#),
+            ..self.event("odd", "{}")
         };
-        let far = EventRow { received_at: Timestamp::from_millis(i64::MAX), ..self.row("{}") };
+        let odd_risk = RiskScore {
+            score: u8::MAX,
+            reasons: vec!["with, comma {brace} \"quote\" \\".into(), "sep\u{1f}arated".into(), "nul\0".into()],
+            rules_version: "\0".into(),
+        };
+        let far = event(&self.tenant, "far", "{}", Timestamp::from_millis(i64::MAX));
         let long_id = "é".repeat(128);
         let mut foreign = self.closes(4, Outcome::DeadLettered, "header\0\u{1f}: \"{\\");
         foreign.origin = Origin::new("odd\0topic", i32::MAX, i64::MAX);
         let none = RiskScore { score: 0, reasons: vec![], rules_version: String::new() };
         let batch = [
-            self.stores(0, "odd", odd),
-            self.stores(1, "plain", self.row("{}")),
-            self.stores(2, "far", far),
-            self.stores(3, &long_id, EventRow { risk: Some(none.clone()), ..self.row("{}") }),
+            stored(self.position(0, 0), odd.clone(), valid(Some(odd_risk))),
+            self.stores(1, self.event("plain", "{}")),
+            self.stores(2, far),
+            stored(self.position(0, 3), self.event(&long_id, "{}"), valid(Some(none.clone()))),
             foreign,
         ];
         let entries = self.record(&batch).await;
@@ -305,10 +298,8 @@ impl<'a> Case<'a> {
         assert_eq!(entries[3].risk, Some(none));
         self.assert_stored(vec!["odd", "plain", "far", &long_id]).await;
         let events = self.view.events(&self.tenant).await;
-        let payload =
-            |id: &str| events.iter().find(|event| event.key.id.as_str() == id).map(|event| &event.row.payload);
-        let VerdictKind::Store { row, .. } = &batch[0].kind else { panic!("a store verdict") };
-        assert_eq!(payload("odd"), Some(&row.payload), "the client's bytes");
+        let stored = events.iter().find(|row| row.event.key.id.as_str() == "odd").map(|row| &row.event.payload);
+        assert_eq!(stored, Some(&odd.payload), "the client's bytes");
     }
 
     async fn spans_grow_both_ways_per_partition(self) {
@@ -325,11 +316,11 @@ impl<'a> Case<'a> {
     }
 
     async fn concurrent_recorders_of_one_partition_agree(self) {
-        let batch: Vec<Verdict> =
-            (0..20).map(|offset| self.stores(offset, &format!("id-{}", offset % 15), self.row("{}"))).collect();
+        let batch: Vec<Decision> =
+            (0..20).map(|offset| self.stores(offset, self.event(&format!("id-{}", offset % 15), "{}"))).collect();
         let zombies = (0..4_u32).map(|zombie| self.record_at(&batch, self.noon.plus(HOUR * zombie)));
         let answers = join_all(zombies).await;
-        assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "all are told the same");
+        assert!(answers.windows(2).all(|pair| pair[0] == pair[1]), "all get the same answer");
         assert_eq!(answers[0].iter().filter(|entry| entry.outcome == Outcome::Valid).count(), 15);
         let ids: Vec<String> = (0..15).map(|id| format!("id-{id}")).collect();
         self.assert_stored(ids.iter().map(String::as_str).collect()).await;
@@ -338,12 +329,12 @@ impl<'a> Case<'a> {
     async fn one_of_many_concurrent_copies_is_stored(self) {
         // Copies in different partitions, which no lock of a partition holds apart; in opposite orders.
         let copies = (0..4_i32).map(|partition| {
-            let mut batch: Vec<Verdict> = (0..10)
+            let mut batch: Vec<Decision> = (0..10)
                 .map(|n| {
-                    let mut verdict = self.stores(n, &format!("id-{n}"), self.row("{}"));
-                    verdict.position = self.position(partition, n);
-                    verdict.origin = verdict.position.as_origin();
-                    verdict
+                    let mut record = self.stores(n, self.event(&format!("id-{n}"), "{}"));
+                    record.position = self.position(partition, n);
+                    record.origin = record.position.as_origin();
+                    record
                 })
                 .collect();
             if partition % 2 == 1 {
@@ -351,7 +342,7 @@ impl<'a> Case<'a> {
             }
             batch
         });
-        let copies: Vec<Vec<Verdict>> = copies.collect();
+        let copies: Vec<Vec<Decision>> = copies.collect();
         let answers = join_all(copies.iter().map(|batch| self.record(batch))).await;
         let stored = answers.iter().flatten().filter(|entry| entry.outcome == Outcome::Valid).count();
         assert_eq!(stored, 10, "each once");
@@ -360,8 +351,8 @@ impl<'a> Case<'a> {
     }
 
     async fn a_large_batch_is_recorded_in_order(self) {
-        let batch: Vec<Verdict> =
-            (0..10_000).map(|n| self.stores(n, &format!("id-{}", n * 7919 % 10_000), self.row("{}"))).collect();
+        let batch: Vec<Decision> =
+            (0..10_000).map(|n| self.stores(n, self.event(&format!("id-{}", n * 7919 % 10_000), "{}"))).collect();
         let entries = self.record(&batch).await;
         assert!(entries.iter().all(|entry| entry.outcome == Outcome::Valid));
         assert_eq!(self.view.counted(&self.tenant, Outcome::Valid).await, 10_000);

@@ -3,15 +3,14 @@
 
 use std::time::Duration;
 
-use event::{EventId, EventKey, PayloadHash, TenantId, Timestamp};
+use event::{EventId, EventKey, TenantId, Timestamp};
 use futures::future::join_all;
-use pipeline::ports::{
-    EventPlace, EventRow, EventStore, LateOutcome, LateScore, RiskScore, UnscoredEvent, UnscoredEvents, Verdict,
-    VerdictKind,
-};
+use pipeline::ports::{EventPlace, EventStore, LateOutcome, LateScore, RiskScore, UnscoredEvent, UnscoredEvents};
+use pipeline::tracked::{Decided, Event, Tracked};
 use pipeline::{DependencyError, Outcome, Position};
 
 use super::store::StoreView;
+use crate::events::{closed, event, stored, valid};
 
 /// Runs the suite on what `store` records. The store must be empty, and must be left to the suite.
 pub async fn unscored_contract(events: &dyn UnscoredEvents, store: &dyn EventStore, view: &dyn StoreView) {
@@ -52,34 +51,27 @@ fn late(event: &UnscoredEvent, score: u8) -> LateScore {
 }
 
 impl Suite<'_> {
-    fn row(&self, risk: Option<RiskScore>) -> EventRow {
-        EventRow {
-            event_type: "click".into(),
+    /// An event of a tenant, received that many minutes after noon.
+    fn event(&self, of: &str, id: &str, minutes: u64) -> Event<'static> {
+        let received_at = self.noon.plus(Duration::from_secs(60 * minutes));
+        let sample = event(&tenant(of), id, "{ }", received_at);
+        Event {
             schema_version: 3,
-            received_at: self.noon,
             occurred_at: Some(Timestamp::from_millis(5)),
             ip: Some([10, 0, 0, 7].into()),
-            user_agent: Some("test".into()),
-            user_id: Some("u-1".into()),
-            payload_hash: PayloadHash::of(b"{ }"),
-            payload: "{ }".into(),
-            risk,
+            ..sample
         }
     }
 
     /// To store an event of a tenant at an offset of the tenant's own topic.
-    fn verdict(&self, of: &str, id: &str, offset: i64, row: EventRow) -> Verdict {
-        let position = Position::new(of, 0, offset);
-        let key = EventKey { tenant: tenant(of), id: EventId::new(id).expect("an id") };
-        let kind = VerdictKind::Store { outcome: Outcome::Valid, row: Box::new(row) };
-        Verdict { origin: position.as_origin(), position, key: Some(key), kind }
+    fn record(&self, of: &str, id: &str, offset: i64, risk: Option<RiskScore>) -> Tracked<'static, Decided> {
+        stored(Position::new(of, 0, offset), self.event(of, id, 0), valid(risk))
     }
 
     /// Stores an event without a score, received that many minutes after noon.
     async fn waits(&self, of: &str, id: &str, offset: i64, minutes: u64) {
-        let received_at = self.noon.plus(Duration::from_secs(60 * minutes));
-        let verdict = self.verdict(of, id, offset, EventRow { received_at, ..self.row(None) });
-        ok(self.store.record(vec![verdict], self.noon).await);
+        let record = stored(Position::new(of, 0, offset), self.event(of, id, minutes), valid(None));
+        ok(self.store.record(&[record], self.noon).await);
     }
 
     async fn find(&self, after: Option<&EventPlace>, limit: usize) -> Vec<UnscoredEvent> {
@@ -112,7 +104,7 @@ impl Suite<'_> {
             self.waits("found", id, i64::try_from(offset).expect("small"), minutes).await;
         }
         let scored = RiskScore { score: 0, reasons: Vec::new(), rules_version: "1".into() };
-        ok(self.store.record(vec![self.verdict("found", "scored", 9, self.row(Some(scored)))], self.noon).await);
+        ok(self.store.record(&[self.record("found", "scored", 9, Some(scored))], self.noon).await);
         let first = self.find(None, 2).await;
         assert_eq!(ids(&first), ["b", "c"]);
         let second = self.find(Some(&first[1].place), 2).await;
@@ -136,12 +128,12 @@ impl Suite<'_> {
     }
 
     async fn the_record_of_a_redriven_copy_is_named(&self) {
-        let letter = VerdictKind::Close { outcome: Outcome::DeadLettered, reason: "bad".into() };
-        let letter = Verdict { kind: letter, ..self.verdict("redriven", "a", 0, self.row(None)) };
+        let key = self.event("redriven", "a", 0).key;
+        let letter = closed(Position::new("redriven", 0, 0), Some(key), Outcome::DeadLettered, "bad");
         let origin = letter.origin.clone();
-        let copy = Verdict { origin: origin.clone(), ..self.verdict("redriven", "a", 5, self.row(None)) };
-        let again = Verdict { origin: origin.clone(), ..self.verdict("redriven", "a", 6, self.row(None)) };
-        ok(self.store.record(vec![letter, copy, again], self.noon).await);
+        let copy = Tracked { origin: origin.clone(), ..self.record("redriven", "a", 5, None) };
+        let again = Tracked { origin: origin.clone(), ..self.record("redriven", "a", 6, None) };
+        ok(self.store.record(&[letter, copy, again], self.noon).await);
         let found = self.find(None, 10).await;
         assert_eq!(found.len(), 1);
         assert_eq!((&found[0].origin, &found[0].position), (&origin, &Position::new("redriven", 0, 5)));
@@ -163,8 +155,8 @@ impl Suite<'_> {
             async || (self.view.counted(&of, Outcome::Valid).await, self.view.counted(&of, Outcome::Fraud).await);
         assert_eq!(counted().await, (2, 1));
         let mut stored = self.view.events(&of).await;
-        stored.sort_by(|a, b| a.key.cmp(&b.key));
-        let stored: Vec<_> = stored.iter().map(|event| (event.outcome, event.row.risk.clone())).collect();
+        stored.sort_by(|a, b| a.event.key.cmp(&b.event.key));
+        let stored: Vec<_> = stored.iter().map(|row| (row.outcome, row.risk.clone())).collect();
         let risk = |index: usize| Some(scores[index].risk.clone());
         assert_eq!(stored, [(Outcome::Fraud, risk(0)), (Outcome::Valid, risk(1)), (Outcome::Valid, None)]);
 
@@ -190,11 +182,11 @@ impl Suite<'_> {
         let expected: Vec<LateOutcome> = scores
             .iter()
             .map(|score| LateOutcome {
-                key: score.event.place.key.clone(),
+                event: self.event("outbox", score.event.place.key.id.as_str(), 0),
                 origin: score.event.origin.clone(),
                 position: score.event.position.clone(),
                 outcome: Outcome::Fraud,
-                row: self.row(Some(score.risk.clone())),
+                risk: score.risk.clone(),
                 scored_at,
             })
             .collect();
@@ -214,9 +206,9 @@ impl Suite<'_> {
 
     async fn of_two_at_a_time_one_settles(&self) {
         let of = tenant("racers");
-        let verdicts: Vec<Verdict> =
-            (0..200).map(|offset| self.verdict("racers", &format!("e-{offset}"), offset, self.row(None))).collect();
-        ok(self.store.record(verdicts, self.noon).await);
+        let records: Vec<_> =
+            (0..200).map(|offset| self.record("racers", &format!("e-{offset}"), offset, None)).collect();
+        ok(self.store.record(&records, self.noon).await);
         let found = self.find(None, 1_000).await;
         assert_eq!(found.len(), 200);
         let mut settled = 0;
@@ -238,11 +230,11 @@ impl Suite<'_> {
     }
 
     async fn the_ledger_stays_as_it_was(&self) {
-        let verdict = self.verdict("ledger", "a", 0, self.row(None));
-        let before = ok(self.store.record(vec![verdict.clone()], self.noon).await);
+        let record = [self.record("ledger", "a", 0, None)];
+        let before = ok(self.store.record(&record, self.noon).await);
         let found = self.find(None, 10).await;
         ok(self.events.settle(vec![late(&found[0], 100)], self.noon).await);
-        let after = ok(self.store.record(vec![verdict], self.noon.plus(Duration::from_secs(1))).await);
+        let after = ok(self.store.record(&record, self.noon.plus(Duration::from_secs(1))).await);
         assert_eq!(after, before, "a redelivery publishes what was published first");
         self.drain().await;
     }

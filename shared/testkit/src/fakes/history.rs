@@ -28,32 +28,32 @@ impl FakeHistory {
         let events = self.store.events();
         let stored: Vec<StoredEvent> = events
             .into_iter()
-            .filter(|event| event.key == *key)
-            .map(|event| {
+            .filter(|row| row.event.key == *key)
+            .map(|row| {
                 let is_its = |entry: &&LedgerEntry| {
-                    entry.outcome.is_stored() && entry.origin == event.origin && entry.key.as_ref() == Some(key)
+                    entry.outcome.is_stored() && entry.origin == row.origin && entry.key.as_ref() == Some(key)
                 };
                 let stored_at = ledger.iter().find(is_its).map(|entry| entry.recorded_at).unwrap_or_default();
-                let place = EventPlace { received_at: event.row.received_at, key: event.key };
+                let place = EventPlace { received_at: row.event.received_at, key: row.event.key };
                 let scored_late_at = self.store.scored_late_at(&place);
                 StoredEvent {
-                    outcome: event.outcome,
-                    event_type: event.row.event_type,
-                    origin: event.origin,
-                    received_at: event.row.received_at,
-                    occurred_at: event.row.occurred_at,
+                    outcome: row.outcome,
+                    event_type: row.event.event_type.into_owned(),
+                    origin: row.origin,
+                    received_at: row.event.received_at,
+                    occurred_at: row.event.occurred_at,
                     stored_at,
-                    scored_at: event.row.risk.as_ref().map(|_| scored_late_at.unwrap_or(stored_at)),
-                    risk: event.row.risk,
+                    scored_at: row.risk.as_ref().map(|_| scored_late_at.unwrap_or(stored_at)),
+                    risk: row.risk,
                 }
             })
             .collect();
-        let is_told = |entry: &LedgerEntry| {
+        let is_found = |entry: &LedgerEntry| {
             !entry.outcome.is_stored()
                 || positions.contains(&entry.position)
                 || stored.iter().any(|stored| stored.origin == entry.position.as_origin())
         };
-        let mut records: Vec<LedgerEntry> = ledger.iter().filter(|entry| is_told(entry)).cloned().collect();
+        let mut records: Vec<LedgerEntry> = ledger.iter().filter(|entry| is_found(entry)).cloned().collect();
         records.retain(|entry| entry.key.as_ref() == Some(key));
         records.sort_by_key(|entry| entry.recorded_at);
         let is_cut = stored.len() > MAX_HISTORY || records.len() > MAX_HISTORY;

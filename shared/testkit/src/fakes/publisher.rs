@@ -84,6 +84,7 @@ impl FakePublisher {
             key: record.key,
             value: record.value,
             headers: RecordHeaders(record.headers),
+            undecodable: None,
         });
         Ok(position)
     }
@@ -108,6 +109,10 @@ impl RecordPublisher for FakePublisher {
             Ok(answers) => answers,
             Err(error) => (0..count).map(|_| Err(failure(error.class, error.tag, "injected by a test"))).collect(),
         }
+    }
+
+    async fn close(&self, _: Duration) -> Result<(), DependencyError> {
+        Ok(())
     }
 }
 

@@ -6,15 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use event::{EventKey, Origin, TenantId, Timestamp};
-use pipeline::ports::{
-    EventPlace, EventRow, EventStore, LateOutcome, LateScore, LedgerEntry, UnscoredEvent, Verdict, VerdictKind,
-};
+use pipeline::decisions::recording::{StoredCopy, are_copies};
+use pipeline::ports::{EventPlace, EventStore, LateOutcome, LateScore, LedgerEntry, UnscoredEvent};
+use pipeline::tracked::{Decided, Event, State as RecordState, Tracked};
 use pipeline::{Dependency, DependencyError, Outcome, Position, Reason};
 
-use crate::contracts::store::{Span, StoreView, StoredEvent};
+use crate::contracts::store::{Span, StoreView, StoredRow};
 use crate::fakes::Faults;
 
-const DAY_MS: i64 = 86_400_000;
 const HOUR_MS: i64 = 3_600_000;
 
 /// An [`EventStore`] in memory.
@@ -27,7 +26,7 @@ pub struct FakeStore {
 
 #[derive(Debug, Default)]
 struct State {
-    events: Vec<StoredEvent>,
+    events: Vec<StoredRow>,
     /// Indices into `events`.
     by_key: HashMap<EventKey, Vec<usize>>,
     ledger: BTreeMap<Position, LedgerEntry>,
@@ -38,8 +37,8 @@ struct State {
     outbox: BTreeMap<EventPlace, LateOutcome>,
 }
 
-fn place(event: &StoredEvent) -> EventPlace {
-    EventPlace { received_at: event.row.received_at, key: event.key.clone() }
+fn place(row: &StoredRow) -> EventPlace {
+    EventPlace { received_at: row.event.received_at, key: row.event.key.clone() }
 }
 
 impl FakeStore {
@@ -53,7 +52,7 @@ impl FakeStore {
     }
 
     /// Every event, in the order they were stored.
-    pub fn events(&self) -> Vec<StoredEvent> {
+    pub fn events(&self) -> Vec<StoredRow> {
         self.state().events.clone()
     }
 
@@ -90,22 +89,22 @@ impl State {
     /// Whether the event was there and unscored.
     fn settle_one(&mut self, score: &LateScore, now: Timestamp) -> bool {
         let LateScore { event: UnscoredEvent { place: wanted, position, .. }, risk, outcome } = score;
-        let is_wanted = |event: &&mut StoredEvent| event.row.risk.is_none() && place(event) == *wanted;
-        let Some(event) = self.events.iter_mut().find(is_wanted) else { return false };
-        let hour = event.row.received_at.as_millis().div_euclid(HOUR_MS);
-        for (of, by) in [(event.outcome, -1), (*outcome, 1)] {
-            let key = (hour, event.key.tenant.clone(), event.row.event_type.clone(), of);
+        let is_wanted = |row: &&mut StoredRow| row.risk.is_none() && place(row) == *wanted;
+        let Some(row) = self.events.iter_mut().find(is_wanted) else { return false };
+        let hour = row.event.received_at.as_millis().div_euclid(HOUR_MS);
+        for (of, by) in [(row.outcome, -1), (*outcome, 1)] {
+            let key = (hour, row.event.key.tenant.clone(), row.event.event_type.to_string(), of);
             let count = self.counts.entry(key).or_default();
             *count = count.saturating_add_signed(by);
         }
-        event.row.risk = Some(risk.clone());
-        event.outcome = *outcome;
+        row.risk = Some(risk.clone());
+        row.outcome = *outcome;
         let late = LateOutcome {
-            key: event.key.clone(),
-            origin: event.origin.clone(),
+            event: row.event.clone(),
+            origin: row.origin.clone(),
             position: position.clone(),
             outcome: *outcome,
-            row: event.row.clone(),
+            risk: risk.clone(),
             scored_at: now,
         };
         self.scored_late.insert(wanted.clone(), now);
@@ -113,13 +112,13 @@ impl State {
         true
     }
 
-    fn record(&mut self, verdicts: Vec<Verdict>, now: Timestamp, window: Duration) -> Vec<LedgerEntry> {
-        verdicts.into_iter().map(|verdict| self.record_one(verdict, now, window)).collect()
+    fn record(&mut self, records: &[Tracked<'_, Decided>], now: Timestamp, window: Duration) -> Vec<LedgerEntry> {
+        records.iter().map(|record| self.record_one(record, now, window)).collect()
     }
 
-    fn record_one(&mut self, verdict: Verdict, now: Timestamp, window: Duration) -> LedgerEntry {
-        let Verdict { position, origin, key, kind } = verdict;
-        if let Some(entry) = self.ledger.get(&position) {
+    fn record_one(&mut self, record: &Tracked<'_, Decided>, now: Timestamp, window: Duration) -> LedgerEntry {
+        let position = &record.position;
+        if let Some(entry) = self.ledger.get(position) {
             return entry.clone();
         }
         let span = self
@@ -127,60 +126,60 @@ impl State {
             .entry((position.topic.to_string(), position.partition))
             .or_insert(Span { floor: position.offset, next: position.offset + 1 });
         *span = Span { floor: span.floor.min(position.offset), next: span.next.max(position.offset + 1) };
-        let (outcome, reason, risk) = match kind {
-            VerdictKind::Close { outcome, reason } => (outcome, reason, None),
-            VerdictKind::Store { outcome, row } => {
-                let risk = row.risk.clone();
-                match self.store(key.as_ref(), &origin, outcome, *row, window) {
-                    None => (outcome, String::new(), risk),
-                    Some(duplicate) => (Outcome::Duplicate, duplicate.to_string(), None),
-                }
-            }
+        let (outcome, reason, risk) = match &record.state {
+            RecordState::Closed { outcome, reason, .. } => (*outcome, reason.clone(), None),
+            RecordState::Open { event, found } => match self.store(event, &record.origin, found, window) {
+                None => (found.outcome, String::new(), found.risk.clone()),
+                Some(duplicate) => (Outcome::Duplicate, duplicate.to_string(), None),
+            },
         };
-        let entry = LedgerEntry { position: position.clone(), origin, key, outcome, reason, risk, recorded_at: now };
-        self.ledger.insert(position, entry.clone());
+        let entry = LedgerEntry {
+            position: position.clone(),
+            origin: record.origin.clone(),
+            key: record.key().cloned(),
+            outcome,
+            reason,
+            risk,
+            recorded_at: now,
+        };
+        self.ledger.insert(position.clone(), entry.clone());
         entry
     }
 
     /// Stores the row, or says why it is a duplicate.
-    fn store(
-        &mut self,
-        key: Option<&EventKey>,
-        origin: &Origin,
-        outcome: Outcome,
-        row: EventRow,
-        window: Duration,
-    ) -> Option<Reason> {
-        let Some(key) = key else { return Some(Reason::new("no-key", "")) };
-        let near = |other: &StoredEvent| {
-            let (a, b) = (other.row.received_at, row.received_at);
-            let same_day = a.as_millis().div_euclid(DAY_MS) == b.as_millis().div_euclid(DAY_MS);
-            same_day || a.since(b).max(b.since(a)) < window
-        };
-        let places = self.by_key.entry(key.clone()).or_default();
-        if let Some(copy) = places.iter().filter_map(|place| self.events.get(*place)).find(|other| near(other)) {
-            let same = copy.row.payload_hash == row.payload_hash;
-            return Some(Reason::new(if same { "already-stored" } else { "payload-differs" }, copy.origin.to_string()));
+    fn store(&mut self, event: &Event<'_>, origin: &Origin, found: &Decided, window: Duration) -> Option<Reason> {
+        let places = self.by_key.entry(event.key.clone()).or_default();
+        let is_copy = |row: &&StoredRow| are_copies(row.event.received_at, event.received_at, window);
+        if let Some(row) = places.iter().filter_map(|place| self.events.get(*place)).find(is_copy) {
+            let copy = StoredCopy { payload_hash: row.event.payload_hash, origin: row.origin.clone() };
+            return Some(copy.duplicate(event.payload_hash));
         }
-        let hour = row.received_at.as_millis().div_euclid(HOUR_MS);
-        *self.counts.entry((hour, key.tenant.clone(), row.event_type.clone(), outcome)).or_default() += 1;
+        let hour = event.received_at.as_millis().div_euclid(HOUR_MS);
+        let count = (hour, event.key.tenant.clone(), event.event_type.to_string(), found.outcome);
+        *self.counts.entry(count).or_default() += 1;
         places.push(self.events.len());
-        self.events.push(StoredEvent { key: key.clone(), origin: origin.clone(), outcome, row });
+        let event = event.clone().into_owned();
+        let row = StoredRow { event, origin: origin.clone(), outcome: found.outcome, risk: found.risk.clone() };
+        self.events.push(row);
         None
     }
 }
 
 #[async_trait]
 impl EventStore for FakeStore {
-    async fn record(&self, verdicts: Vec<Verdict>, now: Timestamp) -> Result<Vec<LedgerEntry>, DependencyError> {
-        self.faults.apply(Dependency::Postgres, || self.state().record(verdicts, now, self.dedup_window))
+    async fn record(
+        &self,
+        records: &[Tracked<'_, Decided>],
+        now: Timestamp,
+    ) -> Result<Vec<LedgerEntry>, DependencyError> {
+        self.faults.apply(Dependency::Postgres, || self.state().record(records, now, self.dedup_window))
     }
 }
 
 #[async_trait]
 impl StoreView for FakeStore {
-    async fn events(&self, tenant: &TenantId) -> Vec<StoredEvent> {
-        self.state().events.iter().filter(|event| event.key.tenant == *tenant).cloned().collect()
+    async fn events(&self, tenant: &TenantId) -> Vec<StoredRow> {
+        self.state().events.iter().filter(|row| row.event.key.tenant == *tenant).cloned().collect()
     }
 
     async fn counted(&self, tenant: &TenantId, outcome: Outcome) -> u64 {

@@ -1,13 +1,15 @@
 //! Late scores in memory.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use event::Timestamp;
 use pipeline::ports::{EventPlace, LateOutcome, LateScore, LedgerEntry, UnscoredEvent, UnscoredEvents};
+use pipeline::tracked::Event;
 use pipeline::{Dependency, DependencyError};
 
-use crate::contracts::store::StoredEvent;
+use crate::contracts::store::StoredRow;
 use crate::fakes::Faults;
 use crate::fakes::store::FakeStore;
 
@@ -26,22 +28,22 @@ impl FakeUnscoredEvents {
     /// All of them, in the order of their places.
     fn unscored(&self) -> Vec<UnscoredEvent> {
         let ledger = self.store.ledger();
-        let unscored = |event: StoredEvent| {
-            let StoredEvent { key, origin, row, outcome: _ } = event;
+        let unscored = |row: StoredRow| {
+            let StoredRow { event: Event { key, event_type, received_at, ip, user_id, .. }, origin, .. } = row;
             let stored_it = |entry: &&LedgerEntry| {
                 entry.outcome.is_stored() && entry.origin == origin && entry.key.as_ref() == Some(&key)
             };
             let position = ledger.iter().find(stored_it).map(|entry| entry.position.clone());
             UnscoredEvent {
-                place: EventPlace { received_at: row.received_at, key },
-                event_type: row.event_type,
-                ip: row.ip,
-                user_id: row.user_id,
+                place: EventPlace { received_at, key },
+                event_type: event_type.into_owned(),
+                ip,
+                user_id: user_id.map(Cow::into_owned),
                 position: position.unwrap_or_else(|| origin_as_position(&origin)),
                 origin,
             }
         };
-        let waiting = self.store.events().into_iter().filter(|event| event.row.risk.is_none());
+        let waiting = self.store.events().into_iter().filter(|row| row.risk.is_none());
         let mut events: Vec<UnscoredEvent> = waiting.map(unscored).collect();
         events.sort_by(|a, b| a.place.cmp(&b.place));
         events

@@ -1,0 +1,130 @@
+//! What one instance of the processor holds: its adapters, and a guard for each dependency.
+
+use std::sync::Arc;
+
+use dynamodb::{DynamoAccess, DynamoClaims, DynamoDb};
+use event::schema::{Registry, SchemaError};
+use kafka::{KafkaClient, PublisherOptions};
+use lambda::breaker::guard;
+use lambda::shutdown::FLUSH_TIMEOUT;
+use pipeline::clock::{Clock, SystemClock};
+use pipeline::decisions::publication;
+use pipeline::guard::Guard;
+use pipeline::ports::{AddressCounters, BlockList, ClaimStore, EventStore, RecordPublisher, Scorer};
+use pipeline::{Dependency, DependencyError};
+use postgres::{Database, PostgresClaims, PostgresEventStore};
+use scoring::{ScorerClient, Scoring};
+
+use crate::block_list::CachedBlockList;
+use crate::config::{Config, DedupStore, Policy};
+
+/// What the processor needs from the outside.
+pub struct Ports {
+    pub claims: Arc<dyn ClaimStore>,
+    pub counters: Arc<dyn AddressCounters>,
+    pub block_list: Arc<dyn BlockList>,
+    pub scorer: Arc<dyn Scorer>,
+    pub store: Arc<dyn EventStore>,
+    pub publisher: Arc<dyn RecordPublisher>,
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A service that could not be reached at the start, or a schema that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("kafka cannot be reached")]
+    Kafka(#[from] kafka::KafkaError),
+    #[error("postgres cannot be reached")]
+    Postgres(#[from] postgres::PostgresError),
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+}
+
+/// One instance of the function. Between invocations it remembers the block list for a moment and the states of the
+/// breakers; losing either is harmless.
+pub struct App {
+    pub(crate) policy: Policy,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) claims: Arc<dyn ClaimStore>,
+    pub(crate) counters: Arc<dyn AddressCounters>,
+    pub(crate) block_list: CachedBlockList,
+    /// The scorer with its guard.
+    pub(crate) scoring: Scoring,
+    pub(crate) store: Arc<dyn EventStore>,
+    pub(crate) publisher: Arc<dyn RecordPublisher>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) dynamodb: Guard,
+    pub(crate) postgres: Guard,
+    pub(crate) kafka: Guard,
+}
+
+impl App {
+    pub fn new(policy: Policy, registry: impl Into<Arc<Registry>>, ports: Ports) -> Self {
+        let guard = |dependency| guard(dependency, policy.breaker_open);
+        App {
+            block_list: CachedBlockList::new(ports.block_list, policy.block_list_age),
+            scoring: Scoring::new(ports.scorer, guard(Dependency::Scorer), policy.scorer_timeout),
+            dynamodb: guard(Dependency::Dynamodb),
+            postgres: guard(Dependency::Postgres),
+            kafka: guard(Dependency::Kafka),
+            policy,
+            registry: registry.into(),
+            claims: ports.claims,
+            counters: ports.counters,
+            store: ports.store,
+            publisher: ports.publisher,
+            clock: ports.clock,
+        }
+    }
+
+    /// Connects everything the configuration names, all at once and during init: the first batch should not pay for
+    /// handshakes.
+    ///
+    /// # Errors
+    /// The first service that cannot be reached. The scorer is not asked: it may be down.
+    pub async fn connect(config: Config) -> Result<Self, ConnectError> {
+        let (publisher, database, sdk) = tokio::join!(
+            async {
+                let max_record_bytes = publication::MAX_RECORD_BYTES;
+                let options = PublisherOptions { max_record_bytes, ..PublisherOptions::default() };
+                KafkaClient::connect(&config.kafka, "processor").await?.publisher(options).await
+            },
+            Database::connect(&config.postgres),
+            aws::sdk_config(),
+        );
+        let (publisher, database) = (publisher?, database?);
+        let dedup_window = config.policy.dedup_window;
+        let dynamo = DynamoDb::connect(&sdk).await;
+        let access = Arc::new(DynamoAccess::new(&dynamo, config.access_table));
+        let claims: Arc<dyn ClaimStore> = match config.policy.dedup_store {
+            DedupStore::Dynamodb => Arc::new(DynamoClaims::new(&dynamo, config.dedup_table, dedup_window)),
+            DedupStore::Postgres => Arc::new(PostgresClaims::new(database.clone(), dedup_window)),
+        };
+        let ports = Ports {
+            claims,
+            counters: access.clone(),
+            block_list: access,
+            scorer: Arc::new(ScorerClient::new(&sdk, config.scorer_function)),
+            store: Arc::new(PostgresEventStore::new(database, dedup_window)),
+            publisher: Arc::new(publisher),
+            clock: Arc::new(SystemClock),
+        };
+        Ok(App::new(config.policy, Registry::embedded()?, ports))
+    }
+
+    /// Ends the producer. The other clients have nothing to end.
+    ///
+    /// # Errors
+    /// If records are still without an acknowledgement after [`FLUSH_TIMEOUT`].
+    pub async fn close(&self) -> Result<(), DependencyError> {
+        self.publisher.close(FLUSH_TIMEOUT).await
+    }
+
+    /// The guard of the store of claims.
+    pub(crate) fn claims_guard(&self) -> &Guard {
+        match self.policy.dedup_store {
+            DedupStore::Dynamodb => &self.dynamodb,
+            DedupStore::Postgres => &self.postgres,
+        }
+    }
+}

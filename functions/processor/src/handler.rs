@@ -1,0 +1,145 @@
+//! One invocation: the steps on a batch of records, in the order of their effects.
+
+use std::time::Duration;
+
+use event::Timestamp;
+use lambda::invocation::{Invocation, InvocationError};
+use lambda::kafka_trigger::{BatchAnswer, decode};
+use pipeline::decisions::dedup::ClaimPlan;
+use pipeline::decisions::intake::Reader;
+use pipeline::decisions::limits::LimitPlan;
+use pipeline::decisions::verdicts;
+use pipeline::tracked::{Admitted, Claimed, Read, Tracked};
+use pipeline::{Record, chain, failpoint};
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::error::{ProcessorError, Step};
+use crate::report::Stopwatch;
+use crate::{publishing, report, storing};
+
+/// Kept back from the platform's deadline, so that a failed batch is answered and not killed.
+const RESERVE: Duration = Duration::from_millis(500);
+
+/// Processes one batch of the Kafka trigger.
+///
+/// # Errors
+/// If a dependency failed after bounded retries, so that the trigger sends the batch again; never because of a record.
+/// With `BATCH_RESPONSE=partial` such a failure is an answer that names every record.
+pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
+    let records = decode(event.get()).map_err(ProcessorError::Trigger)?;
+    let answer = match app.process(&records, invocation).await {
+        Ok(()) => BatchAnswer::done(),
+        Err(error) => {
+            tracing::error!(
+                request_id = invocation.request_id,
+                records = records.len(),
+                tag = error.tag(),
+                error = chain(&error),
+                "batch failed: it will be sent again"
+            );
+            let unfinished = records.iter().map(|record| record.position.clone()).collect();
+            app.policy.batch_response.answer(unfinished, || error.into())?
+        }
+    };
+    to_raw_value(&answer).map_err(|error| ProcessorError::Answer(error).into())
+}
+
+impl App {
+    async fn process(&self, delivered: &[Record], invocation: &Invocation) -> Result<(), ProcessorError> {
+        if delivered.is_empty() {
+            return Ok(());
+        }
+        // Without these nothing can be finished; claims and counts made before would only be made again.
+        self.postgres.ready("storing the batch")?;
+        self.kafka.ready("publishing outcomes")?;
+        let mut stopwatch = Stopwatch::start();
+        let deadline = Instant::now() + invocation.remaining(RESERVE);
+        let now = self.clock.now();
+        let reader = Reader { registry: &self.registry, foreign_tenant: &self.policy.foreign_tenant };
+        let records = reader.read_all(delivered);
+        stopwatch.durations.read = stopwatch.lap();
+        failpoint!("processor::read");
+
+        let records = self.claim(records, now, deadline).await?;
+        stopwatch.durations.claim = stopwatch.lap();
+        failpoint!("processor::claimed");
+
+        let records = self.limit(records, deadline).await?;
+        stopwatch.durations.limit = stopwatch.lap();
+        failpoint!("processor::limited");
+
+        let scores = match verdicts::score_requests(&records).as_slice() {
+            [] => None,
+            requests => self.scoring.score(requests, deadline).await,
+        };
+        stopwatch.durations.score = stopwatch.lap();
+        failpoint!("processor::scored");
+
+        let mut records = verdicts::decide(records, scores, self.policy.fraud_threshold)?;
+        in_time(Step::Store, deadline)?;
+        let ledger = storing::record(&*self.store, &self.postgres, &mut records, now, deadline).await?;
+        stopwatch.durations.store = stopwatch.lap();
+        failpoint!("processor::stored");
+
+        in_time(Step::Publish, deadline)?;
+        publishing::publish(self, delivered, &records, &ledger, deadline).await?;
+        stopwatch.durations.publish = stopwatch.lap();
+        failpoint!("processor::published");
+
+        report::finished(&invocation.request_id, &records, &ledger, &stopwatch);
+        Ok(())
+    }
+
+    async fn claim<'a>(
+        &self,
+        records: Vec<Tracked<'a, Read>>,
+        now: Timestamp,
+        deadline: Instant,
+    ) -> Result<Vec<Tracked<'a, Claimed>>, ProcessorError> {
+        let plan = ClaimPlan::new(records, now, self.policy.dedup_window);
+        let answers = match plan.claims.as_slice() {
+            [] => Vec::new(),
+            claims => {
+                in_time(Step::Claim, deadline)?;
+                let claim = || self.claims.claim(claims, now);
+                self.claims_guard().call_each(deadline, "claiming event ids", claims.len(), claim).await?
+            }
+        };
+        Ok(plan.resolve(answers)?)
+    }
+
+    async fn limit<'a>(
+        &self,
+        records: Vec<Tracked<'a, Claimed>>,
+        deadline: Instant,
+    ) -> Result<Vec<Tracked<'a, Admitted>>, ProcessorError> {
+        if records.iter().all(|record| record.event().is_none()) {
+            return Ok(records.into_iter().map(|record| record.advance(|_, Claimed { .. }| Admitted)).collect());
+        }
+        in_time(Step::Limit, deadline)?;
+        let blocks = self.block_list.current(&self.dynamodb, deadline).await?;
+        let plan = LimitPlan::new(records, &blocks, self.policy.limits);
+        let totals = match plan.counts.as_slice() {
+            [] => Vec::new(),
+            counts => {
+                let add = || self.counters.add(counts);
+                self.dynamodb.call_each(deadline, "counting events by address", counts.len(), add).await?
+            }
+        };
+        let verdicts = plan.resolve(&totals)?;
+        if !verdicts.blocks.is_empty() {
+            for block in &verdicts.blocks {
+                tracing::warn!(address = %block.address, reason = block.reason, from = %block.from, "address blocked");
+            }
+            self.block_list.add(&verdicts.blocks, &self.dynamodb, deadline).await?;
+        }
+        Ok(verdicts.records)
+    }
+}
+
+/// A step that begins without time would be killed half-way; failing first leaves it whole to the next delivery.
+fn in_time(step: Step, deadline: Instant) -> Result<(), ProcessorError> {
+    if Instant::now() < deadline { Ok(()) } else { Err(ProcessorError::OutOfTime(step)) }
+}

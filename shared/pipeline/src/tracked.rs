@@ -1,0 +1,254 @@
+//! A record on its way through the pipeline: one value, which gains what each step finds.
+//!
+//! The type of what was found says which steps have been made, so that a step that is missing does not compile: only a
+//! record that is [`Decided`] can be stored. A record whose end is known early is closed, and later steps pass it on.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::IpAddr;
+
+use event::{EventKey, IdSource, Origin, PayloadHash, Timestamp};
+use serde_json::value::RawValue;
+
+use crate::ports::RiskScore;
+use crate::{Outcome, Position};
+
+/// JSON text, byte for byte as the client sent it. Two are equal if their bytes are.
+#[derive(Clone, Debug)]
+pub struct Payload<'a>(pub Cow<'a, RawValue>);
+
+impl Payload<'_> {
+    pub fn as_str(&self) -> &str {
+        self.0.get()
+    }
+
+    /// The same, independent of the bytes that it was read from.
+    pub fn into_owned(self) -> Payload<'static> {
+        Payload(Cow::Owned(self.0.into_owned()))
+    }
+}
+
+impl PartialEq for Payload<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Payload<'_> {}
+
+/// What is known of the event that a record holds. Borrows from the record's bytes where it can.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event<'a> {
+    pub key: EventKey,
+    pub id_source: IdSource,
+    pub event_type: Cow<'a, str>,
+    /// Version of the schema that the payload meets.
+    pub schema_version: u32,
+    /// When ingest took the event, or for a bare event Kafka's timestamp of its first copy. Taken as it is, however
+    /// far off: refusing an event because of a producer's clock would lose it, and every store has room for any instant.
+    pub received_at: Timestamp,
+    pub occurred_at: Option<Timestamp>,
+    pub ip: Option<IpAddr>,
+    pub user_agent: Option<Cow<'a, str>>,
+    pub user_id: Option<Cow<'a, str>>,
+    pub payload_hash: PayloadHash,
+    pub payload: Payload<'a>,
+}
+
+impl Event<'_> {
+    /// The same, independent of the bytes that it was read from.
+    pub fn into_owned(self) -> Event<'static> {
+        let owned = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        Event {
+            event_type: owned(self.event_type),
+            user_agent: self.user_agent.map(owned),
+            user_id: self.user_id.map(owned),
+            payload: self.payload.into_owned(),
+            key: self.key,
+            id_source: self.id_source,
+            schema_version: self.schema_version,
+            received_at: self.received_at,
+            occurred_at: self.occurred_at,
+            ip: self.ip,
+            payload_hash: self.payload_hash,
+        }
+    }
+}
+
+/// What is known of the content of a closed record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Known<'a> {
+    Event(Event<'a>),
+    /// It holds no event that this build can read, or only its outcome is at hand.
+    Partly {
+        key: Option<EventKey>,
+        /// Only a known type, so that it can label a metric.
+        event_type: Option<Cow<'a, str>>,
+        received_at: Option<Timestamp>,
+        ip: Option<IpAddr>,
+    },
+}
+
+impl Known<'_> {
+    /// Of a record about which nothing could be learnt.
+    pub const NOTHING: Known<'static> = Known::Partly { key: None, event_type: None, received_at: None, ip: None };
+}
+
+/// How far a record is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State<'a, S> {
+    /// It holds an event, and nothing found so far speaks against storing it.
+    Open { event: Event<'a>, found: S },
+    /// It ends without a row in `events`: `duplicate`, `blocked` or `dead_lettered`.
+    Closed {
+        outcome: Outcome,
+        /// `<tag>` or `<tag>: <detail>`, as the ledger writes it.
+        reason: String,
+        known: Known<'a>,
+    },
+}
+
+/// A record and what has been found about it. `S` is what the last step found about an open one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tracked<'a, S> {
+    pub position: Position,
+    pub origin: Origin,
+    pub state: State<'a, S>,
+}
+
+/// Found by reading a record: it holds an event that meets its schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read;
+
+/// Found by deduplication: no other record holds the id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// It claimed its id in an earlier delivery, which may have ended anywhere after that, or it is too old to claim
+    /// it: it does not count towards its address's limit again.
+    pub redelivered: bool,
+}
+
+/// Found by the limits: its address may send it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Admitted;
+
+/// What to store about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decided {
+    /// `valid` or `fraud`.
+    pub outcome: Outcome,
+    /// `None` means that it will be scored later.
+    pub risk: Option<RiskScore>,
+}
+
+impl<'a, S> Tracked<'a, S> {
+    /// The event, and what was found about it, of a record that is still open.
+    pub fn open(&self) -> Option<(&Event<'a>, &S)> {
+        match &self.state {
+            State::Open { event, found } => Some((event, found)),
+            State::Closed { .. } => None,
+        }
+    }
+
+    /// The event that the record holds, whether or not it is open.
+    pub fn event(&self) -> Option<&Event<'a>> {
+        match &self.state {
+            State::Open { event, .. } | State::Closed { known: Known::Event(event), .. } => Some(event),
+            State::Closed { known: Known::Partly { .. }, .. } => None,
+        }
+    }
+
+    pub fn key(&self) -> Option<&EventKey> {
+        match &self.state {
+            State::Open { event, .. } | State::Closed { known: Known::Event(event), .. } => Some(&event.key),
+            State::Closed { known: Known::Partly { key, .. }, .. } => key.as_ref(),
+        }
+    }
+
+    pub fn event_type(&self) -> Option<&str> {
+        match &self.state {
+            State::Open { event, .. } | State::Closed { known: Known::Event(event), .. } => Some(&event.event_type),
+            State::Closed { known: Known::Partly { event_type, .. }, .. } => event_type.as_deref(),
+        }
+    }
+
+    pub fn received_at(&self) -> Option<Timestamp> {
+        match &self.state {
+            State::Open { event, .. } | State::Closed { known: Known::Event(event), .. } => Some(event.received_at),
+            State::Closed { known: Known::Partly { received_at, .. }, .. } => *received_at,
+        }
+    }
+
+    pub fn ip(&self) -> Option<IpAddr> {
+        match &self.state {
+            State::Open { event, .. } | State::Closed { known: Known::Event(event), .. } => event.ip,
+            State::Closed { known: Known::Partly { ip, .. }, .. } => *ip,
+        }
+    }
+
+    /// Passes an open record on with what the next step finds about it. A closed one stays as it is.
+    ///
+    /// # Errors
+    /// The step's.
+    pub fn try_advance<T, E>(self, step: impl FnOnce(&Event<'a>, S) -> Result<T, E>) -> Result<Tracked<'a, T>, E> {
+        let Tracked { position, origin, state } = self;
+        let state = match state {
+            State::Open { event, found } => {
+                let found = step(&event, found)?;
+                State::Open { event, found }
+            }
+            State::Closed { outcome, reason, known } => State::Closed { outcome, reason, known },
+        };
+        Ok(Tracked { position, origin, state })
+    }
+
+    /// As [`Tracked::try_advance`], for a step that cannot fail.
+    pub fn advance<T>(self, step: impl FnOnce(&Event<'a>, S) -> T) -> Tracked<'a, T> {
+        match self.try_advance(|event, found| Ok::<T, std::convert::Infallible>(step(event, found))) {
+            Ok(tracked) => tracked,
+        }
+    }
+
+    /// Ends an open record. One that is closed keeps its outcome.
+    pub fn close(&mut self, outcome: Outcome, reason: impl fmt::Display) {
+        if self.open().is_some() {
+            self.end(outcome, reason);
+        }
+    }
+
+    /// Ends a record with this outcome, whatever was found before.
+    pub fn end(&mut self, outcome: Outcome, reason: impl fmt::Display) {
+        let reason = reason.to_string();
+        let nothing = State::Closed { outcome, reason: String::new(), known: Known::NOTHING };
+        let known = match std::mem::replace(&mut self.state, nothing) {
+            State::Open { event, .. } => Known::Event(event),
+            State::Closed { known, .. } => known,
+        };
+        self.state = State::Closed { outcome, reason, known };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::decisions::samples::read;
+
+    #[test]
+    fn a_record_is_closed_once_and_passed_on_as_it_is() {
+        let mut record = read("t/0/1", "a", "x");
+        record.close(Outcome::Duplicate, "already-claimed: t/0/0");
+        record.close(Outcome::Blocked, "address-rate");
+        let record = record.advance(|_, Read| unreachable!("it is closed"));
+        let expected = Tracked::<Claimed> {
+            state: State::Closed {
+                outcome: Outcome::Duplicate,
+                reason: "already-claimed: t/0/0".into(),
+                known: Known::Event(read("t/0/1", "a", "x").event().unwrap().clone()),
+            },
+            position: Position::new("t", 0, 1),
+            origin: "t/0/1".parse().unwrap(),
+        };
+        assert_eq!(record, expected);
+        assert!(record.open().is_none() && record.key().is_some());
+    }
+}

@@ -1,0 +1,49 @@
+//! Events and decided records for tests, as short as a test wants them.
+#![expect(clippy::expect_used, reason = "samples are right, or the test fails")]
+
+use std::borrow::Cow;
+
+use event::{EventId, EventKey, IdSource, PayloadHash, TenantId, Timestamp};
+use pipeline::ports::RiskScore;
+use pipeline::tracked::{Decided, Event, Known, Payload, State, Tracked};
+use pipeline::{Outcome, Position};
+use serde_json::value::RawValue;
+
+/// The client's JSON.
+pub fn payload(json: &str) -> Payload<'static> {
+    Payload(Cow::Owned(RawValue::from_string(json.to_owned()).expect("JSON")))
+}
+
+/// A click with everything that an event can have, whose id the client chose.
+pub fn event(tenant: &TenantId, id: &str, json: &str, received_at: Timestamp) -> Event<'static> {
+    Event {
+        key: EventKey { tenant: tenant.clone(), id: EventId::new(id).expect("an id") },
+        id_source: IdSource::Client,
+        event_type: "click".into(),
+        schema_version: 1,
+        received_at,
+        occurred_at: Some(received_at),
+        ip: Some([203, 0, 113, 7].into()),
+        user_agent: Some("test".into()),
+        user_id: Some("u-1".into()),
+        payload_hash: PayloadHash::of(json.as_bytes()),
+        payload: payload(json),
+    }
+}
+
+/// A record that is its own first copy, and whose event is to be stored.
+pub fn stored(position: Position, event: Event<'static>, decided: Decided) -> Tracked<'static, Decided> {
+    Tracked { origin: position.as_origin(), position, state: State::Open { event, found: decided } }
+}
+
+/// To be stored as `valid`.
+pub fn valid(risk: Option<RiskScore>) -> Decided {
+    Decided { outcome: Outcome::Valid, risk }
+}
+
+/// A record that is its own first copy, and ends without a row.
+pub fn closed(position: Position, key: Option<EventKey>, outcome: Outcome, reason: &str) -> Tracked<'static, Decided> {
+    let known = Known::Partly { key, event_type: None, received_at: None, ip: None };
+    let state = State::Closed { outcome, reason: reason.to_owned(), known };
+    Tracked { origin: position.as_origin(), position, state }
+}
