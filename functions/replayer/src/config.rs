@@ -73,14 +73,30 @@ mod tests {
 
     use super::*;
 
+    /// The last cell of the setting's row in the README, as a plain text.
+    fn documented_default(name: &str) -> String {
+        let start = format!("| `{name}` |");
+        let row = include_str!("../README.md").lines().find(|line| line.starts_with(&start)).unwrap();
+        let cell = row.trim_end_matches('|').rsplit('|').next().unwrap();
+        cell.trim().trim_matches('`').to_owned()
+    }
+
     #[test]
-    fn the_defaults_are_the_processors() {
+    fn the_defaults_are_those_of_the_readme() {
         let variables =
             BTreeMap::from([("DATABASE_URL", "postgres://forebay@127.0.0.1/forebay"), ("ARCHIVE_BUCKET", "forebay")]);
-        let config = Config::from_variables(&variables).unwrap();
-        assert_eq!((config.policy.fraud_threshold, config.policy.scorer_function.as_str()), (80, "scorer"));
-        assert_eq!(config.policy.foreign_tenant.as_str(), "kafka");
-        assert_eq!(config.dedup_window, Duration::from_secs(86_400));
+        let Config { policy, dedup_window, .. } = Config::from_variables(&variables).unwrap();
+        let defaults = [
+            ("FRAUD_THRESHOLD", policy.fraud_threshold.to_string()),
+            ("SCORER_FUNCTION", policy.scorer_function),
+            ("SCORER_TIMEOUT_MS", policy.scorer_timeout.as_millis().to_string()),
+            ("FOREIGN_TENANT", policy.foreign_tenant.to_string()),
+            ("BREAKER_OPEN_SEC", policy.breaker_open.as_secs().to_string()),
+            ("DEDUP_TTL_SEC", dedup_window.as_secs().to_string()),
+        ];
+        for (name, default) in defaults {
+            assert_eq!(documented_default(name), default, "{name}");
+        }
     }
 
     #[test]
