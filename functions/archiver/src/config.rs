@@ -37,6 +37,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_defaults_are_those_of_the_readme() {
+        let minimal = [BTreeMap::from([("ARCHIVE_BUCKET", "forebay")])];
+        let read = |variables: &dyn Variables| format!("{:?}", Config::from_variables(variables));
+        testkit::readme::assert_defaults(include_str!("../README.md"), &minimal, read);
+    }
+
+    #[test]
     fn the_bucket_must_be_named() {
         let error = Config::from_variables(&BTreeMap::from([("BATCH_RESPONSE", "half")])).unwrap_err();
         assert_eq!(error.problems.len(), 2, "{error}");
