@@ -59,7 +59,7 @@ impl Config {
         };
         let trusted_proxies = settings.list("TRUSTED_PROXIES");
         let body = BodyLimits {
-            received: settings.or("MAX_BODY_BYTES", lambda::invocation::MAX_PAYLOAD_BYTES),
+            received: settings.or("MAX_BODY_BYTES", pipeline::quota::MAX_PAYLOAD_BYTES),
             decoded: settings.or("MAX_DECODED_BYTES", 16 * 1024 * 1024),
             ratio: settings.or("MAX_DECODE_RATIO", 100),
             timeout: millis(&mut settings, "BODY_TIMEOUT_MS", 10_000),

@@ -2,8 +2,6 @@
 
 use lambda::invocation::InvocationError;
 
-use crate::handler::MAX_EVENTS;
-
 #[derive(Debug, thiserror::Error)]
 pub enum ScorerError {
     #[error("the request is not {{\"ip\",\"user_id\"}} or {{\"events\":[{{\"event_id\",\"ip\",\"user_id\"}}]}}")]
@@ -12,8 +10,8 @@ pub enum ScorerError {
     Empty,
     #[error("the request has \"events\" and fields of a single event")]
     Ambiguous,
-    #[error("the request has {0} events, more than {MAX_EVENTS}")]
-    TooManyEvents(usize),
+    #[error("the request has {events} events, more than {most}")]
+    TooManyEvents { events: usize, most: usize },
     #[error("the answer cannot be written")]
     Answer(#[source] serde_json::Error),
 }
@@ -24,7 +22,7 @@ impl ScorerError {
             ScorerError::Malformed(_) => "malformed-request",
             ScorerError::Empty => "empty-request",
             ScorerError::Ambiguous => "ambiguous-request",
-            ScorerError::TooManyEvents(_) => "too-many-events",
+            ScorerError::TooManyEvents { .. } => "too-many-events",
             ScorerError::Answer(_) => "answer",
         }
     }

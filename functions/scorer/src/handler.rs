@@ -80,7 +80,7 @@ pub fn answer(request: &RawValue, rules: &Rules) -> Result<Box<RawValue>, Scorer
 
 fn score_batch<'a>(events: &'a [ScoreRequest], rules: &'a Rules) -> Result<Box<RawValue>, ScorerError> {
     if events.len() > MAX_EVENTS {
-        return Err(ScorerError::TooManyEvents(events.len()));
+        return Err(ScorerError::TooManyEvents { events: events.len(), most: MAX_EVENTS });
     }
     let score = |event: &'a ScoreRequest| {
         let Assessment { risk_score, reasons } = rules.assess(event.ip);

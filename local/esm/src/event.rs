@@ -11,7 +11,7 @@ use pipeline::{Header, Record};
 use crate::config::{EventSource, MappingConfig};
 
 /// Lambda's limit for the payload of a synchronous invocation. It applies to the whole event.
-pub(crate) const MAX_EVENT_BYTES: usize = 6 * 1024 * 1024;
+pub(crate) const MAX_EVENT_BYTES: usize = pipeline::quota::MAX_PAYLOAD_BYTES;
 
 /// What is the same in every event of a mapping.
 #[derive(Clone, Debug)]

@@ -12,9 +12,6 @@ use crate::error::tail_text;
 use crate::lock::lock;
 use crate::process::Process;
 
-/// Lambda's limit for the payload of a synchronous call, in each direction, in bytes.
-pub(crate) const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
-
 /// Where the Runtime API starts in the URL. It is cargo-lambda's prefix, so that both look alike in a process list.
 pub(crate) const RUNTIME_API_PREFIX: &str = "/.rt";
 

@@ -12,7 +12,8 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
 use crate::function::{FunctionMap, InvokeRefusal};
-use crate::instance::{Call, InstanceView, InvocationResult, MAX_PAYLOAD_BYTES};
+use crate::instance::{Call, InstanceView, InvocationResult};
+use pipeline::quota::MAX_PAYLOAD_BYTES;
 
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");

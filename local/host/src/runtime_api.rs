@@ -11,7 +11,8 @@ use axum::routing::{get, post};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
 use crate::function::{Function, FunctionMap};
-use crate::instance::{InvocationResult, MAX_PAYLOAD_BYTES, RUNTIME_API_PREFIX, SharedInstance};
+use crate::instance::{InvocationResult, RUNTIME_API_PREFIX, SharedInstance};
+use pipeline::quota::MAX_PAYLOAD_BYTES;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("lambda-runtime-aws-request-id");
 const DEADLINE: HeaderName = HeaderName::from_static("lambda-runtime-deadline-ms");

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::canonical::{self, CanonicalError};
 use crate::json::Value;
-use crate::schema::{Violation, user_id};
+use crate::violation::Violation;
 use crate::{EventId, IdSource, Timestamp};
 
 /// Why bytes are not an event. All of them are the sender's fault: the same bytes fail again.
@@ -370,6 +370,11 @@ fn cloud_event_fields<'a>(attributes: &impl Attributes<'a>, violations: &mut Vec
             .get("clientip")
             .and_then(|value| ip_address(attributes.field("clientip"), &value, violations)),
     }
+}
+
+/// One with control characters is nobody's: Postgres cannot store a NUL, and scoring needs no more than a name.
+pub(crate) fn user_id<'v>(payload: &'v Value<'_>) -> Option<&'v str> {
+    payload.get("user_id").and_then(Value::as_str).filter(|user| !user.contains(char::is_control))
 }
 
 /// Whether a media type is JSON: `application/json`, `text/json` or `…+json`, with any parameters.

@@ -14,6 +14,7 @@ pub mod limits;
 mod origin;
 pub mod schema;
 mod timestamp;
+mod violation;
 
 pub use address::AddressKey;
 pub use canonical::{CanonicalError, fingerprint};

@@ -1,13 +1,13 @@
 //! The JSON Schemas that events must meet, and the one validator that ingest and the processor share.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 
-use crate::client::{ClientEvent, Form};
+use crate::client::{ClientEvent, Form, user_id};
 use crate::json::{Borrowed, Value};
+pub use crate::violation::Violation;
 use crate::{Envelope, EventError};
 
 /// `(event type, version, schema)` for each file under `schemas/`, in the order of type and file name.
@@ -15,30 +15,6 @@ const EMBEDDED: &[(&str, u32, &str)] = include!(concat!(env!("OUT_DIR"), "/schem
 
 /// Violations reported of one event; more help nobody.
 const MAX_VIOLATIONS: usize = 16;
-
-/// One rule that an event breaks.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Violation {
-    /// JSON pointer into what the client sent (`/data/amount`), or the name of a header (`ce-id`).
-    pub field: String,
-    /// The keyword of JSON Schema that is broken (`required`, `type`, `minimum`, …), or a rule of ours in the same
-    /// style: `conflict`, `trustedCollector`, `exactNumber`.
-    pub rule: String,
-    /// For people. Never holds the value that was sent.
-    pub message: String,
-}
-
-impl Violation {
-    pub fn new(field: impl Into<String>, rule: impl Into<String>, message: impl Into<String>) -> Self {
-        Violation { field: field.into(), rule: rule.into(), message: message.into() }
-    }
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} breaks {}: {}", self.field, self.rule, self.message)
-    }
-}
 
 /// A schema that cannot be used: a mistake in the build, found at the start.
 #[derive(Debug, thiserror::Error)]
@@ -157,11 +133,6 @@ impl CheckedData<'_> {
     pub fn user_id(&self) -> Option<&str> {
         user_id(self.form.payload(&self.json))
     }
-}
-
-/// One with control characters is nobody's: Postgres cannot store a NUL, and scoring needs no more than a name.
-pub(crate) fn user_id<'v>(payload: &'v Value<'_>) -> Option<&'v str> {
-    payload.get("user_id").and_then(Value::as_str).filter(|user| !user.contains(char::is_control))
 }
 
 /// Adds what is wrong with `payload`, found at `pointer` of what the client sent.

@@ -9,6 +9,8 @@ pub mod http;
 pub mod invocation;
 pub mod kafka_trigger;
 pub mod metrics;
+mod plain;
+mod platform;
 pub mod problem;
 pub mod request;
 pub mod schedule;

@@ -15,6 +15,7 @@ pub mod guard;
 mod outcome;
 pub mod pace;
 pub mod ports;
+pub mod quota;
 mod record;
 pub mod tracked;
 

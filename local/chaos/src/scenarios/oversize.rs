@@ -15,7 +15,7 @@ use crate::memory;
 use crate::trial::{self, ChaosRun, Scene, Setup, Trial};
 
 /// `MAX_BODY_BYTES`, which is Lambda's limit of a call.
-const BODY_LIMIT: usize = 6 * 1024 * 1024;
+const BODY_LIMIT: usize = pipeline::quota::MAX_PAYLOAD_BYTES;
 /// `MAX_EVENT_BYTES` at the maximum that ingest allows, so that its record just fits into Kafka's 1 MB.
 const EVENT_LIMIT: usize = 900_000;
 /// `BODY_TIMEOUT_MS`.

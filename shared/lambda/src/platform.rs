@@ -1,0 +1,99 @@
+//! Where the process runs, and how much time its calls have.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use event::Timestamp;
+use settings::{Settings, SettingsError, Variables};
+
+/// Why a function could not start or keep serving.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error("cannot listen on {address} (settings HTTP_BIND and PORT)")]
+    Listen {
+        address: SocketAddr,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error("the HTTP server stopped")]
+    Http(#[source] std::io::Error),
+    #[error("the Lambda runtime stopped")]
+    Lambda(#[source] lambda_runtime::Error),
+}
+
+/// Where the process runs.
+pub(crate) enum Platform {
+    Lambda,
+    Http { address: SocketAddr, timeout: Duration },
+}
+
+impl Platform {
+    /// Lambda if its Runtime API is announced, else HTTP on `HTTP_BIND`:`PORT`.
+    pub(crate) fn detect(variables: &dyn Variables) -> Result<Self, SettingsError> {
+        if variables.get("AWS_LAMBDA_RUNTIME_API").is_some() {
+            return Ok(Platform::Lambda);
+        }
+        let mut settings = Settings::new(variables);
+        let port = settings.required::<u16>("PORT");
+        // Loopback unless told otherwise: a laptop must not offer its pipeline to the network.
+        let bind = settings.or("HTTP_BIND", IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let timeout = Duration::from_secs(settings.or("FUNCTION_TIMEOUT_SEC", 60));
+        settings.build(port.map(|port| Platform::Http { address: SocketAddr::new(bind, port), timeout }))
+    }
+}
+
+/// Time assumed to be left when the platform's deadline cannot be true.
+const FALLBACK_BUDGET: Duration = Duration::from_secs(30);
+/// Time assumed to be left when a call's deadline is past before the call began.
+const OVERDUE_BUDGET: Duration = Duration::from_secs(5);
+/// Lambda's longest timeout.
+const LONGEST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// Turns Lambda's deadline (milliseconds since the epoch) into a monotonic instant.
+///
+/// cargo-lambda announces 600,000 ms, i.e. ten minutes past the epoch; a deadline that far off says nothing, so a
+/// fixed budget is assumed. One that has just passed means that our clock is ahead of the platform's, because a call is
+/// handed out with its whole timeout before it: taken at its word, no call would do anything until the clock is set. If
+/// it is true after all, the platform ends the call, which every handler survives.
+pub(crate) fn deadline_instant(deadline_ms: u64, now: Timestamp, instant: Instant) -> Instant {
+    let deadline = Timestamp::from_millis(i64::try_from(deadline_ms).unwrap_or(i64::MAX));
+    let left = deadline.since(now);
+    let overdue = now.since(deadline);
+    if left > LONGEST_TIMEOUT || overdue > LONGEST_TIMEOUT {
+        instant + FALLBACK_BUDGET
+    } else if left.is_zero() {
+        instant + OVERDUE_BUDGET
+    } else {
+        instant + left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_is_honoured_if_it_can_be_true() {
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let instant = Instant::now();
+        let left = |deadline: u64| deadline_instant(deadline, now, instant) - instant;
+        assert_eq!(left(1_700_000_005_000), Duration::from_secs(5));
+        assert_eq!(left(1_699_999_999_000), OVERDUE_BUDGET, "just passed");
+        assert_eq!(left(600_000), FALLBACK_BUDGET, "cargo-lambda");
+        assert_eq!(left(u64::MAX), FALLBACK_BUDGET);
+        assert_eq!(left(0), FALLBACK_BUDGET);
+        assert_eq!(left(1_700_000_000_000), OVERDUE_BUDGET, "right now");
+    }
+
+    #[test]
+    fn a_clock_that_jumps_neither_stops_the_function_nor_gives_it_hours() {
+        let (hour, instant) = (Duration::from_secs(3600), Instant::now());
+        let now = Timestamp::from_millis(1_700_000_000_000);
+        let deadline = 1_700_000_060_000;
+        assert_eq!(deadline_instant(deadline, now.plus(hour), instant) - instant, FALLBACK_BUDGET);
+        let back = Timestamp::from_millis(now.as_millis() - 3_600_000);
+        assert_eq!(deadline_instant(deadline, back, instant) - instant, FALLBACK_BUDGET);
+    }
+}
