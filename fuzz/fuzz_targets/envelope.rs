@@ -11,7 +11,9 @@ use bytes::Bytes;
 use event::schema::Registry;
 use event::{Envelope, TenantId, Timestamp};
 use libfuzzer_sys::fuzz_target;
-use pipeline::decisions::intake::{Batch, Reader};
+use pipeline::decisions::intake::Reader;
+use pipeline::decisions::publication;
+use pipeline::tracked::State;
 use pipeline::{Position, Record, RecordHeaders, topic};
 
 static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::embedded().unwrap());
@@ -42,10 +44,8 @@ fuzz_target!(|data: &[u8]| {
     };
     let foreign_tenant = TenantId::new("kafka").unwrap();
     let reader = Reader { registry: &REGISTRY, foreign_tenant: &foreign_tenant };
-    let batch = Batch::read(std::iter::once((&record, None)), reader);
-    if let Err(rejection) = batch.candidate(0) {
-        assert!(!rejection.reason.tag.is_empty());
-        let reason = rejection.reason.to_string();
+    if let State::Closed { reason, .. } = reader.read(&record).state {
+        assert!(!publication::tag_of(&reason).is_empty());
         assert!(reason.len() <= MAX_REASON_BYTES && !reason.contains(char::is_control), "{reason:?}");
     }
 });

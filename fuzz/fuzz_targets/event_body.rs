@@ -14,7 +14,7 @@ use event::schema::Registry;
 use event::{TenantId, Timestamp};
 use ingest::decide::{Sender, decide};
 use libfuzzer_sys::fuzz_target;
-use pipeline::decisions::intake::{Batch, Reader};
+use pipeline::decisions::intake::Reader;
 use pipeline::ports::{ApiKey, KeyHash};
 use pipeline::{Position, Record, RecordHeaders, topic};
 
@@ -57,12 +57,12 @@ fuzz_target!(|data: &[u8]| {
     };
     let foreign_tenant = TenantId::new("kafka").unwrap();
     let reader = Reader { registry: &REGISTRY, foreign_tenant: &foreign_tenant };
-    let batch = Batch::read(std::iter::once((&record, None)), reader);
-    let candidate = batch.candidate(0).expect("what ingest accepts, the processor reads");
-    assert_eq!(candidate.key.id, accepted.id);
-    assert_eq!(candidate.event_type, accepted.event_type);
-    assert_eq!(candidate.received_at, RECEIVED_AT);
-    assert_eq!(candidate.data.get().as_bytes(), body.trim_ascii(), "the client's bytes are untouched");
+    let read = reader.read(&record);
+    let (event, _) = read.open().expect("what ingest accepts, the processor reads");
+    assert_eq!(event.key.id, accepted.id);
+    assert_eq!(event.event_type, accepted.event_type);
+    assert_eq!(event.received_at, RECEIVED_AT);
+    assert_eq!(event.payload.as_str().as_bytes(), body.trim_ascii(), "the client's bytes are untouched");
 });
 
 fn attributes(data: &[u8]) -> (Option<BTreeMap<String, String>>, &[u8]) {

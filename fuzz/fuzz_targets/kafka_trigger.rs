@@ -11,16 +11,16 @@ use std::time::Duration;
 use archive::{Filter, Reader as ArchiveReader, writer};
 use event::schema::Registry;
 use event::{Origin, TenantId, Timestamp};
-use lambda::kafka_trigger::{Delivered, decode};
+use lambda::kafka_trigger::decode;
 use libfuzzer_sys::fuzz_target;
+use pipeline::dead_letter::{DeadLetter, dead_letter};
 use pipeline::decisions::dedup::ClaimPlan;
-use pipeline::decisions::intake::{Batch, Reader};
+use pipeline::decisions::intake::Reader;
 use pipeline::decisions::limits::{Blocks, LimitPlan, LimitPolicy};
 use pipeline::decisions::publication;
-use pipeline::decisions::verdicts::{Findings, decide, verdict};
+use pipeline::decisions::verdicts::decide;
 use pipeline::ports::{ClaimStore as _, EventStore as _, LedgerEntry, NewRecord, ObjectStore};
 use pipeline::{Record, RecordHeaders};
-use redriver::letter::Letter;
 use serde_json::Value;
 use testkit::fakes::claims::FakeClaims;
 use testkit::fakes::objects::FakeObjects;
@@ -33,7 +33,7 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::embedded().unwr
 
 fuzz_target!(|data: &str| {
     let Ok(delivered) = decode(data) else { return };
-    let records: Vec<&Record> = delivered.iter().map(|delivered| &delivered.record).collect();
+    let records: Vec<&Record> = delivered.iter().collect();
     assert!(records.is_sorted_by_key(|record| &record.position));
     // A trigger sends a record once in an event; what a fuzzer makes of that is answered, but has no one right answer.
     if records.windows(2).any(|pair| pair[0].position == pair[1].position) {
@@ -46,7 +46,7 @@ fuzz_target!(|data: &str| {
     });
 });
 
-async fn process(delivered: &[Delivered]) {
+async fn process(delivered: &[Record]) {
     let (claims, store) = (FakeClaims::new(DAY), FakeStore::new(DAY));
     let first = process_once(delivered, &claims, &store).await;
     let again = process_once(delivered, &claims, &store).await;
@@ -54,28 +54,24 @@ async fn process(delivered: &[Delivered]) {
     assert_eq!(store.ledger().len(), delivered.len());
 }
 
-async fn process_once(delivered: &[Delivered], claims: &FakeClaims, store: &FakeStore) -> Vec<NewRecord> {
+async fn process_once(delivered: &[Record], claims: &FakeClaims, store: &FakeStore) -> Vec<NewRecord> {
     let foreign_tenant = TenantId::new("kafka").unwrap();
     let reader = Reader { registry: &REGISTRY, foreign_tenant: &foreign_tenant };
-    let batch = Batch::read(delivered.iter().map(|delivered| (&delivered.record, delivered.problem)), reader);
-    let candidates = batch.candidates();
-    let plan = ClaimPlan::new(candidates, NOW, DAY);
-    let standings = plan.resolve(candidates, &claims.claim(&plan.claims, NOW).await.unwrap());
+    let plan = ClaimPlan::new(reader.read_all(delivered), NOW, DAY);
+    let answers = claims.claim(&plan.claims, NOW).await.unwrap();
+    let claimed = plan.resolve(answers).unwrap();
     let policy = LimitPolicy { per_minute: None, block_for: DAY };
-    let limits = LimitPlan::new(candidates, &standings, &Blocks::default(), policy).resolve(candidates, &[]);
-    let findings = Findings { standings, blocked: limits.blocked, scores: None };
-    let decisions = decide(&batch, findings, 80);
-    let verdicts = (0..batch.len()).map(|index| verdict(&batch, index, &decisions[index])).collect();
-    let ledger: Vec<LedgerEntry> = store.record(verdicts, NOW).await.unwrap();
+    let limits = LimitPlan::new(claimed, &Blocks::default(), policy).resolve(&[]).unwrap();
+    let decided = decide(limits.records, None, 80).unwrap();
+    let ledger: Vec<LedgerEntry> = store.record(&decided, NOW).await.unwrap();
 
     let mut published = Vec::new();
-    for (index, entry) in ledger.iter().enumerate() {
-        let outcome = publication::outcome(&batch, index, entry).unwrap();
+    for ((record, tracked), entry) in delivered.iter().zip(&decided).zip(&ledger) {
+        let outcome = publication::outcome(tracked, entry, None).unwrap();
         let value: Value = serde_json::from_slice(outcome.value.as_deref().unwrap()).unwrap();
         assert_eq!(value["outcome_id"], entry.position.to_string());
         published.push(outcome);
-        if let Some(letter) = publication::dead_letter(batch.record(index), entry) {
-            let record = batch.record(index);
+        if let Some(letter) = dead_letter(record, entry) {
             assert_eq!((&letter.key, &letter.value), (&record.key, &record.value));
             assert!(letter.headers.starts_with(&record.headers.0), "the record's own headers come first");
             // Kafka itself has no topic, partition or offset that is no origin.
@@ -96,7 +92,7 @@ fn can_be_redriven(record: &Record, letter: &NewRecord, entry: &LedgerEntry) {
         headers: RecordHeaders(new.headers.clone()),
         ..record.clone()
     };
-    let copy = as_record(&Letter::read(as_record(letter)).unwrap().redriven());
+    let copy = as_record(&DeadLetter::read(as_record(letter)).unwrap().redriven());
     assert_eq!((&copy.key, &copy.value), (&record.key, &record.value));
     assert_eq!((copy.origin(), copy.attempt()), (entry.origin.clone(), record.attempt().saturating_add(1)));
     assert_eq!(copy.origin_timestamp(), record.origin_timestamp());

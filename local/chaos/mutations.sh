@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Breaks the pipeline's source on purpose, one patch at a time, and wants the fault suite to go red for each.
-# Usage: mutations.sh PROFILE [NAME...]: the folder under target/ with the suite, and which patches; else all.
+# Breaks the pipeline's source on purpose, one patch at a time, and checks that the fault suite fails for each.
+# Usage: mutations.sh PROFILE [NAME...]    PROFILE: debug or release. NAME: which patches; all by default.
 #
-# Each patch is applied to a scratch copy of HEAD. The copy builds into the same target folder, so that dependencies are
-# not built again; its binaries are taken away at once, and the last build puts the plain ones back.
+# Each patch is applied to a scratch copy of HEAD. The copy is built in the same target folder, so that dependencies are
+# not built again. Its binaries are copied elsewhere at once, and a last build restores the unchanged ones.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 profile=${1:?usage: mutations.sh debug|release [NAME...]}
@@ -39,7 +39,7 @@ for patch in local/chaos/mutations/*.patch; do
   done
   read -r -a scenario < <(sed -n 's/^caught-by: //p' "$patch")
   output=target/mutations/$name.out
-  # The suite is the unbroken one; only the functions are not.
+  # Only the functions are changed; the suite itself is not.
   if target/chaos/suite --short --seed "${SEED:-7}" --binaries "$binaries" "${scenario[@]}" >"$output" 2>&1; then
     echo "  NOT CAUGHT by ${scenario[*]}"
     missed+=("$name")
@@ -49,7 +49,7 @@ for patch in local/chaos/mutations/*.patch; do
     grep -E '^ +I[1-8]: ' "$output" | sort -u -k1,1 | cut -c1-140
     caught=$((caught + 1))
   else
-    echo "  the suite broke without judging:"
+    echo "  the suite failed without a verdict:"
     tail -n 5 "$output"
     missed+=("$name")
   fi

@@ -3,7 +3,7 @@
 #
 # Usage: run.sh [PORT [FOLDER]]      PORT: 9092. FOLDER: target/kafka/PORT; kept, and used again by the next run.
 #
-# CONTROLLER_PORT (PORT + 1) is for the node's talk with itself. ADVERTISED_PORT (PORT) is where clients are told to come.
+# CONTROLLER_PORT (PORT + 1) is where the node connects to itself. ADVERTISED_PORT (PORT) is the port that clients get.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 target=$here/../../target/kafka
@@ -30,12 +30,12 @@ sed -e "s|@PORT@|$port|" -e "s|@ADVERTISED_PORT@|$advertised_port|" -e "s|@CONTR
 
 libs=$(cd "$target/libs" && pwd)
 if [ ! -f "$folder/data/meta.properties" ]; then
-  # Any 16 bytes in base64 will do: the cluster has one node and meets no other.
+  # Any 16 bytes in base64 are fine: the cluster has one node and never meets another one.
   java -XX:TieredStopAtLevel=1 -cp "$libs/*" kafka.tools.StorageTool format \
     --cluster-id Rm9yZWJheUxvY2FsS2Fmaw --config "$folder/server.properties" >/dev/null
 fi
 
-# $$ stays the broker's process: it takes this one over.
+# $$ is also the process id of the broker, because `exec` below replaces this shell.
 (
   until answers "$port"; do
     kill -0 $$ 2>/dev/null || exit

@@ -1,4 +1,4 @@
-//! What the archiver is told at cold start.
+//! The archiver's settings.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use lambda::batch_response::BatchResponse;
 use settings::{Settings, SettingsError, Variables};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ArchiverConfig {
+pub struct Config {
     /// `ARCHIVE_BUCKET`: the bucket's name. Required.
     pub bucket: String,
     /// `BATCH_RESPONSE`: `whole` or `partial`, as the event source mapping is configured. Default `whole`.
@@ -15,7 +15,7 @@ pub struct ArchiverConfig {
     pub breaker_open: Duration,
 }
 
-impl ArchiverConfig {
+impl Config {
     /// # Errors
     /// Every variable that is missing or malformed.
     pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
@@ -23,7 +23,7 @@ impl ArchiverConfig {
         let bucket = settings.required::<String>("ARCHIVE_BUCKET");
         let batch_response = BatchResponse::from_settings(&mut settings);
         let breaker_open = settings::shared::breaker_open(&mut settings);
-        settings.build(bucket.map(|bucket| ArchiverConfig { bucket, batch_response, breaker_open }))
+        settings.build(bucket.map(|bucket| Config { bucket, batch_response, breaker_open }))
     }
 }
 
@@ -37,11 +37,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_defaults_are_those_of_the_readme() {
+        let minimal = [BTreeMap::from([("ARCHIVE_BUCKET", "forebay")])];
+        let read = |variables: &dyn Variables| format!("{:?}", Config::from_variables(variables));
+        testkit::readme::assert_defaults(include_str!("../README.md"), &minimal, read);
+    }
+
+    #[test]
     fn the_bucket_must_be_named() {
-        let error = ArchiverConfig::from_variables(&BTreeMap::from([("BATCH_RESPONSE", "half")])).unwrap_err();
+        let error = Config::from_variables(&BTreeMap::from([("BATCH_RESPONSE", "half")])).unwrap_err();
         assert_eq!(error.problems.len(), 2, "{error}");
-        let config = ArchiverConfig::from_variables(&BTreeMap::from([("ARCHIVE_BUCKET", "forebay")])).unwrap();
-        let expected = ArchiverConfig {
+        let config = Config::from_variables(&BTreeMap::from([("ARCHIVE_BUCKET", "forebay")])).unwrap();
+        let expected = Config {
             bucket: "forebay".into(),
             batch_response: BatchResponse::Whole,
             breaker_open: Duration::from_secs(60),
@@ -52,7 +59,7 @@ mod tests {
     #[test]
     fn the_readme_documents_every_setting() {
         let variables = Recording::new(BTreeMap::from([("ARCHIVE_BUCKET", "forebay")]));
-        ArchiverConfig::from_variables(&variables).unwrap();
+        Config::from_variables(&variables).unwrap();
         assert_eq!(variables.names(), documented_settings(include_str!("../README.md")));
     }
 }

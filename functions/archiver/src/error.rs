@@ -3,7 +3,7 @@
 use archive::ArchiveError;
 use lambda::invocation::InvocationError;
 use lambda::kafka_trigger::TriggerError;
-use pipeline::{DependencyError, ErrorClass};
+use pipeline::DependencyError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ArchiverError {
@@ -25,14 +25,6 @@ pub enum ArchiverError {
 }
 
 impl ArchiverError {
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            ArchiverError::Trigger(_) | ArchiverError::Answer(_) => ErrorClass::Permanent,
-            ArchiverError::Pack(error) => error.class(),
-            ArchiverError::Unwritten { source, .. } => source.class,
-        }
-    }
-
     /// Bounded name of the cause, for metrics and as Lambda's `errorType`.
     pub fn tag(&self) -> &'static str {
         match self {

@@ -105,6 +105,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_defaults_are_those_of_the_readme() {
+        let minimal = [BTreeMap::from([("KAFKA_BROKERS", "127.0.0.1:9092")])];
+        let read = |variables: &dyn Variables| format!("{:?}", Config::from_variables(variables));
+        testkit::readme::assert_defaults(include_str!("../README.md"), &minimal, read);
+    }
+
+    #[test]
     fn the_readme_lists_every_setting() {
         let variables = Recording::new(BTreeMap::from([("KAFKA_BROKERS", "localhost:9092")]));
         Config::from_variables(&variables).unwrap();

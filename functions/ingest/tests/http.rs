@@ -9,7 +9,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
 use event::{Envelope, IdSource, TenantId, Timestamp};
-use ingest::{App, Config};
+use ingest::{App, Config, router};
 use lambda::http::{Deadline, Peer, with_peers};
 use pipeline::breaker::FAILURES_TO_OPEN;
 use pipeline::ports::{ApiKey, ApiKeys as _, KeyHash};
@@ -64,7 +64,7 @@ impl Service {
             access.put(&key).await.unwrap();
         }
         let app = App::new(&config, access.clone(), access.clone(), publisher.clone(), Arc::new(FixedClock)).unwrap();
-        Service { router: app.router(), publisher, access }
+        Service { router: router(Arc::new(app)), publisher, access }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {

@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn the_defaults_are_those_of_the_readme() {
+    fn the_defaults_are_the_safe_ones() {
         let config = Config::from_variables(&minimal()).unwrap();
         assert_eq!(config.policy.limits.per_minute, NonZeroU32::new(100));
         assert_eq!(config.policy.limits.block_for, Duration::from_secs(900));
@@ -161,6 +161,25 @@ mod tests {
         assert_eq!((config.dedup_table.as_str(), config.access_table.as_str()), ("dedup", "access"));
         assert_eq!(config.scorer_function, "scorer");
         assert_eq!(config.policy.breaker_open, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_readme() {
+        let minimal = [
+            BTreeMap::from([
+                ("KAFKA_BROKERS", "127.0.0.1:9092"),
+                ("DATABASE_URL", "postgres://forebay@127.0.0.1/forebay"),
+            ]),
+            BTreeMap::from([
+                ("KAFKA_BROKERS", "127.0.0.1:9092"),
+                ("DB_HOST", "127.0.0.1"),
+                ("DB_NAME", "forebay"),
+                ("DB_USER", "forebay"),
+                ("DB_PASSWORD", "x"),
+            ]),
+        ];
+        let read = |variables: &dyn Variables| format!("{:?}", Config::from_variables(variables));
+        testkit::readme::assert_defaults(include_str!("../README.md"), &minimal, read);
     }
 
     #[test]

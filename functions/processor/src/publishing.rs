@@ -1,5 +1,6 @@
 //! Publishing the outcomes of a batch and its dead letters.
 
+use pipeline::dead_letter::dead_letter;
 use pipeline::decisions::publication;
 use pipeline::guard::all_published;
 use pipeline::ports::LedgerEntry;
@@ -26,7 +27,7 @@ pub async fn publish(
     for ((delivered, record), entry) in delivered.iter().zip(records).zip(ledger) {
         let traceparent = delivered.headers.get(header::TRACEPARENT);
         outgoing.push(publication::outcome(record, entry, traceparent).map_err(ProcessorError::Outcome)?);
-        outgoing.extend(publication::dead_letter(delivered, entry));
+        outgoing.extend(dead_letter(delivered, entry));
     }
     let (publisher, timeout) = (&*app.publisher, app.policy.publish_timeout);
     all_published(app.kafka.publish(deadline, "publishing outcomes", publisher, outgoing, timeout).await)?;

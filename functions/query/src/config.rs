@@ -47,6 +47,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_defaults_are_those_of_the_readme() {
+        let minimal = [
+            BTreeMap::from([("DATABASE_URL", "postgres://forebay@127.0.0.1/forebay")]),
+            BTreeMap::from([
+                ("DB_HOST", "127.0.0.1"),
+                ("DB_NAME", "forebay"),
+                ("DB_USER", "forebay"),
+                ("DB_PASSWORD", "x"),
+            ]),
+        ];
+        let read = |variables: &dyn Variables| format!("{:?}", Config::from_variables(variables));
+        testkit::readme::assert_defaults(include_str!("../README.md"), &minimal, read);
+    }
+
+    #[test]
     fn the_readme_lists_every_setting() {
         let variables = Recording::new(BTreeMap::from([("DATABASE_URL", "postgres://u@127.0.0.1/d")]));
         Config::from_variables(&variables).unwrap();

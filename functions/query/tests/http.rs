@@ -16,7 +16,7 @@ use pipeline::ports::{
 };
 use pipeline::tracked::{Decided, Event, Tracked};
 use pipeline::{ErrorClass, Outcome, Position};
-use query::{App, Config};
+use query::{App, Config, router};
 use serde_json::{Value, json};
 use testkit::contracts::store::DEDUP_WINDOW;
 use testkit::events::{closed, event, stored, valid};
@@ -58,7 +58,8 @@ impl Service {
         let store = Arc::new(FakeStore::new(DEDUP_WINDOW));
         let history = Arc::new(FakeHistory::new(store.clone()));
         let marks = Arc::new(FakeRedriveMarks::default());
-        let router = App::new(&config, access.clone(), history.clone(), marks.clone()).router();
+        let app = App::new(&config, access.clone(), history.clone(), marks.clone());
+        let router = router(Arc::new(app));
         Service { router, access, store, history, marks }
     }
 

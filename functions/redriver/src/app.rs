@@ -74,10 +74,10 @@ impl App {
         App { ports, guards }
     }
 
-    /// Closes what was opened.
+    /// Ends the producer.
     ///
     /// # Errors
-    /// If the publisher does not end in time.
+    /// If records are still without an acknowledgement after [`FLUSH_TIMEOUT`].
     pub async fn close(&self) -> Result<(), DependencyError> {
         self.ports.publisher.close(FLUSH_TIMEOUT).await
     }

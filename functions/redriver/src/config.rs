@@ -47,6 +47,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_defaults_are_those_of_the_readme() {
+        let minimal = [BTreeMap::from([("KAFKA_BROKERS", "127.0.0.1:9092"), ("ARCHIVE_BUCKET", "forebay")])];
+        let read = |variables: &dyn Variables| format!("{:?}", Config::from_variables(variables));
+        testkit::readme::assert_defaults(include_str!("../README.md"), &minimal, read);
+    }
+
+    #[test]
     fn brokers_and_bucket_must_be_named() {
         let none = Config::from_variables(&BTreeMap::new()).unwrap_err();
         assert_eq!(none.problems.len(), 2, "{none}");

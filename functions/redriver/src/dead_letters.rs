@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use event::Timestamp;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use pipeline::dead_letter::DeadLetter;
 use pipeline::guard::Guard;
 use pipeline::pace::Pace;
 use pipeline::ports::{LetterStep, MarkKey, PartitionSpan, TopicReader};
@@ -14,11 +15,11 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::error::RedriverError;
-use crate::letter::{Letter, Shown};
 use crate::parking;
 use crate::request::Filters;
 use crate::run::RedriveRun;
 use crate::sending::{LetterFate, LetterSender};
+use crate::shown::{Shown, shown};
 use crate::status::{Distinct, LetterStatus, Unfinished, statuses, step_of};
 
 /// Letters shown of each reason.
@@ -99,7 +100,7 @@ impl<'a> TopicWalk<'a> {
     }
 
     /// The next letters that meet the filters, in the order of each partition; `None` at the end or out of time.
-    async fn next(&mut self) -> Result<Option<Vec<Letter>>, RedriverError> {
+    async fn next(&mut self) -> Result<Option<Vec<DeadLetter>>, RedriverError> {
         let is_finished = self.reader.spans().iter().all(|(partition, span)| self.is_finished(*partition, *span));
         if is_finished || !self.pace.wait(self.run.deadline).await {
             return Ok(None);
@@ -113,7 +114,7 @@ impl<'a> TopicWalk<'a> {
                 continue;
             }
             self.counts.read += 1;
-            let Ok(letter) = Letter::read(record) else {
+            let Ok(letter) = DeadLetter::read(record) else {
                 self.counts.unreadable += 1;
                 continue;
             };
@@ -157,8 +158,8 @@ impl<'a> TopicWalk<'a> {
     }
 }
 
-fn keys_of(letters: &[Letter]) -> Vec<MarkKey> {
-    let key = |letter: &Letter| MarkKey { letter: letter.id.clone(), step: step_of(&letter.id) };
+fn keys_of(letters: &[DeadLetter]) -> Vec<MarkKey> {
+    let key = |letter: &DeadLetter| MarkKey { letter: letter.id.clone(), step: step_of(&letter.id) };
     letters.iter().map(key).collect()
 }
 
@@ -179,7 +180,7 @@ pub struct Group {
 }
 
 impl Group {
-    fn of(letter: &Letter) -> Self {
+    fn of(letter: &DeadLetter) -> Self {
         Group {
             letters: 0,
             open: 0,
@@ -192,7 +193,7 @@ impl Group {
         }
     }
 
-    fn add(&mut self, letter: &Letter, status: LetterStatus) {
+    fn add(&mut self, letter: &DeadLetter, status: LetterStatus) {
         self.letters += 1;
         match (status, step_of(&letter.id)) {
             (LetterStatus::Open, _) => self.open += 1,
@@ -203,7 +204,7 @@ impl Group {
         self.first_failed_at = self.first_failed_at.min(letter.failed_at);
         self.last_failed_at = self.last_failed_at.max(letter.failed_at);
         if self.examples.len() < EXAMPLES {
-            self.examples.push(letter.shown());
+            self.examples.push(shown(letter));
         }
     }
 }
@@ -279,7 +280,7 @@ pub struct RedriveAnswer {
 }
 
 impl RedriveAnswer {
-    fn add(&mut self, letter: &Letter, step: LetterStep, fate: LetterFate, unfinished: &mut Unfinished) {
+    fn add(&mut self, letter: &DeadLetter, step: LetterStep, fate: LetterFate, unfinished: &mut Unfinished) {
         match fate {
             LetterFate::Sent => {
                 match step {
@@ -324,7 +325,7 @@ pub async fn redrive(
             run.end_deadline,
         )
         .await?;
-        let (mut to_send, mut to_park): (Vec<&Letter>, Vec<&Letter>) = (Vec::new(), Vec::new());
+        let (mut to_send, mut to_park): (Vec<&DeadLetter>, Vec<&DeadLetter>) = (Vec::new(), Vec::new());
         for (letter, status) in letters.iter().zip(statuses) {
             let step = step_of(&letter.id);
             let fate = match (status, answer.dry_run, step) {
@@ -343,7 +344,8 @@ pub async fn redrive(
             answer.add(letter, step, fate, &mut unfinished);
         }
         let parks: Vec<_> = to_park.into_iter().map(|letter| park_in_time(app, run, letter)).collect();
-        let parks: Vec<(&Letter, LetterFate)> = stream::iter(parks).buffered(CONCURRENT_PARKS).try_collect().await?;
+        let parks: Vec<(&DeadLetter, LetterFate)> =
+            stream::iter(parks).buffered(CONCURRENT_PARKS).try_collect().await?;
         for (letter, fate) in parks {
             answer.add(letter, LetterStep::Park, fate, &mut unfinished);
         }
@@ -362,8 +364,8 @@ pub async fn redrive(
 async fn park_in_time<'l>(
     app: &App,
     run: &RedriveRun,
-    letter: &'l Letter,
-) -> Result<(&'l Letter, LetterFate), RedriverError> {
+    letter: &'l DeadLetter,
+) -> Result<(&'l DeadLetter, LetterFate), RedriverError> {
     let fate = if run.is_out_of_time() { LetterFate::NotReached } else { parking::park(app, run, letter).await? };
     Ok((letter, fate))
 }

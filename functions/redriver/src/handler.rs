@@ -13,10 +13,10 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::dead_letters::{self, ListAnswer, OffsetRange, RedriveAnswer};
 use crate::error::RedriverError;
-use crate::letter::bounded;
 use crate::parked_letters::{self, ParkedAnswer, ReleaseAnswer};
 use crate::request::Request;
 use crate::run::RedriveRun;
+use crate::shown::bounded;
 
 /// Longest request kept in the audit trail, in characters.
 const MAX_AUDITED_CHARS: usize = 4_096;

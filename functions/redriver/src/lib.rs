@@ -9,12 +9,12 @@ mod config;
 mod dead_letters;
 mod error;
 mod handler;
-pub mod letter;
 mod parked_letters;
 mod parking;
 pub mod request;
 mod run;
 mod sending;
+mod shown;
 mod status;
 
 pub use app::{App, Ports};

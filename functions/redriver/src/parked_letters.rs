@@ -1,16 +1,17 @@
 //! The actions on parked letters: list and release.
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use pipeline::dead_letter::DeadLetter;
 use pipeline::ports::{LetterStep, MarkKey};
 use serde::Serialize;
 
 use crate::app::App;
 use crate::error::RedriverError;
-use crate::letter::{Letter, Shown};
 use crate::parking::{self, PREFIX};
 use crate::request::Filters;
 use crate::run::RedriveRun;
 use crate::sending::{LetterFate, LetterSender};
+use crate::shown::{Shown, shown};
 use crate::status::{LetterStatus, statuses};
 
 /// Objects read in one go.
@@ -31,7 +32,7 @@ struct ParkedWalk<'a> {
 /// A parked letter and whether it was released.
 struct Parked {
     key: String,
-    letter: Letter,
+    letter: DeadLetter,
     status: LetterStatus,
 }
 
@@ -56,14 +57,14 @@ impl<'a> ParkedWalk<'a> {
         keys.reverse();
         self.read += keys.len() as u64;
         let reads: Vec<_> = keys.into_iter().map(|key| read(self.app, self.run, key)).collect();
-        let letters: Vec<(String, Option<Letter>)> =
+        let letters: Vec<(String, Option<DeadLetter>)> =
             stream::iter(reads).buffered(CONCURRENT_READS).try_collect().await?;
         self.unreadable += letters.iter().filter(|(_, letter)| letter.is_none()).count() as u64;
-        let letters: Vec<(String, Letter)> = letters
+        let letters: Vec<(String, DeadLetter)> = letters
             .into_iter()
             .filter_map(|(key, letter)| Some((key, letter.filter(|letter| self.filters.meets(letter))?)))
             .collect();
-        let mark = |(_, letter): &(String, Letter)| MarkKey { letter: letter.id.clone(), step: LetterStep::Send };
+        let mark = |(_, letter): &(String, DeadLetter)| MarkKey { letter: letter.id.clone(), step: LetterStep::Send };
         let marks: Vec<MarkKey> = letters.iter().map(mark).collect();
         let statuses = statuses(
             &*self.app.ports.marks,
@@ -83,7 +84,7 @@ impl<'a> ParkedWalk<'a> {
 }
 
 /// An object that holds no letter is skipped: it must not hide the others.
-async fn read(app: &App, run: &RedriveRun, key: String) -> Result<(String, Option<Letter>), RedriverError> {
+async fn read(app: &App, run: &RedriveRun, key: String) -> Result<(String, Option<DeadLetter>), RedriverError> {
     let get = || app.ports.objects.get(&key);
     let body = app.guards.s3.call(run.end_deadline, "reading a parked letter", get).await?;
     match parking::unpack(&key, &body) {
@@ -136,7 +137,7 @@ pub async fn list(
                 break 'chunks;
             }
             let released = parked.status == LetterStatus::Done;
-            answer.letters.push(ParkedLetter { key: parked.key, released, letter: parked.letter.shown() });
+            answer.letters.push(ParkedLetter { key: parked.key, released, letter: shown(&parked.letter) });
         }
     }
     if answer.next_key.is_none() {

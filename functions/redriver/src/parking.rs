@@ -8,12 +8,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use event::Origin;
+use pipeline::dead_letter::DeadLetter;
 use pipeline::ports::{BeginVerdict, LetterId, LetterStep, MarkKey};
 use pipeline::topic;
 
 use crate::app::App;
 use crate::error::RedriverError;
-use crate::letter::Letter;
 use crate::run::RedriveRun;
 use crate::sending::LetterFate;
 
@@ -30,7 +30,7 @@ pub fn object_key(letter: &LetterId) -> String {
     format!("{PREFIX}topic={topic}/partition={partition}/{offset:020}.a{attempt}{EXTENSION}")
 }
 
-fn pack(letter: &Letter) -> Result<Bytes, RedriverError> {
+fn pack(letter: &DeadLetter) -> Result<Bytes, RedriverError> {
     let mut line = Vec::new();
     archive::line::encode(&letter.record, &mut line).map_err(|error| RedriverError::Pack(error.into()))?;
     Ok(zstd::bulk::compress(&line, ZSTD_LEVEL).map_err(RedriverError::Pack)?.into())
@@ -40,7 +40,7 @@ fn pack(letter: &Letter) -> Result<Bytes, RedriverError> {
 ///
 /// # Errors
 /// If the object was not written by [`park`], or is not the one that its key names.
-pub fn unpack(key: &str, body: &[u8]) -> Result<Letter, RedriverError> {
+pub fn unpack(key: &str, body: &[u8]) -> Result<DeadLetter, RedriverError> {
     let unreadable = |problem| RedriverError::Parked { key: key.to_owned(), problem };
     let mut line = Vec::new();
     let decoder = zstd::Decoder::new(body).map_err(|_| unreadable("it is not compressed with zstd"))?;
@@ -48,7 +48,7 @@ pub fn unpack(key: &str, body: &[u8]) -> Result<Letter, RedriverError> {
     read.map_err(|_| unreadable("it cannot be decompressed"))?;
     let topic: Arc<str> = Arc::from(topic::DEAD_LETTER_EVENTS);
     let record = archive::line::decode(&line, &topic).map_err(|_| unreadable("it does not hold a record"))?;
-    let letter = Letter::read(record).map_err(|_| unreadable("it does not hold a dead letter"))?;
+    let letter = DeadLetter::read(record).map_err(|_| unreadable("it does not hold a dead letter"))?;
     if object_key(&letter.id) == key { Ok(letter) } else { Err(unreadable("it holds another letter")) }
 }
 
@@ -56,7 +56,7 @@ pub fn unpack(key: &str, body: &[u8]) -> Result<Letter, RedriverError> {
 ///
 /// # Errors
 /// If a dependency fails after bounded retries.
-pub async fn park(app: &App, run: &RedriveRun, letter: &Letter) -> Result<LetterFate, RedriverError> {
+pub async fn park(app: &App, run: &RedriveRun, letter: &DeadLetter) -> Result<LetterFate, RedriverError> {
     let keys = [MarkKey { letter: letter.id.clone(), step: LetterStep::Park }];
     let now = app.ports.clock.now();
     let begin = || app.ports.marks.begin(&keys, &run.id, now, run.until);

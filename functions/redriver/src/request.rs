@@ -2,11 +2,10 @@
 
 use event::{Origin, Timestamp};
 use lambda::request::{self, Limit, PartitionOffsets, RequestError, Text, check_range};
+use pipeline::dead_letter::DeadLetter;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use strum::{IntoStaticStr, VariantNames};
-
-use crate::letter::Letter;
 
 /// Copies sent in a second. The largest is more than a processor should be asked to take beside live traffic.
 pub type MaxPerSec = Limit<10_000, 100>;
@@ -33,7 +32,7 @@ pub struct Filters {
 }
 
 impl Filters {
-    pub fn meets(&self, letter: &Letter) -> bool {
+    pub fn meets(&self, letter: &DeadLetter) -> bool {
         let is =
             |wanted: &Option<Text>, found: Option<&str>| wanted.as_deref().is_none_or(|wanted| found == Some(wanted));
         let by_headers = is(&self.reason, Some(&letter.reason))

@@ -7,6 +7,7 @@
 
 use std::time::Duration;
 
+use pipeline::dead_letter::DeadLetter;
 use pipeline::pace::Pace;
 use pipeline::ports::{BeginVerdict, LetterStep, MarkKey};
 use pipeline::{ErrorClass, Position};
@@ -14,7 +15,6 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::error::RedriverError;
-use crate::letter::Letter;
 use crate::run::RedriveRun;
 
 /// Largest number of letters between two looks at the clock.
@@ -57,7 +57,10 @@ impl<'a> LetterSender<'a> {
     /// # Errors
     /// If a dependency fails after bounded retries. What was sent is marked as far as that was possible; the rest is
     /// sent by the next run.
-    pub async fn send<'l>(&mut self, letters: &[&'l Letter]) -> Result<Vec<(&'l Letter, LetterFate)>, RedriverError> {
+    pub async fn send<'l>(
+        &mut self,
+        letters: &[&'l DeadLetter],
+    ) -> Result<Vec<(&'l DeadLetter, LetterFate)>, RedriverError> {
         let mut fates = Vec::with_capacity(letters.len());
         let mut chunks = letters.chunks(self.pace.batch(MAX_CHUNK));
         while let Some(chunk) = chunks.next() {
@@ -71,10 +74,13 @@ impl<'a> LetterSender<'a> {
         Ok(fates)
     }
 
-    async fn send_chunk<'l>(&mut self, letters: &[&'l Letter]) -> Result<Vec<(&'l Letter, LetterFate)>, RedriverError> {
+    async fn send_chunk<'l>(
+        &mut self,
+        letters: &[&'l DeadLetter],
+    ) -> Result<Vec<(&'l DeadLetter, LetterFate)>, RedriverError> {
         let RedriveRun { id, end_deadline, until, .. } = self.run;
         let dynamodb = &self.app.guards.dynamodb;
-        let key = |letter: &&Letter| MarkKey { letter: letter.id.clone(), step: LetterStep::Send };
+        let key = |letter: &&DeadLetter| MarkKey { letter: letter.id.clone(), step: LetterStep::Send };
         let keys: Vec<MarkKey> = letters.iter().map(key).collect();
         let began = Instant::now();
         let now = self.app.ports.clock.now();

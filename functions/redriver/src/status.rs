@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, HashSet};
 
 use event::Timestamp;
+use pipeline::dead_letter::DeadLetter;
 use pipeline::guard::Guard;
 use pipeline::ports::{LetterId, LetterStep, MarkKey, MarkState, RedriveMarks};
 use tokio::time::Instant;
 
 use crate::error::RedriverError;
-use crate::letter::Letter;
 
 /// Redrives that a letter may fail before it is parked (issue 3, item 2).
 pub const MAX_REDRIVES: u32 = 3;
@@ -52,7 +52,7 @@ pub async fn statuses(
 pub struct Distinct(HashSet<LetterId>);
 
 impl Distinct {
-    pub fn is_new(&mut self, letter: &Letter) -> bool {
+    pub fn is_new(&mut self, letter: &DeadLetter) -> bool {
         self.0.insert(letter.id.clone())
     }
 }
@@ -62,7 +62,7 @@ impl Distinct {
 pub struct Unfinished(BTreeMap<i32, i64>);
 
 impl Unfinished {
-    pub fn add(&mut self, letter: &Letter) {
+    pub fn add(&mut self, letter: &DeadLetter) {
         let position = &letter.record.position;
         let first = self.0.entry(position.partition).or_insert(position.offset);
         *first = position.offset.min(*first);

@@ -1,7 +1,7 @@
 //! Why a run ended early or did not begin.
 
 use lambda::invocation::InvocationError;
-use pipeline::{DependencyError, ErrorClass};
+use pipeline::DependencyError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RescorerError {
@@ -19,16 +19,6 @@ pub enum RescorerError {
 }
 
 impl RescorerError {
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            RescorerError::Request(_)
-            | RescorerError::NoAction
-            | RescorerError::Field { .. }
-            | RescorerError::Answer(_) => ErrorClass::Permanent,
-            RescorerError::Dependency(error) => error.class,
-        }
-    }
-
     pub fn tag(&self) -> &'static str {
         match self {
             RescorerError::Request(_) | RescorerError::NoAction | RescorerError::Field { .. } => "bad-request",

@@ -10,9 +10,11 @@ use pipeline::ports::{EventPlace, LateScore, Score, UnscoredEvent};
 use serde::Serialize;
 use tokio::time::Instant;
 
+use crate::app::App;
 use crate::error::RescorerError;
-use crate::{App, ENDING, Report};
 
+/// The part of the time kept back in which what was begun is ended.
+const ENDING: Duration = Duration::from_secs(1);
 /// Events that are found, scored and settled at a time.
 pub(crate) const BATCH: usize = 500;
 
@@ -38,6 +40,26 @@ impl Ended {
             Ended::ScorerDown => "scorer-down",
         }
     }
+}
+
+/// What a run did.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// Unscored events that were looked at.
+    pub found: usize,
+    /// Events whose score this run stored.
+    pub scored: usize,
+    /// Those among them that turned out to be fraud.
+    pub fraud: usize,
+    /// Late outcomes that Kafka acknowledged, also of earlier runs.
+    pub published: usize,
+    /// Events that the scorer gives no score while it scores others. They stay unscored, and every run tries again.
+    pub unscorable: usize,
+    /// Late outcomes that Kafka refuses for good. They stay in the outbox, and every run tries again.
+    pub undeliverable: usize,
+    /// Events that still wait for a score.
+    pub left: u64,
+    pub ended: Ended,
 }
 
 pub(crate) struct Run<'a> {

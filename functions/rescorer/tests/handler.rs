@@ -17,7 +17,7 @@ use pipeline::ports::{
 };
 use pipeline::tracked::Event;
 use pipeline::{Dependency, DependencyError, ErrorClass, Outcome, Position, topic};
-use rescorer::{App, Policy};
+use rescorer::{App, Policy, handle};
 use scoring::Scoring;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -177,7 +177,7 @@ impl World {
 async fn ask_with(app: &App, event: &str, time: Duration) -> Result<Value, String> {
     let event = RawValue::from_string(event.to_owned()).unwrap();
     let invocation = Invocation { request_id: "test".into(), deadline: Instant::now() + time };
-    match app.handle(&event, &invocation).await {
+    match handle(&event, &invocation, app).await {
         Ok(answer) => Ok(serde_json::from_str(answer.get()).unwrap()),
         Err(error) => Err(format!("{}: {}", error.error_type, error.message)),
     }
@@ -244,7 +244,7 @@ async fn a_crash_before_publishing_is_made_good_by_the_next_run() {
     world.stores(3, &[]).await;
     world.publisher.faults.fail(1, ErrorClass::Transient);
     let error = ask(&world.app()).await.unwrap_err();
-    assert!(error.starts_with("kafka-failed: publishing late outcomes failed"), "{error}");
+    assert!(error.starts_with("kafka-failed: kafka: publishing late outcomes failed"), "{error}");
     assert_eq!(world.published(), []);
     // Also while the scorer is down again.
     world.scorer.0.faults.fail(100, ErrorClass::Transient);
@@ -258,7 +258,7 @@ async fn a_crash_after_publishing_publishes_the_same_bytes_again() {
     world.stores(3, &[]).await;
     world.events.forgets.store(true, Ordering::Relaxed);
     let error = ask(&world.app()).await.unwrap_err();
-    assert!(error.starts_with("postgres-failed: clearing the outbox failed"), "{error}");
+    assert!(error.starts_with("postgres-failed: postgres: clearing the outbox failed"), "{error}");
     world.events.forgets.store(false, Ordering::Relaxed);
     assert_eq!(ask(&world.app()).await, Ok(report(0, 0, 0, 3, 0, "done")));
     assert_eq!(world.published().len(), 6, "twice each, and equal");

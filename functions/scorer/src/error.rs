@@ -1,9 +1,8 @@
 //! Why a request gets no score.
 
 use lambda::invocation::InvocationError;
-use pipeline::ErrorClass;
 
-use crate::MAX_EVENTS;
+use crate::handler::MAX_EVENTS;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ScorerError {
@@ -20,16 +19,6 @@ pub enum ScorerError {
 }
 
 impl ScorerError {
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            ScorerError::Malformed(_)
-            | ScorerError::Empty
-            | ScorerError::Ambiguous
-            | ScorerError::TooManyEvents(_)
-            | ScorerError::Answer(_) => ErrorClass::Permanent,
-        }
-    }
-
     pub fn tag(&self) -> &'static str {
         match self {
             ScorerError::Malformed(_) => "malformed-request",

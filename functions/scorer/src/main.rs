@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use lambda::invocation::{InvocationError, serve};
-use scorer::{Rules, handle};
+use lambda::invocation::serve;
+use scorer::{App, Config, handle};
+use settings::ProcessEnvironment;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     process::logs::init("scorer");
-    let rules = Arc::new(Rules::shipped()?);
-    tracing::info!(rules.version = rules.version(), "rules loaded");
-    serve("scorer", move |request, _invocation| {
-        let answer = handle(&request, &rules).map_err(InvocationError::from);
-        async move { answer }
+    let app = Arc::new(App::new(Config::from_variables(&ProcessEnvironment)?)?);
+    let serving = Arc::clone(&app);
+    serve("scorer", move |event, invocation| {
+        let app = Arc::clone(&serving);
+        async move { handle(&event, &invocation, &app).await }
     })
     .await?;
     Ok(())

@@ -1,4 +1,4 @@
-//! A disk so small that it can be filled: a tmpfs, for which one has to be root.
+//! A disk small enough to be filled: a tmpfs, which only root can mount.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write as _};
@@ -8,17 +8,17 @@ use std::process::Command;
 /// The file that fills it.
 const BALLAST: &str = "ballast";
 
-/// Mounted as long as this lives.
+/// A mounted disk. Dropping it unmounts the disk.
 #[derive(Debug)]
 pub struct SmallDisk {
     folder: PathBuf,
 }
 
 impl SmallDisk {
-    /// Mounts an empty disk of that size on `folder`, which is made.
+    /// Creates `folder` and mounts an empty disk of that size on it.
     ///
     /// # Errors
-    /// If the folder cannot be made, or this process may not mount anything; says why.
+    /// If the folder cannot be created, or this process may not mount disks; the error says why.
     pub fn mount(folder: &Path, megabytes: u32) -> io::Result<Self> {
         fs::create_dir_all(folder)?;
         let size = format!("size={megabytes}m");
@@ -29,10 +29,10 @@ impl SmallDisk {
         Ok(SmallDisk { folder: folder.to_owned() })
     }
 
-    /// Takes all the space that is left.
+    /// Fills all the space that is left.
     ///
     /// # Errors
-    /// If the disk fails otherwise than by being full.
+    /// If writing fails for another reason than a full disk.
     pub fn fill(&self) -> io::Result<()> {
         let mut ballast = File::create(self.folder.join(BALLAST))?;
         let zeros = vec![0; 64 * 1024];
@@ -45,10 +45,10 @@ impl SmallDisk {
         }
     }
 
-    /// Gives the space back.
+    /// Frees the space again.
     ///
     /// # Errors
-    /// If it was not taken.
+    /// If the disk was not filled.
     pub fn free(&self) -> io::Result<()> {
         fs::remove_file(self.folder.join(BALLAST))
     }
@@ -59,7 +59,7 @@ impl Drop for SmallDisk {
         // Lazily: a file may still be open.
         let unmounted = Command::new("umount").arg("-l").arg(&self.folder).status();
         if !unmounted.is_ok_and(|status| status.success()) {
-            tracing::warn!(folder = %self.folder.display(), "a small disk stays mounted");
+            tracing::warn!(folder = %self.folder.display(), "cannot unmount a small disk");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What a client knows of its own events: a file that is on disk before the client goes on.
+//! What a client knows about its own events: a file that is on disk before the client continues.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -9,15 +9,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
-/// What the client was told of an event, in one attempt.
+/// The answer that the client got for an event in one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
-pub enum Answer {
-    /// Receipt in hand.
+pub enum AttemptResult {
+    /// The client has a receipt.
     Acked,
-    /// The event will not be taken, and nothing was written.
+    /// The event was refused, and nothing was written.
     Rejected,
-    /// No answer, or none that says: the event may have been written.
+    /// There was no clear answer: the event may have been written.
     Unknown,
 }
 
@@ -29,28 +29,28 @@ pub struct Entry {
     pub payload_hash: String,
     pub batch: usize,
     pub attempt: u32,
-    pub result: Answer,
-    /// Where the receipt says that it lies on `raw-events`.
+    pub result: AttemptResult,
+    /// The partition and offset on `raw-events` in the receipt.
     pub partition: Option<i32>,
     pub offset: Option<i64>,
 }
 
-/// The file under way.
+/// The open file.
 #[derive(Clone, Debug)]
-pub struct Ledger(Arc<Mutex<File>>);
+pub struct ClientLedger(Arc<Mutex<File>>);
 
-impl Ledger {
+impl ClientLedger {
     /// # Errors
-    /// If the file cannot be made.
+    /// If the file cannot be created.
     pub fn create(path: &Path) -> anyhow::Result<Self> {
-        let file = File::create(path).with_context(|| format!("making {}", path.display()))?;
-        Ok(Ledger(Arc::new(Mutex::new(file))))
+        let file = File::create(path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(ClientLedger(Arc::new(Mutex::new(file))))
     }
 
     /// Writes the entries; they are on disk when this returns.
     ///
     /// # Errors
-    /// If the disk does not take them.
+    /// If they cannot be written.
     pub fn write(&self, entries: &[Entry]) -> anyhow::Result<()> {
         let mut lines = Vec::new();
         for entry in entries {
@@ -63,10 +63,10 @@ impl Ledger {
     }
 }
 
-/// All that the client knows of one event.
+/// Everything that the client knows about one event.
 #[derive(Clone, Debug, Default)]
-pub struct Fate {
-    /// One, unless the client sent different bytes under one id.
+pub struct SentEvent {
+    /// One hash, unless the client sent different bytes with the same id.
     pub payload_hashes: Vec<String>,
     pub receipts: Vec<(i32, i64)>,
     pub acked: bool,
@@ -74,30 +74,30 @@ pub struct Fate {
 }
 
 /// By event id.
-pub type Fates = BTreeMap<String, Fate>;
+pub type SentEvents = BTreeMap<String, SentEvent>;
 
 /// Reads a ledger back.
 ///
 /// # Errors
 /// If the file is not a ledger.
-pub fn read(path: &Path) -> anyhow::Result<Fates> {
-    let file = File::open(path).with_context(|| format!("opening {}", path.display()))?;
-    let mut fates = Fates::new();
+pub fn read(path: &Path) -> anyhow::Result<SentEvents> {
+    let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+    let mut sent_events = SentEvents::new();
     for line in BufReader::new(file).lines() {
-        add(&mut fates, serde_json::from_str(&line?)?);
+        add(&mut sent_events, serde_json::from_str(&line?)?);
     }
-    Ok(fates)
+    Ok(sent_events)
 }
 
-pub(crate) fn add(fates: &mut Fates, entry: Entry) {
-    let fate = fates.entry(entry.event_id).or_default();
-    if !fate.payload_hashes.contains(&entry.payload_hash) {
-        fate.payload_hashes.push(entry.payload_hash);
+pub(crate) fn add(sent_events: &mut SentEvents, entry: Entry) {
+    let sent_event = sent_events.entry(entry.event_id).or_default();
+    if !sent_event.payload_hashes.contains(&entry.payload_hash) {
+        sent_event.payload_hashes.push(entry.payload_hash);
     }
     match entry.result {
-        Answer::Acked => fate.acked = true,
-        Answer::Unknown => fate.unknown = true,
-        Answer::Rejected => {}
+        AttemptResult::Acked => sent_event.acked = true,
+        AttemptResult::Unknown => sent_event.unknown = true,
+        AttemptResult::Rejected => {}
     }
-    fate.receipts.extend(entry.partition.zip(entry.offset));
+    sent_event.receipts.extend(entry.partition.zip(entry.offset));
 }

@@ -1,7 +1,7 @@
-//! The fault suite: breaks the running pipeline on purpose and checks that nothing is lost and nothing done twice.
+//! The fault suite: breaks the running pipeline on purpose and checks that nothing is lost and nothing is done twice.
 //!
 //! Owns the load and its ledger, the faults, and the checker. The checker shares no code with the pipeline: it reads
-//! Kafka, Postgres and the archive by itself, so that a fault in our own readers cannot hide one in our writers.
+//! Kafka, Postgres and the archive itself, so that a bug in our readers cannot hide a bug in our writers.
 //! Leaves to `stack` how the pipeline is started, and to `services` how a service is killed.
 
 pub mod disk;

@@ -1,4 +1,4 @@
-//! The client: sends events by a plan, and keeps its ledger.
+//! The client: sends events according to a plan and writes its ledger.
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
@@ -13,26 +13,26 @@ use sha2::{Digest as _, Sha256};
 use stack::client::JsonClient;
 use tokio::task::JoinSet;
 
-use crate::ledger::{Answer, Entry, Ledger};
+use crate::ledger::{AttemptResult, ClientLedger, Entry};
 
-/// Longest wait for one answer, and for an event to be taken at last.
+/// Maximum wait for one answer, and until an event is accepted.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// How much to send, and how.
 #[derive(Clone, Debug)]
 pub struct Load {
-    /// Events with an id of their own.
+    /// Number of events with different ids.
     pub events: usize,
-    /// Events of a request.
+    /// Events per request.
     pub batch: usize,
-    /// Requests under way at one time.
+    /// Requests at the same time.
     pub width: usize,
-    /// Events a second over all; 0 is as fast as they are taken.
+    /// Events per second in total; 0 means as fast as possible.
     pub rate: usize,
-    /// Chance that an event is followed by a copy of an earlier one.
+    /// Probability that a copy of an earlier event follows an event.
     pub copies: f64,
-    /// Whether what was not taken is sent again.
+    /// Whether events that were not accepted are sent again.
     pub insists: bool,
 }
 
@@ -42,7 +42,7 @@ impl Default for Load {
     }
 }
 
-/// An event as it is sent.
+/// An event to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     pub id: String,
@@ -50,8 +50,8 @@ pub struct Event {
 }
 
 impl Event {
-    /// A click whose bytes depend on the number and the seed alone. Its address is one that is taken for fraud, one
-    /// that is not, or missing.
+    /// A click whose bytes depend only on the number and the seed. Its address is one that counts as fraud, one that
+    /// does not, or missing.
     pub fn made_up(number: usize, rng: &mut Rng) -> Self {
         let id = format!("e{number:07}");
         let address = match rng.u8(0..8) {
@@ -78,7 +78,7 @@ impl Event {
 /// SHA-256 in hex.
 pub fn hash(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        // A String takes everything.
+        // Writing to a string does not fail.
         let _ = write!(text, "{byte:02x}");
         text
     })
@@ -99,29 +99,29 @@ impl Load {
     }
 }
 
-/// Where to send, as whom.
+/// Where to send, and with which key.
 #[derive(Clone)]
 pub struct Client {
     pub http: JsonClient,
-    /// Of the batch endpoint.
+    /// URL of the batch endpoint.
     pub url: String,
     pub key: String,
-    pub ledger: Ledger,
+    pub ledger: ClientLedger,
 }
 
-/// What the client saw beside the ledger.
+/// What the client saw in addition to the ledger.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     pub sent: usize,
-    /// Requests made, those sent again included.
+    /// Requests, including those that were sent again.
     pub requests: usize,
     /// Requests that ended without an answer or with 5xx.
     pub failures: usize,
     /// Requests answered 429 or 503.
     pub busy: usize,
-    /// Of these without Retry-After: I7 wants none.
+    /// Busy answers without Retry-After: I7 allows none.
     pub without_retry_after: usize,
-    /// Of the requests that were answered event by event.
+    /// Latencies of the requests with an answer for each event.
     pub latencies: Vec<Duration>,
 }
 
@@ -136,7 +136,7 @@ impl Seen {
     }
 }
 
-/// The value that 99 of 100 do not exceed.
+/// The 99th percentile.
 pub fn p99<T: Ord + Copy + Default>(values: impl IntoIterator<Item = T>) -> T {
     let mut values: Vec<T> = values.into_iter().collect();
     values.sort_unstable();
@@ -157,7 +157,7 @@ struct Item {
 }
 
 impl Client {
-    /// Sends all requests; each until every event is taken or refused, or patience ends.
+    /// Sends all requests, each until every event is accepted or the patience ends.
     ///
     /// # Errors
     /// If the ledger cannot be written.
@@ -203,7 +203,7 @@ impl Client {
             let headers = [("x-api-key", self.key.as_str())];
             let answer = tokio::time::timeout(ANSWER_TIMEOUT, self.http.post(&self.url, &headers, body)).await;
             seen.requests += 1;
-            let mut results = vec![(Answer::Unknown, None, None); open.len()];
+            let mut results = vec![(AttemptResult::Unknown, None, None); open.len()];
             match answer {
                 Ok(Ok(answer)) => {
                     let busy = matches!(answer.status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
@@ -216,9 +216,9 @@ impl Client {
                             results = body.items.into_iter().map(result).collect();
                             seen.latencies.push(asked.elapsed());
                         }
-                        // Refused as a whole, before anything was looked at.
+                        // The whole request was refused before any event was looked at.
                         Ok(_) | Err(_) if answer.status.is_client_error() => {
-                            results.fill((Answer::Rejected, None, None));
+                            results.fill((AttemptResult::Rejected, None, None));
                         }
                         Ok(_) | Err(_) => {}
                     }
@@ -239,7 +239,7 @@ impl Client {
                 })
                 .collect();
             self.ledger.write(&entries)?;
-            let taken = results.iter().map(|(result, _, _)| *result == Answer::Acked);
+            let taken = results.iter().map(|(result, _, _)| *result == AttemptResult::Acked);
             open = open.into_iter().zip(taken).filter(|(_, taken)| !taken).map(|(event, _)| event).collect();
             if open.is_empty() || started.elapsed() >= patience {
                 break;
@@ -250,11 +250,11 @@ impl Client {
     }
 }
 
-/// Every event of the plan is a good one, so one that was refused is sent again too: it may have been a limit.
-fn result(item: Item) -> (Answer, Option<i32>, Option<i64>) {
+/// Every event of the plan is good, so a refused one is sent again too: the reason may have been a limit.
+fn result(item: Item) -> (AttemptResult, Option<i32>, Option<i64>) {
     match item.status.as_str() {
-        "accepted" => (Answer::Acked, item.partition, item.offset),
-        "rejected" => (Answer::Rejected, None, None),
-        _ => (Answer::Unknown, None, None),
+        "accepted" => (AttemptResult::Acked, item.partition, item.offset),
+        "rejected" => (AttemptResult::Rejected, None, None),
+        _ => (AttemptResult::Unknown, None, None),
     }
 }

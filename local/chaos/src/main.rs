@@ -4,28 +4,28 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use chaos::report::{Line, Report, Verdict};
+use chaos::report::{RunReport, ScenarioLine, ScenarioResult};
 use chaos::scenarios::{Conduct, Scenario};
-use chaos::trial::Run;
+use chaos::trial::ChaosRun;
 use clap::{Parser, ValueEnum as _};
 use tracing_subscriber::EnvFilter;
 
-/// Breaks the pipeline on purpose, and checks that nothing is lost and nothing done twice.
+/// Breaks the pipeline on purpose, and checks that nothing is lost and nothing is done twice.
 #[derive(Parser)]
 struct Arguments {
-    /// Names the plan: the same seed, the same events and faults. Chosen at random if absent.
+    /// Seed of the plan: the same seed gives the same events and faults. Random if absent.
     #[arg(long)]
     seed: Option<u64>,
-    /// Goes through the scenarios again, each time with the next seed, until so many minutes are over.
+    /// Repeats the scenarios, each time with the next seed, until this many minutes have passed.
     #[arg(long)]
     minutes: Option<u64>,
-    /// Only these, separated by commas.
+    /// Run only these scenarios, separated by commas.
     #[arg(long, value_delimiter = ',', ignore_case = true)]
     scenario: Vec<Scenario>,
-    /// The short selection.
+    /// Run only the short selection.
     #[arg(long)]
     short: bool,
-    /// Of F1 only the failpoints whose names contain this.
+    /// In F1, use only the failpoints whose names contain this.
     #[arg(long)]
     point: Option<String>,
     /// Folder of the function binaries, built with failpoints.
@@ -35,7 +35,7 @@ struct Arguments {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
-    // What the suite does makes warnings all the time; they are for whoever looks into a failure.
+    // The faults cause warnings all the time, which are useful only for investigating a failure.
     let filter = EnvFilter::try_from_env("CHAOS_LOG").unwrap_or_else(|_| EnvFilter::new("off"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let arguments = Arguments::parse();
@@ -46,8 +46,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     loop {
         let folder = std::env::current_dir()?.join(format!("target/chaos/{}-{seed}", std::process::id()));
         let (binaries, point) = (arguments.binaries.clone(), arguments.point.clone());
-        let run = Run { seed, binaries, folder, short: arguments.short, point };
-        let report = carry_out(&arguments, &run).await;
+        let run = ChaosRun { seed, binaries, folder, short: arguments.short, point };
+        let report = run_all(&arguments, &run).await;
         println!("{report}");
         failed += report.failed();
         seed += 1;
@@ -57,8 +57,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn carry_out(arguments: &Arguments, run: &Run) -> Report {
-    let mut report = Report { seed: run.seed, lines: Vec::new() };
+async fn run_all(arguments: &Arguments, run: &ChaosRun) -> RunReport {
+    let mut report = RunReport { seed: run.seed, lines: Vec::new() };
     println!("seed {}, ledgers in {}", run.seed, run.folder.display());
     let chosen = |scenario: &Scenario| match arguments.scenario.as_slice() {
         [] => !run.short || scenario.is_short(),
@@ -66,12 +66,12 @@ async fn carry_out(arguments: &Arguments, run: &Run) -> Report {
     };
     for scenario in Scenario::value_variants().iter().copied().filter(chosen) {
         let started = Instant::now();
-        let verdict = match scenario.carry_out(run).await {
-            Ok(Conduct::Done(trials)) => Verdict::Judged(trials),
-            Ok(Conduct::NotHere(why)) => Verdict::NotRun(why),
-            Err(error) => Verdict::Broken(error),
+        let verdict = match scenario.run(run).await {
+            Ok(Conduct::Done(trials)) => ScenarioResult::Judged(trials),
+            Ok(Conduct::NotHere(why)) => ScenarioResult::NotRun(why),
+            Err(error) => ScenarioResult::Broken(error),
         };
-        let line = Line { scenario, verdict, took: started.elapsed() };
+        let line = ScenarioLine { scenario, verdict, took: started.elapsed() };
         print!("{line}");
         report.lines.push(line);
     }

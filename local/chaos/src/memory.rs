@@ -1,4 +1,4 @@
-//! How much memory the function processes took.
+//! Measures how much memory the function processes use.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
-/// A process that lives for less is not seen; one that took much memory lives longer.
+/// Time between two checks. A shorter-lived process may be missed, but a process that uses much memory lives longer.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Most memory by function, in kB.
+/// Peak memory by function, in kB.
 pub type Peaks = BTreeMap<String, u64>;
 
-/// Looks at the processes of this one's children until dropped.
+/// Watches the child processes of this process until dropped.
 #[derive(Debug)]
 pub struct Watch {
     peaks: Arc<Mutex<Peaks>>,
@@ -22,10 +22,10 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches every child whose program lies in `binaries`.
+    /// Watches every child whose program is in `binaries`.
     ///
     /// # Errors
-    /// If there is no such folder.
+    /// If the folder does not exist.
     pub fn start(binaries: &Path) -> std::io::Result<Self> {
         let binaries = binaries.canonicalize()?;
         let peaks: Arc<Mutex<Peaks>> = Arc::default();
@@ -39,7 +39,7 @@ impl Watch {
         Ok(Watch { peaks, task })
     }
 
-    /// What has been seen so far.
+    /// The peaks so far.
     pub fn peaks(&self) -> Peaks {
         self.peaks.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -54,7 +54,7 @@ impl Drop for Watch {
 fn look(binaries: &PathBuf, peaks: &mut Peaks) {
     let Ok(processes) = fs::read_dir("/proc") else { return };
     let own = std::process::id().to_string();
-    // A process may end between any two of these.
+    // A process may end between any two of these calls.
     for process in processes.flatten().map(|entry| entry.path()) {
         let Ok(status) = fs::read_to_string(process.join("status")) else { continue };
         if field(&status, "PPid:") != Some(&own) {
@@ -62,7 +62,7 @@ fn look(binaries: &PathBuf, peaks: &mut Peaks) {
         }
         let Ok(program) = fs::read_link(process.join("exe")) else { continue };
         let Ok(name) = program.strip_prefix(binaries) else { continue };
-        // The kernel's own high-water mark, so that nothing is missed between two looks.
+        // The kernel's own high-water mark, so that a peak between two checks is not missed.
         if let Some(kilobytes) = field(&status, "VmHWM:").and_then(|text| text.parse::<u64>().ok()) {
             let peak = peaks.entry(name.display().to_string()).or_default();
             *peak = kilobytes.max(*peak);
@@ -70,7 +70,7 @@ fn look(binaries: &PathBuf, peaks: &mut Peaks) {
     }
 }
 
-/// What a process holds in memory now, in kB; `None` if it has ended.
+/// The resident memory of a process, in kB; `None` if it has ended.
 pub fn resident(pid: u32) -> Option<u64> {
     field(&fs::read_to_string(format!("/proc/{pid}/status")).ok()?, "VmRSS:")?.parse().ok()
 }

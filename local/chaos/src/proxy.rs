@@ -1,4 +1,4 @@
-//! The proxies between functions and what they depend on (noxious, a port of Toxiproxy).
+//! The proxies between the functions and their dependencies (noxious, a port of Toxiproxy).
 
 use anyhow::Context as _;
 use noxious::proxy::{ProxyConfig, ProxyRunner, Runner as _, Toxics};
@@ -8,27 +8,27 @@ use noxious::toxic::{StreamDirection, Toxic, ToxicEvent, ToxicEventKind, ToxicEv
 use services::free_port;
 use tokio::task::JoinHandle;
 
-/// What happens to connections made from now on. Those that were open are cut, unless it says otherwise.
+/// What happens to new connections. Open connections are closed, unless a variant says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Weather {
     Clear,
-    /// Nobody listens.
+    /// New connections are refused.
     Refusing,
-    /// Connections are taken and nothing passes, in either direction.
+    /// Connections are accepted, and nothing passes in either direction.
     Silent,
-    /// Open connections stay open, new ones are taken, and what the caller sends goes nowhere: a peer that lost its
-    /// power, or a router that forgot the connection.
+    /// Open connections stay open, new ones are accepted, and what the caller sends is lost, as when a peer loses power
+    /// or a router forgets the connection.
     HalfOpen,
-    /// Requests arrive, and no answer comes back: the caller cannot know what was done.
+    /// Requests arrive, but answers are lost: the caller cannot know what was done.
     AnswersLost,
-    /// Milliseconds added to every answer, more or less a quarter.
+    /// Delay of every answer in milliseconds, plus or minus a quarter.
     Slow(u64),
-    /// So many kB pass in each second and direction. Made of slices with pauses between them, because noxious 1.0.4's own
-    /// limit subtracts durations without a check, and panics.
+    /// Bandwidth in kB per second and direction, made of slices with pauses in between: the bandwidth limit of noxious
+    /// 1.0.4 subtracts durations without a check and panics.
     Narrow(u64),
 }
 
-/// Between two slices of a narrow connection.
+/// Pause between two slices of a narrow connection.
 const SLICE_MILLIS: u64 = 100;
 
 impl Weather {
@@ -43,7 +43,7 @@ impl Weather {
             Weather::AnswersLost => (None, Some(silence)),
             Weather::Slow(latency) => (None, Some(ToxicKind::Latency { latency, jitter: latency / 4 })),
             Weather::Narrow(rate) => {
-                // kB a second are bytes a millisecond.
+                // kB per second equal bytes per millisecond.
                 let (average_size, delay) = (rate * SLICE_MILLIS, SLICE_MILLIS * 1_000);
                 let slices = ToxicKind::Slicer { average_size, size_variation: 0, delay };
                 (Some(slices), Some(slices))
@@ -59,7 +59,7 @@ impl Weather {
 
 /// One proxy, on a port that stays the same.
 pub struct Proxy {
-    /// Where functions come to.
+    /// The port that functions connect to.
     pub port: u16,
     upstream: u16,
     running: Option<Running>,
@@ -68,12 +68,12 @@ pub struct Proxy {
 struct Running {
     stopper: Stopper,
     task: JoinHandle<()>,
-    /// Held to the end: a closed channel would end the proxy's own task for commands.
+    /// Kept until the end: closing the channel would end the proxy's task for commands.
     commands: bmrng::RequestSender<ToxicEvent, ToxicEventResult>,
 }
 
 impl Proxy {
-    /// Stands before a port of the loopback interface, which need not listen yet.
+    /// Starts a proxy for a port of the loopback interface. Nothing has to listen on that port yet.
     ///
     /// # Errors
     /// If no port is free.
@@ -83,19 +83,19 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Leads to another port: the service has moved.
+    /// Forwards to another port: the service has moved.
     ///
     /// # Errors
     /// As [`Proxy::set`].
-    pub async fn lead_to(&mut self, upstream: u16) -> anyhow::Result<()> {
+    pub async fn forward_to(&mut self, upstream: u16) -> anyhow::Result<()> {
         self.upstream = upstream;
         self.set(Weather::Clear).await
     }
 
-    /// Treats what comes like that, and cuts what is open unless the weather leaves it.
+    /// Changes the weather for new connections, and closes the open ones unless the weather keeps them.
     ///
     /// # Errors
-    /// If somebody took the port meanwhile.
+    /// If another process has taken the port.
     pub async fn set(&mut self, weather: Weather) -> anyhow::Result<()> {
         if let (Weather::HalfOpen, Some(running), Some(toxics)) = (weather, &self.running, weather.toxics()) {
             for toxic in toxics.upstream {
@@ -106,7 +106,7 @@ impl Proxy {
         }
         if let Some(Running { stopper, task, commands }) = self.running.take() {
             stopper.stop();
-            // It ends by itself, and frees the port.
+            // The task ends by itself and frees the port.
             let _ = task.await;
             drop(commands);
         }
@@ -119,13 +119,13 @@ impl Proxy {
             rand_seed: Some(0),
         };
         let listening = ProxyRunner::initialize_proxy::<TcpListener>(config, toxics).await;
-        let (listener, info) = listening.with_context(|| format!("port {} for a proxy", self.port))?;
+        let (listener, info) = listening.with_context(|| format!("cannot listen on port {} for a proxy", self.port))?;
         let (stop, stopper) = Stop::new();
         let (_, closer) = Close::new();
         let (commands, receiver) = bmrng::channel::<ToxicEvent, ToxicEventResult>(1);
         let task = tokio::spawn(async move {
             if let Err(error) = ProxyRunner::run_proxy(listener, info, receiver, stop, closer).await {
-                tracing::warn!(%error, "a proxy ended");
+                tracing::warn!(%error, "a proxy of the fault suite ended");
             }
         });
         self.running = Some(Running { stopper, task, commands });
@@ -196,7 +196,7 @@ mod tests {
         let mut proxy = Proxy::start(first).await.unwrap();
         let mut old = TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap();
         exchange(&mut old, 10).await.unwrap();
-        proxy.lead_to(second).await.unwrap();
+        proxy.forward_to(second).await.unwrap();
         assert!(exchange(&mut old, 10).await.is_err());
         let mut new = TcpStream::connect(("127.0.0.1", proxy.port)).await.unwrap();
         exchange(&mut new, 10).await.unwrap();

@@ -1,4 +1,4 @@
-//! What a run says at its end.
+//! The report that a run prints at its end.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,39 +9,39 @@ use crate::trial::Trial;
 
 /// How a scenario ended.
 #[derive(Debug)]
-pub enum Verdict {
+pub enum ScenarioResult {
     Judged(Vec<Trial>),
-    /// It could not be carried out.
+    /// It could not be run.
     Broken(anyhow::Error),
-    /// This machine or this broker does not have what it needs.
+    /// This machine or this broker lacks something that it needs.
     NotRun(String),
 }
 
 /// One scenario's line.
 #[derive(Debug)]
-pub struct Line {
+pub struct ScenarioLine {
     pub scenario: Scenario,
-    pub verdict: Verdict,
+    pub verdict: ScenarioResult,
     pub took: Duration,
 }
 
-impl Line {
+impl ScenarioLine {
     pub fn passed(&self) -> bool {
-        matches!(&self.verdict, Verdict::Judged(trials) if trials.iter().all(Trial::passed))
+        matches!(&self.verdict, ScenarioResult::Judged(trials) if trials.iter().all(Trial::passed))
     }
 
     pub fn failed(&self) -> bool {
-        !self.passed() && !matches!(self.verdict, Verdict::NotRun(_))
+        !self.passed() && !matches!(self.verdict, ScenarioResult::NotRun(_))
     }
 }
 
-impl fmt::Display for Line {
+impl fmt::Display for ScenarioLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:<4} {:<29}", format!("{:?}", self.scenario), self.scenario.title())?;
         match &self.verdict {
-            Verdict::NotRun(why) => writeln!(f, " NOT RUN: {why}"),
-            Verdict::Broken(error) => writeln!(f, " failed: {error:#}"),
-            Verdict::Judged(trials) => {
+            ScenarioResult::NotRun(why) => writeln!(f, " NOT RUN: {why}"),
+            ScenarioResult::Broken(error) => writeln!(f, " failed: {error:#}"),
+            ScenarioResult::Judged(trials) => {
                 let sum = |of: fn(&Trial) -> usize| trials.iter().map(of).sum::<usize>();
                 let recovery = trials.iter().filter_map(|trial| trial.recovery).max().unwrap_or_default();
                 let memory = trials.iter().flat_map(|trial| trial.memory.values().copied()).max().unwrap_or_default();
@@ -71,20 +71,20 @@ impl fmt::Display for Line {
     }
 }
 
-/// All lines.
+/// The lines of all scenarios.
 #[derive(Debug)]
-pub struct Report {
+pub struct RunReport {
     pub seed: u64,
-    pub lines: Vec<Line>,
+    pub lines: Vec<ScenarioLine>,
 }
 
-impl Report {
+impl RunReport {
     pub fn failed(&self) -> usize {
         self.lines.iter().filter(|line| line.failed()).count()
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for RunReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -96,8 +96,8 @@ impl fmt::Display for Report {
         }
         let trials = || {
             self.lines.iter().flat_map(|line| match &line.verdict {
-                Verdict::Judged(trials) => trials.as_slice(),
-                Verdict::Broken(_) | Verdict::NotRun(_) => &[],
+                ScenarioResult::Judged(trials) => trials.as_slice(),
+                ScenarioResult::Broken(_) | ScenarioResult::NotRun(_) => &[],
             })
         };
         let copies: usize = trials().map(|trial| trial.findings.outcome_copies).sum();
@@ -111,8 +111,8 @@ impl fmt::Display for Report {
             *highest = (*peak).max(*highest);
         }
         let peaks: Vec<String> = peaks.iter().map(|(function, peak)| format!("{function} {}", peak / 1024)).collect();
-        writeln!(f, "most memory, in MB: {}", peaks.join(", "))?;
-        for line in self.lines.iter().filter(|line| matches!(line.verdict, Verdict::NotRun(_))) {
+        writeln!(f, "peak memory in MB: {}", peaks.join(", "))?;
+        for line in self.lines.iter().filter(|line| matches!(line.verdict, ScenarioResult::NotRun(_))) {
             write!(f, "{line}")?;
         }
         writeln!(f, "seed {}", self.seed)?;

@@ -1,4 +1,4 @@
-//! I8: the same event gets the same decision again.
+//! I8: scoring the same event again gives the same decision.
 
 use anyhow::Context as _;
 use fastrand::Rng;
@@ -7,15 +7,15 @@ use serde_json::json;
 use stack::stack::Stack;
 
 use crate::evidence::{Evidence, Risk, Row};
-use crate::verdict::Findings;
+use crate::verdict::TrialFindings;
 
-/// Stored events that are asked about again in each trial.
+/// How many stored events are scored again in each trial.
 const SAMPLE: usize = 200;
 /// `FRAUD_THRESHOLD` of every trial.
 pub const FRAUD_FROM: i16 = 80;
 
 #[derive(Deserialize)]
-struct Answer {
+struct ScorerAnswer {
     scores: Vec<Scored>,
 }
 
@@ -26,22 +26,30 @@ struct Scored {
     risk: Risk,
 }
 
-/// Asks the scorer about a sample of the stored events, and compares.
+/// Scores a sample of the stored events again, and compares the results.
 ///
 /// # Errors
 /// If the scorer does not answer.
-pub async fn check(stack: &Stack, evidence: &Evidence, rng: &mut Rng, findings: &mut Findings) -> anyhow::Result<()> {
+pub async fn check(
+    stack: &Stack,
+    evidence: &Evidence,
+    rng: &mut Rng,
+    findings: &mut TrialFindings,
+) -> anyhow::Result<()> {
     let scored: Vec<&Row> = evidence.rows.iter().filter(|row| row.risk.is_some()).collect();
     let sample: Vec<&Row> = rng.choose_multiple(scored, SAMPLE);
     let events: Vec<_> =
         sample.iter().map(|row| json!({"event_id": row.event_id, "ip": row.ip, "user_id": row.user_id})).collect();
-    let answer = stack.invoke("scorer", json!({ "events": events })).await.context("asking the scorer again")?;
-    let answer: Answer = serde_json::from_value(answer).context("the scorer's answer")?;
+    let answer = stack
+        .invoke("scorer", json!({ "events": events }))
+        .await
+        .context("the scorer did not score the sample again")?;
+    let answer: ScorerAnswer = serde_json::from_value(answer).context("the scorer's answer cannot be read")?;
     compare(&sample, &answer.scores, findings);
     Ok(())
 }
 
-fn compare(sample: &[&Row], again: &[Scored], findings: &mut Findings) {
+fn compare(sample: &[&Row], again: &[Scored], findings: &mut TrialFindings) {
     findings.rescored = sample.len();
     if sample.len() != again.len() {
         findings.add("I8", format!("{} scores for {} events", again.len(), sample.len()));
@@ -75,7 +83,7 @@ mod tests {
         };
         let mut again = Scored { event_id: "a".to_owned(), risk };
         change(&mut row, &mut again);
-        let mut findings = Findings::default();
+        let mut findings = TrialFindings::default();
         compare(&[&row], &[again], &mut findings);
         findings.violations.values().map(Vec::len).sum()
     }

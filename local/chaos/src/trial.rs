@@ -1,4 +1,4 @@
-//! One run of the pipeline under one kind of fault: start, load, break, wait, read everything, judge.
+//! One run of the pipeline under one kind of fault: start, send load, break things, wait, read everything, check.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -17,68 +17,69 @@ use stack::stack::Stack;
 
 use crate::disk::SmallDisk;
 use crate::evidence::{self, Evidence, Sources};
-use crate::ledger::{self, Ledger};
+use crate::ledger::{self, ClientLedger};
 use crate::load::{Client, Event, Load, Seen};
 use crate::memory::{self, Peaks};
 use crate::proxy::Proxy;
 use crate::rescoring;
-use crate::verdict::{Findings, judge};
+use crate::verdict::{TrialFindings, judge};
 
-/// Functions that take part in the way of an event.
+/// The functions that process events.
 pub const FUNCTIONS: [&str; 4] = ["ingest", "processor", "scorer", "archiver"];
 
-/// Whose events they are.
+/// The tenant of all events.
 pub const TENANT: &str = "chaos";
-/// Events a minute that the load's key may send: more than any load.
+/// Events per minute that the key of the load may send: more than any load.
 pub const NO_LIMIT: u32 = 100_000_000;
-/// I6: longest time from the end of load and faults until nothing waits.
+/// I6: maximum time from the end of load and faults until no record waits.
 const RECOVERY_LIMIT: Duration = Duration::from_secs(120);
-/// I7: processes that may end while what waits is worked off, when nothing ends them any more; some die late of a fault.
+/// I7: how many processes may end after the faults have ended, while the rest is processed; some faults have a late
+/// effect.
 const LATE_ENDS: usize = 8;
-/// I7: what the functions are told that they have (`host::FunctionConfig::new`), in kB.
+/// I7: the memory that the host gives the functions in their environment (`host::FunctionConfig::new`), in kB.
 const MEMORY_LIMIT: u64 = 512 * 1024;
 
-/// What all trials of a run share.
+/// What all trials of a run have in common.
 #[derive(Clone, Debug)]
-pub struct Run {
+pub struct ChaosRun {
     pub seed: u64,
     /// The functions, built with failpoints.
     pub binaries: PathBuf,
-    /// Where ledgers and state go.
+    /// Folder for ledgers and state.
     pub folder: PathBuf,
     /// The short selection: fewer events, faults and repetitions.
     pub short: bool,
-    /// Of F1 only the failpoints whose names contain this.
+    /// In F1, only the failpoints whose names contain this.
     pub point: Option<String>,
 }
 
-impl Run {
-    /// The stream of random numbers of one trial: the same for the same seed and name.
+impl ChaosRun {
+    /// The random numbers of one trial: the same for the same seed and name.
     pub fn rng(&self, name: &str) -> Rng {
         Rng::with_seed(name.bytes().fold(self.seed, |seed, byte| seed.wrapping_mul(31).wrapping_add(byte.into())))
     }
 
-    /// One of two sizes.
+    /// The value for the short or for the whole suite.
     pub fn size<T>(&self, short: T, whole: T) -> T {
         if self.short { short } else { whole }
     }
 }
 
-/// How a trial differs from the usual one.
+/// How a trial differs from the default.
 #[derive(Clone, Debug, Default)]
 pub struct Setup {
     pub load: Load,
-    /// In place of the load's own plan.
+    /// Requests to send instead of the load's own plan.
     pub requests: Option<Vec<Vec<Event>>>,
     pub settings: Vec<(String, String)>,
     pub function_timeout: Option<Duration>,
-    /// Functions reach what they depend on through proxies.
+    /// Whether functions reach their dependencies through proxies.
     pub proxied: bool,
-    /// In place of the run's: programs that end up as those.
+    /// Programs to start instead of the run's binaries; they must execute those binaries.
     pub binaries: Option<PathBuf>,
-    /// Processes end by themselves, also after the load: each that does while records wait is a fault.
+    /// Whether processes end by themselves, also after the load. Then each one that ends while records wait is a fault.
     pub ends_count: bool,
-    /// The archive lies on a disk of that many MB.
+    /// If set, the archive is on a disk of that many MB.
     pub small_disk: Option<u32>,
 }
 
@@ -90,15 +91,15 @@ pub struct Proxies {
     pub s3: Proxy,
 }
 
-/// What a fault may use.
+/// What a fault can use.
 pub struct Scene {
     pub stack: Stack,
     pub proxies: Option<Proxies>,
     disk: Option<SmallDisk>,
     pub rng: Rng,
     pub client: Client,
-    /// What the fault itself finds wrong, or worth telling.
-    pub findings: Findings,
+    /// Violations and notes that the fault itself adds.
+    pub findings: TrialFindings,
     loaded: Arc<AtomicBool>,
 }
 
@@ -108,24 +109,24 @@ impl Scene {
         !self.loaded.load(Ordering::Relaxed)
     }
 
-    /// Sends a signal to every process of the function; gives how many there were.
+    /// Sends a signal to every process of the function; returns how many got it.
     pub fn signal(&self, function: &str, signal: Signal) -> usize {
         let signalled = self.stack.processes(function).into_iter().filter(|pid| {
-            // One that has ended meanwhile is none.
+            // A process that has ended in the meantime does not count.
             kill(Pid::from_raw(pid.cast_signed()), signal).is_ok()
         });
         signalled.count()
     }
 
-    /// Sleeps for a time from the range, in milliseconds.
+    /// Sleeps for a random time from the range, in milliseconds.
     pub async fn pause(&mut self, millis: std::ops::Range<u64>) {
         tokio::time::sleep(Duration::from_millis(self.rng.u64(millis))).await;
     }
 
-    /// Straight to the database, past any proxy.
+    /// A direct connection to the database, without a proxy.
     ///
     /// # Errors
-    /// If it does not take the connection.
+    /// If the database does not accept the connection.
     pub async fn database(&self) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
         evidence::connect(self.stack.database_url()).await
     }
@@ -142,10 +143,10 @@ impl Scene {
         self.proxies.as_mut().context("this trial has no proxies")
     }
 
-    /// Looks on as long as told, and counts processes that ended.
-    pub async fn count_ends(&self, looks_on: impl Fn() -> bool) -> usize {
+    /// Counts the processes that end while the condition holds.
+    pub async fn count_ends(&self, condition: impl Fn() -> bool) -> usize {
         let (mut alive, mut ends) = (BTreeSet::new(), 0);
-        while looks_on() {
+        while condition() {
             let now: BTreeSet<u32> = FUNCTIONS.iter().flat_map(|function| self.stack.processes(function)).collect();
             ends += alive.difference(&now).count();
             alive = now;
@@ -154,11 +155,11 @@ impl Scene {
         ends
     }
 
-    /// Waits until nothing is under way, at most as long as I6 says; also gives how many processes ended meanwhile.
-    async fn settle(&self) -> (anyhow::Result<()>, usize) {
+    /// Waits until the pipeline is idle, at most as long as I6 allows. Also returns how many processes ended meanwhile.
+    async fn wait_until_idle(&self) -> (anyhow::Result<()>, usize) {
         let under_way = AtomicBool::new(true);
         let settle = async {
-            let settled = self.stack.settle(RECOVERY_LIMIT).await;
+            let settled = self.stack.wait_until_idle(RECOVERY_LIMIT).await;
             under_way.store(false, Ordering::Relaxed);
             settled
         };
@@ -166,17 +167,17 @@ impl Scene {
     }
 }
 
-/// What came of a trial.
+/// The result of a trial.
 #[derive(Debug)]
 pub struct Trial {
     pub name: String,
     pub faults: usize,
     pub seen: Seen,
-    /// From the end of load and faults until nothing waited.
+    /// Time from the end of load and faults until no record waited.
     pub recovery: Option<Duration>,
-    /// Most memory by function, in kB.
+    /// Peak memory by function, in kB.
     pub memory: Peaks,
-    pub findings: Findings,
+    pub findings: TrialFindings,
 }
 
 impl Trial {
@@ -185,12 +186,12 @@ impl Trial {
     }
 }
 
-/// Runs the pipeline under load while `fault` breaks it; `fault` gives how often it did.
+/// Runs the pipeline under load while `fault` breaks it; `fault` returns how often it did.
 ///
 /// # Errors
-/// If the trial itself could not be carried out. What the pipeline does wrong is in the findings.
+/// If the trial itself could not be run. Violations by the pipeline are in the findings.
 pub async fn run(
-    run: &Run,
+    run: &ChaosRun,
     name: &str,
     setup: Setup,
     fault: impl AsyncFnOnce(&mut Scene) -> anyhow::Result<usize>,
@@ -198,16 +199,16 @@ pub async fn run(
     run_and_examine(run, name, setup, fault, |_, _| {}).await
 }
 
-/// Like [`run`]; `examine` looks at the evidence for what this fault alone is about.
+/// Like [`run`]; `examine` checks the evidence for what concerns only this fault.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn run_and_examine(
-    run: &Run,
+    run: &ChaosRun,
     name: &str,
     setup: Setup,
     fault: impl AsyncFnOnce(&mut Scene) -> anyhow::Result<usize>,
-    examine: impl FnOnce(&Evidence, &mut Findings),
+    examine: impl FnOnce(&Evidence, &mut TrialFindings),
 ) -> anyhow::Result<Trial> {
     let folder = run.folder.join(name.replace([':', ' '], "-"));
     std::fs::create_dir_all(&folder)?;
@@ -219,7 +220,7 @@ pub async fn run_and_examine(
     options.keep = Some(state.clone());
     options.logs = folder.join("logs");
     options = options.with_setting("IP_RATE_LIMIT_PER_MIN", "0");
-    // Faults last seconds: a breaker that stays open for a minute would be most of what is measured.
+    // Faults last seconds: a breaker that stays open for a minute would dominate the measurements.
     options = options.with_setting("BREAKER_OPEN_SEC", "5");
     options = options.with_setting("FRAUD_THRESHOLD", rescoring::FRAUD_FROM.to_string());
     for (name, value) in &setup.settings {
@@ -236,10 +237,10 @@ pub async fn run_and_examine(
         http: stack.client.clone(),
         url: format!("{}/batch", stack.ingest_url()),
         key: stack.create_key(TENANT, "chaos", true, NO_LIMIT).await?,
-        ledger: Ledger::create(&ledger_path)?,
+        ledger: ClientLedger::create(&ledger_path)?,
     };
     let loaded = Arc::new(AtomicBool::new(false));
-    let findings = Findings::default();
+    let findings = TrialFindings::default();
     let mut scene = Scene { stack, proxies, disk, rng, client: client.clone(), findings, loaded: Arc::clone(&loaded) };
     let load = async {
         let seen = client.send(&setup.load, requests).await;
@@ -250,7 +251,7 @@ pub async fn run_and_examine(
     let (seen, faults) = (seen?, faults?);
 
     let ended = Instant::now();
-    let (settled, ends) = scene.settle().await;
+    let (settled, ends) = scene.wait_until_idle().await;
     let recovery = ended.elapsed();
     let (faults, late_ends) = if setup.ends_count { (faults + ends, 0) } else { (faults, ends) };
     let evidence = Evidence::gather(&sources(&scene.stack).await?).await?;
@@ -272,13 +273,13 @@ pub async fn run_and_examine(
         findings.add("I7", format!("{function} took {peak} kB of memory"));
     }
     if faults == 0 {
-        findings.add("--", "no fault happened: this proves nothing");
+        findings.add("--", "no fault happened, so this proves nothing");
     }
     scene.stack.stop().await?;
     drop(scene.disk);
     let recovery = settled.is_ok().then_some(recovery);
     let trial = Trial { name: name.to_owned(), faults, seen, recovery, memory, findings };
-    // What tells why a trial failed stays.
+    // The ledger and the logs of a failed trial stay.
     std::fs::remove_dir_all(&state)?;
     if trial.passed() {
         std::fs::remove_dir_all(folder.join("logs"))?;
@@ -286,7 +287,7 @@ pub async fn run_and_examine(
     Ok(trial)
 }
 
-/// Puts a proxy before each service.
+/// Puts a proxy in front of each service.
 async fn route(options: &mut Options) -> anyhow::Result<Proxies> {
     let before = async |port: &mut Port| {
         port.number = free_port()?;
@@ -308,7 +309,7 @@ async fn route(options: &mut Options) -> anyhow::Result<Proxies> {
     Ok(proxies)
 }
 
-/// Straight to the services, past any proxy.
+/// Direct connections to the services, without a proxy.
 async fn sources(stack: &Stack) -> anyhow::Result<Sources> {
     let sdk = stack.session.aws("AWS_ENDPOINT_URL_S3").await;
     let config = aws_sdk_s3::config::Builder::from(&sdk).force_path_style(true).build();

@@ -1,4 +1,4 @@
-//! Records that wait, by partition, and the batches cut from them. No I/O; `now` is an argument.
+//! Records that wait, by partition, and the batches built from them. No I/O; `now` is an argument.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -8,19 +8,19 @@ use kafka::{Rebalance, TopicPartition};
 use pipeline::{Position, Record};
 use tokio::time::Instant;
 
-use crate::MappingConfig;
+use crate::config::MappingConfig;
 use crate::event::{EncodedRecord, EventFrame, MAX_EVENT_BYTES, partition_overhead};
 
 /// Records of one partition in a batch, by offset; offsets may have gaps.
 #[derive(Clone, Debug)]
-pub(crate) struct Span {
+pub(crate) struct PartitionSpan {
     pub(crate) of: TopicPartition,
-    /// Which ownership of the partition the records were read under.
+    /// Identifies the assignment of the partition under which the records were read.
     epoch: u64,
     pub(crate) records: Vec<EncodedRecord>,
 }
 
-impl Span {
+impl PartitionSpan {
     pub(crate) fn contains(&self, offset: i64) -> bool {
         self.records.binary_search_by_key(&offset, |record| record.offset).is_ok()
     }
@@ -28,25 +28,25 @@ impl Span {
 
 /// What one invocation gets.
 #[derive(Clone, Debug)]
-pub(crate) struct Batch {
-    pub(crate) spans: Vec<Span>,
+pub(crate) struct InvocationBatch {
+    pub(crate) spans: Vec<PartitionSpan>,
     pub(crate) event: Bytes,
     /// Records in the event.
     pub(crate) records: usize,
 }
 
-/// Waits before sending again; doubles up to a cap, with jitter.
+/// The delay before a batch is sent again; it doubles up to a cap, with jitter.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Backoff {
+pub(crate) struct RetryDelay {
     failures: u32,
 }
 
-impl Backoff {
+impl RetryDelay {
     const BASE: Duration = Duration::from_millis(100);
     const CAP: Duration = Duration::from_secs(10);
 
-    /// The wait after one more failure: between half the bound and all of it, as a function that fails at once must
-    /// not be called in a tight loop.
+    /// The delay after one more failure: between half of the bound and the bound, so that a function that fails at once
+    /// is not called in a tight loop.
     pub(crate) fn next(&mut self) -> Duration {
         let bound = Self::BASE.saturating_mul(2_u32.saturating_pow(self.failures)).min(Self::CAP);
         self.failures = self.failures.saturating_add(1);
@@ -59,9 +59,9 @@ struct Queue {
     of: TopicPartition,
     epoch: u64,
     records: VecDeque<EncodedRecord>,
-    /// When the oldest record came.
+    /// When the oldest record arrived.
     since: Instant,
-    /// Set while the partition waits after a partial failure, and the offset it failed at.
+    /// Set after a partial failure: the offset that failed, and how long the partition waits.
     retry: Option<Retry>,
 }
 
@@ -69,7 +69,7 @@ struct Queue {
 struct Retry {
     offset: i64,
     not_before: Instant,
-    backoff: Backoff,
+    backoff: RetryDelay,
 }
 
 impl Queue {
@@ -87,7 +87,7 @@ pub(crate) struct Buffer {
     max_event_bytes: usize,
     queues: Vec<Queue>,
     next_epoch: u64,
-    /// Where the next batch starts, so that one busy partition cannot starve the others.
+    /// The queue that the next batch starts with, so that one busy partition cannot starve the others.
     turn: usize,
     /// Records and bytes that wait.
     records: usize,
@@ -109,7 +109,7 @@ impl Buffer {
         }
     }
 
-    /// Follows a change of ownership. What was read of a partition that went away is dropped: its new owner reads it.
+    /// Applies a rebalance. Records of a revoked partition are dropped: its new owner reads them.
     pub(crate) fn rebalance(&mut self, change: &Rebalance, now: Instant) {
         match change {
             Rebalance::Assigned(partitions) => {
@@ -146,7 +146,7 @@ impl Buffer {
         self.queues.iter().map(|queue| &queue.of)
     }
 
-    /// Takes in a polled record. Gives its position back if no event can hold it: it will be passed over.
+    /// Adds a polled record. Returns its position if it is too large for any event: then it will be skipped.
     pub(crate) fn push(&mut self, record: &Record, now: Instant) -> Option<Position> {
         let position = &record.position;
         let known = self
@@ -172,7 +172,7 @@ impl Buffer {
         too_large.then(|| position.clone())
     }
 
-    /// Whether to read on: there is room for one more batch while one is being worked on.
+    /// Whether to read more: there is room for one more batch while another is in flight.
     pub(crate) fn has_room(&self) -> bool {
         self.records < 2 * self.batch_size && self.bytes < self.max_event_bytes
     }
@@ -196,9 +196,9 @@ impl Buffer {
         if records >= self.batch_size || bytes >= self.max_event_bytes { Some(now) } else { earliest }
     }
 
-    /// Cuts a batch of what may be sent now.
-    pub(crate) fn cut(&mut self, now: Instant) -> Option<Batch> {
-        let mut spans: Vec<Span> = Vec::new();
+    /// Builds a batch of the records that may be sent now.
+    pub(crate) fn cut(&mut self, now: Instant) -> Option<InvocationBatch> {
+        let mut spans: Vec<PartitionSpan> = Vec::new();
         let (mut count, mut bytes) = (0, self.frame.len());
         let queues = self.queues.len();
         for step in 0..queues {
@@ -214,7 +214,7 @@ impl Buffer {
                 if count + taken == self.batch_size || !fits {
                     break;
                 }
-                // With the comma behind it.
+                // Including the comma after it.
                 bytes += record.json.len() + usize::from(!record.json.is_empty());
                 taken += 1;
             }
@@ -227,7 +227,7 @@ impl Buffer {
             self.records -= records.len();
             self.bytes -= records.iter().map(|record| record.json.len()).sum::<usize>();
             let cut_off = !queue.records.is_empty();
-            spans.push(Span { of: queue.of.clone(), epoch: queue.epoch, records });
+            spans.push(PartitionSpan { of: queue.of.clone(), epoch: queue.epoch, records });
             if cut_off {
                 self.turn = index + 1;
                 break;
@@ -236,32 +236,37 @@ impl Buffer {
         if spans.is_empty() { None } else { Some(self.batch(spans)) }
     }
 
-    fn batch(&self, spans: Vec<Span>) -> Batch {
+    fn batch(&self, spans: Vec<PartitionSpan>) -> InvocationBatch {
         let event = self.frame.event(spans.iter().map(|span| (&span.of, span.records.as_slice())));
         let records = spans.iter().flat_map(|span| &span.records).filter(|record| !record.json.is_empty()).count();
-        Batch { spans, event, records }
+        InvocationBatch { spans, event, records }
     }
 
-    fn owner(&mut self, span: &Span) -> Option<&mut Queue> {
+    fn owner(&mut self, span: &PartitionSpan) -> Option<&mut Queue> {
         self.queues.iter_mut().find(|queue| queue.epoch == span.epoch)
     }
 
-    /// Drops from a batch what is no longer ours. `None` if nothing is left.
-    pub(crate) fn still_owned(&self, batch: Batch) -> Option<Batch> {
-        let owned = |span: &Span| self.queues.iter().any(|queue| queue.epoch == span.epoch);
+    /// Removes the partitions that this poller no longer owns from a batch. `None` if nothing remains.
+    pub(crate) fn still_owned(&self, batch: InvocationBatch) -> Option<InvocationBatch> {
+        let owned = |span: &PartitionSpan| self.queues.iter().any(|queue| queue.epoch == span.epoch);
         if batch.spans.iter().all(owned) {
             return Some(batch);
         }
-        let spans: Vec<Span> = batch.spans.into_iter().filter(owned).collect();
+        let spans: Vec<PartitionSpan> = batch.spans.into_iter().filter(owned).collect();
         if spans.is_empty() { None } else { Some(self.batch(spans)) }
     }
 
-    /// Takes a batch back after its answer: what is to be sent again waits at the front of its partition. Returns
-    /// where each partition goes on, to be committed, without partitions that are no longer ours.
+    /// Takes a batch back after its answer: records to send again go to the front of their partition. Returns the next
+    /// offset of each partition, to be committed, except for partitions that this poller no longer owns.
     ///
-    /// `retry_from` has one entry for each span. From the lowest failed offset on everything is sent again, also what
-    /// succeeded above it: a committed offset cannot have holes.
-    pub(crate) fn settle(&mut self, batch: Batch, retry_from: &[Option<i64>], now: Instant) -> Vec<Position> {
+    /// `retry_from` has one entry for each partition of the batch. Everything from the lowest failed offset on is sent
+    /// again, also records above it that succeeded: a committed offset cannot have holes.
+    pub(crate) fn complete(
+        &mut self,
+        batch: InvocationBatch,
+        retry_from: &[Option<i64>],
+        now: Instant,
+    ) -> Vec<Position> {
         let mut next = Vec::with_capacity(batch.spans.len());
         for (mut span, retry_from) in batch.spans.into_iter().zip(retry_from) {
             let Some(queue) = self.owner(&span) else { continue };
@@ -273,9 +278,9 @@ impl Buffer {
                 continue;
             };
             let mut backoff = match queue.retry {
-                // No progress since the last time.
+                // No progress since the last attempt.
                 Some(retry) if retry.offset == failed => retry.backoff,
-                Some(_) | None => Backoff::default(),
+                Some(_) | None => RetryDelay::default(),
             };
             queue.retry = Some(Retry { offset: failed, not_before: now + backoff.next(), backoff });
             let again = span.records.split_off(span.records.partition_point(|record| record.offset < failed));
@@ -320,7 +325,7 @@ pub(crate) mod tests {
     }
 
     /// A batch with these offsets, by partition of topic `t`.
-    pub(crate) fn batch(partitions: &[(i32, &[i64])]) -> Batch {
+    pub(crate) fn batch(partitions: &[(i32, &[i64])]) -> InvocationBatch {
         let now = Instant::now();
         let mut buffer = buffer(10_000, Duration::ZERO);
         for (partition, offsets) in partitions {
@@ -331,8 +336,9 @@ pub(crate) mod tests {
         buffer.cut(now).unwrap()
     }
 
-    fn offsets(batch: &Batch) -> Vec<(i32, Vec<i64>)> {
-        let of_span = |span: &Span| (span.of.partition, span.records.iter().map(|record| record.offset).collect());
+    fn offsets(batch: &InvocationBatch) -> Vec<(i32, Vec<i64>)> {
+        let of_span =
+            |span: &PartitionSpan| (span.of.partition, span.records.iter().map(|record| record.offset).collect());
         batch.spans.iter().map(of_span).collect()
     }
 
@@ -386,7 +392,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_record_that_just_fits_is_sent_and_one_byte_more_is_passed_over() {
+    fn a_record_that_just_fits_is_sent_and_one_byte_more_is_skipped() {
         let now = Instant::now();
         let mut buffer = buffer(10, Duration::ZERO);
         let empty = EncodedRecord::new(&record(0, 0, 0)).json.len();
@@ -398,8 +404,8 @@ pub(crate) mod tests {
         assert_eq!((first.records, offsets(&first)), (1, vec![(0, vec![0, 1])]));
         let second = buffer.cut(now).unwrap();
         assert_eq!(offsets(&second), [(0, vec![2])]);
-        let next = buffer.settle(first, &[None], now);
-        assert_eq!(next, [Position::new("t", 0, 2)], "the offset of the record passed over is committed");
+        let next = buffer.complete(first, &[None], now);
+        assert_eq!(next, [Position::new("t", 0, 2)], "the offset of the skipped record is committed");
     }
 
     #[test]
@@ -411,19 +417,19 @@ pub(crate) mod tests {
         let batch = buffer.cut(now).unwrap();
         fill(&mut buffer, 0, 13..14, now);
         fill(&mut buffer, 1, 6..7, now);
-        let next = buffer.settle(batch, &[Some(11), None], now);
+        let next = buffer.complete(batch, &[Some(11), None], now);
         assert_eq!(next, [Position::new("t", 0, 11), Position::new("t", 1, 6)]);
         let meanwhile = buffer.cut(now).unwrap();
         assert_eq!(offsets(&meanwhile), [(1, vec![6])], "only the failed partition waits");
         let due = buffer.due(now).unwrap();
-        assert!(due > now && due <= now + Backoff::CAP);
+        assert!(due > now && due <= now + RetryDelay::CAP);
         let again = buffer.cut(due).unwrap();
         assert_eq!(offsets(&again), [(0, vec![11, 12, 13])]);
-        assert_eq!(buffer.settle(again, &[Some(11)], due), [], "nothing succeeded, nothing to commit");
+        assert_eq!(buffer.complete(again, &[Some(11)], due), [], "nothing succeeded, nothing to commit");
     }
 
     #[test]
-    fn what_was_revoked_is_neither_sent_again_nor_committed() {
+    fn revoked_records_are_neither_sent_again_nor_committed() {
         let now = Instant::now();
         let mut buffer = buffer(10, Duration::ZERO);
         buffer.rebalance(&Rebalance::Assigned(vec![of(0), of(1)]), now);
@@ -431,14 +437,14 @@ pub(crate) mod tests {
         fill(&mut buffer, 1, 0..2, now);
         let batch = buffer.cut(now).unwrap();
         fill(&mut buffer, 0, 2..3, now);
-        // Away and back again: somebody else may have worked on it in between.
+        // Revoked and assigned again: another member may have worked on it in between.
         buffer.rebalance(&Rebalance::Revoked(vec![of(0)]), now);
         buffer.rebalance(&Rebalance::Assigned(vec![of(0)]), now);
-        assert!(buffer.cut(now).is_none(), "what was read before is dropped");
+        assert!(buffer.cut(now).is_none(), "records read before are dropped");
         let left = buffer.still_owned(batch.clone()).unwrap();
         assert_eq!((offsets(&left), left.records), (vec![(1, vec![0, 1])], 2));
         assert!(left.event.len() < batch.event.len());
-        assert_eq!(buffer.settle(batch.clone(), &[None, None], now), [Position::new("t", 1, 2)]);
+        assert_eq!(buffer.complete(batch.clone(), &[None, None], now), [Position::new("t", 1, 2)]);
         buffer.rebalance(&Rebalance::Lost(vec![of(1)]), now);
         assert!(buffer.still_owned(batch).is_none());
         assert_eq!((buffer.records, buffer.bytes), (0, 0));
@@ -455,10 +461,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn backoff_grows_to_its_cap_and_is_never_nothing() {
-        let mut backoff = Backoff::default();
+    fn the_retry_delay_grows_to_its_cap_and_is_never_zero() {
+        let mut backoff = RetryDelay::default();
         let waits: Vec<Duration> = (0..40).map(|_| backoff.next()).collect();
-        assert!(waits.iter().all(|wait| *wait >= Backoff::BASE / 2 && *wait <= Backoff::CAP));
-        assert!(waits[39] >= Backoff::CAP / 2);
+        assert!(waits.iter().all(|wait| *wait >= RetryDelay::BASE / 2 && *wait <= RetryDelay::CAP));
+        assert!(waits[39] >= RetryDelay::CAP / 2);
     }
 }

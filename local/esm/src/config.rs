@@ -1,5 +1,5 @@
-//! What a mapping is. Its file has the form of the AWS API's `CreateEventSourceMapping` request, so that one file
-//! serves here and with `aws lambda create-event-source-mapping --cli-input-json`.
+//! The configuration of a mapping. Its file has the format of the AWS API's `CreateEventSourceMapping` request, so that
+//! the same file works here and with `aws lambda create-event-source-mapping --cli-input-json`.
 
 use std::time::Duration;
 
@@ -7,16 +7,16 @@ use ::event::Timestamp;
 use kafka::StartingPosition;
 use serde::Deserialize;
 
-use crate::EsmError;
+use crate::error::EsmError;
 
-/// AWS's largest batch.
+/// AWS's maximum batch size.
 const MAX_BATCH_SIZE: usize = 10_000;
-/// AWS's longest window.
+/// AWS's maximum batching window.
 const MAX_WINDOW: Duration = Duration::from_secs(300);
-/// AWS's most pollers of one mapping.
+/// AWS's maximum number of pollers of one mapping.
 const MAX_POLLERS: usize = 2000;
 
-/// Where the records come from, as the event names it.
+/// Where the records come from, as the event states it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventSource {
     /// An MSK cluster, by its ARN.
@@ -26,9 +26,9 @@ pub enum EventSource {
     SelfManaged,
 }
 
-/// AWS has two ways of running pollers, and grants retry controls and partial answers to the second only.
+/// AWS has two ways of running pollers. Only the second supports retry controls and partial answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
+pub enum PollerMode {
     OnDemand,
     Provisioned,
 }
@@ -39,22 +39,22 @@ pub struct MappingConfig {
     /// Name or ARN.
     pub function: String,
     pub topics: Vec<String>,
-    /// The consumer group; one mapping each. What it has committed overrides the starting position.
+    /// The consumer group; each mapping needs its own. Committed offsets override the starting position.
     pub group: String,
     pub starting_position: StartingPosition,
-    /// Most records of one invocation: 1 to 10,000.
+    /// Maximum number of records of one invocation: 1 to 10,000.
     pub batch_size: usize,
-    /// Longest time for a batch to fill, from its first record on; at most 300 s. AWS takes whole seconds, or 500 ms
-    /// by default.
+    /// Maximum time for a batch to fill, from its first record on; at most 300 s. AWS accepts whole seconds and uses
+    /// 500 ms by default.
     pub window: Duration,
-    pub mode: Mode,
-    /// Members of the group, each with at most one invocation in flight; more than partitions are of no use. AWS
-    /// varies the number, here it is fixed.
+    pub mode: PollerMode,
+    /// Members of the group, each with at most one invocation in flight. More members than partitions are useless. AWS
+    /// varies the number; here it is fixed.
     pub pollers: usize,
-    /// `ReportBatchItemFailures`: the function names the records that are to be sent again.
+    /// `ReportBatchItemFailures`: the function names the records that must be sent again.
     pub partial_answers: bool,
     pub source: EventSource,
-    /// As the event names them, comma-separated `host:port`.
+    /// As the event states them: comma-separated `host:port`.
     pub bootstrap_servers: String,
 }
 
@@ -68,7 +68,7 @@ impl MappingConfig {
             starting_position: StartingPosition::TrimHorizon,
             batch_size: 100,
             window: Duration::from_millis(500),
-            mode: Mode::OnDemand,
+            mode: PollerMode::OnDemand,
             pollers: 1,
             partial_answers: false,
             source: EventSource::SelfManaged,
@@ -76,13 +76,14 @@ impl MappingConfig {
         }
     }
 
-    /// Reads a `CreateEventSourceMapping` request. `brokers` is where Kafka was found: MSK's request does not name it.
+    /// Reads a `CreateEventSourceMapping` request. `brokers` are the addresses of Kafka, which a request for MSK does
+    /// not contain.
     ///
     /// # Errors
-    /// [`EsmError::Config`] for anything that AWS would refuse, and for a field that is not supported here: a retry
-    /// limit that is silently not kept would be worse than none.
+    /// [`EsmError::Config`] for anything that AWS would refuse, and for a field that is not supported here: silently
+    /// ignoring a retry limit would be worse than refusing it.
     pub fn from_json(text: &str, brokers: &str) -> Result<Self, EsmError> {
-        let request: Request = serde_json::from_str(text).map_err(|error| EsmError::Config {
+        let request: CreateMappingRequest = serde_json::from_str(text).map_err(|error| EsmError::Config {
             reason: format!("not a usable CreateEventSourceMapping request: {error}"),
         })?;
         request.into_config(brokers)
@@ -93,10 +94,10 @@ impl MappingConfig {
     pub fn validate(&self) -> Result<(), EsmError> {
         let refuse = |reason: &str| Err(EsmError::Config { reason: reason.to_owned() });
         if self.function.is_empty() || self.group.is_empty() {
-            return refuse("function and consumer group must be named");
+            return refuse("function and consumer group must be given");
         }
         if self.topics.is_empty() {
-            return refuse("there must be a topic");
+            return refuse("at least one topic must be given");
         }
         if !(1..=MAX_BATCH_SIZE).contains(&self.batch_size) {
             return refuse("the batch size must be 1 to 10,000");
@@ -107,7 +108,7 @@ impl MappingConfig {
         if !(1..=MAX_POLLERS).contains(&self.pollers) {
             return refuse("the number of pollers must be 1 to 2,000");
         }
-        if self.partial_answers && self.mode == Mode::OnDemand {
+        if self.partial_answers && self.mode == PollerMode::OnDemand {
             return refuse("ReportBatchItemFailures needs provisioned mode (ProvisionedPollerConfig)");
         }
         Ok(())
@@ -116,11 +117,11 @@ impl MappingConfig {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct Request {
+struct CreateMappingRequest {
     function_name: String,
     topics: Vec<String>,
     starting_position: RequestPosition,
-    /// Seconds since the epoch, as the AWS CLI writes it.
+    /// Seconds since the epoch, as in the AWS CLI.
     starting_position_timestamp: Option<f64>,
     batch_size: Option<usize>,
     maximum_batching_window_in_seconds: Option<u64>,
@@ -169,12 +170,12 @@ struct GroupConfig {
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct PollerConfig {
     minimum_pollers: Option<usize>,
-    /// Read so that the file may carry it; here the number stays at the minimum.
+    /// Accepted, so that a file for AWS can be used; here the number stays at the minimum.
     #[serde(rename = "MaximumPollers")]
     _maximum_pollers: Option<usize>,
 }
 
-impl Request {
+impl CreateMappingRequest {
     fn into_config(self, brokers: &str) -> Result<MappingConfig, EsmError> {
         let refuse = |reason: &str| EsmError::Config { reason: reason.to_owned() };
         let (source, bootstrap_servers, group) = match (self.event_source_arn, self.self_managed_event_source) {
@@ -190,7 +191,7 @@ impl Request {
                 return Err(refuse("one of EventSourceArn and SelfManagedEventSource must be given"));
             }
         };
-        // AWS falls back to the mapping's UUID, which nothing here would keep from one run to the next.
+        // AWS falls back to the mapping's UUID, which would not survive a restart here.
         let group = group.ok_or_else(|| refuse("ConsumerGroupId must be given"))?.consumer_group_id;
         let starting_position = match (self.starting_position, self.starting_position_timestamp) {
             (RequestPosition::TrimHorizon, None) => StartingPosition::TrimHorizon,
@@ -202,7 +203,7 @@ impl Request {
             }
             (RequestPosition::AtTimestamp, None)
             | (RequestPosition::TrimHorizon | RequestPosition::Latest, Some(_)) => {
-                return Err(refuse("StartingPositionTimestamp goes with AT_TIMESTAMP, and only with it"));
+                return Err(refuse("StartingPositionTimestamp must be given with AT_TIMESTAMP, and only with it"));
             }
         };
         let defaults = MappingConfig::new("", "", "");
@@ -215,7 +216,7 @@ impl Request {
             starting_position,
             batch_size: self.batch_size.unwrap_or(defaults.batch_size),
             window: self.maximum_batching_window_in_seconds.map_or(defaults.window, Duration::from_secs),
-            mode: if self.provisioned_poller_config.is_some() { Mode::Provisioned } else { Mode::OnDemand },
+            mode: if self.provisioned_poller_config.is_some() { PollerMode::Provisioned } else { PollerMode::OnDemand },
             pollers: self.provisioned_poller_config.and_then(|config| config.minimum_pollers).unwrap_or(1),
             partial_answers,
             source,
@@ -248,7 +249,7 @@ mod tests {
         let expected = MappingConfig {
             batch_size: 500,
             window: Duration::ZERO,
-            mode: Mode::Provisioned,
+            mode: PollerMode::Provisioned,
             pollers: 2,
             partial_answers: true,
             source: EventSource::Msk { arn: "arn:aws:kafka:eu-west-1:000000000000:cluster/forebay/1".into() },
@@ -301,6 +302,6 @@ mod tests {
     fn partial_answers_need_provisioned_mode() {
         let config = MappingConfig { partial_answers: true, ..MappingConfig::new("f", "t", "g") };
         assert!(config.validate().unwrap_err().to_string().contains("provisioned mode"));
-        MappingConfig { mode: Mode::Provisioned, ..config }.validate().unwrap();
+        MappingConfig { mode: PollerMode::Provisioned, ..config }.validate().unwrap();
     }
 }

@@ -1,7 +1,6 @@
-//! Why a mapping cannot start or tell its lag. What goes wrong later is retried, and told in the log.
+//! Why a mapping cannot start or report its lag. Later failures are logged and retried.
 
 use kafka::KafkaError;
-use pipeline::ErrorClass;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EsmError {
@@ -15,21 +14,4 @@ pub enum EsmError {
         // Boxed: it is far larger than the other variant.
         source: Box<KafkaError>,
     },
-}
-
-impl EsmError {
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            EsmError::Config { .. } => ErrorClass::Permanent,
-            EsmError::Kafka { source, .. } => source.class(),
-        }
-    }
-
-    /// Bounded name, for metrics.
-    pub fn tag(&self) -> &'static str {
-        match self {
-            EsmError::Config { .. } => "config",
-            EsmError::Kafka { source, .. } => source.tag(),
-        }
-    }
 }

@@ -1,5 +1,5 @@
-//! The event that AWS sends for Kafka, written by hand: a record is encoded once, when it arrives, and a batch is its
-//! records put together (Lambda Developer Guide, "Using Lambda with Amazon MSK" and "with self-managed Apache Kafka").
+//! The event that AWS sends for Kafka, encoded by hand: each record is encoded once, when it arrives, and a batch joins
+//! the encoded records (Lambda Developer Guide, "Using Lambda with Amazon MSK" and "with self-managed Apache Kafka").
 
 use std::io::Write as _;
 
@@ -8,15 +8,15 @@ use bytes::Bytes;
 use kafka::TopicPartition;
 use pipeline::{Header, Record};
 
-use crate::{EventSource, MappingConfig};
+use crate::config::{EventSource, MappingConfig};
 
-/// Lambda's limit of a synchronous invocation's payload: the whole event counts.
+/// Lambda's limit for the payload of a synchronous invocation. It applies to the whole event.
 pub(crate) const MAX_EVENT_BYTES: usize = 6 * 1024 * 1024;
 
 /// What is the same in every event of a mapping.
 #[derive(Clone, Debug)]
 pub(crate) struct EventFrame {
-    /// Up to and with the opening brace of `records`.
+    /// Everything up to and including the opening brace of `records`.
     head: Vec<u8>,
 }
 
@@ -39,12 +39,12 @@ impl EventFrame {
         EventFrame { head }
     }
 
-    /// Bytes of an event without any partition.
+    /// Size in bytes of an event without partitions.
     pub(crate) fn len(&self) -> usize {
         self.head.len() + TAIL.len()
     }
 
-    /// The event with these records, by partition. Partitions without records are left out.
+    /// The event with these records, by partition. Partitions without records are skipped.
     pub(crate) fn event<'a>(
         &self,
         partitions: impl Iterator<Item = (&'a TopicPartition, &'a [EncodedRecord])>,
@@ -79,16 +79,16 @@ pub(crate) fn partition_key(of: &TopicPartition) -> String {
     format!("{}-{}", of.topic, of.partition)
 }
 
-/// Bytes that a partition adds to an event, its records apart: a comma, the quoted key, a colon, two brackets.
+/// Bytes that a partition adds to an event besides its records: a comma, the quoted key, a colon, two brackets.
 pub(crate) fn partition_overhead(of: &TopicPartition) -> usize {
     partition_key(of).len() + 6
 }
 
-/// A record as the event holds it.
+/// A record as it appears in the event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EncodedRecord {
     pub(crate) offset: i64,
-    /// Empty for a record that no event can hold: it is passed over, its offset is still committed.
+    /// Empty for a record that is too large for any event: it is skipped, and its offset is still committed.
     pub(crate) json: Vec<u8>,
 }
 
@@ -100,7 +100,7 @@ impl EncodedRecord {
         push_string(&mut json, &record.position.topic);
         let (partition, offset, timestamp) =
             (record.position.partition, record.position.offset, record.timestamp.as_millis());
-        // The poller is not told the type of the timestamp; topics here keep Kafka's default.
+        // The client does not report the type of the timestamp; our topics keep Kafka's default.
         push_formatted(
             &mut json,
             format_args!(
@@ -131,7 +131,7 @@ fn push_string(json: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(json, text);
 }
 
-/// A key or value that is not there is left out: AWS does not document whether it writes null instead.
+/// A missing key or value is not written: AWS does not document whether it writes null instead.
 fn push_base64(json: &mut Vec<u8>, name: &[u8], bytes: Option<&Bytes>) {
     if let Some(bytes) = bytes {
         json.extend_from_slice(name);
@@ -161,7 +161,7 @@ fn push_header(json: &mut Vec<u8>, header: &Header) {
     json.push(b'}');
 }
 
-/// Headers are the longest part of an event in digits: several times faster than the formatting machinery.
+/// Most digits of an event are in its headers. This is several times faster than `format!`.
 fn push_signed(json: &mut Vec<u8>, number: i8) {
     if number < 0 {
         json.push(b'-');
@@ -216,7 +216,7 @@ mod tests {
         }
     }
 
-    // The two samples below are those of the Developer Guide, with our topic and key.
+    // The two samples below come from the Developer Guide, with our topic and key.
     #[test]
     fn msk_event() {
         let expected = concat!(
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[test]
-    fn mixed_partitions_hostile_headers_and_tombstones_survive_the_way_through_the_decoder() {
+    fn mixed_partitions_hostile_headers_and_tombstones_survive_encoding_and_decoding() {
         let odd = Record {
             key: None,
             value: None,

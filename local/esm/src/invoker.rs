@@ -15,21 +15,21 @@ use aws_sdk_lambda::error::{BoxError, SdkError};
 use aws_sdk_lambda::primitives::Blob;
 use bytes::Bytes;
 
-/// A function behind a mapping may run for 14 minutes at most; no answer in 15 is no answer.
+/// A function behind a mapping may run for at most 14 minutes, so an answer that takes 15 will never come.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// What came back, before it is judged: backends differ in how they mark a failure.
+/// The raw reply of a backend. Backends differ in how they mark a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// HTTP status.
     pub status: u16,
-    /// `X-Amz-Function-Error` (AWS) or `Error-Type` (Runtime Interface Emulator) was there.
+    /// Whether the header `X-Amz-Function-Error` (AWS) or `Error-Type` (Runtime Interface Emulator) was present.
     pub marked_failed: bool,
     pub body: Bytes,
 }
 
-/// No reply at all: refused, cut off, or too late. The function may have run.
+/// There was no reply: the connection was refused or broke, or the reply came too late. The function may have run.
 #[derive(Debug, thiserror::Error)]
 #[error("no reply from {function}")]
 pub struct InvokerError {
@@ -41,10 +41,10 @@ pub struct InvokerError {
 /// Invokes a function and waits for its answer.
 #[async_trait]
 pub trait Invoker: Send + Sync {
-    /// Makes one attempt: retries are the mapping's own.
+    /// Makes one attempt: the mapping does the retries.
     ///
     /// # Errors
-    /// [`InvokerError`] when there is no reply. Whatever was replied, a refusal included, is a [`Reply`].
+    /// [`InvokerError`] when there is no reply. Every reply, including a refusal, is a [`Reply`].
     async fn invoke(&self, function: &str, event: Bytes) -> Result<Reply, InvokerError>;
 }
 
@@ -55,7 +55,7 @@ pub struct LambdaInvoker {
 }
 
 impl LambdaInvoker {
-    /// Endpoint, credentials and HTTP client are those of `aws`; its timeouts are not, as they are made for calls of
+    /// Uses the endpoint, credentials and HTTP client of `aws`, but not its timeouts, which are meant for calls of
     /// milliseconds.
     pub fn new(aws: &SdkConfig) -> Self {
         let timeouts = TimeoutConfig::builder()
@@ -67,7 +67,7 @@ impl LambdaInvoker {
         let config = aws_sdk_lambda::config::Builder::from(aws)
             .timeout_config(timeouts)
             .retry_config(aws_config::retry::RetryConfig::disabled())
-            // A function that is still working sends nothing, which is not a stalled stream.
+            // A function that is still working sends nothing; that must not count as a stalled stream.
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
             .build();
         LambdaInvoker { client: Client::from_conf(config) }
@@ -107,7 +107,7 @@ impl Invoker for LambdaInvoker {
     }
 }
 
-/// Sees the Runtime Interface Emulator's failure header, which is not part of the API's model.
+/// Reads the failure header of the Runtime Interface Emulator, which is not part of the API's model.
 #[derive(Debug)]
 struct FailureHeader {
     seen: Arc<AtomicBool>,

@@ -11,10 +11,11 @@ use settings::{ProcessEnvironment, Settings};
 
 /// The Kafka event source mapping of AWS Lambda as a program.
 ///
-/// Kafka is found by KAFKA_BROKERS (or MSK_CLUSTER_ARN) and KAFKA_SECURITY, functions by AWS_ENDPOINT_URL_LAMBDA.
+/// KAFKA_BROKERS (or MSK_CLUSTER_ARN) and KAFKA_SECURITY say where Kafka is, AWS_ENDPOINT_URL_LAMBDA where the
+/// functions are.
 #[derive(Parser)]
 struct Arguments {
-    /// Files with one CreateEventSourceMapping request each, as the AWS CLI takes it.
+    /// Files with one CreateEventSourceMapping request each, in the format of the AWS CLI.
     #[arg(required = true)]
     mappings: Vec<PathBuf>,
 }

@@ -1,23 +1,24 @@
-//! A mapping that runs.
+//! Starts and stops a mapping.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kafka::{ConsumerOptions, KafkaClient, KafkaError};
+use kafka::{ConsumerOptions, KafkaClient, KafkaError, StartingPosition};
 use pipeline::Position;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::config::MappingConfig;
+use crate::error::EsmError;
+use crate::invoker::Invoker;
 use crate::poller::{Counters, Poller};
-use crate::{EsmError, Invoker, MappingConfig, StartingPosition};
 
 /// Starts mappings.
 #[derive(Debug)]
 pub struct Mapping;
 
 impl Mapping {
-    /// Starts the pollers, each with connections of its own to the cluster of `kafka`; they join the group by
-    /// themselves.
+    /// Starts the pollers. Each has its own connections to the cluster of `kafka` and joins the group by itself.
     ///
     /// # Errors
     /// [`EsmError`] if the configuration is refused or a topic does not exist.
@@ -38,7 +39,7 @@ impl Mapping {
                 ..ConsumerOptions::new(config.group.clone(), &topics, config.starting_position)
             };
             let starting = |source| failed(&config, "starting a poller", source);
-            // Over connections of its own: neither another poller nor the lag has to wait for its polls.
+            // With its own connections, so that neither another poller nor the lag has to wait for its polls.
             let consumer = kafka.separate().await.map_err(starting)?.consumer(options).await.map_err(starting)?;
             let poller = Poller::new(
                 Arc::clone(&config),
@@ -64,16 +65,16 @@ impl Mapping {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MappingStatus {
     pub invocations: u64,
-    /// Invocations after which something had to be sent again, throttles included.
+    /// Invocations after which records had to be sent again, including throttles.
     pub failed_invocations: u64,
     pub throttles: u64,
-    /// Records of batches that the function answered for, those it asked to have again included.
+    /// Records of batches that the function answered, including records that it asked to get again.
     pub records_delivered: u64,
-    /// Records that no event could hold.
+    /// Records that were too large for any event.
     pub records_dropped: u64,
 }
 
-/// A running mapping. Dropping it ends the pollers where they are: what was under way is delivered again.
+/// A running mapping. Dropping it stops the pollers at once; records in flight are delivered again.
 #[derive(Debug)]
 pub struct RunningMapping {
     config: Arc<MappingConfig>,
@@ -84,10 +85,6 @@ pub struct RunningMapping {
 }
 
 impl RunningMapping {
-    pub fn config(&self) -> &MappingConfig {
-        &self.config
-    }
-
     pub fn status(&self) -> MappingStatus {
         MappingStatus {
             invocations: self.counters.invocations.load(Ordering::Relaxed),
@@ -98,11 +95,11 @@ impl RunningMapping {
         }
     }
 
-    /// Records that are written and not committed, over all topics (AWS: `SumOffsetLag`). A partition without a
-    /// commit counts from where the group would start: from its oldest record, unless the mapping starts at the end.
+    /// Number of records that are written and not committed, over all topics (AWS: `SumOffsetLag`). A partition without
+    /// a commit counts from where the group would start: its oldest record, unless the mapping starts at the end.
     ///
     /// # Errors
-    /// [`EsmError::Kafka`] if the brokers cannot be asked.
+    /// [`EsmError::Kafka`] if the brokers do not answer.
     pub async fn lag(&self) -> Result<u64, EsmError> {
         let topics = self.kafka.topics();
         let asking = |source| failed(&self.config, "asking for the lag", source);
@@ -126,7 +123,7 @@ impl RunningMapping {
         self.stop.send_replace(true);
         while let Some(ended) = self.pollers.join_next().await {
             if let Err(error) = ended {
-                tracing::error!(group = self.config.group, %error, "a poller ended badly");
+                tracing::error!(group = self.config.group, %error, "a poller of an event source mapping panicked");
             }
         }
         tracing::info!(function = self.config.function, group = self.config.group, "event source mapping stopped");

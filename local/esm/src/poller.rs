@@ -1,4 +1,4 @@
-//! One member of the group: reads, sends, commits. A single task, so that its state needs no lock; it reads ahead
+//! One member of the group: reads, sends, commits. It is a single task, so its state needs no lock, and it reads ahead
 //! while the function works.
 
 use std::collections::BTreeMap;
@@ -12,18 +12,19 @@ use pipeline::{Position, Record};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::answer::{Settlement, Verdict, judge, settle};
-use crate::batch::{Backoff, Batch, Buffer};
-use crate::{Invoker, MappingConfig};
+use crate::answer::{BatchOutcome, InvocationOutcome, judge, read_answer};
+use crate::batch::{Buffer, InvocationBatch, RetryDelay};
+use crate::config::MappingConfig;
+use crate::invoker::Invoker;
 
-/// Longest wait of one poll. Any short time does: rebalances and commits that failed are looked after in between.
+/// Maximum wait of one poll. It must be short, because rebalances and failed commits are handled between polls.
 const POLL_WAIT: Duration = Duration::from_millis(500);
-/// Longest wait for the invocation in flight when stopping. Kubernetes kills after 30 s by default.
+/// Maximum wait for the invocation in flight when stopping. Kubernetes kills a process after 30 s by default.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
-/// Longest wait for the group to hear that this member leaves.
+/// Maximum wait for the request that leaves the group.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Counts of a mapping, over all its pollers.
+/// Counters of a mapping, over all its pollers.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) invocations: AtomicU64,
@@ -44,13 +45,13 @@ pub(crate) struct Poller {
     consumer: GroupConsumer,
     invoker: Arc<dyn Invoker>,
     counters: Arc<Counters>,
-    /// Turns true when the mapping is to stop.
+    /// Becomes true when the mapping must stop.
     stop: watch::Receiver<bool>,
     buffer: Buffer,
-    /// Where partitions go on, as long as no commit has got through.
+    /// The next offset of each partition whose commit has not succeeded yet.
     uncommitted: BTreeMap<TopicPartition, i64>,
     paused: bool,
-    poll_backoff: Backoff,
+    poll_backoff: RetryDelay,
 }
 
 impl Poller {
@@ -71,7 +72,7 @@ impl Poller {
             buffer,
             uncommitted: BTreeMap::new(),
             paused: false,
-            poll_backoff: Backoff::default(),
+            poll_backoff: RetryDelay::default(),
         }
     }
 
@@ -82,12 +83,12 @@ impl Poller {
         }
         self.commit().await;
         if let Err(error) = self.consumer.close(LEAVE_TIMEOUT).await {
-            tracing::warn!(group = self.config.group, error = %error, "the group was not told that a poller leaves");
+            tracing::warn!(group = self.config.group, error = %error, "a poller could not leave its consumer group");
         }
     }
 
     /// Reads until a batch is due. `None` when stopping.
-    async fn gather(&mut self) -> Option<Batch> {
+    async fn gather(&mut self) -> Option<InvocationBatch> {
         loop {
             if *self.stop.borrow() {
                 return None;
@@ -105,10 +106,10 @@ impl Poller {
         }
     }
 
-    /// One poll; returns early when stopping. Also keeps this member in the group, so it is called all the time, with
-    /// nothing to read if there is no room.
+    /// Polls once; returns early when stopping. Polling also keeps this member in the group, so this is called all the
+    /// time, with all partitions paused if there is no room.
     ///
-    /// Dropping this future loses nothing: a poll hands its records over in one step, and taking them in does not wait.
+    /// Dropping this future loses nothing: a poll returns its records in one step, and adding them does not wait.
     async fn read(&mut self, wait: Duration) {
         self.pause_if_full().await;
         let polled = tokio::select! {
@@ -118,12 +119,12 @@ impl Poller {
         self.follow_rebalances();
         match polled {
             Ok(records) => {
-                self.poll_backoff = Backoff::default();
+                self.poll_backoff = RetryDelay::default();
                 self.take_in(&records);
             }
             Err(error) => {
                 let (tag, cause) = (error.tag(), chain(&error));
-                tracing::warn!(group = self.config.group, tag, cause, "polling failed, trying again");
+                tracing::warn!(group = self.config.group, tag, cause, "polling Kafka failed and will be retried");
                 let wait = self.poll_backoff.next();
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
@@ -151,10 +152,10 @@ impl Poller {
     fn follow_rebalances(&mut self) {
         let now = Instant::now();
         for change in self.consumer.take_rebalances() {
-            tracing::info!(group = self.config.group, ?change, "the group was rebalanced");
+            tracing::info!(group = self.config.group, ?change, "the consumer group was rebalanced");
             self.buffer.rebalance(&change, now);
             match change {
-                // A new partition comes without our pause; the next read sees to it.
+                // A new partition is not paused; the next read pauses it if needed.
                 Rebalance::Assigned(_) => self.paused = false,
                 Rebalance::Revoked(partitions) | Rebalance::Lost(partitions) => {
                     self.uncommitted.retain(|of, _| !partitions.contains(of));
@@ -174,37 +175,39 @@ impl Poller {
                     partition = position.partition,
                     offset = position.offset,
                     "MaximumPayloadSizeExceeded: this record alone exceeds 6 MB in an event and is DROPPED, as AWS \
-                     drops it where there is no on-failure destination"
+                     does without an on-failure destination"
                 );
             }
         }
     }
 
-    /// Sends a batch until the function has answered for it, it is no longer ours, or the mapping stops.
-    async fn deliver(&mut self, mut batch: Batch) {
-        let mut backoff = Backoff::default();
-        // Throttles and failures of the service count as no attempt (AWS).
+    /// Sends a batch until the function has answered, this poller no longer owns its partitions, or the mapping stops.
+    async fn deliver(&mut self, mut batch: InvocationBatch) {
+        let mut backoff = RetryDelay::default();
+        // Throttles and failures of the service do not count as attempts (AWS).
         let mut attempts = 0_u32;
         while batch.records > 0 {
             let Some(verdict) = self.invoke(&batch).await else { return };
             self.follow_rebalances();
             let reason = match verdict {
-                Verdict::Answered(answer) => match settle(&batch, self.config.partial_answers, &answer) {
-                    Settlement::Spans(retry_from) => return self.settle(batch, &retry_from).await,
-                    Settlement::Whole(reason) => {
-                        attempts += 1;
-                        reason
+                InvocationOutcome::Answered(answer) => {
+                    match read_answer(&batch, self.config.partial_answers, &answer) {
+                        BatchOutcome::PerPartition(retry_from) => return self.complete(batch, &retry_from).await,
+                        BatchOutcome::RetryAll(reason) => {
+                            attempts += 1;
+                            reason
+                        }
                     }
-                },
-                Verdict::Failed(reason) => {
+                }
+                InvocationOutcome::Failed(reason) => {
                     attempts += 1;
                     reason
                 }
-                Verdict::Throttled => {
+                InvocationOutcome::Throttled => {
                     Counters::add(&self.counters.throttles, 1);
                     "throttled".to_owned()
                 }
-                Verdict::Unavailable(reason) => reason,
+                InvocationOutcome::Unavailable(reason) => reason,
             };
             Counters::add(&self.counters.failed_invocations, 1);
             let wait = backoff.next();
@@ -215,7 +218,7 @@ impl Poller {
                 attempts,
                 reason,
                 wait_ms = wait.as_millis(),
-                "the batch is not done, sending it again"
+                "the batch failed and will be sent again"
             );
             if !self.read_for(wait).await {
                 return;
@@ -225,13 +228,13 @@ impl Poller {
                 None => return,
             }
         }
-        // Nothing in it could be sent; its offsets are passed over.
+        // No record of the batch can be sent; its offsets are skipped.
         let done = vec![None; batch.spans.len()];
-        self.settle(batch, &done).await;
+        self.complete(batch, &done).await;
     }
 
-    /// Makes one attempt and reads ahead meanwhile. `None` if the mapping stopped before there was an answer.
-    async fn invoke(&mut self, batch: &Batch) -> Option<Verdict> {
+    /// Makes one attempt and reads ahead at the same time. `None` if the mapping stopped before an answer came.
+    async fn invoke(&mut self, batch: &InvocationBatch) -> Option<InvocationOutcome> {
         Counters::add(&self.counters.invocations, 1);
         let (invoker, config) = (Arc::clone(&self.invoker), Arc::clone(&self.config));
         let mut invocation = std::pin::pin!(invoker.invoke(&config.function, batch.event.clone()));
@@ -241,7 +244,7 @@ impl Poller {
                     tracing::warn!(
                         function = config.function,
                         records = batch.records,
-                        "stopped without an answer; the batch will be delivered again"
+                        "the mapping stopped before the function answered; the batch will be delivered again"
                     );
                     return None;
                 };
@@ -255,11 +258,11 @@ impl Poller {
         };
         Some(match replied {
             Ok(reply) => judge(reply),
-            Err(error) => Verdict::Unavailable(chain(&error)),
+            Err(error) => InvocationOutcome::Unavailable(chain(&error)),
         })
     }
 
-    /// Reads on for that long. False when stopping.
+    /// Keeps reading for this long. False when stopping.
     async fn read_for(&mut self, wait: Duration) -> bool {
         let until = Instant::now() + wait;
         while !*self.stop.borrow() {
@@ -267,13 +270,13 @@ impl Poller {
             if left.is_zero() {
                 return true;
             }
-            // An error in a poll may take longer than what is left.
+            // A failed poll may wait longer than the remaining time.
             let _ = tokio::time::timeout(left, self.read(left)).await;
         }
         false
     }
 
-    async fn settle(&mut self, batch: Batch, retry_from: &[Option<i64>]) {
+    async fn complete(&mut self, batch: InvocationBatch, retry_from: &[Option<i64>]) {
         let records = batch.records;
         let failed = retry_from.iter().flatten().count();
         if failed > 0 {
@@ -282,17 +285,17 @@ impl Poller {
                 function = self.config.function,
                 group = self.config.group,
                 partitions = failed,
-                "part of the batch failed, sending it again from the lowest failed offset of each partition"
+                "part of the batch failed; each partition is sent again from its lowest failed offset"
             );
         }
-        for next in self.buffer.settle(batch, retry_from, Instant::now()) {
+        for next in self.buffer.complete(batch, retry_from, Instant::now()) {
             self.uncommitted.insert(TopicPartition::new(next.topic, next.partition), next.offset);
         }
         Counters::add(&self.counters.records_delivered, records);
         self.commit().await;
     }
 
-    /// Commits what is done. What does not get through is tried again with the next batch, or after the next poll.
+    /// Commits what is done. A failed commit is retried with the next batch, or after the next poll.
     async fn commit(&mut self) {
         if self.uncommitted.is_empty() {
             return;
@@ -306,13 +309,13 @@ impl Poller {
             Ok(()) => self.uncommitted.clear(),
             Err(error) => {
                 let (tag, cause) = (error.tag(), chain(&error));
-                tracing::warn!(group = self.config.group, tag, cause, "the commit failed, trying again");
+                tracing::warn!(group = self.config.group, tag, cause, "committing offsets failed and will be retried");
             }
         }
     }
 }
 
-/// Resolves when the mapping is to stop, also when its handle is gone.
+/// Resolves when the mapping must stop, or when its handle was dropped.
 async fn stopping(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }

@@ -1,4 +1,4 @@
-//! The Invoke API client against replies as each backend gives them.
+//! The Invoke API client with the replies of each backend.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn invoker(endpoint: String) -> LambdaInvoker {
 }
 
 #[tokio::test]
-async fn replies_come_through_as_they_are() {
+async fn replies_are_passed_on_unchanged() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let router = Router::new().route("/2015-03-31/functions/{function}/invocations", post(answer));

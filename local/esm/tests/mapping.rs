@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use esm::{Invoker, InvokerError, Mapping, MappingConfig, Mode, Reply, RunningMapping, StartingPosition};
+use esm::{
+    EsmError, Invoker, InvokerError, Mapping, MappingConfig, PollerMode, Reply, RunningMapping, StartingPosition,
+};
 use kafka::{KafkaClient, KafkaConfig, PublisherOptions, TopicSpec};
 use pipeline::Position;
 use pipeline::ports::{NewRecord, RecordPublisher as _};
@@ -18,11 +20,11 @@ use tokio::sync::Semaphore;
 const TOPIC: &str = "t";
 const GROUP: &str = "g";
 
-/// What the function got: partition and offset of each record, in order.
+/// What the function received: partition and offset of each record, in order.
 type Delivery = Vec<(i32, i64)>;
 type Script = Box<dyn FnMut(&Delivery) -> Result<Reply, InvokerError> + Send>;
 
-/// A function that does what its script says, and remembers what it was given.
+/// A function that follows a script and remembers what it received.
 struct ScriptedFunction {
     script: Mutex<Script>,
     events: Mutex<Vec<Bytes>>,
@@ -44,7 +46,7 @@ impl ScriptedFunction {
         self.events.lock().unwrap().iter().map(decode).collect()
     }
 
-    /// Offsets by partition, in the order they came, repetitions included.
+    /// Offsets by partition in the order of arrival, including repetitions.
     fn offsets(&self) -> BTreeMap<i32, Vec<i64>> {
         let mut offsets = BTreeMap::<i32, Vec<i64>>::new();
         for (partition, offset) in self.deliveries().into_iter().flatten() {
@@ -103,7 +105,7 @@ impl Setup {
         Setup { kafka, _broker: broker }
     }
 
-    /// Writes records spread over the partitions; gives how many each partition got.
+    /// Writes records spread over the partitions; returns how many each partition got.
     async fn write(&self, count: usize, bytes: usize) -> BTreeMap<i32, i64> {
         let publisher = self.kafka.publisher(PublisherOptions::default()).await.unwrap();
         let value = Bytes::from(vec![b'x'; bytes]);
@@ -136,7 +138,7 @@ fn config() -> MappingConfig {
 }
 
 fn partial() -> MappingConfig {
-    MappingConfig { mode: Mode::Provisioned, partial_answers: true, ..config() }
+    MappingConfig { mode: PollerMode::Provisioned, partial_answers: true, ..config() }
 }
 
 async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
@@ -326,7 +328,7 @@ async fn stopping_waits_for_the_call_in_flight_and_commits_it() {
     let next = ScriptedFunction::new(|_| done());
     let mapping = setup.start(ten, &next).await;
     caught_up(&mapping).await;
-    assert_eq!(next.offsets()[&0], (10..30).collect::<Vec<_>>(), "goes on where the first one stopped");
+    assert_eq!(next.offsets()[&0], (10..30).collect::<Vec<_>>(), "continues where the first one stopped");
 }
 
 #[tokio::test]
@@ -371,5 +373,5 @@ async fn a_bad_configuration_is_an_error() {
     let function: Arc<dyn Invoker> = ScriptedFunction::new(|_| done());
     let bad = MappingConfig { batch_size: 0, ..config() };
     let error = Mapping::start(bad, &setup.kafka, function).await.unwrap_err();
-    assert_eq!(error.tag(), "config");
+    assert!(matches!(error, EsmError::Config { .. }), "{error}");
 }

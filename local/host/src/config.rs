@@ -13,7 +13,7 @@ pub struct HostConfig {
 }
 
 impl HostConfig {
-    /// On 127.0.0.1:9000, the port that `cargo lambda watch` uses too, so that either can stand behind one setting.
+    /// Listens on 127.0.0.1:9000, which is also the port of `cargo lambda watch`, so that one setting serves for both.
     pub fn new(functions: Vec<FunctionConfig>) -> Self {
         HostConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)), functions }
     }
@@ -25,17 +25,17 @@ pub struct FunctionConfig {
     /// The name in the Invoke API.
     pub name: String,
     pub program: PathBuf,
-    /// Variables on top of the host's own environment and of those that Lambda sets.
+    /// Variables in addition to the host's own environment and to those that Lambda sets.
     pub env: Vec<(String, String)>,
-    /// Most instances at one time, at least 1.
+    /// Maximum number of instances at the same time, at least 1.
     pub concurrency: usize,
-    /// Calls that may wait for an instance; one more is answered 429. AWS itself has no queue: 0 behaves alike.
+    /// How many calls may wait for an instance; further calls get 429. AWS has no queue: 0 behaves like AWS.
     pub queue: usize,
     /// Instances started with the host.
     pub prewarm: usize,
-    /// Longest time of one call; Lambda allows 1 s to 15 minutes.
+    /// Maximum duration of one call; Lambda allows 1 s to 15 minutes.
     pub timeout: Duration,
-    /// Memory, in MB, as the function is told. Not enforced.
+    /// Memory in MB that the function sees in its environment. Not enforced.
     pub memory_mb: u32,
     /// Where standard output and error go.
     pub log: LogTarget,
@@ -63,7 +63,7 @@ impl FunctionConfig {
 pub struct HttpFunction {
     pub name: String,
     pub program: PathBuf,
-    /// Variables on top of the host's own environment and of `PORT`.
+    /// Variables in addition to the host's own environment and to `PORT`.
     pub env: Vec<(String, String)>,
     pub port: u16,
     pub log: LogTarget,
@@ -74,8 +74,8 @@ pub struct HttpFunction {
 pub enum LogTarget {
     /// The host's standard error.
     Stderr,
-    /// Appended to this file; its folder is made.
+    /// Appended to this file. Its folder is created if it is missing.
     File(PathBuf),
-    /// Nowhere; the last lines are still kept for the report of a failed start.
+    /// Nowhere. The last lines are still kept for the error message of a failed start.
     Discard,
 }

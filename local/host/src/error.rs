@@ -1,9 +1,7 @@
-//! Why hosting failed. Failures of a function are no errors of the host: they are answers to its caller.
+//! Why hosting failed. Failures of a function are not errors of the host: the caller gets them as an answer.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
-
-use pipeline::ErrorClass;
 
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
@@ -15,7 +13,7 @@ pub enum HostError {
     },
     #[error("two functions are named {name}")]
     DuplicateName { name: String },
-    #[error("{name}: there is no program {}", program.display())]
+    #[error("{name}: the program {} does not exist", program.display())]
     MissingProgram { name: String, program: PathBuf },
     #[error("{name}: cannot write the log {}", path.display())]
     Log {
@@ -42,34 +40,7 @@ pub enum HostError {
     Unhealthy { name: String, reason: String, tail: Vec<String> },
 }
 
-impl HostError {
-    /// All but a failed process start are mistakes in the configuration, and will be there again.
-    pub fn class(&self) -> ErrorClass {
-        match self {
-            HostError::Listen { .. }
-            | HostError::DuplicateName { .. }
-            | HostError::MissingProgram { .. }
-            | HostError::Log { .. }
-            | HostError::PortTaken { .. } => ErrorClass::Permanent,
-            HostError::Spawn { .. } | HostError::Unhealthy { .. } => ErrorClass::Transient,
-        }
-    }
-
-    /// Bounded name, for metrics.
-    pub fn tag(&self) -> &'static str {
-        match self {
-            HostError::Listen { .. } => "listen",
-            HostError::DuplicateName { .. } => "duplicate_name",
-            HostError::MissingProgram { .. } => "missing_program",
-            HostError::Log { .. } => "log",
-            HostError::Spawn { .. } => "spawn",
-            HostError::PortTaken { .. } => "port_taken",
-            HostError::Unhealthy { .. } => "unhealthy",
-        }
-    }
-}
-
-/// The last log lines, as an addition to a message; empty if there are none.
+/// The last log lines as text to append to a message; empty if there are none.
 pub(crate) fn tail_text(tail: &[String]) -> String {
     if tail.is_empty() { String::new() } else { format!("; its last output was:\n{}", tail.join("\n")) }
 }

@@ -1,4 +1,4 @@
-//! A function: its pool of instances, and the way of a call through it.
+//! A function: its pool of instances, and how a call goes through it.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -10,22 +10,28 @@ use std::time::Duration;
 use pipeline::clock::{Clock as _, SystemClock};
 use tokio::sync::Semaphore;
 
-use crate::instance::{Answer, Call, CallEnd, Delivery, Instance, InstanceView, SharedInstance};
+use crate::config::FunctionConfig;
+use crate::error::HostError;
+use crate::instance::{
+    Call, CallEnd, Delivery, Instance, InstanceView, InvocationResult, RUNTIME_API_PREFIX, SharedInstance,
+};
+use crate::lock::lock;
 use crate::log::LogSink;
-use crate::process::Process;
-use crate::runtime_api::RUNTIME_API_PREFIX;
-use crate::{FunctionConfig, HostError, lock};
+use crate::process::{Process, is_file};
 
-/// The region of functions whose environment names none.
+/// The region of functions whose environment does not set one.
 const DEFAULT_REGION: &str = "us-east-1";
 
-/// Why a call was not made.
+/// Why the host did not make a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// More calls wait than the queue holds.
+pub(crate) enum InvokeRefusal {
+    /// The queue is full.
     Throttled,
     Stopping,
 }
+
+/// The functions by name, shared by both APIs.
+pub(crate) type FunctionMap = Arc<BTreeMap<String, Arc<Function>>>;
 
 #[derive(Debug)]
 pub(crate) struct Function {
@@ -33,9 +39,9 @@ pub(crate) struct Function {
     pub(crate) arn: String,
     api: SocketAddr,
     sink: LogSink,
-    /// Calls running and waiting.
+    /// One permit for each call that runs or waits.
     admissions: Semaphore,
-    /// Calls running: one for each instance that may exist.
+    /// One permit for each call that runs: as many as instances may exist.
     slots: Semaphore,
     pool: Mutex<Pool>,
     next_id: AtomicU64,
@@ -68,8 +74,8 @@ impl Function {
         })
     }
 
-    /// Starts instances ahead of the first call. One that fails is reported in the log only: the call that needs it
-    /// will tell its caller.
+    /// Starts instances before the first call. A failure is only logged: the call that needs the instance will report
+    /// it to its caller.
     pub(crate) fn prewarm(self: &Arc<Self>) {
         for _ in 0..self.config.prewarm.min(self.config.concurrency.max(1)) {
             let function = Arc::clone(self);
@@ -78,20 +84,24 @@ impl Function {
                 match function.start_instance().await {
                     Ok(instance) => lock(&function.pool).idle.push(instance),
                     Err(answer) => {
-                        tracing::warn!(function = function.config.name, ?answer, "an instance did not start");
+                        tracing::warn!(
+                            function = function.config.name,
+                            ?answer,
+                            "an instance of a function did not start"
+                        );
                     }
                 }
             });
         }
     }
 
-    /// Makes a call: on the idle instance used last, or on a new one.
-    pub(crate) async fn invoke(self: &Arc<Self>, call: Call) -> Result<Answer, Refusal> {
+    /// Makes a call on the idle instance that was used last, or on a new one.
+    pub(crate) async fn invoke(self: &Arc<Self>, call: Call) -> Result<InvocationResult, InvokeRefusal> {
         let _admission = self.admissions.try_acquire().map_err(|error| match error {
-            tokio::sync::TryAcquireError::NoPermits => Refusal::Throttled,
-            tokio::sync::TryAcquireError::Closed => Refusal::Stopping,
+            tokio::sync::TryAcquireError::NoPermits => InvokeRefusal::Throttled,
+            tokio::sync::TryAcquireError::Closed => InvokeRefusal::Stopping,
         })?;
-        let _slot = self.slots.acquire().await.map_err(|_| Refusal::Stopping)?;
+        let _slot = self.slots.acquire().await.map_err(|_| InvokeRefusal::Stopping)?;
         let instance = match self.take_idle() {
             Some(instance) => instance,
             None => match self.start_instance().await {
@@ -125,20 +135,25 @@ impl Function {
         None
     }
 
-    async fn start_instance(self: &Arc<Self>) -> Result<SharedInstance, Answer> {
+    async fn start_instance(self: &Arc<Self>) -> Result<SharedInstance, InvocationResult> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let instance = {
-            // Within the lock, so that the runtime's first poll finds its instance.
+            // Under the lock, so that the runtime's first poll finds its instance.
             let mut pool = lock(&self.pool);
             let process = Process::spawn(&self.config.program, self.environment(id), &self.sink).map_err(|error| {
                 let message = format!("cannot start {}: {error}", self.config.program.display());
-                Answer::function_error("Runtime.InvalidEntrypoint", &message)
+                InvocationResult::function_error("Runtime.InvalidEntrypoint", &message)
             })?;
             let instance = Arc::new(Instance::new(id, process));
             pool.all.insert(id, Arc::clone(&instance));
             instance
         };
-        tracing::debug!(function = self.config.name, instance = id, pid = instance.process.pid, "instance started");
+        tracing::debug!(
+            function = self.config.name,
+            instance = id,
+            pid = instance.process.pid,
+            "started an instance of a function"
+        );
         tokio::spawn(forget_when_ended(Arc::downgrade(self), Arc::clone(&instance)));
         instance.initialised().await?;
         Ok(instance)
@@ -149,7 +164,7 @@ impl Function {
         let FunctionConfig { name, memory_mb, program, env, .. } = &self.config;
         let folder = program.parent().unwrap_or(Path::new("/"));
         let lambda = [
-            // With the scheme: without it a URI has no room for a path.
+            // With the scheme: a URI without a scheme cannot have a path.
             ("AWS_LAMBDA_RUNTIME_API", format!("http://{}{RUNTIME_API_PREFIX}/{name}/{id}", self.api)),
             ("AWS_LAMBDA_FUNCTION_NAME", name.clone()),
             ("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST".to_owned()),
@@ -174,12 +189,15 @@ impl Function {
         lock(&self.pool).all.values().map(|instance| instance.view()).collect()
     }
 
-    /// Refuses new calls, waits for those in flight, ends every instance.
+    /// Refuses new calls, waits for those in flight, and stops every instance.
     pub(crate) async fn stop(&self, drain: Duration) {
         self.admissions.close();
         let slots = u32::try_from(self.config.concurrency.max(1)).unwrap_or(u32::MAX);
         if tokio::time::timeout(drain, self.slots.acquire_many(slots)).await.is_err() {
-            tracing::warn!(function = self.config.name, "calls are cut off: they did not end in time");
+            tracing::warn!(
+                function = self.config.name,
+                "the host stops a function although its calls did not finish in time"
+            );
         }
         self.slots.close();
         let mut ending = tokio::task::JoinSet::new();
@@ -206,9 +224,11 @@ async fn forget_when_ended(function: std::sync::Weak<Function>, instance: Shared
     pool.all.remove(&instance.id);
     pool.idle.retain(|idle| idle.id != instance.id);
     let pid = instance.process.pid;
-    tracing::info!(function = function.config.name, instance = instance.id, pid, status, "instance ended");
-}
-
-pub(crate) async fn is_file(path: &Path) -> bool {
-    tokio::fs::metadata(path).await.is_ok_and(|metadata| metadata.is_file())
+    tracing::info!(
+        function = function.config.name,
+        instance = instance.id,
+        pid,
+        status,
+        "an instance of a function ended"
+    );
 }

@@ -1,4 +1,4 @@
-//! A function that serves HTTP on a port, kept running.
+//! A function that serves HTTP on a port and is restarted when it ends.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -12,19 +12,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use crate::function::is_file;
+use crate::config::HttpFunction;
+use crate::error::HostError;
+use crate::lock::lock;
 use crate::log::LogSink;
-use crate::process::Process;
-use crate::{HostError, HttpFunction, lock};
+use crate::process::{Process, is_file};
 
-/// Longest time from a start to the first healthy answer.
+/// Maximum time from a start to the first healthy answer.
 const START_TIMEOUT: Duration = Duration::from_secs(15);
 const HEALTH_INTERVAL: Duration = Duration::from_millis(20);
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
-/// Wait before a restart; doubles up to the cap while restarts follow each other.
+/// Delay before a restart; it doubles up to the cap while the process keeps ending.
 const RESTART_BASE: Duration = Duration::from_millis(100);
 const RESTART_CAP: Duration = Duration::from_secs(10);
-/// A process that ran this long was well: the next restart waits the base again.
+/// A process that ran this long counts as stable: the next restart uses the base delay again.
 const STABLE_AFTER: Duration = Duration::from_secs(10);
 
 /// A supervised HTTP function. Dropping it kills the process.
@@ -46,14 +47,14 @@ impl RunningHttpFunction {
         if !is_file(&function.program).await {
             return Err(HostError::MissingProgram { name: function.name, program: function.program });
         }
-        // Else a stranger on the port would answer the health check in the function's name.
+        // Otherwise another process on the port would answer the health check in place of the function.
         if let Err(source) = TcpListener::bind(address).await {
             return Err(HostError::PortTaken { name: function.name, port: function.port, source });
         }
         let sink = LogSink::open(&function.name, &function.log)?;
         let process = Arc::new(spawn(&function, &sink)?);
         wait_until_healthy(&function.name, &process, address).await?;
-        tracing::info!(function = function.name, %address, pid = process.pid, "serving HTTP");
+        tracing::info!(function = function.name, %address, pid = process.pid, "a function serves HTTP");
         let process = Arc::new(Mutex::new(process));
         let supervisor = tokio::spawn(supervise(function, sink, Arc::clone(&process)));
         Ok(RunningHttpFunction { address, process, supervisor })
@@ -63,12 +64,12 @@ impl RunningHttpFunction {
         self.address
     }
 
-    /// The process id, which changes with a restart.
+    /// The process id. It changes with every restart.
     pub fn pid(&self) -> u32 {
         lock(&self.process).pid
     }
 
-    /// SIGTERM, upon which the function finishes its open requests; SIGKILL after 2 s.
+    /// Sends SIGTERM, so that the function finishes its open requests, and SIGKILL after 2 s.
     pub async fn stop(self) {
         self.supervisor.abort();
         let process = Arc::clone(&lock(&self.process));
@@ -102,13 +103,18 @@ async fn supervise(function: HttpFunction, sink: LogSink, current: Arc<Mutex<Arc
         if started.elapsed() >= STABLE_AFTER {
             wait = RESTART_BASE;
         }
-        tracing::warn!(function = function.name, status, wait_ms = wait.as_millis(), "ended, starting it again");
+        tracing::warn!(
+            function = function.name,
+            status,
+            wait_ms = wait.as_millis(),
+            "a function that serves HTTP ended and will be restarted"
+        );
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(RESTART_CAP);
         started = Instant::now();
         match spawn(&function, &sink) {
             Ok(process) => *lock(&current) = Arc::new(process),
-            Err(error) => tracing::error!(%error, "cannot start it again"),
+            Err(error) => tracing::error!(%error, "cannot restart a function that serves HTTP"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One instance of a function: a process, and the side of the Runtime API that it polls.
+//! One instance of a function: its process, and the state behind the Runtime API that the process polls.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -9,13 +9,19 @@ use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::error::tail_text;
-use crate::lock;
+use crate::lock::lock;
 use crate::process::Process;
 
-/// Longest time from the start of the process to its first poll: Lambda's limit of the init phase.
+/// Lambda's limit for the payload of a synchronous call, in each direction, in bytes.
+pub(crate) const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
+
+/// Where the Runtime API starts in the URL. It is cargo-lambda's prefix, so that both look alike in a process list.
+pub(crate) const RUNTIME_API_PREFIX: &str = "/.rt";
+
+/// Maximum time from the start of the process to its first poll: Lambda's limit for the init phase.
 const INIT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A call as the Invoke API took it.
+/// A call as the Invoke API received it.
 #[derive(Clone, Debug)]
 pub(crate) struct Call {
     pub(crate) request_id: String,
@@ -33,16 +39,16 @@ pub(crate) struct Delivery {
 
 /// What the caller gets with status 200.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum InvocationResult {
     Success(Bytes),
     /// JSON with `errorType` and `errorMessage`.
     FunctionError(Bytes),
 }
 
-impl Answer {
+impl InvocationResult {
     pub(crate) fn function_error(error_type: &str, message: &str) -> Self {
         let body = serde_json::json!({ "errorType": error_type, "errorMessage": message });
-        Answer::FunctionError(body.to_string().into())
+        InvocationResult::FunctionError(body.to_string().into())
     }
 }
 
@@ -50,9 +56,9 @@ impl Answer {
 #[derive(Debug)]
 pub(crate) enum CallEnd {
     /// The instance lives on.
-    Answered(Answer),
-    /// The process ended, or was killed at the timeout, with the call in its hands.
-    Lost(Answer),
+    Answered(InvocationResult),
+    /// The process ended, or was killed at the timeout, during the call.
+    Lost(InvocationResult),
 }
 
 /// What an instance is doing.
@@ -79,7 +85,7 @@ pub struct InstanceView {
 #[derive(Debug)]
 struct Pending {
     request_id: String,
-    reply: oneshot::Sender<Answer>,
+    reply: oneshot::Sender<InvocationResult>,
 }
 
 #[derive(Debug)]
@@ -110,25 +116,25 @@ impl Instance {
         }
     }
 
-    /// Waits for the end of the init phase, the first poll. An instance that does not get there is killed, and the
-    /// caller is told why.
-    pub(crate) async fn initialised(&self) -> Result<(), Answer> {
+    /// Waits for the first poll, which ends the init phase. An instance that does not poll in time is killed, and the
+    /// caller gets the reason.
+    pub(crate) async fn initialised(&self) -> Result<(), InvocationResult> {
         let mut ready = self.ready.subscribe();
         tokio::select! {
             polled = ready.wait_for(|ready| *ready) => {
-                // The sender lives as long as `self`, so this is no error.
+                // The sender lives as long as `self`, so this cannot fail.
                 let _ = polled;
                 Ok(())
             }
             status = self.process.ended() => Err(match lock(&self.init_error).take() {
-                Some(report) => Answer::FunctionError(report),
-                None => Answer::function_error("Runtime.ExitError", &format!(
+                Some(report) => InvocationResult::FunctionError(report),
+                None => InvocationResult::function_error("Runtime.ExitError", &format!(
                     "the function ended before it took a call ({status}){}", tail_text(&self.process.tail.lines())
                 )),
             }),
             () = tokio::time::sleep(INIT_TIMEOUT) => {
                 self.process.kill();
-                Err(Answer::function_error("Sandbox.Timedout", &format!(
+                Err(InvocationResult::function_error("Sandbox.Timedout", &format!(
                     "the function did not start within {} s{}",
                     INIT_TIMEOUT.as_secs(), tail_text(&self.process.tail.lines())
                 )))
@@ -144,20 +150,20 @@ impl Instance {
         // The receiver lives as long as `self`.
         let _ = self.outgoing.send(delivery);
         tokio::select! {
-            // An answer that came just before the process ended counts.
+            // An answer that arrived just before the process ended counts.
             biased;
             Ok(answer) = answered => CallEnd::Answered(answer),
             status = self.process.ended() => {
                 lock(&self.pending).take();
                 let message = format!("RequestId: {request_id} Error: Runtime exited with error: {status}");
-                CallEnd::Lost(Answer::function_error("Runtime.ExitError", &message))
+                CallEnd::Lost(InvocationResult::function_error("Runtime.ExitError", &message))
             }
             () = tokio::time::sleep(timeout) => {
                 self.process.kill();
                 lock(&self.pending).take();
                 let message =
                     format!("RequestId: {request_id} Error: Task timed out after {:.2} seconds", timeout.as_secs_f64());
-                CallEnd::Lost(Answer::function_error("Sandbox.Timedout", &message))
+                CallEnd::Lost(InvocationResult::function_error("Sandbox.Timedout", &message))
             }
         }
     }
@@ -170,8 +176,8 @@ impl Instance {
         Some(delivery)
     }
 
-    /// The runtime answers. False if this call is not (or no longer) in its hands.
-    pub(crate) fn answer(&self, request_id: &str, answer: Answer) -> bool {
+    /// Takes the runtime's answer. False if the instance does not have this call, or no longer has it.
+    pub(crate) fn answer(&self, request_id: &str, answer: InvocationResult) -> bool {
         let mut pending = lock(&self.pending);
         match pending.take_if(|pending| pending.request_id == request_id) {
             Some(pending) => pending.reply.send(answer).is_ok(),
@@ -179,7 +185,7 @@ impl Instance {
         }
     }
 
-    /// The runtime reports why it cannot start; it ends by itself afterwards.
+    /// Stores why the runtime cannot start. It exits by itself afterwards.
     pub(crate) fn fail_init(&self, report: Bytes) {
         *lock(&self.init_error) = Some(report);
     }
@@ -196,5 +202,5 @@ impl Instance {
     }
 }
 
-/// Instances are shared between the pool, the call at hand and the Runtime API.
+/// Instances are shared between the pool, the current call and the Runtime API.
 pub(crate) type SharedInstance = Arc<Instance>;

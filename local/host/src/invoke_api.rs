@@ -1,5 +1,5 @@
-//! The Invoke API (Lambda API Reference, "Invoke"), as far as callers of a local function need it, and a page for
-//! people.
+//! The Invoke API (Lambda API Reference, "Invoke"), as far as callers of a local function need it, and a list of
+//! functions for people.
 
 use std::sync::Arc;
 
@@ -11,12 +11,8 @@ use axum::{Json, Router};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
-use crate::Functions;
-use crate::function::Refusal;
-use crate::instance::{Answer, Call, InstanceView};
-
-/// Lambda's limit of a synchronous call, each way.
-pub(crate) const MAX_PAYLOAD_BYTES: usize = 6 * 1024 * 1024;
+use crate::function::{FunctionMap, InvokeRefusal};
+use crate::instance::{Call, InstanceView, InvocationResult, MAX_PAYLOAD_BYTES};
 
 const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
 const EXECUTED_VERSION: HeaderName = HeaderName::from_static("x-amz-executed-version");
@@ -25,7 +21,7 @@ const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
-pub(crate) fn router(functions: Functions) -> Router {
+pub(crate) fn router(functions: FunctionMap) -> Router {
     Router::new()
         .route("/2015-03-31/functions/{function}/invocations", post(invoke))
         .route("/functions", get(list))
@@ -33,7 +29,7 @@ pub(crate) fn router(functions: Functions) -> Router {
 }
 
 async fn invoke(
-    State(functions): State<Functions>,
+    State(functions): State<FunctionMap>,
     Path(identifier): Path<String>,
     headers: HeaderMap,
     body: Body,
@@ -61,20 +57,20 @@ async fn invoke(
     };
     let call = Call {
         request_id: request_id(),
-        // A call without payload hands the function an empty object.
+        // A call without a payload gives the function an empty object.
         event: if event.is_empty() { "{}".into() } else { event },
         trace_id: headers.get(TRACE_ID).and_then(|value| value.to_str().ok()).map(str::to_owned),
     };
     let request_id = call.request_id.clone();
     let function = Arc::clone(function);
-    // In its own task: Lambda finishes a call whose caller has gone away.
+    // In its own task: Lambda finishes a call even if its caller disconnects.
     let outcome = tokio::spawn(async move { function.invoke(call).await }).await;
     let mut response = match outcome {
         Ok(Ok(answer)) => answer_response(answer),
-        Ok(Err(Refusal::Throttled)) => {
+        Ok(Err(InvokeRefusal::Throttled)) => {
             refuse(StatusCode::TOO_MANY_REQUESTS, "TooManyRequestsException", "Rate Exceeded.")
         }
-        Ok(Err(Refusal::Stopping)) => {
+        Ok(Err(InvokeRefusal::Stopping)) => {
             refuse(StatusCode::INTERNAL_SERVER_ERROR, "ServiceException", "the function host is stopping")
         }
         Err(error) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "ServiceException", &error.to_string()),
@@ -85,10 +81,10 @@ async fn invoke(
     response
 }
 
-fn answer_response(answer: Answer) -> Response {
+fn answer_response(answer: InvocationResult) -> Response {
     let (body, failed) = match answer {
-        Answer::Success(body) => (body, false),
-        Answer::FunctionError(body) => (body, true),
+        InvocationResult::Success(body) => (body, false),
+        InvocationResult::FunctionError(body) => (body, true),
     };
     let mut response = body.into_response();
     let headers = response.headers_mut();
@@ -105,8 +101,8 @@ fn refuse(status: StatusCode, error_type: &'static str, message: &str) -> Respon
     (status, [(ERROR_TYPE, HeaderValue::from_static(error_type))], body).into_response()
 }
 
-/// The name in `name`, `name:alias`, `account:function:name` or a full ARN. Versions and aliases all mean the one
-/// program that is hosted.
+/// Extracts the name from `name`, `name:alias`, `account:function:name` or a full ARN. All versions and aliases mean
+/// the one program that is hosted.
 fn function_name(identifier: &str) -> &str {
     let after_function = identifier
         .split_once(":function:")
@@ -132,7 +128,7 @@ struct FunctionView {
     instances: Vec<InstanceView>,
 }
 
-async fn list(State(functions): State<Functions>) -> Json<Vec<FunctionView>> {
+async fn list(State(functions): State<FunctionMap>) -> Json<Vec<FunctionView>> {
     let views = functions.values().map(|function| FunctionView {
         name: function.config.name.clone(),
         arn: function.arn.clone(),

@@ -2,8 +2,8 @@
 //!
 //! Owns the Runtime API that a function polls, the Invoke API that callers use, the processes behind both (started on
 //! demand, one call at a time, killed at the timeout, replaced after a crash), and the supervision of functions that
-//! serve HTTP on a port. Leaves to others what a function does, what it needs to run, and who calls it. ADR 0003 says
-//! why this stands beside `cargo lambda watch`.
+//! serve HTTP on a port. Leaves to others what a function does, what it needs to run, and who calls it. ADR 0003
+//! explains why it exists beside `cargo lambda watch`.
 
 mod config;
 mod error;
@@ -11,13 +11,14 @@ mod function;
 mod http_function;
 mod instance;
 mod invoke_api;
+mod lock;
 mod log;
 mod process;
 mod runtime_api;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -30,24 +31,21 @@ pub use error::HostError;
 pub use http_function::RunningHttpFunction;
 pub use instance::{InstanceState, InstanceView};
 
-use function::Function;
+use function::{Function, FunctionMap};
 
-/// Longest wait for calls in flight when the host stops.
+/// Maximum wait for calls in flight when the host stops.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The functions by name, shared by both APIs.
-pub(crate) type Functions = Arc<BTreeMap<String, Arc<Function>>>;
 
 /// Running functions and the two APIs in front of them. Dropping it kills every instance.
 #[derive(Debug)]
 pub struct Host {
     address: SocketAddr,
-    functions: Functions,
+    functions: FunctionMap,
     server: JoinHandle<()>,
 }
 
 impl Host {
-    /// Listens, and starts the instances that are to be warm. Others start with the first call that needs them.
+    /// Listens, and starts the prewarmed instances. Others start with the first call that needs them.
     ///
     /// # Errors
     /// [`HostError`] if the address is taken, two functions have one name, or a program is missing.
@@ -63,7 +61,7 @@ impl Host {
                 return Err(HostError::DuplicateName { name });
             }
         }
-        let functions: Functions = Arc::new(functions);
+        let functions: FunctionMap = Arc::new(functions);
         let router = Router::new()
             .merge(runtime_api::router(Arc::clone(&functions)))
             .merge(invoke_api::router(Arc::clone(&functions)));
@@ -81,7 +79,7 @@ impl Host {
         for function in functions.values() {
             function.prewarm();
         }
-        tracing::info!(%address, functions = functions.len(), "hosting functions");
+        tracing::info!(%address, functions = functions.len(), "the function host listens");
         Ok(Host { address, functions, server })
     }
 
@@ -100,8 +98,8 @@ impl Host {
         self.functions.get(name).map(|function| function.instances()).unwrap_or_default()
     }
 
-    /// Refuses new calls, waits up to 10 s for those in flight, then ends every instance: SIGTERM, and SIGKILL after
-    /// the 2 s that Lambda gives.
+    /// Refuses new calls, waits up to 10 s for those in flight, then stops every instance: SIGTERM, and SIGKILL after
+    /// the 2 s that Lambda allows.
     pub async fn stop(self) {
         let mut stopping = tokio::task::JoinSet::new();
         for function in self.functions.values() {
@@ -119,9 +117,4 @@ impl Drop for Host {
             function.kill();
         }
     }
-}
-
-/// Locks, also after a panic elsewhere: every critical section here leaves its data whole.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The output of a process: written to its target, the last lines kept.
+//! Writes the output of a process to its target and keeps the last lines.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -8,9 +8,11 @@ use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::Child;
 use tokio::task::JoinSet;
 
-use crate::{HostError, LogTarget, lock};
+use crate::config::LogTarget;
+use crate::error::HostError;
+use crate::lock::lock;
 
-/// Lines kept for a report.
+/// Number of lines kept for an error message.
 const TAIL_LINES: usize = 20;
 
 /// An open [`LogTarget`], shared by all instances of a function.
@@ -38,7 +40,7 @@ impl LogSink {
         Ok(LogSink::File(Arc::new(file)))
     }
 
-    /// Writes a line with its line end, in one call: lines of several instances must not mix.
+    /// Writes a line with its line end in one call, so that lines of several instances do not mix.
     fn write(&self, line: &[u8]) {
         let written = match self {
             LogSink::Stderr => std::io::stderr().write_all(line),
@@ -46,7 +48,7 @@ impl LogSink {
             LogSink::Discard => Ok(()),
         };
         if let Err(error) = written {
-            tracing::warn!(%error, "a log line of a function is lost");
+            tracing::warn!(%error, "cannot write a log line of a function");
         }
     }
 }
@@ -69,7 +71,8 @@ impl LogTail {
     }
 }
 
-/// Starts copying a child's output. The set ends when the child and all who inherited its output have closed it.
+/// Starts copying a child's output. The tasks end when the child and every process that inherited its output have
+/// closed it.
 pub(crate) fn capture(child: &mut Child, sink: &LogSink, tail: &Arc<LogTail>) -> JoinSet<()> {
     let mut copying = JoinSet::new();
     if let Some(stdout) = child.stdout.take() {

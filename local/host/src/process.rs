@@ -1,5 +1,5 @@
-//! A child process that one task owns: only that task reaps and signals it, so no signal can reach a stranger that
-//! was given the same process id.
+//! A child process that one task owns: only that task reaps and signals it, so no signal can reach another process
+//! that got the same process id.
 
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -14,13 +14,13 @@ use tokio::task::JoinSet;
 
 use crate::log::{LogSink, LogTail, capture};
 
-/// Time from SIGTERM to SIGKILL: what Lambda gives a function with an external extension.
+/// Time from SIGTERM to SIGKILL: what Lambda allows a function with an external extension.
 const TERMINATION_GRACE: Duration = Duration::from_secs(2);
-/// Time for the last lines to arrive after the exit. A grandchild may keep the pipe open for ever.
+/// Time for the last lines to arrive after the exit. A grandchild may keep the pipe open forever.
 const OUTPUT_GRACE: Duration = Duration::from_millis(200);
 
 #[derive(Clone, Copy, Debug)]
-enum Request {
+enum StopRequest {
     Kill,
     Terminate,
 }
@@ -30,12 +30,12 @@ enum Request {
 pub(crate) struct Process {
     pub(crate) pid: u32,
     pub(crate) tail: Arc<LogTail>,
-    requests: mpsc::UnboundedSender<Request>,
+    requests: mpsc::UnboundedSender<StopRequest>,
     exit: watch::Receiver<Option<String>>,
 }
 
 impl Process {
-    /// Starts a program in its own process group, so that a Ctrl-C at the terminal reaches the host alone, which then
+    /// Starts a program in its own process group, so that Ctrl-C in the terminal reaches only the host, which then
     /// stops the functions in order.
     pub(crate) fn spawn(
         program: &Path,
@@ -59,7 +59,7 @@ impl Process {
         Ok(Process { pid, tail, requests, exit })
     }
 
-    /// Waits for the end and says how it came about, in Lambda's words: `exit status: 1`, `signal: 9 (SIGKILL)`.
+    /// Waits for the end and returns how the process ended, in Lambda's words: `exit status: 1`, `signal: 9 (SIGKILL)`.
     pub(crate) async fn ended(&self) -> String {
         let mut exit = self.exit.clone();
         match exit.wait_for(Option::is_some).await {
@@ -75,12 +75,12 @@ impl Process {
     /// SIGKILL, without waiting.
     pub(crate) fn kill(&self) {
         // A closed channel means that the process has ended already.
-        let _ = self.requests.send(Request::Kill);
+        let _ = self.requests.send(StopRequest::Kill);
     }
 
     /// SIGTERM, then SIGKILL after 2 s; waits for the end.
     pub(crate) async fn terminate(&self) {
-        let _ = self.requests.send(Request::Terminate);
+        let _ = self.requests.send(StopRequest::Terminate);
         self.ended().await;
     }
 }
@@ -89,15 +89,15 @@ async fn own(
     mut child: Child,
     pid: u32,
     mut copying: JoinSet<()>,
-    mut requests: mpsc::UnboundedReceiver<Request>,
+    mut requests: mpsc::UnboundedReceiver<StopRequest>,
     ended: watch::Sender<Option<String>>,
 ) {
     let status = tokio::select! {
         status = child.wait() => status,
         request = requests.recv() => match request {
-            Some(Request::Terminate) => terminate(&mut child, pid, &mut requests).await,
-            // No handle is left: nobody can use or stop the process any more.
-            Some(Request::Kill) | None => kill_and_wait(&mut child).await,
+            Some(StopRequest::Terminate) => terminate(&mut child, pid, &mut requests).await,
+            // Without a handle nobody can use or stop the process any more.
+            Some(StopRequest::Kill) | None => kill_and_wait(&mut child).await,
         },
     };
     let _ = tokio::time::timeout(OUTPUT_GRACE, async { while copying.join_next().await.is_some() {} }).await;
@@ -111,7 +111,7 @@ async fn own(
 async fn terminate(
     child: &mut Child,
     pid: u32,
-    requests: &mut mpsc::UnboundedReceiver<Request>,
+    requests: &mut mpsc::UnboundedReceiver<StopRequest>,
 ) -> std::io::Result<ExitStatus> {
     if let Err(error) = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM) {
         tracing::debug!(%error, pid, "cannot send SIGTERM");
@@ -122,8 +122,8 @@ async fn terminate(
             status = child.wait() => return status,
             () = tokio::time::sleep_until(deadline) => return kill_and_wait(child).await,
             request = requests.recv() => match request {
-                Some(Request::Terminate) => {}
-                Some(Request::Kill) | None => return kill_and_wait(child).await,
+                Some(StopRequest::Terminate) => {}
+                Some(StopRequest::Kill) | None => return kill_and_wait(child).await,
             },
         }
     }
@@ -132,4 +132,8 @@ async fn terminate(
 async fn kill_and_wait(child: &mut Child) -> std::io::Result<ExitStatus> {
     child.start_kill()?;
     child.wait().await
+}
+
+pub(crate) async fn is_file(path: &Path) -> bool {
+    tokio::fs::metadata(path).await.is_ok_and(|metadata| metadata.is_file())
 }

@@ -1,5 +1,5 @@
-//! The Runtime API (Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes"), under a path of its
-//! own for each instance: that tells instances apart, which on Lambda the sandbox does.
+//! The Runtime API (Lambda Developer Guide, "Using the Lambda runtime API for custom runtimes"). Each instance has its
+//! own path, which identifies it; on Lambda the sandbox does that.
 
 use std::sync::Arc;
 
@@ -10,20 +10,15 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use http::{HeaderName, HeaderValue, StatusCode, header};
 
-use crate::Functions;
-use crate::function::Function;
-use crate::instance::{Answer, SharedInstance};
-use crate::invoke_api::MAX_PAYLOAD_BYTES;
-
-/// cargo-lambda's prefix, so that both look alike in a process list.
-pub(crate) const RUNTIME_API_PREFIX: &str = "/.rt";
+use crate::function::{Function, FunctionMap};
+use crate::instance::{InvocationResult, MAX_PAYLOAD_BYTES, RUNTIME_API_PREFIX, SharedInstance};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("lambda-runtime-aws-request-id");
 const DEADLINE: HeaderName = HeaderName::from_static("lambda-runtime-deadline-ms");
 const FUNCTION_ARN: HeaderName = HeaderName::from_static("lambda-runtime-invoked-function-arn");
 const TRACE_ID: HeaderName = HeaderName::from_static("lambda-runtime-trace-id");
 
-pub(crate) fn router(functions: Functions) -> Router {
+pub(crate) fn router(functions: FunctionMap) -> Router {
     let api = Router::new()
         .route("/invocation/next", get(next))
         .route("/invocation/{request_id}/response", post(response))
@@ -33,19 +28,19 @@ pub(crate) fn router(functions: Functions) -> Router {
     Router::new().nest(&format!("{RUNTIME_API_PREFIX}/{{function}}/{{instance}}/2018-06-01/runtime"), api)
 }
 
-fn find(functions: &Functions, function: &str, instance: u64) -> Result<(Arc<Function>, SharedInstance), StatusCode> {
+fn find(functions: &FunctionMap, function: &str, instance: u64) -> Result<(Arc<Function>, SharedInstance), StatusCode> {
     let function = functions.get(function).ok_or(StatusCode::NOT_FOUND)?;
     let instance = function.instance(instance).ok_or(StatusCode::NOT_FOUND)?;
     Ok((Arc::clone(function), instance))
 }
 
 async fn next(
-    State(functions): State<Functions>,
+    State(functions): State<FunctionMap>,
     Path((function, instance)): Path<(String, u64)>,
 ) -> Result<Response, StatusCode> {
     let (function, instance) = find(&functions, &function, instance)?;
     let arn = function.arn.clone();
-    // Not held while waiting: the host would never be dropped.
+    // Not held during the wait: otherwise the host would never be dropped.
     drop(function);
     let delivery = instance.next().await.ok_or(StatusCode::GONE)?;
     let text = |text: &str| HeaderValue::from_str(text).map_err(|_| StatusCode::INTERNAL_SERVER_ERROR);
@@ -62,33 +57,33 @@ async fn next(
 }
 
 async fn response(
-    State(functions): State<Functions>,
+    State(functions): State<FunctionMap>,
     Path((function, instance, request_id)): Path<(String, u64, String)>,
     body: Body,
 ) -> Result<StatusCode, StatusCode> {
     let (_, instance) = find(&functions, &function, instance)?;
     match to_bytes(body, MAX_PAYLOAD_BYTES).await {
-        Ok(body) => settle(&instance, &request_id, Answer::Success(body)),
+        Ok(body) => accept(&instance, &request_id, InvocationResult::Success(body)),
         Err(_) => {
             let message = format!("the response exceeds the limit of {MAX_PAYLOAD_BYTES} bytes");
-            let answer = Answer::function_error("Function.ResponseSizeTooLarge", &message);
-            settle(&instance, &request_id, answer).and(Err(StatusCode::PAYLOAD_TOO_LARGE))
+            let answer = InvocationResult::function_error("Function.ResponseSizeTooLarge", &message);
+            accept(&instance, &request_id, answer).and(Err(StatusCode::PAYLOAD_TOO_LARGE))
         }
     }
 }
 
 async fn error(
-    State(functions): State<Functions>,
+    State(functions): State<FunctionMap>,
     Path((function, instance, request_id)): Path<(String, u64, String)>,
     body: Body,
 ) -> Result<StatusCode, StatusCode> {
     let (_, instance) = find(&functions, &function, instance)?;
     let report = to_bytes(body, MAX_PAYLOAD_BYTES).await.map_err(|_| StatusCode::PAYLOAD_TOO_LARGE)?;
-    settle(&instance, &request_id, Answer::FunctionError(report))
+    accept(&instance, &request_id, InvocationResult::FunctionError(report))
 }
 
 async fn init_error(
-    State(functions): State<Functions>,
+    State(functions): State<FunctionMap>,
     Path((function, instance)): Path<(String, u64)>,
     body: Body,
 ) -> Result<StatusCode, StatusCode> {
@@ -98,6 +93,6 @@ async fn init_error(
     Ok(StatusCode::ACCEPTED)
 }
 
-fn settle(instance: &SharedInstance, request_id: &str, answer: Answer) -> Result<StatusCode, StatusCode> {
+fn accept(instance: &SharedInstance, request_id: &str, answer: InvocationResult) -> Result<StatusCode, StatusCode> {
     if instance.answer(request_id, answer) { Ok(StatusCode::ACCEPTED) } else { Err(StatusCode::BAD_REQUEST) }
 }

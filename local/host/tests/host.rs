@@ -175,7 +175,7 @@ async fn concurrency_bounds_instances_and_the_queue_bounds_waiting_calls() {
         host.instances("probe").iter().filter(|instance| instance.state == InstanceState::Busy).count() == 2
     })
     .await;
-    // Two run and one waits, so the fourth is one too many; poll until the third has arrived.
+    // Two run and one waits, so the fourth is refused; send calls until the third has arrived.
     let throttled = loop {
         let sent = client.invoke().function_name("probe").payload(Blob::new(r#"{"do":"sleep","ms":1}"#)).send().await;
         if let Err(error) = sent {
@@ -206,7 +206,7 @@ async fn six_megabytes_each_way_are_the_limit() {
     let (_host, client) = start(function()).await;
     let of_size = |bytes: usize| format!("{{\"v\":\"{}\"}}", "x".repeat(bytes - 8));
     let send = |event: String| client.invoke().function_name("probe").payload(Blob::new(event)).send();
-    // Its echo is larger than what it got: the answer is what is too large.
+    // The echo is larger than the request, so the answer is too large.
     let echoed = send(of_size(6 * 1024 * 1024)).await.unwrap();
     assert_eq!(answer(&echoed)["errorType"], "Function.ResponseSizeTooLarge");
     let refused = send(of_size(6 * 1024 * 1024 + 1)).await.unwrap_err().into_service_error();
@@ -228,7 +228,7 @@ async fn arns_and_qualifiers_are_understood_and_unknown_names_are_not_found() {
 }
 
 #[tokio::test]
-async fn a_failed_start_is_told_with_the_last_output() {
+async fn a_failed_start_is_reported_with_the_last_output() {
     let env = vec![("FAIL_INIT".to_owned(), "1".to_owned())];
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("logs/probe.log");
@@ -257,7 +257,7 @@ async fn mistakes_in_the_configuration_are_named() {
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let missing = FunctionConfig::new("probe", "/nowhere/probe");
     let error = Host::start(HostConfig { listen: free, functions: vec![missing] }).await.unwrap_err();
-    assert_eq!(error.to_string(), "probe: there is no program /nowhere/probe");
+    assert_eq!(error.to_string(), "probe: the program /nowhere/probe does not exist");
     let error = Host::start(HostConfig { listen: free, functions: vec![function(), function()] }).await.unwrap_err();
     assert!(matches!(error, HostError::DuplicateName { .. }), "{error}");
 }

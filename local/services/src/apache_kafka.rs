@@ -1,4 +1,4 @@
-//! A real Apache Kafka broker, without Docker: one KRaft node run from its Maven artifacts by `local/kafka/run.sh`.
+//! A real Apache Kafka broker without Docker: one KRaft node, which `local/kafka/run.sh` runs from its Maven artifacts.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -9,10 +9,10 @@ use krafka::Kafka;
 use tokio::time::Instant;
 
 use crate::port::free_port;
-use crate::supervisor::{Supervised, last_words};
+use crate::supervisor::{Supervised, log_tail};
 
-/// Longest wait for the broker to answer. It takes 4 s when everything is there, and a minute when Java and the jars
-/// have to be fetched.
+/// Maximum wait for the broker to answer. It takes 4 s when everything is installed, and a minute when Java and the
+/// jars have to be downloaded.
 const PATIENCE: Duration = Duration::from_secs(300);
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -27,18 +27,18 @@ pub struct ApacheKafka {
 }
 
 impl ApacheKafka {
-    /// Starts a broker on `port` (else a free one) of the loopback interface, with its data in `dir`, which is kept
-    /// (else in a temporary folder, which is not). Fetches Java and the jars first, if they are missing. Returns when
-    /// the broker answers.
+    /// Starts a broker on `port` of the loopback interface, or on a free port. Its data is in `dir`, which is kept, or
+    /// in a temporary folder, which is removed. Downloads Java and the jars first if they are missing. Returns when the
+    /// broker answers.
     ///
     /// # Errors
-    /// If something cannot be fetched (saying what to install), the port is taken, or the broker does not start (with
-    /// its own words).
+    /// If a download fails (the error says what to install), the port is taken, or the broker does not start (the error
+    /// contains the end of its log).
     pub async fn start(port: Option<u16>, dir: Option<&Path>) -> anyhow::Result<Self> {
         Self::start_announced(port, None, dir).await
     }
 
-    /// Like [`ApacheKafka::start`]; tells its clients to come to the port `announced`, where a proxy stands.
+    /// Like [`ApacheKafka::start`], but the broker advertises the port `announced`, where a proxy listens.
     ///
     /// # Errors
     /// As [`ApacheKafka::start`].
@@ -49,7 +49,7 @@ impl ApacheKafka {
     ) -> anyhow::Result<Self> {
         let port = match port {
             Some(port) => {
-                // Asked here, because whoever has it might pass for the broker.
+                // Checked here, because another process on the port could be mistaken for the broker.
                 let address = (Ipv4Addr::LOCALHOST, port);
                 drop(TcpListener::bind(address).with_context(|| format!("port {port} for Apache Kafka is taken"))?);
                 port
@@ -58,7 +58,7 @@ impl ApacheKafka {
         };
         let (folder, scratch) = match dir {
             Some(dir) => (dir.to_owned(), None),
-            // From here on the supervisor removes it.
+            // The supervisor removes it.
             None => {
                 let scratch: PathBuf = tempfile::Builder::new().prefix("forebay-kafka-").tempdir()?.keep();
                 (scratch.clone(), Some(scratch))
@@ -76,7 +76,7 @@ impl ApacheKafka {
         scratch: Option<&Path>,
     ) -> anyhow::Result<Supervised> {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kafka/run.sh");
-        std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         let log_path = folder.join("kafka.log");
         let (log, errors) = std::fs::File::create(&log_path).and_then(|log| Ok((log.try_clone()?, log)))?;
         let arguments = [port.to_string().into(), folder.as_os_str().to_owned()];
@@ -87,37 +87,37 @@ impl ApacheKafka {
                 command.env("ADVERTISED_PORT", announced.to_string());
             }
         })
-        .context("starting Apache Kafka")?;
+        .context("cannot start Apache Kafka")?;
 
         let brokers = format!("127.0.0.1:{port}");
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = process.ended()? {
-                bail!("Apache Kafka stopped at once ({status}): {}", last_words(&log_path));
+                bail!("Apache Kafka ended while starting ({status}); the end of its log: {}", log_tail(&log_path));
             }
             let Err(error) = Kafka::builder(&brokers).connect().await else { break };
             ensure!(
                 Instant::now() < deadline,
-                "Apache Kafka does not answer after {} s ({error}): {}",
+                "Apache Kafka does not answer after {} s ({error}); the end of its log: {}",
                 PATIENCE.as_secs(),
-                last_words(&log_path)
+                log_tail(&log_path)
             );
             tokio::time::sleep(PAUSE).await;
         }
         Ok(process)
     }
 
-    /// Ends the broker by SIGKILL: a crash, with whatever it had not written. [`ApacheKafka::restart`] goes on from
-    /// its files.
+    /// Kills the broker with SIGKILL: a crash that loses what it had not written. [`ApacheKafka::restart`] continues
+    /// with its files.
     ///
     /// # Errors
-    /// If its data would go with it, or it cannot be signalled.
+    /// If its data would be removed too, or it cannot be signalled.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         ensure!(!self.thrown_away, "a broker in a temporary folder would lose its data");
         Ok(self.process.kill()?)
     }
 
-    /// Starts the killed broker again where it was.
+    /// Starts the killed broker again on the same port with the same data.
     ///
     /// # Errors
     /// As [`ApacheKafka::start`].
@@ -126,7 +126,7 @@ impl ApacheKafka {
         Ok(())
     }
 
-    /// The bootstrap address, as `KAFKA_BROKERS` takes it.
+    /// The bootstrap address, in the format of `KAFKA_BROKERS`.
     pub fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    #[ignore = "starts a Java process, and fetches it first on a new machine; for `make test KAFKA=apache`"]
+    #[ignore = "starts a Java process, and downloads Java first on a new machine; for `make test KAFKA=apache`"]
     async fn starts_answers_and_ends() {
         let dir = tempfile::tempdir().unwrap();
         let kafka = ApacheKafka::start(None, Some(dir.path())).await.unwrap();
@@ -146,6 +146,6 @@ mod tests {
         assert!(format!("{taken:#}").contains(&format!("port {}", kafka.port)), "{taken:#}");
         drop(kafka);
         assert!(Kafka::builder(&brokers).connect().await.is_err());
-        ApacheKafka::start(None, Some(dir.path())).await.expect("it starts again with what it has");
+        ApacheKafka::start(None, Some(dir.path())).await.expect("it starts again with its data");
     }
 }

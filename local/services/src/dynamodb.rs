@@ -1,6 +1,6 @@
 //! DynamoDB in this process: `dynoxide`, on SQLite.
 //!
-//! It checks requests as the service does, but is always consistent, never throttles, and takes any credentials.
+//! It checks requests as the service does, but it is always consistent, never throttles, and accepts any credentials.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -13,13 +13,13 @@ use tokio::net::TcpListener;
 use tokio::runtime;
 use tokio::sync::oneshot;
 
-/// How often expired items are removed. The service itself takes up to days.
+/// How often expired items are removed. The real service takes up to days.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
 /// A DynamoDB server on loopback. Stops when dropped.
 ///
-/// It has a thread of its own, because SQLite blocks the thread it is called on. With the thread end all
-/// connections, so that the file is closed when `drop` returns.
+/// It has its own thread, because SQLite blocks the thread it is called on. All connections end with the thread, so
+/// the file is closed when `drop` returns.
 #[derive(Debug)]
 pub struct EmbeddedDynamoDb {
     address: SocketAddr,
@@ -28,11 +28,11 @@ pub struct EmbeddedDynamoDb {
 }
 
 impl EmbeddedDynamoDb {
-    /// Serves a database on `port`, or on any free one: the one in `file`, which is made if it is absent, or one in
-    /// memory.
+    /// Serves a database on `port`, or on any free port. The database is in `file`, which is created if it is missing,
+    /// or in memory.
     ///
     /// # Errors
-    /// If the port is taken or the file is no database.
+    /// If the port is taken or the file is not a database.
     pub async fn start(port: Option<u16>, file: Option<PathBuf>) -> anyhow::Result<Self> {
         let database = match file {
             None => Database::memory().context("cannot open a database in memory")?,
@@ -41,8 +41,8 @@ impl EmbeddedDynamoDb {
                 Database::new(path).with_context(|| format!("cannot open the database {path}"))?
             }
         };
-        // Despite its name: SQLite syncs its file at checkpoints only, not at each write. Of what was answered a power
-        // cut may take the last, a killed process nothing.
+        // Despite its name, this makes SQLite sync its file only at checkpoints, not at each write. A power cut may
+        // lose the last acknowledged writes; a killed process loses nothing.
         database.disable_bulk_loading().context("cannot set up the database")?;
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(0)));
         let listener =
@@ -68,12 +68,12 @@ impl Drop for EmbeddedDynamoDb {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            tracing::error!("the embedded DynamoDB had panicked");
+            tracing::error!("the embedded DynamoDB panicked");
         }
     }
 }
 
-/// Serves until `stopped`. Not gracefully: a client may keep its connection open for ever.
+/// Serves until `stopped`. It does not wait for connections: a client may keep one open forever.
 async fn serve(listener: std::net::TcpListener, database: Database, stopped: oneshot::Receiver<()>) {
     let listener = match TcpListener::from_std(listener) {
         Ok(listener) => listener,
@@ -85,7 +85,7 @@ async fn serve(listener: std::net::TcpListener, database: Database, stopped: one
     tokio::select! {
         () = dynoxide::server::serve_on(listener, database.clone()) => {}
         () = sweep(database) => {}
-        // The sender says nothing; it is dropped.
+        // Nothing is ever sent; the sender is dropped.
         _ = stopped => {}
     }
 }
@@ -97,12 +97,14 @@ async fn sweep(database: Database) {
     }
 }
 
-/// It lets requests go first from page to page, but only if they are served by another thread.
+/// The sweep lets requests go first between two pages, but only if another thread serves them.
 async fn sweep_once(database: Database) {
     match tokio::task::spawn_blocking(move || database.sweep_ttl()).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => tracing::warn!(%error, "the embedded DynamoDB cannot remove expired items"),
-        Err(error) => tracing::error!(%error, "the embedded DynamoDB's removal of expired items ended"),
+        Err(error) => {
+            tracing::error!(%error, "the task that removes expired items from the embedded DynamoDB panicked")
+        }
     }
 }
 
@@ -117,7 +119,7 @@ mod tests {
     fn a_sweep_leaves_the_thread_to_requests() {
         let runtime = runtime::Builder::new_current_thread().max_blocking_threads(1).enable_all().build().unwrap();
         runtime.block_on(async {
-            // The only other thread is taken: a sweep can end before that only on this one.
+            // The only other thread is busy, so a sweep that ends before it is free has used this one.
             let (free, taken) = mpsc::channel::<()>();
             let holder = tokio::task::spawn_blocking(move || taken.recv());
             let mut sweep = Box::pin(sweep_once(Database::memory().unwrap()));

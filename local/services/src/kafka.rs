@@ -1,7 +1,7 @@
-//! An in-process broker that speaks the Kafka protocol: krafka's, behind a gateway that makes it fit for a backlog.
+//! An in-process broker that speaks the Kafka protocol: krafka's broker behind a gateway that can serve a backlog.
 //!
-//! One node; everything is in memory and acknowledged at once. Groups with several members work with the consumer
-//! protocol (KIP-848) only. No retention, no transactions.
+//! It has one node, keeps everything in memory and acknowledges at once. Groups with several members work only with the
+//! consumer protocol (KIP-848). There is no retention, and there are no transactions.
 
 mod gateway;
 mod snapshot;
@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use gateway::Gateway;
 
-/// A running broker on a loopback port. Dropping it ends it and forgets its records.
+/// A running broker on a loopback port. Dropping it stops it and discards its records.
 pub struct EmbeddedKafka {
     broker: Arc<FakeBroker>,
     serving: JoinHandle<()>,
@@ -28,23 +28,23 @@ impl EmbeddedKafka {
     /// Starts in milliseconds, on a free port.
     ///
     /// # Errors
-    /// When no port can be had.
+    /// If no port is free.
     pub async fn start() -> anyhow::Result<Self> {
         Self::start_on(None).await
     }
 
-    /// Starts on that port, else on a free one.
+    /// Starts on `port`, or on a free port.
     ///
     /// # Errors
-    /// When the port is taken.
+    /// If the port is taken.
     pub async fn start_on(port: Option<u16>) -> anyhow::Result<Self> {
         Self::start_announced(port, None).await
     }
 
-    /// Like [`EmbeddedKafka::start_on`]; tells its clients to come to the port `announced`, where a proxy stands.
+    /// Like [`EmbeddedKafka::start_on`], but the broker advertises the port `announced`, where a proxy listens.
     ///
     /// # Errors
-    /// When the port is taken.
+    /// If the port is taken.
     pub async fn start_announced(port: Option<u16>, announced: Option<u16>) -> anyhow::Result<Self> {
         let wanted = port.unwrap_or(0);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, wanted))
@@ -57,26 +57,28 @@ impl EmbeddedKafka {
         Ok(EmbeddedKafka { broker, serving, port })
     }
 
-    /// The bootstrap address, as `KAFKA_BROKERS` takes it.
+    /// The bootstrap address, in the format of `KAFKA_BROKERS`.
     pub fn brokers(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Writes all topics with their records, and all committed offsets, to a file. What is written to the broker
-    /// meanwhile may or may not be in it. The file is replaced as a whole.
+    /// Writes all topics with their records, and all committed offsets, to a file. Records that are written at the same
+    /// time may or may not be in it. The file is replaced as a whole.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// If the file cannot be written.
     pub fn snapshot(&self, file: &Path) -> anyhow::Result<()> {
-        snapshot::write(&self.broker, file).with_context(|| format!("writing Kafka's records to {}", file.display()))
+        snapshot::write(&self.broker, file)
+            .with_context(|| format!("cannot write Kafka's records to {}", file.display()))
     }
 
-    /// Reads a snapshot into a broker that is still empty: every record has its old offset.
+    /// Reads a snapshot into a broker that is still empty. Every record gets its old offset.
     ///
     /// # Errors
-    /// When the file is missing or is no snapshot.
+    /// If the file is missing or is not a snapshot.
     pub fn restore(&self, file: &Path) -> anyhow::Result<()> {
-        snapshot::read(&self.broker, file).with_context(|| format!("reading Kafka's records from {}", file.display()))
+        snapshot::read(&self.broker, file)
+            .with_context(|| format!("cannot read Kafka's records from {}", file.display()))
     }
 }
 
@@ -139,7 +141,7 @@ mod tests {
         let kafka = EmbeddedKafka::start().await.unwrap();
         kafka.broker.create_topic("topic", 2);
         let client = connect(&kafka).await;
-        // Four times what the client takes in one answer; and one record that is larger than what it asks for.
+        // Four times what the client accepts in one answer, and one record that is larger than the limit it sets.
         publish(&client, (0..40).map(|_| vec![7; 100_000]).chain([vec![8; 500_000]])).await;
         let consumer = subscribe(&client).await;
         assert_eq!(read(&consumer, 41).await, (0..41).collect::<Vec<i64>>());
@@ -167,7 +169,11 @@ mod tests {
         let client = connect(&kafka).await;
         publish(&client, [vec![10]]).await;
         let consumer = subscribe(&client).await;
-        assert_eq!(read(&consumer, 7).await, (4..11).collect::<Vec<i64>>(), "from the commit, and on from the old end");
+        assert_eq!(
+            read(&consumer, 7).await,
+            (4..11).collect::<Vec<i64>>(),
+            "from the committed offset, and new records follow the old end"
+        );
         consumer.close().await.unwrap();
 
         std::fs::write(&file, &std::fs::read(&file).unwrap()[..200]).unwrap();

@@ -1,4 +1,4 @@
-//! Ports for servers that are not started on a port of their user's choice.
+//! Free ports for servers whose user does not choose one.
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
@@ -6,12 +6,12 @@ use std::ops::Range;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU16, Ordering};
 
-/// Below what kernels give to outgoing connections (Linux from 32768, others from 49152): such a port could be gone
-/// before its server listens, or while the server is being restarted.
+/// Below the range that kernels use for outgoing connections (Linux from 32768, others from 49152): a port in that
+/// range could be taken before its server listens, or while the server is restarted.
 const RANGE: Range<u16> = 10_000..32_000;
 
-/// A loopback port that nobody listens on. Never the same one twice in a process, unless it has been through all of them;
-/// other processes begin elsewhere.
+/// A loopback port that nobody listens on. A process gets no port twice until it has used all of them; other processes
+/// start at another port.
 ///
 /// # Errors
 /// If all are taken.

@@ -1,7 +1,7 @@
 //! A throw-away PostgreSQL server from the machine's own package.
 //!
-//! The server listens on loopback only, has no Unix socket, and ends with the value that started it, or with the process
-//! that did.
+//! The server listens on loopback only and has no Unix socket. It stops when the value that started it is dropped, or
+//! when the process that started it ends.
 
 use std::fs::Permissions;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
@@ -19,19 +19,19 @@ use tokio_postgres::tls::NoTlsStream;
 use tokio_postgres::{Client, Connection, NoTls, Socket};
 
 use crate::port::free_port;
-use crate::supervisor::{Supervised, last_words};
+use crate::supervisor::{Supervised, log_tail};
 
-/// The server's superuser, and the database that [`ThrowAwayPostgres::url`] names.
+/// The name of the server's superuser and of the database in [`ThrowAwayPostgres::url`].
 const NAME: &str = "forebay";
-/// The database that initdb makes.
+/// The database that initdb creates.
 const MAINTENANCE: &str = "postgres";
 
-/// Longest wait for the server to take connections.
+/// Maximum wait for the server to accept connections.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Between two looks at whether it has started.
+/// Time between two checks whether it has started.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// How often another free port is tried, when somebody takes it between our look and the server's.
+/// How many free ports are tried, because another process may take one before the server binds it.
 const PORT_ATTEMPTS: u32 = 3;
 
 const MISSING: &str = "no PostgreSQL server found on PATH or in /usr/lib/postgresql/*/bin: install the package \
@@ -48,15 +48,15 @@ pub struct ThrowAwayPostgres {
 }
 
 impl ThrowAwayPostgres {
-    /// Starts a server on `port` (else a free one), with its data in `data_dir`, which is kept (else in a temporary
-    /// folder, which is not). Returns when it takes connections, after 1 to 3 s, or at once if `data_dir` has been
+    /// Starts a server on `port`, or on a free port. Its data is in `data_dir`, which is kept, or in a temporary
+    /// folder, which is removed. Returns when it accepts connections, after 1 to 3 s, or at once if `data_dir` has been
     /// used before.
     ///
     /// Connections are trusted without a password: the server is on loopback and holds test data.
     ///
     /// # Errors
-    /// If no PostgreSQL is installed (naming the package), the port is taken, or the server does not start (with its
-    /// own words).
+    /// If no PostgreSQL is installed (the error names the package), the port is taken, or the server does not start
+    /// (the error contains the end of its log).
     pub async fn start(port: Option<u16>, data_dir: Option<&Path>) -> anyhow::Result<Self> {
         let programs = find_programs()?;
         let user = server_user()?;
@@ -86,13 +86,13 @@ impl ThrowAwayPostgres {
             };
             match Self::launch(&programs, &root, chosen, scratch.is_some(), user.as_ref()).await {
                 Ok(server) => {
-                    // From here on the supervisor removes it.
+                    // The supervisor removes it.
                     let _ = scratch.map(TempDir::keep);
                     server.create_database(NAME).await?;
                     return Ok(server);
                 }
                 Err(error) if port.is_none() && attempt < PORT_ATTEMPTS => {
-                    tracing::debug!(%error, "starting PostgreSQL again on another port");
+                    tracing::debug!(%error, "PostgreSQL did not start and is tried on another port");
                     attempt += 1;
                 }
                 Err(error) => return Err(error),
@@ -111,7 +111,7 @@ impl ThrowAwayPostgres {
         let log = std::fs::File::create(&log_path)?;
         let mut arguments = vec!["-D".into(), root.join("data").into_os_string()];
         let port_setting = format!("port={port}");
-        // fsync stays on: tests kill servers and clients, and measured rates should be those of a durable server.
+        // fsync stays on: tests kill servers and clients, and benchmarks should measure a durable server.
         for setting in [
             port_setting.as_str(),
             "listen_addresses=127.0.0.1",
@@ -124,35 +124,36 @@ impl ThrowAwayPostgres {
         ] {
             arguments.extend(["-c".into(), setting.into()]);
         }
-        // A failed launch is tidied by the caller; a kill of the caller must not leave the folder behind.
+        // The caller cleans up after a failed launch, but a killed caller must not leave the folder behind.
         let scratch = throw_away.then_some(root);
-        // Stopped by SIGINT: a fast shutdown, which does not wait for clients.
+        // SIGINT makes a fast shutdown, which does not wait for clients.
         let process = Supervised::start(&programs.join("postgres"), arguments, "INT", scratch, |command| {
             command.stdout(Stdio::null()).stderr(log).current_dir(root);
             run_as(command, user);
         })
-        .context("starting PostgreSQL")?;
+        .context("cannot start PostgreSQL")?;
         let mut server = ThrowAwayPostgres { process, port, root: root.to_owned(), thrown_away: throw_away };
         let deadline = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = server.process.ended()? {
-                bail!("PostgreSQL stopped at once ({status}): {}", last_words(&log_path));
+                bail!("PostgreSQL ended while starting ({status}); the end of its log: {}", log_tail(&log_path));
             }
             let Err(error) = server.connect(MAINTENANCE).await else { return Ok(server) };
             ensure!(
                 Instant::now() < deadline,
-                "PostgreSQL takes no connections after {} s ({error}): {}",
+                "PostgreSQL accepts no connections after {} s ({error}); the end of its log: {}",
                 PATIENCE.as_secs(),
-                last_words(&log_path)
+                log_tail(&log_path)
             );
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// Ends the server by SIGKILL: a crash. What was committed is on disk; [`ThrowAwayPostgres::restart`] recovers it.
+    /// Kills the server with SIGKILL: a crash. Committed data is on disk, and [`ThrowAwayPostgres::restart`] recovers
+    /// it.
     ///
     /// # Errors
-    /// If its data would go with it, or it cannot be signalled.
+    /// If its data would be removed too, or it cannot be signalled.
     pub fn kill(&mut self) -> anyhow::Result<()> {
         ensure!(!self.thrown_away, "a server in a temporary folder would lose its data");
         Ok(self.process.kill()?)
@@ -161,12 +162,12 @@ impl ThrowAwayPostgres {
     /// Starts the killed server again on its port, and waits until it has recovered.
     ///
     /// # Errors
-    /// If it does not start (with its own words).
+    /// If it does not start (the error contains the end of its log).
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.restart_on(self.port).await
     }
 
-    /// Like [`ThrowAwayPostgres::restart`], on another port: what a failover looks like to clients.
+    /// Like [`ThrowAwayPostgres::restart`], but on another port, which looks like a failover to clients.
     ///
     /// # Errors
     /// As [`ThrowAwayPostgres::restart`].
@@ -174,25 +175,25 @@ impl ThrowAwayPostgres {
         let (programs, user) = (find_programs()?, server_user()?);
         let deadline = Instant::now() + PATIENCE;
         loop {
-            // The old server's children hold its shared memory until they have noticed its end.
+            // The old server's children keep its shared memory until they notice that it ended.
             match Self::launch(&programs, &self.root, port, false, user.as_ref()).await {
                 Ok(server) => {
                     *self = server;
                     return Ok(());
                 }
                 Err(error) if Instant::now() >= deadline => return Err(error),
-                Err(error) => tracing::debug!(%error, "starting PostgreSQL again"),
+                Err(error) => tracing::debug!(%error, "PostgreSQL did not start and is tried again"),
             }
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    /// `postgres://…`, for the database made at the start.
+    /// `postgres://…`, for the database created at the start.
     pub fn url(&self) -> String {
         self.database_url(NAME)
     }
 
-    /// The same server, another database.
+    /// The URL of another database on the same server.
     pub fn database_url(&self, database: &str) -> String {
         format!("postgres://{NAME}@127.0.0.1:{}/{database}?sslmode=disable", self.port)
     }
@@ -204,10 +205,10 @@ impl ThrowAwayPostgres {
     /// Creates a database, unless it exists, and returns its URL.
     ///
     /// # Errors
-    /// If the server does not answer, or the name is none of lower-case letters, digits and underscores.
+    /// If the server does not answer, or the name has other characters than lower-case letters, digits and underscores.
     pub async fn create_database(&self, name: &str) -> anyhow::Result<String> {
         let plain = |byte: u8| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_');
-        ensure!(name.bytes().all(plain), "a database name has lower-case letters, digits and underscores");
+        ensure!(name.bytes().all(plain), "a database name may have only lower-case letters, digits and underscores");
         let (client, connection) = self.connect(MAINTENANCE).await?;
         let work = async {
             if client.query_opt("SELECT 1 FROM pg_database WHERE datname = $1", &[&name]).await?.is_none() {
@@ -228,18 +229,18 @@ impl ThrowAwayPostgres {
         tokio_postgres::connect(&self.database_url(database), NoTls).await
     }
 
-    /// Stops the server and waits for its end. Dropping does the same.
+    /// Stops the server and waits until it has ended. Dropping does the same.
     pub fn stop(self) {
         drop(self);
     }
 }
 
-/// The folder that holds `postgres` and `initdb`: what PATH leads to, else the newest of Debian's.
+/// The folder with `postgres` and `initdb`: the one that PATH leads to, or the newest version of Debian's packages.
 fn find_programs() -> anyhow::Result<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "PATH is how programs are found, not a setting of ours")]
     let path = std::env::var("PATH").unwrap_or_default();
     let on_path = std::env::split_paths(&path)
-        // PATH may hold links to single programs; `initdb` lives beside the one they point to.
+        // PATH may contain links to single programs; `initdb` is beside the program that a link points to.
         .filter_map(|dir| dir.join("postgres").canonicalize().ok())
         .filter_map(|program| program.parent().map(Path::to_owned));
     let mut versions: Vec<(u32, PathBuf)> = std::fs::read_dir("/usr/lib/postgresql")
@@ -255,7 +256,7 @@ fn find_programs() -> anyhow::Result<PathBuf> {
         .context(MISSING)
 }
 
-/// Whom to run the server as: PostgreSQL refuses root, so then the package's own user, or `nobody`.
+/// The user that runs the server. PostgreSQL refuses root, so root uses the package's own user, or `nobody`.
 fn server_user() -> anyhow::Result<Option<User>> {
     if !geteuid().is_root() {
         return Ok(None);
@@ -274,9 +275,9 @@ fn run_as(command: &mut Command, user: Option<&User>) {
     }
 }
 
-/// Makes the folder and gives it to the server's user. Returns its absolute path.
+/// Creates the folder and gives it to the server's user. Returns its absolute path.
 fn prepare(root: &Path, user: Option<&User>) -> anyhow::Result<PathBuf> {
-    let doing = || format!("preparing {} for PostgreSQL", root.display());
+    let doing = || format!("cannot prepare {} for PostgreSQL", root.display());
     std::fs::create_dir_all(root).with_context(doing)?;
     std::fs::set_permissions(root, Permissions::from_mode(0o700)).with_context(doing)?;
     let root = root.canonicalize().with_context(doing)?;
@@ -289,10 +290,10 @@ fn prepare(root: &Path, user: Option<&User>) -> anyhow::Result<PathBuf> {
 async fn init(programs: &Path, data: &Path, user: Option<&User>) -> anyhow::Result<()> {
     let mut command = Command::new(programs.join("initdb"));
     command.arg("-D").arg(data).args(["-U", NAME, "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]);
-    // A caller's folder may be out of the server user's reach.
+    // The server's user may have no access to the caller's current folder.
     command.current_dir("/").stdin(Stdio::null());
     run_as(&mut command, user);
-    let output = tokio::process::Command::from(command).output().await.context("starting initdb")?;
+    let output = tokio::process::Command::from(command).output().await.context("cannot start initdb")?;
     let as_user = user.map(|user| format!(" as user {}", user.name)).unwrap_or_default();
     ensure!(
         output.status.success(),
@@ -355,7 +356,7 @@ mod tests {
         let data: String = client.query_one("SHOW data_directory", &[]).await.unwrap().get(0);
         let scratch = Path::new(&data).parent().unwrap().to_owned();
         drop((client, connection));
-        // What the kernel does for a process that was killed.
+        // As the kernel does when the owner is killed.
         server.process.abandon();
         let deadline = Instant::now() + PATIENCE;
         while scratch.exists() {

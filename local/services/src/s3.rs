@@ -1,8 +1,8 @@
 //! S3 in this process: `s3s-fs` on a folder.
 //!
-//! Good for what Forebay asks of S3: conditional puts, lists and gets, signed by one known pair of credentials. Two
-//! limits come from `s3s-fs`: it keeps each object's attributes in a file named after the base64 of its key, so keys
-//! longer than about 150 bytes fail with an internal error; and a list walks the whole bucket.
+//! It supports what Forebay needs of S3: conditional puts, lists and gets, signed with one known pair of credentials.
+//! Two limits come from `s3s-fs`: it keeps each object's attributes in a file whose name is the base64 of its key, so
+//! keys longer than about 150 bytes fail with an internal error; and a list reads the whole bucket.
 
 use std::convert::Infallible;
 use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
@@ -23,9 +23,9 @@ use tokio::net::TcpListener;
 use tokio::sync::Mutex;
 use tokio::task::{AbortHandle, JoinSet};
 
-/// The access key id that the service knows.
+/// The access key id that the service accepts.
 pub const ACCESS_KEY_ID: &str = "local";
-/// Its secret: no secret at all, since the service listens on loopback only.
+/// Its secret. It does not have to be secret, because the service listens on loopback only.
 pub const SECRET_ACCESS_KEY: &str = "local";
 
 /// An S3 server with one bucket. Stops when dropped; the folder stays.
@@ -36,8 +36,8 @@ pub struct EmbeddedS3 {
 }
 
 impl EmbeddedS3 {
-    /// Serves `folder`, which is made if it is absent, on loopback: on `port`, or on any free one. Makes the bucket
-    /// unless it is there from an earlier run.
+    /// Serves `folder`, which is created if it is missing, on `port` of the loopback interface, or on any free port.
+    /// Creates the bucket unless it exists from an earlier run.
     ///
     /// # Errors
     /// If the folder cannot be used or the port is taken.
@@ -45,7 +45,7 @@ impl EmbeddedS3 {
         let folder = folder.into();
         let bucket_folder = folder.join(bucket);
         std::fs::create_dir_all(&bucket_folder)
-            .with_context(|| format!("cannot make the bucket's folder {}", bucket_folder.display()))?;
+            .with_context(|| format!("cannot create the bucket's folder {}", bucket_folder.display()))?;
         let files = s3s_fs::FileSystem::new(&folder)
             .map_err(|error| anyhow::anyhow!("cannot serve {}: {error:?}", folder.display()))?;
         let mut service = S3ServiceBuilder::new(files);
@@ -71,14 +71,14 @@ impl Drop for EmbeddedS3 {
     }
 }
 
-/// Accepts until aborted. Connections live in the set, so they end with it.
+/// Accepts connections until aborted. The connections end with the set that holds them.
 async fn serve(listener: TcpListener, service: Arc<AtomicPuts>) {
     let mut connections = JoinSet::new();
     loop {
         let (socket, _) = match listener.accept().await {
             Ok(accepted) => accepted,
             Err(error) => {
-                // A client that left before we accepted, or no free descriptors: the latter takes a while to pass.
+                // The client disconnected too early, or there are no free file descriptors, which takes time to pass.
                 tracing::warn!(%error, "cannot accept a connection to the embedded S3");
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 continue;
@@ -94,21 +94,21 @@ async fn serve(listener: TcpListener, service: Arc<AtomicPuts>) {
             let connection =
                 http1::Builder::new().timer(TokioTimer::new()).serve_connection(TokioIo::new(socket), handler);
             if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to the embedded S3 broke");
+                tracing::debug!(%error, "a connection to the embedded S3 failed");
             }
         });
     }
 }
 
-/// `s3s-fs` looks whether a key exists and renames the finished upload into place some awaits later: of two writers
-/// with `If-None-Match: *` both may win. S3 promises that one does, so conditional puts of one key take turns here.
+/// `s3s-fs` checks whether a key exists and renames the finished upload some awaits later, so two writers with
+/// `If-None-Match: *` may both succeed. S3 promises that only one does, so conditional puts of one key take turns here.
 struct AtomicPuts {
     service: S3Service,
     turns: Vec<Mutex<()>>,
 }
 
 impl AtomicPuts {
-    /// Enough that puts of different keys seldom wait for each other.
+    /// Enough, so that puts of different keys rarely wait for each other.
     const TURNS: usize = 64;
 
     fn new(service: S3Service) -> Self {

@@ -1,7 +1,8 @@
 //! Programs that must not outlive the process that started them.
 //!
-//! A shell stands between the two, holds one end of a pipe, and stops the program when the other end closes: by a drop,
-//! or because the process that started it died without a word. The name of a signal on the pipe sends that one instead. The usual way, `PR_SET_PDEATHSIG`, needs unsafe code.
+//! A shell between the two holds one end of a pipe and stops the program when the other end closes: when the value is
+//! dropped, or because the process that started it was killed. If the name of a signal is written to the pipe, the
+//! shell sends that signal instead. The usual way, `PR_SET_PDEATHSIG`, needs unsafe code.
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
@@ -25,11 +26,11 @@ kill "$watcher" 2>/dev/null
 exit "$status"
 "#;
 
-/// Longest wait for a program to stop, and the time between two looks.
+/// Maximum wait for a program to stop, and the time between two checks.
 const PATIENCE: Duration = Duration::from_secs(30);
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// A running program. Dropping it stops the program and waits for its end.
+/// A running program. Dropping it stops the program and waits until it has ended.
 #[derive(Debug)]
 pub(crate) struct Supervised {
     shell: Child,
@@ -37,8 +38,8 @@ pub(crate) struct Supervised {
 }
 
 impl Supervised {
-    /// Starts `program`, to be stopped by the signal of that name (`TERM`, `INT`). A `scratch` folder is removed after
-    /// its end. `prepare` sets up output, folder, user and environment.
+    /// Starts `program`, which is stopped with the signal `stop_signal` (`TERM`, `INT`). A `scratch` folder is removed
+    /// after it has ended. `prepare` sets up output, folder, user and environment.
     pub(crate) fn start(
         program: &Path,
         arguments: impl IntoIterator<Item = impl AsRef<std::ffi::OsStr>>,
@@ -50,17 +51,17 @@ impl Supervised {
         command.args(["-c", SCRIPT, "supervisor"]).arg(program).args(arguments);
         command.env("STOP_SIGNAL", stop_signal).env("SCRATCH", scratch.unwrap_or(Path::new("")));
         prepare(&mut command);
-        // A process group of its own: Ctrl-C is for the caller, who stops its services last.
+        // In its own process group: Ctrl-C must reach only the caller, which stops its services last.
         command.stdin(Stdio::piped()).process_group(0);
         Ok(Supervised { shell: command.spawn()?, scratch: scratch.map(Path::to_owned) })
     }
 
-    /// How it ended, if it has.
+    /// How the program ended; `None` while it runs.
     pub(crate) fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
         self.shell.try_wait()
     }
 
-    /// SIGKILL for the program, and waits for its end: a crash.
+    /// Kills the program with SIGKILL, as in a crash, and waits until it has ended.
     pub(crate) fn kill(&mut self) -> std::io::Result<()> {
         if let Some(mut pipe) = self.shell.stdin.take() {
             pipe.write_all(b"KILL\n")?;
@@ -68,7 +69,7 @@ impl Supervised {
         self.shell.wait().map(drop)
     }
 
-    /// What the kernel does for a process that was killed.
+    /// Closes the pipe, as the kernel does when the owner is killed.
     pub(crate) fn abandon(&mut self) {
         drop(self.shell.stdin.take());
     }
@@ -90,8 +91,8 @@ impl Drop for Supervised {
     }
 }
 
-/// The end of a log, for an error message.
-pub(crate) fn last_words(log: &Path) -> String {
+/// The last lines of a log, for an error message.
+pub(crate) fn log_tail(log: &Path) -> String {
     let text = std::fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().rev().take(5).collect();
     lines.into_iter().rev().collect::<Vec<_>>().join(" | ")

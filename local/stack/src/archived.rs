@@ -1,7 +1,7 @@
-//! The proof that the archive holds every record that it should.
+//! Proves that the archive holds every record that it should.
 //!
-//! What should be there is told by Kafka: the offsets that it still has, up to where the archiver's group has committed.
-//! Beyond that records are on their way. The archive may well hold older ones, which Kafka has let go.
+//! Kafka says what should be there: the offsets that it still has, up to the committed offset of the archiver's group.
+//! Later records are on their way. The archive may also hold older records, which Kafka has deleted.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,37 +11,37 @@ use archive::{Coverage, Filter, OffsetRanges, PartitionCoverage, Reader};
 use kafka::{KafkaClient, PartitionWatermarks};
 use pipeline::Position;
 
-use crate::stack::ARCHIVERS;
+use crate::mappings::ARCHIVERS;
 
-/// The archive held against what Kafka has and the archiver has committed.
+/// Compares the archive with what Kafka has and the archiver has committed.
 #[derive(Debug, Default)]
 pub struct ArchiveProof {
-    lines: Vec<Line>,
+    lines: Vec<ArchivedPartition>,
 }
 
 /// One partition.
 #[derive(Debug)]
-struct Line {
+struct ArchivedPartition {
     topic: &'static str,
-    /// What Kafka has.
+    /// The offsets that Kafka has.
     marks: PartitionWatermarks,
-    /// The archiver's group has finished everything below.
+    /// The committed offset: the archiver's group has finished everything below it.
     committed: i64,
-    /// Of what Kafka has, the offsets that are in the archive.
+    /// How many of the offsets in Kafka are in the archive.
     covered: u64,
-    /// Committed, and not in the archive.
+    /// Committed offsets that are not in the archive.
     missing: OffsetRanges,
-    /// Neither committed nor in the archive yet.
+    /// How many offsets are neither committed nor in the archive yet.
     waiting: u64,
-    /// Lines in the archive beyond the first of their offset.
+    /// How many lines in the archive repeat an offset.
     overlaps: u64,
 }
 
 impl ArchiveProof {
-    /// Asks for the committed offsets first and for the archive last, so that what is archived meanwhile is not missed.
+    /// Reads the committed offsets first and the archive last, so that records archived in between are not missed.
     ///
     /// # Errors
-    /// If Kafka or the archive cannot be asked.
+    /// If Kafka or the archive cannot be read.
     pub async fn gather(kafka: &KafkaClient, archive: &Reader) -> anyhow::Result<Self> {
         let topics = kafka.topics();
         let mut proof = ArchiveProof::default();
@@ -73,7 +73,7 @@ impl ArchiveProof {
             let committed = committed.get(&partition).copied().unwrap_or(earliest).clamp(earliest, latest);
             let missing = archived.gaps(below(earliest, committed));
             let waiting = archived.gaps(below(committed, latest)).len();
-            self.lines.push(Line {
+            self.lines.push(ArchivedPartition {
                 topic,
                 marks: *marks,
                 committed,
@@ -85,12 +85,12 @@ impl ArchiveProof {
         }
     }
 
-    /// Records that the archiver's groups have committed and the archive does not hold.
+    /// Number of records that the archiver's groups have committed and the archive does not hold.
     pub fn missing(&self) -> u64 {
         self.lines.iter().map(|line| line.missing.len()).sum()
     }
 
-    /// Records that are still on their way to the archive.
+    /// Number of records that are still on their way to the archive.
     pub fn waiting(&self) -> u64 {
         self.lines.iter().map(|line| line.waiting).sum()
     }
@@ -108,7 +108,7 @@ impl fmt::Display for ArchiveProof {
             "{:>16} {:>9} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10} {:>10}",
             "archive of", "partition", "from", "committed", "end", "covered", "missing", "waiting", "overlaps"
         )?;
-        for Line { topic, marks, committed, covered, missing, waiting, overlaps } in &self.lines {
+        for ArchivedPartition { topic, marks, committed, covered, missing, waiting, overlaps } in &self.lines {
             let PartitionWatermarks { partition, earliest, latest } = marks;
             let missing = missing.len();
             writeln!(
@@ -117,7 +117,7 @@ impl fmt::Display for ArchiveProof {
                  {waiting:>10} {overlaps:>10}"
             )?;
         }
-        for Line { topic, marks, missing, .. } in &self.lines {
+        for ArchivedPartition { topic, marks, missing, .. } in &self.lines {
             for range in missing.ranges() {
                 let (first, last) = (range.start(), range.end());
                 writeln!(f, "{topic} partition {}: offsets {first} to {last} are not in the archive", marks.partition)?;
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_committed_and_not_there_is_missing_and_named() {
+    fn committed_records_that_the_archive_lacks_are_missing_and_named() {
         let proof = proof(0, Some(10), 10, &archive(&[0..=2, 5..=6, 8..=9]));
         assert_eq!(sums(&proof), (7, 3, 0, 0));
         let text = proof.to_string();
@@ -171,17 +171,21 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_committed_yet_waits_unless_it_is_there_already() {
+    fn records_that_are_not_committed_wait_unless_they_are_archived_already() {
         assert_eq!(sums(&proof(0, Some(5), 10, &archive(&[0..=4]))), (5, 0, 5, 0));
         assert_eq!(sums(&proof(0, Some(5), 10, &archive(&[0..=7]))), (8, 0, 2, 0));
         assert_eq!(sums(&proof(0, None, 10, &Coverage::default())), (0, 0, 10, 0), "the archiver has never run");
     }
 
     #[test]
-    fn what_kafka_has_let_go_is_not_asked_for_and_may_be_there() {
+    fn records_that_kafka_has_deleted_are_not_required_and_may_be_archived() {
         assert_eq!(sums(&proof(8, Some(10), 10, &archive(&[0..=9]))), (2, 0, 0, 0));
         assert_eq!(sums(&proof(8, Some(10), 10, &archive(&[8..=9]))), (2, 0, 0, 0));
-        assert_eq!(sums(&proof(8, Some(4), 10, &archive(&[0..=3]))), (0, 0, 2, 0), "the archiver came too late");
+        assert_eq!(
+            sums(&proof(8, Some(4), 10, &archive(&[0..=3]))),
+            (0, 0, 2, 0),
+            "Kafka deleted the records before the archiver read them"
+        );
         assert_eq!(sums(&proof(0, Some(0), 0, &Coverage::default())), (0, 0, 0, 0), "an empty partition");
     }
 }

@@ -1,4 +1,4 @@
-//! The backing services: ours, unless an external one is named.
+//! The backing services: started here, unless the options name an external one.
 
 use anyhow::Context as _;
 use services::apache_kafka::ApacheKafka;
@@ -16,32 +16,32 @@ enum KafkaService {
     External(String),
 }
 
-/// Everything the functions talk to. Ends with this value.
+/// Every service that the functions use. The services stop when this value is dropped.
 pub struct Backing {
     kafka: KafkaService,
-    /// Unless it is external.
+    /// `None` if it is external.
     pub postgres: Option<ThrowAwayPostgres>,
-    // Held for their lifetime only; the endpoints below tell where they listen.
+    // Held only to keep them running; the endpoints below say where they listen.
     _dynamodb: Option<EmbeddedDynamoDb>,
     _s3: Option<EmbeddedS3>,
-    state: State,
+    state: StateFolder,
     pub brokers: String,
     pub database_url: String,
     pub dynamodb_endpoint: String,
     pub s3_endpoint: String,
 }
 
-/// Where state lies: a folder of the user's, or one that goes with the stack.
-enum State {
+/// Where state is: a folder of the user, or a temporary one that is removed with the stack.
+enum StateFolder {
     Kept(std::path::PathBuf),
     Thrown(TempDir),
 }
 
-impl State {
+impl StateFolder {
     fn path(&self, name: &str) -> std::path::PathBuf {
         match self {
-            State::Kept(folder) => folder.join(name),
-            State::Thrown(folder) => folder.path().join(name),
+            StateFolder::Kept(folder) => folder.join(name),
+            StateFolder::Thrown(folder) => folder.path().join(name),
         }
     }
 }
@@ -50,21 +50,21 @@ impl State {
 const KAFKA_SNAPSHOT: &str = "kafka.snapshot";
 
 impl Backing {
-    /// Starts what is not external; services that take long start side by side.
+    /// Starts the services that are not external, in parallel.
     ///
     /// # Errors
-    /// Names the service that did not start, and why.
+    /// The error names the service that did not start, and why.
     pub async fn start(options: &Options) -> anyhow::Result<Self> {
         options.ports.check()?;
         let state = match &options.keep {
             Some(folder) => {
-                std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-                State::Kept(folder.canonicalize()?)
+                std::fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
+                StateFolder::Kept(folder.canonicalize()?)
             }
-            None => State::Thrown(tempfile::Builder::new().prefix("forebay-").tempdir()?),
+            None => StateFolder::Thrown(tempfile::Builder::new().prefix("forebay-").tempdir()?),
         };
-        let kept = matches!(state, State::Kept(_));
-        // Asked before PostgreSQL starts beside Kafka and makes its folder.
+        let kept = matches!(state, StateFolder::Kept(_));
+        // Checked before PostgreSQL starts in parallel to Kafka and creates its folder.
         let had_database = kept && state.path("postgres").exists();
         let (kafka, postgres, dynamodb, s3) = tokio::try_join!(
             start_kafka(options, &state, had_database),
@@ -76,21 +76,27 @@ impl Backing {
                 ThrowAwayPostgres::start(options.ports.postgres.fixed(), folder.as_deref())
                     .await
                     .map(Some)
-                    .context("PostgreSQL")
+                    .context("PostgreSQL did not start")
             },
             async {
                 if options.dynamodb_endpoint.is_some() {
                     return Ok(None);
                 }
                 let file = kept.then(|| state.path("dynamodb.sqlite"));
-                EmbeddedDynamoDb::start(options.ports.dynamodb.fixed(), file).await.map(Some).context("DynamoDB")
+                EmbeddedDynamoDb::start(options.ports.dynamodb.fixed(), file)
+                    .await
+                    .map(Some)
+                    .context("DynamoDB did not start")
             },
             async {
                 if options.s3_endpoint.is_some() {
                     return Ok(None);
                 }
                 let folder = state.path("s3");
-                EmbeddedS3::start(options.ports.s3.fixed(), folder, &options.bucket).await.map(Some).context("S3")
+                EmbeddedS3::start(options.ports.s3.fixed(), folder, &options.bucket)
+                    .await
+                    .map(Some)
+                    .context("S3 did not start")
             },
         )?;
         let brokers = match &kafka {
@@ -114,7 +120,7 @@ impl Backing {
         })
     }
 
-    /// The broker, if it is Apache Kafka in a process of ours.
+    /// The broker, if it is Apache Kafka started by us.
     pub fn apache_kafka(&mut self) -> Option<&mut ApacheKafka> {
         match &mut self.kafka {
             KafkaService::Apache(broker) => Some(broker),
@@ -122,13 +128,15 @@ impl Backing {
         }
     }
 
-    /// Keeps what is to be kept, then stops the services.
+    /// Writes the state that must be kept, then stops the services.
     ///
     /// # Errors
     /// If state under `--keep` could not be written.
     pub fn stop(self) -> anyhow::Result<()> {
-        if let (KafkaService::Embedded(broker), State::Kept(_)) = (&self.kafka, &self.state) {
-            broker.snapshot(&self.state.path(KAFKA_SNAPSHOT)).context("cannot keep the embedded broker's log")?;
+        if let (KafkaService::Embedded(broker), StateFolder::Kept(_)) = (&self.kafka, &self.state) {
+            broker
+                .snapshot(&self.state.path(KAFKA_SNAPSHOT))
+                .context("cannot write the snapshot of the embedded broker")?;
         }
         if let Some(postgres) = self.postgres {
             postgres.stop();
@@ -138,10 +146,10 @@ impl Backing {
 }
 
 fn url(external: &Option<String>, ours: Option<String>) -> anyhow::Result<String> {
-    external.clone().or(ours).context("a service is neither external nor ours")
+    external.clone().or(ours).context("a service was neither started nor given as external")
 }
 
-async fn start_kafka(options: &Options, state: &State, had_database: bool) -> anyhow::Result<KafkaService> {
+async fn start_kafka(options: &Options, state: &StateFolder, had_database: bool) -> anyhow::Result<KafkaService> {
     match &options.kafka {
         KafkaChoice::External(brokers) => Ok(KafkaService::External(brokers.clone())),
         KafkaChoice::Apache => {
@@ -151,21 +159,21 @@ async fn start_kafka(options: &Options, state: &State, had_database: bool) -> an
                 Some(&state.path("kafka")),
             )
             .await;
-            broker.map(KafkaService::Apache).context("Apache Kafka")
+            broker.map(KafkaService::Apache).context("Apache Kafka did not start")
         }
         KafkaChoice::Embedded => {
             let broker = EmbeddedKafka::start_announced(options.ports.kafka.fixed(), options.routes.kafka)
                 .await
-                .context("the embedded Kafka broker")?;
+                .context("the embedded Kafka broker did not start")?;
             let snapshot = state.path(KAFKA_SNAPSHOT);
             if snapshot.exists() {
-                broker.restore(&snapshot).context("cannot restore the embedded broker's log")?;
-                // Gone until the next clean stop: a log older than the database must not be taken for the newest.
+                broker.restore(&snapshot).context("cannot read the snapshot of the embedded broker")?;
+                // Removed until the next clean stop: a snapshot older than the database must never be restored.
                 std::fs::remove_file(&snapshot)?;
             } else if had_database {
                 anyhow::bail!(
-                    "the kept state has a database but no Kafka log: the last run was not stopped cleanly and used the \
-                     embedded broker, which lives in memory; remove the folder, or use KAFKA=apache with --keep"
+                    "the kept state has a database but no Kafka log: the last run did not stop cleanly and used the \
+                     embedded broker, which keeps its log in memory; remove the folder, or use KAFKA=apache with --keep"
                 );
             }
             Ok(KafkaService::Embedded(broker))

@@ -17,14 +17,14 @@ pub struct JsonClient {
 
 /// An answer, whatever its status.
 #[derive(Debug)]
-pub struct Answer {
+pub struct HttpAnswer {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Bytes,
 }
 
-impl Answer {
-    /// The body as JSON; `Null` if it is none.
+impl HttpAnswer {
+    /// The body as JSON; `Null` if it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
@@ -43,26 +43,37 @@ impl JsonClient {
     ///
     /// # Errors
     /// If no answer came; any status is an answer.
-    pub async fn post(&self, url: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> anyhow::Result<Answer> {
+    pub async fn post(
+        &self,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> anyhow::Result<HttpAnswer> {
         self.send(Method::POST, url, headers, body.into()).await
     }
 
     /// # Errors
     /// If no answer came; any status is an answer.
-    pub async fn get(&self, url: &str, headers: &[(&str, &str)]) -> anyhow::Result<Answer> {
+    pub async fn get(&self, url: &str, headers: &[(&str, &str)]) -> anyhow::Result<HttpAnswer> {
         self.send(Method::GET, url, headers, Bytes::new()).await
     }
 
-    async fn send(&self, method: Method, url: &str, headers: &[(&str, &str)], body: Bytes) -> anyhow::Result<Answer> {
+    async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> anyhow::Result<HttpAnswer> {
         let mut request =
             Request::builder().method(method).uri(url).header(http::header::CONTENT_TYPE, "application/json");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body))?;
-        let response = self.client.request(request).await.with_context(|| format!("nothing answers at {url}"))?;
+        let response = self.client.request(request).await.with_context(|| format!("no answer from {url}"))?;
         let (parts, body) = response.into_parts();
-        let body = body.collect().await.with_context(|| format!("{url} did not finish its answer"))?.to_bytes();
-        Ok(Answer { status: parts.status, headers: parts.headers, body })
+        let body = body.collect().await.with_context(|| format!("the answer from {url} ended early"))?.to_bytes();
+        Ok(HttpAnswer { status: parts.status, headers: parts.headers, body })
     }
 }

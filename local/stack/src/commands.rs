@@ -1,4 +1,4 @@
-//! Commands on a stack that runs, here or on AWS.
+//! Commands for a running stack, on this machine or on AWS.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,10 +19,10 @@ use crate::functions;
 use crate::session::Session;
 use crate::stack::Stack;
 
-/// Prints where to look, after sample traffic has gone through.
+/// Sends sample traffic and then prints the addresses and commands to try.
 ///
 /// # Errors
-/// If the sample traffic did not.
+/// If the sample traffic could not be processed.
 pub async fn introduce(stack: &Stack, sample: &Demo) -> anyhow::Result<()> {
     let traffic = sample.traffic()?;
     let report = sample.run(stack, traffic).await?;
@@ -46,12 +46,12 @@ pub async fn introduce(stack: &Stack, sample: &Demo) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Says on standard error which lines of an input are no events.
-pub fn name_bad_lines(traffic: &Traffic) {
+/// Prints to standard error which lines of an input are not events.
+pub fn report_bad_lines(traffic: &Traffic) {
     for (problem, bad) in &traffic.bad_lines {
         let numbers: Vec<String> = bad.first.iter().map(ToString::to_string).collect();
         let more = if bad.count > bad.first.len() { ", …" } else { "" };
-        eprintln!("left out {} lines: {problem} (lines {}{more})", bad.count, numbers.join(", "));
+        eprintln!("skipped {} lines: {problem} (lines {}{more})", bad.count, numbers.join(", "));
     }
 }
 
@@ -63,12 +63,13 @@ async fn call(session: &Session, function: &str, event: String) -> anyhow::Resul
 /// Invokes a function with one of the samples under `events/`.
 ///
 /// # Errors
-/// Names the samples there are if there is no such one.
+/// If the sample does not exist; the error lists the existing ones.
 pub async fn invoke(session: &Session, function: &str, event: &str) -> anyhow::Result<ExitCode> {
     let folder = Path::new("events").join(function);
     let path = folder.join(format!("{event}.json"));
-    let text = std::fs::read_to_string(&path)
-        .with_context(|| format!("no sample {}; there are: {}", path.display(), samples(&folder).join(", ")))?;
+    let text = std::fs::read_to_string(&path).with_context(|| {
+        format!("no sample {}; the existing ones are: {}", path.display(), samples(&folder).join(", "))
+    })?;
     match call(session, function, text).await {
         Ok(answer) => {
             println!("{}", serde_json::to_string_pretty(&answer)?);
@@ -118,7 +119,7 @@ pub async fn redrive(session: &Session, request: String) -> anyhow::Result<ExitC
     print_answer(&call(session, "redriver", request).await?)
 }
 
-/// Prints each answer until the run is complete: an invocation stops before its time is up.
+/// Invokes the replayer and prints each answer until the run is complete: an invocation stops before its timeout.
 ///
 /// # Errors
 /// If the replayer refuses.
@@ -126,7 +127,7 @@ pub async fn replay(session: &Session, request: &str) -> anyhow::Result<ExitCode
     loop {
         let answer = call(session, "replayer", request.to_owned()).await?;
         print_answer(&answer)?;
-        // A dry run keeps no progress: to go on, it takes the answer's `next` as `start`.
+        // A dry run saves no progress: to continue it, send the answer's `next` as `start`.
         if answer["complete"] != false || answer["dry_run"] == true {
             return Ok(ExitCode::SUCCESS);
         }
@@ -136,7 +137,7 @@ pub async fn replay(session: &Session, request: &str) -> anyhow::Result<ExitCode
 /// Prints one hash over all rows, and the count and hash of each table.
 ///
 /// # Errors
-/// If Postgres cannot be asked.
+/// If Postgres cannot be read.
 pub async fn fingerprint(session: &Session) -> anyhow::Result<ExitCode> {
     session.require("DATABASE_URL")?;
     let mut settings = Settings::new(session);

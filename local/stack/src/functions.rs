@@ -1,4 +1,4 @@
-//! The function binaries: their settings, and hosting them as Lambda does.
+//! The function binaries: their settings, and how they are started.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,14 +19,15 @@ use crate::session::Session;
 pub const FUNCTIONS: [&str; 9] =
     ["ingest", "scorer", "processor", "archiver", "maintainer", "redriver", "rescorer", "query", "replayer"];
 
-/// Dummy credentials for the embedded services, which check none. Real ones come from the environment.
+/// Dummy credentials for the embedded services. Real ones come from the environment.
 pub const LOCAL_CREDENTIALS: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "local"), ("AWS_SECRET_ACCESS_KEY", "local"), ("AWS_REGION", "eu-west-1")];
 
 const DEDUP_TABLE: &str = "dedup";
 const ACCESS_TABLE: &str = "access";
 
-/// What every function is told, each reading what it needs, with its dependencies by those routes.
+/// The environment of every function, with the dependencies reached through `routes`. Each function reads what it
+/// needs.
 pub fn environment(options: &Options, backing: &Backing, routes: &Routes) -> Vec<(String, String)> {
     let routed = |route: &Option<String>, direct: &str| route.clone().unwrap_or_else(|| direct.to_owned());
     let mut variables: Vec<(String, String)> = Vec::new();
@@ -54,15 +55,19 @@ pub fn environment(options: &Options, backing: &Backing, routes: &Routes) -> Vec
     variables
 }
 
-/// Most instances of one function: one for each poller of the two mappings that the archiver has, and not fewer than
-/// operators may want to run side by side.
+/// Maximum number of instances of one function: one for each poller of the archiver's two mappings, and at least as
+/// many as operators may want to run at the same time.
 fn instances(options: &Options) -> usize {
     (options.pollers * 2).max(3)
 }
 
 fn program(options: &Options, name: &str) -> anyhow::Result<PathBuf> {
     let program = options.binaries.join(name);
-    anyhow::ensure!(program.exists(), "{} is not built: run `cargo build --workspace --bins`", program.display());
+    anyhow::ensure!(
+        program.exists(),
+        "{} does not exist: build it with `cargo build --workspace --bins`",
+        program.display()
+    );
     Ok(program)
 }
 
@@ -82,10 +87,12 @@ pub async fn start_host(options: &Options, environment: &[(String, String)]) -> 
             Ok(config)
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-    Host::start(HostConfig { listen: options.ports.lambda.address(), functions }).await.context("the Lambda host")
+    Host::start(HostConfig { listen: options.ports.lambda.address(), functions })
+        .await
+        .context("the Lambda host did not start")
 }
 
-/// Starts a function as an HTTP server on a port of its own, as in Kubernetes.
+/// Starts a function as an HTTP server on its own port, as in Kubernetes.
 ///
 /// # Errors
 /// If the binary is missing, or it does not become healthy.
@@ -102,7 +109,7 @@ pub async fn start_http(
         port: port.number,
         log: LogTarget::File(options.logs.join(format!("{name}-http.log"))),
     };
-    RunningHttpFunction::start(function).await.with_context(|| format!("{name} over HTTP"))
+    RunningHttpFunction::start(function).await.with_context(|| format!("{name} did not start as an HTTP server"))
 }
 
 /// `cargo lambda watch` on the Lambda port, serving every function from source.
@@ -122,15 +129,15 @@ pub async fn start_watch(options: &Options, environment: &[(String, String)]) ->
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     while tokio::net::TcpStream::connect(options.ports.lambda.address()).await.is_err() {
         if let Some(status) = watch.try_wait()? {
-            anyhow::bail!("`cargo lambda watch` ended at once ({status})");
+            anyhow::bail!("`cargo lambda watch` ended while starting ({status})");
         }
-        anyhow::ensure!(tokio::time::Instant::now() < deadline, "`cargo lambda watch` does not listen");
+        anyhow::ensure!(tokio::time::Instant::now() < deadline, "`cargo lambda watch` does not listen after a minute");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(watch)
 }
 
-/// Ends `cargo lambda watch` and what it started.
+/// Stops `cargo lambda watch` and the processes that it started.
 pub async fn stop_watch(watch: &mut tokio::process::Child) {
     if let Some(pid) = watch.id().and_then(|pid| i32::try_from(pid).ok()) {
         let pid = nix::unistd::Pid::from_raw(pid);
@@ -143,10 +150,10 @@ pub async fn stop_watch(watch: &mut tokio::process::Child) {
     let _ = watch.kill().await;
 }
 
-/// The key that the samples under `events/ingest/` are sent with.
+/// The API key of the samples under `events/ingest/`.
 const SAMPLE_KEY: &[u8] = b"sample-key";
 
-/// The tables that Terraform makes on AWS, and the samples' API key.
+/// Creates the tables that Terraform creates on AWS, and the API key of the samples.
 ///
 /// # Errors
 /// If DynamoDB refuses.
@@ -173,8 +180,8 @@ pub fn invoke_url(port: u16, function: &str) -> String {
 /// Invokes a function with an event's JSON text.
 ///
 /// # Errors
-/// If nothing answers, or the function failed: then with its error type and message. cargo-lambda tells a failure by
-/// the status, AWS and our host by a header.
+/// If there is no answer, or the function failed; then the error has its error type and message. cargo-lambda marks a
+/// failure with the status, AWS and our host with a header.
 pub async fn invoke(client: &JsonClient, url: &str, event: String) -> anyhow::Result<Value> {
     let answer = client.post(url, &[], event).await?;
     let body = answer.json();

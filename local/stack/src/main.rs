@@ -25,45 +25,45 @@ struct Arguments {
 enum Command {
     /// Start everything, send sample traffic, and stay up until Ctrl-C.
     Run {
-        /// Keep state in this folder instead of throwing it away.
+        /// Keep state in this folder instead of a temporary one.
         #[arg(long)]
         keep: Option<PathBuf>,
         /// Serve the functions with `cargo lambda watch`.
         #[arg(long)]
         watch: bool,
     },
-    /// Send events through a fresh stack and account for every one.
+    /// Send events through a fresh stack and count what became of each.
     Demo {
         /// A web server's log in the combined format, instead of made-up events.
         #[arg(long)]
         input: Option<PathBuf>,
-        /// How many events to make up.
+        /// How many made-up events to send.
         #[arg(long)]
         events: Option<usize>,
     },
     /// Invoke a running function with events/<function>/<event>.json.
     Invoke { function: String, event: String },
-    /// Prove that every record has exactly one outcome; exit status 1 if not.
+    /// Prove that every record has exactly one outcome and is in the archive; exit status 1 if not.
     Reconcile,
-    /// Block an address.
+    /// Block an IP address.
     Block {
         address: String,
         #[arg(long)]
         reason: String,
-        /// Seconds until the block ends by itself; without it, it stays until it is taken off.
+        /// Seconds until the block ends; without this it stays until it is removed.
         #[arg(long)]
         for_sec: Option<u64>,
     },
-    /// Take an address off the block list.
+    /// Remove an IP address from the block list.
     Unblock { address: String },
     /// Show the block list.
     Blocks,
-    /// List dead letters, or send them again: a request of the redriver as JSON.
+    /// List dead letters, or send them again: a request to the redriver as JSON.
     Redrive {
         #[arg(default_value = r#"{"action":"list"}"#)]
         request: String,
     },
-    /// Rebuild Postgres from the archive, or process records again as another version: a request of the replayer as
+    /// Rebuild Postgres from the archive, or process records again as another version: a request to the replayer as
     /// JSON.
     Replay {
         #[arg(default_value = r#"{"action":"restore","dry_run":true}"#)]
@@ -77,12 +77,13 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    // A fetch that is cut short by a poll's end costs its session with the broker, and krafka opens another at once.
+    // When a poll ends during a fetch, krafka warns that it lost its session with the broker, and opens another at
+    // once.
     let quiet = || EnvFilter::new("warn,krafka::consumer::fetcher=error");
     let filter = EnvFilter::try_from_env("STACK_LOG").unwrap_or_else(|_| quiet());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     carry_out(Arguments::parse().command).await.unwrap_or_else(|error| {
-        // The chain of causes; a backtrace would help nobody who typed a command.
+        // The chain of causes: a backtrace does not help a person who typed a command.
         eprintln!("error: {error:#}");
         ExitCode::FAILURE
     })
@@ -106,10 +107,10 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The function binaries lie beside this one.
+/// The folder of this program, which also holds the function binaries.
 fn binaries() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?;
-    Ok(program.parent().context("this program lies in no folder")?.to_owned())
+    Ok(program.parent().context("the path of this program has no folder")?.to_owned())
 }
 
 async fn run(keep: Option<PathBuf>, watch: bool) -> anyhow::Result<ExitCode> {
@@ -138,13 +139,13 @@ async fn run(keep: Option<PathBuf>, watch: bool) -> anyhow::Result<ExitCode> {
 async fn demo(input: Option<PathBuf>, events: Option<usize>) -> anyhow::Result<ExitCode> {
     let mut options = Options::for_one_run(&ProcessEnvironment, binaries()?)?;
     if input.is_some() {
-        // A log tells of days; its busiest addresses would all be abusers if a day passed in a second.
+        // A log covers days: sent within seconds, its busiest addresses would all exceed the rate limit.
         options = options.with_default("IP_RATE_LIMIT_PER_MIN", "0");
     }
     let demo = Demo { input, events: events.unwrap_or(Demo::default().events), ..Demo::default() };
     let traffic = demo.traffic()?;
-    commands::name_bad_lines(&traffic);
-    anyhow::ensure!(!traffic.is_empty(), "the input holds no events");
+    commands::report_bad_lines(&traffic);
+    anyhow::ensure!(!traffic.is_empty(), "the input contains no events");
     let stack = tokio::select! {
         stack = Stack::start(options) => stack?,
         () = stop_signal() => return Ok(ExitCode::from(130)),

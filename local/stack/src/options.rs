@@ -1,4 +1,4 @@
-//! What the stack starts, and where.
+//! The options of a stack: what it starts, and where.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -6,16 +6,25 @@ use std::time::Duration;
 
 use services::free_port;
 use settings::{Settings, SettingsError, Variables};
+use strum::{EnumString, VariantNames};
 
-/// Which Kafka serves.
+/// Which Kafka the stack uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KafkaChoice {
     /// krafka's in-process broker.
     Embedded,
     /// Apache Kafka from its Maven artifacts, as a child process.
     Apache,
-    /// One that runs already: `host:port,host:port`.
+    /// A Kafka that already runs: `host:port,host:port`.
     External(String),
+}
+
+/// The brokers that the stack can start itself: the values of `KAFKA`.
+#[derive(Clone, Copy, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
+enum StartedKafka {
+    Embedded,
+    Apache,
 }
 
 /// A listening port: fixed, or any free one (0).
@@ -27,7 +36,7 @@ pub struct Port {
 }
 
 impl Port {
-    /// `None` means: take any free port.
+    /// `None` means any free port.
     pub fn fixed(self) -> Option<u16> {
         (self.number != 0).then_some(self.number)
     }
@@ -39,7 +48,7 @@ impl Port {
 
 /// Ports of everything that listens; all on loopback.
 #[derive(Clone, Copy, Debug)]
-pub struct Ports {
+pub struct ListenPorts {
     pub ingest: Port,
     pub query: Port,
     pub lambda: Port,
@@ -50,18 +59,18 @@ pub struct Ports {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("port {port} for {what} is taken; stop what holds it, or set {setting} to a free port")]
+#[error("port {port} for {what} is taken; stop the program that uses it, or set {setting} to a free port")]
 pub struct PortTaken {
     port: u16,
     what: &'static str,
     setting: &'static str,
 }
 
-impl Ports {
-    /// Well-known ports, each changed by its variable: for a stack that people look at.
+impl ListenPorts {
+    /// Fixed ports, each of which a variable can change: for a stack that people use.
     fn well_known(settings: &mut Settings<'_>) -> Self {
         let mut port = |setting, what, default| Port { number: settings.or(setting, default), what, setting };
-        Ports {
+        ListenPorts {
             ingest: port("INGEST_PORT", "ingest", 8080),
             query: port("QUERY_PORT", "query", 8081),
             lambda: port("LAMBDA_PORT", "the Lambda API", 9000),
@@ -72,11 +81,11 @@ impl Ports {
         }
     }
 
-    /// Any free port for each: for a stack that stands beside others, as in tests and the demo.
+    /// Any free port for each: for a stack that runs beside others, as in tests and the demo.
     fn free(settings: &mut Settings<'_>) -> Self {
         let mut port = |setting, what, default| Port { number: settings.or(setting, default), what, setting };
-        Ports {
-            // The functions are told these before anything listens there. 0, where none is free, fails at the start.
+        ListenPorts {
+            // Chosen now, because the functions need these before anything listens. If no port is free, 0 fails later.
             ingest: port("INGEST_PORT", "ingest", free_port().unwrap_or(0)),
             query: port("QUERY_PORT", "query", free_port().unwrap_or(0)),
             lambda: port("LAMBDA_PORT", "the Lambda API", free_port().unwrap_or(0)),
@@ -101,8 +110,8 @@ impl Ports {
     }
 }
 
-/// Variables of the functions that are handed through from the caller's environment.
-const HANDED_THROUGH: [&str; 15] = [
+/// Variables of the functions that are passed on from the caller's environment.
+const PASSED_ON: [&str; 15] = [
     "API_KEY_RATE_LIMIT_PER_MIN",
     "BATCH_RESPONSE",
     "BLOCK_LIST_CACHE_SEC",
@@ -120,10 +129,10 @@ const HANDED_THROUGH: [&str; 15] = [
     "TRUSTED_PROXIES",
 ];
 
-/// Where the functions find what they depend on, if not where it listens: the fault suite puts proxies between.
+/// Where the functions reach their dependencies if not directly: the fault suite puts proxies in between.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
-    /// A port of the loopback interface. Announced by the broker, so every client of Kafka comes this way.
+    /// A port of the loopback interface. The broker advertises it, so every client of Kafka uses it.
     pub kafka: Option<u16>,
     pub database_url: Option<String>,
     pub dynamodb_endpoint: Option<String>,
@@ -133,23 +142,23 @@ pub struct Routes {
 #[derive(Clone, Debug)]
 pub struct Options {
     pub kafka: KafkaChoice,
-    pub ports: Ports,
-    /// Where state is kept; thrown away if absent.
+    pub ports: ListenPorts,
+    /// Folder that keeps the state; a temporary folder if absent.
     pub keep: Option<PathBuf>,
     /// Folder of the function binaries.
     pub binaries: PathBuf,
-    /// An external Postgres, DynamoDB or S3 in place of ours.
+    /// An external Postgres, DynamoDB or S3 to use instead of starting one.
     pub database_url: Option<String>,
     pub dynamodb_endpoint: Option<String>,
     pub s3_endpoint: Option<String>,
     /// Bucket of the archive.
     pub bucket: String,
-    /// Settings for the functions, beside those the stack works out itself.
+    /// Settings for the functions in addition to those that the stack sets itself.
     pub function_settings: Vec<(String, String)>,
-    /// Group members of each mapping. AWS starts with one, and so do we: a second one joining takes partitions over,
-    /// and what the first was working on is delivered again.
+    /// Group members of each mapping. AWS starts with one, and so do we: when a second member joins, it takes over
+    /// partitions, and the records in flight are delivered again.
     pub pollers: usize,
-    /// Longest time of one invocation.
+    /// Maximum duration of one invocation.
     pub function_timeout: Duration,
     /// How often the rescorer is invoked; `None` leaves that to the caller.
     pub rescore_every: Option<Duration>,
@@ -164,7 +173,7 @@ impl Options {
     /// # Errors
     /// [`SettingsError`] lists every malformed variable.
     pub fn for_people(variables: &dyn Variables, binaries: PathBuf) -> Result<Self, SettingsError> {
-        Self::read(variables, binaries, Ports::well_known)
+        Self::read(variables, binaries, ListenPorts::well_known)
     }
 
     /// For the demo and tests: free ports.
@@ -172,27 +181,18 @@ impl Options {
     /// # Errors
     /// [`SettingsError`] lists every malformed variable.
     pub fn for_one_run(variables: &dyn Variables, binaries: PathBuf) -> Result<Self, SettingsError> {
-        Self::read(variables, binaries, Ports::free)
+        Self::read(variables, binaries, ListenPorts::free)
     }
 
     fn read(
         variables: &dyn Variables,
         binaries: PathBuf,
-        ports: fn(&mut Settings<'_>) -> Ports,
+        ports: fn(&mut Settings<'_>) -> ListenPorts,
     ) -> Result<Self, SettingsError> {
         let mut settings = Settings::new(variables);
-        let choice = settings.or("KAFKA", "embedded".to_owned());
-        let kafka = match (settings.optional::<String>("KAFKA_BROKERS"), choice.as_str()) {
-            (Some(brokers), _) => KafkaChoice::External(brokers),
-            (None, "embedded") => KafkaChoice::Embedded,
-            (None, "apache") => KafkaChoice::Apache,
-            (None, other) => {
-                settings.problem(format!("KAFKA={other:?}: use embedded or apache, or set KAFKA_BROKERS"));
-                KafkaChoice::Embedded
-            }
-        };
+        let kafka = kafka_choice(&mut settings);
         let ports = ports(&mut settings);
-        let function_settings = HANDED_THROUGH
+        let function_settings = PASSED_ON
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), settings.optional::<String>(name)?)))
             .collect();
@@ -218,19 +218,35 @@ impl Options {
         settings.build(Some(options))
     }
 
-    /// Sets a function's setting, over what the environment says.
+    /// Sets a variable of the functions, also if the environment sets it.
     pub fn with_setting(mut self, name: &str, value: impl Into<String>) -> Self {
         self.function_settings.retain(|(known, _)| known != name);
         self.function_settings.push((name.to_owned(), value.into()));
         self
     }
 
-    /// Sets a function's setting unless the environment did.
+    /// Sets a variable of the functions unless the environment sets it.
     pub fn with_default(self, name: &str, value: impl Into<String>) -> Self {
         if self.function_settings.iter().any(|(known, _)| known == name) {
             self
         } else {
             self.with_setting(name, value)
+        }
+    }
+}
+
+fn kafka_choice(settings: &mut Settings<'_>) -> KafkaChoice {
+    if let Some(brokers) = settings.optional("KAFKA_BROKERS") {
+        return KafkaChoice::External(brokers);
+    }
+    let name = settings.or("KAFKA", "embedded".to_owned());
+    match name.parse() {
+        Ok(StartedKafka::Embedded) => KafkaChoice::Embedded,
+        Ok(StartedKafka::Apache) => KafkaChoice::Apache,
+        Err(_) => {
+            let choices = StartedKafka::VARIANTS.join(" or ");
+            settings.problem(format!("KAFKA={name:?}: use {choices}, or set KAFKA_BROKERS"));
+            KafkaChoice::Embedded
         }
     }
 }
@@ -243,14 +259,16 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_named_with_its_setting() {
-        let holder = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let port = holder.local_addr().unwrap().port().to_string();
+        let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = taken.local_addr().unwrap().port().to_string();
         let variables = BTreeMap::from([("INGEST_PORT", port.as_str())]);
         let options = Options::for_one_run(&variables, PathBuf::new()).unwrap();
         let error = options.ports.check().unwrap_err().to_string();
         assert_eq!(
             error,
-            format!("port {port} for ingest is taken; stop what holds it, or set INGEST_PORT to a free port")
+            format!(
+                "port {port} for ingest is taken; stop the program that uses it, or set INGEST_PORT to a free port"
+            )
         );
     }
 

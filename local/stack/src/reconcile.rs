@@ -1,4 +1,4 @@
-//! The proof that every record below the checkpoints has exactly one outcome, and that the archive has it too.
+//! Proves that every record below the checkpoints has exactly one outcome, and that the archive has it too.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -19,7 +19,7 @@ use crate::session::Session;
 /// `ARCHIVE_BUCKET` the archive is not checked.
 ///
 /// # Errors
-/// If Postgres, Kafka or the archive cannot be asked.
+/// If Postgres, Kafka or the archive cannot be read.
 pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
     session.require("DATABASE_URL")?;
     let mut settings = Settings::new(session);
@@ -28,7 +28,7 @@ pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
     let (postgres, kafka) = settings.build(postgres.zip(kafka))?;
     let database = Database::connect(&postgres).await?;
     let kafka = KafkaClient::connect(&kafka, "reconcile").await?;
-    let proof = Proof::gather(&database, &kafka).await?;
+    let proof = LedgerProof::gather(&database, &kafka).await?;
     print!("{proof}");
     let missing = if let Some(bucket) = session.get("ARCHIVE_BUCKET") {
         let objects = S3Objects::connect(&session.aws("AWS_ENDPOINT_URL_S3").await, bucket);
@@ -42,27 +42,27 @@ pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
     Ok(if proof.unaccounted() == 0 && missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The ledger's account of `raw-events` held against what Kafka has.
+/// Compares the ledger of `raw-events` with what Kafka has.
 #[derive(Debug)]
-pub struct Proof {
-    lines: Vec<Line>,
+pub struct LedgerProof {
+    lines: Vec<ReconciledPartition>,
 }
 
 /// One partition.
 #[derive(Debug)]
-struct Line {
+struct ReconciledPartition {
     account: PartitionAccount,
-    /// Records in Kafka from before the first one that the ledger knows.
+    /// Number of records in Kafka before the first one in the ledger.
     before_floor: i64,
-    /// Records at or above the checkpoint: not processed yet.
+    /// Number of records at or above the checkpoint: not processed yet.
     waiting: i64,
 }
 
-impl Proof {
+impl LedgerProof {
     /// Reads the whole ledger.
     ///
     /// # Errors
-    /// If Postgres or Kafka cannot be asked.
+    /// If Postgres or Kafka cannot be read.
     pub async fn gather(database: &Database, kafka: &KafkaClient) -> anyhow::Result<Self> {
         let reconciliation = postgres::ledger::reconcile(database).await?;
         let watermarks = kafka.topics().watermarks(RAW_EVENTS).await?;
@@ -78,22 +78,22 @@ impl Proof {
             .collect();
         let lines = watermarks.iter().map(|marks| {
             let account = accounts.remove(&marks.partition).unwrap_or_else(|| untouched(marks));
-            Line {
+            ReconciledPartition {
                 before_floor: (account.floor_offset - marks.earliest).max(0),
                 waiting: (marks.latest - account.next_offset).max(0),
                 account,
             }
         });
-        Proof { lines: lines.collect() }
+        LedgerProof { lines: lines.collect() }
     }
 
-    /// Records below a checkpoint that have no outcome, or that nobody ever looked at.
+    /// Number of records below a checkpoint that have no outcome, or that were never processed.
     pub fn unaccounted(&self) -> u64 {
         self.lines.iter().map(|line| line.account.difference.unsigned_abs() + line.before_floor.unsigned_abs()).sum()
     }
 }
 
-/// A partition from which nothing has been processed.
+/// The account of a partition of which nothing has been processed.
 fn untouched(marks: &PartitionWatermarks) -> PartitionAccount {
     PartitionAccount {
         topic: RAW_EVENTS.to_owned(),
@@ -107,7 +107,7 @@ fn untouched(marks: &PartitionWatermarks) -> PartitionAccount {
     }
 }
 
-impl fmt::Display for Proof {
+impl fmt::Display for LedgerProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
@@ -115,7 +115,7 @@ impl fmt::Display for Proof {
             "partition", "from", "checkpoint", "rows", "difference", "waiting"
         )?;
         let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
-        for Line { account, before_floor: _, waiting } in &self.lines {
+        for ReconciledPartition { account, before_floor: _, waiting } in &self.lines {
             let outcomes: Vec<String> = account
                 .outcomes
                 .iter()
@@ -136,7 +136,7 @@ impl fmt::Display for Proof {
                 *sums.entry(outcome).or_default() += count;
             }
         }
-        for Line { account, before_floor, .. } in &self.lines {
+        for ReconciledPartition { account, before_floor, .. } in &self.lines {
             if *before_floor > 0 {
                 let (from, to) = (account.floor_offset - before_floor, account.floor_offset - 1);
                 writeln!(
@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_missing_row_is_unaccounted_and_named() {
-        let proof = Proof::compare(account(0, 10, 9), &marks(0, 12));
+        let proof = LedgerProof::compare(account(0, 10, 9), &marks(0, 12));
         assert_eq!(proof.unaccounted(), 1);
         let text = proof.to_string();
         assert!(text.contains("no outcome for offsets 3 to 3"), "{text}");
@@ -185,13 +185,13 @@ mod tests {
 
     #[test]
     fn records_from_before_the_ledger_began_are_unaccounted_while_kafka_has_them() {
-        assert_eq!(Proof::compare(account(5, 10, 5), &marks(2, 10)).unaccounted(), 3);
-        assert_eq!(Proof::compare(account(5, 10, 5), &marks(7, 10)).unaccounted(), 0);
+        assert_eq!(LedgerProof::compare(account(5, 10, 5), &marks(2, 10)).unaccounted(), 3);
+        assert_eq!(LedgerProof::compare(account(5, 10, 5), &marks(7, 10)).unaccounted(), 0);
     }
 
     #[test]
-    fn waiting_records_are_no_loss() {
-        let proof = Proof::compare(Reconciliation::default(), &marks(0, 4));
+    fn waiting_records_are_not_lost() {
+        let proof = LedgerProof::compare(Reconciliation::default(), &marks(0, 4));
         assert_eq!(proof.unaccounted(), 0);
         assert_eq!(proof.lines[0].waiting, 4);
     }

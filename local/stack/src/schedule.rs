@@ -1,4 +1,4 @@
-//! Functions that EventBridge invokes on a schedule.
+//! Invokes functions on a schedule, as EventBridge does.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use crate::client::JsonClient;
 use crate::functions::{invoke, invoke_url};
 
-/// A schedule that runs. Dropping it ends it at once.
+/// A running schedule. Dropping it stops it at once.
 #[derive(Debug)]
 pub struct RunningSchedule {
     stop: Option<oneshot::Sender<()>>,
@@ -20,8 +20,8 @@ pub struct RunningSchedule {
 }
 
 impl RunningSchedule {
-    /// Invokes a function every so often, first after one period, with what an EventBridge rule sends. A run that takes
-    /// longer than the period delays the next one. A failure is logged, and the next run comes as planned.
+    /// Invokes a function once every period, starting after the first period, with the event of an EventBridge rule. A
+    /// run that takes longer than the period delays the next one. A failure is logged, and the schedule continues.
     pub fn start(function: &'static str, every: Duration, client: JsonClient, lambda_port: u16) -> Self {
         let (stop, mut stopped) = oneshot::channel();
         let url = invoke_url(lambda_port, function);
@@ -33,7 +33,7 @@ impl RunningSchedule {
                     ticks.tick().await;
                     let event = scheduled_event(function, SystemClock.now()).to_string();
                     if let Err(error) = invoke(&client, &url, event).await {
-                        tracing::warn!(function, error = format!("{error:#}"), "a scheduled run failed");
+                        tracing::warn!(function, error = format!("{error:#}"), "a scheduled invocation failed");
                     }
                 };
                 tokio::select! {
@@ -45,10 +45,10 @@ impl RunningSchedule {
         RunningSchedule { stop: Some(stop), task }
     }
 
-    /// Ends the schedule. A run under way goes on without anybody waiting for its answer, as on AWS.
+    /// Stops the schedule. A running invocation continues without a caller, as on AWS.
     pub async fn stop(mut self) {
         drop(self.stop.take());
-        // It ends by itself; that it panicked has been printed.
+        // The task ends by itself. If it panicked, that has been printed already.
         let _ = (&mut self.task).await;
     }
 }
@@ -59,7 +59,7 @@ impl Drop for RunningSchedule {
     }
 }
 
-/// What a rule of EventBridge sends at that time.
+/// The event that an EventBridge rule sends at that time.
 fn scheduled_event(function: &str, at: Timestamp) -> Value {
     json!({
         "version": "0",

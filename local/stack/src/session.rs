@@ -1,5 +1,5 @@
-//! Where a running stack can be found by later commands: a file of `NAME=value` lines under `target/`, which a shell
-//! can read too.
+//! The file by which later commands find a running stack: lines of `NAME=value` under `target/`, which a shell can read
+//! too.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use settings::{ProcessEnvironment, Variables};
 /// Relative to the project's folder.
 const FILE: &str = "target/stack.env";
 
-/// Settings of the running stack; variables of the environment win, so that the same commands serve a real
-/// deployment.
+/// Settings of the running stack. Variables of the environment take precedence, so that the same commands work on a
+/// real deployment.
 #[derive(Clone, Debug, Default)]
 pub struct Session {
     values: BTreeMap<String, String>,
@@ -30,15 +30,15 @@ impl Session {
         Session { values: values.into_iter().collect() }
     }
 
-    /// The settings themselves, as functions get them.
+    /// The settings, as the functions get them.
     pub fn variables(&self) -> Vec<(String, String)> {
         self.values.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 
-    /// What the last `run` wrote; empty if none runs.
+    /// Reads what a running stack wrote; empty if no stack runs.
     ///
     /// # Errors
-    /// If the file is there but cannot be read.
+    /// If the file exists but cannot be read.
     pub fn read() -> anyhow::Result<Self> {
         let path = Path::new(FILE);
         if !path.exists() {
@@ -49,7 +49,7 @@ impl Session {
         Ok(Session::new(pairs.map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))))
     }
 
-    /// Writes the file; it goes away with the returned value.
+    /// Writes the file. It is removed when the returned value is dropped.
     ///
     /// # Errors
     /// If `target/` cannot be written.
@@ -61,12 +61,12 @@ impl Session {
     }
 
     /// # Errors
-    /// Names the variable and how to come by it.
+    /// If the variable is not set; the error says how to set it.
     pub fn require(&self, name: &str) -> anyhow::Result<String> {
         self.get(name).with_context(|| format!("{name} is not set and no stack runs here: start one with `make run`"))
     }
 
-    /// AWS configuration for one service of the stack, by its endpoint variable, or for AWS itself if there is none.
+    /// AWS configuration for the service with that endpoint variable, or for AWS itself if the variable is not set.
     pub async fn aws(&self, endpoint_variable: &str) -> SdkConfig {
         let mut loader = aws::loader();
         if let Some(endpoint) = self.get(endpoint_variable) {
@@ -91,7 +91,7 @@ pub struct PublishedSession {
 
 impl Drop for PublishedSession {
     fn drop(&mut self) {
-        // Somebody may have removed it first; nothing is lost either way.
+        // The file may have been removed already, which does not matter.
         let _ = std::fs::remove_file(&self.path);
     }
 }

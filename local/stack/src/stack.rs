@@ -1,14 +1,13 @@
-//! A running pipeline: started in order, stopped in reverse.
+//! A running pipeline: started in order, stopped in reverse order.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use archive::S3Objects;
-use esm::{LambdaInvoker, Mapping, MappingConfig, Mode, RunningMapping};
+use esm::{LambdaInvoker, Mapping, RunningMapping};
 use host::{Host, RunningHttpFunction};
 use kafka::{KafkaClient, KafkaConfig};
-use pipeline::topic::{PROCESSED_EVENTS, RAW_EVENTS};
 use postgres::{Database, PostgresConfig};
 use serde_json::{Value, json};
 use settings::Settings;
@@ -16,25 +15,26 @@ use settings::Settings;
 use crate::backing::Backing;
 use crate::client::JsonClient;
 use crate::functions;
+use crate::mappings::mapping_configs;
 use crate::options::{Options, Routes};
-use crate::reconcile::Proof;
+use crate::reconcile::LedgerProof;
 use crate::schedule::RunningSchedule;
 use crate::session::Session;
 
 /// Who hosts the functions.
-enum Functions {
-    /// Our host, which behaves like Lambda, and the HTTP functions on ports of their own.
+enum FunctionHosting {
+    /// Our host, which behaves like Lambda, and the HTTP functions on their own ports.
     Hosted { host: Host, ingest: RunningHttpFunction, query: RunningHttpFunction },
-    /// `cargo lambda watch`, which rebuilds them.
+    /// `cargo lambda watch`, which rebuilds the functions when their source changes.
     Watched(tokio::process::Child),
 }
 
-/// Everything together. Dropping it ends every process it started.
+/// The services, functions and mappings. Dropping it ends every process that it started.
 pub struct Stack {
-    // In the order of stopping, which is also the order of dropping.
+    // In the order in which they are stopped and dropped.
     schedules: Vec<RunningSchedule>,
     mappings: Vec<RunningMapping>,
-    functions: Functions,
+    functions: FunctionHosting,
     backing: Backing,
     pub options: Options,
     pub session: Session,
@@ -43,10 +43,10 @@ pub struct Stack {
 }
 
 impl Stack {
-    /// Starts the services, the function hosts, then topics, tables and schema, and last the mappings.
+    /// Starts the services and the function hosts, creates topics, tables and schema, and finally starts the mappings.
     ///
     /// # Errors
-    /// Names what did not start, and why. What had started is stopped.
+    /// The error names what did not start, and why. Everything that had started is stopped.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
         Self::start_with(options, false).await
     }
@@ -61,16 +61,16 @@ impl Stack {
 
     async fn start_with(options: Options, watch: bool) -> anyhow::Result<Self> {
         let backing = Backing::start(&options).await?;
-        // Commands and proofs go straight to the services.
+        // Commands and proofs connect directly to the services.
         let session = Session::new(functions::environment(&options, &backing, &Routes::default()));
         let environment = functions::environment(&options, &backing, &options.routes);
         let functions = if watch {
-            Functions::Watched(functions::start_watch(&options, &environment).await?)
+            FunctionHosting::Watched(functions::start_watch(&options, &environment).await?)
         } else {
             let host = functions::start_host(&options, &environment).await?;
             let ingest = functions::start_http("ingest", options.ports.ingest, &options, &environment).await?;
             let query = functions::start_http("query", options.ports.query, &options, &environment).await?;
-            Functions::Hosted { host, ingest, query }
+            FunctionHosting::Hosted { host, ingest, query }
         };
         functions::prepare_access(&session).await?;
         let kafka = KafkaClient::connect(&KafkaConfig::plaintext(&backing.brokers), "stack").await?;
@@ -84,7 +84,7 @@ impl Stack {
             kafka,
             client: JsonClient::default(),
         };
-        stack.invoke("maintainer", json!({"action": "maintain"})).await.context("the maintainer")?;
+        stack.invoke("maintainer", json!({"action": "maintain"})).await.context("the maintainer failed")?;
         let lambda = Arc::new(LambdaInvoker::new(&stack.session.aws("AWS_ENDPOINT_URL_LAMBDA").await));
         for config in mapping_configs(stack.options.pollers) {
             stack.mappings.push(Mapping::start(config, &stack.kafka, Arc::<LambdaInvoker>::clone(&lambda)).await?);
@@ -96,19 +96,23 @@ impl Stack {
         Ok(stack)
     }
 
-    /// Where events are posted to, one at a time; `/batch` takes many.
+    /// The URL for posting one event; append `/batch` for many.
     pub fn ingest_url(&self) -> String {
         match &self.functions {
-            Functions::Hosted { .. } => format!("http://{}/events", self.options.ports.ingest.address()),
-            Functions::Watched(_) => format!("http://{}/lambda-url/ingest/events", self.options.ports.lambda.address()),
+            FunctionHosting::Hosted { .. } => format!("http://{}/events", self.options.ports.ingest.address()),
+            FunctionHosting::Watched(_) => {
+                format!("http://{}/lambda-url/ingest/events", self.options.ports.lambda.address())
+            }
         }
     }
 
-    /// Where an event's timeline is read: `GET <url>/<id>`.
+    /// The URL of an event's timeline without the id: `GET <url>/<id>`.
     pub fn query_url(&self) -> String {
         match &self.functions {
-            Functions::Hosted { .. } => format!("http://{}/events", self.options.ports.query.address()),
-            Functions::Watched(_) => format!("http://{}/lambda-url/query/events", self.options.ports.lambda.address()),
+            FunctionHosting::Hosted { .. } => format!("http://{}/events", self.options.ports.query.address()),
+            FunctionHosting::Watched(_) => {
+                format!("http://{}/lambda-url/query/events", self.options.ports.lambda.address())
+            }
         }
     }
 
@@ -120,7 +124,7 @@ impl Stack {
         &self.backing.brokers
     }
 
-    /// The backing services, to make them fail.
+    /// The backing services, so that a test can make them fail.
     pub fn backing(&mut self) -> &mut Backing {
         &mut self.backing
     }
@@ -134,7 +138,7 @@ impl Stack {
         functions::invoke(&self.client, &url, event.to_string()).await
     }
 
-    /// Makes an API key; gives the key itself, which is stored nowhere.
+    /// Creates an API key and returns it. The key itself is not stored.
     ///
     /// # Errors
     /// If the maintainer refuses.
@@ -144,23 +148,25 @@ impl Stack {
             "rate_limit_per_min": per_min,
         });
         let answer = self.invoke("maintainer", request).await?;
-        answer["key"].as_str().map(str::to_owned).context("the maintainer gave no key")
+        answer["key"].as_str().map(str::to_owned).context("the maintainer's answer has no key")
     }
 
-    /// Process ids of a function's live instances; of ingest and query, the HTTP server's.
+    /// Process ids of a function's live instances; for ingest and query that of the HTTP server.
     pub fn processes(&self, function: &str) -> Vec<u32> {
         match &self.functions {
-            Functions::Watched(_) => Vec::new(),
-            Functions::Hosted { ingest, .. } if function == "ingest" => vec![ingest.pid()],
-            Functions::Hosted { query, .. } if function == "query" => vec![query.pid()],
-            Functions::Hosted { host, .. } => host.instances(function).iter().map(|instance| instance.pid).collect(),
+            FunctionHosting::Watched(_) => Vec::new(),
+            FunctionHosting::Hosted { ingest, .. } if function == "ingest" => vec![ingest.pid()],
+            FunctionHosting::Hosted { query, .. } if function == "query" => vec![query.pid()],
+            FunctionHosting::Hosted { host, .. } => {
+                host.instances(function).iter().map(|instance| instance.pid).collect()
+            }
         }
     }
 
-    /// Records that some consumer group has not finished yet.
+    /// Number of records that the consumer groups have not finished yet.
     ///
     /// # Errors
-    /// If Kafka cannot be asked.
+    /// If Kafka cannot be read.
     pub async fn lag(&self) -> anyhow::Result<u64> {
         let topics = self.kafka.topics();
         let mut lag = 0;
@@ -173,7 +179,13 @@ impl Stack {
                     .map_or(partition.earliest, |position| position.offset.max(partition.earliest));
                 let behind = u64::try_from(partition.latest - done).unwrap_or_default();
                 if behind > 0 {
-                    tracing::debug!(config.group, partition.partition, done, partition.latest, "behind");
+                    tracing::debug!(
+                        config.group,
+                        partition.partition,
+                        done,
+                        partition.latest,
+                        "a consumer group is behind"
+                    );
                 }
                 lag += behind;
             }
@@ -181,13 +193,13 @@ impl Stack {
         Ok(lag)
     }
 
-    /// Records of `raw-events` without an outcome; see [`crate::reconcile`].
+    /// Number of records of `raw-events` without an outcome; see [`crate::reconcile`].
     ///
     /// # Errors
-    /// If Postgres or Kafka cannot be asked.
+    /// If Postgres or Kafka cannot be read.
     pub async fn unaccounted(&self) -> anyhow::Result<u64> {
         let database = Database::connect(&self.postgres_config()?).await?;
-        Ok(Proof::gather(&database, &self.kafka).await?.unaccounted())
+        Ok(LedgerProof::gather(&database, &self.kafka).await?.unaccounted())
     }
 
     /// # Errors
@@ -203,16 +215,16 @@ impl Stack {
         S3Objects::connect(&self.session.aws("AWS_ENDPOINT_URL_S3").await, self.options.bucket.clone())
     }
 
-    /// Waits until every mapping has finished everything.
+    /// Waits until every mapping has finished all records.
     ///
     /// # Errors
     /// If that takes longer than `patience`.
-    pub async fn settle(&self, patience: Duration) -> anyhow::Result<()> {
+    pub async fn wait_until_idle(&self, patience: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + patience;
         loop {
             let lag = self.lag().await?;
-            // The outcomes of the last batch are published before its offsets are committed, so a lag of zero over
-            // all mappings leaves nothing on its way.
+            // The outcomes of the last batch are published before its offsets are committed, so when the lag of all
+            // mappings is zero, no record is in flight.
             if lag == 0 {
                 return Ok(());
             }
@@ -224,7 +236,7 @@ impl Stack {
     /// Stops the schedules, the mappings, the functions, then the services.
     ///
     /// # Errors
-    /// If something did not end, or kept state could not be written.
+    /// If something did not stop, or the kept state could not be written.
     pub async fn stop(self) -> anyhow::Result<()> {
         for schedule in self.schedules {
             schedule.stop().await;
@@ -233,36 +245,13 @@ impl Stack {
             mapping.stop().await;
         }
         match self.functions {
-            Functions::Hosted { host, ingest, query } => {
+            FunctionHosting::Hosted { host, ingest, query } => {
                 ingest.stop().await;
                 query.stop().await;
                 host.stop().await;
             }
-            Functions::Watched(mut watch) => functions::stop_watch(&mut watch).await,
+            FunctionHosting::Watched(mut watch) => functions::stop_watch(&mut watch).await,
         }
         self.backing.stop()
     }
-}
-
-/// Batch size of the processor: large enough that its round trips are shared, small enough to keep latency low.
-const PROCESSOR_BATCH: usize = 1000;
-/// The archiver's objects are better large.
-const ARCHIVER_BATCH: usize = 5000;
-
-/// The topics that are archived, with the consumer group that does it.
-pub const ARCHIVERS: [(&str, &str); 2] = [(RAW_EVENTS, "archiver-raw"), (PROCESSED_EVENTS, "archiver-outcomes")];
-
-/// The event source mappings, as Terraform makes them on AWS.
-fn mapping_configs(pollers: usize) -> Vec<MappingConfig> {
-    let mapping = |function, topic, group, batch_size, window_ms| {
-        let mut config = MappingConfig::new(function, topic, group);
-        config.batch_size = batch_size;
-        config.window = Duration::from_millis(window_ms);
-        config.pollers = pollers;
-        config.mode = Mode::Provisioned;
-        config.partial_answers = true;
-        config
-    };
-    let archivers = ARCHIVERS.map(|(topic, group)| mapping("archiver", topic, group, ARCHIVER_BATCH, 500));
-    std::iter::once(mapping("processor", RAW_EVENTS, "processor", PROCESSOR_BATCH, 0)).chain(archivers).collect()
 }

@@ -1,6 +1,6 @@
 //! The whole pipeline through the real binaries: HTTP in, rows, outcomes and archive objects out.
 //!
-//! Each test has a stack of its own. `KAFKA=apache` runs them on the real broker.
+//! Each test has its own stack. `KAFKA=apache` runs them on the real broker.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 
@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use stack::client::JsonClient;
-use stack::demo::{Batch, BatchSender, Demo, Report, Sender, Sent, Traffic, make_keys, send_all};
+use stack::demo::{BatchSender, Demo, DemoReport, RequestBatch, SenderKind, Sent, Traffic, make_keys, send_all};
 use stack::options::Options;
 use stack::stack::Stack;
 use tokio_postgres::NoTls;
@@ -47,7 +47,7 @@ fn clicks(from: usize, to: usize) -> Vec<String> {
         .collect()
 }
 
-async fn send(stack: &Stack, batches: Vec<Batch>) -> Sent {
+async fn send(stack: &Stack, batches: Vec<RequestBatch>) -> Sent {
     let sender = BatchSender {
         client: JsonClient::default(),
         url: format!("{}/batch", stack.ingest_url()),
@@ -57,8 +57,8 @@ async fn send(stack: &Stack, batches: Vec<Batch>) -> Sent {
     send_all(Arc::new(sender), batches, 2, watch, indicatif::ProgressBar::hidden()).await.unwrap()
 }
 
-fn batches(events: &[String], size: usize) -> Vec<Batch> {
-    events.chunks(size).map(|chunk| Batch { sender: Sender::Client, events: chunk.to_vec() }).collect()
+fn batches(events: &[String], size: usize) -> Vec<RequestBatch> {
+    events.chunks(size).map(|chunk| RequestBatch { sender: SenderKind::Client, events: chunk.to_vec() }).collect()
 }
 
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -67,7 +67,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 async fn made_up_traffic_is_accounted_for_to_the_last_event() {
     let stack = Stack::start(options()).await.unwrap();
     let demo = Demo { events: 1000, batch_size: 100, ..Demo::default() };
-    let report: Report = demo.run(&stack, demo.traffic().unwrap()).await.unwrap();
+    let report: DemoReport = demo.run(&stack, demo.traffic().unwrap()).await.unwrap();
     stack.stop().await.unwrap();
     let rejected: u64 = report.rejected.values().sum();
     assert_eq!(report.unaccounted, 0, "{report}");
@@ -76,7 +76,7 @@ async fn made_up_traffic_is_accounted_for_to_the_last_event() {
     assert_eq!(report.accepted, ended, "{report}");
     assert_eq!(report.archived, report.accepted, "{report}");
     assert_eq!(report.dead_lettered, 5, "{report}");
-    assert_eq!(report.blocked, 150, "250 of one address, of which 100 a minute may pass: {report}");
+    assert_eq!(report.blocked, 150, "250 from one address, which may send 100 a minute: {report}");
     assert!(report.fraud > 0 && report.duplicate > 0 && rejected > 0, "{report}");
 }
 
@@ -88,7 +88,7 @@ async fn a_thousand_events_sent_three_times_are_a_thousand_rows() {
     for size in [1000, 70, 333] {
         sent.merge(send(&stack, batches(&events, size)).await);
     }
-    stack.settle(PATIENCE).await.unwrap();
+    stack.wait_until_idle(PATIENCE).await.unwrap();
     let (outcomes, rows) = sums(&stack).await;
     stack.stop().await.unwrap();
     assert_eq!(sent.receipts.len(), 3000);
@@ -120,7 +120,7 @@ async fn killing_the_processor_changes_no_sum() {
     let mut sent = send(&stack, batches(&events, 50)).await;
     sent.merge(send(&stack, batches(&events[..500], 50)).await);
     let kills = killer.await.unwrap();
-    stack.settle(PATIENCE).await.unwrap();
+    stack.wait_until_idle(PATIENCE).await.unwrap();
     let (outcomes, rows) = sums(&stack).await;
     let unaccounted = stack.unaccounted().await.unwrap();
     let stack = Arc::into_inner(stack).unwrap();
@@ -133,7 +133,7 @@ async fn killing_the_processor_changes_no_sum() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_normal_sample_is_taken_through_the_invoke_api() {
+async fn every_normal_sample_is_accepted_through_the_invoke_api() {
     let stack = Stack::start(options()).await.unwrap();
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../events");
     let sample =
@@ -162,8 +162,8 @@ async fn an_operators_block_acts_within_seconds_and_can_be_taken_back() {
     let address = "198.51.100.7";
     let send_one = async |id: &str| {
         let event = json!({"type": "page_view", "id": id, "path": "/", "client_ip": address}).to_string();
-        send(&stack, vec![Batch { sender: Sender::Collector, events: vec![event] }]).await;
-        stack.settle(PATIENCE).await.unwrap();
+        send(&stack, vec![RequestBatch { sender: SenderKind::Collector, events: vec![event] }]).await;
+        stack.wait_until_idle(PATIENCE).await.unwrap();
         sums(&stack).await.0
     };
     assert_eq!(send_one("before").await, BTreeMap::from([("valid".to_owned(), 1)]));

@@ -1,7 +1,7 @@
 //! Dead letters and back through the real binaries: ingest, processor, redriver, query.
 //!
-//! What makes events fail is a constraint that the test puts on the table of events, and takes off when the cause is to
-//! be "fixed": the only kind of record that the store refuses for good and may take later.
+//! Events fail because of a constraint that the test adds to the table of events and drops when the cause is "fixed":
+//! such a record is the only kind that the store refuses permanently and may accept later.
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a failure is a failed test")]
 
@@ -15,7 +15,7 @@ use pipeline::ports::{NewRecord, RecordPublisher as _};
 use pipeline::topic::{DEAD_LETTER_EVENTS, RAW_EVENTS};
 use serde_json::{Value, json};
 use stack::archived::ArchiveProof;
-use stack::client::Answer;
+use stack::client::HttpAnswer;
 use stack::options::Options;
 use stack::stack::Stack;
 use tokio_postgres::NoTls;
@@ -46,7 +46,7 @@ impl World {
         self.database.batch_execute(statement).await.unwrap();
     }
 
-    /// Posts an event; gives its receipt.
+    /// Posts an event; returns its receipt.
     async fn post(&self, id: &str) -> Value {
         let event = json!({"type": "click", "id": id, "user_id": "u", "campaign_id": "c"}).to_string();
         let answer =
@@ -55,7 +55,7 @@ impl World {
         answer.json()
     }
 
-    /// A record of somebody who does not go through ingest.
+    /// A record of another producer, which does not go through ingest.
     async fn write_raw(&self, value: &'static str) {
         let publisher = self.stack.kafka.publisher(PublisherOptions::default()).await.unwrap();
         let record =
@@ -64,12 +64,12 @@ impl World {
         publisher.close(PATIENCE).await.unwrap();
     }
 
-    async fn query(&self, path: &str) -> Answer {
+    async fn query(&self, path: &str) -> HttpAnswer {
         let url = format!("{}/{path}", self.stack.query_url());
         self.stack.client.get(&url, &[("x-api-key", &self.key)]).await.unwrap()
     }
 
-    /// Asks the redriver about the letters of the store's refusals.
+    /// Sends a request to the redriver about the letters that the store refused.
     async fn ask(&self, mut request: Value) -> Value {
         request["filters"] = json!({"reason": "store-refused"});
         request["by"] = json!("a test");
@@ -86,7 +86,7 @@ fn counts<const N: usize>(answer: &Value, names: [&str; N]) -> [u64; N] {
     names.map(|name| answer[name].as_u64().unwrap_or_else(|| panic!("no {name} in {answer}")))
 }
 
-/// The timeline in short: `<step> <what>`.
+/// The timeline in short form: `<step> <what>`.
 fn steps(timeline: &Value) -> Vec<String> {
     let steps = timeline["timeline"].as_array().unwrap().iter();
     steps
@@ -111,7 +111,7 @@ async fn letters_are_redriven_once_parked_after_three_failures_and_released() {
     }
     world.post("good").await;
     world.write_raw("not json").await;
-    world.stack.settle(PATIENCE).await.unwrap();
+    world.stack.wait_until_idle(PATIENCE).await.unwrap();
     assert_eq!(world.letters().await, 4);
 
     let list = world.stack.invoke("redriver", json!({"action": "list"})).await.unwrap();
@@ -127,7 +127,7 @@ async fn letters_are_redriven_once_parked_after_three_failures_and_released() {
         let (one, two) = tokio::join!(redrive(), redrive());
         let sent: u64 = [&one, &two].iter().map(|answer| counts(answer, ["sent"])[0]).sum();
         assert_eq!(sent, 3, "each letter once, by either: {one} {two}");
-        world.stack.settle(PATIENCE).await.unwrap();
+        world.stack.wait_until_idle(PATIENCE).await.unwrap();
         assert_eq!(world.letters().await, 7 + 3 * i64::try_from(round).unwrap(), "they fail again");
     }
     let parking = world.ask(json!({"action": "redrive"})).await;
@@ -142,9 +142,9 @@ async fn letters_are_redriven_once_parked_after_three_failures_and_released() {
     world.sql("ALTER TABLE events DROP CONSTRAINT a_test").await;
     let release = world.ask(json!({"action": "release"})).await;
     assert_eq!(counts(&release, ["sent", "already"]), [3, 0]);
-    world.stack.settle(PATIENCE).await.unwrap();
+    world.stack.wait_until_idle(PATIENCE).await.unwrap();
     assert_eq!(counts(&world.ask(json!({"action": "release"})).await, ["sent", "already"]), [0, 3]);
-    world.stack.settle(PATIENCE).await.unwrap();
+    world.stack.wait_until_idle(PATIENCE).await.unwrap();
     assert_eq!(world.letters().await, 13, "nothing fails any more");
 
     for (id, receipt) in BAD.iter().zip(&receipts) {
@@ -168,13 +168,13 @@ async fn letters_are_redriven_once_parked_after_three_failures_and_released() {
             "stored",
             "scored valid",
         ];
-        // A mark is written after the copy is in Kafka, which may be after the copy's outcome: the order of the two
-        // is not promised.
-        let (mut told, mut expected) = (steps(&timeline), expected.map(str::to_owned));
-        assert_eq!(told[0], "accepted");
-        told.sort();
+        // A mark is written after the copy is in Kafka, which may be after the copy's outcome, so the order of the two
+        // is not defined.
+        let (mut described, mut expected) = (steps(&timeline), expected.map(str::to_owned));
+        assert_eq!(described[0], "accepted");
+        described.sort();
         expected.sort();
-        assert_eq!(told, expected, "{timeline}");
+        assert_eq!(described, expected, "{timeline}");
     }
     assert_eq!(world.query("good").await.json()["status"], "valid");
     let unknown = world.query("never-sent").await;
@@ -186,7 +186,7 @@ async fn letters_are_redriven_once_parked_after_three_failures_and_released() {
         |action: &str| entries.iter().filter(|entry| entry["action"] == action && entry["state"] == "finished").count();
     assert_eq!((finished("list"), finished("redrive"), finished("parked"), finished("release")), (1, 8, 1, 2));
 
-    // Nothing of it was lost on the way, in the ledger or in the archive.
+    // No record is missing in the ledger or in the archive.
     assert_eq!(world.stack.unaccounted().await.unwrap(), 0);
     let archive = Reader::new(Arc::new(world.stack.archive().await));
     let proof = ArchiveProof::gather(&world.stack.kafka, &archive).await.unwrap();

@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 use postgres::Database;
 use postgres::fingerprint::{Fingerprint, fingerprint};
 use serde_json::{Value, json};
-use stack::demo::{Demo, Report};
+use stack::demo::{Demo, DemoReport};
 use stack::options::Options;
 use stack::stack::Stack;
 use tokio_postgres::{Client, NoTls};
@@ -25,8 +25,8 @@ fn options() -> Options {
     Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap()
 }
 
-/// A stack with everything that traffic can end in, at rest and archived.
-async fn stack_with_traffic(events: usize) -> (Stack, Report) {
+/// An idle stack whose traffic had every kind of outcome and is archived.
+async fn stack_with_traffic(events: usize) -> (Stack, DemoReport) {
     let stack = Stack::start(options()).await.unwrap();
     let demo = Demo { events, batch_size: 100, ..Demo::default() };
     let report = demo.run(&stack, demo.traffic().unwrap()).await.unwrap();
@@ -46,7 +46,7 @@ async fn fingerprint_of(stack: &Stack) -> Fingerprint {
     fingerprint(&database).await.unwrap()
 }
 
-/// Waits until the run has saved some progress, and kills who is at it.
+/// Waits until the run has saved some progress, and kills the replayer.
 async fn kill_half_way(stack: &Stack, run: &str, records: i64) {
     let client = client(stack).await;
     let until = Instant::now() + PATIENCE;
@@ -56,7 +56,7 @@ async fn kill_half_way(stack: &Stack, run: &str, records: i64) {
         if row.is_some_and(|row| row.get::<_, i64>(0) >= records) {
             break;
         }
-        assert!(Instant::now() < until, "the run does not come half-way");
+        assert!(Instant::now() < until, "the run does not get half-way");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     let processes = stack.processes("replayer");
@@ -119,7 +119,7 @@ async fn versions_lie_beside_the_first_result() {
     assert_eq!(after, before);
     let accepted = i64::try_from(report.accepted).unwrap();
     assert_eq!(rows, [("rules-1".to_owned(), accepted), ("rules-2".to_owned(), accepted)]);
-    // The rules are those of the first time, so every record ends as it did.
+    // The rules are the same as the first time, so every record has the same outcome.
     let changes = &first["counts"]["reprocessed"]["changes"];
     assert_eq!(changes["fraud -> fraud"], report.fraud, "{changes}");
     assert_eq!(changes["blocked -> blocked"], report.blocked, "{changes}");

@@ -14,7 +14,7 @@ use pipeline::ports::TopicSource as _;
 use pipeline::topic::PROCESSED_EVENTS;
 use serde_json::{Value, json};
 use stack::client::JsonClient;
-use stack::demo::{Batch, BatchSender, Sender, make_keys, send_all};
+use stack::demo::{BatchSender, RequestBatch, SenderKind, make_keys, send_all};
 use stack::functions::FUNCTIONS;
 use stack::options::Options;
 use stack::stack::Stack;
@@ -23,7 +23,7 @@ use tokio_postgres::NoTls;
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// The function binaries, of which one may be replaced.
+/// The function binaries, one of which may be replaced.
 struct Binaries {
     real: PathBuf,
     folder: TempDir,
@@ -59,13 +59,13 @@ impl Binaries {
     }
 }
 
-/// Page views, each tenth from a private address.
+/// Page views, one in ten from a private address.
 async fn send(stack: &Stack, events: usize) {
     let event = |number: usize| {
         let address = if number.is_multiple_of(10) { "10.0.0.7" } else { "198.51.100.7" };
         json!({"type": "page_view", "id": format!("e-{number}"), "path": "/", "client_ip": address}).to_string()
     };
-    let batches = vec![Batch { sender: Sender::Collector, events: (0..events).map(event).collect() }];
+    let batches = vec![RequestBatch { sender: SenderKind::Collector, events: (0..events).map(event).collect() }];
     let sender = BatchSender {
         client: JsonClient::default(),
         url: format!("{}/batch", stack.ingest_url()),
@@ -74,7 +74,7 @@ async fn send(stack: &Stack, events: usize) {
     let (watch, _receipts) = tokio::sync::mpsc::unbounded_channel();
     let sent = send_all(Arc::new(sender), batches, 1, watch, indicatif::ProgressBar::hidden()).await.unwrap();
     assert_eq!(sent.receipts.len(), events);
-    stack.settle(PATIENCE).await.unwrap();
+    stack.wait_until_idle(PATIENCE).await.unwrap();
 }
 
 async fn database(stack: &Stack) -> tokio_postgres::Client {
@@ -83,7 +83,7 @@ async fn database(stack: &Stack) -> tokio_postgres::Client {
     client
 }
 
-/// Numbers by name.
+/// Counts by name.
 async fn sums(stack: &Stack, sql: &str) -> BTreeMap<String, i64> {
     let rows = database(stack).await.query(sql, &[]).await.unwrap();
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
@@ -112,14 +112,14 @@ async fn outcomes(stack: &Stack) -> (Vec<Value>, Vec<Value>) {
     values.into_iter().partition(|value| !value["outcome_id"].as_str().unwrap().ends_with("#scored"))
 }
 
-/// Ends the function's instances, and with them what they remember: the next call finds a closed breaker.
+/// Ends the function's instances with their state in memory, so that the next call finds a closed breaker.
 async fn end_instances(stack: &Stack, function: &str) {
     for pid in stack.processes(function) {
         kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL).unwrap();
     }
     let until = Instant::now() + PATIENCE;
     while !stack.processes(function).is_empty() {
-        assert!(Instant::now() < until, "instances of {function} live on");
+        assert!(Instant::now() < until, "instances of {function} are still alive");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
@@ -149,7 +149,7 @@ async fn what_was_stored_while_the_scorer_was_down_is_scored_once() {
     assert_eq!(up, expected);
     let again = rescore().await;
     assert_eq!((&again["found"], &again["published"]), (&json!(0), &json!(0)));
-    stack.settle(PATIENCE).await.unwrap();
+    stack.wait_until_idle(PATIENCE).await.unwrap();
 
     let scores = sums(&stack, SCORES).await;
     assert_eq!(scores.len(), 2, "{scores:?}");
@@ -189,7 +189,7 @@ async fn the_schedule_scores_without_being_asked() {
     database(&stack).await.execute(forget, &[]).await.unwrap();
     let until = Instant::now() + PATIENCE;
     while sums(&stack, "SELECT 'unscored', count(*) FROM events WHERE risk_score IS NULL").await["unscored"] > 0 {
-        assert!(Instant::now() < until, "nobody scored them");
+        assert!(Instant::now() < until, "the schedule did not score them");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     stack.stop().await.unwrap();

@@ -209,7 +209,10 @@ impl Guard {
             pass.failed();
         }
         let answered = answers.len();
-        if answered == asked { answers } else { all_failed(&|| self.wrong_number(doing, asked, answered)) }
+        if answered != asked {
+            return all_failed(&|| self.wrong_number(doing, asked, answered));
+        }
+        answers.into_iter().map(|answer| answer.map_err(|error| DependencyError { doing, ..error })).collect()
     }
 
     /// Waits before the attempt after this one; `false`, at once, if there is to be none.

@@ -7,6 +7,7 @@
 pub mod backoff;
 pub mod breaker;
 pub mod clock;
+pub mod dead_letter;
 pub mod decisions;
 mod error;
 pub mod failpoint;

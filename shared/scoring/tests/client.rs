@@ -36,7 +36,7 @@ fn answer(function: &str, body: String, rules: &Rules) -> Response {
     match function {
         "scorer" => {
             let request = RawValue::from_string(body).unwrap();
-            scorer::handle(&request, rules).unwrap().get().to_owned().into_response()
+            scorer::answer(&request, rules).unwrap().get().to_owned().into_response()
         }
         "failing" => {
             ([("x-amz-function-error", "Unhandled")], r#"{"errorType":"boom","errorMessage":"secret"}"#).into_response()

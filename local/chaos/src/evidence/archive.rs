@@ -1,4 +1,4 @@
-//! The archive's objects, by S3, zstd and JSON.
+//! Reads the archive's objects with S3, zstd and JSON.
 
 use anyhow::Context as _;
 use aws_sdk_s3::Client as S3;
@@ -7,11 +7,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
 
-use super::{Message, Object, Place};
+use crate::evidence::message::{Message, Object, PartitionOffset};
 
 /// Objects read at the same time.
 const WIDTH: usize = 8;
-/// Keys of one answer. S3 itself gives 1,000 at most; the embedded one walks the whole bucket for each answer.
+/// Maximum number of keys per answer. S3 itself returns at most 1,000; the embedded S3 reads the whole bucket for each
+/// answer.
 const KEYS: i32 = 1_000_000;
 
 /// Names of all objects under a prefix.
@@ -22,7 +23,7 @@ pub async fn keys(s3: &S3, bucket: &str, prefix: &str) -> anyhow::Result<Vec<Str
     let mut pages = s3.list_objects_v2().bucket(bucket).prefix(prefix).max_keys(KEYS).into_paginator().send();
     let mut keys = Vec::new();
     while let Some(page) = pages.next().await {
-        let page = page.with_context(|| format!("listing {prefix}"))?;
+        let page = page.with_context(|| format!("cannot list {prefix}"))?;
         keys.extend(page.contents().iter().filter_map(|listed| listed.key().map(str::to_owned)));
     }
     keys.retain(|key| key.ends_with(".ndjson.zst"));
@@ -32,7 +33,7 @@ pub async fn keys(s3: &S3, bucket: &str, prefix: &str) -> anyhow::Result<Vec<Str
 /// Reads objects, in any order.
 ///
 /// # Errors
-/// If one cannot be read, or is none of ours.
+/// If an object cannot be read, or does not have the format of the archive.
 pub async fn objects(s3: &S3, bucket: &str, keys: Vec<String>) -> anyhow::Result<Vec<Object>> {
     let mut objects = Vec::with_capacity(keys.len());
     for some in keys.chunks(WIDTH) {
@@ -54,19 +55,19 @@ pub async fn objects(s3: &S3, bucket: &str, keys: Vec<String>) -> anyhow::Result
 fn object(key: String, body: &[u8]) -> anyhow::Result<Object> {
     let text = zstd::decode_all(body).with_context(|| format!("{key} is not zstd"))?;
     let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).map(line);
-    let lines = lines.collect::<anyhow::Result<_>>().with_context(|| format!("a line of {key}"))?;
+    let lines = lines.collect::<anyhow::Result<_>>().with_context(|| format!("a line of {key} cannot be read"))?;
     Ok(Object { key, lines })
 }
 
 #[derive(Deserialize)]
-struct Line<'a> {
+struct ArchiveLine<'a> {
     topic: String,
     partition: i32,
     offset: i64,
     timestamp: i64,
     key: Option<String>,
     key_base64: Option<String>,
-    headers: Vec<LineHeader>,
+    headers: Vec<ArchiveLineHeader>,
     #[serde(borrow, default)]
     value: Option<&'a RawValue>,
     value_text: Option<String>,
@@ -74,7 +75,7 @@ struct Line<'a> {
 }
 
 #[derive(Deserialize)]
-struct LineHeader {
+struct ArchiveLineHeader {
     name: String,
     value: Option<String>,
     value_base64: Option<String>,
@@ -87,8 +88,8 @@ fn bytes(text: Option<String>, base64: Option<String>) -> anyhow::Result<Option<
     }
 }
 
-fn line(line: &[u8]) -> anyhow::Result<(String, Place, Message)> {
-    let line: Line<'_> = serde_json::from_slice(line)?;
+fn line(line: &[u8]) -> anyhow::Result<(String, PartitionOffset, Message)> {
+    let line: ArchiveLine<'_> = serde_json::from_slice(line)?;
     let headers = line.headers.into_iter().map(|of| Ok((of.name, bytes(of.value, of.value_base64)?)));
     let value = match line.value {
         Some(json) if json.get() != "null" => Some(json.get().as_bytes().to_vec()),

@@ -1,7 +1,8 @@
-//! What the pipeline left behind, read without any of its code: Kafka by its protocol, Postgres by SQL, the archive
-//! by S3, zstd and JSON.
+//! What the pipeline has written, read without any of its code: Kafka with its protocol, Postgres with SQL, the archive
+//! with S3, zstd and JSON.
 
 mod archive;
+mod message;
 mod topics;
 
 use std::collections::BTreeMap;
@@ -11,54 +12,32 @@ use krafka::Kafka;
 use serde::Deserialize;
 use tokio_postgres::{Client, NoTls};
 
+pub use message::{Message, Object, PartitionOffset, TopicRecords};
 pub use topics::{count, read as read_topic};
 
 pub const RAW: &str = "raw-events";
 pub const OUTCOMES: &str = "processed-events";
 pub const DEAD_LETTERS: &str = "dead-letter-events";
 
-/// Partition and offset.
-pub type Place = (i32, i64);
-
-/// A record's bytes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    pub key: Option<Vec<u8>>,
-    pub value: Option<Vec<u8>>,
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
-    /// Milliseconds since the epoch.
-    pub timestamp: i64,
-}
-
-impl Message {
-    /// The last header of that name, as text.
-    pub fn header(&self, name: &str) -> Option<String> {
-        let (_, value) = self.headers.iter().rev().find(|(known, _)| known == name)?;
-        Some(String::from_utf8_lossy(value.as_deref()?).into_owned())
-    }
-}
-
-pub type Topic = BTreeMap<Place, Message>;
-
 /// A row of `events`.
 #[derive(Clone, Debug)]
 pub struct Row {
     pub event_id: String,
     pub payload: String,
-    /// In hex.
+    /// In hexadecimal.
     pub payload_hash: String,
     /// `valid` or `fraud`.
     pub status: String,
     pub ip: Option<String>,
     pub user_id: Option<String>,
-    /// Unless the scorer was down.
+    /// `None` if the scorer was down.
     pub risk: Option<Risk>,
-    /// Milliseconds since the epoch, by the clocks of ingest and of the processor.
+    /// Milliseconds since the epoch, from the clocks of ingest and of the processor.
     pub received_at: i64,
     pub stored_at: i64,
 }
 
-/// What the scorer said of an event.
+/// The scorer's answer for an event.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Risk {
     #[serde(rename = "risk_score")]
@@ -69,47 +48,39 @@ pub struct Risk {
 
 /// A row of `record_outcomes`.
 #[derive(Clone, Debug)]
-pub struct Outcome {
+pub struct OutcomeRow {
     pub event_id: Option<String>,
     pub outcome: String,
     pub reason: String,
-    /// Where the first copy of the record stands.
-    pub origin: Place,
+    /// Partition and offset of the first copy of the record.
+    pub origin: PartitionOffset,
 }
 
-impl Outcome {
-    /// Whether the record made a row of `events`.
+impl OutcomeRow {
+    /// Whether the record created a row of `events`.
     pub fn is_stored(&self) -> bool {
         matches!(self.outcome.as_str(), "valid" | "fraud")
     }
 }
 
-/// An object of the archive.
-#[derive(Clone, Debug)]
-pub struct Object {
-    pub key: String,
-    /// Topic of each line with its place and what it holds.
-    pub lines: Vec<(String, Place, Message)>,
-}
-
-/// Everything.
+/// Everything that the checks read.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
-    pub raw: Topic,
-    pub outcomes: Topic,
-    pub dead_letters: Topic,
+    pub raw: TopicRecords,
+    pub outcomes: TopicRecords,
+    pub dead_letters: TopicRecords,
     pub rows: Vec<Row>,
-    /// By place on `raw-events`.
-    pub record_outcomes: BTreeMap<Place, Outcome>,
+    /// By partition and offset on `raw-events`.
+    pub record_outcomes: BTreeMap<PartitionOffset, OutcomeRow>,
     /// The sum over `event_counts_hourly`.
     pub counted: i64,
-    /// Under `raw/` and `outcomes/`.
+    /// The objects under `raw/` and `outcomes/`.
     pub objects: Vec<Object>,
     /// Names of the objects under `parked/`.
     pub parked: Vec<String>,
 }
 
-/// Where to look.
+/// Where to read the evidence.
 #[derive(Clone, Debug)]
 pub struct Sources {
     pub brokers: String,
@@ -119,10 +90,10 @@ pub struct Sources {
 }
 
 impl Evidence {
-    /// Reads it all. The pipeline should be at rest.
+    /// Reads everything. The pipeline must be idle.
     ///
     /// # Errors
-    /// If a source cannot be read, or holds what cannot be understood.
+    /// If a source cannot be read, or has an unexpected format.
     pub async fn gather(sources: &Sources) -> anyhow::Result<Self> {
         let kafka = Kafka::builder(&sources.brokers).connect().await?;
         let Sources { s3, bucket, .. } = sources;
@@ -142,7 +113,7 @@ impl Evidence {
                    FROM record_outcomes WHERE topic = $1";
         for row in client.query(sql, &[&RAW]).await? {
             let origin = (row.get(5), row.get(6));
-            let outcome = Outcome { event_id: row.get(2), outcome: row.get(3), reason: row.get(4), origin };
+            let outcome = OutcomeRow { event_id: row.get(2), outcome: row.get(3), reason: row.get(4), origin };
             evidence.record_outcomes.insert((row.get(0), row.get(1)), outcome);
         }
         let sql = "SELECT coalesce(sum(events), 0)::bigint FROM event_counts_hourly";
@@ -151,10 +122,10 @@ impl Evidence {
     }
 }
 
-/// A connection of our own to Postgres, which ends with the client.
+/// A separate connection to Postgres, which ends with the client.
 ///
 /// # Errors
-/// If the server does not take it.
+/// If the server does not accept it.
 pub async fn connect(database_url: &str) -> Result<Client, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(database_url, NoTls).await?;
     tokio::spawn(connection);

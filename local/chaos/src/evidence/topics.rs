@@ -1,4 +1,4 @@
-//! What Kafka holds, by its protocol.
+//! Reads topics with the Kafka protocol.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -9,16 +9,16 @@ use krafka::admin::{DescribeTopicsOptions, ListOffsetsOptions, OffsetSpec, Topic
 use krafka::consumer::AutoOffsetReset;
 use tokio::time::Instant;
 
-use super::{Message, Topic};
+use crate::evidence::message::{Message, TopicRecords};
 
-/// Longest wait for a topic's last record.
+/// Maximum wait for a topic's last record.
 const PATIENCE: Duration = Duration::from_secs(300);
 
-/// All records of a topic up to where it ends now.
+/// All records of a topic up to its current end.
 ///
 /// # Errors
 /// If they cannot be read.
-pub async fn read(kafka: &Kafka, name: &str) -> anyhow::Result<Topic> {
+pub async fn read(kafka: &Kafka, name: &str) -> anyhow::Result<TopicRecords> {
     let ends = ends(kafka, name).await?;
     let partitions: Vec<i32> = ends.keys().copied().collect();
     let expected: usize = ends.values().map(|end| usize::try_from(*end).unwrap_or_default()).sum();
@@ -27,9 +27,9 @@ pub async fn read(kafka: &Kafka, name: &str) -> anyhow::Result<Topic> {
     for partition in partitions {
         consumer.seek(name, partition, 0).await?;
     }
-    let (mut records, deadline) = (Topic::new(), Instant::now() + PATIENCE);
+    let (mut records, deadline) = (TopicRecords::new(), Instant::now() + PATIENCE);
     while records.len() < expected {
-        ensure!(Instant::now() < deadline, "{name}: {} of {expected} records can be read", records.len());
+        ensure!(Instant::now() < deadline, "only {} of {expected} records of {name} could be read", records.len());
         for record in consumer.poll(Duration::from_millis(500)).await? {
             let headers = record.headers.into_iter().map(|(name, value)| (name, value.map(|value| value.to_vec())));
             let message = Message {
@@ -45,15 +45,15 @@ pub async fn read(kafka: &Kafka, name: &str) -> anyhow::Result<Topic> {
     Ok(records)
 }
 
-/// How many records a topic has had.
+/// How many records were written to a topic.
 ///
 /// # Errors
-/// If Kafka cannot be asked.
+/// If Kafka cannot be read.
 pub async fn count(kafka: &Kafka, name: &str) -> anyhow::Result<usize> {
     Ok(ends(kafka, name).await?.values().map(|end| usize::try_from(*end).unwrap_or_default()).sum())
 }
 
-/// Where each partition ends.
+/// The end offset of each partition.
 async fn ends(kafka: &Kafka, name: &str) -> anyhow::Result<BTreeMap<i32, i64>> {
     let admin = kafka.admin();
     let mut described = admin.describe_topics([name], DescribeTopicsOptions::default()).await?;

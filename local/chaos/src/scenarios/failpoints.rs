@@ -1,14 +1,14 @@
-//! F1: every process killed at every failpoint.
+//! F1: every process is killed at every failpoint.
 
 use std::cell::RefCell;
 
 use crate::load::Load;
-use crate::trial::{self, Run, Setup, Trial};
+use crate::trial::{self, ChaosRun, Setup, Trial};
 
-/// Every failpoint, and from which to which pass its process dies. Ingest passes with each request, so with a larger load
-/// it lives for more of them: a new process costs the client more than the load takes. The archiver sees few, large batches, and writes up
-/// to one object per partition, status (3) and hour (2, at the turn) in each: with fewer passes than that no batch would
-/// ever get through.
+/// Every failpoint, and the range of passes at which its process dies. Ingest passes its failpoints with each request,
+/// so it survives more passes under a larger load: starting a process costs the client more time than the load. The
+/// archiver gets few, large batches and writes up to one object per partition, status (3) and hour (2, when the hour
+/// changes) for each of them: with fewer passes no batch would ever finish.
 const FAILPOINTS: [(&str, u32, u32); 13] = [
     ("ingest::decided", 4, 10),
     ("ingest::produced", 4, 10),
@@ -25,12 +25,12 @@ const FAILPOINTS: [(&str, u32, u32); 13] = [
     ("archiver::written", 1, 2),
 ];
 
-/// How long a load lasts: for some batches of each mapping.
+/// How long a load lasts: enough for some batches of each mapping.
 const SECONDS: usize = 5;
-/// Trials under way at one time. Each waits more than it works.
+/// Trials at the same time. Each spends more time waiting than working.
 const SIDE_BY_SIDE: usize = 3;
 
-pub async fn killed_at_failpoints(run: &Run) -> anyhow::Result<Vec<Trial>> {
+pub async fn killed_at_failpoints(run: &ChaosRun) -> anyhow::Result<Vec<Trial>> {
     let chosen = |point: &str| run.point.as_deref().is_none_or(|wanted| point.contains(wanted));
     let rounds = 0..run.size(1, 20);
     let plan = rounds.flat_map(|round| FAILPOINTS.into_iter().map(move |failpoint| (round, failpoint)));
@@ -47,7 +47,7 @@ pub async fn killed_at_failpoints(run: &Run) -> anyhow::Result<Vec<Trial>> {
     Ok(trials.into_iter().flatten().collect())
 }
 
-async fn killed_at(run: &Run, round: usize, (point, from, to): (&str, u32, u32)) -> anyhow::Result<Trial> {
+async fn killed_at(run: &ChaosRun, round: usize, (point, from, to): (&str, u32, u32)) -> anyhow::Result<Trial> {
     let name = format!("F1 {point} {round}");
     let events = run.size(300, 2000);
     let requests = if point.starts_with("ingest::") { run.size(1, 8) } else { 1 };

@@ -1,6 +1,7 @@
-//! F1 to F15 of the reliability reference: how each fault is made.
+//! F1 to F15 of the reliability reference: how each fault is caused.
 
 mod clocks;
+mod conduct;
 mod duplicates;
 mod failpoints;
 mod outages;
@@ -14,15 +15,9 @@ mod weather;
 
 use clap::ValueEnum;
 
-use crate::trial::{Run, Trial};
+use crate::trial::ChaosRun;
 
-/// Whether a scenario could be carried out.
-#[derive(Debug)]
-pub enum Conduct {
-    Done(Vec<Trial>),
-    /// Something that it needs is missing; says what.
-    NotHere(String),
-}
+pub use conduct::Conduct;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 #[value(rename_all = "UPPER")]
@@ -65,16 +60,16 @@ impl Scenario {
         }
     }
 
-    /// In the short selection.
+    /// Whether it is in the short selection.
     pub const fn is_short(self) -> bool {
         matches!(self, Scenario::F1 | Scenario::F2 | Scenario::F5 | Scenario::F8 | Scenario::F11 | Scenario::F13)
     }
 
-    /// Carries it out.
+    /// Runs the scenario.
     ///
     /// # Errors
-    /// If a trial could not be carried out.
-    pub async fn carry_out(self, run: &Run) -> anyhow::Result<Conduct> {
+    /// If a trial could not be run.
+    pub async fn run(self, run: &ChaosRun) -> anyhow::Result<Conduct> {
         Ok(Conduct::Done(match self {
             Scenario::F1 => failpoints::killed_at_failpoints(run).await?,
             Scenario::F2 => vec![signals::stopped_and_frozen(run).await?],

@@ -1,4 +1,4 @@
-//! F4, F5: a service killed under load, and started again.
+//! F4, F5: a service is killed under load and started again.
 
 use std::time::{Duration, Instant};
 
@@ -8,18 +8,18 @@ use settings::ProcessEnvironment;
 use stack::options::{KafkaChoice, Options};
 use tokio_postgres::Client;
 
-use super::Conduct;
 use crate::load::Load;
 use crate::proxy::Weather;
-use crate::trial::{self, Run, Scene, Setup, Trial};
+use crate::scenarios::conduct::Conduct;
+use crate::trial::{self, ChaosRun, Scene, Setup, Trial};
 
-/// Whether the stack starts Apache Kafka. The embedded broker lives in this process and in memory: it has no crash to
-/// survive.
-fn has_broker_to_kill(run: &Run) -> anyhow::Result<bool> {
+/// Whether the stack starts Apache Kafka. The embedded broker runs in this process and keeps everything in memory, so
+/// it cannot survive a crash.
+fn has_broker_to_kill(run: &ChaosRun) -> anyhow::Result<bool> {
     Ok(Options::for_one_run(&ProcessEnvironment, run.binaries.clone())?.kafka == KafkaChoice::Apache)
 }
 
-pub async fn broker_killed(run: &Run) -> anyhow::Result<Conduct> {
+pub async fn broker_killed(run: &ChaosRun) -> anyhow::Result<Conduct> {
     if !has_broker_to_kill(run)? {
         return Ok(Conduct::NotHere("only Apache Kafka can be killed (KAFKA=apache)".to_owned()));
     }
@@ -28,7 +28,11 @@ pub async fn broker_killed(run: &Run) -> anyhow::Result<Conduct> {
         let mut faults = 0;
         while scene.loading() && faults < run.size(3, 10) {
             scene.pause(1_000..4_000).await;
-            let broker = scene.stack.backing().apache_kafka().context("the broker is not ours to kill")?;
+            let broker = scene
+                .stack
+                .backing()
+                .apache_kafka()
+                .context("the suite did not start the broker, so it cannot kill it")?;
             broker.kill()?;
             broker.restart().await?;
             faults += 1;
@@ -39,7 +43,7 @@ pub async fn broker_killed(run: &Run) -> anyhow::Result<Conduct> {
     Ok(Conduct::Done(vec![trial]))
 }
 
-pub async fn postgres_failing(run: &Run) -> anyhow::Result<Vec<Trial>> {
+pub async fn postgres_failing(run: &ChaosRun) -> anyhow::Result<Vec<Trial>> {
     let mut trials = vec![killed(run).await?, failed_over(run).await?, crowded(run).await?];
     if !run.short {
         trials.push(away_for_a_minute(run).await?);
@@ -48,24 +52,31 @@ pub async fn postgres_failing(run: &Run) -> anyhow::Result<Vec<Trial>> {
 }
 
 fn kill_postgres(scene: &mut Scene) -> anyhow::Result<()> {
-    scene.stack.backing().postgres.as_mut().context("Postgres is not ours to kill")?.kill()
+    scene.stack.backing().postgres.as_mut().context("the suite did not start Postgres, so it cannot kill it")?.kill()
 }
 
 async fn restart_postgres(scene: &mut Scene) -> anyhow::Result<()> {
-    scene.stack.backing().postgres.as_mut().context("Postgres is not ours to start")?.restart().await
+    scene
+        .stack
+        .backing()
+        .postgres
+        .as_mut()
+        .context("the suite did not start Postgres, so it cannot restart it")?
+        .restart()
+        .await
 }
 
-/// SIGKILL, again and again, so that some transactions are killed while they commit.
-async fn killed(run: &Run) -> anyhow::Result<Trial> {
+/// SIGKILL again and again, so that some transactions are killed during their commit.
+async fn killed(run: &ChaosRun) -> anyhow::Result<Trial> {
     let setup = Setup { load: Load { events: run.size(6_000, 40_000), ..Load::default() }, ..Setup::default() };
     trial::run(run, "F5 killed", setup, async |scene| {
         let mut faults = 0;
         while scene.loading() {
-            // Long enough to be in the middle of transactions again.
+            // Long enough for new transactions to be running.
             scene.pause(300..2_500).await;
             kill_postgres(scene)?;
             faults += 1;
-            // Once as long as the reference says.
+            // Once as long as the reliability reference requires.
             let down = if faults == 2 && !run.short { 30_000 } else { scene.rng.u64(200..4_000) };
             tokio::time::sleep(Duration::from_millis(down)).await;
             restart_postgres(scene).await?;
@@ -75,9 +86,9 @@ async fn killed(run: &Run) -> anyhow::Result<Trial> {
     .await
 }
 
-/// The server stops answering without a word, and comes back elsewhere under the same name: the functions' proxy plays
-/// the name.
-async fn failed_over(run: &Run) -> anyhow::Result<Trial> {
+/// The server stops answering silently and comes back on another port under the same name. The functions' proxy plays
+/// the role of the name.
+async fn failed_over(run: &ChaosRun) -> anyhow::Result<Trial> {
     let load = Load { events: run.size(5_000, 40_000), ..Load::default() };
     let setup = Setup { load, proxied: true, ..Setup::default() };
     trial::run(run, "F5 failed over", setup, async |scene| {
@@ -89,10 +100,11 @@ async fn failed_over(run: &Run) -> anyhow::Result<Trial> {
             kill_postgres(scene)?;
             let port = free_port()?;
             let backing = scene.stack.backing();
-            let postgres = backing.postgres.as_mut().context("Postgres is not ours to start")?;
+            let postgres =
+                backing.postgres.as_mut().context("the suite did not start Postgres, so it cannot restart it")?;
             postgres.restart_on(port).await?;
             backing.database_url = postgres.url();
-            scene.proxies()?.postgres.lead_to(port).await?;
+            scene.proxies()?.postgres.forward_to(port).await?;
             faults += 1;
         }
         Ok(faults)
@@ -105,7 +117,7 @@ const CLOSE_THEIRS: &str = "
     WHERE datname = current_database() AND pid <> ALL($1)";
 const DEADLOCKS: &str = "SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()";
 
-/// Takes every connection that the server has, those of the functions too, for a while.
+/// Takes every connection of the server for a while, including those of the functions.
 async fn take_all_connections(scene: &mut Scene) -> anyhow::Result<()> {
     let (mut taken, mut pids) = (Vec::<Client>::new(), Vec::<i32>::new());
     let until = Instant::now() + Duration::from_millis(scene.rng.u64(1_000..5_000));
@@ -115,15 +127,15 @@ async fn take_all_connections(scene: &mut Scene) -> anyhow::Result<()> {
             pids.push(client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0));
             taken.push(client);
         }
-        // Functions that had one come again and find none.
-        taken.first().context("no connection was to be had")?.query_one(CLOSE_THEIRS, &[&pids]).await?;
+        // Functions that lose their connection try again and find none.
+        taken.first().context("the server refused the first connection")?.query_one(CLOSE_THEIRS, &[&pids]).await?;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     Ok(())
 }
 
-/// Locks what a batch locks, the other way round. Who waits longest finds the deadlock and is its victim: the batch,
-/// because this one waits a minute.
+/// Takes the locks of a batch in the opposite order. The transaction whose `deadlock_timeout` ends first detects the
+/// deadlock and is aborted: the batch, because this one waits a minute.
 async fn deadlock(scene: &mut Scene) -> anyhow::Result<()> {
     let client = scene.database().await?;
     client
@@ -136,8 +148,8 @@ async fn deadlock(scene: &mut Scene) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// No connection is free, or the transactions run into deadlocks.
-async fn crowded(run: &Run) -> anyhow::Result<Trial> {
+/// No connection is free, or transactions run into deadlocks.
+async fn crowded(run: &ChaosRun) -> anyhow::Result<Trial> {
     let setup = Setup { load: Load { events: run.size(5_000, 40_000), ..Load::default() }, ..Setup::default() };
     trial::run(run, "F5 crowded", setup, async |scene| {
         let mut faults = 0;
@@ -158,11 +170,11 @@ async fn crowded(run: &Run) -> anyhow::Result<Trial> {
     .await
 }
 
-/// Events a second through an outage of a minute, with breakers as they are in production.
+/// Events per second during an outage of a minute, with the breakers of production.
 const THROUGH_OUTAGE: usize = 1_000;
 const OUTAGE: Duration = Duration::from_secs(60);
 
-async fn away_for_a_minute(run: &Run) -> anyhow::Result<Trial> {
+async fn away_for_a_minute(run: &ChaosRun) -> anyhow::Result<Trial> {
     let load = Load { events: THROUGH_OUTAGE * 180, rate: THROUGH_OUTAGE, width: 8, ..Load::default() };
     let breaker = ("BREAKER_OPEN_SEC".to_owned(), "60".to_owned());
     let setup = Setup { load, settings: vec![breaker], ..Setup::default() };
@@ -172,7 +184,7 @@ async fn away_for_a_minute(run: &Run) -> anyhow::Result<Trial> {
         tokio::time::sleep(OUTAGE).await;
         restart_postgres(scene).await?;
         let (back, waiting) = (Instant::now(), scene.stack.lag().await?);
-        // Caught up means that no more waits than one second brings, with the load going on.
+        // Caught up means that at most one second of load waits, while the load continues.
         while scene.loading() && scene.stack.lag().await? > THROUGH_OUTAGE as u64 {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }

@@ -12,19 +12,19 @@ use tokio::task::JoinSet;
 
 use crate::load::{Event, Load};
 use crate::memory;
-use crate::trial::{self, Run, Scene, Setup, Trial};
+use crate::trial::{self, ChaosRun, Scene, Setup, Trial};
 
 /// `MAX_BODY_BYTES`, which is Lambda's limit of a call.
 const BODY_LIMIT: usize = 6 * 1024 * 1024;
-/// `MAX_EVENT_BYTES` at the most that ingest takes, so that its record just fits into Kafka's 1 MB.
+/// `MAX_EVENT_BYTES` at the maximum that ingest allows, so that its record just fits into Kafka's 1 MB.
 const EVENT_LIMIT: usize = 900_000;
 /// `BODY_TIMEOUT_MS`.
 const BODY_TIMEOUT: Duration = Duration::from_secs(2);
-/// A refusal that takes longer has cost too much.
+/// A refusal that takes longer is too expensive.
 const QUICK: Duration = Duration::from_secs(2);
-/// Hostile requests at one time.
+/// Hostile requests at the same time.
 const WIDTH: usize = 4;
-/// Most that ingest may keep, after the first round has filled the allocator's stocks, in kB.
+/// How much ingest may grow after the first round, which fills the allocator's caches, in kB.
 const GROWTH: u64 = 32 * 1024;
 
 /// A request that must be refused.
@@ -33,9 +33,9 @@ struct Hostile {
     what: &'static str,
     encoding: Option<&'static str>,
     body: Vec<u8>,
-    /// Announces its length; else it comes in chunks.
+    /// Whether the length is announced; if not, the body is sent in chunks.
     announced: bool,
-    /// Sends this much at a time, with pauses.
+    /// If set, sends this many bytes at a time, with pauses.
     drip: Option<usize>,
     status: &'static [u16],
     within: Duration,
@@ -72,7 +72,7 @@ fn hostile() -> anyhow::Result<Vec<Hostile>> {
 }
 
 impl Event {
-    /// An event of exactly so many bytes.
+    /// An event of exactly this many bytes.
     fn padded(id: &str, bytes: usize) -> Self {
         let json =
             |note: &str| format!(r#"{{"type":"click","id":"{id}","user_id":"u","campaign_id":"c","note":"{note}"}}"#);
@@ -81,8 +81,8 @@ impl Event {
     }
 }
 
-/// Sends it as a client without manners would; gives the status. A server need not read what it refuses, so failing to
-/// send the rest is no failure.
+/// Sends the request as a misbehaving client would; returns the status. A server does not have to read what it refuses,
+/// so it is not an error if the rest cannot be sent.
 async fn send(address: &str, key: &str, request: &Hostile) -> anyhow::Result<u16> {
     let (mut reader, mut writer) = TcpStream::connect(address).await?.into_split();
     let encoding = request.encoding.map(|encoding| format!("content-encoding: {encoding}\r\n")).unwrap_or_default();
@@ -113,7 +113,7 @@ async fn send(address: &str, key: &str, request: &Hostile) -> anyhow::Result<u16
         if !request.announced {
             writer.write_all(b"0\r\n\r\n").await?;
         }
-        // Kept open until the answer is in.
+        // Kept open until the answer has arrived.
         anyhow::Ok(writer)
     });
     let mut answer = Vec::new();
@@ -127,10 +127,10 @@ async fn send(address: &str, key: &str, request: &Hostile) -> anyhow::Result<u16
     sending.abort();
     let line = String::from_utf8_lossy(&answer);
     let status = line.split_whitespace().nth(1).and_then(|status| status.parse().ok());
-    status.with_context(|| format!("no answer but {:?}", line.lines().next()))
+    status.with_context(|| format!("the answer is not HTTP: {:?}", line.lines().next()))
 }
 
-/// Sends every hostile request once, some at a time; gives how many there were.
+/// Sends every hostile request once, some at a time; returns how many there were.
 async fn round(scene: &mut Scene, requests: &[Hostile]) -> anyhow::Result<usize> {
     let address = scene.stack.options.ports.ingest.address().to_string();
     for some in requests.chunks(WIDTH) {
@@ -157,9 +157,9 @@ async fn round(scene: &mut Scene, requests: &[Hostile]) -> anyhow::Result<usize>
     Ok(requests.len())
 }
 
-pub async fn oversize(run: &Run) -> anyhow::Result<Trial> {
+pub async fn oversize(run: &ChaosRun) -> anyhow::Result<Trial> {
     let rounds = run.size(4, 20);
-    // Just below the limits, one in each request: the way of an event has to take them all, in batches below 6 MB.
+    // Events just below the limit, one per request: the pipeline has to accept them all, in batches below 6 MB.
     let mut rng = run.rng("F12 events");
     let load = Load { events: run.size(1_500, 20_000), rate: 200, ..Load::default() };
     let mut requests = load.plan(&mut rng);
@@ -180,11 +180,11 @@ pub async fn oversize(run: &Run) -> anyhow::Result<Trial> {
         let hostile = hostile()?;
         let mut faults = round(scene, &hostile).await?;
         let resident = |scene: &Scene| scene.stack.processes("ingest").first().copied().and_then(memory::resident);
-        let before = resident(scene).context("ingest is gone")?;
+        let before = resident(scene).context("ingest is not running")?;
         for _ in 1..rounds {
             faults += round(scene, &hostile).await?;
         }
-        let after = resident(scene).context("ingest is gone")?;
+        let after = resident(scene).context("ingest is not running")?;
         scene.findings.notes.push(format!(
             "ingest holds {} MB after the first round and {} MB after {rounds}",
             before / 1024,

@@ -1,4 +1,4 @@
-//! F11: records that are no events.
+//! F11: records that are not events.
 
 use fastrand::Rng;
 use krafka::Kafka;
@@ -6,11 +6,11 @@ use krafka::producer::Record;
 use nix::sys::signal::Signal;
 
 use crate::evidence::RAW;
-use crate::ledger::{Answer, Entry};
+use crate::ledger::{AttemptResult, Entry};
 use crate::load::{Load, hash};
-use crate::trial::{self, Run, Setup, Trial};
+use crate::trial::{self, ChaosRun, Setup, Trial};
 
-/// What other producers may write, none of it an event.
+/// A record that another producer may write and that is not an event.
 fn poisonous(number: usize, rng: &mut Rng) -> Record {
     let nested = "[".repeat(100_000);
     let record = match number % 8 {
@@ -26,7 +26,7 @@ fn poisonous(number: usize, rng: &mut Rng) -> Record {
     record.key(format!("poison/{}", rng.u32(..)))
 }
 
-pub async fn poison(run: &Run) -> anyhow::Result<Trial> {
+pub async fn poison(run: &ChaosRun) -> anyhow::Result<Trial> {
     let setup = Setup { load: Load { events: run.size(4_000, 40_000), ..Load::default() }, ..Setup::default() };
     trial::run(run, "F11", setup, async |scene| {
         let kafka = Kafka::builder(scene.stack.brokers()).connect().await?;
@@ -42,7 +42,7 @@ pub async fn poison(run: &Run) -> anyhow::Result<Trial> {
                 payload_hash: hash(&value),
                 batch: 0,
                 attempt: 1,
-                result: Answer::Acked,
+                result: AttemptResult::Acked,
                 partition: Some(written.partition),
                 offset: Some(written.offset),
             }])?;

@@ -1,17 +1,17 @@
-//! F13: old records again, in other batches.
+//! F13: old records are delivered again, in other batches.
 
 use base64_simd::STANDARD;
 use fastrand::Rng;
 use krafka::Kafka;
 use serde_json::{Value, json};
 
-use crate::evidence::{self, Message, OUTCOMES, Place, RAW};
+use crate::evidence::{self, Message, OUTCOMES, PartitionOffset, RAW};
 use crate::load::Load;
-use crate::trial::{self, Run, Setup, Trial};
+use crate::trial::{self, ChaosRun, Setup, Trial};
 
-/// Records cut anew, as a trigger would hand them over.
-fn recut(name: &str, topic: &evidence::Topic, rng: &mut Rng) -> Option<Value> {
-    let places: Vec<&Place> = topic.keys().collect();
+/// A new batch of old records, as a trigger would send it.
+fn recut(name: &str, topic: &evidence::TopicRecords, rng: &mut Rng) -> Option<Value> {
+    let places: Vec<&PartitionOffset> = topic.keys().collect();
     let size = rng.choice([1, 7, 100, 500])?.min(places.len());
     let start = rng.usize(0..=places.len() - size);
     let mut records = serde_json::Map::new();
@@ -24,7 +24,7 @@ fn recut(name: &str, topic: &evidence::Topic, rng: &mut Rng) -> Option<Value> {
     (size > 0).then(|| json!({"eventSource": "aws:kafka", "bootstrapServers": "localhost:9092", "records": records}))
 }
 
-fn wire(topic: &str, (partition, offset): Place, message: &Message) -> Value {
+fn wire(topic: &str, (partition, offset): PartitionOffset, message: &Message) -> Value {
     let base64 = |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|bytes| STANDARD.encode_to_string(bytes));
     let headers: Vec<Value> = message
         .headers
@@ -37,13 +37,13 @@ fn wire(topic: &str, (partition, offset): Place, message: &Message) -> Value {
     })
 }
 
-pub async fn redelivered(run: &Run) -> anyhow::Result<Trial> {
+pub async fn redelivered(run: &ChaosRun) -> anyhow::Result<Trial> {
     let setup = Setup { load: Load { events: run.size(3_000, 20_000), ..Load::default() }, ..Setup::default() };
     trial::run(run, "F13", setup, async |scene| {
         let kafka = Kafka::builder(scene.stack.brokers()).connect().await?;
         let mut faults = 0;
         scene.pause(1_000..2_000).await;
-        // Beside the pollers, which do not know of it: what a consumer does that has lost its partitions.
+        // At the same time as the pollers, as a consumer does that has lost its partitions without knowing it.
         for round in 0..run.size(8, 60) {
             let raw = evidence::read_topic(&kafka, RAW).await?;
             let outcomes = evidence::read_topic(&kafka, OUTCOMES).await?;
@@ -51,7 +51,7 @@ pub async fn redelivered(run: &Run) -> anyhow::Result<Trial> {
                 let again = recut(RAW, &raw, &mut scene.rng);
                 let archived = if round % 2 == 0 { again.clone() } else { recut(OUTCOMES, &outcomes, &mut scene.rng) };
                 let (Some(again), Some(archived)) = (again, archived) else { continue };
-                // A failure is an answer too: the pollers deliver it all once more.
+                // A failure is fine: the pollers deliver everything again.
                 let _ = tokio::join!(
                     scene.stack.invoke("processor", again.clone()),
                     scene.stack.invoke("processor", again),

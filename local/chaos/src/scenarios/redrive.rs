@@ -12,42 +12,42 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::evidence::{self, DEAD_LETTERS, RAW, Row};
-use crate::ledger::{Answer, Entry};
+use crate::ledger::{AttemptResult, Entry};
 use crate::load::{Event, Load, hash, p99};
-use crate::trial::{self, Run, Scene, Setup, Trial};
-use crate::verdict::{self, Findings};
+use crate::trial::{self, ChaosRun, Scene, Setup, Trial};
+use crate::verdict::{self, TrialFindings};
 
-/// At one time, each in an instance of its own.
+/// Redrivers at the same time, each in its own instance.
 const REDRIVERS: usize = 3;
-/// Live events a second.
+/// Live events per second.
 const LIVE: usize = 50;
-/// Of so many letters one is an event that a fault of the database keeps out, and that is mended half-way. Finding
-/// each among a batch costs the processor some ten transactions, so they are few.
-const MENDABLE: usize = 50;
-/// What a killed redriver had begun is begun again 30 s after its call would have ended (ADR 8).
+/// One letter in this many is an event that the database refuses until the fault is fixed half-way. Finding each of
+/// them in a batch costs the processor about ten transactions, so there are few.
+const FIXABLE: usize = 50;
+/// A step that a killed redriver had begun is repeated 30 s after its call would have ended (ADR 8).
 const CALL: Duration = Duration::from_secs(20);
-/// Live events are stored this much later in the storm at most, if that is beyond `UNNOTICED`, in milliseconds: here
-/// everything shares two cores and one SQLite file in place of DynamoDB, which, not optimised, makes tails of some
-/// hundred.
+/// How much slower live events may be stored in the storm, unless the time is below `UNNOTICED` (in milliseconds):
+/// everything shares two cores and one SQLite file instead of DynamoDB, which causes tails of some hundred milliseconds
+/// in a debug build.
 const SLOWER: f64 = 1.5;
 const UNNOTICED: i64 = if cfg!(debug_assertions) { 1_000 } else { 100 };
 
 /// `user_id` of the events that the database refuses.
 const REFUSED: &str = "refused";
 const BREAK: &str = "ALTER TABLE events ADD CONSTRAINT storm CHECK (user_id IS DISTINCT FROM 'refused')";
-const MEND: &str = "ALTER TABLE events DROP CONSTRAINT storm";
+const FIX: &str = "ALTER TABLE events DROP CONSTRAINT storm";
 
 /// Milliseconds since the epoch, from and to.
-type Span = (i64, i64);
+type TimeSpan = (i64, i64);
 
-#[expect(clippy::disallowed_methods, reason = "held against what the functions wrote down, by the same clock")]
+#[expect(clippy::disallowed_methods, reason = "compared with times that the functions stored, from the same clock")]
 fn now() -> i64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// A poisonous record, which no redrive can mend, and its entry in the ledger.
-async fn bury(scene: &Scene, producer: &Producer, numbers: std::ops::Range<usize>) -> anyhow::Result<()> {
+/// Writes bad records, which no redrive can fix, and their entries in the ledger.
+async fn write_bad_records(scene: &Scene, producer: &Producer, numbers: std::ops::Range<usize>) -> anyhow::Result<()> {
     let mut entries = Vec::new();
     let mut handles = Vec::new();
     for number in numbers {
@@ -63,7 +63,7 @@ async fn bury(scene: &Scene, producer: &Producer, numbers: std::ops::Range<usize
             payload_hash,
             batch: 0,
             attempt: 1,
-            result: Answer::Acked,
+            result: AttemptResult::Acked,
             partition: Some(written.partition),
             offset: Some(written.offset),
         });
@@ -80,8 +80,8 @@ fn refused_events(numbers: std::ops::Range<usize>) -> Vec<Event> {
     numbers.map(event).collect()
 }
 
-/// Waits until the processor is through with all that stands on `raw-events` now. Live traffic goes on, so there is no
-/// time at which nothing waits.
+/// Waits until the processor has finished all records that are on `raw-events` now. Live traffic continues, so the
+/// pipeline is never idle.
 async fn processed(scene: &Scene, patience: Duration) -> anyhow::Result<()> {
     let deadline = Instant::now() + patience;
     let topics = scene.stack.kafka.topics();
@@ -94,12 +94,12 @@ async fn processed(scene: &Scene, patience: Duration) -> anyhow::Result<()> {
         if marks.iter().all(|mark| is_done(mark.partition, mark.latest)) {
             return Ok(());
         }
-        ensure!(Instant::now() < deadline, "the processor is not through after {} s", patience.as_secs());
+        ensure!(Instant::now() < deadline, "the processor has not finished after {} s", patience.as_secs());
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-/// What is looked at of a redrive's answer.
+/// The fields of a redrive's answer that are used.
 #[derive(Debug, Default, Deserialize)]
 struct Redriven {
     sent: usize,
@@ -108,7 +108,7 @@ struct Redriven {
     until: Option<Value>,
 }
 
-/// Redrives until nothing is left that it could do; gives how many letters it sent and parked.
+/// Redrives until no letter is left to redrive; returns how many letters it sent and parked.
 async fn redrive(scene: &Scene, by: usize, max_per_sec: usize) -> anyhow::Result<usize> {
     let (mut done, mut from, mut until) = (0, json!({}), json!({}));
     let deadline = Instant::now() + Duration::from_secs(3_600);
@@ -119,30 +119,31 @@ async fn redrive(scene: &Scene, by: usize, max_per_sec: usize) -> anyhow::Result
         });
         match scene.stack.invoke("redriver", request).await {
             Ok(answer) => {
-                let answer: Redriven = serde_json::from_value(answer).context("the redriver's answer")?;
+                let answer: Redriven =
+                    serde_json::from_value(answer).context("the redriver's answer cannot be read")?;
                 done += answer.sent + answer.parked;
                 let Some(next) = answer.next else { return Ok(done) };
                 (from, until) = (next, answer.until.unwrap_or_default());
                 if answer.sent + answer.parked == 0 {
-                    // Another one is at what is left.
+                    // Another redriver works on the remaining letters.
                     tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             }
-            // Killed: from the beginning, and to the end if that is not known.
+            // Killed: start from the beginning again, up to the known end if there is one.
             Err(_) => from = json!({}),
         }
-        ensure!(Instant::now() < deadline, "a redrive does not end");
+        ensure!(Instant::now() < deadline, "a redrive did not end within an hour");
     }
 }
 
-/// Kills one redriver while others work; false if none came to be working.
+/// Kills one redriver while the others work; false if none was running.
 async fn kill_one(scene: &Scene, after: Duration) -> bool {
     tokio::time::sleep(after).await;
     let processes = scene.stack.processes("redriver");
     processes.first().is_some_and(|pid| kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL).is_ok())
 }
 
-/// All redrivers at once, over all letters.
+/// Runs all redrivers at the same time over all letters.
 async fn wave(scene: &Scene, max_per_sec: usize) -> anyhow::Result<usize> {
     let (first, second, third) = tokio::try_join!(
         redrive(scene, 1, max_per_sec),
@@ -152,29 +153,29 @@ async fn wave(scene: &Scene, max_per_sec: usize) -> anyhow::Result<usize> {
     Ok(first + second + third)
 }
 
-async fn storm(run: &Run, scene: &mut Scene, letters: usize) -> anyhow::Result<(usize, Span, Span)> {
+async fn storm(run: &ChaosRun, scene: &mut Scene, letters: usize) -> anyhow::Result<(usize, TimeSpan, TimeSpan)> {
     let kafka = Kafka::builder(scene.stack.brokers()).connect().await?;
     let producer = kafka.producer().build().await?;
     let patience = Duration::from_secs(60 + letters as u64 / 50);
-    // What the storm is held against: live traffic alone, warm.
+    // The baseline for the storm: only live traffic, with warm processes.
     tokio::time::sleep(Duration::from_secs(5)).await;
     let calm_from = now();
     tokio::time::sleep(Duration::from_secs(run.size(10, 60))).await;
     let calm = (calm_from, now());
 
     scene.database().await?.batch_execute(BREAK).await?;
-    let (mendable, again) = (letters / MENDABLE, letters / 10);
-    for first in (0..letters - mendable).step_by(1_000) {
-        bury(scene, &producer, first..(first + 1_000).min(letters - mendable)).await?;
+    let (fixable, again) = (letters / FIXABLE, letters / 10);
+    for first in (0..letters - fixable).step_by(1_000) {
+        write_bad_records(scene, &producer, first..(first + 1_000).min(letters - fixable)).await?;
     }
     let refused = Load { batch: 20, width: 1, rate: 0, ..Load::default() };
-    let requests = refused_events(0..mendable).chunks(refused.batch).map(<[Event]>::to_vec).collect();
+    let requests = refused_events(0..fixable).chunks(refused.batch).map(<[Event]>::to_vec).collect();
     scene.client.send(&refused, requests).await?;
     processed(scene, patience).await?;
     let buried = evidence::count(&kafka, DEAD_LETTERS).await?;
-    ensure!(buried >= letters, "{buried} dead letters of {letters} poisonous records");
+    ensure!(buried >= letters, "{buried} dead letters for {letters} bad records");
 
-    // The whole size at the rate that a redriver has unless told otherwise.
+    // The whole suite uses the default rate of a redriver.
     let rate = run.size(40, 100);
     let storm_from = now();
     let mut faults = letters;
@@ -183,19 +184,19 @@ async fn storm(run: &Run, scene: &mut Scene, letters: usize) -> anyhow::Result<(
     first?;
     faults += usize::from(killed);
     processed(scene, patience).await?;
-    // Half-way: the cause of some is mended, and new poison comes.
-    scene.database().await?.batch_execute(MEND).await?;
-    bury(scene, &producer, letters..letters + again).await?;
+    // Half-way: the cause of some letters is fixed, and new bad records arrive.
+    scene.database().await?.batch_execute(FIX).await?;
+    write_bad_records(scene, &producer, letters..letters + again).await?;
     processed(scene, patience).await?;
     faults += again;
     producer.close().await?;
-    // Each wave makes letters for the next, until all are stored or parked.
+    // Each wave creates letters for the next one, until all are stored or parked.
     while wave(scene, rate).await? > 0 {
         processed(scene, patience).await?;
     }
     let storm = (storm_from, now());
     scene.findings.notes.push(format!(
-        "{} poisonous records, {REDRIVERS} redrivers at {rate} a second each for {} s",
+        "{} bad records, {REDRIVERS} redrivers at {rate} per second each for {} s",
         letters + again,
         (storm.1 - storm.0) / 1_000
     ));
@@ -205,14 +206,14 @@ async fn storm(run: &Run, scene: &mut Scene, letters: usize) -> anyhow::Result<(
     Ok((faults, calm, storm))
 }
 
-/// Milliseconds from receipt to row, of the live events received in that time.
-fn live_p99<'a>(rows: impl Iterator<Item = &'a Row>, (from, to): Span) -> (usize, i64) {
+/// The count and p99 of the milliseconds from receipt to row, for live events received in that time.
+fn live_p99<'a>(rows: impl Iterator<Item = &'a Row>, (from, to): TimeSpan) -> (usize, i64) {
     let live = rows.filter(|row| row.event_id.starts_with('e') && (from..to).contains(&row.received_at));
     let times: Vec<i64> = live.map(|row| row.stored_at - row.received_at).collect();
     (times.len(), p99(times))
 }
 
-fn compare(rows: &[Row], calm: Span, storm: Span, findings: &mut Findings) {
+fn compare(rows: &[Row], calm: TimeSpan, storm: TimeSpan, findings: &mut TrialFindings) {
     let ((calm_events, before), (storm_events, during)) = (live_p99(rows.iter(), calm), live_p99(rows.iter(), storm));
     findings.notes.push(format!(
         "live events, receipt to row: p99 {before} ms before the storm ({calm_events}), {during} ms in it ({storm_events})"
@@ -225,11 +226,11 @@ fn compare(rows: &[Row], calm: Span, storm: Span, findings: &mut Findings) {
     }
 }
 
-pub async fn redrive_storm(run: &Run) -> anyhow::Result<Trial> {
+pub async fn redrive_storm(run: &ChaosRun) -> anyhow::Result<Trial> {
     let letters = run.size(2_000, 100_000);
-    let spans: Cell<Option<(Span, Span)>> = Cell::new(None);
+    let spans: Cell<Option<(TimeSpan, TimeSpan)>> = Cell::new(None);
     let setup = Setup {
-        // The storm outlasts it or not; what counts is received in it.
+        // The storm may last longer than the load; only events received during it count.
         load: Load { events: LIVE * run.size(180, 1_500), rate: LIVE, batch: 5, ..Load::default() },
         function_timeout: Some(CALL),
         ..Setup::default()

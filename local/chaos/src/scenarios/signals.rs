@@ -1,16 +1,16 @@
-//! F2: processes stopped, frozen, and ended by their host for taking too long.
+//! F2: processes that are stopped, frozen, or killed by their host because a call takes too long.
 
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use crate::load::Load;
-use crate::trial::{self, FUNCTIONS, Run, Setup, Trial};
+use crate::trial::{self, ChaosRun, FUNCTIONS, Setup, Trial};
 
-/// The host ends a call that takes longer.
+/// The host kills the process of a call that takes longer.
 const SHORT_TIMEOUT: Duration = Duration::from_secs(3);
 
-pub async fn stopped_and_frozen(run: &Run) -> anyhow::Result<Trial> {
+pub async fn stopped_and_frozen(run: &ChaosRun) -> anyhow::Result<Trial> {
     let setup = Setup {
         load: Load { events: run.size(6_000, 40_000), ..Load::default() },
         function_timeout: Some(SHORT_TIMEOUT),
@@ -21,7 +21,8 @@ pub async fn stopped_and_frozen(run: &Run) -> anyhow::Result<Trial> {
         while scene.loading() {
             scene.pause(100..700).await;
             let function = FUNCTIONS[scene.rng.usize(..FUNCTIONS.len())];
-            // Longer than the timeout: the host kills it. Ingest has no host, and its client gives up later.
+            // The host kills a process that is frozen for longer than the timeout. Ingest has no host; its client waits
+            // longer.
             let freeze = scene.rng.choice([50, 400, 1500, 3500]).unwrap_or(50);
             if scene.rng.bool() {
                 faults += scene.signal(function, Signal::SIGTERM);

@@ -1,19 +1,19 @@
-//! F9: a tenfold spike after idleness, with everything cold, and more than the key may send.
+//! F9: a tenfold spike after an idle time, with cold processes, and more events than the key may send.
 
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
 use crate::load::{Client, Event, Load, p99};
-use crate::trial::{self, FUNCTIONS, Run, Setup, TENANT, Trial};
+use crate::trial::{self, ChaosRun, FUNCTIONS, Setup, TENANT, Trial};
 
-/// Events a second before the spike.
+/// Events per second before the spike.
 const USUAL: usize = 100;
 const SPIKE: usize = 10 * USUAL;
-/// I7: 99 of 100 requests that were taken are answered within this. Ingest gives Kafka 5 s.
+/// I7: p99 of the accepted requests. Ingest waits up to 5 s for Kafka.
 const ACCEPTED_WITHIN: Duration = Duration::from_secs(5);
 
-pub async fn tenfold_spike(run: &Run) -> anyhow::Result<Trial> {
+pub async fn tenfold_spike(run: &ChaosRun) -> anyhow::Result<Trial> {
     let usual = Load { events: USUAL * run.size(5, 30), rate: USUAL, ..Load::default() };
     let seconds = run.size(10, 60);
     let first_of_spike = usual.events;
@@ -22,14 +22,14 @@ pub async fn tenfold_spike(run: &Run) -> anyhow::Result<Trial> {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         let mut faults = 0;
-        // Every process ends and its connections with it: whoever comes first pays for new ones.
+        // Every process ends with its connections, so the first requests need new ones.
         for function in FUNCTIONS.into_iter().filter(|function| *function != "ingest") {
             faults += scene.signal(function, Signal::SIGTERM);
         }
         tokio::time::sleep(Duration::from_secs(run.size(5, 60))).await;
 
         let sent = SPIKE * seconds;
-        // Less than is sent, so that some of it is shed, in whichever minutes it falls.
+        // Less than is sent, so that some requests are refused whatever minutes they fall into.
         let limit = u32::try_from(sent / 3)?;
         let key = scene.stack.create_key(TENANT, "spike", true, limit).await?;
         let client = Client { key, ..scene.client.clone() };
@@ -51,10 +51,13 @@ pub async fn tenfold_spike(run: &Run) -> anyhow::Result<Trial> {
             scene.findings.add("I7", format!("{taken} requests were taken, with p99 {} ms", slow.as_millis()));
         }
         if seen.busy == 0 {
-            scene.findings.add("--", "nothing was shed: the spike was none");
+            scene.findings.add("--", "no request was refused, so the load was not a spike");
         }
         if seen.busy != all - taken {
-            scene.findings.add("I7", format!("{} requests were neither taken nor told when", all - taken - seen.busy));
+            scene.findings.add(
+                "I7",
+                format!("{} requests were neither accepted nor refused with a time to retry", all - taken - seen.busy),
+            );
         }
         if seen.without_retry_after > 0 {
             scene.findings.add("I7", format!("{} busy answers without Retry-After", seen.without_retry_after));

@@ -1,4 +1,4 @@
-//! F3, F6, F7, F15: what stands behind a proxy goes silent, slow or away.
+//! F3, F6, F7, F15: a service behind a proxy becomes silent, slow or unreachable.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,9 @@ use tokio_postgres::Client;
 use crate::disk::SmallDisk;
 use crate::load::Load;
 use crate::proxy::Weather;
-use crate::trial::{self, Proxies, Run, Scene, Setup, Trial};
+use crate::trial::{self, ChaosRun, Proxies, Scene, Setup, Trial};
 
-/// Makes weather and clears it again, as long as the load lasts; gives how often.
+/// Sets the weather and clears it again for as long as the load lasts; returns how often.
 async fn storms(
     scene: &mut Scene,
     weathers: &[Weather],
@@ -33,7 +33,7 @@ fn proxied(events: usize) -> Setup {
     Setup { load: Load { events, rate: 300, ..Load::default() }, proxied: true, ..Setup::default() }
 }
 
-pub async fn cut_off_from_kafka(run: &Run) -> anyhow::Result<Trial> {
+pub async fn cut_off_from_kafka(run: &ChaosRun) -> anyhow::Result<Trial> {
     let longest = run.size(4_000, 30_000);
     trial::run(run, "F3", proxied(run.size(5_000, 40_000)), async |scene| {
         let weathers = [Weather::Silent, Weather::HalfOpen, Weather::AnswersLost, Weather::Refusing];
@@ -42,7 +42,7 @@ pub async fn cut_off_from_kafka(run: &Run) -> anyhow::Result<Trial> {
     .await
 }
 
-pub async fn dynamodb_failing(run: &Run) -> anyhow::Result<Trial> {
+pub async fn dynamodb_failing(run: &ChaosRun) -> anyhow::Result<Trial> {
     trial::run(run, "F6", proxied(run.size(4_000, 20_000)), async |scene| {
         let weathers =
             [Weather::AnswersLost, Weather::Slow(2_000), Weather::Refusing, Weather::HalfOpen, Weather::Silent];
@@ -51,7 +51,7 @@ pub async fn dynamodb_failing(run: &Run) -> anyhow::Result<Trial> {
     .await
 }
 
-/// Transactions that the database was asked for, over some time.
+/// How many transactions the database got in some time.
 #[derive(Clone, Copy, Debug, Default)]
 struct Asked {
     transactions: i64,
@@ -67,7 +67,7 @@ impl Asked {
 const TRANSACTIONS: &str =
     "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = current_database()";
 
-/// Counts what the database is asked for while `during` is under way.
+/// Counts the transactions of the database while `during` runs.
 async fn count_transactions(
     database: &Client,
     asked: &mut Asked,
@@ -81,10 +81,10 @@ async fn count_transactions(
     Ok(())
 }
 
-/// F7: a dependency in trouble is not asked more often than one that is well, by this factor.
+/// F7: a dependency in trouble must not get more calls than a healthy one, times this factor.
 const ATTEMPTS: f64 = 1.2;
 
-pub async fn slow_dependencies(run: &Run) -> anyhow::Result<Trial> {
+pub async fn slow_dependencies(run: &ChaosRun) -> anyhow::Result<Trial> {
     trial::run(run, "F7", proxied(run.size(4_000, 20_000)), async |scene| {
         let weathers =
             [Weather::Slow(100), Weather::Narrow(10), Weather::Slow(1_000), Weather::HalfOpen, Weather::Slow(5_000)];
@@ -101,7 +101,7 @@ pub async fn slow_dependencies(run: &Run) -> anyhow::Result<Trial> {
             scene.proxies()?.kafka.set(Weather::Clear).await?;
         }
         let (calm, storm) = (calm.per_second(), storm.per_second());
-        let asked = format!("Postgres was asked for {calm:.1} transactions a second, in trouble for {storm:.1}");
+        let asked = format!("Postgres got {calm:.1} transactions per second when healthy and {storm:.1} in trouble");
         if storm > calm * ATTEMPTS {
             scene.findings.add("I7", asked);
         } else {
@@ -112,18 +112,21 @@ pub async fn slow_dependencies(run: &Run) -> anyhow::Result<Trial> {
     .await
 }
 
-pub async fn s3_failing(run: &Run) -> anyhow::Result<Vec<Trial>> {
+pub async fn s3_failing(run: &ChaosRun) -> anyhow::Result<Vec<Trial>> {
     let mut cut_off = s3_cut_off(run).await?;
     match SmallDisk::mount(&run.folder.join("small-disk"), SMALL_DISK) {
         Ok(_) => Ok(vec![cut_off, disk_full(run).await?]),
         Err(error) => {
-            cut_off.findings.notes.push(format!("NOT RUN: a full disk, because none could be mounted: {error}"));
+            cut_off
+                .findings
+                .notes
+                .push(format!("NOT RUN: a full disk, because no small disk could be mounted: {error}"));
             Ok(vec![cut_off])
         }
     }
 }
 
-async fn s3_cut_off(run: &Run) -> anyhow::Result<Trial> {
+async fn s3_cut_off(run: &ChaosRun) -> anyhow::Result<Trial> {
     trial::run(run, "F15", proxied(run.size(5_000, 20_000)), async |scene| {
         let mut faults = 0;
         while scene.loading() {
@@ -142,11 +145,11 @@ async fn s3_cut_off(run: &Run) -> anyhow::Result<Trial> {
     .await
 }
 
-/// MB of the disk that is filled: enough for the archive of the load.
+/// Size of the disk in MB: enough for the archive of the load.
 const SMALL_DISK: u32 = 256;
 
-/// S3 answers 500, because its disk is full, and keeps what it had begun to write or not.
-async fn disk_full(run: &Run) -> anyhow::Result<Trial> {
+/// S3 answers 500, because its disk is full, and may keep objects that it has written in part.
+async fn disk_full(run: &ChaosRun) -> anyhow::Result<Trial> {
     let load = Load { events: run.size(4_000, 20_000), ..Load::default() };
     let setup = Setup { load, small_disk: Some(SMALL_DISK), ..Setup::default() };
     trial::run(run, "F15 disk full", setup, async |scene| {

@@ -2,21 +2,25 @@
 
 use std::collections::BTreeSet;
 
-use super::Findings;
-use crate::evidence::{Evidence, Place, Topic};
+use crate::evidence::{Evidence, PartitionOffset, TopicRecords};
+use crate::verdict::findings::TrialFindings;
 
-/// I4 for one topic: every record is in the archive, each copy with the topic's bytes, under a name that says so.
-pub fn archive_is_whole(name: &str, topic: &Topic, evidence: &Evidence, findings: &mut Findings) {
-    let mut archived: BTreeSet<Place> = BTreeSet::new();
+/// I4 for one topic: every record is in the archive, and each copy has the topic's bytes and is within the range of its
+/// object's name.
+pub fn archive_is_whole(name: &str, topic: &TopicRecords, evidence: &Evidence, findings: &mut TrialFindings) {
+    let mut archived: BTreeSet<PartitionOffset> = BTreeSet::new();
     for object in &evidence.objects {
         let range = range(&object.key);
         if range.is_none() {
-            findings.add("I4", format!("{} names no range", object.key));
+            findings.add("I4", format!("the name of {} has no range of offsets", object.key));
         }
         for (_, place, message) in object.lines.iter().filter(|(of, _, _)| of == name) {
             archived.insert(*place);
             if range.is_some_and(|(first, last)| !(first..=last).contains(&place.1)) {
-                findings.add("I4", format!("{} holds offset {}", object.key, place.1));
+                findings.add(
+                    "I4",
+                    format!("{} holds offset {}, which is outside the range in its name", object.key, place.1),
+                );
             }
             if topic.get(place) != Some(message) {
                 findings.add("I4", format!("{} holds {name}/{}/{} with other bytes", object.key, place.0, place.1));

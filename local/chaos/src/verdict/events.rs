@@ -1,24 +1,24 @@
-//! I1, I2 and I5: what became of each record and of each event.
+//! I1, I2 and I5: how each record and each event ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Findings;
 use crate::evidence::{Evidence, RAW};
-use crate::ledger::Fates;
+use crate::ledger::SentEvents;
 use crate::load::hash;
+use crate::verdict::findings::TrialFindings;
 
-/// I1 by record: each has one outcome, and nothing else has.
-pub fn records_have_outcomes(evidence: &Evidence, findings: &mut Findings) {
+/// I1 by record: each record has an outcome, and each outcome has a record.
+pub fn records_have_outcomes(evidence: &Evidence, findings: &mut TrialFindings) {
     for place in evidence.raw.keys().filter(|place| !evidence.record_outcomes.contains_key(place)) {
         findings.add("I1", format!("{RAW}/{}/{} has no outcome", place.0, place.1));
     }
     for place in evidence.record_outcomes.keys().filter(|place| !evidence.raw.contains_key(place)) {
-        findings.add("I2", format!("an outcome for {RAW}/{}/{}, which is not in Kafka", place.0, place.1));
+        findings.add("I2", format!("there is an outcome for {RAW}/{}/{}, which is not in Kafka", place.0, place.1));
     }
 }
 
 /// I1, I2 and I5 by event.
-pub fn events_have_one_effect(fates: &Fates, evidence: &Evidence, findings: &mut Findings) {
+pub fn events_have_one_effect(sent_events: &SentEvents, evidence: &Evidence, findings: &mut TrialFindings) {
     let mut rows: BTreeMap<&str, Vec<_>> = BTreeMap::new();
     for row in &evidence.rows {
         rows.entry(&row.event_id).or_default().push(row);
@@ -29,17 +29,17 @@ pub fn events_have_one_effect(fates: &Fates, evidence: &Evidence, findings: &mut
             *effects.entry(id).or_default() += 1;
         }
     }
-    let buried: BTreeSet<String> =
+    let dead_lettered: BTreeSet<String> =
         evidence.dead_letters.values().filter_map(|letter| letter.header("origin")).collect();
-    for (id, fate) in fates {
+    for (id, sent_event) in sent_events {
         let stored = rows.get(id.as_str()).map_or(0, Vec::len);
-        let terminal = fate.receipts.iter().any(|(partition, offset)| {
+        let terminal = sent_event.receipts.iter().any(|(partition, offset)| {
             evidence.record_outcomes.get(&(*partition, *offset)).is_some_and(|outcome| match outcome.outcome.as_str() {
-                "dead_lettered" => buried.contains(&format!("{RAW}/{partition}/{offset}")),
+                "dead_lettered" => dead_lettered.contains(&format!("{RAW}/{partition}/{offset}")),
                 other => other == "blocked",
             })
         });
-        if fate.acked && stored == 0 && !terminal {
+        if sent_event.acked && stored == 0 && !terminal {
             findings.lost += 1;
             findings.add("I1", format!("{id} was acknowledged and is lost"));
         }
@@ -47,10 +47,10 @@ pub fn events_have_one_effect(fates: &Fates, evidence: &Evidence, findings: &mut
             findings.duplicated += 1;
             findings.add("I2", format!("{id} has {stored} rows and {:?} effects", effects.get(id.as_str())));
         }
-        if !fate.acked && !fate.unknown && stored > 0 {
+        if !sent_event.acked && !sent_event.unknown && stored > 0 {
             findings.add("I2", format!("{id} was rejected and is stored"));
         }
-        for (partition, offset) in &fate.receipts {
+        for (partition, offset) in &sent_event.receipts {
             let place = (*partition, *offset);
             let named = evidence.raw.get(&place).and_then(|message| message.header("event-id"));
             if named.as_deref() != Some(id) && !id.starts_with("poison") {
@@ -58,15 +58,15 @@ pub fn events_have_one_effect(fates: &Fates, evidence: &Evidence, findings: &mut
             }
         }
         for row in rows.get(id.as_str()).into_iter().flatten() {
-            if !fate.payload_hashes.contains(&hash(row.payload.as_bytes())) {
+            if !sent_event.payload_hashes.contains(&hash(row.payload.as_bytes())) {
                 findings.add("I5", format!("{id} is stored with other bytes than were sent"));
             }
-            if !fate.payload_hashes.contains(&row.payload_hash) {
+            if !sent_event.payload_hashes.contains(&row.payload_hash) {
                 findings.add("I5", format!("{id} is stored with a hash of other bytes"));
             }
         }
     }
-    for id in rows.keys().filter(|id| !fates.contains_key(**id)) {
+    for id in rows.keys().filter(|id| !sent_events.contains_key(**id)) {
         findings.add("I2", format!("{id} is stored and was never sent"));
     }
     let stored = i64::try_from(evidence.rows.len()).unwrap_or(i64::MAX);

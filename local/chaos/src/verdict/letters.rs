@@ -1,20 +1,20 @@
-//! Dead letters: each has its record's bytes, and each that is redriven comes to one end.
+//! Dead letters: each has its record's bytes, and each that is redriven ends exactly once.
 
 use std::collections::BTreeMap;
 
-use super::Findings;
-use crate::evidence::{Evidence, Message, Place, RAW};
+use crate::evidence::{Evidence, Message, PartitionOffset, RAW};
 use crate::load::Event;
+use crate::verdict::findings::TrialFindings;
 
-/// A letter is an origin and how often it was redriven before.
-fn letter_id(message: &Message, place: Option<Place>) -> (String, u32) {
+/// Identifies a letter: its origin and how often it was redriven before.
+fn letter_id(message: &Message, place: Option<PartitionOffset>) -> (String, u32) {
     let own = place.map(|place| format!("{RAW}/{}/{}", place.0, place.1));
     let origin = message.header("origin").or(own).unwrap_or_default();
     (origin, message.header("attempt").and_then(|attempt| attempt.parse().ok()).unwrap_or(0))
 }
 
-/// I3 of dead letters.
-pub fn letters_have_their_bytes(evidence: &Evidence, findings: &mut Findings) {
+/// I3 for dead letters.
+pub fn letters_have_their_bytes(evidence: &Evidence, findings: &mut TrialFindings) {
     let letters: BTreeMap<(String, u32), &Message> =
         evidence.dead_letters.values().map(|letter| (letter_id(letter, None), letter)).collect();
     for (place, row) in evidence.record_outcomes.iter().filter(|(_, row)| row.outcome == "dead_lettered") {
@@ -27,26 +27,26 @@ pub fn letters_have_their_bytes(evidence: &Evidence, findings: &mut Findings) {
                     findings.add("I3", format!("the dead letter of {at} has other bytes"));
                 }
                 if letter.header("error-reason").as_ref() != Some(&row.reason) {
-                    findings.add("I3", format!("the dead letter of {at} names another reason"));
+                    findings.add("I3", format!("the dead letter of {at} has another reason"));
                 }
             }
-            None => findings.add("I3", format!("{at} is dead lettered and has no letter")),
+            None => findings.add("I3", format!("{at} is dead-lettered and has no letter")),
         }
     }
 }
 
-/// I3: whatever fails meanwhile, an event that is good is no dead letter: an outage is not poison.
-pub fn no_good_event_is_buried(evidence: &Evidence, findings: &mut Findings) {
+/// I3: a good event is never a dead letter, whatever fails: an outage must not look like a bad record.
+pub fn no_good_event_is_dead_lettered(evidence: &Evidence, findings: &mut TrialFindings) {
     for letter in evidence.dead_letters.values() {
         if let Some(id) = letter.header("event-id").filter(|id| Event::is_made_up(id)) {
             let reason = letter.header("error-reason").unwrap_or_default();
-            findings.add("I3", format!("{id} is good, and a dead letter for {reason:?}"));
+            findings.add("I3", format!("{id} is a good event and became a dead letter: {reason:?}"));
         }
     }
 }
 
-/// I1 and I2 after a redrive: every letter ended stored, closed as a copy, or parked, and only once.
-pub fn all_have_ended(evidence: &Evidence, findings: &mut Findings) {
+/// I1 and I2 after a redrive: every letter was stored, closed as a copy, or parked, and only once.
+pub fn all_have_ended(evidence: &Evidence, findings: &mut TrialFindings) {
     #[derive(Default)]
     struct Ends {
         stored: usize,
@@ -66,12 +66,12 @@ pub fn all_have_ended(evidence: &Evidence, findings: &mut Findings) {
     for key in &evidence.parked {
         match parked_origin(key).and_then(|origin| ends.get_mut(&origin)) {
             Some(end) => end.parked += 1,
-            None => findings.add("I2", format!("{key} is parked and never was a dead letter")),
+            None => findings.add("I2", format!("{key} is parked and was never a dead letter")),
         }
     }
     for (origin, Ends { stored, closed, parked }) in ends {
         if stored + closed + parked == 0 {
-            findings.add("I1", format!("the dead letter of {origin} came to no end"));
+            findings.add("I1", format!("the dead letter of {origin} was neither stored nor closed nor parked"));
         }
         if stored + parked > 1 {
             findings.add("I2", format!("the dead letter of {origin} is stored {stored} and parked {parked} times"));
@@ -79,7 +79,7 @@ pub fn all_have_ended(evidence: &Evidence, findings: &mut Findings) {
     }
 }
 
-/// Of `parked/topic=<topic>/partition=<partition>/<offset>.a<attempt>.ndjson.zst`.
+/// Reads `parked/topic=<topic>/partition=<partition>/<offset>.a<attempt>.ndjson.zst`.
 fn parked_origin(key: &str) -> Option<String> {
     let mut parts = key.split('/').skip(1);
     let topic = parts.next()?.strip_prefix("topic=")?;

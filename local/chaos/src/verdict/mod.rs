@@ -1,86 +1,31 @@
-//! The invariants I1 to I5, evaluated on the evidence and the ledger. Pure. The others are measured in `trial` and
+//! Checks the invariants I1 to I5 on the evidence and the ledger. Pure. The other invariants are checked in `trial` and
 //! `rescoring`.
 
 mod archive;
 mod events;
+mod findings;
 mod letters;
 mod outcomes;
 
-use std::collections::BTreeMap;
-use std::fmt;
-
 use crate::evidence::{Evidence, OUTCOMES, RAW};
-use crate::ledger::Fates;
+use crate::ledger::SentEvents;
 
+pub use findings::TrialFindings;
 pub use letters::all_have_ended;
 
-/// Violations printed of each kind; the rest is counted.
-const SHOWN: usize = 5;
-
-/// What was found.
-#[derive(Clone, Debug, Default)]
-pub struct Findings {
-    /// Events in the ledger.
-    pub events: usize,
-    /// Of these with a receipt.
-    pub acked: usize,
-    /// Records on `raw-events`.
-    pub records: usize,
-    /// I1: acknowledged events that ended nowhere.
-    pub lost: usize,
-    /// I2: events with more than one effect.
-    pub duplicated: usize,
-    /// Copies of outcomes on `processed-events`, each beyond the first.
-    pub outcome_copies: usize,
-    /// Events that the scorer was asked about again.
-    pub rescored: usize,
-    pub violations: BTreeMap<&'static str, Vec<String>>,
-    /// Figures worth telling.
-    pub notes: Vec<String>,
-}
-
-impl Findings {
-    /// Notes a violation.
-    pub fn add(&mut self, invariant: &'static str, what: impl Into<String>) {
-        self.violations.entry(invariant).or_default().push(what.into());
-    }
-
-    /// Takes over violations and notes that were found elsewhere.
-    pub fn take_over(&mut self, other: Findings) {
-        for (invariant, found) in other.violations {
-            self.violations.entry(invariant).or_default().extend(found);
-        }
-        self.notes.extend(other.notes);
-    }
-}
-
-impl fmt::Display for Findings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (invariant, found) in &self.violations {
-            for what in found.iter().take(SHOWN) {
-                writeln!(f, "    {invariant}: {what}")?;
-            }
-            if found.len() > SHOWN {
-                writeln!(f, "    {invariant}: and {} more", found.len() - SHOWN)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Evaluates everything.
-pub fn judge(fates: &Fates, evidence: &Evidence) -> Findings {
-    let mut findings = Findings {
-        events: fates.len(),
-        acked: fates.values().filter(|fate| fate.acked).count(),
+/// Checks everything.
+pub fn judge(sent_events: &SentEvents, evidence: &Evidence) -> TrialFindings {
+    let mut findings = TrialFindings {
+        events: sent_events.len(),
+        acked: sent_events.values().filter(|sent_event| sent_event.acked).count(),
         records: evidence.raw.len(),
-        ..Findings::default()
+        ..TrialFindings::default()
     };
     events::records_have_outcomes(evidence, &mut findings);
-    events::events_have_one_effect(fates, evidence, &mut findings);
+    events::events_have_one_effect(sent_events, evidence, &mut findings);
     outcomes::outcomes_are_published(evidence, &mut findings);
     letters::letters_have_their_bytes(evidence, &mut findings);
-    letters::no_good_event_is_buried(evidence, &mut findings);
+    letters::no_good_event_is_dead_lettered(evidence, &mut findings);
     archive::archive_is_whole(RAW, &evidence.raw, evidence, &mut findings);
     archive::archive_is_whole(OUTCOMES, &evidence.outcomes, evidence, &mut findings);
     findings
@@ -89,8 +34,8 @@ pub fn judge(fates: &Fates, evidence: &Evidence) -> Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::{Message, Object, Outcome, Row, Topic};
-    use crate::ledger::{Answer, Entry, add};
+    use crate::evidence::{Message, Object, OutcomeRow, Row, TopicRecords};
+    use crate::ledger::{AttemptResult, Entry, add};
     use crate::load::hash;
 
     const EVENT: &str = r#"{"id":"a"}"#;
@@ -98,18 +43,18 @@ mod tests {
     const MESSAGE: Message = Message { key: None, value: None, headers: Vec::new(), timestamp: 1 };
 
     /// One event that went through everything.
-    fn whole() -> (Fates, Evidence) {
-        let mut fates = Fates::new();
+    fn whole() -> (SentEvents, Evidence) {
+        let mut sent_events = SentEvents::new();
         let entry = Entry {
             event_id: "a".to_owned(),
             payload_hash: hash(EVENT.as_bytes()),
             batch: 0,
             attempt: 1,
-            result: Answer::Acked,
+            result: AttemptResult::Acked,
             partition: Some(0),
             offset: Some(0),
         };
-        add(&mut fates, entry);
+        add(&mut sent_events, entry);
         let message = |value: &str, headers: &[(&str, &str)]| Message {
             key: Some(b"t/a".to_vec()),
             value: Some(value.into()),
@@ -126,7 +71,7 @@ mod tests {
             objects: vec![object(RAW, &raw), object(OUTCOMES, &outcome)],
             raw: [((0, 0), raw)].into(),
             outcomes: [((0, 0), outcome)].into(),
-            dead_letters: Topic::new(),
+            dead_letters: TopicRecords::new(),
             rows: vec![Row {
                 event_id: "a".to_owned(),
                 payload: EVENT.to_owned(),
@@ -140,7 +85,7 @@ mod tests {
             }],
             record_outcomes: [(
                 (0, 0),
-                Outcome {
+                OutcomeRow {
                     event_id: Some("a".to_owned()),
                     outcome: "valid".to_owned(),
                     reason: String::new(),
@@ -151,13 +96,13 @@ mod tests {
             counted: 1,
             parked: Vec::new(),
         };
-        (fates, evidence)
+        (sent_events, evidence)
     }
 
-    fn broken(change: impl FnOnce(&mut Fates, &mut Evidence)) -> Vec<&'static str> {
-        let (mut fates, mut evidence) = whole();
-        change(&mut fates, &mut evidence);
-        judge(&fates, &evidence).violations.into_keys().collect()
+    fn broken(change: impl FnOnce(&mut SentEvents, &mut Evidence)) -> Vec<&'static str> {
+        let (mut sent_events, mut evidence) = whole();
+        change(&mut sent_events, &mut evidence);
+        judge(&sent_events, &evidence).violations.into_keys().collect()
     }
 
     #[test]
@@ -175,9 +120,9 @@ mod tests {
         assert_eq!(broken(|_, evidence| evidence.outcomes.clear()), ["I3", "I4"]);
         assert_eq!(broken(|_, evidence| evidence.objects.truncate(1)), ["I4"]);
         assert_eq!(broken(|_, evidence| evidence.objects[0].lines[0].2.key = None), ["I4"]);
-        assert_eq!(broken(|fates, _| drop(fates.insert("b".to_owned(), fates["a"].clone()))), ["I1"]);
-        let rejected = |fates: &mut Fates, _: &mut Evidence| {
-            fates.entry("a".to_owned()).or_default().acked = false;
+        assert_eq!(broken(|sent_events, _| drop(sent_events.insert("b".to_owned(), sent_events["a"].clone()))), ["I1"]);
+        let rejected = |sent_events: &mut SentEvents, _: &mut Evidence| {
+            sent_events.entry("a".to_owned()).or_default().acked = false;
         };
         assert_eq!(broken(rejected), ["I2"]);
     }
@@ -201,11 +146,11 @@ mod tests {
 
     #[test]
     fn a_dead_letter_needs_its_records_bytes() {
-        let bury = |evidence: &mut Evidence, value: &str| {
+        let dead_letter = |evidence: &mut Evidence, value: &str| {
             evidence.rows.clear();
             evidence.counted = 0;
             let (outcome, reason) = ("dead_lettered".to_owned(), "bad".to_owned());
-            let row = Outcome { event_id: None, outcome, reason, origin: (0, 0) };
+            let row = OutcomeRow { event_id: None, outcome, reason, origin: (0, 0) };
             evidence.record_outcomes.insert((0, 0), row);
             let value =
                 r#"{"outcome_id":"raw-events/0/0","outcome":"dead_lettered","reason":"bad"}"#.to_owned() + value;
@@ -219,16 +164,16 @@ mod tests {
             }
             evidence.dead_letters.insert((0, 0), letter);
         };
-        assert_eq!(broken(|_, evidence| bury(evidence, "")), [""; 0]);
-        let altered = |_: &mut Fates, evidence: &mut Evidence| {
-            bury(evidence, "");
+        assert_eq!(broken(|_, evidence| dead_letter(evidence, "")), [""; 0]);
+        let altered = |_: &mut SentEvents, evidence: &mut Evidence| {
+            dead_letter(evidence, "");
             if let Some(letter) = evidence.dead_letters.get_mut(&(0, 0)) {
                 letter.value = None;
             }
         };
         assert_eq!(broken(altered), ["I3"]);
-        let good = |_: &mut Fates, evidence: &mut Evidence| {
-            bury(evidence, "");
+        let good = |_: &mut SentEvents, evidence: &mut Evidence| {
+            dead_letter(evidence, "");
             for letter in evidence.dead_letters.values_mut() {
                 letter.headers.push(("event-id".to_owned(), Some("e0000007".into())));
             }
@@ -243,7 +188,7 @@ mod tests {
             let letter = Message { headers: vec![("origin".to_owned(), Some("raw-events/0/0".into()))], ..MESSAGE };
             evidence.dead_letters.insert((0, 0), letter);
             change(&mut evidence);
-            let mut findings = Findings::default();
+            let mut findings = TrialFindings::default();
             all_have_ended(&evidence, &mut findings);
             findings.violations.into_keys().collect::<Vec<_>>()
         };

@@ -1,29 +1,29 @@
-//! I3: the outcome of each record is published, and says what Postgres says.
+//! I3: the outcome of each record is published and equals the one in Postgres.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use super::Findings;
-use crate::evidence::{Evidence, Message, OUTCOMES, Place, RAW};
+use crate::evidence::{Evidence, Message, OUTCOMES, PartitionOffset, RAW};
+use crate::verdict::findings::TrialFindings;
 
-/// The members of an outcome that are checked.
+/// The fields of an outcome that are checked.
 #[derive(Deserialize)]
-struct Published {
+struct PublishedOutcome {
     outcome_id: String,
     outcome: String,
     reason: String,
 }
 
-/// Ends the id of an outcome that was published once more, when an event that had no score got one.
+/// The end of the id of a late outcome, which is published when an event without a score gets one.
 const LATE: &str = "#scored";
 
-pub fn outcomes_are_published(evidence: &Evidence, findings: &mut Findings) {
+pub fn outcomes_are_published(evidence: &Evidence, findings: &mut TrialFindings) {
     let mut first: BTreeMap<String, &Message> = BTreeMap::new();
     for (place, message) in &evidence.outcomes {
-        let parsed = message.value.as_deref().and_then(|value| serde_json::from_slice::<Published>(value).ok());
+        let parsed = message.value.as_deref().and_then(|value| serde_json::from_slice::<PublishedOutcome>(value).ok());
         let Some(published) = parsed else {
-            findings.add("I3", format!("{OUTCOMES}/{}/{} is no outcome", place.0, place.1));
+            findings.add("I3", format!("{OUTCOMES}/{}/{} is not an outcome", place.0, place.1));
             continue;
         };
         if let Some(known) = first.get(&published.outcome_id) {
@@ -46,14 +46,14 @@ pub fn outcomes_are_published(evidence: &Evidence, findings: &mut Findings) {
     }
 }
 
-fn is_recorded(published: &Published, evidence: &Evidence) -> bool {
+fn is_recorded(published: &PublishedOutcome, evidence: &Evidence) -> bool {
     let (id, is_late) = match published.outcome_id.strip_suffix(LATE) {
         Some(id) => (id, true),
         None => (published.outcome_id.as_str(), false),
     };
     let row = place(id).and_then(|place| evidence.record_outcomes.get(&place));
     row.is_some_and(|row| match is_late {
-        // The ledger keeps what was decided first.
+        // The ledger keeps the first decision.
         true => {
             row.outcome == "valid"
                 && matches!(published.outcome.as_str(), "valid" | "fraud")
@@ -63,8 +63,8 @@ fn is_recorded(published: &Published, evidence: &Evidence) -> bool {
     })
 }
 
-/// Of `<topic>/<partition>/<offset>`.
-fn place(id: &str) -> Option<Place> {
+/// Reads `<topic>/<partition>/<offset>`.
+fn place(id: &str) -> Option<PartitionOffset> {
     let mut parts = id.rsplitn(3, '/');
     let (offset, partition) = parts.next().zip(parts.next())?;
     Some((partition.parse().ok()?, offset.parse().ok()?))

@@ -1,4 +1,4 @@
-//! The broker's records and offsets in a file: a line of JSON that tells what follows, then the batches as they are.
+//! The broker's records and offsets in a file: one line of JSON that describes the content, then the raw batches.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, BufWriter, Read as _, Write as _};
@@ -13,26 +13,26 @@ use serde::{Deserialize, Serialize};
 const BATCH_PREFIX: usize = 8 + 4;
 
 #[derive(Serialize, Deserialize)]
-struct Contents {
-    topics: Vec<Topic>,
-    commits: Vec<Commit>,
+struct SnapshotIndex {
+    topics: Vec<TopicSnapshot>,
+    commits: Vec<CommitSnapshot>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Topic {
+struct TopicSnapshot {
     name: String,
-    partitions: Vec<Partition>,
+    partitions: Vec<PartitionSnapshot>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Partition {
+struct PartitionSnapshot {
     log_start_offset: i64,
     next_offset: i64,
     batches: usize,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Commit {
+struct CommitSnapshot {
     group: String,
     topic: String,
     partition: i32,
@@ -40,28 +40,28 @@ struct Commit {
 }
 
 pub(super) fn write(broker: &FakeBroker, file: &Path) -> anyhow::Result<()> {
-    // The batches are shared, not copied: the broker is held up for as long as it takes to count them.
+    // The batches are shared, not copied, so the broker is locked only for a short time.
     let (contents, batches) = broker.with_state(|state| {
         let (mut topics, mut batches) = (Vec::new(), Vec::new());
         for (name, topic) in &state.topics {
             let mut partitions = Vec::new();
             for of in &topic.partitions {
                 let (log_start_offset, next_offset) = (of.log_start_offset, of.next_offset);
-                partitions.push(Partition { log_start_offset, next_offset, batches: of.log.len() });
+                partitions.push(PartitionSnapshot { log_start_offset, next_offset, batches: of.log.len() });
                 batches.extend(of.log.iter().cloned());
             }
-            topics.push(Topic { name: name.clone(), partitions });
+            topics.push(TopicSnapshot { name: name.clone(), partitions });
         }
         let mut commits = Vec::new();
         for (group, of) in &state.groups {
             for ((topic, partition), committed) in &of.offsets {
                 let (group, topic) = (group.clone(), topic.clone());
-                commits.push(Commit { group, topic, partition: *partition, offset: committed.offset });
+                commits.push(CommitSnapshot { group, topic, partition: *partition, offset: committed.offset });
             }
         }
-        (Contents { topics, commits }, batches)
+        (SnapshotIndex { topics, commits }, batches)
     });
-    let folder = file.parent().context("the file is in no folder")?;
+    let folder = file.parent().context("the path of the file has no folder")?;
     let mut out = BufWriter::new(tempfile::NamedTempFile::new_in(folder)?);
     serde_json::to_writer(&mut out, &contents)?;
     out.write_all(b"\n")?;
@@ -76,7 +76,7 @@ pub(super) fn read(broker: &FakeBroker, file: &Path) -> anyhow::Result<()> {
     let mut from = BufReader::new(File::open(file)?);
     let mut line = String::new();
     from.read_line(&mut line)?;
-    let contents: Contents = serde_json::from_str(&line)?;
+    let contents: SnapshotIndex = serde_json::from_str(&line)?;
     let mut logs = Vec::new();
     for topic in &contents.topics {
         for partition in &topic.partitions {

@@ -1,4 +1,4 @@
-//! Reads web server logs in the combined (or common) log format of Apache and nginx and makes each line a
+//! Reads web server logs in the combined (or common) log format of Apache and nginx and turns each line into a
 //! `page_view` event.
 
 use std::borrow::Cow;
@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 
 /// host ident user [time] "request" status bytes "referrer" "agent"; quotes inside fields are escaped with a
-/// backslash. The last field may lack its closing quote: servers and log shippers cut long lines.
+/// backslash. The last field may lack its closing quote, because servers and log shippers cut long lines.
 #[expect(clippy::expect_used, reason = "a constant pattern, compiled by a test")]
 static LINE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
@@ -23,22 +23,22 @@ static LINE: LazyLock<Regex> = LazyLock::new(|| {
     .expect("the pattern is valid")
 });
 
-/// Why a line is no log line; the text is for people.
+/// Why a line cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, thiserror::Error)]
-pub enum LineError {
+pub enum LogLineError {
     #[error("not in the combined log format")]
     Format,
-    #[error("its time is not like 17/May/2015:10:05:03 +0000")]
+    #[error("the time does not have the format 17/May/2015:10:05:03 +0000")]
     Time,
 }
 
-/// A log line as an event. Fields that the log gives as `-` are left out.
+/// A log line as an event. Fields whose value in the log is `-` are skipped.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub struct PageView<'a> {
     #[serde(rename = "type")]
     event_type: &'static str,
     timestamp: Timestamp,
-    /// Left out if the server logged a host name.
+    /// `None` if the server logged a host name.
     #[serde(skip_serializing_if = "Option::is_none")]
     client_ip: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,11 +66,11 @@ impl<'a> PageView<'a> {
     /// Parses one line, without its line end.
     ///
     /// # Errors
-    /// [`LineError`] says what is wrong with it.
-    pub fn parse(line: &'a [u8]) -> Result<Self, LineError> {
-        let fields = LINE.captures(line).ok_or(LineError::Format)?;
+    /// [`LogLineError`] says what is wrong with it.
+    pub fn parse(line: &'a [u8]) -> Result<Self, LogLineError> {
+        let fields = LINE.captures(line).ok_or(LogLineError::Format)?;
         let text = |name: &str| fields.name(name).map(|found| printable(found.as_bytes())).filter(|text| text != "-");
-        let host = text("host").ok_or(LineError::Format)?;
+        let host = text("host").ok_or(LogLineError::Format)?;
         let client_ip = host.parse().ok();
         let (method, path, protocol) = split_request(text("request").unwrap_or_default());
         Ok(PageView {
@@ -91,7 +91,8 @@ impl<'a> PageView<'a> {
     }
 }
 
-/// `GET /path HTTP/1.1`; anything else (an empty request, a TLS handshake sent to a plain port) is kept whole as path.
+/// Splits `GET /path HTTP/1.1`. Anything else (an empty request, a TLS handshake sent to a plain port) becomes the
+/// path.
 fn split_request(request: Cow<'_, str>) -> (Option<Cow<'_, str>>, Cow<'_, str>, Option<Cow<'_, str>>) {
     let mut words = request.split(' ');
     let (method, path, protocol, more) = (words.next(), words.next(), words.next(), words.next());
@@ -106,15 +107,15 @@ fn split_request(request: Cow<'_, str>) -> (Option<Cow<'_, str>>, Cow<'_, str>, 
     }
 }
 
-fn parse_time(text: &str) -> Result<Timestamp, LineError> {
+fn parse_time(text: &str) -> Result<Timestamp, LogLineError> {
     let format = format_description!(
         "[day]/[month repr:short]/[year]:[hour]:[minute]:[second] [offset_hour sign:mandatory][offset_minute]"
     );
-    OffsetDateTime::parse(text, format).map(Timestamp::from).map_err(|_| LineError::Time)
+    OffsetDateTime::parse(text, format).map(Timestamp::from).map_err(|_| LogLineError::Time)
 }
 
-/// Text as it is; bytes that are not UTF-8 written as Apache writes them, `\xff`, so that lines that differ give
-/// events that differ.
+/// Keeps text unchanged and writes bytes that are not UTF-8 as Apache does, `\xff`, so that different lines give
+/// different events.
 fn printable(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
@@ -166,14 +167,14 @@ mod tests {
 
     #[test]
     fn names_what_is_wrong_with_a_line() {
-        assert_eq!(PageView::parse(b"hello"), Err(LineError::Format));
-        assert_eq!(PageView::parse(b""), Err(LineError::Format));
+        assert_eq!(PageView::parse(b"hello"), Err(LogLineError::Format));
+        assert_eq!(PageView::parse(b""), Err(LogLineError::Format));
         let line = br#"::1 - - [yesterday] "GET / HTTP/1.1" 200 1 "-" "-""#;
-        assert_eq!(PageView::parse(line), Err(LineError::Time));
+        assert_eq!(PageView::parse(line), Err(LogLineError::Time));
     }
 
     #[test]
-    fn lines_that_differ_in_bytes_that_are_no_text_stay_different() {
+    fn lines_that_differ_in_bytes_that_are_not_text_stay_different() {
         let line = |byte: u8| {
             [br#"::1 - - [17/May/2015:10:05:03 +0000] "GET /"#, &[byte][..], br#" HTTP/1.1" 200 1"#].concat()
         };

@@ -1,4 +1,4 @@
-//! Measures the time from the start of a POST to the moment its record's outcome can be read from Postgres.
+//! Measures the time from the start of a POST until its record's outcome can be read from Postgres.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -10,21 +10,22 @@ use tokio_postgres::NoTls;
 
 use crate::demo::sender::Receipt;
 
-/// How often Postgres is asked: the error of each measurement.
+/// How often Postgres is queried. This is the error of each measurement.
 const EVERY: Duration = Duration::from_millis(5);
 
 /// A histogram of milliseconds.
 pub type Latencies = Histogram<u64>;
 
-/// Watches the last record of each request until all are visible and no more come.
+/// Watches the last record of each request until all are visible and no more receipts come.
 ///
 /// # Errors
-/// If Postgres cannot be asked.
+/// If Postgres cannot be read.
 pub async fn watch(
     database_url: String,
     mut receipts: UnboundedReceiver<(Receipt, Instant)>,
 ) -> anyhow::Result<Latencies> {
-    let (client, connection) = tokio_postgres::connect(&database_url, NoTls).await.context("cannot watch Postgres")?;
+    let (client, connection) =
+        tokio_postgres::connect(&database_url, NoTls).await.context("cannot connect to Postgres to measure latency")?;
     tokio::spawn(connection);
     let visible = client
         .prepare(

@@ -1,4 +1,4 @@
-//! Sends traffic through the whole pipeline and accounts for every event of it.
+//! Sends traffic through the whole pipeline and counts what became of every event.
 
 mod access_log;
 mod cpu;
@@ -26,19 +26,19 @@ use tokio_postgres::{NoTls, Row};
 
 use crate::stack::Stack;
 
-pub use report::Report;
+pub use report::DemoReport;
 pub use sender::{BatchSender, Keys, Receipt, Sent, send_all};
-pub use traffic::{BadLines, Batch, Sender, Traffic};
+pub use traffic::{BadLines, RequestBatch, SenderKind, Traffic};
 
 /// What to send, and how.
 #[derive(Clone, Debug)]
 pub struct Demo {
     /// A web server's log; made-up events if absent.
     pub input: Option<PathBuf>,
-    /// How many events to make up.
+    /// How many made-up events to send.
     pub events: usize,
     pub batch_size: usize,
-    /// Requests side by side.
+    /// Requests at the same time.
     pub width: usize,
     pub seed: u64,
 }
@@ -49,9 +49,9 @@ impl Default for Demo {
     }
 }
 
-/// Longest wait for the pipeline to finish what was sent.
+/// Maximum wait until the pipeline has finished everything that was sent.
 const SETTLE: Duration = Duration::from_secs(300);
-/// The demo's own key must not be what limits it.
+/// The rate limit of the demo's key, so high that it never applies.
 const NO_LIMIT: u32 = 100_000_000;
 
 impl Demo {
@@ -66,11 +66,11 @@ impl Demo {
         }
     }
 
-    /// Sends the traffic, waits until all of it has come to rest, and counts.
+    /// Sends the traffic, waits until all of it has been processed, and counts.
     ///
     /// # Errors
-    /// If the pipeline stops answering or does not come to rest.
-    pub async fn run(&self, stack: &Stack, traffic: Traffic) -> anyhow::Result<Report> {
+    /// If the pipeline stops answering or does not finish.
+    pub async fn run(&self, stack: &Stack, traffic: Traffic) -> anyhow::Result<DemoReport> {
         let keys = make_keys(stack).await?;
         let started = Instant::now();
         let (watch, receipts) = tokio::sync::mpsc::unbounded_channel();
@@ -82,17 +82,17 @@ impl Demo {
         let mut sent = send_all(sender, traffic.batches, self.width, watch, progress.clone()).await?;
         send_foreign(stack, &traffic.foreign, &mut sent).await?;
         progress.set_message("finishing");
-        stack.settle(SETTLE).await?;
+        stack.wait_until_idle(SETTLE).await?;
         let latencies = watcher.await.context("the watcher panicked")??;
         let elapsed = started.elapsed();
         progress.finish_and_clear();
         let cpu_seconds = cpu_of_functions(stack);
-        let ledger = Ledger::read(stack, &sent.receipts).await?;
-        let archive = Archive::read(stack, &sent.receipts).await?;
+        let ledger = LedgerFigures::read(stack, &sent.receipts).await?;
+        let archive = ArchiveFigures::read(stack, &sent.receipts).await?;
         let accepted = sent.receipts.len() as u64;
         #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
         let events_per_second = accepted as f64 / elapsed.as_secs_f64();
-        Ok(Report {
+        Ok(DemoReport {
             sent: sent.events,
             accepted,
             persisted: ledger.stored,
@@ -146,25 +146,24 @@ async fn send_foreign(stack: &Stack, foreign: &[(&'static str, Vec<u8>)], sent: 
     Ok(())
 }
 
-/// Of the functions that a demo makes work, so far.
+/// CPU time so far of the functions that process events.
 fn cpu_of_functions(stack: &Stack) -> BTreeMap<String, f64> {
     let of = |function: &str| stack.processes(function).into_iter().filter_map(cpu::cpu_seconds).sum();
     ["ingest", "processor", "scorer", "archiver"].map(|function| (function.to_owned(), of(function))).into()
 }
 
-/// What Postgres knows of the receipts, asked with plain SQL: the demo checks the pipeline and shares none of its code
-/// for that.
-struct Ledger {
+/// What Postgres knows about the receipts, read with plain SQL: the demo checks the pipeline without using its code.
+struct LedgerFigures {
     outcomes: BTreeMap<String, u64>,
     /// Rows in `events`.
     stored: u64,
     /// Receipts without an outcome.
     missing: u64,
-    /// Offsets below a checkpoint without an outcome, whoever sent them.
+    /// Offsets below a checkpoint without an outcome, from any sender.
     unaccounted: u64,
 }
 
-impl Ledger {
+impl LedgerFigures {
     async fn read(stack: &Stack, receipts: &BTreeSet<Receipt>) -> anyhow::Result<Self> {
         let (client, connection) = tokio_postgres::connect(stack.database_url(), NoTls).await?;
         tokio::spawn(connection);
@@ -180,28 +179,28 @@ impl Ledger {
         let events = "SELECT origin_partition, origin_offset FROM events WHERE origin_topic = $1";
         let rows = client.query(events, &[&RAW_EVENTS]).await?;
         let stored = rows.iter().filter(|row| receipts.contains(&receipt(row))).count() as u64;
-        Ok(Ledger { outcomes, stored, missing: open.len() as u64, unaccounted: stack.unaccounted().await? })
+        Ok(LedgerFigures { outcomes, stored, missing: open.len() as u64, unaccounted: stack.unaccounted().await? })
     }
 
     fn count(&self, outcome: Outcome) -> u64 {
         self.outcomes.get(outcome.as_str()).copied().unwrap_or_default()
     }
 
-    /// Events that the ledger calls stored and `events` does not have, or the other way round.
+    /// Number of events that are stored by the ledger but not in `events`, or the reverse.
     fn contradictions(&self) -> u64 {
         self.stored.abs_diff(self.count(Outcome::Valid) + self.count(Outcome::Fraud))
     }
 }
 
-/// What the archive holds of the receipts.
-struct Archive {
+/// What the archive holds for the receipts.
+struct ArchiveFigures {
     records: u64,
     bytes_before: u64,
     bytes_after: u64,
     missing: u64,
 }
 
-impl Archive {
+impl ArchiveFigures {
     async fn read(stack: &Stack, receipts: &BTreeSet<Receipt>) -> anyhow::Result<Self> {
         let reader = Reader::new(Arc::new(stack.archive().await));
         let mut open: BTreeSet<Receipt> = receipts.clone();
@@ -214,7 +213,7 @@ impl Archive {
             archive::line::encode(&record, &mut line)?;
             bytes_before += line.len() as u64;
         }
-        Ok(Archive {
+        Ok(ArchiveFigures {
             records: (receipts.len() - open.len()) as u64,
             bytes_before,
             bytes_after: records.tally().bytes,
@@ -223,7 +222,7 @@ impl Archive {
     }
 }
 
-/// A bar on a terminal, nothing elsewhere.
+/// A progress bar on a terminal; hidden elsewhere.
 fn progress(what: &'static str, length: u64) -> ProgressBar {
     let target =
         if std::io::stderr().is_terminal() { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };

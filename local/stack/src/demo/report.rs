@@ -7,13 +7,13 @@ use serde::Serialize;
 
 /// Everything the demo counted. Durations in milliseconds, sizes in bytes.
 #[derive(Debug, Serialize)]
-pub struct Report {
+pub struct DemoReport {
     /// Events sent over HTTP plus records written to `raw-events` as a foreign producer.
     pub sent: u64,
     /// Acknowledged by Kafka.
     pub accepted: u64,
     pub rejected: BTreeMap<String, u64>,
-    /// Lines of the input that are no events.
+    /// Lines of the input that are not events.
     pub bad_lines: usize,
     /// Rows in `events`: valid and fraud.
     pub persisted: u64,
@@ -25,20 +25,20 @@ pub struct Report {
     pub archived: u64,
     pub archive_bytes_before: u64,
     pub archive_bytes_after: u64,
-    /// From POST to the outcome of its last record visible in Postgres.
+    /// Time from a POST until the outcome of its last record is visible in Postgres.
     pub visible_p50_ms: u64,
     pub visible_p99_ms: u64,
-    /// From the first POST to the last record stored, published and archived.
+    /// Time from the first POST until the last record is stored, published and archived.
     pub seconds: f64,
     pub events_per_second: f64,
     /// CPU seconds of each function's processes, user and system.
     pub cpu_seconds: BTreeMap<String, f64>,
-    /// Accepted records without exactly one outcome, plus records below the checkpoint without one, plus accepted
-    /// records missing from the archive.
+    /// Accepted records without exactly one outcome, plus records below the checkpoint without an outcome, plus
+    /// accepted records that are missing in the archive.
     pub unaccounted: u64,
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for DemoReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rejected: u64 = self.rejected.values().sum();
         let mut line = |name: &str, value: String| writeln!(f, "  {name:<28} {value:>12}");
@@ -70,7 +70,7 @@ impl fmt::Display for Report {
     }
 }
 
-impl Report {
+impl DemoReport {
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     fn accepted_f64(&self) -> f64 {
         self.accepted as f64

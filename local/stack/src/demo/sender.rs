@@ -1,4 +1,4 @@
-//! Sends batches to ingest as a careful client does: it keeps every receipt, and sends again what was not
+//! Sends batches to ingest as a careful client does: it keeps every receipt, and sends events again that were not
 //! acknowledged.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use http::StatusCode;
 use serde::Deserialize;
 
 use crate::client::JsonClient;
-use crate::demo::traffic::{Batch, Sender};
+use crate::demo::traffic::{RequestBatch, SenderKind};
 
 /// The keys of the two senders.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct Keys {
     pub collector: String,
 }
 
-/// Where an accepted event stands, and when its request began.
+/// The partition and offset of an accepted event on `raw-events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Receipt {
     pub partition: i32,
@@ -29,24 +29,17 @@ pub struct Receipt {
 #[derive(Debug, Default)]
 pub struct Sent {
     pub events: u64,
-    /// Positions in `raw-events`; ingest gives each accepted event one of its own.
+    /// Positions in `raw-events`; each accepted event has a different one.
     pub receipts: BTreeSet<Receipt>,
-    /// By reason, as ingest named it.
+    /// By the reason that ingest gave.
     pub rejected: BTreeMap<String, u64>,
-    /// Requests repeated because the result was unknown or the service busy.
-    pub repeats: u64,
 }
 
 impl Sent {
-    pub fn rejected_events(&self) -> u64 {
-        self.rejected.values().sum()
-    }
-
-    /// Adds what another sender did.
+    /// Adds the results of another sender.
     pub fn merge(&mut self, other: Sent) {
         self.events += other.events;
         self.receipts.extend(other.receipts);
-        self.repeats += other.repeats;
         for (reason, count) in other.rejected {
             *self.rejected.entry(reason).or_default() += count;
         }
@@ -74,7 +67,7 @@ struct Problem {
     kind: String,
 }
 
-/// Longest time to keep sending a batch again.
+/// Maximum time to keep sending a batch again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub struct BatchSender {
@@ -84,21 +77,21 @@ pub struct BatchSender {
 }
 
 impl BatchSender {
-    /// Sends one batch until every event of it is accepted or rejected. Gives its last receipt, to be watched.
+    /// Sends one batch until every event of it is accepted or rejected. Returns its last receipt.
     ///
     /// # Errors
-    /// If ingest answers nothing that the contract knows, or stays unavailable for a minute.
-    pub async fn send(&self, batch: &Batch, sent: &mut Sent) -> anyhow::Result<Option<Receipt>> {
+    /// If ingest gives an answer that its contract does not have, or stays unavailable for a minute.
+    pub async fn send(&self, batch: &RequestBatch, sent: &mut Sent) -> anyhow::Result<Option<Receipt>> {
         let key = match batch.sender {
-            Sender::Client => &self.keys.client,
-            Sender::Collector => &self.keys.collector,
+            SenderKind::Client => &self.keys.client,
+            SenderKind::Collector => &self.keys.collector,
         };
         let started = Instant::now();
         let mut open: Vec<String> = batch.events.clone();
         sent.events += open.len() as u64;
         let mut last = None;
         loop {
-            let body = Batch { sender: batch.sender, events: open.clone() }.body();
+            let body = RequestBatch { sender: batch.sender, events: open.clone() }.body();
             let answer = self.client.post(&self.url, &[("x-api-key", key)], body).await;
             let wait = match answer {
                 Ok(answer) => {
@@ -117,9 +110,9 @@ impl BatchSender {
                     }
                     wait
                 }
-                // A connection that broke says nothing about the events: they are sent again.
+                // After a broken connection it is unknown whether the events arrived, so they are sent again.
                 Err(error) if started.elapsed() < PATIENCE => {
-                    tracing::debug!(%error, "no answer, sending again");
+                    tracing::debug!(%error, "a request to ingest got no answer and is sent again");
                     None
                 }
                 Err(error) => return Err(error),
@@ -127,8 +120,11 @@ impl BatchSender {
             if open.is_empty() {
                 return Ok(last);
             }
-            anyhow::ensure!(started.elapsed() < PATIENCE, "ingest did not take {} events in a minute", open.len());
-            sent.repeats += 1;
+            anyhow::ensure!(
+                started.elapsed() < PATIENCE,
+                "ingest did not accept {} events within a minute",
+                open.len()
+            );
             tokio::time::sleep(wait.unwrap_or(Duration::from_millis(200))).await;
         }
     }
@@ -138,7 +134,7 @@ fn is_busy(status: StatusCode) -> bool {
     status == StatusCode::TOO_MANY_REQUESTS || status == StatusCode::SERVICE_UNAVAILABLE
 }
 
-/// Books accepted and rejected items, and returns the events that must be sent again.
+/// Counts accepted and rejected items, and returns the events that must be sent again.
 fn take_items(items: Vec<Item>, events: Vec<String>, sent: &mut Sent, last: &mut Option<Receipt>) -> Vec<String> {
     let mut again = Vec::new();
     for (item, event) in items.into_iter().zip(events) {
@@ -159,13 +155,13 @@ fn take_items(items: Vec<Item>, events: Vec<String>, sent: &mut Sent, last: &mut
     again
 }
 
-/// Sends all batches from `width` connections side by side, in order within each.
+/// Sends all batches over `width` connections at the same time, in order on each connection.
 ///
 /// # Errors
-/// The first batch that could not be brought to an end.
+/// If a batch could not be sent completely.
 pub async fn send_all(
     sender: std::sync::Arc<BatchSender>,
-    batches: Vec<Batch>,
+    batches: Vec<RequestBatch>,
     width: usize,
     watch: tokio::sync::mpsc::UnboundedSender<(Receipt, Instant)>,
     progress: indicatif::ProgressBar,
@@ -181,7 +177,7 @@ pub async fn send_all(
                 let Some(batch) = queue.lock().await.next() else { return anyhow::Ok(sent) };
                 let started = Instant::now();
                 if let Some(receipt) = sender.send(&batch, &mut sent).await? {
-                    // The watcher ends before the sender only when the demo failed.
+                    // The watcher ends before the sender only if the demo failed.
                     let _ = watch.send((receipt, started));
                 }
                 progress.inc(batch.events.len() as u64);

@@ -13,22 +13,22 @@ use crate::demo::access_log::PageView;
 
 /// Which API key a batch is sent with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sender {
-    /// A browser or device: the address is the connection's.
+pub enum SenderKind {
+    /// A browser or device: ingest uses the address of the connection.
     Client,
-    /// A trusted collector: each event may name its `client_ip`.
+    /// A trusted collector: each event may have its own `client_ip`.
     Collector,
 }
 
 /// The body of one `POST /events/batch`.
 #[derive(Clone, Debug)]
-pub struct Batch {
-    pub sender: Sender,
+pub struct RequestBatch {
+    pub sender: SenderKind,
     /// JSON texts of the events.
     pub events: Vec<String>,
 }
 
-impl Batch {
+impl RequestBatch {
     /// The JSON array of the events.
     pub fn body(&self) -> String {
         let mut body = String::with_capacity(self.events.iter().map(|event| event.len() + 1).sum::<usize>() + 2);
@@ -47,10 +47,10 @@ impl Batch {
 /// Everything to send.
 #[derive(Debug, Default)]
 pub struct Traffic {
-    pub batches: Vec<Batch>,
-    /// Records written to `raw-events` past ingest, as a foreign producer would: `(key, value)`.
+    pub batches: Vec<RequestBatch>,
+    /// Records that are written to `raw-events` without ingest, as another producer would do: `(key, value)`.
     pub foreign: Vec<(&'static str, Vec<u8>)>,
-    /// Lines of the input that are no events, by what is wrong with them: how many, and the first line numbers.
+    /// Lines of the input that are not events, by problem: how many, and the first line numbers.
     pub bad_lines: BTreeMap<String, BadLines>,
 }
 
@@ -60,14 +60,14 @@ pub struct BadLines {
     pub first: Vec<usize>,
 }
 
-/// Line numbers named for each kind of bad line.
+/// How many line numbers are listed for each problem.
 const NAMED_LINES: usize = 10;
 
 impl Traffic {
     /// The events of a web server's log, in its order.
     ///
     /// # Errors
-    /// If the file cannot be read; bad lines are no error.
+    /// If the file cannot be read. Bad lines are not an error.
     pub fn from_access_log(path: &Path, batch_size: usize) -> anyhow::Result<Self> {
         let file = std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
         let mut lines = std::io::BufReader::new(file);
@@ -97,17 +97,19 @@ impl Traffic {
                 }
             }
             if events.len() == batch_size {
-                traffic.batches.push(Batch { sender: Sender::Collector, events: std::mem::take(&mut events) });
+                traffic
+                    .batches
+                    .push(RequestBatch { sender: SenderKind::Collector, events: std::mem::take(&mut events) });
             }
         }
         if !events.is_empty() {
-            traffic.batches.push(Batch { sender: Sender::Collector, events });
+            traffic.batches.push(RequestBatch { sender: SenderKind::Collector, events });
         }
         Ok(traffic)
     }
 
     /// About `count` made-up events, the same for the same seed: five types, 5 % sent twice, 2 % from private
-    /// addresses, 1 % that break their schema, one address that sends too much, and five records that are no events.
+    /// addresses, 1 % that violate their schema, one address that sends too much, and five records that are not events.
     pub fn made_up(count: usize, batch_size: usize, seed: u64, now: Timestamp) -> Self {
         let mut maker = Maker { random: fastrand::Rng::with_seed(seed), now, run: now.as_millis(), next: 0 };
         let mut traffic = Traffic::default();
@@ -125,11 +127,11 @@ impl Traffic {
                 sent.push(event.clone());
                 events.push(event);
             }
-            traffic.batches.push(Batch { sender: Sender::Collector, events });
+            traffic.batches.push(RequestBatch { sender: SenderKind::Collector, events });
         }
         let flood = (0..ABUSE).map(|_| maker.click(ABUSER.to_string()).to_string()).collect();
-        traffic.batches.push(Batch { sender: Sender::Collector, events: flood });
-        traffic.batches.push(Batch { sender: Sender::Client, events: vec![maker.page_view().to_string()] });
+        traffic.batches.push(RequestBatch { sender: SenderKind::Collector, events: flood });
+        traffic.batches.push(RequestBatch { sender: SenderKind::Client, events: vec![maker.page_view().to_string()] });
         traffic.foreign = vec![
             ("not-json", b"not json".to_vec()),
             ("empty", Vec::new()),
@@ -140,7 +142,7 @@ impl Traffic {
         traffic
     }
 
-    /// Events to be sent over HTTP.
+    /// Number of events to send over HTTP.
     pub fn len(&self) -> usize {
         self.batches.iter().map(|batch| batch.events.len()).sum()
     }
@@ -150,15 +152,15 @@ impl Traffic {
     }
 }
 
-/// Events of the address that sends too much; above the default limit of 100 a minute.
+/// Number of events from the address that sends too much; above the default limit of 100 a minute.
 const ABUSE: usize = 250;
-/// From TEST-NET-3, which nobody owns.
+/// From TEST-NET-3, which is reserved for documentation.
 const ABUSER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 66);
 
 struct Maker {
     random: fastrand::Rng,
     now: Timestamp,
-    /// Sets ids of one run apart from those of another, so that a kept stack takes the demo again.
+    /// Part of every id, so that several runs on one kept stack do not produce duplicates.
     run: i64,
     next: u64,
 }
@@ -169,7 +171,7 @@ impl Maker {
         format!("demo-{}-{}", self.run, self.next)
     }
 
-    /// Spread widely enough that none but the abuser meets the limit; 2 % private, which the scorer dislikes.
+    /// Spread widely enough that only the abuser exceeds the limit; 2 % are private, which the scorer takes for fraud.
     fn address(&mut self) -> String {
         let mut byte = || self.random.u8(..);
         let (a, b, c) = (byte(), byte(), byte());
@@ -236,7 +238,7 @@ impl Maker {
         })
     }
 
-    /// A transaction whose amount is a text: a schema violation.
+    /// A transaction whose amount is a string, which violates the schema.
     fn broken(&mut self) -> String {
         let mut transaction = self.transaction();
         transaction["amount"] = json!("a lot");
@@ -257,7 +259,7 @@ mod tests {
         write!(file, "{good}\nnonsense\n\n{good}\r\nmore nonsense").unwrap();
         let traffic = Traffic::from_access_log(file.path(), 1).unwrap();
         assert_eq!(traffic.len(), 2);
-        assert_eq!(traffic.batches[0].events, traffic.batches[1].events, "line ends are no part of an event");
+        assert_eq!(traffic.batches[0].events, traffic.batches[1].events, "line ends are not part of an event");
         let bad = &traffic.bad_lines["not in the combined log format"];
         assert_eq!((bad.count, bad.first.as_slice()), (2, &[2, 5][..]));
     }
@@ -266,7 +268,7 @@ mod tests {
     fn the_same_seed_makes_the_same_events() {
         let make = |seed| -> Vec<String> {
             let traffic = Traffic::made_up(50, 20, seed, Timestamp::EPOCH);
-            traffic.batches.iter().map(Batch::body).collect()
+            traffic.batches.iter().map(RequestBatch::body).collect()
         };
         assert_eq!(make(1), make(1));
         assert_ne!(make(1), make(2));

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use super::reason;
 use crate::ports::{LateOutcome, LedgerEntry, NewRecord};
 use crate::tracked::{Decided, Event, Tracked};
-use crate::{Header, Outcome, Record, header, topic};
+use crate::{Header, Outcome, header, topic};
 
 /// Largest record written, in bytes. An outcome adds a few hundred bytes to its event, and a dead letter its headers,
 /// so both exceed `raw-events`' limit of about 1 MB when the event is just within it. The topics of both must allow it.
@@ -149,29 +149,6 @@ fn write(
     Ok(NewRecord { topic: topic::PROCESSED_EVENTS, key: Some(key.into()), value: Some(value), headers })
 }
 
-/// The dead letter of a record, for `dead-letter-events`; `None` unless its outcome is `dead_lettered`.
-///
-/// Key, value and headers are the record's own, byte for byte; ours come after them, and readers take the last of a
-/// name. `error-class` holds the tag of the reason, by which letters are grouped, `error-reason` the whole of it.
-/// `attempt` is how often the record had been redriven when it failed.
-pub fn dead_letter(record: &Record, entry: &LedgerEntry) -> Option<NewRecord> {
-    match entry.outcome {
-        Outcome::DeadLettered => {}
-        Outcome::Valid | Outcome::Fraud | Outcome::Duplicate | Outcome::Blocked => return None,
-    }
-    let mut headers = Vec::with_capacity(record.headers.0.len() + 6);
-    headers.extend(record.headers.0.iter().cloned());
-    headers.extend([
-        Header::new(header::ORIGIN, entry.origin.to_string()),
-        Header::new(header::ORIGIN_TIMESTAMP, record.origin_timestamp().as_millis().to_string()),
-        Header::new(header::ERROR_CLASS, tag_of(&entry.reason).to_owned()),
-        Header::new(header::ERROR_REASON, entry.reason.clone()),
-        Header::new(header::FAILED_AT, entry.recorded_at.to_string()),
-        Header::new(header::ATTEMPT, record.attempt().to_string()),
-    ]);
-    Some(NewRecord { topic: topic::DEAD_LETTER_EVENTS, key: record.key.clone(), value: record.value.clone(), headers })
-}
-
 /// The bounded part of a reason as the ledger writes it: `<tag>` or `<tag>: <detail>`.
 pub fn tag_of(reason: &str) -> &str {
     reason.split_once(": ").map_or(reason, |(tag, _)| tag)
@@ -185,9 +162,10 @@ mod tests {
     use super::super::intake::Reader;
     use super::super::samples::record;
     use super::*;
-    use crate::Position;
+    use crate::dead_letter::dead_letter;
     use crate::ports::RiskScore;
     use crate::tracked::Read;
+    use crate::{Position, Record};
 
     const ENVELOPE: &str = r#"{"envelope":1,"id":"a","id_source":"client","type":"click","schema":1,"tenant":"acme","received_at":"2026-11-20T18:02:00.000Z","occurred_at":"2026-11-20T18:01:00.000Z","ip":"203.0.113.7","user_agent":"curl","data":{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}}"#;
 

@@ -1,15 +1,17 @@
-//! A dead letter: how it is read from its record, and what goes back to `raw-events` for it.
+//! The format of a dead letter: how the processor writes one, how it is read, and the copy that goes back to `raw-events`.
 
 use std::borrow::Cow;
 
 use bytes::Bytes;
 use event::{TenantId, Timestamp};
-use pipeline::ports::{LetterId, NewRecord};
-use pipeline::{Header, Record, header, topic};
+use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde::{Deserialize, Serialize};
 
-/// What the processor puts after a record's own headers, in its order (`pipeline::decisions::publication`).
+use crate::decisions::publication::tag_of;
+use crate::ports::{LedgerEntry, LetterId, NewRecord};
+use crate::{Header, Outcome, Record, header, topic};
+
+/// What [`dead_letter`] puts after a record's own headers, in its order.
 const ADDED_BY_PROCESSOR: [&str; 6] = [
     header::ORIGIN,
     header::ORIGIN_TIMESTAMP,
@@ -22,12 +24,32 @@ const ADDED_BY_PROCESSOR: [&str; 6] = [
 /// What a redrive puts after them.
 const ADDED_BY_REDRIVE: [&str; 3] = [header::ORIGIN, header::ORIGIN_TIMESTAMP, header::ATTEMPT];
 
-/// Longest text of an answer that comes from a record, in characters.
-const MAX_SHOWN_CHARS: usize = 256;
+/// The dead letter of a record, for `dead-letter-events`; `None` unless its outcome is `dead_lettered`.
+///
+/// Key, value and headers are the record's own, byte for byte; ours come after them, and readers take the last of a
+/// name. `error-class` holds the tag of the reason, by which letters are grouped, `error-reason` the whole of it.
+/// `attempt` is how often the record had been redriven when it failed.
+pub fn dead_letter(record: &Record, entry: &LedgerEntry) -> Option<NewRecord> {
+    match entry.outcome {
+        Outcome::DeadLettered => {}
+        Outcome::Valid | Outcome::Fraud | Outcome::Duplicate | Outcome::Blocked => return None,
+    }
+    let mut headers = Vec::with_capacity(record.headers.0.len() + ADDED_BY_PROCESSOR.len());
+    headers.extend(record.headers.0.iter().cloned());
+    headers.extend([
+        Header::new(header::ORIGIN, entry.origin.to_string()),
+        Header::new(header::ORIGIN_TIMESTAMP, record.origin_timestamp().as_millis().to_string()),
+        Header::new(header::ERROR_CLASS, tag_of(&entry.reason).to_owned()),
+        Header::new(header::ERROR_REASON, entry.reason.clone()),
+        Header::new(header::FAILED_AT, entry.recorded_at.to_string()),
+        Header::new(header::ATTEMPT, record.attempt().to_string()),
+    ]);
+    Some(NewRecord { topic: topic::DEAD_LETTER_EVENTS, key: record.key.clone(), value: record.value.clone(), headers })
+}
 
 /// A record that has failed, as it stands on `dead-letter-events` or in a parked object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Letter {
+pub struct DeadLetter {
     pub id: LetterId,
     /// The bounded part of the reason, by which letters are grouped.
     pub reason: String,
@@ -47,7 +69,7 @@ pub struct Letter {
 #[error("not a dead letter")]
 pub struct NotALetter;
 
-impl Letter {
+impl DeadLetter {
     /// # Errors
     /// If the record was not written by the processor as a dead letter.
     pub fn read(record: Record) -> Result<Self, NotALetter> {
@@ -70,7 +92,7 @@ impl Letter {
         // came with such headers of its own at its end keeps them, unless they say the same.
         let earlier = added_by_redrive(&id, origin_timestamp);
         let own_headers = if own.ends_with(&earlier) { own_headers - earlier.len() } else { own_headers };
-        Ok(Letter { id, reason, detail, failed_at, record, origin_timestamp, own_headers })
+        Ok(DeadLetter { id, reason, detail, failed_at, record, origin_timestamp, own_headers })
     }
 
     /// The copy for `raw-events`: key, value and headers of the first copy byte for byte, then what names it as one.
@@ -96,22 +118,6 @@ impl Letter {
             tenant: tenant.or_else(|| tenant_of(self.record.key.as_ref()?).map(Cow::Borrowed)),
         }
     }
-
-    /// The letter as answers show it; never its payload.
-    pub fn shown(&self) -> Shown {
-        let subject = self.subject();
-        let short = |text: Cow<'_, str>| bounded(&text, MAX_SHOWN_CHARS);
-        Shown {
-            position: self.record.position.to_string(),
-            origin: self.id.origin.to_string(),
-            attempt: self.id.attempt,
-            tenant: subject.tenant.map(short),
-            event_type: subject.event_type.map(short),
-            event_id: subject.event_id.map(short),
-            reason: bounded(&self.detail, MAX_SHOWN_CHARS),
-            failed_at: self.failed_at,
-        }
-    }
 }
 
 fn added_by_redrive(id: &LetterId, origin_timestamp: i64) -> [Header; 3] {
@@ -131,11 +137,6 @@ fn names(headers: &[Header]) -> impl Iterator<Item = &str> {
 fn tenant_of(key: &[u8]) -> Option<&str> {
     let (tenant, _) = std::str::from_utf8(key).ok()?.split_once('/')?;
     TenantId::new(tenant).ok().map(|_| tenant)
-}
-
-/// At most that many characters.
-pub(crate) fn bounded(text: &str, chars: usize) -> String {
-    text.chars().take(chars).collect()
 }
 
 /// The members of an envelope of any version, or of an event as a client sends it, that name the event.
@@ -158,30 +159,12 @@ pub struct Subject<'a> {
     pub tenant: Option<Cow<'a, str>>,
 }
 
-#[derive(Debug, Serialize)]
-pub struct Shown {
-    /// Where the letter stands.
-    pub position: String,
-    pub origin: String,
-    pub attempt: u32,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tenant: Option<String>,
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    pub event_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub event_id: Option<String>,
-    pub reason: String,
-    pub failed_at: Timestamp,
-}
-
 #[cfg(test)]
 mod tests {
     use event::Origin;
-    use pipeline::decisions::publication;
-    use pipeline::ports::LedgerEntry;
-    use pipeline::{Outcome, Position, RecordHeaders};
 
     use super::*;
+    use crate::{Position, RecordHeaders};
 
     fn raw(offset: i64, value: Option<&str>, headers: Vec<Header>) -> Record {
         Record {
@@ -205,7 +188,7 @@ mod tests {
             risk: None,
             recorded_at: Timestamp::from_millis(5_000),
         };
-        let letter = publication::dead_letter(record, &entry).unwrap();
+        let letter = dead_letter(record, &entry).unwrap();
         on_topic(letter, "dead-letter-events")
     }
 
@@ -230,7 +213,7 @@ mod tests {
         ];
         for (value, headers) in [(Some("\u{1}"), hostile.clone()), (None, hostile), (Some(""), Vec::new())] {
             let original = raw(7, value, headers);
-            let letter = Letter::read(dead(&original)).unwrap();
+            let letter = DeadLetter::read(dead(&original)).unwrap();
             assert_eq!(letter.id, LetterId { origin: Origin::new("raw-events", 2, 7), attempt: 0 });
             assert_eq!((letter.reason.as_str(), letter.detail.as_str()), ("schema", "schema: amount: too small"));
             let copy = letter.redriven();
@@ -249,7 +232,7 @@ mod tests {
         let original = raw(7, Some("x"), vec![Header::new("event-id", "a")]);
         let mut record = original.clone();
         for attempt in 1..=4 {
-            let copy = Letter::read(dead(&record)).unwrap().redriven();
+            let copy = DeadLetter::read(dead(&record)).unwrap().redriven();
             record = on_topic(copy, "raw-events");
             assert_eq!(record.headers.0.len(), 1 + ADDED_BY_REDRIVE.len());
             assert_eq!((record.attempt(), record.origin().to_string()), (attempt, "raw-events/2/7".to_owned()));
@@ -262,7 +245,7 @@ mod tests {
         // A stranger's record that looks a little like a redriven one: only `origin` is believed, for it is readable.
         let own = vec![Header::new("origin", "raw-events/9/9"), Header::new("attempt", "x")];
         let original = raw(7, Some("x"), own.clone());
-        let copy = Letter::read(dead(&original)).unwrap().redriven();
+        let copy = DeadLetter::read(dead(&original)).unwrap().redriven();
         assert_eq!(copy.headers[..2], own);
         assert_eq!(copy.headers.len(), 5);
     }
@@ -270,12 +253,12 @@ mod tests {
     #[test]
     fn an_attempt_at_its_limit_stays_there() {
         let original = raw(7, Some("x"), vec![Header::new("attempt", u32::MAX.to_string())]);
-        let copy = Letter::read(dead(&original)).unwrap().redriven();
+        let copy = DeadLetter::read(dead(&original)).unwrap().redriven();
         assert_eq!(on_topic(copy, "raw-events").attempt(), u32::MAX);
     }
 
     #[test]
-    fn other_records_are_no_letters() {
+    fn other_records_are_not_letters() {
         let letter = dead(&raw(7, Some("x"), vec![]));
         let without = |index: usize| {
             let mut record = letter.clone();
@@ -300,7 +283,7 @@ mod tests {
             with(4, b"yesterday"),
             with(5, b"-1"),
         ] {
-            assert_eq!(Letter::read(record), Err(NotALetter));
+            assert_eq!(DeadLetter::read(record), Err(NotALetter));
         }
     }
 
@@ -308,7 +291,7 @@ mod tests {
     fn the_subject_comes_from_the_value_or_else_from_headers_and_key() {
         let named = vec![Header::new("event-id", "h-id"), Header::new("event-type", "h-type")];
         let subject = |value: &str| {
-            let letter = Letter::read(dead(&raw(7, Some(value), named.clone()))).unwrap();
+            let letter = DeadLetter::read(dead(&raw(7, Some(value), named.clone()))).unwrap();
             let subject = letter.subject();
             let text = |text: Option<Cow<'_, str>>| text.unwrap_or_default().into_owned();
             [text(subject.tenant), text(subject.event_type), text(subject.event_id)]

@@ -1,0 +1,150 @@
+//! One batch: decode, pack, write, answer.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use archive::writer::{self, PackedObject};
+use futures::StreamExt as _;
+use lambda::batch_response::BatchResponse;
+use lambda::invocation::{Invocation, InvocationError};
+use lambda::kafka_trigger::{self, BatchAnswer};
+use lambda::metrics::{Counter, Histogram};
+use pipeline::ports::PutResult;
+use pipeline::{Dependency, DependencyError, ErrorClass, Position, failpoint};
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::error::ArchiverError;
+
+/// Objects written at the same time: one batch seldom has more, and S3 takes thousands a second.
+const CONCURRENT_WRITES: usize = 16;
+
+/// Time kept for the answer.
+const ANSWER_RESERVE: Duration = Duration::from_millis(500);
+
+/// Archives a batch. Records whose object could not be written in time are answered as to be sent again, in the way
+/// the event source mapping understands; all others are in the archive when this returns.
+///
+/// # Errors
+/// If the event is not a Kafka trigger's, or if records are to be sent again and the mapping takes no partial answer.
+pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
+    let started = Instant::now();
+    let deadline = started + invocation.remaining(ANSWER_RESERVE);
+    let delivered = kafka_trigger::decode(event.get()).map_err(ArchiverError::from)?;
+    let objects = writer::pack(&delivered).map_err(ArchiverError::from)?;
+    failpoint!("archiver::packed");
+    let undecodable = delivered.iter().filter(|record| record.undecodable.is_some()).count();
+
+    let writes: Vec<Write> = futures::stream::iter(objects)
+        .map(|object| write(app, object, deadline))
+        .buffer_unordered(CONCURRENT_WRITES)
+        .collect()
+        .await;
+
+    failpoint!("archiver::written");
+    let report = Report::of(&writes);
+    for (topic, records) in &report.records_written {
+        Counter::RecordsArchived.add(*records, &[("topic", (*topic).to_owned())]);
+    }
+    let duration = started.elapsed();
+    Histogram::ProcessingDuration.record(duration.as_secs_f64(), &[("service", "archiver".to_owned())]);
+    tracing::info!(
+        request_id = invocation.request_id,
+        records = delivered.len(),
+        undecodable,
+        objects.created = report.created,
+        objects.already_there = report.already_there,
+        objects.unwritten = report.unwritten,
+        lines_bytes = report.lines_bytes,
+        stored_bytes = report.stored_bytes,
+        duration_ms = duration.as_millis(),
+        "batch archived"
+    );
+    let answer = answer(writes, app.batch_response)?;
+    Ok(to_raw_value(&answer).map_err(ArchiverError::Answer)?)
+}
+
+/// An object and what became of it.
+struct Write {
+    object: PackedObject,
+    result: Result<PutResult, DependencyError>,
+}
+
+async fn write(app: &App, object: PackedObject, deadline: Instant) -> Write {
+    failpoint!("archiver::writing");
+    // A call under way at the deadline is given up, so that the other objects' success is still answered.
+    let attempt = || async {
+        let stored = tokio::time::timeout_at(deadline, writer::store(&*app.objects, &object)).await;
+        stored.unwrap_or_else(|elapsed| {
+            Err(DependencyError {
+                dependency: Dependency::S3,
+                class: ErrorClass::Transient,
+                tag: "out-of-time",
+                doing: "writing an object",
+                source: Box::new(elapsed),
+            })
+        })
+    };
+    let result = app.s3.call(deadline, "writing an object", attempt).await;
+    Write { object, result }
+}
+
+/// The figures of one invocation.
+#[derive(Debug, Default)]
+struct Report<'a> {
+    created: usize,
+    already_there: usize,
+    unwritten: usize,
+    /// Of created objects, before compression.
+    lines_bytes: u64,
+    /// Of created objects, compressed.
+    stored_bytes: u64,
+    /// Records in created objects by topic: a redelivery is not counted again.
+    records_written: BTreeMap<&'a str, u64>,
+}
+
+impl<'a> Report<'a> {
+    fn of(writes: &'a [Write]) -> Self {
+        let mut report = Report::default();
+        for Write { object, result } in writes {
+            match result {
+                Ok(PutResult::Created) => {
+                    report.created += 1;
+                    report.lines_bytes += object.lines_bytes;
+                    report.stored_bytes += object.body.len() as u64;
+                    *report.records_written.entry(object.key.series.topic()).or_default() += object.key.records;
+                }
+                Ok(PutResult::AlreadyThere) => report.already_there += 1,
+                Err(_) => report.unwritten += 1,
+            }
+        }
+        report
+    }
+}
+
+/// Asks for the records of unwritten objects, and for no others.
+fn answer(writes: Vec<Write>, batch_response: BatchResponse) -> Result<BatchAnswer, InvocationError> {
+    let mut unfinished: Vec<Position> = Vec::new();
+    let mut failures = Vec::new();
+    for Write { object, result } in writes {
+        if let Err(error) = result {
+            tracing::error!(
+                object = %object.key,
+                records = object.key.records,
+                tag = error.tag,
+                error = pipeline::chain(&error),
+                "object not written, its records are to be sent again"
+            );
+            unfinished.extend(object.positions());
+            failures.push((object.key.to_string(), error));
+        }
+    }
+    // Objects finish in any order; the answer should not depend on it.
+    unfinished.sort();
+    let (objects, records) = (failures.len(), unfinished.len());
+    let Some((object, source)) = failures.into_iter().min_by(|(a, _), (b, _)| a.cmp(b)) else {
+        return Ok(BatchAnswer::done());
+    };
+    batch_response.answer(unfinished, || ArchiverError::Unwritten { objects, records, object, source }.into())
+}

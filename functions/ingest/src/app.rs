@@ -1,0 +1,90 @@
+//! What one instance of ingest holds: its adapters, and a guard for each dependency.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_keys::Authenticator;
+use dynamodb::{DynamoAccess, DynamoDb};
+use event::limits::Limits;
+use event::schema::{Registry, SchemaError};
+use kafka::{KafkaClient, KafkaError, PublisherOptions};
+use lambda::breaker::guard;
+use lambda::shutdown::FLUSH_TIMEOUT;
+use pipeline::clock::{Clock, SystemClock};
+use pipeline::guard::Guard;
+use pipeline::ports::{ApiKeys, RateLeases, RecordPublisher};
+use pipeline::{Dependency, DependencyError};
+
+use crate::address::TrustedNetwork;
+use crate::body::BodyLimits;
+use crate::config::Config;
+use crate::rate::RateLimiter;
+
+/// Kafka could not be reached at the start, or a schema cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("kafka cannot be reached")]
+    Kafka(#[from] KafkaError),
+    #[error(transparent)]
+    Schema(#[from] SchemaError),
+}
+
+/// Everything a request needs, built once.
+pub struct App {
+    pub(crate) registry: Registry,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) limiter: RateLimiter,
+    pub(crate) publisher: Arc<dyn RecordPublisher>,
+    pub(crate) kafka: Guard,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) trusted_proxies: Vec<TrustedNetwork>,
+    pub(crate) body_limits: BodyLimits,
+    pub(crate) limits: Limits,
+    pub(crate) kafka_timeout: Duration,
+}
+
+impl App {
+    /// # Errors
+    /// [`SchemaError`] if an embedded schema cannot be used.
+    pub fn new(
+        config: &Config,
+        keys: Arc<dyn ApiKeys>,
+        leases: Arc<dyn RateLeases>,
+        publisher: Arc<dyn RecordPublisher>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, SchemaError> {
+        let dynamodb = Arc::new(guard(Dependency::Dynamodb, config.breaker_open));
+        Ok(App {
+            registry: Registry::embedded()?,
+            authenticator: Authenticator::new(keys, Arc::clone(&dynamodb), config.key_cache),
+            limiter: RateLimiter::new(leases, dynamodb, config.rate),
+            publisher,
+            kafka: guard(Dependency::Kafka, config.breaker_open),
+            clock,
+            trusted_proxies: config.trusted_proxies.clone(),
+            body_limits: config.body,
+            limits: config.limits,
+            kafka_timeout: config.kafka_timeout,
+        })
+    }
+
+    /// Connects during init: an initialising function has more CPU than a running one.
+    ///
+    /// # Errors
+    /// If Kafka cannot be reached. DynamoDB may be down: ingest then does as its settings say.
+    pub async fn connect(config: Config) -> Result<Self, ConnectError> {
+        let sdk = aws::sdk_config().await;
+        let (dynamodb, kafka) = tokio::join!(DynamoDb::connect(&sdk), KafkaClient::connect(&config.kafka, "ingest"));
+        let publisher = Arc::new(kafka?.publisher(PublisherOptions::default()).await?);
+        let access = Arc::new(DynamoAccess::new(&dynamodb, &config.access_table));
+        Ok(App::new(&config, access.clone(), access, publisher, Arc::new(SystemClock))?)
+    }
+
+    /// Ends the producer.
+    ///
+    /// # Errors
+    /// If records are still without an acknowledgement after [`FLUSH_TIMEOUT`].
+    pub async fn close(&self) -> Result<(), DependencyError> {
+        self.publisher.close(FLUSH_TIMEOUT).await
+    }
+}

@@ -1,0 +1,177 @@
+//! One request, from its headers to the answer.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
+use axum::routing::post;
+use event::EventId;
+use lambda::http::{Deadline, Peer};
+use lambda::metrics::{Counter, Histogram};
+use pipeline::{ErrorClass, failpoint};
+use tokio::time::Instant;
+
+use crate::answer::{ItemOutcome, Sums};
+use crate::app::App;
+use crate::decide::{Acceptable, Sender, decide};
+use crate::error::IngestError;
+use crate::submission::{Endpoint, Submission};
+use crate::{address, answer, body, error, submission, trace};
+
+/// Kept back from the platform's deadline for the answer.
+const ANSWER_RESERVE: Duration = Duration::from_millis(500);
+/// Longest user agent that is kept, in characters.
+const MAX_USER_AGENT_CHARS: usize = 512;
+
+/// The routes of the function.
+pub fn router(app: Arc<App>) -> Router {
+    let single = || post(|app, request| submit(app, Endpoint::Events, request));
+    Router::new()
+        .route("/events", single())
+        .route("/event", single())
+        .route("/events/batch", post(|app, request| submit(app, Endpoint::Batch, request)))
+        .method_not_allowed_fallback(async || turn_away(&IngestError::Method))
+        .fallback(async || turn_away(&IngestError::NoSuchPath))
+        .with_state(app)
+}
+
+impl App {
+    /// The outcome of each event, and whether the answer lists them; an error turns the request away as a whole.
+    async fn accept(&self, endpoint: Endpoint, request: Request) -> Result<(bool, Vec<ItemOutcome>), IngestError> {
+        let (parts, body) = request.into_parts();
+        let headers = &parts.headers;
+        let key = self.authenticator.authenticate(headers).await?;
+        let peer = parts.extensions.get::<Peer>().copied().unwrap_or(Peer::Unknown);
+        let forwarded: Vec<&[u8]> = headers.get_all("x-forwarded-for").iter().map(|value| value.as_bytes()).collect();
+        let address = address::client_address(peer, forwarded.into_iter(), &self.trusted_proxies)?;
+        submission::check_media_type(headers)?;
+        let body = body::read(headers, body, &self.body_limits).await?;
+        let submission = Submission::split(endpoint, headers, &body, &self.limits)?;
+        let now = self.clock.now();
+        let events = u32::try_from(submission.items.len()).unwrap_or(u32::MAX);
+        self.limiter.take(&key, events, now).await?;
+
+        let user_agent = user_agent(headers);
+        let sender = Sender {
+            key: &key,
+            address,
+            user_agent: user_agent.as_deref(),
+            traceparent: trace::traceparent(headers.get("traceparent").map(|value| value.as_bytes())).into(),
+            received_at: now,
+            idempotency_key: submission.idempotency_key,
+            attributes: submission.attributes,
+        };
+        let decisions =
+            submission.items.into_iter().map(|item| decide(item, &sender, &self.registry, &self.limits)).collect();
+        let timeout = Deadline::at_most(parts.extensions.get::<Deadline>(), self.kafka_timeout, ANSWER_RESERVE);
+        Ok((submission.is_batch, self.publish(decisions, timeout).await))
+    }
+
+    /// Publishes what may be, all at once, and says of each event what came of it.
+    async fn publish(&self, decisions: Vec<Result<Acceptable, IngestError>>, timeout: Duration) -> Vec<ItemOutcome> {
+        let mut records = Vec::with_capacity(decisions.len());
+        let decisions: Vec<Result<(EventId, &'static str), IngestError>> = decisions
+            .into_iter()
+            .map(|decision| {
+                decision.map(|Acceptable { id, event_type, record }| {
+                    records.push(record);
+                    (id, event_type)
+                })
+            })
+            .collect();
+        let answers = if records.is_empty() {
+            Vec::new()
+        } else {
+            let started = Instant::now();
+            failpoint!("ingest::decided");
+            let answers = self.kafka.publish_once("publishing events", &*self.publisher, records, timeout).await;
+            failpoint!("ingest::produced");
+            Histogram::PublishDuration.record(started.elapsed().as_secs_f64(), &[]);
+            answers
+        };
+        let mut answers = answers.into_iter();
+        let mut received: BTreeMap<&'static str, u64> = BTreeMap::new();
+        let outcomes = decisions
+            .into_iter()
+            .map(|decision| match decision {
+                Err(error) => ItemOutcome::Rejected(error),
+                Ok((id, event_type)) => match answers.next().unwrap_or_else(|| Err(error::no_answer())) {
+                    Ok(position) => {
+                        *received.entry(event_type).or_default() += 1;
+                        ItemOutcome::Accepted { id, position }
+                    }
+                    // Only what the record itself is guilty of is permanent, and then it has not been written.
+                    Err(error) if error.class == ErrorClass::Permanent => {
+                        ItemOutcome::Rejected(IngestError::Refused(error))
+                    }
+                    Err(error) => ItemOutcome::Unknown { id, error: IngestError::Unacknowledged(error) },
+                },
+            })
+            .collect();
+        for (event_type, count) in received {
+            Counter::EventsReceived.add(count, &[("type", event_type.to_owned())]);
+        }
+        outcomes
+    }
+}
+
+fn user_agent(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get(header::USER_AGENT)?;
+    Some(String::from_utf8_lossy(value.as_bytes()).chars().take(MAX_USER_AGENT_CHARS).collect())
+}
+
+async fn submit(State(app): State<Arc<App>>, endpoint: Endpoint, request: Request) -> Response {
+    let started = Instant::now();
+    let accepted = app.accept(endpoint, request).await;
+    let response = match &accepted {
+        Ok((true, outcomes)) => answer::batch(outcomes),
+        Ok((false, outcomes)) => outcomes.first().map_or_else(|| answer::batch(outcomes), answer::single),
+        Err(error) => return turn_away(error),
+    };
+    let outcomes = accepted.map(|(_, outcomes)| outcomes).unwrap_or_default();
+    report(&outcomes, started.elapsed());
+    response
+}
+
+/// Counts and logs a request that was turned away as a whole.
+fn turn_away(error: &IngestError) -> Response {
+    Counter::EventsRejected.add(1, &[("reason", error.tag().to_owned())]);
+    match error.class() {
+        ErrorClass::Transient => {
+            tracing::error!(tag = error.tag(), error = %pipeline::chain(error), "request failed");
+        }
+        ErrorClass::Overload | ErrorClass::Permanent => {
+            tracing::info!(tag = error.tag(), status = error.status().as_u16(), "request turned away");
+        }
+    }
+    answer::problem(error)
+}
+
+/// Counts and logs a request whose events were looked at one by one.
+fn report(outcomes: &[ItemOutcome], took: Duration) {
+    let mut reasons: BTreeMap<&'static str, u64> = BTreeMap::new();
+    let mut failure = None;
+    for outcome in outcomes {
+        match outcome {
+            ItemOutcome::Accepted { .. } => {}
+            ItemOutcome::Rejected(error) => *reasons.entry(error.tag()).or_default() += 1,
+            ItemOutcome::Unknown { error, .. } => {
+                *reasons.entry(error.tag()).or_default() += 1;
+                failure = Some(error);
+            }
+        }
+    }
+    if let Some(error) = failure {
+        // One of them stands for all: they failed together.
+        tracing::error!(error = %pipeline::chain(error), "kafka did not acknowledge in time");
+    }
+    let Sums { accepted, rejected, unknown } = Sums::of(outcomes);
+    tracing::info!(accepted, rejected, unknown, ?reasons, duration_ms = took.as_millis(), "request answered");
+    for (reason, count) in reasons {
+        Counter::EventsRejected.add(count, &[("reason", reason.to_owned())]);
+    }
+}

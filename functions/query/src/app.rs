@@ -1,0 +1,62 @@
+//! What one instance of query holds: its adapters, and a guard for each dependency.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use api_keys::Authenticator;
+use dynamodb::{DynamoAccess, DynamoDb};
+use lambda::breaker::guard;
+use pipeline::Dependency;
+use pipeline::guard::Guard;
+use pipeline::ports::{ApiKeys, EventHistory, RedriveMarks};
+use postgres::{Database, PostgresError, PostgresEventHistory};
+
+use crate::config::Config;
+
+/// Postgres could not be reached at the start.
+#[derive(Debug, thiserror::Error)]
+#[error("postgres cannot be reached")]
+pub struct ConnectError(#[from] PostgresError);
+
+/// Everything a request needs, built once.
+pub struct App {
+    pub(crate) authenticator: Authenticator,
+    pub(crate) history: Arc<dyn EventHistory>,
+    pub(crate) postgres: Guard,
+    pub(crate) marks: Arc<dyn RedriveMarks>,
+    pub(crate) dynamodb: Arc<Guard>,
+    pub(crate) access_timeout: Duration,
+    pub(crate) max_wait: Duration,
+}
+
+impl App {
+    pub fn new(
+        config: &Config,
+        keys: Arc<dyn ApiKeys>,
+        history: Arc<dyn EventHistory>,
+        marks: Arc<dyn RedriveMarks>,
+    ) -> Self {
+        let dynamodb = Arc::new(guard(Dependency::Dynamodb, config.breaker_open));
+        App {
+            authenticator: Authenticator::new(keys, Arc::clone(&dynamodb), config.key_cache),
+            history,
+            postgres: guard(Dependency::Postgres, config.breaker_open),
+            marks,
+            dynamodb,
+            access_timeout: config.key_cache.timeout,
+            max_wait: config.max_wait,
+        }
+    }
+
+    /// Connects during init: an initialising function has more CPU than a running one.
+    ///
+    /// # Errors
+    /// If Postgres cannot be reached.
+    pub async fn connect(config: Config) -> Result<Self, ConnectError> {
+        let sdk = aws::sdk_config().await;
+        let (dynamodb, database) = tokio::join!(DynamoDb::connect(&sdk), Database::connect(&config.postgres));
+        let access = Arc::new(DynamoAccess::new(&dynamodb, &config.access_table));
+        let history = Arc::new(PostgresEventHistory::new(database?));
+        Ok(App::new(&config, access.clone(), history, access))
+    }
+}

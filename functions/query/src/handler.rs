@@ -1,0 +1,217 @@
+//! One question, from its path to the answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::Response;
+use axum::routing::get;
+use axum::{Extension, Router};
+use event::{EventKey, Origin};
+use futures::future::try_join_all;
+use lambda::http::Deadline;
+use lambda::metrics::Histogram;
+use lambda::problem::{Problem, json_response, problem_response, retry_after};
+use pipeline::ports::{History, Mark, MarkState};
+use pipeline::{DependencyError, Position};
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::error::QueryError;
+use crate::question::{Parameters, Question};
+use crate::timeline::{self, Missing, Receipt, Timeline};
+
+/// While a request waits, the database is asked after this pause, then after twice that, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_millis(500);
+/// Kept back from the platform's deadline for the last look and the answer.
+const ANSWER_RESERVE: Duration = Duration::from_secs(1);
+/// Origins whose redrives are looked up. An id whose every copy is a letter could otherwise cost a hundred queries.
+const MAX_REDRIVEN_ORIGINS: usize = 10;
+
+/// The routes of the function.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        // The rest of the path, because some gateways decode %2F before they pass it on.
+        .route("/events/{*id}", get(event))
+        .method_not_allowed_fallback(async || refuse(&QueryError::Method))
+        .fallback(async || refuse(&QueryError::NoSuchPath))
+        .with_state(app)
+}
+
+impl App {
+    async fn answer(&self, key: EventKey, question: &Question, patience: Duration) -> Result<Timeline, QueryError> {
+        let history = self.settled_history(&key, question, patience).await?;
+        if history.is_unknown() {
+            return Err(absence(&history, question));
+        }
+        let (marks, all_marks) = self.marks_of(&history).await;
+        let history = self.with_redriven_copies(&key, question, history, &marks).await?;
+        let status = timeline::status(&history).ok_or_else(|| absence(&history, question))?;
+        let mut incomplete = Vec::new();
+        if history.is_cut {
+            incomplete.push(Missing::Records);
+        }
+        if !all_marks {
+            incomplete.push(Missing::Redrives);
+        }
+        let receipt = question
+            .receipt
+            .clone()
+            .map(|record| Receipt { processed: !history.not_reached.contains(&record), record });
+        Ok(Timeline { id: key.id, status, receipt, timeline: timeline::steps(history, marks), incomplete })
+    }
+
+    /// The event's history as soon as the client's record is processed (or, without a receipt, anything is known), and
+    /// at the latest when `patience` ends.
+    async fn settled_history(
+        &self,
+        key: &EventKey,
+        question: &Question,
+        patience: Duration,
+    ) -> Result<History, QueryError> {
+        let deadline = Instant::now() + patience;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let history = self.look_up(key, question.receipt.as_slice()).await?;
+            let is_settled = match question.receipt {
+                Some(_) => history.not_reached.is_empty(),
+                None => !history.is_unknown(),
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if is_settled || left.is_zero() {
+                return Ok(history);
+            }
+            tokio::time::sleep(pause.min(left)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// The marks of the history's letters, and whether these are all. A timeline without them is better than none.
+    async fn marks_of(&self, history: &History) -> (Vec<Mark>, bool) {
+        let origins = timeline::redriven_origins(history);
+        let asked: Vec<&Origin> = origins.iter().take(MAX_REDRIVEN_ORIGINS).collect();
+        if asked.is_empty() {
+            return (Vec::new(), true);
+        }
+        let read = async {
+            let reads = try_join_all(asked.iter().map(|origin| self.marks.of_origin(origin)));
+            let found: Result<Result<Vec<Vec<Mark>>, DependencyError>, _> =
+                tokio::time::timeout(self.access_timeout, reads).await;
+            found.unwrap_or_else(|_| Err(api_keys::timeout("reading redrive marks")))
+        };
+        match self.dynamodb.call_once("reading redrive marks", read).await {
+            Ok(marks) => (marks.into_iter().flatten().collect(), asked.len() == origins.len()),
+            Err(error) => {
+                tracing::warn!(error = %pipeline::chain(&error), "redrives cannot be looked up");
+                (Vec::new(), false)
+            }
+        }
+    }
+
+    /// A redriven copy that stored the event stands where only its mark says, so it takes a second look.
+    async fn with_redriven_copies(
+        &self,
+        key: &EventKey,
+        question: &Question,
+        history: History,
+        marks: &[Mark],
+    ) -> Result<History, QueryError> {
+        let is_missing = |position: &Position| !history.records.iter().any(|entry| entry.position == *position);
+        let mut positions: Vec<Position> = marks
+            .iter()
+            .filter_map(|mark| match &mark.state {
+                MarkState::Done { position } => position.clone(),
+                MarkState::UnderWay { .. } => None,
+            })
+            .filter(is_missing)
+            .collect();
+        if positions.is_empty() {
+            return Ok(history);
+        }
+        positions.extend(question.receipt.clone());
+        self.look_up(key, &positions).await
+    }
+
+    /// Asks once: the client comes again, and a question is worth less than the database's rest.
+    async fn look_up(&self, key: &EventKey, positions: &[Position]) -> Result<History, QueryError> {
+        self.postgres
+            .call_once("looking up an event", self.history.look_up(key, positions))
+            .await
+            .map_err(QueryError::History)
+    }
+}
+
+/// What it means that nothing carries the id.
+fn absence(history: &History, question: &Question) -> QueryError {
+    match &question.receipt {
+        Some(receipt) if history.not_reached.contains(receipt) => {
+            QueryError::NotYetProcessed { receipt: receipt.clone() }
+        }
+        receipt => QueryError::Unknown { receipt: receipt.clone() },
+    }
+}
+
+async fn event(
+    State(app): State<Arc<App>>,
+    headers: HeaderMap,
+    deadline: Option<Extension<Deadline>>,
+    id: Result<Path<String>, PathRejection>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
+) -> Response {
+    let started = Instant::now();
+    let answer = async {
+        let key = app.authenticator.authenticate(&headers).await?;
+        let question = Question::read(id, parameters)?;
+        let deadline = deadline.as_ref().map(|Extension(deadline)| deadline);
+        let patience = Deadline::at_most(deadline, question.wait.min(app.max_wait), ANSWER_RESERVE);
+        app.answer(EventKey { tenant: key.tenant.clone(), id: question.id.clone() }, &question, patience).await
+    };
+    let response = match answer.await {
+        Ok(timeline) => {
+            let took = started.elapsed();
+            let (status, steps) = (timeline.status.as_str(), timeline.timeline.len());
+            tracing::info!(event.id = %timeline.id, status, steps, duration_ms = took.as_millis(), "event looked up");
+            let mut response = json_response(StatusCode::OK, &timeline);
+            // Another copy or a late score may change it at any time, and it is one tenant's own.
+            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            response
+        }
+        Err(error) => refuse(&error),
+    };
+    Histogram::ProcessingDuration.record(started.elapsed().as_secs_f64(), &[("service", "query".to_owned())]);
+    response
+}
+
+/// Logs a question that is not answered, and says why.
+fn refuse(error: &QueryError) -> Response {
+    let (tag, status) = (error.tag(), error.status());
+    if status.is_server_error() {
+        tracing::error!(tag, error = %pipeline::chain(error), "question failed");
+    } else {
+        tracing::info!(tag, status = status.as_u16(), "question not answered");
+    }
+    let mut response = problem_response(status, &Problem::new(status, tag, error.to_string()));
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if let Some(wait) = error.retry_after() {
+        headers.insert(header::RETRY_AFTER, retry_after(wait));
+    }
+    match error {
+        QueryError::Key(error) => {
+            if let Some(challenge) = error.challenge() {
+                headers.insert(header::WWW_AUTHENTICATE, challenge);
+            }
+        }
+        QueryError::Method => _ = headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD")),
+        QueryError::EventId
+        | QueryError::Parameter { .. }
+        | QueryError::Unknown { .. }
+        | QueryError::NotYetProcessed { .. }
+        | QueryError::History(_)
+        | QueryError::NoSuchPath => {}
+    }
+    response
+}

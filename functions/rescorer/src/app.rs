@@ -1,0 +1,72 @@
+//! What one instance of the rescorer holds: its adapters, and a guard for each dependency.
+
+use std::sync::Arc;
+
+use kafka::{KafkaClient, KafkaError, PublisherOptions};
+use lambda::breaker::guard;
+use lambda::shutdown::FLUSH_TIMEOUT;
+use pipeline::clock::{Clock, SystemClock};
+use pipeline::decisions::publication;
+use pipeline::guard::Guard;
+use pipeline::ports::{RecordPublisher, UnscoredEvents};
+use pipeline::{Dependency, DependencyError};
+use postgres::{Database, PostgresError, PostgresUnscoredEvents};
+use scoring::{ScorerClient, Scoring};
+
+use crate::config::{Config, Policy};
+
+/// A service that could not be reached at the start.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("kafka cannot be reached")]
+    Kafka(#[from] KafkaError),
+    #[error("postgres cannot be reached")]
+    Postgres(#[from] PostgresError),
+}
+
+/// What the rescorer works with.
+pub struct App {
+    pub events: Arc<dyn UnscoredEvents>,
+    /// The scorer with its guard.
+    pub scoring: Scoring,
+    pub publisher: Arc<dyn RecordPublisher>,
+    pub postgres: Guard,
+    pub kafka: Guard,
+    pub clock: Arc<dyn Clock>,
+    pub policy: Policy,
+}
+
+impl App {
+    /// Connects everything the configuration names, all at once.
+    ///
+    /// # Errors
+    /// The first service that cannot be reached. The scorer is not asked: it may be down.
+    pub async fn connect(config: Config) -> Result<Self, ConnectError> {
+        let (kafka, database, sdk) = tokio::join!(
+            KafkaClient::connect(&config.kafka, "rescorer"),
+            Database::connect(&config.postgres),
+            aws::sdk_config(),
+        );
+        let open_for = config.breaker_open;
+        let max_record_bytes = publication::MAX_RECORD_BYTES;
+        let options = PublisherOptions { max_record_bytes, ..PublisherOptions::default() };
+        let scorer = Arc::new(ScorerClient::new(&sdk, config.scorer_function));
+        Ok(App {
+            events: Arc::new(PostgresUnscoredEvents::new(database?)),
+            scoring: Scoring::new(scorer, guard(Dependency::Scorer, open_for), config.policy.scorer_timeout),
+            publisher: Arc::new(kafka?.publisher(options).await?),
+            postgres: guard(Dependency::Postgres, open_for),
+            kafka: guard(Dependency::Kafka, open_for),
+            clock: Arc::new(SystemClock),
+            policy: config.policy,
+        })
+    }
+
+    /// Ends the producer.
+    ///
+    /// # Errors
+    /// If records are still without an acknowledgement after [`FLUSH_TIMEOUT`].
+    pub async fn close(&self) -> Result<(), DependencyError> {
+        self.publisher.close(FLUSH_TIMEOUT).await
+    }
+}

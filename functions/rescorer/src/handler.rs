@@ -1,0 +1,56 @@
+//! One invocation: what an earlier run left in the outbox, then what waits for a score.
+
+use std::time::Duration;
+
+use lambda::invocation::{Invocation, InvocationError};
+use lambda::metrics::{Gauge, Histogram};
+use serde_json::value::{RawValue, to_raw_value};
+use tokio::time::Instant;
+
+use crate::app::App;
+use crate::error::RescorerError;
+use crate::request::Request;
+use crate::run::{Report, Run};
+
+/// Kept back from the platform's deadline, to count what is left and to answer.
+const RESERVE: Duration = Duration::from_secs(2);
+/// Carries out one request and answers what was done.
+///
+/// # Errors
+/// If the request cannot be read, or Kafka or Postgres failed after bounded retries. What was done before stays
+/// done, and the request may be repeated. A scorer that is down is no error: the answer says so.
+pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
+    let request = Request::parse(event)?;
+    let started = Instant::now();
+    let deadline = started + invocation.remaining(RESERVE);
+    let report = app.rescore(request, deadline).await?;
+    let duration = started.elapsed();
+    Gauge::UnscoredEvents.set(report.left as f64, &[]);
+    Histogram::ProcessingDuration.record(duration.as_secs_f64(), &[("service", "rescorer".to_owned())]);
+    tracing::info!(
+        request_id = invocation.request_id,
+        found = report.found,
+        scored = report.scored,
+        fraud = report.fraud,
+        published = report.published,
+        unscorable = report.unscorable,
+        undeliverable = report.undeliverable,
+        left = report.left,
+        ended = report.ended.as_str(),
+        duration_ms = duration.as_millis(),
+        "late scores"
+    );
+    Ok(to_raw_value(&report).map_err(RescorerError::Answer)?)
+}
+
+impl App {
+    async fn rescore(&self, request: Request, deadline: Instant) -> Result<Report, RescorerError> {
+        let mut run = Run::new(self, deadline);
+        let end = run.end_deadline;
+        // What an earlier run left behind goes out first, whether or not the scorer is up.
+        run.publish_outbox().await?;
+        let ended = run.score_all(request.limit).await?;
+        let left = self.postgres.call(end, "counting unscored events", || self.events.count()).await?;
+        Ok(run.into_report(left, ended))
+    }
+}

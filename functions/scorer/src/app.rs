@@ -1,0 +1,21 @@
+//! What one instance of the scorer holds: its rules.
+
+use crate::config::Config;
+use crate::rules::{Rules, RulesError};
+
+#[derive(Debug)]
+pub struct App {
+    pub(crate) rules: Rules,
+}
+
+impl App {
+    /// Compiles the rules that this build ships.
+    ///
+    /// # Errors
+    /// If they cannot be used: a mistake in the build.
+    pub fn new(_: Config) -> Result<Self, RulesError> {
+        let rules = Rules::shipped()?;
+        tracing::info!(rules.version = rules.version(), "rules loaded");
+        Ok(App { rules })
+    }
+}
