@@ -1,6 +1,6 @@
 //! What the maintainer works with.
 //!
-//! It has no guards: calls are few and far between, and an operator's command should try rather than be refused for
+//! It has no guards: calls are rare, and an operator's command should try rather than be refused for
 //! what failed before it.
 
 use std::sync::Arc;

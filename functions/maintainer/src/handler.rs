@@ -19,12 +19,12 @@ use crate::{api_keys, block_list, upkeep};
 /// repeated.
 pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
     let (request, by) = Request::parse(event).map_err(MaintainerError::from)?;
-    // A long action is cut off by the platform, and repeated; one that has no time at all is better not begun.
+    // The platform cuts a long action off, and it is repeated. Without any time left, it is better not to begin.
     if invocation.remaining(Duration::ZERO).is_zero() {
         return Err(MaintainerError::OutOfTime.into());
     }
     let action = request.action();
-    tracing::info!(request_id = invocation.request_id, action, by = by.as_deref(), "maintainer action begins");
+    tracing::info!(request_id = invocation.request_id, action, by = by.as_deref(), "carrying out a maintainer action");
     Ok(carry_out(request, app).await?)
 }
 

@@ -61,7 +61,7 @@ struct TopicWalk<'a> {
 pub struct WalkCounts {
     /// Records looked at.
     pub read: u64,
-    /// Records that are no dead letters.
+    /// Records that are not dead letters.
     pub unreadable: u64,
     /// Further copies of letters that meet the filters, counted nowhere else.
     pub copies: u64,
@@ -169,7 +169,7 @@ pub struct Group {
     pub letters: u64,
     /// A redrive would send or park them.
     pub open: u64,
-    /// A run is at them.
+    /// A run is working on them.
     pub under_way: u64,
     /// Sent back; if they failed again, that is a letter of its own.
     pub redriven: u64,
@@ -261,13 +261,13 @@ pub struct RedriveAnswer {
     pub parked: u64,
     /// Sent or parked before.
     pub already: u64,
-    /// Other runs are at them.
+    /// Other runs are working on them.
     pub under_way: u64,
     /// Kafka does not take them: too large for `raw-events`.
     pub refused: u64,
     /// `sent` and `parked` by the tag of the reason.
     pub by_reason: BTreeMap<String, u64>,
-    /// Where to go on: time ran out, or other runs are at letters from there.
+    /// Where to go on: time ran out, or other runs are working on letters from there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<BTreeMap<i32, i64>>,
     /// With `next`: where this run would have ended. What fails again meanwhile lies beyond, so that going on does not
@@ -301,7 +301,7 @@ impl RedriveAnswer {
     }
 }
 
-/// Sends back, or parks, every letter that meets the filters and was not dealt with yet.
+/// Sends back, or parks, every letter that meets the filters and is not done yet.
 ///
 /// # Errors
 /// If a dependency fails after bounded retries. `answer` then says what was done; running again does the rest.

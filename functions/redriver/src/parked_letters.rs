@@ -159,11 +159,11 @@ pub struct ReleaseAnswer {
     pub sent: u64,
     /// Released before.
     pub already: u64,
-    /// Other runs are at them.
+    /// Other runs are working on them.
     pub under_way: u64,
     /// Kafka does not take them: too large for `raw-events`.
     pub refused: u64,
-    /// The key to go on from: time ran out, or another run is at that letter.
+    /// The key to go on from: time ran out, or another run is working on that letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_key: Option<String>,
 }

@@ -47,12 +47,12 @@ pub fn unpack(key: &str, body: &[u8]) -> Result<DeadLetter, RedriverError> {
     let read = decoder.take(MAX_LINE_BYTES).read_to_end(&mut line);
     read.map_err(|_| unreadable("it cannot be decompressed"))?;
     let topic: Arc<str> = Arc::from(topic::DEAD_LETTER_EVENTS);
-    let record = archive::line::decode(&line, &topic).map_err(|_| unreadable("it holds no record"))?;
-    let letter = DeadLetter::read(record).map_err(|_| unreadable("it holds no dead letter"))?;
+    let record = archive::line::decode(&line, &topic).map_err(|_| unreadable("it does not hold a record"))?;
+    let letter = DeadLetter::read(record).map_err(|_| unreadable("it does not hold a dead letter"))?;
     if object_key(&letter.id) == key { Ok(letter) } else { Err(unreadable("it holds another letter")) }
 }
 
-/// Parks a letter, unless another run has done so or is at it.
+/// Parks a letter, unless another run has done so or is working on it.
 ///
 /// # Errors
 /// If a dependency fails after bounded retries.

@@ -12,7 +12,7 @@ const RESERVE: Duration = Duration::from_secs(2);
 /// The part of it for the answer alone.
 const ANSWER_RESERVE: Duration = Duration::from_millis(500);
 
-/// How long after the deadline a run is taken for dead: the Kafka client goes on trying that long.
+/// How long after the deadline a run counts as dead: the Kafka client goes on trying that long.
 const GRACE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]

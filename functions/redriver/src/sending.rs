@@ -28,7 +28,7 @@ pub enum LetterFate {
     Sent,
     /// Another run had done it.
     Already,
-    /// Another run is at it.
+    /// Another run is working on it.
     UnderWay {
         until: event::Timestamp,
     },

@@ -15,9 +15,9 @@ pub const MAX_REDRIVES: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LetterStatus {
-    /// Nothing, or it was begun by a run that is taken for dead.
+    /// Nothing, or it was begun by a run that has died.
     Open,
-    /// Another run is at it until then.
+    /// Another run is working on it until then.
     UnderWay {
         until: Timestamp,
     },
@@ -57,7 +57,7 @@ impl Distinct {
     }
 }
 
-/// The first thing left undone in each partition.
+/// In each partition, the first letter that is not done.
 #[derive(Debug, Default)]
 pub struct Unfinished(BTreeMap<i32, i64>);
 

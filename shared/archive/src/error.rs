@@ -28,7 +28,7 @@ pub enum ArchiveError {
         #[source]
         source: std::io::Error,
     },
-    #[error("{key} line {line} is no record")]
+    #[error("{key} line {line} is not a record")]
     Line {
         key: String,
         /// From 1.

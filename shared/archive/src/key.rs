@@ -24,7 +24,7 @@ const EXTENSION: &str = ".ndjson.zst";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
     Known(Outcome),
-    /// The `outcome` header is missing or names none of ours; the record is kept all the same.
+    /// The `outcome` header is missing or unknown; the record is kept all the same.
     Unknown,
 }
 
@@ -45,8 +45,8 @@ impl Status {
         }
     }
 
-    /// The status of an outcome record; `None` for records of other topics. Told by the `outcome` header, so that no
-    /// value need be parsed.
+    /// The status of an outcome record; `None` for records of other topics. Read from the `outcome` header, so that no
+    /// value has to be parsed.
     pub fn of(record: &Record) -> Option<Self> {
         if *record.position.topic != *topic::PROCESSED_EVENTS {
             return None;
@@ -61,7 +61,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// A text that names no object of the archive, or no part of one.
+/// A text that does not name an object of the archive, nor a part of one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the name of an archive object")]
 pub struct KeyError;

@@ -150,7 +150,7 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// A reader with a breaker of its own, which nobody is told of: for one reading.
+    /// For one reading: a reader with a breaker of its own, which no metric shows.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
         Reader::guarded(store, Arc::new(Guard::unobserved(Dependency::S3, OPEN_FOR)))
     }
@@ -161,7 +161,7 @@ impl Reader {
     }
 
     /// Objects that may hold records wanted, by partition and then first offset. Objects that are not the archive's
-    /// are left out.
+    /// are skipped.
     ///
     /// # Errors
     /// The store's.
@@ -173,7 +173,7 @@ impl Reader {
             objects.extend(listed.into_iter().filter_map(|info| match info.key.parse::<ObjectKey>() {
                 Ok(key) => filter.wants_object(&key).then_some(ArchivedObject { key, size: info.size }),
                 Err(error) => {
-                    tracing::warn!(object = %info.key, %error, "left out");
+                    tracing::warn!(object = %info.key, %error, "skipped an object whose name is not of the archive");
                     None
                 }
             }));
@@ -303,7 +303,7 @@ pub struct Tally {
     pub bytes: u64,
     /// Records given.
     pub records: u64,
-    /// Further copies of offsets, equal to the first, that were passed over.
+    /// Further copies of offsets, equal to the first, that were skipped.
     pub overlaps: u64,
     /// Further copies that differ from the first.
     pub conflicts: u64,

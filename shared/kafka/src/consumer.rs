@@ -220,7 +220,7 @@ impl GroupConsumer {
     }
 
     /// Commits, per partition, the offset of the next record to read. Partitions that this member no longer owns are
-    /// left out: a broker would accept them and so undo their new owner's progress.
+    /// skipped: a broker would accept them and so undo their new owner's progress.
     ///
     /// # Errors
     /// The commit may or may not have happened; repeating it is safe.
@@ -261,7 +261,7 @@ impl GroupConsumer {
     /// Leaves the group, so that others take over at once. Nothing is committed.
     ///
     /// # Errors
-    /// When the group was not told in time; it notices after the session timeout.
+    /// When the group did not hear of it in time; it notices after the session timeout.
     pub async fn close(&self, timeout: Duration) -> Result<(), KafkaError> {
         let closed = self.consumer.close_with(CloseOptions::new().timeout(timeout)).await;
         closed.map_err(|source| self.failed("leaving", source))
