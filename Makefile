@@ -13,6 +13,17 @@ CARGO_LAMBDA := .venv/bin/cargo-lambda
 LAMBDA := PATH="$(CURDIR)/.venv/bin:$$PATH" $(CARGO_LAMBDA) lambda
 FUNCTIONS := $(notdir $(wildcard functions/*))
 CARGO_FUZZ := target/tools/bin/cargo-fuzz
+CARGO_DENY := target/tools/bin/cargo-deny
+CARGO_MACHETE := target/tools/bin/cargo-machete
+
+# FUNCTION=name limits build, test and test-int to one function.
+FUNCTION ?=
+ifneq ($(FUNCTION),)
+ifeq ($(filter $(FUNCTION),$(FUNCTIONS)),)
+$(error there is no function called "$(FUNCTION)": use one of $(FUNCTIONS))
+endif
+endif
+SCOPE := $(if $(FUNCTION),--package $(FUNCTION),--workspace)
 
 # An input is named from where make was called.
 export INPUT
@@ -70,8 +81,12 @@ kafka: setup-kafka ## Run Apache Kafka alone (one node, KRaft) in the foreground
 ##@ Check
 
 .PHONY: test
-test: setup $(if $(filter apache,$(KAFKA)),setup-kafka) binaries ## Every test; starts what it needs by itself (KAFKA=apache: on the real broker)
-	cargo test --workspace $(CARGO_PROFILE) $(ARGS)
+test: setup $(if $(filter apache,$(KAFKA)),setup-kafka) $(if $(FUNCTION),,binaries) ## Every test; starts what it needs by itself (FUNCTION=name, KAFKA=apache: on the real broker)
+	cargo test $(SCOPE) $(CARGO_PROFILE) $(ARGS)
+
+.PHONY: test-int
+test-int: setup $(if $(FUNCTION),,binaries) ## The integration tests alone, without the unit tests (FUNCTION=name)
+	cargo test $(SCOPE) --test '*' $(CARGO_PROFILE) $(ARGS)
 
 .PHONY: check
 check: format-check clippy ## Format and lints; changes nothing
@@ -93,8 +108,24 @@ shellcheck:
 	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh .ci/run; \
 	else echo "SKIPPED: shellcheck is not installed"; fi
 
+.PHONY: deny
+deny: $(CARGO_DENY) ## Licences, banned crates and sources of everything that is linked (deny.toml)
+	$(CARGO_DENY) check bans licenses sources
+
+.PHONY: advisories
+advisories: $(CARGO_DENY) ## Known vulnerabilities of dependencies; needs the network
+	$(CARGO_DENY) check advisories
+
+.PHONY: machete
+machete: $(CARGO_MACHETE) ## Dependencies that nobody uses
+	$(CARGO_MACHETE)
+
+.PHONY: rustdoc
+rustdoc: ## The documentation of the source, with warnings denied
+	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
+
 .PHONY: ci
-ci: setup setup-kafka check shellcheck mutations-check fuzz-check binaries test kafka-contract demo-check chaos-short lambda-check ## What CI runs
+ci: setup setup-kafka check shellcheck deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract demo-check chaos-short lambda-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
@@ -154,6 +185,10 @@ demo-check: binaries
 
 ##@ Build
 
+.PHONY: build
+build: ## Build everything, or one function: FUNCTION=name
+	cargo build $(SCOPE) --bins $(CARGO_PROFILE)
+
 .PHONY: binaries
 binaries: ## Build the functions and the local stack
 	@cargo build --workspace --bins $(CARGO_PROFILE)
@@ -176,6 +211,11 @@ sizes: lambda-build ## Size of each function as deployed, in bytes, plain and zi
 	  file="target/lambda/$$function/bootstrap"; \
 	  printf '%-12s %10d %10d\n' "$$function" "$$(stat -c %s "$$file")" "$$(gzip -9 -c "$$file" | wc -c)"; done
 
+.PHONY: reset
+reset: ## Remove all local state: logs, kept sessions, Kafka's data; what was built stays
+	rm -rf target/stack-logs target/stack.env target/chaos/[0-9]*-*
+	find target/kafka -mindepth 1 -maxdepth 1 ! -name libs -exec rm -rf {} + 2>/dev/null || true
+
 .PHONY: clean
 clean: ## Remove everything that was built, and kept state
 	cargo clean
@@ -194,6 +234,12 @@ $(CARGO_LAMBDA):
 	@local/setup/install.sh python
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check cargo-lambda==1.9.2
+
+$(CARGO_DENY):
+	cargo install --quiet --locked --version 0.20.2 --no-default-features --root target/tools cargo-deny
+
+$(CARGO_MACHETE):
+	cargo install --quiet --locked --version 0.9.2 --root target/tools cargo-machete
 
 $(CARGO_FUZZ):
 	cargo install --quiet --locked --version 0.13.2 --root target/tools cargo-fuzz

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::app::App;
 use crate::error::MaintainerError;
 
-/// What [`maintain`] did.
+/// What `maintain` did.
 #[derive(Debug, Serialize)]
 pub struct MaintenanceReport {
     /// For each topic: `created`, `unchanged` or `partitions added`.

@@ -1,6 +1,6 @@
 //! Recording a batch in one transaction and two round trips.
 //!
-//! The first takes the lock of each Kafka partition and reads what is there already; [`plan`] then decides, and the
+//! The first takes the lock of each Kafka partition and reads what is there already; [`mod@plan`] then decides, and the
 //! second writes and commits. Rejected: one statement with `ON CONFLICT DO NOTHING RETURNING` and data-modifying CTEs.
 //! It saves one round trip, but two copies in one batch, copies across midnight and payload comparison all become SQL
 //! that is hard to test, and a row skipped because of a concurrent insert is invisible to the statement's snapshot.
