@@ -105,6 +105,7 @@ format: ## Format the source
 
 .PHONY: shellcheck
 shellcheck:
+	@local/setup/install.sh check || true
 	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh .ci/run; \
 	else echo "SKIPPED: shellcheck is not installed"; fi
 

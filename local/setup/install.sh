@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the machine lacks, from its own package manager, and only that. Safe to run again.
-# Usage: install.sh base|chaos|kafka|python
+# Usage: install.sh base|chaos|check|kafka|python
 set -euo pipefail
 
-group=${1:?usage: install.sh base|chaos|kafka|python}
+group=${1:?usage: install.sh base|chaos|check|kafka|python}
 missing=()
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -24,6 +24,9 @@ case $group in
   kafka)
     has java || missing+=(openjdk-17-jre-headless)
     has mvn || missing+=(maven)
+    ;;
+  check)
+    has shellcheck || missing+=(shellcheck)
     ;;
   python)
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)
