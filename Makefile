@@ -213,7 +213,7 @@ sizes: lambda-build ## Size of each function as deployed, in bytes, plain and zi
 	  printf '%-12s %10d %10d\n' "$$function" "$$(stat -c %s "$$file")" "$$(gzip -9 -c "$$file" | wc -c)"; done
 
 .PHONY: reset
-reset: ## Remove all local state: logs, kept sessions, Kafka's data; what was built stays
+reset: ## Remove local state: logs, the session, Apache Kafka's data; what was built stays
 	rm -rf target/stack-logs target/stack.env target/chaos/[0-9]*-*
 	find target/kafka -mindepth 1 -maxdepth 1 ! -name libs -exec rm -rf {} + 2>/dev/null || true
 
