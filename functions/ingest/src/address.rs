@@ -34,11 +34,11 @@ pub struct UnverifiedAddress;
 
 /// The client's address; `None` if the platform names nobody.
 ///
-/// `forwarded` are the values of `X-Forwarded-For` in their order. A header from a peer that is no trusted proxy is
+/// `forwarded` are the values of `X-Forwarded-For` in their order. A header from a peer that is not a trusted proxy is
 /// not read.
 ///
 /// # Errors
-/// [`UnverifiedAddress`] if a trusted proxy passed on something that is no address. Guessing would let a client
+/// [`UnverifiedAddress`] if a trusted proxy passed on something that is not an address. Guessing would let a client
 /// escape its limits or get another one blocked, so the request must be refused.
 pub fn client_address<'h>(
     peer: Peer,

@@ -39,7 +39,7 @@ pub struct Acceptable {
 /// Checks one event and makes its record.
 ///
 /// # Errors
-/// [`IngestError`] with what the sender has to mend.
+/// [`IngestError`] with what the sender has to fix.
 pub fn decide(
     item: Item<'_>,
     sender: &Sender<'_>,

@@ -173,7 +173,7 @@ impl RateLimiter {
         match self.guard.call_once("taking rate tokens", take).await {
             Ok(granted) => Some(granted),
             Err(error) => {
-                // The opening of the breaker has been told once, and is not told again for each request.
+                // The opening of the breaker has been logged once, and is not logged again for each request.
                 if error.open_breaker().is_none() {
                     tracing::warn!(error = %pipeline::chain(&error), "rate tokens cannot be taken");
                 }

@@ -1,4 +1,4 @@
-//! What the processor is told by its environment.
+//! The processor's settings.
 
 use std::num::NonZeroU32;
 use std::str::FromStr;

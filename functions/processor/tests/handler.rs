@@ -615,7 +615,7 @@ async fn a_clock_that_jumps_between_deliveries_changes_no_outcome() {
         world.clock.jump(-HOUR_MS);
         assert_eq!(invoke(&app, &sample("processor", case)).await.unwrap(), DONE);
     }
-    // A duplicate may be told by the store and not by its claim, so reasons may differ.
+    // The store may find a duplicate that its claim did not, so reasons may differ.
     let outcomes = |world: &World| -> Vec<(String, Outcome)> {
         world.outcomes().into_iter().map(|(position, outcome, _)| (position, outcome)).collect()
     };

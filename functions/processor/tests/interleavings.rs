@@ -236,7 +236,7 @@ fn event(id: u8, reading: &str, address: u8) -> (Vec<u8>, EventKey) {
     (value.into_bytes(), EventKey { tenant: foreign_tenant(), id })
 }
 
-/// Every copy has an attempt of its own, by which its dead letters can be told from those of other copies.
+/// Every copy has an attempt of its own, which distinguishes its dead letters from those of other copies.
 fn redriven(original: &ModelRecord, attempt: usize) -> Vec<Header> {
     let earlier = RecordHeaders(original.headers.clone());
     let origin = earlier.parse(header::ORIGIN).unwrap_or_else(|| original.position.to_string());

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::error::QueryError;
 
-/// The query string as it comes. Texts, so that a value that is no number is answered with its name.
+/// The query string as it comes. Texts, so that the answer to a value that is not a number can name it.
 #[derive(Debug, Default, Deserialize)]
 pub struct Parameters {
     partition: Option<String>,

@@ -33,7 +33,7 @@ pub struct Receipt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Missing {
-    /// There are more records than are told.
+    /// There are more records than are shown.
     Records,
     /// Whether letters were redriven is not known now, or not of all of them.
     Redrives,

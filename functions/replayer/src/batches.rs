@@ -29,7 +29,7 @@ impl Batches {
     /// The next records, and what was fetched for them added to the counts; `None` at the end or out of time.
     ///
     /// # Errors
-    /// If an object cannot be fetched. One that is damaged or gone is counted and passed over.
+    /// If an object cannot be fetched. One that is damaged or gone is counted and skipped.
     pub async fn next(&mut self, counts: &mut Counts) -> Result<Option<Vec<Record>>, ReplayerError> {
         let batch = self.read(counts).await;
         counts.add_fetched(self.tally, self.records.tally());

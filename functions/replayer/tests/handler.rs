@@ -169,7 +169,7 @@ impl World {
     }
 }
 
-/// Of every ten records one is no event, one a duplicate and one blocked. They are of two tenants.
+/// Of every ten records one is not an event, one is a duplicate and one blocked. They are of two tenants.
 fn raw_record(number: i64) -> Record {
     let id = format!("e-{number}");
     let kind = if number % 2 == 0 { "click" } else { "impression" };

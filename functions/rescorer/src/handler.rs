@@ -18,7 +18,7 @@ const RESERVE: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// If the request cannot be read, or Kafka or Postgres failed after bounded retries. What was done before stays
-/// done, and the request may be repeated. A scorer that is down is no error: the answer says so.
+/// done, and the request may be repeated. A scorer that is down is not an error: the answer says so.
 pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
     let request = Request::parse(event)?;
     let started = Instant::now();

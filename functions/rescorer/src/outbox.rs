@@ -12,11 +12,11 @@ impl Run<'_> {
     /// an outcome goes out again, byte for byte.
     ///
     /// # Errors
-    /// If Kafka or Postgres fails. What Kafka refuses for good is no error: it stays, and the rest goes on.
+    /// If Kafka or Postgres fails. A record that Kafka refuses for good is not an error: it stays, and the rest goes on.
     pub async fn publish_outbox(&mut self) -> Result<(), RescorerError> {
         let events = &self.app.events;
         let mut after: Option<EventPlace> = None;
-        // Out of time is no failure: the entries are there for the next run.
+        // Running out of time is not a failure: the entries are there for the next run.
         while !self.time_left().is_zero() {
             let read = || events.unpublished(after.as_ref(), BATCH);
             let entries = self.app.postgres.call(self.end_deadline, "reading the outbox", read).await?;

@@ -25,7 +25,7 @@ impl Request {
     /// Reads `{"action":"rescore"}`; an event of a schedule asks for a run without limit.
     ///
     /// # Errors
-    /// If it is no request, naming the field and what it may be.
+    /// If it is not a request, naming the field and what it may be.
     pub fn parse(event: &RawValue) -> Result<Self, RescorerError> {
         match Trigger::of(event).map_err(RescorerError::Request)? {
             Trigger::Schedule => return Ok(Request { limit: None }),

@@ -57,7 +57,7 @@ impl Scorer for PoisonedScorer {
     }
 }
 
-/// Dies, if told to, when it should take something off the outbox.
+/// Dies, if asked to, when it should take something off the outbox.
 struct Forgetful {
     events: FakeUnscoredEvents,
     forgets: AtomicBool,

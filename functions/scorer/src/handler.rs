@@ -15,7 +15,7 @@ use crate::rules::{Assessment, Rules};
 /// Most events in one request. Keeps the answer far below Lambda's 6 MB even with ids of full length.
 pub const MAX_EVENTS: usize = 5_000;
 
-/// A single event's fields, or a batch. Which of the two is told by the fields present.
+/// A single event's fields, or a batch. The fields that are present say which.
 #[derive(Deserialize)]
 struct Request {
     // The outer `Option` is presence: `"ip":null` is a request about an event without an address.
@@ -120,13 +120,13 @@ mod tests {
             scores: Vec<Score>,
         }
         let answer: Answer = serde_json::from_str(&answered(&sample("scorer", "batch")).unwrap()).unwrap();
-        let told: Vec<_> = answer
+        let answered: Vec<_> = answer
             .scores
             .iter()
             .map(|score| (score.event_id.as_str(), score.risk_score, score.reasons.join(",")))
             .collect();
         assert_eq!(
-            told,
+            answered,
             [
                 ("order-1", 0, String::new()),
                 ("order-2", 100, "private-range".to_owned()),

@@ -166,7 +166,7 @@ impl DynamoClaims {
                             }
                             Some(error) => {
                                 failed.push(index);
-                                // One that repeating does not mend decides for all.
+                                // An error that repeating cannot cure decides for all.
                                 if failure.as_ref().is_none_or(DynamoDbError::is_quick) {
                                     failure = Some(DynamoDbError::of_statement(&self.table, error));
                                 }
@@ -195,7 +195,7 @@ impl DynamoClaims {
             .map_err(|error| DynamoDbError::unbuildable(&self.table, error))
     }
 
-    /// Who holds the ids of the claims at `indexes`, by key, as of now. Ids that are free are left out.
+    /// Who holds the ids of the claims at `indexes`, by key, as of now. Free ids are not in it.
     async fn read_all(&self, claims: &[Claim], indexes: &[usize]) -> Result<HashMap<String, Held>, DynamoDbError> {
         let requests: Vec<_> = indexes
             .chunks(KEYS_PER_REQUEST)

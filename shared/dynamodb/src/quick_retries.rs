@@ -7,7 +7,7 @@ use pipeline::backoff::Backoff;
 use crate::DynamoDbError;
 
 /// Six attempts, about 400 ms of waiting in all. A call of a port is up to forty requests: if each were sent once
-/// only, a throttled table would fail nearly every call, and repeating a whole call cannot mend that.
+/// only, a throttled table would fail nearly every call, and repeating a whole call would not help.
 const POLICY: Backoff = Backoff { attempts: 6, base: Duration::from_millis(25), cap: Duration::from_millis(400) };
 
 /// Counts the attempts of one request.

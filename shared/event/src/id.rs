@@ -84,7 +84,7 @@ impl<'de> Deserialize<'de> for TenantId {
 
 /// Tenant and id: what deduplication is about, and the Kafka key of the event's record.
 ///
-/// Written `tenant/id`; a tenant holds no `/`, so the two can always be told apart.
+/// Written `tenant/id`; a tenant holds no `/`, so the two can always be separated.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventKey {
     pub tenant: TenantId,

@@ -38,7 +38,7 @@ impl<'a> Value<'a> {
         serde_json::from_slice(bytes)
     }
 
-    /// The member of an object; `None` if there is none or this is no object.
+    /// The member of an object; `None` if there is none or this is not an object.
     pub fn get(&self, name: &str) -> Option<&Value<'a>> {
         match self {
             Value::Object(members) => members.iter().find(|(key, _)| key == name).map(|(_, value)| value),

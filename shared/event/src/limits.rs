@@ -1,7 +1,7 @@
 //! Bounds on what is read, checked by passing over the bytes once before anything of their size is allocated.
 //!
 //! The pass only tells strings from brackets. Whether an item is JSON is found out when it is parsed, so that one bad
-//! item does not reject its batch; only a body whose items cannot be told apart is refused as a whole.
+//! item does not reject its batch; only a body whose items cannot be separated is refused as a whole.
 
 /// Bounds on the events of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ pub fn line_items<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<Item<'a>>, 
     Ok(items)
 }
 
-/// Finds the member `events` of the object at `start` and cuts its array. Other members are passed over, and a
+/// Finds the member `events` of the object at `start` and cuts its array. Other members are skipped, and a
 /// second `events` is refused.
 fn events_member<'a>(body: &'a [u8], start: usize, limits: &Limits) -> Result<Vec<Item<'a>>, LimitError> {
     let mut events = None;

@@ -64,7 +64,7 @@ impl Registry {
     /// Reads one event as a client sends it, plain or as a structured CloudEvent, and checks it.
     ///
     /// # Errors
-    /// [`EventError`] with everything that is wrong, so that a client mends it in one go.
+    /// [`EventError`] with everything that is wrong, so that a client can fix it in one go.
     pub fn read<'a>(&self, bytes: &'a [u8]) -> Result<ClientEvent<'a>, EventError> {
         self.check_event(ClientEvent::parse(bytes)?)
     }

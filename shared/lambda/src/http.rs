@@ -45,7 +45,7 @@ impl Deadline {
     }
 }
 
-/// Serves `router` until the process is told to stop, and the requests open then are answered (see [`crate::shutdown`]).
+/// Serves `router` until the process is asked to stop, and the requests open then are answered (see [`crate::shutdown`]).
 ///
 /// # Errors
 /// [`ServeError`] if the settings are bad or the port is taken.

@@ -56,7 +56,7 @@ impl InvocationError {
     }
 }
 
-/// Serves `handler` until the process is told to stop, and what is under way then is finished (see [`crate::shutdown`]).
+/// Serves `handler` until the process is asked to stop, and then finishes what is in progress (see [`crate::shutdown`]).
 ///
 /// The handler gets the event's JSON text and returns the answer's JSON text. Outside Lambda the function answers
 /// `POST /2015-03-31/functions/<name>/invocations` as AWS does (200 with `X-Amz-Function-Error` on failure), plus

@@ -37,7 +37,7 @@ impl Platform {
         }
         let mut settings = Settings::new(variables);
         let port = settings.required::<u16>("PORT");
-        // Loopback unless told otherwise: a laptop must not offer its pipeline to the network.
+        // Loopback unless set otherwise: a laptop must not offer its pipeline to the network.
         let bind = settings.or("HTTP_BIND", IpAddr::V4(Ipv4Addr::LOCALHOST));
         let timeout = Duration::from_secs(settings.or("FUNCTION_TIMEOUT_SEC", 60));
         settings.build(port.map(|port| Platform::Http { address: SocketAddr::new(bind, port), timeout }))

@@ -43,7 +43,7 @@ pub fn problem_response(status: StatusCode, body: &impl Serialize) -> Response {
 fn response(status: StatusCode, media_type: &'static str, body: &impl Serialize) -> Response {
     match serde_json::to_vec(body) {
         Ok(body) => (status, [(header::CONTENT_TYPE, media_type)], body).into_response(),
-        // Cannot happen with these types; whatever it is, it is no success.
+        // Cannot happen with these types; whatever it is, it is not a success.
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

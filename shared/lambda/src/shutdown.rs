@@ -18,7 +18,7 @@ pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// `KafkaPublisher::close`. Nobody waits for them any more; closing keeps the broker from seeing a torn batch.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Polls Lambda's Runtime API until the process is told to stop, and then finishes the invocation under way: its answer
+/// Polls Lambda's Runtime API until the process is asked to stop, and then finishes the invocation under way: its answer
 /// is out before this returns, unless that takes longer than [`DRAIN_TIMEOUT`].
 ///
 /// # Errors

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// Consecutive failures that open a breaker (REQUIREMENTS: threshold 5).
 pub const FAILURES_TO_OPEN: u32 = 5;
-/// How long it stays open before a probe, unless told otherwise (REQUIREMENTS: 60 s).
+/// How long it stays open before a probe, unless set otherwise (REQUIREMENTS: 60 s).
 pub const OPEN_FOR: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -88,7 +88,7 @@ impl DeadLetter {
         let failed_at = Timestamp::parse(text(header::FAILED_AT)?).map_err(|_| NotALetter)?;
         let (reason, detail) = (text(header::ERROR_CLASS)?.to_owned(), text(header::ERROR_REASON)?.to_owned());
         let id = LetterId { origin, attempt };
-        // The headers of an earlier redrive are replaced, not piled up. They are told by their values: a record that
+        // The headers of an earlier redrive are replaced, not piled up. They are recognised by their values: a record that
         // came with such headers of its own at its end keeps them, unless they say the same.
         let earlier = added_by_redrive(&id, origin_timestamp);
         let own_headers = if own.ends_with(&earlier) { own_headers - earlier.len() } else { own_headers };

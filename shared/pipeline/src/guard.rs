@@ -337,15 +337,15 @@ mod tests {
     use super::*;
     use crate::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 
-    /// A guard, and the changes it has told of.
+    /// A guard, and the changes it has reported.
     fn guard() -> (Guard, Arc<Mutex<Vec<BreakerState>>>) {
-        let told: Arc<Mutex<Vec<BreakerState>>> = Arc::default();
-        let log = Arc::clone(&told);
+        let reported: Arc<Mutex<Vec<BreakerState>>> = Arc::default();
+        let log = Arc::clone(&reported);
         let on_change = move |dependency, state| {
             assert_eq!(dependency, Dependency::S3);
             log.lock().unwrap().push(state);
         };
-        (Guard::new(Dependency::S3, OPEN_FOR, Arc::new(on_change)), told)
+        (Guard::new(Dependency::S3, OPEN_FOR, Arc::new(on_change)), reported)
     }
 
     fn failure(class: ErrorClass) -> DependencyError {
@@ -366,24 +366,24 @@ mod tests {
     }
 
     async fn opened() -> (Guard, Arc<Mutex<Vec<BreakerState>>>) {
-        let (guard, told) = guard();
+        let (guard, reported) = guard();
         while guard.state() != BreakerState::Open {
             call(&guard, Err(ErrorClass::Transient)).await.1.unwrap_err();
         }
-        told.lock().unwrap().clear();
-        (guard, told)
+        reported.lock().unwrap().clear();
+        (guard, reported)
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_open_breaker_ends_a_call_between_two_attempts() {
-        let (guard, told) = guard();
+        let (guard, reported) = guard();
         assert_eq!(call(&guard, Err(ErrorClass::Transient)).await.0, 3);
         let (attempts, answer) = call(&guard, Err(ErrorClass::Overload)).await;
         assert_eq!(3 + attempts, FAILURES_TO_OPEN);
         let error = answer.unwrap_err();
         assert_eq!((error.dependency, error.class, error.tag), (Dependency::S3, ErrorClass::Transient, "breaker-open"));
         assert!(!error.is_retryable());
-        assert_eq!(*told.lock().unwrap(), [BreakerState::Open]);
+        assert_eq!(*reported.lock().unwrap(), [BreakerState::Open]);
 
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(guard.ready("testing").unwrap_err().open_breaker().is_some());
@@ -396,19 +396,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_probe_closes_it_or_opens_it_again() {
-        let (guard, told) = opened().await;
+        let (guard, reported) = opened().await;
         tokio::time::advance(OPEN_FOR).await;
-        assert!(guard.ready("testing").is_ok() && told.lock().unwrap().is_empty(), "looking takes no probe");
+        assert!(guard.ready("testing").is_ok() && reported.lock().unwrap().is_empty(), "looking takes no probe");
         assert_eq!(call(&guard, Err(ErrorClass::Transient)).await.0, 1, "one probe, no retry");
-        assert_eq!(*told.lock().unwrap(), [BreakerState::HalfOpen, BreakerState::Open]);
+        assert_eq!(*reported.lock().unwrap(), [BreakerState::HalfOpen, BreakerState::Open]);
         tokio::time::advance(OPEN_FOR).await;
         assert!(call(&guard, Ok(())).await.1.is_ok());
-        assert_eq!(told.lock().unwrap()[2..], [BreakerState::HalfOpen, BreakerState::Closed]);
+        assert_eq!(reported.lock().unwrap()[2..], [BreakerState::HalfOpen, BreakerState::Closed]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn while_a_probe_is_under_way_others_are_refused_and_a_dropped_probe_is_no_verdict() {
-        let (guard, told) = opened().await;
+        let (guard, reported) = opened().await;
         tokio::time::advance(OPEN_FOR).await;
         {
             let mut probe = Box::pin(guard.call_once("testing", std::future::pending::<Result<(), DependencyError>>()));
@@ -419,7 +419,7 @@ mod tests {
         assert_eq!(guard.state(), BreakerState::Open);
         assert!(call(&guard, Ok(())).await.1.is_ok(), "the next call is the probe");
         let states = [BreakerState::HalfOpen, BreakerState::Open, BreakerState::HalfOpen, BreakerState::Closed];
-        assert_eq!(*told.lock().unwrap(), states);
+        assert_eq!(*reported.lock().unwrap(), states);
     }
 
     /// Polls once; whether it is still pending.
@@ -432,7 +432,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_record_and_a_call_given_up_are_no_failures() {
-        let (guard, told) = guard();
+        let (guard, reported) = guard();
         for _ in 0..2 * FAILURES_TO_OPEN {
             call(&guard, Err(ErrorClass::Permanent)).await.1.unwrap_err();
             let hanging = guard.call_once("testing", std::future::pending::<Result<(), DependencyError>>());
@@ -443,7 +443,7 @@ mod tests {
         call(&guard, Err(ErrorClass::Permanent)).await.1.unwrap_err();
         call(&guard, Err(ErrorClass::Transient)).await.1.unwrap_err();
         assert_eq!(guard.state(), BreakerState::Closed, "whoever refuses a record is well");
-        assert!(told.lock().unwrap().is_empty());
+        assert!(reported.lock().unwrap().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

@@ -34,7 +34,7 @@ impl Pace {
         true
     }
 
-    /// Counts what was dealt with since the batch began; what was passed over need not count.
+    /// Counts what was dealt with since the batch began; what was skipped need not count.
     pub fn spend(&mut self, count: u64, began: Instant) {
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
         let spacing = Duration::from_secs(1).mul_f64(count as f64 / f64::from(self.per_sec));

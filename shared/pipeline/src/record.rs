@@ -106,7 +106,7 @@ pub struct Record {
 impl Record {
     /// Where the record's first copy stands: the `origin` header, or its own position.
     ///
-    /// A header that is no origin is ignored: then the record is its own origin.
+    /// A header that is not an origin is ignored: then the record is its own origin.
     pub fn origin(&self) -> Origin {
         self.headers.parse(header::ORIGIN).unwrap_or_else(|| self.position.as_origin())
     }

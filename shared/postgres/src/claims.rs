@@ -19,7 +19,7 @@ const ATTEMPTS: u32 = 5;
 
 /// Claims what is free or expired; tells who owns the rest. In the order of the keys, so that two batches with the same
 /// keys cannot deadlock. `owner_topic` is NULL for a claim that another made, or took over, after the statement began.
-/// Expiry is no condition of the probe, or the planner could walk the index of expiries instead of the key's.
+/// Expiry is not a condition of the probe, or the planner could walk the index of expiries instead of the key's.
 const CLAIM: &str = "
     WITH wanted AS (
         SELECT * FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::int4[], $6::int8[], $7::bytea[])
@@ -77,7 +77,7 @@ impl PostgresClaims {
         verdicts.into_iter().collect::<Option<_>>().ok_or(PostgresError::Contention)
     }
 
-    /// Answers what is certain; a claim that another made meanwhile is left out.
+    /// Answers what is certain; a claim that somebody else has just made is not answered.
     async fn ask(
         &self,
         client: &ClientWrapper,

@@ -96,7 +96,7 @@ fn now() -> Timestamp {
     SystemClock.now()
 }
 
-/// A connection that is told to roll back when it is dropped before `finish`, also when its caller was cancelled.
+/// A connection that rolls back when it is dropped before `finish`, also when its caller was cancelled.
 pub(crate) struct RollbackOnDrop<'a> {
     client: &'a tokio_postgres::Client,
     finished: bool,

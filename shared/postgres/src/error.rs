@@ -36,7 +36,7 @@ pub enum PostgresError {
     Contention,
 }
 
-/// The server's words; a client-side error is told by its source.
+/// The server's words; of a client-side error, the source says what it was.
 fn describe(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(error) => format!("the server answered {}: {}", error.code().code(), error.message()),

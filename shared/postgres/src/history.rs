@@ -15,7 +15,7 @@ use crate::database::{Database, RollbackOnDrop};
 use crate::error::PostgresError;
 use crate::ledger::{Corrupt, entry_from_row, risk_from_row};
 
-/// One row more than is told, so that a cut shows.
+/// One row more than is returned, which shows that there are more.
 const LIMIT: i64 = MAX_HISTORY as i64 + 1;
 
 /// One probe of the unique key per day partition.
@@ -31,7 +31,7 @@ const RECORDS_BY_KEY: &str = "
     ORDER BY recorded_at, topic, partition, record_offset LIMIT $3";
 
 /// An origin comes from a header that a foreign producer may have made up, and a position from a client: an entry is
-/// told only if it carries the key. LATERAL with LIMIT: one index probe per position, whatever the statistics.
+/// returned only if it carries the key. LATERAL with LIMIT: one index probe per position, whatever the statistics.
 const RECORDS_BY_POSITION: &str = "
     SELECT e.* FROM (
         SELECT w.topic, w.partition, w.record_offset

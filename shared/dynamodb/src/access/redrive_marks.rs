@@ -1,6 +1,6 @@
 //! Redrive marks: one item for each step of a letter, those of an origin in one partition.
 //!
-//! Marks outlive the letters they are about, which Kafka keeps for two weeks unless told otherwise. A letter whose mark
+//! Marks outlive the letters they are about, which Kafka keeps for two weeks unless set otherwise. A letter whose mark
 //! has been removed can be sent again, which changes nothing: what is behind it is idempotent by origin.
 
 use std::collections::HashMap;

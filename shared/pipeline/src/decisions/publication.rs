@@ -306,7 +306,7 @@ mod tests {
                 ("attempt", "2"),
             ]
         );
-        // The outcome of what is no event is keyed by its origin.
+        // The outcome of a record without an event is keyed by its origin.
         assert_eq!(text(outcome.key.as_ref()), "raw-events/2/7");
         assert_eq!(
             text(outcome.value.as_ref()),

@@ -50,6 +50,6 @@ pub trait EventHistory: Send + Sync {
     /// call. Changes nothing.
     ///
     /// Of records that stored the event, those are found that stand at the row's origin or at one of `positions`; all
-    /// others are found by key. A record at one of `positions` that carries another key is not told.
+    /// others are found by key. A record at one of `positions` that carries another key is not returned.
     async fn look_up(&self, key: &EventKey, positions: &[Position]) -> Result<History, DependencyError>;
 }

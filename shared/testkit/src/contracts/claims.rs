@@ -90,7 +90,7 @@ impl Suite<'_> {
         let first = self.claim("first", 1, "a");
         assert_eq!(self.ask_one(&first, self.start).await, ClaimVerdict::New);
         // As after a crash, or an answer that got lost.
-        assert_eq!(self.ask_one(&first, self.start).await, ClaimVerdict::Own, "a redelivery is no duplicate");
+        assert_eq!(self.ask_one(&first, self.start).await, ClaimVerdict::Own, "a redelivery is not a duplicate");
         assert_eq!(self.ask_one(&self.claim("first", 2, "a"), self.start).await, taken_by(1, true));
         assert_eq!(self.ask_one(&first, self.start).await, ClaimVerdict::Own, "a copy takes nothing away");
     }
@@ -191,7 +191,7 @@ impl Suite<'_> {
         }
     }
 
-    /// Sixteen origins claim one free id at once: one wins, and the others are told which.
+    /// Sixteen origins claim one free id at once: one wins, and the others learn which.
     async fn race(&self, id: &str, now: Timestamp) {
         let claims: Vec<Claim> = (0..16).map(|offset| self.claim(id, offset, "a")).collect();
         let verdicts = join_all(claims.iter().map(|claim| self.ask_one(claim, now))).await;

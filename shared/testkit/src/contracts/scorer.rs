@@ -39,7 +39,7 @@ async fn private_range(scorer: &dyn Scorer) {
         request("v6", Some("2001:db8::10")),
         request("none", None),
     ];
-    let told: Vec<(String, u8)> = scores(scorer, &requests)
+    let answered: Vec<(String, u8)> = scores(scorer, &requests)
         .await
         .into_iter()
         .map(|score| {
@@ -53,7 +53,7 @@ async fn private_range(scorer: &dyn Scorer) {
         })
         .collect();
     let expected = [("inside", 100), ("mapped", 100), ("outside", 0), ("v6", 0), ("none", 0)];
-    assert_eq!(told, expected.map(|(id, score)| (id.to_owned(), score)));
+    assert_eq!(answered, expected.map(|(id, score)| (id.to_owned(), score)));
 }
 
 /// More requests than any adapter sends in one call, with an id that occurs twice.

@@ -206,7 +206,7 @@ impl<'a> Case<'a> {
         let other = [self.stores(0, self.event("a", "{}")), self.stores(1, self.event("a", "{}"))];
         let second = self.record_at(&other, self.noon.plus(HOUR)).await;
         assert_eq!(second[0], first[0], "the first word counts");
-        assert_eq!(second[1].outcome, Outcome::Valid, "it stored nothing, so this is no copy");
+        assert_eq!(second[1].outcome, Outcome::Valid, "it stored nothing, so this is not a copy");
         self.assert_stored(vec!["a"]).await;
     }
 

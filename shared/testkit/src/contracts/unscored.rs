@@ -212,7 +212,7 @@ impl Suite<'_> {
         let found = self.find(None, 1_000).await;
         assert_eq!(found.len(), 200);
         let mut settled = 0;
-        // A call leaves out what another one is at, so what is left out by all takes another round.
+        // A call skips what another one has locked, so what all of them skip takes another round.
         while settled < 200 {
             // In opposite orders, to meet in the middle.
             let forth: Vec<LateScore> = found.iter().map(|event| late(event, 100)).collect();
