@@ -60,7 +60,7 @@ impl Workspace {
     /// If cargo fails or answers something else.
     pub fn read() -> Result<Self, Box<dyn std::error::Error>> {
         let cargo = option_env!("CARGO").unwrap_or("cargo");
-        let arguments = ["metadata", "--format-version", "1", "--offline", "--locked"];
+        let arguments = ["metadata", "--format-version", "1", "--locked"];
         let output = Command::new(cargo).args(arguments).current_dir(env!("CARGO_MANIFEST_DIR")).output()?;
         if !output.status.success() {
             return Err(format!("cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr)).into());
