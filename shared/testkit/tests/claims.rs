@@ -53,7 +53,7 @@ impl ClaimStore for WithoutOwnerCheck {
 }
 
 #[tokio::test]
-#[should_panic = "a redelivery is no duplicate"]
+#[should_panic = "a redelivery is not a duplicate"]
 async fn the_contract_finds_a_store_without_owner_check() {
     claims_contract(&WithoutOwnerCheck(FakeClaims::new(TTL)), TTL).await;
 }
