@@ -10,11 +10,9 @@ use settings::ProcessEnvironment;
 async fn main() -> anyhow::Result<()> {
     process::logs::init("archiver");
     let app = Arc::new(App::connect(Config::from_variables(&ProcessEnvironment)?).await);
-    let serving = Arc::clone(&app);
-    serve("archiver", move |event, invocation| {
-        let app = Arc::clone(&serving);
+    Ok(serve("archiver", move |event, invocation| {
+        let app = Arc::clone(&app);
         async move { handle(&event, &invocation, &app).await }
     })
-    .await?;
-    Ok(())
+    .await?)
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_keys::Authenticator;
-use dynamodb::{DynamoAccess, DynamoDb};
+use dynamodb::{DynamoApiKeys, DynamoDb, DynamoRateLeases};
 use event::limits::Limits;
 use event::schema::{Registry, SchemaError};
 use kafka::{KafkaClient, KafkaError, PublisherOptions};
@@ -76,8 +76,9 @@ impl App {
         let sdk = aws::sdk_config().await;
         let (dynamodb, kafka) = tokio::join!(DynamoDb::connect(&sdk), KafkaClient::connect(&config.kafka, "ingest"));
         let publisher = Arc::new(kafka?.publisher(PublisherOptions::default()).await?);
-        let access = Arc::new(DynamoAccess::new(&dynamodb, &config.access_table));
-        Ok(App::new(&config, access.clone(), access, publisher, Arc::new(SystemClock))?)
+        let keys = Arc::new(DynamoApiKeys::new(&dynamodb, &config.access_table));
+        let leases = Arc::new(DynamoRateLeases::new(&dynamodb, &config.access_table));
+        Ok(App::new(&config, keys, leases, publisher, Arc::new(SystemClock))?)
     }
 
     /// Ends the producer.

@@ -9,6 +9,8 @@ use settings::ProcessEnvironment;
 async fn main() -> anyhow::Result<()> {
     process::logs::init("ingest");
     let app = Arc::new(App::connect(Config::from_variables(&ProcessEnvironment)?).await?);
-    lambda::http::serve(router(Arc::clone(&app))).await?;
-    Ok(app.close().await?)
+    let served = lambda::http::serve(router(Arc::clone(&app))).await;
+    let closed = app.close().await;
+    served?;
+    Ok(closed?)
 }

@@ -206,14 +206,14 @@ mod tests {
     use event::TenantId;
     use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
     use pipeline::{Dependency, DependencyError, ErrorClass};
-    use testkit::fakes::access::FakeAccess;
+    use testkit::fakes::rate_leases::FakeRateLeases;
 
     use super::*;
 
     /// Counts the writes that reach the store.
     #[derive(Default)]
     struct Counted {
-        access: FakeAccess,
+        leases: FakeRateLeases,
         calls: AtomicU32,
     }
 
@@ -221,7 +221,7 @@ mod tests {
     impl RateLeases for Counted {
         async fn take(&self, bucket: &str, minute: i64, want: u32, limit: u32) -> Result<u32, DependencyError> {
             self.calls.fetch_add(1, Ordering::Relaxed);
-            self.access.take(bucket, minute, want, limit).await
+            self.leases.take(bucket, minute, want, limit).await
         }
     }
 
@@ -305,7 +305,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn without_the_store_each_instance_applies_the_limit_alone() {
         let leases = Arc::new(Counted::default());
-        leases.access.faults.fail(1000, ErrorClass::Transient);
+        leases.leases.faults.fail(1000, ErrorClass::Transient);
         let open = limiter(&leases, OnStoreError::Allow);
         let mut granted = 0;
         for _ in 0..150 {

@@ -15,8 +15,9 @@ use pipeline::breaker::FAILURES_TO_OPEN;
 use pipeline::ports::{ApiKey, ApiKeys as _, KeyHash};
 use pipeline::{ErrorClass, Record, topic};
 use serde_json::{Value, json};
-use testkit::fakes::access::FakeAccess;
+use testkit::fakes::api_keys::FakeApiKeys;
 use testkit::fakes::publisher::FakePublisher;
+use testkit::fakes::rate_leases::FakeRateLeases;
 use testkit::samples::sample;
 use tower::ServiceExt as _;
 
@@ -33,7 +34,7 @@ impl pipeline::clock::Clock for FixedClock {
 struct Service {
     router: Router,
     publisher: Arc<FakePublisher>,
-    access: Arc<FakeAccess>,
+    keys: Arc<FakeApiKeys>,
 }
 
 impl Service {
@@ -46,7 +47,7 @@ impl Service {
         all.extend(variables.iter().copied());
         let config = Config::from_variables(&all).unwrap();
         let publisher = Arc::new(FakePublisher::new(3));
-        let access = Arc::new(FakeAccess::default());
+        let keys = Arc::new(FakeApiKeys::default());
         let key = |secret: &str, trusted_collector, limit, revoked| ApiKey {
             hash: KeyHash::of(secret.as_bytes()),
             tenant: TenantId::new("acme").unwrap(),
@@ -61,10 +62,17 @@ impl Service {
             key("small-key", false, Some(3), false),
             key("revoked-key", false, None, true),
         ] {
-            access.put(&key).await.unwrap();
+            keys.put(&key).await.unwrap();
         }
-        let app = App::new(&config, access.clone(), access.clone(), publisher.clone(), Arc::new(FixedClock)).unwrap();
-        Service { router: router(Arc::new(app)), publisher, access }
+        let app = App::new(
+            &config,
+            keys.clone(),
+            Arc::new(FakeRateLeases::default()),
+            publisher.clone(),
+            Arc::new(FixedClock),
+        )
+        .unwrap();
+        Service { router: router(Arc::new(app)), publisher, keys }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
@@ -252,7 +260,7 @@ async fn keys_are_checked_before_anything_is_read() {
     assert_eq!(service.send(none).await.problem(), (401, "api_key_missing"));
     let revoked = request("/events", "revoked-key").body(Body::from(CLICK)).unwrap();
     assert_eq!(service.send(revoked).await.problem(), (403, "api_key_revoked"));
-    service.access.faults.fail(1, ErrorClass::Transient);
+    service.keys.faults.fail(1, ErrorClass::Transient);
     let answer = service.post("/events", CLICK).await;
     assert_eq!((answer.problem(), answer.retry_after.as_deref()), ((503, "api_keys_unavailable"), Some("2")));
 }

@@ -55,29 +55,29 @@ pub async fn revoke(keys: &dyn ApiKeys, hash: KeyHash) -> Result<(), MaintainerE
 
 #[cfg(test)]
 mod tests {
-    use testkit::fakes::access::FakeAccess;
+    use testkit::fakes::api_keys::FakeApiKeys;
 
     use super::*;
 
     #[tokio::test]
     async fn a_key_is_found_by_its_hash_until_it_is_revoked() {
-        let access = FakeAccess::default();
+        let store = FakeApiKeys::default();
         let tenant = TenantId::new("acme").unwrap();
-        let created = create(&access, tenant.clone(), "web".into(), false, None).await.unwrap();
+        let created = create(&store, tenant.clone(), "web".into(), false, None).await.unwrap();
         assert!(created.key.starts_with("fb_") && created.key.len() == 46, "{}", created.key);
         let hash = KeyHash::of(created.key.as_bytes());
         assert_eq!(created.key_hash, hash.to_string());
-        let stored = access.find(&hash).await.unwrap().unwrap();
+        let stored = store.find(&hash).await.unwrap().unwrap();
         assert_eq!((stored.tenant.clone(), stored.revoked), (tenant.clone(), false));
-        let other = create(&access, tenant, "web".into(), false, None).await.unwrap();
+        let other = create(&store, tenant, "web".into(), false, None).await.unwrap();
         assert_ne!(other.key, created.key);
 
         for _ in 0..2 {
-            revoke(&access, hash).await.unwrap();
-            assert!(access.find(&hash).await.unwrap().unwrap().revoked);
+            revoke(&store, hash).await.unwrap();
+            assert!(store.find(&hash).await.unwrap().unwrap().revoked);
         }
-        assert!(!access.find(&KeyHash::of(other.key.as_bytes())).await.unwrap().unwrap().revoked);
-        let unknown = revoke(&access, KeyHash::of(b"fb_unknown")).await.unwrap_err();
+        assert!(!store.find(&KeyHash::of(other.key.as_bytes())).await.unwrap().unwrap().revoked);
+        let unknown = revoke(&store, KeyHash::of(b"fb_unknown")).await.unwrap_err();
         assert!(matches!(unknown, MaintainerError::UnknownKey));
     }
 }

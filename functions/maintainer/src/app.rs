@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use dynamodb::{DynamoAccess, DynamoDb};
+use dynamodb::{DynamoApiKeys, DynamoBlockList, DynamoDb};
 use kafka::{KafkaClient, TopicAdmin};
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::ports::{ApiKeys, BlockList};
@@ -29,8 +29,9 @@ pub struct App {
 impl App {
     pub async fn connect(config: Config) -> Self {
         let dynamodb = DynamoDb::connect(&aws::sdk_config().await).await;
-        let access = Arc::new(DynamoAccess::new(&dynamodb, &config.access_table));
-        App::new(config, Arc::<DynamoAccess>::clone(&access), access, Arc::new(SystemClock))
+        let keys = Arc::new(DynamoApiKeys::new(&dynamodb, &config.access_table));
+        let blocks = Arc::new(DynamoBlockList::new(&dynamodb, &config.access_table));
+        App::new(config, keys, blocks, Arc::new(SystemClock))
     }
 
     /// With adapters that others opened.

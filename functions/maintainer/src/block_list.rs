@@ -37,23 +37,23 @@ pub async fn list(blocks: &dyn BlockList, now: Timestamp) -> Result<Vec<Block>, 
 mod tests {
     use std::time::Duration;
 
-    use testkit::fakes::access::FakeAccess;
+    use testkit::fakes::block_list::FakeBlockList;
 
     use super::*;
 
     #[tokio::test]
     async fn blocks_are_listed_until_they_end_or_are_lifted() {
-        let access = FakeAccess::default();
+        let store = FakeBlockList::default();
         let now = Timestamp::from_millis(1_000_000);
         let end = now.plus(Duration::from_secs(60));
         let (a, b): (AddressKey, AddressKey) = ("203.0.113.7".parse().unwrap(), "2001:db8::/64".parse().unwrap());
-        let block_a = block(&access, a, "scraping".into(), Some(end)).await.unwrap();
+        let block_a = block(&store, a, "scraping".into(), Some(end)).await.unwrap();
         assert!(block_a.covers(Timestamp::EPOCH), "also what was received before");
-        let block_b = block(&access, b, "abuse".into(), None).await.unwrap();
-        assert_eq!(list(&access, now).await.unwrap(), [block_a, block_b.clone()]);
-        assert_eq!(list(&access, end).await.unwrap(), [block_b]);
-        assert!(unblock(&access, b).await.unwrap());
-        assert!(!unblock(&access, b).await.unwrap());
-        assert_eq!(list(&access, end).await.unwrap(), []);
+        let block_b = block(&store, b, "abuse".into(), None).await.unwrap();
+        assert_eq!(list(&store, now).await.unwrap(), [block_a, block_b.clone()]);
+        assert_eq!(list(&store, end).await.unwrap(), [block_b]);
+        assert!(unblock(&store, b).await.unwrap());
+        assert!(!unblock(&store, b).await.unwrap());
+        assert_eq!(list(&store, end).await.unwrap(), []);
     }
 }

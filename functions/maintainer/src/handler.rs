@@ -25,7 +25,8 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
     }
     let action = request.action();
     tracing::info!(request_id = invocation.request_id, action, by = by.as_deref(), "carrying out a maintainer action");
-    Ok(carry_out(request, app).await?)
+    // Boxed: the futures of all actions in one are too deep a type for the compiler.
+    Ok(Box::pin(carry_out(request, app)).await?)
 }
 
 async fn carry_out(request: Request, app: &App) -> Result<Box<RawValue>, MaintainerError> {

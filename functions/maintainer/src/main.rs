@@ -10,7 +10,6 @@ use settings::ProcessEnvironment;
 async fn main() -> anyhow::Result<()> {
     process::logs::init("maintainer");
     let app = Arc::new(App::connect(Config::from_variables(&ProcessEnvironment)?).await);
-    // Nothing to close after it: connections to Postgres and Kafka's brokers end with the process.
     Ok(serve("maintainer", move |event, invocation| {
         let app = Arc::clone(&app);
         async move { handle(&event, &invocation, &app).await }

@@ -12,7 +12,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use services::kafka::EmbeddedKafka;
 use services::postgres::ThrowAwayPostgres;
-use testkit::fakes::access::FakeAccess;
+use testkit::fakes::api_keys::FakeApiKeys;
+use testkit::fakes::block_list::FakeBlockList;
 use testkit::samples::sample;
 
 fn app(brokers: &str, database_url: &str) -> App {
@@ -23,8 +24,8 @@ fn app(brokers: &str, database_url: &str) -> App {
         ("TOPIC_REPLICATION_FACTOR", "1"),
         ("PARTITIONS_AHEAD_DAYS", "2"),
     ]);
-    let access = Arc::new(FakeAccess::default());
-    App::new(Config::from_variables(&variables).unwrap(), access.clone(), access, Arc::new(SystemClock))
+    let (keys, blocks) = (Arc::new(FakeApiKeys::default()), Arc::new(FakeBlockList::default()));
+    App::new(Config::from_variables(&variables).unwrap(), keys, blocks, Arc::new(SystemClock))
 }
 
 async fn ask(app: &App, case: &str) -> Result<Value, String> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dynamodb::{DynamoAccess, DynamoClaims, DynamoDb};
+use dynamodb::{DynamoAddressCounters, DynamoBlockList, DynamoClaims, DynamoDb};
 use event::schema::{Registry, SchemaError};
 use kafka::{KafkaClient, PublisherOptions};
 use lambda::breaker::guard;
@@ -95,15 +95,14 @@ impl App {
         let (publisher, database) = (publisher?, database?);
         let dedup_window = config.policy.dedup_window;
         let dynamo = DynamoDb::connect(&sdk).await;
-        let access = Arc::new(DynamoAccess::new(&dynamo, config.access_table));
         let claims: Arc<dyn ClaimStore> = match config.policy.dedup_store {
             DedupStore::Dynamodb => Arc::new(DynamoClaims::new(&dynamo, config.dedup_table, dedup_window)),
             DedupStore::Postgres => Arc::new(PostgresClaims::new(database.clone(), dedup_window)),
         };
         let ports = Ports {
             claims,
-            counters: access.clone(),
-            block_list: access,
+            counters: Arc::new(DynamoAddressCounters::new(&dynamo, &config.access_table)),
+            block_list: Arc::new(DynamoBlockList::new(&dynamo, &config.access_table)),
             scorer: Arc::new(ScorerClient::new(&sdk, config.scorer_function)),
             store: Arc::new(PostgresEventStore::new(database, dedup_window)),
             publisher: Arc::new(publisher),

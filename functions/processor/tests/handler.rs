@@ -21,7 +21,8 @@ use pipeline::{Dependency, DependencyError, ErrorClass, Outcome, Record, header,
 use processor::{App, DedupStore, Policy, Ports, handle};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use testkit::fakes::access::FakeAccess;
+use testkit::fakes::address_counters::FakeAddressCounters;
+use testkit::fakes::block_list::FakeBlockList;
 use testkit::fakes::claims::FakeClaims;
 use testkit::fakes::publisher::FakePublisher;
 use testkit::fakes::scorer::FakeScorer;
@@ -52,7 +53,8 @@ impl Clock for TestClock {
 /// The world around the processor; apps come and go, as instances do.
 struct World {
     claims: Arc<FakeClaims>,
-    access: Arc<FakeAccess>,
+    counters: Arc<FakeAddressCounters>,
+    block_list: Arc<FakeBlockList>,
     scorer: Arc<FakeScorer>,
     store: Arc<FakeStore>,
     publisher: Arc<FakePublisher>,
@@ -63,7 +65,8 @@ impl World {
     fn new() -> Self {
         World {
             claims: Arc::new(FakeClaims::new(DAY)),
-            access: Arc::default(),
+            counters: Arc::default(),
+            block_list: Arc::default(),
             scorer: Arc::default(),
             store: Arc::new(FakeStore::new(DAY)),
             publisher: Arc::new(FakePublisher::new(1)),
@@ -78,8 +81,8 @@ impl World {
     fn app_with(&self, policy: Policy, store: Arc<dyn EventStore>) -> App {
         let ports = Ports {
             claims: self.claims.clone(),
-            counters: self.access.clone(),
-            block_list: self.access.clone(),
+            counters: self.counters.clone(),
+            block_list: self.block_list.clone(),
             scorer: self.scorer.clone(),
             store,
             publisher: self.publisher.clone(),
@@ -270,7 +273,7 @@ fn crash(world: &World, point: usize) -> &'static str {
     match point {
         0 => world.claims.faults.fail(all_attempts, class),
         1 => world.claims.faults.lose_answer(all_attempts, class),
-        2 => world.access.faults.fail(all_attempts, class),
+        2 => world.counters.faults.fail(all_attempts, class),
         3 => world.store.faults.fail(all_attempts, class),
         4 => world.store.faults.lose_answer(all_attempts, class),
         5 => world.publisher.faults.fail(all_attempts, class),
@@ -338,7 +341,7 @@ async fn an_address_past_its_limit_is_blocked_and_listed() {
     let events =
         [(0, 1, "a", "192.0.2.1"), (0, 2, "b", "192.0.2.1"), (0, 3, "c", "192.0.2.1"), (0, 4, "d", "192.0.2.2")];
     invoke(&app, &batch(&events)).await.unwrap();
-    let listed = world.access.list().await.unwrap();
+    let listed = world.block_list.list().await.unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].from, Timestamp::from_millis(1_795_197_720_003));
     // This instance knows its own block at once.
@@ -382,11 +385,11 @@ async fn an_operators_block_acts_within_the_age_of_the_list() {
     let address: AddressKey = "192.0.2.1".parse().unwrap();
     invoke(&app, &batch(&[(0, 1, "a", "192.0.2.1")])).await.unwrap();
     let block = Block { address, from: Timestamp::EPOCH, until: None, reason: "abuse".to_owned() };
-    world.access.block(std::slice::from_ref(&block)).await.unwrap();
+    world.block_list.block(std::slice::from_ref(&block)).await.unwrap();
     invoke(&app, &batch(&[(0, 2, "b", "192.0.2.1")])).await.unwrap();
     tokio::time::advance(Duration::from_secs(2)).await;
     invoke(&app, &batch(&[(0, 3, "c", "192.0.2.1")])).await.unwrap();
-    world.access.unblock(address).await.unwrap();
+    world.block_list.unblock(address).await.unwrap();
     tokio::time::advance(Duration::from_secs(2)).await;
     invoke(&app, &batch(&[(0, 4, "d", "192.0.2.1")])).await.unwrap();
     let outcomes: Vec<_> = world.outcomes().into_iter().map(|(_, outcome, _)| outcome).collect();
@@ -528,7 +531,7 @@ async fn an_open_breaker_of_one_dependency_leaves_the_others_alone() {
 async fn a_short_outage_is_bridged_by_retries() {
     let world = World::new();
     world.claims.faults.fail(2, ErrorClass::Overload);
-    world.access.faults.fail(1, ErrorClass::Transient);
+    world.counters.faults.fail(1, ErrorClass::Transient);
     world.store.faults.lose_answer(2, ErrorClass::Transient);
     world.publisher.faults.lose_answer(2, ErrorClass::Transient);
     assert_eq!(invoke(&world.app(), &sample("processor", "valid-batch")).await.unwrap(), DONE);

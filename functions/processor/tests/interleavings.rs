@@ -36,7 +36,8 @@ use proptest::test_runner::{FileFailurePersistence, TestRunner};
 use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
-use testkit::fakes::access::FakeAccess;
+use testkit::fakes::address_counters::FakeAddressCounters;
+use testkit::fakes::block_list::FakeBlockList;
 use testkit::fakes::claims::FakeClaims;
 use testkit::fakes::publisher::FakePublisher;
 use testkit::fakes::scorer::FakeScorer;
@@ -346,7 +347,7 @@ impl ClaimStore for Gated<FakeClaims> {
 }
 
 #[async_trait]
-impl AddressCounters for Gated<FakeAccess> {
+impl AddressCounters for Gated<FakeAddressCounters> {
     async fn add(&self, counts: &[AddressCount]) -> Result<Vec<u64>, DependencyError> {
         let half = async {
             self.port.add(&counts[..counts.len() / 2]).await?;
@@ -357,7 +358,7 @@ impl AddressCounters for Gated<FakeAccess> {
 }
 
 #[async_trait]
-impl BlockList for Gated<FakeAccess> {
+impl BlockList for Gated<FakeBlockList> {
     async fn list(&self) -> Result<Vec<Block>, DependencyError> {
         self.gate.pass_whole(Dependency::Dynamodb, self.port.list()).await
     }
@@ -471,7 +472,8 @@ struct OutcomeValue {
 /// What outlives an instance.
 struct Services {
     claims: Arc<FakeClaims>,
-    access: Arc<FakeAccess>,
+    counters: Arc<FakeAddressCounters>,
+    block_list: Arc<FakeBlockList>,
     scorer: Arc<FakeScorer>,
     store: Arc<FakeStore>,
     publisher: Arc<FakePublisher>,
@@ -482,11 +484,10 @@ struct Services {
 impl Services {
     fn instance(&self) -> Instance {
         let gate = Arc::<Gate>::default();
-        let access = Arc::new(Gated { gate: gate.clone(), port: self.access.clone() });
         let ports = Ports {
             claims: Arc::new(Gated { gate: gate.clone(), port: self.claims.clone() }),
-            counters: access.clone(),
-            block_list: access,
+            counters: Arc::new(Gated { gate: gate.clone(), port: self.counters.clone() }),
+            block_list: Arc::new(Gated { gate: gate.clone(), port: self.block_list.clone() }),
             scorer: Arc::new(Gated { gate: gate.clone(), port: self.scorer.clone() }),
             store: Arc::new(Gated { gate: gate.clone(), port: self.store.clone() }),
             publisher: Arc::new(Gated { gate: gate.clone(), port: self.publisher.clone() }),
@@ -555,7 +556,8 @@ impl World {
     fn new(story: &Story) -> Self {
         let services = Services {
             claims: Arc::new(FakeClaims::new(WINDOW)),
-            access: Arc::default(),
+            counters: Arc::default(),
+            block_list: Arc::default(),
             scorer: Arc::default(),
             store: Arc::new(FakeStore::new(WINDOW)),
             publisher: Arc::new(FakePublisher::new(1)),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_keys::Authenticator;
-use dynamodb::{DynamoAccess, DynamoDb};
+use dynamodb::{DynamoApiKeys, DynamoDb, DynamoRedriveMarks};
 use lambda::breaker::guard;
 use pipeline::Dependency;
 use pipeline::guard::Guard;
@@ -55,8 +55,9 @@ impl App {
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let sdk = aws::sdk_config().await;
         let (dynamodb, database) = tokio::join!(DynamoDb::connect(&sdk), Database::connect(&config.postgres));
-        let access = Arc::new(DynamoAccess::new(&dynamodb, &config.access_table));
+        let keys = Arc::new(DynamoApiKeys::new(&dynamodb, &config.access_table));
+        let marks = Arc::new(DynamoRedriveMarks::new(&dynamodb, &config.access_table));
         let history = Arc::new(PostgresEventHistory::new(database?));
-        Ok(App::new(&config, access.clone(), history, access))
+        Ok(App::new(&config, keys, history, marks))
     }
 }

@@ -9,6 +9,5 @@ use settings::ProcessEnvironment;
 async fn main() -> anyhow::Result<()> {
     process::logs::init("query");
     let app = Arc::new(App::connect(Config::from_variables(&ProcessEnvironment)?).await?);
-    lambda::http::serve(router(Arc::clone(&app))).await?;
-    Ok(())
+    Ok(lambda::http::serve(router(app)).await?)
 }

@@ -20,7 +20,7 @@ use query::{App, Config, router};
 use serde_json::{Value, json};
 use testkit::contracts::store::DEDUP_WINDOW;
 use testkit::events::{closed, event, stored, valid};
-use testkit::fakes::access::FakeAccess;
+use testkit::fakes::api_keys::FakeApiKeys;
 use testkit::fakes::history::FakeHistory;
 use testkit::fakes::redrive::FakeRedriveMarks;
 use testkit::fakes::store::FakeStore;
@@ -32,7 +32,7 @@ const RECEIVED_AT: &str = "2026-11-20T18:02:00.000Z";
 
 struct Service {
     router: Router,
-    access: Arc<FakeAccess>,
+    keys: Arc<FakeApiKeys>,
     store: Arc<FakeStore>,
     history: Arc<FakeHistory>,
     marks: Arc<FakeRedriveMarks>,
@@ -41,7 +41,7 @@ struct Service {
 impl Service {
     async fn start() -> Self {
         let config = Config::from_variables(&BTreeMap::from([("DATABASE_URL", "postgres://u@127.0.0.1/d")])).unwrap();
-        let access = Arc::new(FakeAccess::default());
+        let keys = Arc::new(FakeApiKeys::default());
         for (secret, tenant, revoked) in
             [("sample-key", "acme", false), ("other-key", "other", false), ("revoked-key", "acme", true)]
         {
@@ -53,14 +53,14 @@ impl Service {
                 rate_limit_per_min: None,
                 revoked,
             };
-            access.put(&key).await.unwrap();
+            keys.put(&key).await.unwrap();
         }
         let store = Arc::new(FakeStore::new(DEDUP_WINDOW));
         let history = Arc::new(FakeHistory::new(store.clone()));
         let marks = Arc::new(FakeRedriveMarks::default());
-        let app = App::new(&config, access.clone(), history.clone(), marks.clone());
+        let app = App::new(&config, keys.clone(), history.clone(), marks.clone());
         let router = router(Arc::new(app));
-        Service { router, access, store, history, marks }
+        Service { router, keys, store, history, marks }
     }
 
     /// Records an outcome, a second after `RECEIVED_AT` and as many as the offset.
@@ -322,6 +322,6 @@ async fn bad_requests_and_outages_are_problem_documents() {
     service.history.faults.fail(1, ErrorClass::Permanent);
     assert_eq!(service.get("/events/a").await.problem(), (500, "history_unreadable"));
 
-    service.access.faults.fail(1, ErrorClass::Transient);
+    service.keys.faults.fail(1, ErrorClass::Transient);
     assert_eq!(service.get("/events/a").await.problem(), (404, "unknown_event"), "a key seen lately is remembered");
 }

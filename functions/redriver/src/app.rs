@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use archive::S3Objects;
-use dynamodb::{DynamoAccess, DynamoDb};
+use dynamodb::{DynamoDb, DynamoRedriveAudit, DynamoRedriveMarks};
 use kafka::{KafkaClient, KafkaError, PublisherOptions};
 use lambda::breaker::guard;
 use lambda::shutdown::FLUSH_TIMEOUT;
@@ -52,12 +52,12 @@ impl App {
         let (kafka, sdk) = tokio::join!(KafkaClient::connect(&config.kafka, "redriver"), aws::sdk_config());
         let kafka = kafka?;
         let publisher = Arc::new(kafka.publisher(PublisherOptions::default()).await?);
-        let access = Arc::new(DynamoAccess::new(&DynamoDb::connect(&sdk).await, &config.access_table));
+        let dynamodb = DynamoDb::connect(&sdk).await;
         let ports = Ports {
             topics: Arc::new(kafka),
             publisher,
-            marks: Arc::<DynamoAccess>::clone(&access),
-            audit: access,
+            marks: Arc::new(DynamoRedriveMarks::new(&dynamodb, &config.access_table)),
+            audit: Arc::new(DynamoRedriveAudit::new(&dynamodb, &config.access_table)),
             objects: Arc::new(S3Objects::connect(&sdk, config.archive_bucket.clone())),
             clock: Arc::new(SystemClock),
         };

@@ -10,11 +10,13 @@ use settings::ProcessEnvironment;
 async fn main() -> anyhow::Result<()> {
     process::logs::init("redriver");
     let app = Arc::new(App::connect(&Config::from_variables(&ProcessEnvironment)?).await?);
-    let served = Arc::clone(&app);
-    serve("redriver", move |event, invocation| {
-        let app = Arc::clone(&served);
+    let serving = Arc::clone(&app);
+    let served = serve("redriver", move |event, invocation| {
+        let app = Arc::clone(&serving);
         async move { handle(&event, &invocation, &app).await }
     })
-    .await?;
-    Ok(app.close().await?)
+    .await;
+    let closed = app.close().await;
+    served?;
+    Ok(closed?)
 }

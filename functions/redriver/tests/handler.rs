@@ -21,7 +21,8 @@ use pipeline::{Dependency, DependencyError, ErrorClass, Outcome, Position, Recor
 use processor::{DedupStore, Policy, Ports};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use testkit::fakes::access::FakeAccess;
+use testkit::fakes::address_counters::FakeAddressCounters;
+use testkit::fakes::block_list::FakeBlockList;
 use testkit::fakes::claims::FakeClaims;
 use testkit::fakes::objects::FakeObjects;
 use testkit::fakes::publisher::FakePublisher;
@@ -153,7 +154,6 @@ impl World {
         let clock = Arc::new(TestClock(Mutex::new(now)));
         let broker = Arc::new(FakePublisher::new(3));
         let store = Arc::new(Picky { inner: FakeStore::new(DAY), broken: AtomicBool::new(true) });
-        let access: Arc<FakeAccess> = Arc::default();
         let policy = Policy {
             limits: LimitPolicy { per_minute: NonZeroU32::new(0), block_for: MINUTE },
             block_list_age: Duration::from_secs(2),
@@ -168,8 +168,8 @@ impl World {
         };
         let ports = Ports {
             claims: Arc::new(FakeClaims::new(DAY)),
-            counters: access.clone(),
-            block_list: access,
+            counters: Arc::new(FakeAddressCounters::default()),
+            block_list: Arc::new(FakeBlockList::default()),
             scorer: Arc::new(FakeScorer::default()),
             store: store.clone(),
             publisher: broker.clone(),

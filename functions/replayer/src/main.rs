@@ -10,7 +10,6 @@ use settings::ProcessEnvironment;
 async fn main() -> anyhow::Result<()> {
     process::logs::init("replayer");
     let app = Arc::new(App::connect(&Config::from_variables(&ProcessEnvironment)?).await?);
-    // Nothing to close after it: connections to Postgres end with the process.
     Ok(serve("replayer", move |event, invocation| {
         let app = Arc::clone(&app);
         async move { handle(&event, &invocation, &app).await }

@@ -11,10 +11,12 @@ async fn main() -> anyhow::Result<()> {
     process::logs::init("rescorer");
     let app = Arc::new(App::connect(Config::from_variables(&ProcessEnvironment)?).await?);
     let serving = Arc::clone(&app);
-    serve("rescorer", move |event, invocation| {
+    let served = serve("rescorer", move |event, invocation| {
         let app = Arc::clone(&serving);
         async move { handle(&event, &invocation, &app).await }
     })
-    .await?;
-    Ok(app.close().await?)
+    .await;
+    let closed = app.close().await;
+    served?;
+    Ok(closed?)
 }

@@ -10,11 +10,9 @@ use settings::ProcessEnvironment;
 async fn main() -> anyhow::Result<()> {
     process::logs::init("scorer");
     let app = Arc::new(App::new(Config::from_variables(&ProcessEnvironment)?)?);
-    let serving = Arc::clone(&app);
-    serve("scorer", move |event, invocation| {
-        let app = Arc::clone(&serving);
+    Ok(serve("scorer", move |event, invocation| {
+        let app = Arc::clone(&app);
         async move { handle(&event, &invocation, &app).await }
     })
-    .await?;
-    Ok(())
+    .await?)
 }

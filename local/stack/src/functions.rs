@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use dynamodb::{DynamoAccess, DynamoDb};
+use dynamodb::{DynamoApiKeys, DynamoDb};
 use event::TenantId;
 use host::{FunctionConfig, Host, HostConfig, HttpFunction, LogTarget, RunningHttpFunction};
 use pipeline::ports::{ApiKey, ApiKeys as _, KeyHash};
@@ -168,7 +168,7 @@ pub async fn prepare_access(session: &Session) -> anyhow::Result<()> {
         rate_limit_per_min: None,
         revoked: false,
     };
-    DynamoAccess::new(&dynamodb, ACCESS_TABLE).put(&sample).await?;
+    DynamoApiKeys::new(&dynamodb, ACCESS_TABLE).put(&sample).await?;
     Ok(())
 }
 

@@ -3,14 +3,14 @@
 //! Owns reading an API key from a request, finding out whose it is, and remembering the answer for seconds. What a key
 //! may do (rate, collector, which tenant's data) is the function's business; where keys are stored is the adapter's.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use pipeline::guard::Guard;
 use pipeline::ports::{ApiKey, ApiKeys, KeyHash};
 use pipeline::{Dependency, DependencyError, ErrorClass};
+use quick_cache::sync::Cache;
 use settings::Settings;
 use tokio::time::Instant;
 
@@ -130,8 +130,10 @@ impl KeyCachePolicy {
     }
 }
 
-struct Cached<T> {
-    value: T,
+/// A known key, and when the store said so.
+#[derive(Clone)]
+struct Known {
+    key: Arc<ApiKey>,
     at: Instant,
 }
 
@@ -140,14 +142,14 @@ pub struct Authenticator {
     keys: Arc<dyn ApiKeys>,
     guard: Arc<Guard>,
     policy: KeyCachePolicy,
-    known: Mutex<HashMap<KeyHash, Cached<Arc<ApiKey>>>>,
-    unknown: Mutex<HashMap<KeyHash, Cached<()>>>,
+    known: Cache<KeyHash, Known>,
+    unknown: Cache<KeyHash, Instant>,
 }
 
 impl Authenticator {
     /// `guard` is that of the store of keys, which functions use for other things too.
     pub fn new(keys: Arc<dyn ApiKeys>, guard: Arc<Guard>, policy: KeyCachePolicy) -> Self {
-        Authenticator { keys, guard, policy, known: Mutex::default(), unknown: Mutex::default() }
+        Authenticator { keys, guard, policy, known: Cache::new(MAX_CACHED), unknown: Cache::new(MAX_CACHED) }
     }
 
     /// The key that a request was made with.
@@ -163,13 +165,13 @@ impl Authenticator {
 
     async fn find(&self, hash: &KeyHash) -> Result<Arc<ApiKey>, KeyError> {
         let now = Instant::now();
-        let known = lock(&self.known).get(hash).map(|cached| (Arc::clone(&cached.value), now - cached.at));
-        if let Some((key, age)) = &known
-            && *age < self.policy.fresh
+        let known = self.known.get(hash);
+        if let Some(known) = &known
+            && now - known.at < self.policy.fresh
         {
-            return Ok(Arc::clone(key));
+            return Ok(Arc::clone(&known.key));
         }
-        if lock(&self.unknown).get(hash).is_some_and(|cached| now - cached.at < self.policy.fresh) {
+        if self.unknown.get(hash).is_some_and(|at| now - at < self.policy.fresh) {
             return Err(KeyError::Unknown);
         }
         let find = async {
@@ -179,19 +181,19 @@ impl Authenticator {
         match self.guard.call_once("finding an API key", find).await {
             Ok(Some(key)) => {
                 let key = Arc::new(key);
-                lock(&self.unknown).remove(hash);
-                remember(&self.known, *hash, Arc::clone(&key), now, self.policy.stale);
+                self.unknown.remove(hash);
+                self.known.insert(*hash, Known { key: Arc::clone(&key), at: now });
                 Ok(key)
             }
             Ok(None) => {
-                lock(&self.known).remove(hash);
-                remember(&self.unknown, *hash, (), now, self.policy.fresh);
+                self.known.remove(hash);
+                self.unknown.insert(*hash, now);
                 Err(KeyError::Unknown)
             }
             Err(error) => match known {
-                Some((key, age)) if age < self.policy.stale => {
+                Some(known) if now - known.at < self.policy.stale => {
                     tracing::warn!(error = %pipeline::chain(&error), "api keys cannot be looked up, using the last answer");
-                    Ok(key)
+                    Ok(known.key)
                 }
                 Some(_) | None => Err(KeyError::Unavailable(error)),
             },
@@ -199,29 +201,12 @@ impl Authenticator {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Every change is a single call on the map, whole after any panic.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn remember<T>(cache: &Mutex<HashMap<KeyHash, Cached<T>>>, hash: KeyHash, value: T, now: Instant, keep: Duration) {
-    let mut cache = lock(cache);
-    if cache.len() >= MAX_CACHED {
-        cache.retain(|_, cached| now - cached.at < keep);
-    }
-    if cache.len() >= MAX_CACHED {
-        // All of them fresh: forgetting costs one look-up each, keeping costs memory without bound.
-        cache.clear();
-    }
-    cache.insert(hash, Cached { value, at: now });
-}
-
 #[cfg(test)]
 mod tests {
     use event::TenantId;
     use http::{HeaderName, HeaderValue};
     use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
-    use testkit::fakes::access::FakeAccess;
+    use testkit::fakes::api_keys::FakeApiKeys;
 
     use super::*;
 
@@ -250,10 +235,10 @@ mod tests {
         Arc::new(Guard::unobserved(Dependency::Dynamodb, OPEN_FOR))
     }
 
-    async fn authenticator() -> (Arc<FakeAccess>, Authenticator) {
-        let access = Arc::new(FakeAccess::default());
-        access.put(&key(false)).await.unwrap();
-        (Arc::clone(&access), Authenticator::new(access, guard(), POLICY))
+    async fn authenticator() -> (Arc<FakeApiKeys>, Authenticator) {
+        let keys = Arc::new(FakeApiKeys::default());
+        keys.put(&key(false)).await.unwrap();
+        (Arc::clone(&keys), Authenticator::new(keys, guard(), POLICY))
     }
 
     #[test]
@@ -277,10 +262,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn believes_an_answer_for_a_while() {
-        let (access, authenticator) = authenticator().await;
+        let (keys, authenticator) = authenticator().await;
         let secret = headers(&[("x-api-key", "secret")]);
         assert!(authenticator.authenticate(&secret).await.is_ok());
-        access.put(&key(true)).await.unwrap();
+        keys.put(&key(true)).await.unwrap();
         assert!(authenticator.authenticate(&secret).await.is_ok(), "the answer is fresh");
         tokio::time::advance(POLICY.fresh).await;
         assert!(matches!(authenticator.authenticate(&secret).await, Err(KeyError::Revoked)));
@@ -288,11 +273,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn remembers_unknown_keys_too() {
-        let access = Arc::new(FakeAccess::default());
-        let authenticator = Authenticator::new(Arc::clone(&access) as Arc<dyn ApiKeys>, guard(), POLICY);
+        let keys = Arc::new(FakeApiKeys::default());
+        let authenticator = Authenticator::new(Arc::clone(&keys) as Arc<dyn ApiKeys>, guard(), POLICY);
         let secret = headers(&[("x-api-key", "secret")]);
         assert!(matches!(authenticator.authenticate(&secret).await, Err(KeyError::Unknown)));
-        access.put(&key(false)).await.unwrap();
+        keys.put(&key(false)).await.unwrap();
         assert!(matches!(authenticator.authenticate(&secret).await, Err(KeyError::Unknown)), "the answer is fresh");
         tokio::time::advance(POLICY.fresh).await;
         assert!(authenticator.authenticate(&secret).await.is_ok());
@@ -300,12 +285,12 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_key_seen_lately_survives_an_outage() {
-        let (access, authenticator) = authenticator().await;
+        let (keys, authenticator) = authenticator().await;
         let secret = headers(&[("x-api-key", "secret")]);
-        access.faults.fail(1, ErrorClass::Transient);
+        keys.faults.fail(1, ErrorClass::Transient);
         assert!(matches!(authenticator.authenticate(&secret).await, Err(KeyError::Unavailable(_))), "never seen");
         assert!(authenticator.authenticate(&secret).await.is_ok());
-        access.faults.fail(2, ErrorClass::Transient);
+        keys.faults.fail(2, ErrorClass::Transient);
         tokio::time::advance(POLICY.stale - Duration::from_secs(1)).await;
         assert!(authenticator.authenticate(&secret).await.is_ok(), "stale but known");
         tokio::time::advance(Duration::from_secs(2)).await;
@@ -314,11 +299,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_store_that_keeps_failing_is_left_alone() {
-        let (access, authenticator) = authenticator().await;
+        let (keys, authenticator) = authenticator().await;
         let secret = headers(&[("x-api-key", "secret")]);
         assert!(authenticator.authenticate(&secret).await.is_ok());
         tokio::time::advance(POLICY.fresh).await;
-        access.faults.fail(FAILURES_TO_OPEN as usize, ErrorClass::Transient);
+        keys.faults.fail(FAILURES_TO_OPEN as usize, ErrorClass::Transient);
         for _ in 0..FAILURES_TO_OPEN {
             assert!(authenticator.authenticate(&secret).await.is_ok(), "stale but known");
         }
@@ -330,12 +315,18 @@ mod tests {
         assert!(matches!(authenticator.authenticate(&other).await, Err(KeyError::Unknown)), "the probe");
     }
 
-    #[test]
-    fn the_cache_is_bounded() {
-        let cache = Mutex::default();
+    #[tokio::test(start_paused = true)]
+    async fn the_cache_is_bounded_and_made_up_keys_do_not_push_out_known_ones() {
+        let (keys, authenticator) = authenticator().await;
+        let secret = headers(&[("x-api-key", "secret")]);
+        assert!(authenticator.authenticate(&secret).await.is_ok());
         for n in 0..3 * MAX_CACHED {
-            remember(&cache, KeyHash::of(&n.to_le_bytes()), (), Instant::now(), POLICY.fresh);
+            let made_up = HeaderMap::from_iter([(HeaderName::from_static("x-api-key"), HeaderValue::from(n))]);
+            assert!(matches!(authenticator.authenticate(&made_up).await, Err(KeyError::Unknown)));
         }
-        assert!(lock(&cache).len() <= MAX_CACHED);
+        assert!(authenticator.unknown.len() <= MAX_CACHED);
+        keys.faults.fail(1, ErrorClass::Transient);
+        assert!(authenticator.authenticate(&secret).await.is_ok(), "the answer is remembered");
+        assert_eq!(keys.faults.left(), 1, "and the store was not asked");
     }
 }

@@ -22,7 +22,7 @@ use pipeline::DependencyError;
 use pipeline::ports::{Claim, ClaimStore, ClaimVerdict};
 
 use crate::attributes::{Attributes, Item, number, text};
-use crate::quick_retries::QuickRetries;
+use crate::rounds::Rounds;
 use crate::tables::{EXPIRES_AT, PARTITION_KEY};
 use crate::{DynamoDb, DynamoDbError};
 
@@ -140,47 +140,40 @@ impl DynamoClaims {
         expires_at: i64,
     ) -> Result<Vec<usize>, DynamoDbError> {
         let mut occupied = Vec::new();
-        let mut retries = QuickRetries::new();
+        let mut rounds = Rounds::new();
         loop {
             let statements = indexes.iter().map(|&index| self.insert_statement(&claims[index], expires_at));
             let statements = statements.collect::<Result<Vec<_>, _>>()?;
             let request = self.dynamodb.client().batch_execute_statement().set_statements(Some(statements));
-            let failure = match request.send().await {
-                Err(error) => DynamoDbError::of_sdk(&self.table, error),
-                Ok(answer) => {
-                    let answers = answer.responses();
-                    if answers.len() != indexes.len() {
-                        return Err(DynamoDbError::Incomplete {
-                            table: self.table.clone(),
-                            statements: indexes.len(),
-                            answers: answers.len(),
-                        });
+            let answer = request.send().await.map_err(|error| DynamoDbError::of_sdk(&self.table, error))?;
+            let answers = answer.responses();
+            if answers.len() != indexes.len() {
+                return Err(DynamoDbError::Incomplete {
+                    table: self.table.clone(),
+                    statements: indexes.len(),
+                    answers: answers.len(),
+                });
+            }
+            let mut failed = Vec::new();
+            let mut failure: Option<DynamoDbError> = None;
+            for (&index, error) in indexes.iter().zip(answers.iter().map(|answer| answer.error())) {
+                match error {
+                    None => {}
+                    Some(error) if error.code() == Some(&BatchStatementErrorCodeEnum::DuplicateItem) => {
+                        occupied.push(index);
                     }
-                    let mut failed = Vec::new();
-                    let mut failure: Option<DynamoDbError> = None;
-                    for (&index, error) in indexes.iter().zip(answers.iter().map(|answer| answer.error())) {
-                        match error {
-                            None => {}
-                            Some(error) if error.code() == Some(&BatchStatementErrorCodeEnum::DuplicateItem) => {
-                                occupied.push(index);
-                            }
-                            Some(error) => {
-                                failed.push(index);
-                                // An error that repeating cannot cure decides for all.
-                                if failure.as_ref().is_none_or(DynamoDbError::is_quick) {
-                                    failure = Some(DynamoDbError::of_statement(&self.table, error));
-                                }
-                            }
+                    Some(error) => {
+                        failed.push(index);
+                        // An error that another round cannot cure decides for all.
+                        if failure.as_ref().is_none_or(DynamoDbError::may_pass_soon) {
+                            failure = Some(DynamoDbError::of_statement(&self.table, error));
                         }
                     }
-                    indexes = failed;
-                    match failure {
-                        None => return Ok(occupied),
-                        Some(failure) => failure,
-                    }
                 }
-            };
-            retries.wait_after(failure).await?;
+            }
+            let Some(failure) = failure else { return Ok(occupied) };
+            rounds.wait_after(failure).await?;
+            indexes = failed;
         }
     }
 
@@ -213,26 +206,18 @@ impl DynamoClaims {
             .build()
             .map_err(|error| DynamoDbError::unbuildable(&self.table, error))?;
         let mut found = Vec::new();
-        let mut retries = QuickRetries::new();
+        let mut rounds = Rounds::new();
         loop {
-            let request = self.dynamodb.client().batch_get_item().request_items(&self.table, wanted.clone());
-            let failure = match request.send().await {
-                Err(error) => DynamoDbError::of_sdk(&self.table, error),
-                Ok(mut answer) => {
-                    let items = answer.responses.as_mut().and_then(|tables| tables.remove(&self.table));
-                    for item in items.unwrap_or_default() {
-                        found.push(self.held(&item)?);
-                    }
-                    match answer.unprocessed_keys.and_then(|mut tables| tables.remove(&self.table)) {
-                        None => return Ok(found),
-                        Some(unprocessed) => {
-                            wanted = unprocessed;
-                            DynamoDbError::Unprocessed { table: self.table.clone() }
-                        }
-                    }
-                }
-            };
-            retries.wait_after(failure).await?;
+            let request = self.dynamodb.client().batch_get_item().request_items(&self.table, wanted);
+            let mut answer = request.send().await.map_err(|error| DynamoDbError::of_sdk(&self.table, error))?;
+            let items = answer.responses.as_mut().and_then(|tables| tables.remove(&self.table));
+            for item in items.unwrap_or_default() {
+                found.push(self.held(&item)?);
+            }
+            let unprocessed = answer.unprocessed_keys.and_then(|mut tables| tables.remove(&self.table));
+            let Some(unprocessed) = unprocessed else { return Ok(found) };
+            rounds.wait_after(DynamoDbError::Unprocessed { table: self.table.clone() }).await?;
+            wanted = unprocessed;
         }
     }
 
@@ -265,27 +250,24 @@ impl DynamoClaims {
     }
 
     async fn take_over(&self, claim: &Claim, held: &Held, expires_at: i64) -> Result<bool, DynamoDbError> {
-        let mut retries = QuickRetries::new();
-        loop {
-            let request = self
-                .dynamodb
-                .client()
-                .put_item()
-                .table_name(&self.table)
-                .item(PARTITION_KEY, text(claim.key.to_string()))
-                .item(OWNER, text(claim.origin.to_string()))
-                .item(PAYLOAD_HASH, hash(claim))
-                .item(EXPIRES_AT, number(expires_at))
-                .condition_expression("#owner = :owner AND #expires_at = :expires_at")
-                .expression_attribute_names("#owner", OWNER)
-                .expression_attribute_names("#expires_at", EXPIRES_AT)
-                .expression_attribute_values(":owner", text(held.owner.to_string()))
-                .expression_attribute_values(":expires_at", number(held.expires_at));
-            match request.send().await {
-                Ok(_) => return Ok(true),
-                Err(error) if error.code() == Some("ConditionalCheckFailedException") => return Ok(false),
-                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
-            }
+        let request = self
+            .dynamodb
+            .client()
+            .put_item()
+            .table_name(&self.table)
+            .item(PARTITION_KEY, text(claim.key.to_string()))
+            .item(OWNER, text(claim.origin.to_string()))
+            .item(PAYLOAD_HASH, hash(claim))
+            .item(EXPIRES_AT, number(expires_at))
+            .condition_expression("#owner = :owner AND #expires_at = :expires_at")
+            .expression_attribute_names("#owner", OWNER)
+            .expression_attribute_names("#expires_at", EXPIRES_AT)
+            .expression_attribute_values(":owner", text(held.owner.to_string()))
+            .expression_attribute_values(":expires_at", number(held.expires_at));
+        match request.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(false),
+            Err(error) => Err(DynamoDbError::of_sdk(&self.table, error)),
         }
     }
 }

@@ -1,7 +1,25 @@
 //! The connection that all adapters of this crate share.
 
+use std::time::Duration;
+
 use aws_config::SdkConfig;
+use aws_config::retry::RetryConfig;
+use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::Builder;
+
+/// Sends of one request, the first included. A call of a port is up to forty requests: if each were sent once only, a
+/// throttled table would fail nearly every call, and repeating a whole call would not help.
+///
+/// A guard makes three attempts of a call (`pipeline::guard`), so a request is sent at most twelve times. In an outage
+/// it is far less: the SDK's retry quota, which all requests of a process share, is soon used up.
+const SENDS: u32 = 4;
+/// Waits are drawn from zero to this, doubling. DynamoDB answers in milliseconds, so its SDKs start at 25 ms.
+const FIRST_WAIT: Duration = Duration::from_millis(25);
+const LONGEST_WAIT: Duration = Duration::from_millis(400);
+/// For all sends of a request and the waits between them. As long as one attempt may take, so a request that timed
+/// out is not sent again here: only the caller knows how many seconds are left.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A DynamoDB client with one connection open. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -11,13 +29,25 @@ pub struct DynamoDb {
 
 impl DynamoDb {
     /// Makes a client and opens a connection with one cheap call, because the TLS handshake costs hundreds of
-    /// milliseconds on a small function and an initialising function has more CPU than a running one.
+    /// milliseconds on a small function and an initialising function has more CPU than a running one. Failed requests
+    /// are sent again by the SDK, whatever `sdk` says of retries.
     ///
     /// Never fails: a service that is down now may be up at the first request. Any answer will do, also a refusal,
     /// so `dynamodb:DescribeEndpoints` need not be permitted.
     pub async fn connect(sdk: &SdkConfig) -> Self {
-        let client = Client::new(sdk);
-        if let Err(error) = client.describe_endpoints().send().await
+        let timeouts = sdk.timeout_config().map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
+        let config = Builder::from(sdk)
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(SENDS)
+                    .with_initial_backoff(FIRST_WAIT)
+                    .with_max_backoff(LONGEST_WAIT),
+            )
+            .timeout_config(timeouts.operation_timeout(TIMEOUT).build())
+            .build();
+        let client = Client::from_conf(config);
+        let once = Builder::new().retry_config(RetryConfig::disabled());
+        if let Err(error) = client.describe_endpoints().customize().config_override(once).send().await
             && error.raw_response().is_none()
         {
             tracing::warn!(error = &error as &dyn std::error::Error, "dynamodb cannot be reached at start");

@@ -145,8 +145,8 @@ impl Cause {
         }
     }
 
-    /// See [`DynamoDbError::is_quick`].
-    const fn is_quick(self) -> bool {
+    /// See [`DynamoDbError::may_pass_soon`].
+    const fn may_pass_soon(self) -> bool {
         match self {
             Cause::Throttled | Cause::Unreachable | Cause::Unavailable | Cause::Conflict => true,
             Cause::TimedOut | Cause::Denied | Cause::TableMissing | Cause::Invalid => false,
@@ -197,11 +197,10 @@ impl DynamoDbError {
         }
     }
 
-    /// Whether it came at once and may be gone at once, so that repeating costs milliseconds. A timeout has used
-    /// up seconds, and only the caller knows how many are left.
-    pub(crate) fn is_quick(&self) -> bool {
+    /// Whether what a batch left undone may succeed when it is sent again at once.
+    pub(crate) fn may_pass_soon(&self) -> bool {
         match self {
-            DynamoDbError::Request { cause, .. } | DynamoDbError::Statement { cause, .. } => cause.is_quick(),
+            DynamoDbError::Request { cause, .. } | DynamoDbError::Statement { cause, .. } => cause.may_pass_soon(),
             DynamoDbError::Unprocessed { .. } => true,
             DynamoDbError::Incomplete { .. }
             | DynamoDbError::Unreadable { .. }
@@ -246,6 +245,6 @@ mod tests {
         assert_eq!(Cause::of_statement(Some(&"SomethingNew".into())), Cause::Unavailable);
         assert_eq!(Cause::of_statement(Some(&BatchStatementErrorCodeEnum::ThrottlingError)), Cause::Throttled);
         assert_eq!(Cause::Denied.class(), ErrorClass::Transient);
-        assert!(!Cause::TimedOut.is_quick());
+        assert!(!Cause::Denied.may_pass_soon());
     }
 }

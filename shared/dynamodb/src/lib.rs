@@ -1,18 +1,30 @@
-//! The DynamoDB adapter: claims for deduplication, and access (API keys, rate leases, address counters, blocks).
+//! The DynamoDB adapters: claims for deduplication in the table `dedup`; API keys, rate leases, address counters, the
+//! block list, redrive marks and the redriver's audit trail in the table `access`.
 //!
-//! Owns the layout of the tables `dedup` and `access`, how requests are batched, which failures are repeated at
-//! once, and how each one is classed. Leaves to `pipeline` what claims, leases and blocks mean, and to the caller
-//! longer retries, because only the caller knows how much time is left.
+//! Owns the layout of both tables (`access` in `table.rs`, `dedup` in `claims.rs`), how requests are batched, which
+//! failures are repeated at once, and how each one is classed. Leaves to `pipeline` what claims, leases and blocks
+//! mean, and to the caller longer retries, because only the caller knows how much time is left.
 
-mod access;
+mod address_counters;
+mod api_keys;
 mod attributes;
+mod block_list;
 mod claims;
 mod client;
 mod error;
-mod quick_retries;
+mod rate_leases;
+mod redrive_audit;
+mod redrive_marks;
+mod rounds;
+mod table;
 pub mod tables;
 
-pub use access::DynamoAccess;
+pub use address_counters::DynamoAddressCounters;
+pub use api_keys::DynamoApiKeys;
+pub use block_list::DynamoBlockList;
 pub use claims::DynamoClaims;
 pub use client::DynamoDb;
 pub use error::{Cause, DynamoDbError};
+pub use rate_leases::DynamoRateLeases;
+pub use redrive_audit::DynamoRedriveAudit;
+pub use redrive_marks::DynamoRedriveMarks;

@@ -1,7 +1,7 @@
 //! The adapter on the embedded DynamoDB.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-mod access;
+mod access_table;
 mod claims;
 mod rate;
 mod redrive;

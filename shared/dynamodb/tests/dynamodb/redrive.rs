@@ -1,7 +1,7 @@
 //! Redrive marks and their audit trail on the embedded DynamoDB: the contracts, and what happens when requests go
 //! wrong.
 
-use dynamodb::DynamoAccess;
+use dynamodb::{DynamoRedriveAudit, DynamoRedriveMarks};
 use event::{Origin, Timestamp};
 use pipeline::ports::{BeginVerdict, LetterId, LetterStep, MarkKey, RedriveMarks};
 use testkit::contracts::redrive::{redrive_audit_contract, redrive_marks_contract};
@@ -22,15 +22,14 @@ fn keys(count: i64) -> Vec<MarkKey> {
 #[tokio::test]
 async fn the_contracts_hold() {
     let service = start().await;
-    let store = DynamoAccess::new(&service.dynamodb, ACCESS);
-    redrive_marks_contract(&store).await;
-    redrive_audit_contract(&store).await;
+    redrive_marks_contract(&DynamoRedriveMarks::new(&service.dynamodb, ACCESS)).await;
+    redrive_audit_contract(&DynamoRedriveAudit::new(&service.dynamodb, ACCESS)).await;
 }
 
 #[tokio::test]
 async fn a_step_whose_answer_is_lost_is_the_runs_own() {
     let service = start().await;
-    let store = DynamoAccess::new(&service.dynamodb, ACCESS);
+    let store = DynamoRedriveMarks::new(&service.dynamodb, ACCESS);
     service.network.disturb("PutItem", 3, Fault::LoseAnswer);
     let verdicts = store.begin(&keys(3), "a", NOW, LATER).await.unwrap();
     assert_eq!(verdicts, vec![BeginVerdict::Ours; 3]);
@@ -40,7 +39,7 @@ async fn a_step_whose_answer_is_lost_is_the_runs_own() {
 #[tokio::test]
 async fn throttling_and_keys_put_off_are_waited_out() {
     let service = start().await;
-    let store = DynamoAccess::new(&service.dynamodb, ACCESS);
+    let store = DynamoRedriveMarks::new(&service.dynamodb, ACCESS);
     service.network.disturb("PutItem", 2, Fault::Throttle);
     let done: Vec<_> = keys(5).into_iter().map(|key| (key, None)).collect();
     store.finish(&done, "a", NOW).await.unwrap();
@@ -54,7 +53,7 @@ async fn throttling_and_keys_put_off_are_waited_out() {
 #[tokio::test]
 async fn marks_are_kept_for_ninety_days() {
     let service = start().await;
-    let store = DynamoAccess::new(&service.dynamodb, ACCESS);
+    let store = DynamoRedriveMarks::new(&service.dynamodb, ACCESS);
     store.begin(&keys(1), "a", NOW, LATER).await.unwrap();
     let client = aws_sdk_dynamodb::Client::new(&service.config);
     let items = client.scan().table_name(ACCESS).send().await.unwrap().items.unwrap();

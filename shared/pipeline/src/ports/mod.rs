@@ -4,11 +4,14 @@
 //! All ports share three rules. A returned `Ok` means durable. An `Err` means unknown: the effect may or may not
 //! have happened, and the caller may repeat the call. Lists are answered item by item in the order given.
 
-mod access;
+mod address_counters;
+mod api_keys;
+mod block_list;
 mod claims;
 mod history;
 mod objects;
 mod publisher;
+mod rate_leases;
 mod redrive;
 mod replay;
 mod scorer;
@@ -16,11 +19,14 @@ mod store;
 mod topics;
 mod unscored;
 
-pub use access::{AddressCount, AddressCounters, ApiKey, ApiKeys, Block, BlockList, KeyHash, RateLeases};
+pub use address_counters::{AddressCount, AddressCounters};
+pub use api_keys::{ApiKey, ApiKeys, KeyHash};
+pub use block_list::{Block, BlockList};
 pub use claims::{Claim, ClaimStore, ClaimVerdict};
 pub use history::{EventHistory, History, MAX_HISTORY, StoredEvent};
 pub use objects::{ObjectInfo, ObjectStore, PutResult};
 pub use publisher::{NewRecord, RecordPublisher};
+pub use rate_leases::RateLeases;
 pub use redrive::{
     ActionState, AuditEntry, BeginVerdict, LetterId, LetterStep, Mark, MarkKey, MarkState, RedriveAudit, RedriveMarks,
 };

@@ -1,11 +1,14 @@
 //! In-memory implementations of the ports.
 
-pub mod access;
+pub mod address_counters;
+pub mod api_keys;
+pub mod block_list;
 pub mod claims;
 mod faults;
 pub mod history;
 pub mod objects;
 pub mod publisher;
+pub mod rate_leases;
 pub mod redrive;
 pub mod replay;
 pub mod scorer;

@@ -7,27 +7,35 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use pipeline::DependencyError;
 use pipeline::ports::RateLeases;
 
-use super::{COUNT, DynamoAccess, removal_of_minute};
-use crate::DynamoDbError;
-use crate::attributes::{Attributes, number, text};
-use crate::quick_retries::QuickRetries;
+use crate::attributes::{number, text};
+use crate::table::{COUNT, Table, removal_of_minute};
 use crate::tables::{EXPIRES_AT, PARTITION_KEY, SORT_KEY};
+use crate::{DynamoDb, DynamoDbError};
 
 /// Leases are taken for the current minute, so hours only allow for clocks that disagree.
 const KEEP: Duration = Duration::from_secs(2 * 3600);
 
-impl DynamoAccess {
+/// Rate leases in the table `access`.
+#[derive(Clone, Debug)]
+pub struct DynamoRateLeases {
+    table: Table,
+}
+
+impl DynamoRateLeases {
+    pub fn new(dynamodb: &DynamoDb, table: impl Into<String>) -> Self {
+        DynamoRateLeases { table: Table::new(dynamodb, table) }
+    }
+
     /// Adds all or nothing, on the condition that the limit holds. What is left after a refusal is less than what
     /// was asked for, and it never grows, so every turn asks for less and the last one for nothing.
     async fn take_tokens(&self, bucket: &str, minute: i64, want: u32, limit: u32) -> Result<u32, DynamoDbError> {
         let mut want = want.min(limit);
-        let mut retries = QuickRetries::new();
         while want > 0 {
             let request = self
-                .dynamodb
+                .table
                 .client()
                 .update_item()
-                .table_name(&self.table)
+                .table_name(&self.table.name)
                 .key(PARTITION_KEY, text(format!("rate#{bucket}")))
                 .key(SORT_KEY, text(minute.to_string()))
                 .update_expression("ADD #count :want SET #expires_at = :expires_at")
@@ -45,14 +53,14 @@ impl DynamoAccess {
                 Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
                     // Without the item, as if the limit were used up: rather too few than too many.
                     let taken = match refusal.item() {
-                        Some(item) => Attributes { table: &self.table, item }.number::<u64>(COUNT)?,
+                        Some(item) => self.table.attributes(item).number::<u64>(COUNT)?,
                         None => u64::from(limit),
                     };
                     let left = u64::from(limit).saturating_sub(taken);
                     want = u32::try_from(left).unwrap_or(u32::MAX).min(want - 1);
                 }
                 // Tokens of a request that did take effect are lost with its answer.
-                Some(_) | None => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
+                Some(_) | None => return Err(DynamoDbError::of_sdk(&self.table.name, error)),
             }
         }
         Ok(0)
@@ -60,7 +68,7 @@ impl DynamoAccess {
 }
 
 #[async_trait]
-impl RateLeases for DynamoAccess {
+impl RateLeases for DynamoRateLeases {
     async fn take(&self, bucket: &str, minute: i64, want: u32, limit: u32) -> Result<u32, DependencyError> {
         let granted = self.take_tokens(bucket, minute, want, limit).await;
         granted.map_err(|error| error.while_doing("taking rate tokens"))

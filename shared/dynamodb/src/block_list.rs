@@ -11,11 +11,10 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use pipeline::DependencyError;
 use pipeline::ports::{Block, BlockList};
 
-use super::DynamoAccess;
-use crate::DynamoDbError;
-use crate::attributes::{Attributes, Item, number, text};
-use crate::quick_retries::QuickRetries;
+use crate::attributes::{Item, number, text};
+use crate::table::Table;
 use crate::tables::{EXPIRES_AT, PARTITION_KEY, SORT_KEY};
+use crate::{DynamoDb, DynamoDbError};
 
 const PARTITION_VALUE: &str = "blocks";
 const FROM: &str = "from";
@@ -35,9 +34,19 @@ struct FinalEntry<'a> {
     unconditional: bool,
 }
 
-impl DynamoAccess {
+/// The block list in the table `access`.
+#[derive(Clone, Debug)]
+pub struct DynamoBlockList {
+    table: Table,
+}
+
+impl DynamoBlockList {
+    pub fn new(dynamodb: &DynamoDb, table: impl Into<String>) -> Self {
+        DynamoBlockList { table: Table::new(dynamodb, table) }
+    }
+
     fn read_block(&self, item: &Item) -> Result<Block, DynamoDbError> {
-        let item = Attributes { table: &self.table, item };
+        let item = self.table.attributes(item);
         Ok(Block {
             address: item.parsed(SORT_KEY)?,
             from: Timestamp::from_millis(item.number(FROM)?),
@@ -77,52 +86,46 @@ impl DynamoAccess {
             item.insert(UNTIL.to_owned(), number(until.as_millis()));
             item.insert(EXPIRES_AT.to_owned(), number(until.plus(KEEP).as_secs()));
         }
-        let mut retries = QuickRetries::new();
-        loop {
-            let mut request = self.dynamodb.client().put_item().table_name(&self.table).set_item(Some(item.clone()));
-            if !unconditional {
-                // `Block::gives_way_to`, as DynamoDB can say it.
-                request = request
-                    .condition_expression(
-                        "attribute_not_exists(#pk) OR (attribute_exists(#until) AND (#from <> :epoch OR #until <= :from))",
-                    )
-                    .expression_attribute_names("#pk", PARTITION_KEY)
-                    .expression_attribute_names("#until", UNTIL)
-                    .expression_attribute_names("#from", FROM)
-                    .expression_attribute_values(":epoch", number(Timestamp::EPOCH.as_millis()))
-                    .expression_attribute_values(":from", number(block.from.as_millis()));
-            }
-            match request.send().await {
-                Ok(_) => return Ok(()),
-                Err(error) if error.code() == Some("ConditionalCheckFailedException") => return Ok(()),
-                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
-            }
+        let mut request = self.table.client().put_item().table_name(&self.table.name).set_item(Some(item));
+        if !unconditional {
+            // `Block::gives_way_to`, as DynamoDB can say it.
+            request = request
+                .condition_expression(
+                    "attribute_not_exists(#pk) OR (attribute_exists(#until) AND (#from <> :epoch OR #until <= :from))",
+                )
+                .expression_attribute_names("#pk", PARTITION_KEY)
+                .expression_attribute_names("#until", UNTIL)
+                .expression_attribute_names("#from", FROM)
+                .expression_attribute_values(":epoch", number(Timestamp::EPOCH.as_millis()))
+                .expression_attribute_values(":from", number(block.from.as_millis()));
+        }
+        match request.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.code() == Some("ConditionalCheckFailedException") => Ok(()),
+            Err(error) => Err(DynamoDbError::of_sdk(&self.table.name, error)),
         }
     }
 
     async fn remove_block(&self, address: AddressKey) -> Result<bool, DynamoDbError> {
-        let mut retries = QuickRetries::new();
-        loop {
-            let request = self
-                .dynamodb
-                .client()
-                .delete_item()
-                .table_name(&self.table)
-                .key(PARTITION_KEY, text(PARTITION_VALUE))
-                .key(SORT_KEY, text(address.to_string()))
-                .return_values(ReturnValue::AllOld);
-            match request.send().await {
-                Ok(answer) => return Ok(answer.attributes().is_some()),
-                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
-            }
-        }
+        let answer = self
+            .table
+            .client()
+            .delete_item()
+            .table_name(&self.table.name)
+            .key(PARTITION_KEY, text(PARTITION_VALUE))
+            .key(SORT_KEY, text(address.to_string()))
+            .return_values(ReturnValue::AllOld)
+            .send()
+            .await
+            .map_err(|error| DynamoDbError::of_sdk(&self.table.name, error))?;
+        Ok(answer.attributes().is_some())
     }
 }
 
 #[async_trait]
-impl BlockList for DynamoAccess {
+impl BlockList for DynamoBlockList {
     async fn list(&self) -> Result<Vec<Block>, DependencyError> {
-        let blocks = self.partition(PARTITION_VALUE.to_owned(), |item| self.read_block(item)).await;
+        let blocks = self.table.partition(PARTITION_VALUE.to_owned(), |item| self.read_block(item)).await;
         blocks.map_err(|error| error.while_doing("reading the block list"))
     }
 

@@ -14,11 +14,11 @@ use futures::stream::{self, StreamExt, TryStreamExt};
 use pipeline::ports::{BeginVerdict, LetterId, Mark, MarkKey, MarkState, RedriveMarks};
 use pipeline::{DependencyError, Position};
 
-use super::DynamoAccess;
-use crate::DynamoDbError;
-use crate::attributes::{Attributes, Item, number, text};
-use crate::quick_retries::QuickRetries;
+use crate::attributes::{Item, number, text};
+use crate::rounds::Rounds;
+use crate::table::Table;
 use crate::tables::{EXPIRES_AT, PARTITION_KEY, SORT_KEY};
+use crate::{DynamoDb, DynamoDbError};
 
 const STATE: &str = "state";
 const RUN: &str = "run";
@@ -52,7 +52,17 @@ fn key_of(key: &MarkKey) -> Item {
     ])
 }
 
-impl DynamoAccess {
+/// Redrive marks in the table `access`.
+#[derive(Clone, Debug)]
+pub struct DynamoRedriveMarks {
+    table: Table,
+}
+
+impl DynamoRedriveMarks {
+    pub fn new(dynamodb: &DynamoDb, table: impl Into<String>) -> Self {
+        DynamoRedriveMarks { table: Table::new(dynamodb, table) }
+    }
+
     async fn begin_step(
         &self,
         key: &MarkKey,
@@ -60,39 +70,36 @@ impl DynamoAccess {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<BeginVerdict, DynamoDbError> {
-        let mut retries = QuickRetries::new();
-        loop {
-            let request = self
-                .dynamodb
-                .client()
-                .put_item()
-                .table_name(&self.table)
-                .set_item(Some(mark_item(key, run, now, &MarkState::UnderWay { until })))
-                .condition_expression(
-                    "attribute_not_exists(#pk) OR (#state = :under_way AND (#run = :run OR #until <= :now))",
-                )
-                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
-                .expression_attribute_names("#pk", PARTITION_KEY)
-                .expression_attribute_names("#state", STATE)
-                .expression_attribute_names("#run", RUN)
-                .expression_attribute_names("#until", UNTIL)
-                .expression_attribute_values(":under_way", text(UNDER_WAY))
-                .expression_attribute_values(":run", text(run))
-                .expression_attribute_values(":now", number(now.as_millis()));
-            let Err(error) = request.send().await else { return Ok(BeginVerdict::Ours) };
-            match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(refusal)) => {
-                    let Some(item) = refusal.item() else {
-                        // What stands there was asked for and not given; for as long as a step of ours would take.
-                        return Ok(BeginVerdict::UnderWay { until });
-                    };
-                    return Ok(match self.read_mark(item)?.state {
-                        MarkState::UnderWay { until } => BeginVerdict::UnderWay { until },
-                        MarkState::Done { .. } => BeginVerdict::Done,
-                    });
-                }
-                Some(_) | None => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
+        let request = self
+            .table
+            .client()
+            .put_item()
+            .table_name(&self.table.name)
+            .set_item(Some(mark_item(key, run, now, &MarkState::UnderWay { until })))
+            .condition_expression(
+                "attribute_not_exists(#pk) OR (#state = :under_way AND (#run = :run OR #until <= :now))",
+            )
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .expression_attribute_names("#pk", PARTITION_KEY)
+            .expression_attribute_names("#state", STATE)
+            .expression_attribute_names("#run", RUN)
+            .expression_attribute_names("#until", UNTIL)
+            .expression_attribute_values(":under_way", text(UNDER_WAY))
+            .expression_attribute_values(":run", text(run))
+            .expression_attribute_values(":now", number(now.as_millis()));
+        let Err(error) = request.send().await else { return Ok(BeginVerdict::Ours) };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(refusal)) => {
+                let Some(item) = refusal.item() else {
+                    // The service was asked for the item and did not give it: wait as long as a step of ours takes.
+                    return Ok(BeginVerdict::UnderWay { until });
+                };
+                Ok(match self.read_mark(item)?.state {
+                    MarkState::UnderWay { until } => BeginVerdict::UnderWay { until },
+                    MarkState::Done { .. } => BeginVerdict::Done,
+                })
             }
+            Some(_) | None => Err(DynamoDbError::of_sdk(&self.table.name, error)),
         }
     }
 
@@ -104,38 +111,33 @@ impl DynamoAccess {
         now: Timestamp,
     ) -> Result<(), DynamoDbError> {
         let state = MarkState::Done { position: position.cloned() };
-        self.put_item(&mark_item(key, run, now, &state)).await
+        self.table.put(mark_item(key, run, now, &state)).await
     }
 
     /// The marks that there are of at most [`KEYS_PER_READ`] keys, in any order.
     async fn read_marks(&self, keys: &[MarkKey]) -> Result<Vec<Mark>, DynamoDbError> {
         let mut left: Vec<Item> = keys.iter().map(key_of).collect();
         let mut marks = Vec::with_capacity(keys.len());
-        let mut retries = QuickRetries::new();
-        while !left.is_empty() {
-            let wanted = KeysAndAttributes::builder().set_keys(Some(left.clone())).consistent_read(true).build();
-            let wanted = wanted.map_err(|error| DynamoDbError::unbuildable(&self.table, error))?;
-            let request = self.dynamodb.client().batch_get_item().request_items(&self.table, wanted);
-            match request.send().await {
-                Ok(answer) => {
-                    let found = answer.responses.into_iter().flatten().flat_map(|(_, items)| items);
-                    for item in found {
-                        marks.push(self.read_mark(&item)?);
-                    }
-                    let put_off = answer.unprocessed_keys.and_then(|mut tables| tables.remove(&self.table));
-                    left = put_off.map(|keys| keys.keys).unwrap_or_default();
-                    if !left.is_empty() {
-                        retries.wait_after(DynamoDbError::Unprocessed { table: self.table.clone() }).await?;
-                    }
-                }
-                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
+        let mut rounds = Rounds::new();
+        loop {
+            let wanted = KeysAndAttributes::builder().set_keys(Some(left)).consistent_read(true).build();
+            let wanted = wanted.map_err(|error| DynamoDbError::unbuildable(&self.table.name, error))?;
+            let request = self.table.client().batch_get_item().request_items(&self.table.name, wanted);
+            let answer = request.send().await.map_err(|error| DynamoDbError::of_sdk(&self.table.name, error))?;
+            for item in answer.responses.into_iter().flatten().flat_map(|(_, items)| items) {
+                marks.push(self.read_mark(&item)?);
             }
+            let unprocessed = answer.unprocessed_keys.and_then(|mut tables| tables.remove(&self.table.name));
+            left = unprocessed.map(|keys| keys.keys).unwrap_or_default();
+            if left.is_empty() {
+                return Ok(marks);
+            }
+            rounds.wait_after(DynamoDbError::Unprocessed { table: self.table.name.clone() }).await?;
         }
-        Ok(marks)
     }
 
     fn read_mark(&self, item: &Item) -> Result<Mark, DynamoDbError> {
-        let item = Attributes { table: &self.table, item };
+        let item = self.table.attributes(item);
         let origin = item.read(PARTITION_KEY, |value| value.as_s().ok()?.strip_prefix("redrive#")?.parse().ok())?;
         let (attempt, step) = item.read(SORT_KEY, |value| {
             let (attempt, step) = value.as_s().ok()?.split_once('#')?;
@@ -183,7 +185,7 @@ fn mark_item(key: &MarkKey, run: &str, now: Timestamp, state: &MarkState) -> Ite
 }
 
 #[async_trait]
-impl RedriveMarks for DynamoAccess {
+impl RedriveMarks for DynamoRedriveMarks {
     async fn begin(
         &self,
         keys: &[MarkKey],
@@ -224,7 +226,7 @@ impl RedriveMarks for DynamoAccess {
     }
 
     async fn of_origin(&self, origin: &Origin) -> Result<Vec<Mark>, DependencyError> {
-        let marks = self.partition(partition_of(origin), |item| self.read_mark(item)).await;
+        let marks = self.table.partition(partition_of(origin), |item| self.read_mark(item)).await;
         marks.map_err(|error| error.while_doing("reading an origin's redrive marks"))
     }
 }

@@ -6,11 +6,10 @@ use event::TenantId;
 use pipeline::DependencyError;
 use pipeline::ports::{ApiKey, ApiKeys, KeyHash};
 
-use super::DynamoAccess;
-use crate::DynamoDbError;
-use crate::attributes::{Attributes, Item, number, text};
-use crate::quick_retries::QuickRetries;
+use crate::attributes::{Item, number, text};
+use crate::table::Table;
 use crate::tables::{PARTITION_KEY, SORT_KEY};
+use crate::{DynamoDb, DynamoDbError};
 
 const SORT_VALUE: &str = "key";
 const TENANT: &str = "tenant";
@@ -23,27 +22,34 @@ fn partition_of(hash: &KeyHash) -> AttributeValue {
     text(format!("key#{hash}"))
 }
 
-impl DynamoAccess {
+/// API keys in the table `access`.
+#[derive(Clone, Debug)]
+pub struct DynamoApiKeys {
+    table: Table,
+}
+
+impl DynamoApiKeys {
+    pub fn new(dynamodb: &DynamoDb, table: impl Into<String>) -> Self {
+        DynamoApiKeys { table: Table::new(dynamodb, table) }
+    }
+
     async fn find_key(&self, hash: &KeyHash) -> Result<Option<ApiKey>, DynamoDbError> {
-        let mut retries = QuickRetries::new();
-        loop {
-            let request = self
-                .dynamodb
-                .client()
-                .get_item()
-                .table_name(&self.table)
-                .key(PARTITION_KEY, partition_of(hash))
-                .key(SORT_KEY, text(SORT_VALUE))
-                .consistent_read(true);
-            match request.send().await {
-                Ok(answer) => return answer.item().map(|item| self.read_key(*hash, item)).transpose(),
-                Err(error) => retries.wait_after(DynamoDbError::of_sdk(&self.table, error)).await?,
-            }
-        }
+        let answer = self
+            .table
+            .client()
+            .get_item()
+            .table_name(&self.table.name)
+            .key(PARTITION_KEY, partition_of(hash))
+            .key(SORT_KEY, text(SORT_VALUE))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| DynamoDbError::of_sdk(&self.table.name, error))?;
+        answer.item().map(|item| self.read_key(*hash, item)).transpose()
     }
 
     fn read_key(&self, hash: KeyHash, item: &Item) -> Result<ApiKey, DynamoDbError> {
-        let item = Attributes { table: &self.table, item };
+        let item = self.table.attributes(item);
         Ok(ApiKey {
             hash,
             tenant: item.read(TENANT, |value| TenantId::new(value.as_s().ok()?).ok())?,
@@ -66,12 +72,12 @@ impl DynamoAccess {
         if let Some(limit) = key.rate_limit_per_min {
             item.insert(RATE_LIMIT_PER_MIN.to_owned(), number(limit));
         }
-        self.put_item(&item).await
+        self.table.put(item).await
     }
 }
 
 #[async_trait]
-impl ApiKeys for DynamoAccess {
+impl ApiKeys for DynamoApiKeys {
     async fn find(&self, hash: &KeyHash) -> Result<Option<ApiKey>, DependencyError> {
         self.find_key(hash).await.map_err(|error| error.while_doing("looking up an API key"))
     }

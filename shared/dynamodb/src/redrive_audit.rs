@@ -7,10 +7,10 @@ use event::Timestamp;
 use pipeline::DependencyError;
 use pipeline::ports::{AuditEntry, RedriveAudit};
 
-use super::DynamoAccess;
-use crate::DynamoDbError;
-use crate::attributes::{Attributes, Item, number, text};
+use crate::attributes::{Item, number, text};
+use crate::table::Table;
 use crate::tables::{EXPIRES_AT, PARTITION_KEY, SORT_KEY};
+use crate::{DynamoDb, DynamoDbError};
 
 const ACTION: &str = "action";
 const STATE: &str = "state";
@@ -26,7 +26,17 @@ fn partition_of(day: Timestamp) -> String {
     format!("redrive-audit#{}", day.split('T').next().unwrap_or_default())
 }
 
-impl DynamoAccess {
+/// The audit trail of the redriver in the table `access`.
+#[derive(Clone, Debug)]
+pub struct DynamoRedriveAudit {
+    table: Table,
+}
+
+impl DynamoRedriveAudit {
+    pub fn new(dynamodb: &DynamoDb, table: impl Into<String>) -> Self {
+        DynamoRedriveAudit { table: Table::new(dynamodb, table) }
+    }
+
     async fn put_entry(&self, entry: &AuditEntry) -> Result<(), DynamoDbError> {
         let mut item = Item::from([
             (PARTITION_KEY.to_owned(), text(partition_of(entry.started_at))),
@@ -41,11 +51,11 @@ impl DynamoAccess {
         if let Some(by) = &entry.by {
             item.insert(BY.to_owned(), text(by.as_str()));
         }
-        self.put_item(&item).await
+        self.table.put(item).await
     }
 
     fn read_entry(&self, item: &Item) -> Result<AuditEntry, DynamoDbError> {
-        let item = Attributes { table: &self.table, item };
+        let item = self.table.attributes(item);
         let (started_at, run) = item.read(SORT_KEY, |value| {
             let (at, run) = value.as_s().ok()?.split_once('#')?;
             Some((Timestamp::parse(at).ok()?, run.to_owned()))
@@ -63,13 +73,13 @@ impl DynamoAccess {
 }
 
 #[async_trait]
-impl RedriveAudit for DynamoAccess {
+impl RedriveAudit for DynamoRedriveAudit {
     async fn record(&self, entry: &AuditEntry) -> Result<(), DependencyError> {
         self.put_entry(entry).await.map_err(|error| error.while_doing("writing the audit trail"))
     }
 
     async fn entries(&self, day: Timestamp) -> Result<Vec<AuditEntry>, DependencyError> {
-        let entries = self.partition(partition_of(day), |item| self.read_entry(item)).await;
+        let entries = self.table.partition(partition_of(day), |item| self.read_entry(item)).await;
         entries.map_err(|error| error.while_doing("reading the audit trail"))
     }
 }

@@ -1,0 +1,66 @@
+//! Address counters: one per address and minute.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use aws_sdk_dynamodb::types::ReturnValue;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use pipeline::DependencyError;
+use pipeline::ports::{AddressCount, AddressCounters};
+
+use crate::attributes::{Item, number, text};
+use crate::table::{COUNT, Table, removal_of_minute};
+use crate::tables::{EXPIRES_AT, PARTITION_KEY, SORT_KEY};
+use crate::{DynamoDb, DynamoDbError};
+
+/// A minute is still counted while its records wait in Kafka. A replay of older ones may find its counters removed
+/// again and again by the TTL; the limit then holds only loosely.
+const KEEP: Duration = Duration::from_secs(2 * 86_400);
+
+/// Updates of one call that are under way together.
+const CONCURRENT_UPDATES: usize = 16;
+
+/// Address counters in the table `access`.
+#[derive(Clone, Debug)]
+pub struct DynamoAddressCounters {
+    table: Table,
+}
+
+impl DynamoAddressCounters {
+    pub fn new(dynamodb: &DynamoDb, table: impl Into<String>) -> Self {
+        DynamoAddressCounters { table: Table::new(dynamodb, table) }
+    }
+
+    async fn add_counts(&self, counts: &[AddressCount]) -> Result<Vec<u64>, DynamoDbError> {
+        let updates: Vec<_> = counts.iter().map(|count| self.add_count(count)).collect();
+        stream::iter(updates).buffered(CONCURRENT_UPDATES).try_collect().await
+    }
+
+    async fn add_count(&self, count: &AddressCount) -> Result<u64, DynamoDbError> {
+        let answer = self
+            .table
+            .client()
+            .update_item()
+            .table_name(&self.table.name)
+            .key(PARTITION_KEY, text(format!("address#{}", count.address)))
+            .key(SORT_KEY, text(count.minute.to_string()))
+            .update_expression("ADD #count :count SET #expires_at = :expires_at")
+            .return_values(ReturnValue::UpdatedNew)
+            .expression_attribute_names("#count", COUNT)
+            .expression_attribute_names("#expires_at", EXPIRES_AT)
+            .expression_attribute_values(":count", number(count.count))
+            .expression_attribute_values(":expires_at", number(removal_of_minute(count.minute, KEEP)))
+            .send()
+            .await
+            .map_err(|error| DynamoDbError::of_sdk(&self.table.name, error))?;
+        let nothing = Item::new();
+        self.table.attributes(answer.attributes().unwrap_or(&nothing)).number(COUNT)
+    }
+}
+
+#[async_trait]
+impl AddressCounters for DynamoAddressCounters {
+    async fn add(&self, counts: &[AddressCount]) -> Result<Vec<u64>, DependencyError> {
+        self.add_counts(counts).await.map_err(|error| error.while_doing("counting addresses"))
+    }
+}

@@ -1,0 +1,86 @@
+//! What the adapters of the table `access` share: writing an item and reading a partition.
+//!
+//! | what | `pk` | `sk` | attributes | removed |
+//! |---|---|---|---|---|
+//! | API key | `key#<SHA-256 as hex>` | `key` | `tenant`, `name`, `trusted_collector`, `rate_limit_per_min`, `revoked` | never |
+//! | rate lease | `rate#<bucket>` | `<minute>` | `count`, `expires_at` | 2 hours after its minute |
+//! | address counter | `address#<address>` | `<minute>` | `count`, `expires_at` | 2 days after its minute |
+//! | redrive mark | `redrive#<origin>` | `<attempt>#<step>` | `state`, `run`, `at`, `until`, `position`, `expires_at` | 90 days after it was written |
+//! | audit entry | `redrive-audit#<day>` | `<start>#<run>` | `action`, `state`, `by`, `request`, `result`, `expires_at` | 400 days after its start |
+//! | block | `blocks` | `<address>` | `from`, `until`, `reason`, `expires_at` | a day after its end |
+//!
+//! Minutes count from the epoch; `from` and `until` are milliseconds since the epoch, `expires_at` is in seconds.
+//!
+//! All blocks share a partition, so that the list is one query. That allows 1,000 changes a second, far more than a
+//! list that every processor reads every few seconds should see.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+
+use crate::attributes::{Attributes, Item, text};
+use crate::tables::PARTITION_KEY;
+use crate::{DynamoDb, DynamoDbError};
+
+/// Attribute of both kinds of counters.
+pub(crate) const COUNT: &str = "count";
+
+/// A table with a partition key and a sort key.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    dynamodb: DynamoDb,
+    pub(crate) name: String,
+}
+
+impl Table {
+    pub(crate) fn new(dynamodb: &DynamoDb, name: impl Into<String>) -> Self {
+        Table { dynamodb: dynamodb.clone(), name: name.into() }
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        self.dynamodb.client()
+    }
+
+    /// The attributes of an item of this table.
+    pub(crate) fn attributes<'a>(&'a self, item: &'a Item) -> Attributes<'a> {
+        Attributes { table: &self.name, item }
+    }
+
+    /// Writes an item, in place of what is there.
+    pub(crate) async fn put(&self, item: Item) -> Result<(), DynamoDbError> {
+        let written = self.client().put_item().table_name(&self.name).set_item(Some(item)).send().await;
+        written.map(drop).map_err(|error| DynamoDbError::of_sdk(&self.name, error))
+    }
+
+    /// Every item of a partition, in the order of their sort keys, as of now.
+    pub(crate) async fn partition<T>(
+        &self,
+        key: String,
+        read: impl Fn(&Item) -> Result<T, DynamoDbError>,
+    ) -> Result<Vec<T>, DynamoDbError> {
+        let mut pages = self
+            .client()
+            .query()
+            .table_name(&self.name)
+            .key_condition_expression("#pk = :pk")
+            .expression_attribute_names("#pk", PARTITION_KEY)
+            .expression_attribute_values(":pk", text(key))
+            .consistent_read(true)
+            .into_paginator()
+            .send();
+        let mut found = Vec::new();
+        while let Some(page) = pages.next().await {
+            let page = page.map_err(|error| DynamoDbError::of_sdk(&self.name, error))?;
+            for item in page.items() {
+                found.push(read(item)?);
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// When to remove a counter of `minute`, in seconds since the epoch.
+pub(crate) fn removal_of_minute(minute: i64, keep: Duration) -> i64 {
+    let keep = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
+    minute.saturating_add(1).saturating_mul(60).saturating_add(keep)
+}

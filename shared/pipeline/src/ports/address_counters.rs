@@ -1,0 +1,24 @@
+//! Address counters: how much an address has sent.
+
+use async_trait::async_trait;
+use event::AddressKey;
+
+use crate::DependencyError;
+
+/// New events of one address in one minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressCount {
+    pub address: AddressKey,
+    /// Minutes since the epoch, of `received_at`.
+    pub minute: i64,
+    pub count: u32,
+}
+
+#[async_trait]
+pub trait AddressCounters: Send + Sync {
+    /// Adds each count and returns each new total. Atomic per address and minute.
+    ///
+    /// After an `Err` some counts may have been added; repeating then counts them twice, which only makes the
+    /// limit stricter for that minute.
+    async fn add(&self, counts: &[AddressCount]) -> Result<Vec<u64>, DependencyError>;
+}

@@ -1,0 +1,47 @@
+//! The block list: addresses whose events are not stored.
+
+use async_trait::async_trait;
+use event::{AddressKey, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::DependencyError;
+
+/// An entry of the block list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    pub address: AddressKey,
+    /// Events received before this instant are not affected. An operator's block starts at the epoch, so that it
+    /// also covers what waits in Kafka; an automatic one starts at the breach.
+    pub from: Timestamp,
+    /// Events received at or after this instant are not affected; `None` blocks until it is taken off.
+    pub until: Option<Timestamp>,
+    pub reason: String,
+}
+
+impl Block {
+    pub fn covers(&self, received_at: Timestamp) -> bool {
+        received_at >= self.from && self.until.is_none_or(|until| received_at < until)
+    }
+
+    /// An operator's entry has no end or starts at the epoch; an automatic one has an end and starts at a breach.
+    pub fn is_operators(&self) -> bool {
+        self.until.is_none() || self.from == Timestamp::EPOCH
+    }
+
+    /// Whether `newer` replaces this entry of the same address: always, unless this is an operator's that is
+    /// still in force when an automatic one starts.
+    pub fn gives_way_to(&self, newer: &Block) -> bool {
+        newer.is_operators() || !self.is_operators() || self.until.is_some_and(|until| until <= newer.from)
+    }
+}
+
+#[async_trait]
+pub trait BlockList: Send + Sync {
+    /// All entries, also lapsed ones that have not been removed yet.
+    async fn list(&self) -> Result<Vec<Block>, DependencyError>;
+    /// Adds entries, in their order. An address already listed gets the newer entry if the older one
+    /// [gives way](Block::gives_way_to), and otherwise stays as it is.
+    async fn block(&self, blocks: &[Block]) -> Result<(), DependencyError>;
+    /// Whether the address was listed.
+    async fn unblock(&self, address: AddressKey) -> Result<bool, DependencyError>;
+}

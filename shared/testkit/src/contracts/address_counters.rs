@@ -1,0 +1,32 @@
+//! What every store of address counters promises.
+//!
+//! Addresses are new in every run, so a store need not be empty and runs may share it.
+
+use event::AddressKey;
+use futures::future::join_all;
+use pipeline::clock::{Clock, SystemClock};
+use pipeline::ports::{AddressCount, AddressCounters};
+
+use super::{answer, random_address};
+
+pub async fn address_counters_contract(store: &dyn AddressCounters) {
+    let (first, second) = (random_address(), random_address());
+    let minute = SystemClock.now().minute();
+    let count = |address, minute, count| AddressCount { address, minute, count };
+
+    assert_eq!(answer(store.add(&[]).await), Vec::<u64>::new());
+    let counts = [count(first, minute, 2), count(second, minute, 3), count(first, minute + 1, 5)];
+    assert_eq!(answer(store.add(&counts).await), [2, 3, 5], "apart by address and minute");
+    let counts = [count(second, minute, 1), count(first, minute, 10)];
+    assert_eq!(answer(store.add(&counts).await), [4, 12], "in the order asked");
+
+    let many: Vec<AddressKey> = (0..50).map(|_| random_address()).collect();
+    let counts: Vec<AddressCount> = many.iter().zip(1..).map(|(address, n)| count(*address, minute, n)).collect();
+    assert_eq!(answer(store.add(&counts).await), (1..=50).collect::<Vec<u64>>());
+
+    let contended = [count(random_address(), minute, 1)];
+    let mut totals: Vec<u64> =
+        join_all((0..50).map(|_| store.add(&contended))).await.into_iter().flat_map(answer).collect();
+    totals.sort_unstable();
+    assert_eq!(totals, (1..=50).collect::<Vec<u64>>(), "each addition sees a total of its own");
+}
