@@ -43,7 +43,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
         .await;
 
     failpoint!("archiver::written");
-    let report = Report::of(&writes);
+    let report = BatchReport::of(&writes);
     for (topic, records) in &report.records_written {
         Counter::RecordsArchived.add(*records, &[("topic", (*topic).to_owned())]);
     }
@@ -92,7 +92,7 @@ async fn write(app: &App, object: PackedObject, deadline: Instant) -> Write {
 
 /// The figures of one invocation.
 #[derive(Debug, Default)]
-struct Report<'a> {
+struct BatchReport<'a> {
     created: usize,
     already_there: usize,
     unwritten: usize,
@@ -104,9 +104,9 @@ struct Report<'a> {
     records_written: BTreeMap<&'a str, u64>,
 }
 
-impl<'a> Report<'a> {
+impl<'a> BatchReport<'a> {
     fn of(writes: &'a [Write]) -> Self {
-        let mut report = Report::default();
+        let mut report = BatchReport::default();
         for Write { object, result } in writes {
             match result {
                 Ok(PutResult::Created) => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use archive::{Filter, Reader, S3Objects, Status};
+use archive::{ArchiveReader, Filter, S3Objects, Status};
 use archiver::App;
 use async_trait::async_trait;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -55,7 +55,7 @@ async fn handle(event: &str, invocation: &Invocation, app: &App) -> Result<Batch
 }
 
 async fn read(objects: Arc<dyn ObjectStore>, filter: &Filter) -> Vec<Record> {
-    let mut records = Reader::new(objects).records(filter).await.unwrap();
+    let mut records = ArchiveReader::new(objects).records(filter).await.unwrap();
     let mut read = Vec::new();
     while let Some(record) = records.next().await.unwrap() {
         read.push(record);
@@ -295,7 +295,7 @@ async fn holds_each_record_once(objects: &Arc<dyn ObjectStore>, records: &[Recor
         let read = read(Arc::clone(objects), &Filter::topic(topic)).await;
         assert_eq!(read.iter().collect::<Vec<_>>(), expected);
 
-        let coverage = Reader::new(Arc::clone(objects)).coverage(&Filter::topic(topic)).await.unwrap();
+        let coverage = ArchiveReader::new(Arc::clone(objects)).coverage(&Filter::topic(topic)).await.unwrap();
         for partition in coverage.partitions.values() {
             assert_eq!(partition.held.ranges(), [0..=149]);
             assert!(partition.gaps(0..=149).is_empty());
@@ -410,7 +410,7 @@ async fn archive_holds_each_record_once(
             partitions.iter().flatten().filter(|record| &*record.position.topic == topic).collect();
         let records = read(Arc::clone(&store), &Filter::topic(topic)).await;
         prop_assert_eq!(records.iter().collect::<Vec<_>>(), expected.clone());
-        let coverage = Reader::new(Arc::clone(&store)).coverage(&Filter::topic(topic)).await.unwrap();
+        let coverage = ArchiveReader::new(Arc::clone(&store)).coverage(&Filter::topic(topic)).await.unwrap();
         let held: u64 = coverage.partitions.values().map(|partition| partition.held.len()).sum();
         prop_assert_eq!(held, expected.len() as u64);
         for record in expected {

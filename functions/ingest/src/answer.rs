@@ -58,7 +58,7 @@ impl Sums {
 }
 
 #[derive(Serialize)]
-struct Item<'a> {
+struct ItemAnswer<'a> {
     /// Place in the batch, from 0; not given for a single event.
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<usize>,
@@ -78,11 +78,11 @@ struct Place<'a> {
     offset: i64,
 }
 
-impl<'a> Item<'a> {
+impl<'a> ItemAnswer<'a> {
     fn of(index: Option<usize>, outcome: &'a ItemOutcome) -> Self {
         let problem = outcome.error().map(Refusal::of);
         match outcome {
-            ItemOutcome::Accepted { id, position } => Item {
+            ItemOutcome::Accepted { id, position } => ItemAnswer {
                 index,
                 status: "accepted",
                 id: Some(id),
@@ -93,8 +93,10 @@ impl<'a> Item<'a> {
                 }),
                 problem,
             },
-            ItemOutcome::Rejected(_) => Item { index, status: "rejected", id: None, position: None, problem },
-            ItemOutcome::Unknown { id, .. } => Item { index, status: "unknown", id: Some(id), position: None, problem },
+            ItemOutcome::Rejected(_) => ItemAnswer { index, status: "rejected", id: None, position: None, problem },
+            ItemOutcome::Unknown { id, .. } => {
+                ItemAnswer { index, status: "unknown", id: Some(id), position: None, problem }
+            }
         }
     }
 }
@@ -128,12 +130,12 @@ impl<'a> Refusal<'a> {
 }
 
 #[derive(Serialize)]
-struct BatchAnswer<'a> {
+struct BatchReceipt<'a> {
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     problem: Option<Refusal<'a>>,
     #[serde(flatten)]
     sums: Sums,
-    items: Vec<Item<'a>>,
+    items: Vec<ItemAnswer<'a>>,
 }
 
 #[derive(Serialize)]
@@ -146,7 +148,7 @@ struct UnknownAnswer<'a> {
 /// The answer to one event: 202 with its receipt, or a problem document.
 pub fn single(outcome: &ItemOutcome) -> Response {
     match outcome {
-        ItemOutcome::Accepted { .. } => json_response(StatusCode::ACCEPTED, &Item::of(None, outcome)),
+        ItemOutcome::Accepted { .. } => json_response(StatusCode::ACCEPTED, &ItemAnswer::of(None, outcome)),
         ItemOutcome::Rejected(error) => problem(error),
         ItemOutcome::Unknown { id, error } => {
             with_headers(problem_response(error.status(), &UnknownAnswer { problem: Refusal::of(error), id }), error)
@@ -158,25 +160,25 @@ pub fn single(outcome: &ItemOutcome) -> Response {
 /// if they differ) if all are, and 503 as soon as one is unknown. Every answer lists every item.
 pub fn batch(outcomes: &[ItemOutcome]) -> Response {
     let sums = Sums::of(outcomes);
-    let items = outcomes.iter().enumerate().map(|(index, outcome)| Item::of(Some(index), outcome)).collect();
+    let items = outcomes.iter().enumerate().map(|(index, outcome)| ItemAnswer::of(Some(index), outcome)).collect();
     let unknown = outcomes.iter().find_map(|outcome| match outcome {
         ItemOutcome::Unknown { error, .. } => Some(error),
         ItemOutcome::Accepted { .. } | ItemOutcome::Rejected(_) => None,
     });
     if let Some(error) = unknown {
-        let answer = BatchAnswer { problem: Some(Refusal::of(error)), sums, items };
+        let answer = BatchReceipt { problem: Some(Refusal::of(error)), sums, items };
         return with_headers(problem_response(error.status(), &answer), error);
     }
     if sums.accepted > 0 || outcomes.is_empty() {
         let status = if sums.rejected == 0 { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
-        return json_response(status, &BatchAnswer { problem: None, sums, items });
+        return json_response(status, &BatchReceipt { problem: None, sums, items });
     }
     let mut statuses = outcomes.iter().filter_map(ItemOutcome::error).map(IngestError::status);
     let first = statuses.next().unwrap_or(StatusCode::BAD_REQUEST);
     let status = if statuses.all(|status| status == first) { first } else { StatusCode::BAD_REQUEST };
     let problem = Problem::new(status, "all_rejected", "no event of the batch was accepted; each item says why");
     let problem = Some(Refusal { problem, errors: Vec::new() });
-    problem_response(status, &BatchAnswer { problem, sums, items })
+    problem_response(status, &BatchReceipt { problem, sums, items })
 }
 
 /// The answer to a request that is turned away as a whole.

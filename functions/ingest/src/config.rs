@@ -54,7 +54,7 @@ impl Config {
         let key_cache = KeyCachePolicy::from_settings(&mut settings);
         let rate = RatePolicy {
             default_limit: settings.or("API_KEY_RATE_LIMIT_PER_MIN", 1_000),
-            on_store_error: settings.or("RATE_LIMIT_ON_ERROR", OnStoreError::default()),
+            on_store_error: settings.choice("RATE_LIMIT_ON_ERROR", OnStoreError::default()),
             timeout: key_cache.timeout,
         };
         let trusted_proxies = settings.list("TRUSTED_PROXIES");

@@ -5,14 +5,13 @@
 //! all its events or for none, and events count whether or not they turn out to be valid.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use event::Timestamp;
 use pipeline::guard::Guard;
 use pipeline::ports::{ApiKey, KeyHash, RateLeases};
+use strum::{EnumString, VariantNames};
 
 /// A block is this part of the limit: at most so many writes for each key and minute, plus one for each request that
 /// is larger than a block.
@@ -21,38 +20,14 @@ const BLOCKS_PER_MINUTE: u32 = 20;
 const MAX_KEYS: usize = 10_000;
 
 /// What happens while the store of leases is down.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames, strum::Display)]
+#[strum(serialize_all = "lowercase")]
 pub enum OnStoreError {
     /// Each instance applies the limit by itself. Losing events is worse than letting a key pass its limit.
     #[default]
     Allow,
     /// Requests are answered 503.
     Deny,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("neither allow nor deny")]
-pub struct OnStoreErrorError;
-
-impl FromStr for OnStoreError {
-    type Err = OnStoreErrorError;
-
-    fn from_str(text: &str) -> Result<Self, OnStoreErrorError> {
-        match text {
-            "allow" => Ok(OnStoreError::Allow),
-            "deny" => Ok(OnStoreError::Deny),
-            _ => Err(OnStoreErrorError),
-        }
-    }
-}
-
-impl fmt::Display for OnStoreError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            OnStoreError::Allow => "allow",
-            OnStoreError::Deny => "deny",
-        })
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

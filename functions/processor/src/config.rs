@@ -1,7 +1,6 @@
 //! The processor's settings.
 
 use std::num::NonZeroU32;
-use std::str::FromStr;
 use std::time::Duration;
 
 use event::TenantId;
@@ -10,30 +9,16 @@ use lambda::batch_response::BatchResponse;
 use pipeline::decisions::limits::LimitPolicy;
 use postgres::PostgresConfig;
 use settings::{Settings, SettingsError, Variables};
+use strum::{EnumString, VariantNames};
 
 /// Where claims are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
 pub enum DedupStore {
     #[default]
     Dynamodb,
     /// Saves the cost of DynamoDB's writes and puts their load on Postgres.
     Postgres,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("expected dynamodb or postgres")]
-pub struct UnknownDedupStore;
-
-impl FromStr for DedupStore {
-    type Err = UnknownDedupStore;
-
-    fn from_str(text: &str) -> Result<Self, UnknownDedupStore> {
-        match text {
-            "dynamodb" => Ok(DedupStore::Dynamodb),
-            "postgres" => Ok(DedupStore::Postgres),
-            _ => Err(UnknownDedupStore),
-        }
-    }
 }
 
 /// What the decisions depend on; the rest of the configuration is about adapters.
@@ -116,7 +101,7 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
     let publish_timeout = settings::shared::publish_timeout(settings);
     let foreign_tenant = settings::shared::foreign_tenant(settings);
     let batch_response = BatchResponse::from_settings(settings);
-    let dedup_store = settings.or("DEDUP_STORE", DedupStore::default());
+    let dedup_store = settings.choice("DEDUP_STORE", DedupStore::default());
     let breaker_open = settings::shared::breaker_open(settings);
     Some(Policy {
         dedup_window,

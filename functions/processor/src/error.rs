@@ -1,13 +1,13 @@
 //! Why a batch could not be finished.
 
-use std::fmt;
-
 use lambda::invocation::InvocationError;
 use lambda::kafka_trigger::TriggerError;
 use pipeline::{DependencyError, WrongNumberOfAnswers};
+use strum::IntoStaticStr;
 
 /// The steps that have effects, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::Display, IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Step {
     Claim,
     Limit,
@@ -17,18 +17,7 @@ pub enum Step {
 
 impl Step {
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Step::Claim => "claim",
-            Step::Limit => "limit",
-            Step::Store => "store",
-            Step::Publish => "publish",
-        }
-    }
-}
-
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        self.into_str()
     }
 }
 

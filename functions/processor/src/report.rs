@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lambda::metrics::{Counter, Histogram};
-use pipeline::Outcome;
-use pipeline::decisions::{publication, reason};
 use pipeline::ports::LedgerEntry;
 use pipeline::tracked::{Decided, Tracked};
+use pipeline::{Outcome, ReasonTag};
 use tokio::time::Instant;
 
 /// How long each step took.
@@ -57,7 +56,7 @@ pub fn finished(request_id: &str, records: &[Tracked<'_, Decided>], ledger: &[Le
         let event_type = record.event_type().unwrap_or("unknown");
         *outcomes.entry((event_type, entry.outcome)).or_default() += 1;
         unscored += u64::from(entry.outcome.is_stored() && entry.risk.is_none());
-        payload_differs += u64::from(publication::tag_of(&entry.reason) == reason::PAYLOAD_DIFFERS);
+        payload_differs += u64::from(ReasonTag::of(&entry.reason) == Some(ReasonTag::PayloadDiffers));
     }
     let count = |outcome: Outcome| -> u64 {
         outcomes.iter().filter(|((_, of), _)| *of == outcome).map(|(_, count)| count).sum()

@@ -1,11 +1,11 @@
 //! Recording a batch, and finding the one record that the store refuses.
 
 use event::Timestamp;
-use pipeline::ErrorClass;
-use pipeline::decisions::{publication, reason, verdicts};
+use pipeline::decisions::verdicts;
 use pipeline::guard::Guard;
 use pipeline::ports::{EventStore, LedgerEntry};
 use pipeline::tracked::{Decided, State, Tracked};
+use pipeline::{ErrorClass, ReasonTag};
 use tokio::time::Instant;
 
 use crate::error::ProcessorError;
@@ -66,6 +66,6 @@ pub async fn record(
 fn is_refused(record: &Tracked<'_, Decided>) -> bool {
     match &record.state {
         State::Open { .. } => false,
-        State::Closed { reason, .. } => publication::tag_of(reason) == reason::STORE_REFUSED,
+        State::Closed { reason, .. } => ReasonTag::of(reason) == Some(ReasonTag::StoreRefused),
     }
 }

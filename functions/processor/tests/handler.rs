@@ -233,12 +233,12 @@ async fn bad_records_become_dead_letters_and_spoil_no_other() {
         tags(&world.outcomes()),
         [
             ("raw-events/0/400", "dead_lettered", "undecodable"),
-            ("raw-events/0/401", "dead_lettered", "malformed_json"),
+            ("raw-events/0/401", "dead_lettered", "malformed-json"),
             ("raw-events/0/402", "dead_lettered", "empty-value"),
             ("raw-events/0/403", "dead_lettered", "tombstone"),
             ("raw-events/0/404", "dead_lettered", "unknown-envelope-version"),
-            ("raw-events/0/405", "dead_lettered", "unknown_type"),
-            ("raw-events/0/406", "dead_lettered", "schema_violation"),
+            ("raw-events/0/405", "dead_lettered", "unknown-type"),
+            ("raw-events/0/406", "dead_lettered", "schema-violation"),
             ("raw-events/0/407", "valid", ""),
         ]
     );

@@ -43,7 +43,7 @@ pub fn router(app: Arc<App>) -> Router {
 
 impl App {
     async fn answer(&self, key: EventKey, question: &Question, patience: Duration) -> Result<Timeline, QueryError> {
-        let history = self.settled_history(&key, question, patience).await?;
+        let history = self.decided_history(&key, question, patience).await?;
         if history.is_unknown() {
             return Err(absence(&history, question));
         }
@@ -66,7 +66,7 @@ impl App {
 
     /// The event's history as soon as the client's record is processed (or, without a receipt, anything is known), and
     /// at the latest when `patience` ends.
-    async fn settled_history(
+    async fn decided_history(
         &self,
         key: &EventKey,
         question: &Question,
@@ -76,12 +76,12 @@ impl App {
         let mut pause = FIRST_PAUSE;
         loop {
             let history = self.look_up(key, question.receipt.as_slice()).await?;
-            let is_settled = match question.receipt {
+            let is_decided = match question.receipt {
                 Some(_) => history.not_reached.is_empty(),
                 None => !history.is_unknown(),
             };
             let left = deadline.saturating_duration_since(Instant::now());
-            if is_settled || left.is_zero() {
+            if is_decided || left.is_zero() {
                 return Ok(history);
             }
             tokio::time::sleep(pause.min(left)).await;

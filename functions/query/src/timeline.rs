@@ -17,7 +17,7 @@ pub struct Timeline {
     /// The record of the client's receipt, if it gave one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Receipt>,
-    pub timeline: Vec<Step>,
+    pub timeline: Vec<TimelineStep>,
     /// What is missing above.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub incomplete: Vec<Missing>,
@@ -42,7 +42,7 @@ pub enum Missing {
 /// Records are `<topic>/<partition>/<offset>`.
 #[derive(Debug, Serialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
-pub enum Step {
+pub enum TimelineStep {
     /// The event, or another copy of it that a client sent, is in Kafka. The time is known of events that were stored.
     Accepted {
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -132,19 +132,19 @@ pub fn status(history: &History) -> Option<Outcome> {
 }
 
 /// All steps by time. What happened in the same millisecond keeps the order of its causes.
-pub fn steps(history: History, marks: Vec<Mark>) -> Vec<Step> {
-    let mut steps: Vec<(Timestamp, Step)> = Vec::new();
+pub fn steps(history: History, marks: Vec<Mark>) -> Vec<TimelineStep> {
+    let mut steps: Vec<(Timestamp, TimelineStep)> = Vec::new();
     for entry in &history.records {
         if entry.position.as_origin() == entry.origin {
             let row = history.stored.iter().find(|stored| stored.origin == entry.origin);
             let at = row.map(|stored| stored.received_at);
-            steps.push((at.unwrap_or(entry.recorded_at), Step::Accepted { at, record: entry.origin.clone() }));
+            steps.push((at.unwrap_or(entry.recorded_at), TimelineStep::Accepted { at, record: entry.origin.clone() }));
         }
     }
     for stored in &history.stored {
         if !history.records.iter().any(|entry| entry.position.as_origin() == stored.origin) {
             let at = stored.received_at;
-            steps.push((at, Step::Accepted { at: Some(at), record: stored.origin.clone() }));
+            steps.push((at, TimelineStep::Accepted { at: Some(at), record: stored.origin.clone() }));
         }
     }
     steps.extend(history.records.into_iter().map(|entry| (entry.recorded_at, recorded(entry))));
@@ -154,9 +154,9 @@ pub fn steps(history: History, marks: Vec<Mark>) -> Vec<Step> {
         let scored = risk.zip(scored_at).map(|(risk, at)| {
             let RiskScore { score, reasons, rules_version } = risk;
             let risk = Risk { score, reasons, rules_version };
-            (at, Step::Scored { at, origin: origin.clone(), outcome, risk })
+            (at, TimelineStep::Scored { at, origin: origin.clone(), outcome, risk })
         });
-        steps.push((stored_at, Step::Stored { at: stored_at, origin, event_type, occurred_at }));
+        steps.push((stored_at, TimelineStep::Stored { at: stored_at, origin, event_type, occurred_at }));
         steps.extend(scored);
     }
     steps.extend(marks.into_iter().map(|mark| (mark.at, redrive(mark))));
@@ -164,18 +164,25 @@ pub fn steps(history: History, marks: Vec<Mark>) -> Vec<Step> {
     steps.into_iter().map(|(_, step)| step).collect()
 }
 
-fn recorded(entry: LedgerEntry) -> Step {
+fn recorded(entry: LedgerEntry) -> TimelineStep {
     let LedgerEntry { position, origin, outcome, reason, recorded_at, key: _, risk: _ } = entry;
-    Step::Recorded { at: recorded_at, record: position, origin, outcome, reason }
+    TimelineStep::Recorded { at: recorded_at, record: position, origin, outcome, reason }
 }
 
-fn redrive(mark: Mark) -> Step {
+fn redrive(mark: Mark) -> TimelineStep {
     let Mark { key, at, state, run: _ } = mark;
     let (state, record) = match state {
         MarkState::UnderWay { until: _ } => (RedriveState::UnderWay, None),
         MarkState::Done { position } => (RedriveState::Done, position),
     };
-    Step::Redrive { at, origin: key.letter.origin, action: key.step, attempt: key.letter.attempt, state, record }
+    TimelineStep::Redrive {
+        at,
+        origin: key.letter.origin,
+        action: key.step,
+        attempt: key.letter.attempt,
+        state,
+        record,
+    }
 }
 
 #[cfg(test)]
@@ -260,11 +267,11 @@ mod tests {
         let names: Vec<String> = steps(history, vec![mark])
             .iter()
             .map(|step| match step {
-                Step::Accepted { record, .. } => format!("accepted {record}"),
-                Step::Recorded { record, outcome, .. } => format!("{outcome} {record}"),
-                Step::Stored { origin, .. } => format!("stored {origin}"),
-                Step::Scored { risk, .. } => format!("scored {}", risk.score),
-                Step::Redrive { action, state, record, .. } => {
+                TimelineStep::Accepted { record, .. } => format!("accepted {record}"),
+                TimelineStep::Recorded { record, outcome, .. } => format!("{outcome} {record}"),
+                TimelineStep::Stored { origin, .. } => format!("stored {origin}"),
+                TimelineStep::Scored { risk, .. } => format!("scored {}", risk.score),
+                TimelineStep::Redrive { action, state, record, .. } => {
                     format!("{action} {state:?} {}", record.as_ref().unwrap())
                 }
             })

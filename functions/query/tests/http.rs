@@ -202,7 +202,7 @@ async fn copies_blocks_and_letters_are_told_with_their_reasons() {
 #[tokio::test]
 async fn a_redriven_letter_is_told_with_its_copy() {
     let service = Service::start().await;
-    service.close(0, "a", Outcome::DeadLettered, "schema_violation: /amount").await;
+    service.close(0, "a", Outcome::DeadLettered, "schema-violation: /amount").await;
     let key = MarkKey { letter: LetterId { origin: position(0).as_origin(), attempt: 0 }, step: LetterStep::Send };
     service.marks.begin(std::slice::from_ref(&key), "run-1", after(2), after(60)).await.unwrap();
     let under_way = service.get("/events/a").await;

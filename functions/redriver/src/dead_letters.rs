@@ -38,7 +38,7 @@ const CONCURRENT_PARKS: usize = 8;
 /// A part of the topic, by offsets of its partitions: from their start if `from` does not name them, and up to, but not
 /// including, `until`, or their end now.
 #[derive(Clone, Copy, Debug)]
-pub struct OffsetRange<'a> {
+pub struct LetterRange<'a> {
     pub from: &'a BTreeMap<i32, i64>,
     pub until: &'a BTreeMap<i32, i64>,
 }
@@ -74,7 +74,7 @@ impl<'a> TopicWalk<'a> {
         app: &'a App,
         run: &'a RedriveRun,
         filters: &'a Filters,
-        range: OffsetRange<'_>,
+        range: LetterRange<'_>,
     ) -> Result<Self, RedriverError> {
         let open = || app.ports.topics.open(topic::DEAD_LETTER_EVENTS, range.from);
         let kafka = &app.guards.kafka;
@@ -228,7 +228,7 @@ pub async fn list(
     app: &App,
     run: &RedriveRun,
     filters: &Filters,
-    range: OffsetRange<'_>,
+    range: LetterRange<'_>,
     answer: &mut ListAnswer,
 ) -> Result<(), RedriverError> {
     let mut walk = TopicWalk::open(app, run, filters, range).await?;
@@ -309,7 +309,7 @@ pub async fn redrive(
     app: &App,
     run: &RedriveRun,
     filters: &Filters,
-    range: OffsetRange<'_>,
+    range: LetterRange<'_>,
     max_per_sec: u32,
     answer: &mut RedriveAnswer,
 ) -> Result<(), RedriverError> {

@@ -11,7 +11,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
 
 use crate::app::App;
-use crate::dead_letters::{self, ListAnswer, OffsetRange, RedriveAnswer};
+use crate::dead_letters::{self, LetterRange, ListAnswer, RedriveAnswer};
 use crate::error::RedriverError;
 use crate::parked_letters::{self, ParkedAnswer, ReleaseAnswer};
 use crate::request::Request;
@@ -92,13 +92,13 @@ async fn carry_out(
     match request {
         Request::List { filters, from_offsets } => {
             let mut answer = ListAnswer::default();
-            let range = OffsetRange { from: from_offsets, until: &BTreeMap::new() };
+            let range = LetterRange { from: from_offsets, until: &BTreeMap::new() };
             let result = dead_letters::list(app, run, filters, range, &mut answer).await;
             (result, json!({ "matched": answer.walk.matched }), written(run, &answer))
         }
         Request::Redrive { filters, from_offsets, until_offsets, dry_run, max_per_sec } => {
             let mut answer = RedriveAnswer { dry_run: *dry_run, ..RedriveAnswer::default() };
-            let range = OffsetRange { from: from_offsets, until: until_offsets };
+            let range = LetterRange { from: from_offsets, until: until_offsets };
             let result = dead_letters::redrive(app, run, filters, range, max_per_sec.get(), &mut answer).await;
             let audited = json!({
                 "dry_run": answer.dry_run, "matched": answer.walk.matched, "sent": answer.sent,

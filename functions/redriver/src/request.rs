@@ -3,6 +3,7 @@
 use event::{Origin, Timestamp};
 use lambda::request::{self, Limit, PartitionOffsets, RequestError, Text, check_range};
 use pipeline::dead_letter::DeadLetter;
+use pipeline::reason::canonical;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use strum::{IntoStaticStr, VariantNames};
@@ -16,7 +17,7 @@ pub type PageLimit = Limit<1_000, 100>;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Filters {
-    /// The tag of the reason.
+    /// The tag of the reason; the spelling with underscores is read too.
     pub reason: Option<Text>,
     #[serde(rename = "type")]
     pub event_type: Option<Text>,
@@ -35,7 +36,7 @@ impl Filters {
     pub fn meets(&self, letter: &DeadLetter) -> bool {
         let is =
             |wanted: &Option<Text>, found: Option<&str>| wanted.as_deref().is_none_or(|wanted| found == Some(wanted));
-        let by_headers = is(&self.reason, Some(&letter.reason))
+        let by_headers = self.reason.as_deref().is_none_or(|wanted| canonical(wanted) == letter.reason)
             && self.origin.as_ref().is_none_or(|origin| *origin == letter.id.origin)
             && self.from.is_none_or(|from| letter.failed_at >= from)
             && self.until.is_none_or(|until| letter.failed_at < until);
@@ -145,7 +146,7 @@ mod tests {
     fn samples_are_read() {
         let list = Request::List { filters: Filters::default(), from_offsets: PartitionOffsets::default() };
         assert_eq!(parse(&sample("redriver", "list")), Ok((list, None)));
-        let filters = Filters { reason: text("schema_violation"), ..Filters::default() };
+        let filters = Filters { reason: text("schema-violation"), ..Filters::default() };
         let dry_run = Request::Redrive {
             filters: filters.clone(),
             from_offsets: PartitionOffsets::default(),

@@ -334,7 +334,7 @@ async fn letters_are_listed_by_reason_and_a_dry_run_counts_what_a_redrive_does()
 
     let list = world.ask(serde_json::from_str(&sample("redriver", "list")).unwrap()).await;
     assert_eq!(counts(&list, &["read", "matched", "unreadable", "copies"]), [31, 31, 0, 0]);
-    let (refused, malformed) = (&list["reasons"]["store-refused"], &list["reasons"]["malformed_json"]);
+    let (refused, malformed) = (&list["reasons"]["store-refused"], &list["reasons"]["malformed-json"]);
     assert_eq!(counts(refused, &["letters", "open", "redriven", "parked"]), [30, 30, 0, 0]);
     assert_eq!(counts(malformed, &["letters", "open"]), [1, 1]);
     assert_eq!(refused["examples"].as_array().unwrap().len(), 3);

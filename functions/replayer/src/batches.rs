@@ -1,7 +1,7 @@
 //! The archive, batch by batch.
 
 use archive::reader::Tally;
-use archive::{Filter, Reader, Records};
+use archive::{ArchiveReader, Filter, Records};
 use pipeline::{ErrorClass, Record};
 use tokio::time::{Instant, timeout_at};
 
@@ -21,7 +21,12 @@ pub struct Batches {
 impl Batches {
     /// # Errors
     /// If the archive cannot be listed.
-    pub async fn open(reader: &Reader, filter: &Filter, size: usize, deadline: Instant) -> Result<Self, ReplayerError> {
+    pub async fn open(
+        reader: &ArchiveReader,
+        filter: &Filter,
+        size: usize,
+        deadline: Instant,
+    ) -> Result<Self, ReplayerError> {
         let records = reader.records(filter).await.map_err(ReplayerError::Archive)?;
         Ok(Batches { records, size, deadline, tally: Tally::default(), is_finished: false })
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use archive::Reader;
+use archive::ArchiveReader;
 use lambda::invocation::{Invocation, InvocationError};
 use pipeline::pace::Pace;
 use pipeline::{chain, failpoint};
@@ -67,7 +67,7 @@ async fn carry_out(app: &App, request: &Request, run: &mut ReplayRun<'_>) -> Res
         Action::Restore => None,
         Action::Reprocess { version, scorer } => Some(Reprocessor::new(app, version, scorer.as_deref(), run.is_dry())),
     };
-    let reader = Reader::guarded(Arc::clone(&app.ports.objects), Arc::clone(&app.s3));
+    let reader = ArchiveReader::guarded(Arc::clone(&app.ports.objects), Arc::clone(&app.s3));
     let filter = order.filter().starting_at(run.next.clone());
     let max_per_sec = match (&order.action, run.is_dry()) {
         // Asks nothing of Postgres or the scorer.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use aws_config::SdkConfig;
 use lambda::breaker::guard;
 use pipeline::decisions::intake::Reader;
-use pipeline::decisions::{publication, reason, reprocessing, verdicts};
+use pipeline::decisions::{reprocessing, verdicts};
 use pipeline::ports::{LedgerEntry, Scorer};
-use pipeline::{Dependency, Position, Record};
+use pipeline::{Dependency, Position, ReasonTag, Record};
 use scoring::{ScorerClient, Scoring};
 use tokio::time::Instant;
 
@@ -116,7 +116,7 @@ impl<'a> Reprocessor<'a> {
 /// The record as the trigger delivered it. What the trigger could not decode is archived as the text it was, so only the
 /// first outcome knows about it.
 fn as_delivered<'a>((record, first): (&'a Record, &Option<LedgerEntry>)) -> Cow<'a, Record> {
-    let is_undecodable = |first: &LedgerEntry| publication::tag_of(&first.reason) == reason::UNDECODABLE;
+    let is_undecodable = |first: &LedgerEntry| ReasonTag::of(&first.reason) == Some(ReasonTag::Undecodable);
     if first.as_ref().is_some_and(is_undecodable) {
         Cow::Owned(Record { undecodable: Some("the trigger could not decode it when it came"), ..record.clone() })
     } else {

@@ -6,8 +6,7 @@ use archive::Filter;
 use event::Timestamp;
 use lambda::request::{self, Label, Limit, PartitionOffsets, RequestError, Text, check_range};
 use pipeline::topic;
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use strum::VariantNames;
 
@@ -141,13 +140,15 @@ struct Fields {
     run: Option<Label>,
     version: Option<Label>,
     scorer: Option<Text>,
+    #[serde(default)]
+    filters: Filters,
+    // Filters stood here before, and still may.
     from: Option<Timestamp>,
     until: Option<Timestamp>,
     #[serde(rename = "type")]
     event_type: Option<Text>,
     tenant: Option<Text>,
-    #[serde(default, deserialize_with = "partitions")]
-    partitions: BTreeSet<i32>,
+    partitions: Option<Partitions>,
     #[serde(alias = "start")]
     from_offsets: Option<PartitionOffsets>,
     #[serde(default, alias = "rate")]
@@ -156,17 +157,30 @@ struct Fields {
     dry_run: bool,
 }
 
+/// Which records are meant: those that meet every condition given.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Filters {
+    from: Option<Timestamp>,
+    until: Option<Timestamp>,
+    #[serde(rename = "type")]
+    event_type: Option<Text>,
+    tenant: Option<Text>,
+    partitions: Option<Partitions>,
+}
+
 impl Fields {
     fn into_request(self, action: Action) -> Result<Request, RequestError> {
-        check_range("until", self.from, self.until)?;
+        let filters = self.filters;
         let order = Order {
             action,
-            from: self.from,
-            until: self.until,
-            event_type: self.event_type.map(String::from),
-            tenant: self.tenant.map(String::from),
-            partitions: self.partitions,
+            from: either("from", filters.from, self.from)?,
+            until: either("until", filters.until, self.until)?,
+            event_type: either("type", filters.event_type, self.event_type)?.map(String::from),
+            tenant: either("tenant", filters.tenant, self.tenant)?.map(String::from),
+            partitions: either("partitions", filters.partitions, self.partitions)?.unwrap_or_default().0,
         };
+        check_range("filters.until", order.from, order.until)?;
         let mode = match (self.dry_run, self.run, self.from_offsets) {
             (true, _, from_offsets) => Mode::DryRun { from_offsets: from_offsets.unwrap_or_default() },
             (false, _, Some(_)) => {
@@ -186,12 +200,28 @@ fn only_for_reprocess(field: &str) -> RequestError {
     RequestError::field(field, "only for \"reprocess\"")
 }
 
-fn partitions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeSet<i32>, D::Error> {
-    let partitions = BTreeSet::<i32>::deserialize(deserializer)?;
-    if partitions.first().is_none_or(|first| *first < 0) {
-        return Err(D::Error::custom("not a list of partitions, such as [0, 1]; without it, all are meant"));
+/// A filter, which may stand in one of two places.
+fn either<T>(field: &str, filter: Option<T>, beside: Option<T>) -> Result<Option<T>, RequestError> {
+    match (filter, beside) {
+        (Some(_), Some(_)) => Err(RequestError::field(field, "given twice: it belongs into \"filters\"")),
+        (filter, beside) => Ok(filter.or(beside)),
     }
-    Ok(partitions)
+}
+
+/// At least one partition.
+#[derive(Default, Deserialize)]
+#[serde(try_from = "BTreeSet<i32>")]
+struct Partitions(BTreeSet<i32>);
+
+impl TryFrom<BTreeSet<i32>> for Partitions {
+    type Error = &'static str;
+
+    fn try_from(partitions: BTreeSet<i32>) -> Result<Self, &'static str> {
+        if partitions.first().is_none_or(|first| *first < 0) {
+            return Err("not a list of partitions, such as [0, 1]; without it, all are meant");
+        }
+        Ok(Partitions(partitions))
+    }
 }
 
 #[cfg(test)]
@@ -245,6 +275,9 @@ mod tests {
     fn names_of_before_are_still_understood() {
         let now = r#"{"action":"restore","dry_run":true,"from_offsets":{"0":1},"max_per_sec":5}"#;
         assert_eq!(parse(r#"{"action":"restore","dry_run":true,"start":{"0":1},"rate":5}"#), parse(now));
+        let now = r#"{"action":"restore","run":"a","filters":{"type":"click","tenant":"acme","partitions":[1],"from":"2026-11-20T18:00:00Z"}}"#;
+        let before = r#"{"action":"restore","run":"a","type":"click","tenant":"acme","partitions":[1],"from":"2026-11-20T18:00:00Z"}"#;
+        assert_eq!(parse(before), parse(now));
     }
 
     #[test]
@@ -263,8 +296,11 @@ mod tests {
             (restore(r#""from":"today""#), "field \"from\": not an RFC 3339 date-time"),
             (
                 restore(r#""from":"2026-11-20T18:00:00Z","until":"2026-11-20T18:00:00Z""#),
-                "field \"until\": not after \"from\"",
+                "field \"filters.until\": not after \"from\"",
             ),
+            (restore(r#""filters":{"ip":"::1"}"#), "field \"filters.ip\": unknown field `ip`"),
+            (restore(r#""filters":{"partitions":[]}"#), "field \"filters.partitions\": not a list of partitions"),
+            (restore(r#""filters":{"tenant":"a"},"tenant":"b""#), "field \"tenant\": given twice"),
             (restore(r#""version":"2""#), "field \"version\": only for \"reprocess\""),
             (restore(r#""scorer":"s""#), "field \"scorer\": only for \"reprocess\""),
             (restore(r#""max_per_sec":0"#), "field \"max_per_sec\": not 1 to 50000"),

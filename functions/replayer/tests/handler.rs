@@ -13,10 +13,10 @@ use event::{TenantId, Timestamp};
 use lambda::invocation::{Invocation, InvocationError};
 use pipeline::clock::Clock;
 use pipeline::decisions::intake::Reader;
-use pipeline::decisions::{publication, reason};
+use pipeline::decisions::publication;
 use pipeline::ports::{EventStore, LedgerEntry, RiskScore, Scorer};
 use pipeline::tracked::{Decided, Read, Tracked};
-use pipeline::{DependencyError, ErrorClass, Outcome, Position, Reason, Record, RecordHeaders, topic};
+use pipeline::{DependencyError, ErrorClass, Outcome, Position, Reason, ReasonTag, Record, RecordHeaders, topic};
 use replayer::{App, Policy, Ports, Scorers};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -199,8 +199,8 @@ fn raw_record(number: i64) -> Record {
 fn decide(mut tracked: Tracked<'_, Read>) -> Tracked<'_, Decided> {
     let number = tracked.position.offset * i64::from(PARTITIONS) + i64::from(tracked.position.partition);
     match number % 10 {
-        6 => tracked.close(Outcome::Duplicate, Reason::new(reason::ALREADY_CLAIMED, "raw-events/0/0")),
-        7 => tracked.close(Outcome::Blocked, Reason::new(reason::ADDRESS_RATE, "")),
+        6 => tracked.close(Outcome::Duplicate, Reason::new(ReasonTag::AlreadyClaimed, "raw-events/0/0")),
+        7 => tracked.close(Outcome::Blocked, Reason::new(ReasonTag::AddressRate, "")),
         _ => {}
     }
     let risk = RiskScore { score: 7, reasons: vec!["first".into()], rules_version: "1".into() };

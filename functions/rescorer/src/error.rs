@@ -1,17 +1,13 @@
 //! Why a run ended early or did not begin.
 
 use lambda::invocation::InvocationError;
+use lambda::request::RequestError;
 use pipeline::DependencyError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RescorerError {
-    /// Serde's own message names the unknown action and the choices, or the field.
-    #[error("the request cannot be read")]
-    Request(#[source] serde_json::Error),
-    #[error("the request has no \"action\", which must be rescore")]
-    NoAction,
-    #[error("field \"{field}\" is {problem}")]
-    Field { field: &'static str, problem: String },
+    #[error(transparent)]
+    Request(#[from] RequestError),
     #[error(transparent)]
     Dependency(#[from] DependencyError),
     #[error("the answer cannot be written as JSON")]
@@ -21,7 +17,7 @@ pub enum RescorerError {
 impl RescorerError {
     pub fn tag(&self) -> &'static str {
         match self {
-            RescorerError::Request(_) | RescorerError::NoAction | RescorerError::Field { .. } => "bad-request",
+            RescorerError::Request(_) => RequestError::TAG,
             RescorerError::Dependency(error) => error.failed_tag(),
             RescorerError::Answer(_) => "answer",
         }

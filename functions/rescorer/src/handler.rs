@@ -20,10 +20,10 @@ const RESERVE: Duration = Duration::from_secs(2);
 /// If the request cannot be read, or Kafka or Postgres failed after bounded retries. What was done before stays
 /// done, and the request may be repeated. A scorer that is down is not an error: the answer says so.
 pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
-    let request = Request::parse(event)?;
+    let Request::Rescore { limit } = Request::parse(event).map_err(RescorerError::from)?;
     let started = Instant::now();
     let deadline = started + invocation.remaining(RESERVE);
-    let report = app.rescore(request, deadline).await?;
+    let report = app.rescore(limit.map(|limit| limit.get() as usize), deadline).await?;
     let duration = started.elapsed();
     Gauge::UnscoredEvents.set(report.left as f64, &[]);
     Histogram::ProcessingDuration.record(duration.as_secs_f64(), &[("service", "rescorer".to_owned())]);
@@ -44,12 +44,12 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
 }
 
 impl App {
-    async fn rescore(&self, request: Request, deadline: Instant) -> Result<Report, RescorerError> {
+    async fn rescore(&self, limit: Option<usize>, deadline: Instant) -> Result<Report, RescorerError> {
         let mut run = Run::new(self, deadline);
         let end = run.end_deadline;
         // What an earlier run left behind goes out first, whether or not the scorer is up.
         run.publish_outbox().await?;
-        let ended = run.score_all(request.limit).await?;
+        let ended = run.score_all(limit).await?;
         let left = self.postgres.call(end, "counting unscored events", || self.events.count()).await?;
         Ok(run.into_report(left, ended))
     }

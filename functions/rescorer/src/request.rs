@@ -1,24 +1,20 @@
 //! What the function can be asked.
 
-use lambda::schedule::Trigger;
+use lambda::request::{self, Limit, RequestError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
-
-use crate::error::RescorerError;
+use strum::VariantNames;
 
 /// A run of the largest limit takes longer than any function may run.
-const MAX_LIMIT: usize = 10_000_000;
+type MostEvents = Limit<10_000_000>;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Request {
+/// A request, checked. Each variant's name in lower case is its action.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, VariantNames)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[strum(serialize_all = "lowercase")]
+pub enum Request {
     /// Most events to look at; all that wait if absent.
-    pub limit: Option<usize>,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "action", rename_all = "lowercase", deny_unknown_fields)]
-enum Fields {
-    Rescore { limit: Option<usize> },
+    Rescore { limit: Option<MostEvents> },
 }
 
 impl Request {
@@ -26,19 +22,9 @@ impl Request {
     ///
     /// # Errors
     /// If it is not a request, naming the field and what it may be.
-    pub fn parse(event: &RawValue) -> Result<Self, RescorerError> {
-        match Trigger::of(event).map_err(RescorerError::Request)? {
-            Trigger::Schedule => return Ok(Request { limit: None }),
-            Trigger::Unknown => return Err(RescorerError::NoAction),
-            Trigger::Request => {}
-        }
-        let Fields::Rescore { limit } = serde_json::from_str(event.get()).map_err(RescorerError::Request)?;
-        match limit {
-            Some(limit) if !(1..=MAX_LIMIT).contains(&limit) => {
-                Err(RescorerError::Field { field: "limit", problem: format!("not 1 to {MAX_LIMIT}") })
-            }
-            limit => Ok(Request { limit }),
-        }
+    pub fn parse(event: &RawValue) -> Result<Self, RequestError> {
+        let (request, _) = request::parse_or_scheduled(event, Request::Rescore { limit: None })?;
+        Ok(request)
     }
 }
 
@@ -49,26 +35,28 @@ mod tests {
 
     use super::*;
 
-    fn parse(text: &str) -> Result<Request, String> {
-        Request::parse(&RawValue::from_string(text.to_owned()).unwrap()).map_err(|error| chain(&error))
+    fn parse(text: &str) -> Result<Option<u32>, String> {
+        let request = Request::parse(&RawValue::from_string(text.to_owned()).unwrap());
+        let Request::Rescore { limit } = request.map_err(|error| chain(&error))?;
+        Ok(limit.map(Limit::get))
     }
 
     #[test]
     fn samples_are_read() {
-        assert_eq!(parse(&sample("rescorer", "schedule")), Ok(Request { limit: None }));
-        assert_eq!(parse(&sample("rescorer", "limited")), Ok(Request { limit: Some(1000) }));
-        assert_eq!(parse(r#"{"action":"rescore"}"#), Ok(Request { limit: None }));
+        assert_eq!(parse(&sample("rescorer", "schedule")), Ok(None));
+        assert_eq!(parse(&sample("rescorer", "limited")), Ok(Some(1000)));
+        assert_eq!(parse(r#"{"action":"rescore"}"#), Ok(None));
     }
 
     #[test]
     fn bad_requests_are_told_field_and_choices() {
         let cases = [
-            (sample("rescorer", "bad"), "field \"limit\" is not 1 to 10000000"),
-            ("{}".into(), "the request has no \"action\", which must be rescore"),
-            (r#"{"source":"aws.s3"}"#.into(), "the request has no \"action\""),
-            ("7".into(), "the request cannot be read"),
-            (r#"{"action":"score"}"#.into(), "unknown variant `score`, expected `rescore`"),
-            (r#"{"action":"rescore","max":1}"#.into(), "unknown field `max`, expected `limit`"),
+            (sample("rescorer", "bad"), "field \"limit\": not 1 to 10000000"),
+            ("{}".into(), "field \"action\": missing, expected one of rescore"),
+            (r#"{"source":"aws.s3"}"#.into(), "field \"action\": missing"),
+            ("7".into(), "the request is not a JSON object"),
+            (r#"{"action":"score"}"#.into(), "field \"action\": \"score\" is unknown, expected one of rescore"),
+            (r#"{"action":"rescore","max":1}"#.into(), "field \"max\": unknown field `max`, expected `limit`"),
         ];
         for (request, expected) in cases {
             let error = parse(&request).unwrap_err();

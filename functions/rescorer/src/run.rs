@@ -8,6 +8,7 @@ use pipeline::Outcome;
 use pipeline::decisions::late::{control_question, late_scores, score_requests};
 use pipeline::ports::{EventPlace, LateScore, Score, UnscoredEvent};
 use serde::Serialize;
+use strum::IntoStaticStr;
 use tokio::time::Instant;
 
 use crate::app::App;
@@ -19,8 +20,9 @@ const ENDING: Duration = Duration::from_secs(1);
 pub(crate) const BATCH: usize = 500;
 
 /// Why a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Ended {
     /// There is nothing more that could be scored.
     Done,
@@ -33,12 +35,7 @@ pub enum Ended {
 
 impl Ended {
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Ended::Done => "done",
-            Ended::Limit => "limit",
-            Ended::OutOfTime => "out-of-time",
-            Ended::ScorerDown => "scorer-down",
-        }
+        self.into_str()
     }
 }
 

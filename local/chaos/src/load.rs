@@ -44,12 +44,12 @@ impl Default for Load {
 
 /// An event to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub struct LoadEvent {
     pub id: String,
     pub json: String,
 }
 
-impl Event {
+impl LoadEvent {
     /// A click whose bytes depend only on the number and the seed. Its address is one that counts as fraud, one that
     /// does not, or missing.
     pub fn made_up(number: usize, rng: &mut Rng) -> Self {
@@ -66,10 +66,10 @@ impl Event {
             rng.u64(..),
             width = rng.usize(1..120),
         );
-        Event { id, json }
+        LoadEvent { id, json }
     }
 
-    /// Whether an id is one of [`Event::made_up`].
+    /// Whether an id is one of [`LoadEvent::made_up`].
     pub fn is_made_up(id: &str) -> bool {
         id.strip_prefix('e').is_some_and(|number| number.len() >= 7 && number.bytes().all(|byte| byte.is_ascii_digit()))
     }
@@ -86,16 +86,16 @@ pub fn hash(bytes: &[u8]) -> String {
 
 impl Load {
     /// The requests, in order: the same for the same seed.
-    pub fn plan(&self, rng: &mut Rng) -> Vec<Vec<Event>> {
-        let mut events: Vec<Event> = Vec::new();
+    pub fn plan(&self, rng: &mut Rng) -> Vec<Vec<LoadEvent>> {
+        let mut events: Vec<LoadEvent> = Vec::new();
         for number in 0..self.events {
-            events.push(Event::made_up(number, rng));
+            events.push(LoadEvent::made_up(number, rng));
             if rng.f64() < self.copies {
                 let copy = events[rng.usize(0..events.len())].clone();
                 events.push(copy);
             }
         }
-        events.chunks(self.batch.max(1)).map(<[Event]>::to_vec).collect()
+        events.chunks(self.batch.max(1)).map(<[LoadEvent]>::to_vec).collect()
     }
 }
 
@@ -161,9 +161,9 @@ impl Client {
     ///
     /// # Errors
     /// If the ledger cannot be written.
-    pub async fn send(&self, load: &Load, requests: Vec<Vec<Event>>) -> anyhow::Result<Seen> {
+    pub async fn send(&self, load: &Load, requests: Vec<Vec<LoadEvent>>) -> anyhow::Result<Seen> {
         let (started, mut planned) = (Instant::now(), 0_usize);
-        let queue: VecDeque<(usize, Duration, Vec<Event>)> = requests
+        let queue: VecDeque<(usize, Duration, Vec<LoadEvent>)> = requests
             .into_iter()
             .enumerate()
             .map(|(number, events)| {
@@ -194,7 +194,7 @@ impl Client {
         Ok(seen)
     }
 
-    async fn send_one(&self, batch: usize, mut open: Vec<Event>, patience: Duration) -> anyhow::Result<Seen> {
+    async fn send_one(&self, batch: usize, mut open: Vec<LoadEvent>, patience: Duration) -> anyhow::Result<Seen> {
         let started = Instant::now();
         let mut seen = Seen { sent: open.len(), ..Seen::default() };
         for attempt in 1.. {

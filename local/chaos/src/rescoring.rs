@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::json;
 use stack::stack::Stack;
 
-use crate::evidence::{Evidence, Risk, Row};
+use crate::evidence::{Evidence, Row, StoredRisk};
 use crate::verdict::TrialFindings;
 
 /// How many stored events are scored again in each trial.
@@ -23,7 +23,7 @@ struct ScorerAnswer {
 struct Scored {
     event_id: String,
     #[serde(flatten)]
-    risk: Risk,
+    risk: StoredRisk,
 }
 
 /// Scores a sample of the stored events again, and compares the results.
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     fn found(change: impl FnOnce(&mut Row, &mut Scored)) -> usize {
-        let risk = Risk { score: 100, reasons: vec!["private-range".to_owned()], rules_version: "1".to_owned() };
+        let risk = StoredRisk { score: 100, reasons: vec!["private-range".to_owned()], rules_version: "1".to_owned() };
         let mut row = Row {
             event_id: "a".to_owned(),
             payload: String::new(),

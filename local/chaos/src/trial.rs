@@ -18,7 +18,7 @@ use stack::stack::Stack;
 use crate::disk::SmallDisk;
 use crate::evidence::{self, Evidence, Sources};
 use crate::ledger::{self, ClientLedger};
-use crate::load::{Client, Event, Load, Seen};
+use crate::load::{Client, Load, LoadEvent, Seen};
 use crate::memory::{self, Peaks};
 use crate::proxy::Proxy;
 use crate::rescoring;
@@ -70,7 +70,7 @@ impl ChaosRun {
 pub struct Setup {
     pub load: Load,
     /// Requests to send instead of the load's own plan.
-    pub requests: Option<Vec<Vec<Event>>>,
+    pub requests: Option<Vec<Vec<LoadEvent>>>,
     pub settings: Vec<(String, String)>,
     pub function_timeout: Option<Duration>,
     /// Whether functions reach their dependencies through proxies.
@@ -158,12 +158,12 @@ impl Scene {
     /// Waits until the pipeline is idle, at most as long as I6 allows. Also returns how many processes ended meanwhile.
     async fn wait_until_idle(&self) -> (anyhow::Result<()>, usize) {
         let under_way = AtomicBool::new(true);
-        let settle = async {
-            let settled = self.stack.wait_until_idle(RECOVERY_LIMIT).await;
+        let becomes_idle = async {
+            let idle = self.stack.wait_until_idle(RECOVERY_LIMIT).await;
             under_way.store(false, Ordering::Relaxed);
-            settled
+            idle
         };
-        tokio::join!(settle, self.count_ends(|| under_way.load(Ordering::Relaxed)))
+        tokio::join!(becomes_idle, self.count_ends(|| under_way.load(Ordering::Relaxed)))
     }
 }
 
@@ -251,7 +251,7 @@ pub async fn run_and_examine(
     let (seen, faults) = (seen?, faults?);
 
     let ended = Instant::now();
-    let (settled, ends) = scene.wait_until_idle().await;
+    let (idle, ends) = scene.wait_until_idle().await;
     let recovery = ended.elapsed();
     let (faults, late_ends) = if setup.ends_count { (faults + ends, 0) } else { (faults, ends) };
     let evidence = Evidence::gather(&sources(&scene.stack).await?).await?;
@@ -259,7 +259,7 @@ pub async fn run_and_examine(
     findings.take_over(std::mem::take(&mut scene.findings));
     examine(&evidence, &mut findings);
     rescoring::check(&scene.stack, &evidence, &mut scene.rng, &mut findings).await?;
-    if let Err(error) = &settled {
+    if let Err(error) = &idle {
         findings.add("I6", format!("{error:#}"));
     }
     if seen.without_retry_after > 0 {
@@ -277,7 +277,7 @@ pub async fn run_and_examine(
     }
     scene.stack.stop().await?;
     drop(scene.disk);
-    let recovery = settled.is_ok().then_some(recovery);
+    let recovery = idle.is_ok().then_some(recovery);
     let trial = Trial { name: name.to_owned(), faults, seen, recovery, memory, findings };
     // The ledger and the logs of a failed trial stay.
     std::fs::remove_dir_all(&state)?;

@@ -202,11 +202,11 @@ mod tests {
             ("[1]", None),
         ];
         for (answer, expected) in table {
-            let settled = match read_answer(&batch, true, answer.as_bytes()) {
+            let found = match read_answer(&batch, true, answer.as_bytes()) {
                 BatchOutcome::PerPartition(spans) => Some(spans),
                 BatchOutcome::RetryAll(_) => None,
             };
-            assert_eq!(settled, *expected, "{answer}");
+            assert_eq!(found, *expected, "{answer}");
         }
     }
 

@@ -13,14 +13,14 @@ use crate::event::{EncodedRecord, EventFrame, MAX_EVENT_BYTES, partition_overhea
 
 /// Records of one partition in a batch, by offset; offsets may have gaps.
 #[derive(Clone, Debug)]
-pub(crate) struct PartitionSpan {
+pub(crate) struct BatchSpan {
     pub(crate) of: TopicPartition,
     /// Identifies the assignment of the partition under which the records were read.
     epoch: u64,
     pub(crate) records: Vec<EncodedRecord>,
 }
 
-impl PartitionSpan {
+impl BatchSpan {
     pub(crate) fn contains(&self, offset: i64) -> bool {
         self.records.binary_search_by_key(&offset, |record| record.offset).is_ok()
     }
@@ -29,7 +29,7 @@ impl PartitionSpan {
 /// What one invocation gets.
 #[derive(Clone, Debug)]
 pub(crate) struct InvocationBatch {
-    pub(crate) spans: Vec<PartitionSpan>,
+    pub(crate) spans: Vec<BatchSpan>,
     pub(crate) event: Bytes,
     /// Records in the event.
     pub(crate) records: usize,
@@ -198,7 +198,7 @@ impl Buffer {
 
     /// Builds a batch of the records that may be sent now.
     pub(crate) fn cut(&mut self, now: Instant) -> Option<InvocationBatch> {
-        let mut spans: Vec<PartitionSpan> = Vec::new();
+        let mut spans: Vec<BatchSpan> = Vec::new();
         let (mut count, mut bytes) = (0, self.frame.len());
         let queues = self.queues.len();
         for step in 0..queues {
@@ -227,7 +227,7 @@ impl Buffer {
             self.records -= records.len();
             self.bytes -= records.iter().map(|record| record.json.len()).sum::<usize>();
             let cut_off = !queue.records.is_empty();
-            spans.push(PartitionSpan { of: queue.of.clone(), epoch: queue.epoch, records });
+            spans.push(BatchSpan { of: queue.of.clone(), epoch: queue.epoch, records });
             if cut_off {
                 self.turn = index + 1;
                 break;
@@ -236,23 +236,23 @@ impl Buffer {
         if spans.is_empty() { None } else { Some(self.batch(spans)) }
     }
 
-    fn batch(&self, spans: Vec<PartitionSpan>) -> InvocationBatch {
+    fn batch(&self, spans: Vec<BatchSpan>) -> InvocationBatch {
         let event = self.frame.event(spans.iter().map(|span| (&span.of, span.records.as_slice())));
         let records = spans.iter().flat_map(|span| &span.records).filter(|record| !record.json.is_empty()).count();
         InvocationBatch { spans, event, records }
     }
 
-    fn owner(&mut self, span: &PartitionSpan) -> Option<&mut Queue> {
+    fn owner(&mut self, span: &BatchSpan) -> Option<&mut Queue> {
         self.queues.iter_mut().find(|queue| queue.epoch == span.epoch)
     }
 
     /// Removes the partitions that this poller no longer owns from a batch. `None` if nothing remains.
     pub(crate) fn still_owned(&self, batch: InvocationBatch) -> Option<InvocationBatch> {
-        let owned = |span: &PartitionSpan| self.queues.iter().any(|queue| queue.epoch == span.epoch);
+        let owned = |span: &BatchSpan| self.queues.iter().any(|queue| queue.epoch == span.epoch);
         if batch.spans.iter().all(owned) {
             return Some(batch);
         }
-        let spans: Vec<PartitionSpan> = batch.spans.into_iter().filter(owned).collect();
+        let spans: Vec<BatchSpan> = batch.spans.into_iter().filter(owned).collect();
         if spans.is_empty() { None } else { Some(self.batch(spans)) }
     }
 
@@ -337,8 +337,7 @@ pub(crate) mod tests {
     }
 
     fn offsets(batch: &InvocationBatch) -> Vec<(i32, Vec<i64>)> {
-        let of_span =
-            |span: &PartitionSpan| (span.of.partition, span.records.iter().map(|record| record.offset).collect());
+        let of_span = |span: &BatchSpan| (span.of.partition, span.records.iter().map(|record| record.offset).collect());
         batch.spans.iter().map(of_span).collect()
     }
 

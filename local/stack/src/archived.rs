@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
 
-use archive::{Coverage, Filter, OffsetRanges, PartitionCoverage, Reader};
+use archive::{ArchiveReader, Coverage, Filter, OffsetRanges, PartitionCoverage};
 use kafka::{KafkaClient, PartitionWatermarks};
 use pipeline::Position;
 
@@ -42,7 +42,7 @@ impl ArchiveProof {
     ///
     /// # Errors
     /// If Kafka or the archive cannot be read.
-    pub async fn gather(kafka: &KafkaClient, archive: &Reader) -> anyhow::Result<Self> {
+    pub async fn gather(kafka: &KafkaClient, archive: &ArchiveReader) -> anyhow::Result<Self> {
         let topics = kafka.topics();
         let mut proof = ArchiveProof::default();
         for (topic, group) in ARCHIVERS {

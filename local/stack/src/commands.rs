@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use archive::S3Objects;
-use archive::reader::{Filter, Reader};
+use archive::reader::{ArchiveReader, Filter};
 use clap::Args;
 use postgres::{Database, PostgresConfig};
 use serde_json::{Value, json};
@@ -171,7 +171,7 @@ pub struct ArchiveArguments {
 pub async fn archive(session: &Session, arguments: &ArchiveArguments) -> anyhow::Result<ExitCode> {
     let bucket = session.require("ARCHIVE_BUCKET")?;
     let objects = S3Objects::connect(&session.aws("AWS_ENDPOINT_URL_S3").await, bucket);
-    let reader = Reader::new(Arc::new(objects));
+    let reader = ArchiveReader::new(Arc::new(objects));
     let filter = Filter::topic(arguments.topic.as_str());
     let mut out = std::io::stdout().lock();
     if arguments.records {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use archive::{Reader, S3Objects};
+use archive::{ArchiveReader, S3Objects};
 use kafka::{KafkaClient, KafkaConfig, PartitionWatermarks};
 use pipeline::topic::RAW_EVENTS;
 use postgres::ledger::{OffsetRange, PartitionAccount, Reconciliation};
@@ -32,7 +32,7 @@ pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
     print!("{proof}");
     let missing = if let Some(bucket) = session.get("ARCHIVE_BUCKET") {
         let objects = S3Objects::connect(&session.aws("AWS_ENDPOINT_URL_S3").await, bucket);
-        let archive = ArchiveProof::gather(&kafka, &Reader::new(Arc::new(objects))).await?;
+        let archive = ArchiveProof::gather(&kafka, &ArchiveReader::new(Arc::new(objects))).await?;
         print!("\n{archive}");
         archive.missing()
     } else {

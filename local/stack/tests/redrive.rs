@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use archive::Reader;
+use archive::ArchiveReader;
 use kafka::PublisherOptions;
 use pipeline::ports::{NewRecord, RecordPublisher as _};
 use pipeline::topic::{DEAD_LETTER_EVENTS, RAW_EVENTS};
@@ -117,7 +117,7 @@ async fn letters_are_redriven_once_parked_after_three_failures_and_released() {
     let list = world.stack.invoke("redriver", json!({"action": "list"})).await.unwrap();
     assert_eq!(counts(&list, ["read", "matched", "copies"]), [4, 4, 0]);
     assert_eq!(counts(&list["reasons"]["store-refused"], ["letters", "open", "redriven"]), [3, 3, 0]);
-    assert_eq!(counts(&list["reasons"]["malformed_json"], ["letters", "open"]), [1, 1]);
+    assert_eq!(counts(&list["reasons"]["malformed-json"], ["letters", "open"]), [1, 1]);
     let dry = world.ask(json!({"action": "redrive", "dry_run": true})).await;
     assert_eq!(counts(&dry, ["sent", "parked", "already"]), [3, 0, 0]);
     assert_eq!(world.letters().await, 4, "a dry run does nothing");
@@ -188,7 +188,7 @@ async fn letters_are_redriven_once_parked_after_three_failures_and_released() {
 
     // No record is missing in the ledger or in the archive.
     assert_eq!(world.stack.unaccounted().await.unwrap(), 0);
-    let archive = Reader::new(Arc::new(world.stack.archive().await));
+    let archive = ArchiveReader::new(Arc::new(world.stack.archive().await));
     let proof = ArchiveProof::gather(&world.stack.kafka, &archive).await.unwrap();
     assert_eq!((proof.missing(), proof.waiting()), (0, 0), "{proof}");
     world.stack.stop().await.unwrap();

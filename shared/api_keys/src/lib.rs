@@ -132,7 +132,7 @@ impl KeyCachePolicy {
 
 /// A known key, and when the store said so.
 #[derive(Clone)]
-struct Known {
+struct CachedKey {
     key: Arc<ApiKey>,
     at: Instant,
 }
@@ -142,7 +142,7 @@ pub struct Authenticator {
     keys: Arc<dyn ApiKeys>,
     guard: Arc<Guard>,
     policy: KeyCachePolicy,
-    known: Cache<KeyHash, Known>,
+    known: Cache<KeyHash, CachedKey>,
     unknown: Cache<KeyHash, Instant>,
 }
 
@@ -182,7 +182,7 @@ impl Authenticator {
             Ok(Some(key)) => {
                 let key = Arc::new(key);
                 self.unknown.remove(hash);
-                self.known.insert(*hash, Known { key: Arc::clone(&key), at: now });
+                self.known.insert(*hash, CachedKey { key: Arc::clone(&key), at: now });
                 Ok(key)
             }
             Ok(None) => {

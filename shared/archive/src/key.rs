@@ -64,13 +64,13 @@ impl fmt::Display for Status {
 /// A text that does not name an object of the archive, nor a part of one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the name of an archive object")]
-pub struct KeyError;
+pub struct NotAnArchiveKey;
 
 impl FromStr for Status {
-    type Err = KeyError;
+    type Err = NotAnArchiveKey;
 
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        Status::ALL.into_iter().find(|status| status.as_str() == text).ok_or(KeyError)
+    fn from_str(text: &str) -> Result<Self, NotAnArchiveKey> {
+        Status::ALL.into_iter().find(|status| status.as_str() == text).ok_or(NotAnArchiveKey)
     }
 }
 
@@ -198,12 +198,12 @@ impl fmt::Display for ObjectKey {
 }
 
 impl FromStr for ObjectKey {
-    type Err = KeyError;
+    type Err = NotAnArchiveKey;
 
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        let key = parse(text).ok_or(KeyError)?;
+    fn from_str(text: &str) -> Result<Self, NotAnArchiveKey> {
+        let key = parse(text).ok_or(NotAnArchiveKey)?;
         // Only the one spelling that we write is ours.
-        if key.to_string() == text { Ok(key) } else { Err(KeyError) }
+        if key.to_string() == text { Ok(key) } else { Err(NotAnArchiveKey) }
     }
 }
 
@@ -303,7 +303,7 @@ mod tests {
             format!("{good}/x"),
             String::new(),
         ] {
-            assert_eq!(bad.parse::<ObjectKey>(), Err(KeyError), "{bad}");
+            assert_eq!(bad.parse::<ObjectKey>(), Err(NotAnArchiveKey), "{bad}");
         }
     }
 }

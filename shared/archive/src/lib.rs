@@ -18,5 +18,5 @@ pub mod writer;
 pub use error::ArchiveError;
 pub use key::{Hour, ObjectKey, Series, Status};
 pub use offsets::OffsetRanges;
-pub use reader::{Coverage, Filter, PartitionCoverage, Reader, Records};
+pub use reader::{ArchiveReader, Coverage, Filter, PartitionCoverage, Records};
 pub use s3::S3Objects;

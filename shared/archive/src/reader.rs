@@ -144,20 +144,20 @@ pub struct ArchivedObject {
 
 /// Reads the archive in an object store.
 #[derive(Clone)]
-pub struct Reader {
+pub struct ArchiveReader {
     store: Arc<dyn ObjectStore>,
     guard: Arc<Guard>,
 }
 
-impl Reader {
+impl ArchiveReader {
     /// For one reading: a reader with a breaker of its own, which no metric shows.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Reader::guarded(store, Arc::new(Guard::unobserved(Dependency::S3, OPEN_FOR)))
+        ArchiveReader::guarded(store, Arc::new(Guard::unobserved(Dependency::S3, OPEN_FOR)))
     }
 
     /// A reader that shares what its function knows of S3's health.
     pub fn guarded(store: Arc<dyn ObjectStore>, guard: Arc<Guard>) -> Self {
-        Reader { store, guard }
+        ArchiveReader { store, guard }
     }
 
     /// Objects that may hold records wanted, by partition and then first offset. Objects that are not the archive's
@@ -249,7 +249,7 @@ impl Reader {
         let reader = self.clone();
         stream::iter(keys)
             .map(move |key| {
-                let Reader { store, guard } = reader.clone();
+                let ArchiveReader { store, guard } = reader.clone();
                 async move {
                     let name = key.to_string();
                     let deadline = Instant::now() + CALL_BUDGET;
@@ -309,7 +309,7 @@ pub struct Tally {
     pub conflicts: u64,
 }
 
-/// Records being read. See [`Reader::records`].
+/// Records being read. See [`ArchiveReader::records`].
 pub struct Records {
     filter: Filter,
     /// The objects that `bodies` has yet to give, in its order.

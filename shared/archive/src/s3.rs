@@ -84,14 +84,14 @@ impl ObjectStore for S3Objects {
         let answer = self.client.get_object().bucket(&self.bucket).key(key).send().await;
         let answer = answer.map_err(|error| failure(DOING, error))?;
         // A body that breaks off or has another checksum than S3 noted.
-        let body = answer.body.collect().await.map_err(|error| dependency_error(Cause::Interrupted, DOING, error))?;
+        let body = answer.body.collect().await.map_err(|error| dependency_error(S3Cause::Interrupted, DOING, error))?;
         Ok(body.into_bytes())
     }
 }
 
 /// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cause {
+enum S3Cause {
     /// The request could not be made: bad settings, or no credentials just now.
     NotSent,
     Timeout,
@@ -111,61 +111,61 @@ enum Cause {
     Refused,
 }
 
-impl Cause {
+impl S3Cause {
     const fn class(self) -> ErrorClass {
         match self {
-            Cause::NotSent
-            | Cause::Timeout
-            | Cause::Unreachable
-            | Cause::Interrupted
-            | Cause::Conflict
-            | Cause::Unavailable => ErrorClass::Transient,
-            Cause::Throttled => ErrorClass::Overload,
-            Cause::Absent | Cause::Denied | Cause::Refused => ErrorClass::Permanent,
+            S3Cause::NotSent
+            | S3Cause::Timeout
+            | S3Cause::Unreachable
+            | S3Cause::Interrupted
+            | S3Cause::Conflict
+            | S3Cause::Unavailable => ErrorClass::Transient,
+            S3Cause::Throttled => ErrorClass::Overload,
+            S3Cause::Absent | S3Cause::Denied | S3Cause::Refused => ErrorClass::Permanent,
         }
     }
 
     const fn tag(self) -> &'static str {
         match self {
-            Cause::NotSent => "not-sent",
-            Cause::Timeout => "timeout",
-            Cause::Unreachable => "unreachable",
-            Cause::Interrupted => "interrupted",
-            Cause::Throttled => "throttled",
-            Cause::Conflict => "conflict",
-            Cause::Unavailable => "unavailable",
-            Cause::Absent => "absent",
-            Cause::Denied => "denied",
-            Cause::Refused => "refused",
+            S3Cause::NotSent => "not-sent",
+            S3Cause::Timeout => "timeout",
+            S3Cause::Unreachable => "unreachable",
+            S3Cause::Interrupted => "interrupted",
+            S3Cause::Throttled => "throttled",
+            S3Cause::Conflict => "conflict",
+            S3Cause::Unavailable => "unavailable",
+            S3Cause::Absent => "absent",
+            S3Cause::Denied => "denied",
+            S3Cause::Refused => "refused",
         }
     }
 
     /// From the answer's status and S3's error code, which a HEAD request lacks.
     fn of_answer(status: u16, code: &str) -> Self {
         match (status, code) {
-            (_, "SlowDown" | "Throttling" | "TooManyRequests") | (429 | 503, _) => Cause::Throttled,
-            (_, "RequestTimeout") => Cause::Timeout,
-            (_, "ExpiredToken" | "RequestTimeTooSkewed") => Cause::Unavailable,
-            (409, _) => Cause::Conflict,
-            (404, _) => Cause::Absent,
-            (401 | 403, _) => Cause::Denied,
-            (300..=499, _) => Cause::Refused,
-            (_, _) => Cause::Unavailable,
+            (_, "SlowDown" | "Throttling" | "TooManyRequests") | (429 | 503, _) => S3Cause::Throttled,
+            (_, "RequestTimeout") => S3Cause::Timeout,
+            (_, "ExpiredToken" | "RequestTimeTooSkewed") => S3Cause::Unavailable,
+            (409, _) => S3Cause::Conflict,
+            (404, _) => S3Cause::Absent,
+            (401 | 403, _) => S3Cause::Denied,
+            (300..=499, _) => S3Cause::Refused,
+            (_, _) => S3Cause::Unavailable,
         }
     }
 
     fn of<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Self {
         match error {
-            SdkError::ConstructionFailure(_) => Cause::NotSent,
-            SdkError::TimeoutError(_) => Cause::Timeout,
-            SdkError::DispatchFailure(failure) if failure.is_timeout() => Cause::Timeout,
-            SdkError::DispatchFailure(_) => Cause::Unreachable,
-            SdkError::ResponseError(_) => Cause::Interrupted,
+            SdkError::ConstructionFailure(_) => S3Cause::NotSent,
+            SdkError::TimeoutError(_) => S3Cause::Timeout,
+            SdkError::DispatchFailure(failure) if failure.is_timeout() => S3Cause::Timeout,
+            SdkError::DispatchFailure(_) => S3Cause::Unreachable,
+            SdkError::ResponseError(_) => S3Cause::Interrupted,
             SdkError::ServiceError(answer) => {
-                Cause::of_answer(answer.raw().status().as_u16(), answer.err().code().unwrap_or_default())
+                S3Cause::of_answer(answer.raw().status().as_u16(), answer.err().code().unwrap_or_default())
             }
             // The enum is open to additions; what is unknown may pass.
-            _ => Cause::Interrupted,
+            _ => S3Cause::Interrupted,
         }
     }
 }
@@ -178,11 +178,11 @@ fn failure<E>(doing: &'static str, error: SdkError<E, HttpResponse>) -> Dependen
 where
     E: ProvideErrorMetadata + Error + Send + Sync + 'static,
 {
-    dependency_error(Cause::of(&error), doing, error)
+    dependency_error(S3Cause::of(&error), doing, error)
 }
 
 fn dependency_error(
-    cause: Cause,
+    cause: S3Cause,
     doing: &'static str,
     source: impl Into<Box<dyn Error + Send + Sync>>,
 ) -> DependencyError {
@@ -196,24 +196,24 @@ mod tests {
     #[test]
     fn answers_are_classed_by_what_a_repeat_can_do() {
         for (status, code, cause) in [
-            (409, "ConditionalRequestConflict", Cause::Conflict),
-            (503, "SlowDown", Cause::Throttled),
-            (429, "", Cause::Throttled),
-            (500, "InternalError", Cause::Unavailable),
-            (400, "RequestTimeout", Cause::Timeout),
-            (400, "ExpiredToken", Cause::Unavailable),
-            (403, "RequestTimeTooSkewed", Cause::Unavailable),
-            (403, "AccessDenied", Cause::Denied),
-            (404, "NoSuchBucket", Cause::Absent),
-            (404, "", Cause::Absent),
-            (400, "InvalidArgument", Cause::Refused),
-            (301, "PermanentRedirect", Cause::Refused),
+            (409, "ConditionalRequestConflict", S3Cause::Conflict),
+            (503, "SlowDown", S3Cause::Throttled),
+            (429, "", S3Cause::Throttled),
+            (500, "InternalError", S3Cause::Unavailable),
+            (400, "RequestTimeout", S3Cause::Timeout),
+            (400, "ExpiredToken", S3Cause::Unavailable),
+            (403, "RequestTimeTooSkewed", S3Cause::Unavailable),
+            (403, "AccessDenied", S3Cause::Denied),
+            (404, "NoSuchBucket", S3Cause::Absent),
+            (404, "", S3Cause::Absent),
+            (400, "InvalidArgument", S3Cause::Refused),
+            (301, "PermanentRedirect", S3Cause::Refused),
         ] {
-            assert_eq!(Cause::of_answer(status, code), cause, "{status} {code}");
+            assert_eq!(S3Cause::of_answer(status, code), cause, "{status} {code}");
         }
-        assert_eq!(Cause::Conflict.class(), ErrorClass::Transient);
-        assert_eq!(Cause::Throttled.class(), ErrorClass::Overload);
-        assert_eq!(Cause::Denied.class(), ErrorClass::Permanent);
+        assert_eq!(S3Cause::Conflict.class(), ErrorClass::Transient);
+        assert_eq!(S3Cause::Throttled.class(), ErrorClass::Overload);
+        assert_eq!(S3Cause::Denied.class(), ErrorClass::Permanent);
     }
 
     #[test]

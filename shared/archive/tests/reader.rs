@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use archive::writer::{pack, store};
-use archive::{ArchiveError, Filter, Reader, Records};
+use archive::{ArchiveError, ArchiveReader, Filter, Records};
 use bytes::Bytes;
 use event::Timestamp;
 use pipeline::ports::ObjectStore;
@@ -34,8 +34,8 @@ async fn archive(objects: &FakeObjects, records: &[Record]) -> Vec<String> {
     names
 }
 
-fn reader(objects: &Arc<FakeObjects>) -> Reader {
-    Reader::new(Arc::clone(objects) as Arc<dyn ObjectStore>)
+fn reader(objects: &Arc<FakeObjects>) -> ArchiveReader {
+    ArchiveReader::new(Arc::clone(objects) as Arc<dyn ObjectStore>)
 }
 
 fn all() -> Filter {

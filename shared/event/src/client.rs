@@ -297,7 +297,7 @@ fn ip_address(field: impl Into<String>, value: &str, violations: &mut Vec<Violat
 }
 
 /// Context attributes of a CloudEvent, wherever they are written.
-trait Attributes<'a> {
+trait ContextAttributes<'a> {
     /// The attribute as text; an empty one counts as absent.
     fn get(&self, name: &str) -> Option<Cow<'a, str>>;
     /// How a violation names the attribute.
@@ -306,7 +306,7 @@ trait Attributes<'a> {
 
 struct MemberAttributes<'v, 'a>(&'v Value<'a>);
 
-impl<'a> Attributes<'a> for MemberAttributes<'_, 'a> {
+impl<'a> ContextAttributes<'a> for MemberAttributes<'_, 'a> {
     fn get(&self, name: &str) -> Option<Cow<'a, str>> {
         match self.0.get(name)? {
             Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
@@ -321,7 +321,7 @@ impl<'a> Attributes<'a> for MemberAttributes<'_, 'a> {
     }
 }
 
-impl<'a> Attributes<'a> for BTreeMap<String, String> {
+impl<'a> ContextAttributes<'a> for BTreeMap<String, String> {
     fn get(&self, name: &str) -> Option<Cow<'a, str>> {
         BTreeMap::get(self, name).filter(|text| !text.is_empty()).map(|text| Cow::Owned(text.clone()))
     }
@@ -332,7 +332,7 @@ impl<'a> Attributes<'a> for BTreeMap<String, String> {
 }
 
 /// CloudEvents 1.0.2, section 3: `id`, `source`, `specversion` and `type` are required and not empty.
-fn cloud_event_fields<'a>(attributes: &impl Attributes<'a>, violations: &mut Vec<Violation>) -> Fields<'a> {
+fn cloud_event_fields<'a>(attributes: &impl ContextAttributes<'a>, violations: &mut Vec<Violation>) -> Fields<'a> {
     let mut required = |name: &str| {
         let value = attributes.get(name);
         if value.is_none() {

@@ -11,7 +11,7 @@ pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How connections are protected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
-#[strum(serialize_all = "lowercase", parse_err_ty = SecurityError, parse_err_fn = SecurityError::of)]
+#[strum(serialize_all = "lowercase")]
 pub enum Security {
     /// No encryption: the local stack, and networks that are private by other means.
     #[default]
@@ -20,17 +20,6 @@ pub enum Security {
     Tls,
     /// TLS and SASL `AWS_MSK_IAM`, with the credentials of the AWS SDK's default chain.
     Iam,
-}
-
-/// A security name other than those of [`Security`].
-#[derive(Debug, thiserror::Error)]
-#[error("must be one of {}", Security::VARIANTS.join(", "))]
-pub struct SecurityError;
-
-impl SecurityError {
-    fn of(_: &str) -> Self {
-        SecurityError
-    }
 }
 
 /// Where the first connection goes. That broker names the others.
@@ -61,7 +50,7 @@ impl KafkaConfig {
     pub fn from_settings(settings: &mut Settings<'_>) -> Option<Self> {
         let brokers = settings.optional::<String>("KAFKA_BROKERS");
         let cluster = settings.optional::<String>("MSK_CLUSTER_ARN");
-        let security = settings.or("KAFKA_SECURITY", Security::default());
+        let security = settings.choice("KAFKA_SECURITY", Security::default());
         let bootstrap = brokers.map(Bootstrap::Brokers).or_else(|| cluster.map(Bootstrap::MskCluster));
         if bootstrap.is_none() {
             settings.problem("neither KAFKA_BROKERS nor MSK_CLUSTER_ARN is set");

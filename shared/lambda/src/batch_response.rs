@@ -14,7 +14,7 @@ use strum::{EnumString, VariantNames};
 
 /// What the event source mapping understands. The setting `BATCH_RESPONSE`: `whole` (default) or `partial`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
-#[strum(serialize_all = "lowercase", parse_err_ty = UnknownBatchResponse, parse_err_fn = UnknownBatchResponse::of)]
+#[strum(serialize_all = "lowercase")]
 pub enum BatchResponse {
     /// Success or failure of the batch as a whole: one record that is to be sent again fails the invocation.
     #[default]
@@ -23,21 +23,10 @@ pub enum BatchResponse {
     Partial,
 }
 
-/// A name other than those of [`BatchResponse`].
-#[derive(Debug, thiserror::Error)]
-#[error("must be one of {}", BatchResponse::VARIANTS.join(", "))]
-pub struct UnknownBatchResponse;
-
-impl UnknownBatchResponse {
-    fn of(_: &str) -> Self {
-        UnknownBatchResponse
-    }
-}
-
 impl BatchResponse {
     /// Reads `BATCH_RESPONSE`.
     pub fn from_settings(settings: &mut Settings<'_>) -> Self {
-        settings.or("BATCH_RESPONSE", BatchResponse::default())
+        settings.choice("BATCH_RESPONSE", BatchResponse::default())
     }
 
     /// The answer after which the records in `unfinished`, and no acknowledged one, are sent again. They must be

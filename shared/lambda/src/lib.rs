@@ -13,5 +13,5 @@ mod plain;
 mod platform;
 pub mod problem;
 pub mod request;
-pub mod schedule;
+mod schedule;
 pub mod shutdown;

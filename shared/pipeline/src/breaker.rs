@@ -139,7 +139,7 @@ impl Breaker {
         let mut inner = self.lock();
         match *inner {
             Inner::HalfOpen { probe } if probe == given_up => *inner = Inner::Open { probe_at: now },
-            // It was taken for lost, or another call settled the matter.
+            // It was taken for lost, or another call has answered since.
             Inner::HalfOpen { .. } | Inner::Closed { .. } | Inner::Open { .. } => {}
         }
     }

@@ -7,8 +7,8 @@ use event::{TenantId, Timestamp};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use crate::decisions::publication::tag_of;
 use crate::ports::{LedgerEntry, LetterId, NewRecord};
+use crate::reason::{canonical, tag_text};
 use crate::{Header, Outcome, Record, header, topic};
 
 /// What [`dead_letter`] puts after a record's own headers, in its order.
@@ -39,7 +39,7 @@ pub fn dead_letter(record: &Record, entry: &LedgerEntry) -> Option<NewRecord> {
     headers.extend([
         Header::new(header::ORIGIN, entry.origin.to_string()),
         Header::new(header::ORIGIN_TIMESTAMP, record.origin_timestamp().as_millis().to_string()),
-        Header::new(header::ERROR_CLASS, tag_of(&entry.reason).to_owned()),
+        Header::new(header::ERROR_CLASS, tag_text(&entry.reason).to_owned()),
         Header::new(header::ERROR_REASON, entry.reason.clone()),
         Header::new(header::FAILED_AT, entry.recorded_at.to_string()),
         Header::new(header::ATTEMPT, record.attempt().to_string()),
@@ -51,7 +51,7 @@ pub fn dead_letter(record: &Record, entry: &LedgerEntry) -> Option<NewRecord> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     pub id: LetterId,
-    /// The bounded part of the reason, by which letters are grouped.
+    /// The tag of the reason, by which letters are grouped, as it is written today.
     pub reason: String,
     /// The whole reason.
     pub detail: String,
@@ -86,7 +86,8 @@ impl DeadLetter {
         let attempt = text(header::ATTEMPT)?.parse().map_err(|_| NotALetter)?;
         let origin_timestamp = text(header::ORIGIN_TIMESTAMP)?.parse().map_err(|_| NotALetter)?;
         let failed_at = Timestamp::parse(text(header::FAILED_AT)?).map_err(|_| NotALetter)?;
-        let (reason, detail) = (text(header::ERROR_CLASS)?.to_owned(), text(header::ERROR_REASON)?.to_owned());
+        let (reason, detail) =
+            (canonical(text(header::ERROR_CLASS)?).to_owned(), text(header::ERROR_REASON)?.to_owned());
         let id = LetterId { origin, attempt };
         // The headers of an earlier redrive are replaced, not piled up. They are recognised by their values: a record that
         // came with such headers of its own at its end keeps them, unless they say the same.

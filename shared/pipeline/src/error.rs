@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
+use strum::IntoStaticStr;
+
 /// What a failure means for the record or request at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
@@ -16,7 +18,8 @@ pub enum ErrorClass {
 }
 
 /// What we depend on. Bounded, so that it can be a metric label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Dependency {
     Kafka,
     Dynamodb,
@@ -27,13 +30,7 @@ pub enum Dependency {
 
 impl Dependency {
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Dependency::Kafka => "kafka",
-            Dependency::Dynamodb => "dynamodb",
-            Dependency::Postgres => "postgres",
-            Dependency::Scorer => "scorer",
-            Dependency::S3 => "s3",
-        }
+        self.into_str()
     }
 
     /// Tag of a function's failure that this dependency caused.

@@ -16,9 +16,11 @@ mod outcome;
 pub mod pace;
 pub mod ports;
 pub mod quota;
+pub mod reason;
 mod record;
 pub mod tracked;
 
 pub use error::{BreakerOpen, Dependency, DependencyError, ErrorClass, OutOfTime, WrongNumberOfAnswers, chain};
-pub use outcome::{Outcome, Reason};
+pub use outcome::Outcome;
+pub use reason::{Reason, ReasonTag};
 pub use record::{Header, Position, Record, RecordHeaders, header, topic};

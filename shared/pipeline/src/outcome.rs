@@ -1,13 +1,28 @@
 //! The one way each record ends.
 
 use std::fmt;
-use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 /// The terminal outcome of a record. Every record on `raw-events` ends in exactly one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum Outcome {
     /// Stored in `events`.
     Valid,
@@ -22,17 +37,10 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    pub const ALL: [Outcome; 5] =
-        [Outcome::Valid, Outcome::Fraud, Outcome::Duplicate, Outcome::Blocked, Outcome::DeadLettered];
+    pub const ALL: &'static [Outcome] = Outcome::VARIANTS;
 
     pub const fn as_str(self) -> &'static str {
-        match self {
-            Outcome::Valid => "valid",
-            Outcome::Fraud => "fraud",
-            Outcome::Duplicate => "duplicate",
-            Outcome::Blocked => "blocked",
-            Outcome::DeadLettered => "dead_lettered",
-        }
+        self.into_str()
     }
 
     /// Whether the record's event has a row in `events`.
@@ -47,38 +55,5 @@ impl Outcome {
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("no outcome is called {0:?}")]
-pub struct UnknownOutcome(String);
-
-impl FromStr for Outcome {
-    type Err = UnknownOutcome;
-
-    fn from_str(text: &str) -> Result<Self, UnknownOutcome> {
-        Outcome::ALL.into_iter().find(|outcome| outcome.as_str() == text).ok_or_else(|| UnknownOutcome(text.to_owned()))
-    }
-}
-
-/// Why a record is not simply `valid`. The tag is bounded (metrics, grouping of dead letters); the detail is for
-/// people and may name a field, an owner or a rule.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason {
-    pub tag: &'static str,
-    pub detail: String,
-}
-
-impl Reason {
-    pub fn new(tag: &'static str, detail: impl Into<String>) -> Self {
-        Reason { tag, detail: detail.into() }
-    }
-}
-
-impl fmt::Display for Reason {
-    /// `tag` alone, or `tag: detail`.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.detail.is_empty() { f.write_str(self.tag) } else { write!(f, "{}: {}", self.tag, self.detail) }
     }
 }

@@ -67,7 +67,7 @@ impl PostgresClaims {
             }
             let client = self.database.connection().await?;
             let result = self.database.within(self.ask(&client, &open, now)).await;
-            for (index, verdict) in Database::settle(client, result)? {
+            for (index, verdict) in Database::give_back(client, result)? {
                 if let Some(slot) = verdicts.get_mut(index) {
                     *slot = Some(verdict);
                 }

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use settings::Settings;
+use strum::{EnumString, VariantNames};
 use tokio_postgres::config::{Host, SslMode};
 
 /// Longest time to establish a connection, TLS and authentication included.
@@ -15,48 +15,18 @@ pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long sent data may stay unacknowledged before the connection counts as lost.
 const TCP_TIMEOUT: Duration = Duration::from_secs(10);
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
 enum Auth {
     Password,
     Iam,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("not one of password, iam")]
-struct UnknownAuth;
-
-impl FromStr for Auth {
-    type Err = UnknownAuth;
-
-    fn from_str(text: &str) -> Result<Self, UnknownAuth> {
-        match text {
-            "password" => Ok(Auth::Password),
-            "iam" => Ok(Auth::Iam),
-            _ => Err(UnknownAuth),
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
 enum Encryption {
     Require,
     Disable,
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("not one of require, disable")]
-struct UnknownEncryption;
-
-impl FromStr for Encryption {
-    type Err = UnknownEncryption;
-
-    fn from_str(text: &str) -> Result<Self, UnknownEncryption> {
-        match text {
-            "require" => Ok(Encryption::Require),
-            "disable" => Ok(Encryption::Disable),
-            _ => Err(UnknownEncryption),
-        }
-    }
 }
 
 /// Whose password an IAM token stands for.
@@ -108,8 +78,8 @@ impl PostgresConfig {
         let name = settings.optional::<String>("DB_NAME");
         let user = settings.optional::<String>("DB_USER");
         let password = settings.secret("DB_PASSWORD");
-        let auth = settings.or("DB_AUTH", Auth::Password);
-        let encryption = settings.or("DB_SSLMODE", Encryption::Require);
+        let auth = settings.choice("DB_AUTH", Auth::Password);
+        let encryption = settings.choice("DB_SSLMODE", Encryption::Require);
         let ca_file = settings.optional::<PathBuf>("DB_CA_FILE");
         let pool_size = settings.or("DB_POOL_SIZE", 4_usize).max(1);
         let statement_timeout = Duration::from_secs(settings.or("DB_STATEMENT_TIMEOUT_SEC", 15));

@@ -83,7 +83,7 @@ impl Database {
     }
 
     /// Gives a connection back, or closes it if it may still be busy with what we gave up waiting for.
-    pub(crate) fn settle<T>(client: Object, result: Result<T, PostgresError>) -> Result<T, PostgresError> {
+    pub(crate) fn give_back<T>(client: Object, result: Result<T, PostgresError>) -> Result<T, PostgresError> {
         if let Err(PostgresError::Timeout(_)) = &result {
             drop(Object::take(client));
         }

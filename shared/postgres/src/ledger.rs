@@ -124,7 +124,7 @@ pub async fn reconcile(database: &Database) -> Result<Reconciliation, PostgresEr
         let sums = "SELECT outcome, count(*) AS records FROM record_outcomes
                     WHERE topic = $1 AND partition = $2 AND record_offset >= $3 AND record_offset < $4 GROUP BY outcome";
         let mut outcomes: BTreeMap<String, i64> =
-            Outcome::ALL.into_iter().map(|outcome| (outcome.as_str().to_owned(), 0)).collect();
+            Outcome::ALL.iter().map(|outcome| (outcome.as_str().to_owned(), 0)).collect();
         for row in transaction.query(sums, &[&topic, &partition, &floor_offset, &next_offset]).await? {
             outcomes.insert(row.try_get("outcome")?, row.try_get("records")?);
         }
@@ -183,7 +183,7 @@ pub async fn totals(database: &Database) -> Result<Totals, PostgresError> {
         client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
     transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
     let mut outcomes: BTreeMap<String, i64> =
-        Outcome::ALL.into_iter().map(|outcome| (outcome.as_str().to_owned(), 0)).collect();
+        Outcome::ALL.iter().map(|outcome| (outcome.as_str().to_owned(), 0)).collect();
     for row in
         transaction.query("SELECT outcome, count(*) AS records FROM record_outcomes GROUP BY outcome", &[]).await?
     {
@@ -226,5 +226,5 @@ pub async fn checkpoints(database: &Database) -> Result<Vec<Checkpoint>, Postgre
             updated_at: row.try_get::<_, OffsetDateTime>("updated_at")?.into(),
         })
     };
-    Database::settle(client, result)?.iter().map(checkpoint).collect()
+    Database::give_back(client, result)?.iter().map(checkpoint).collect()
 }

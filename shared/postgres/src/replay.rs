@@ -55,14 +55,14 @@ impl PostgresReplay {
         let client = self.database.connection().await?;
         let work = async { Ok(client.query(&client.prepare_cached(sql).await?, parameters).await?) };
         let result = self.database.within(work).await;
-        Database::settle(client, result)
+        Database::give_back(client, result)
     }
 
     async fn execute(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, PostgresError> {
         let client = self.database.connection().await?;
         let work = async { Ok(client.execute(&client.prepare_cached(sql).await?, parameters).await?) };
         let result = self.database.within(work).await;
-        Database::settle(client, result)
+        Database::give_back(client, result)
     }
 
     async fn taken_over(

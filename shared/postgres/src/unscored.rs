@@ -118,7 +118,7 @@ impl PostgresUnscoredEvents {
             Ok(client.query(&statement, parameters).await?)
         };
         let result = self.database.within(query).await;
-        Database::settle(client, result)
+        Database::give_back(client, result)
     }
 
     async fn find_after(&self, after: Option<&EventPlace>, limit: i64) -> Result<Vec<UnscoredEvent>, PostgresError> {
@@ -140,7 +140,7 @@ impl PostgresUnscoredEvents {
         let scores: Vec<LateScore> = scores.into_iter().map(storable_score).collect();
         let client = self.database.connection().await?;
         let result = self.database.within(settle(&client, scores, now)).await;
-        Database::settle(client, result)
+        Database::give_back(client, result)
     }
 
     async fn outbox_after(&self, after: Option<&EventPlace>, limit: i64) -> Result<Vec<LateOutcome>, PostgresError> {

@@ -11,6 +11,7 @@ use std::str::FromStr;
 use std::sync::Mutex;
 
 use secrecy::SecretString;
+use strum::VariantNames;
 
 /// Where settings come from; tests hand in a map.
 pub trait Variables: Send + Sync {
@@ -116,6 +117,15 @@ impl<'a> Settings<'a> {
 
     pub fn or<T: FromStr<Err: Display>>(&mut self, name: &str, default: T) -> T {
         self.optional(name).unwrap_or(default)
+    }
+
+    /// One of a fixed set of names; absent means the default. Any other name is a problem that lists the set.
+    pub fn choice<T: FromStr + VariantNames>(&mut self, name: &str, default: T) -> T {
+        let Some(text) = self.text(name) else { return default };
+        text.parse().unwrap_or_else(|_| {
+            self.problem(format!("{name}={text:?}: must be one of {}", T::VARIANTS.join(", ")));
+            default
+        })
     }
 
     /// A value that is never shown, not even in an error.

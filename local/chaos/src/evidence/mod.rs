@@ -31,7 +31,7 @@ pub struct Row {
     pub ip: Option<String>,
     pub user_id: Option<String>,
     /// `None` if the scorer was down.
-    pub risk: Option<Risk>,
+    pub risk: Option<StoredRisk>,
     /// Milliseconds since the epoch, from the clocks of ingest and of the processor.
     pub received_at: i64,
     pub stored_at: i64,
@@ -39,7 +39,7 @@ pub struct Row {
 
 /// The scorer's answer for an event.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Risk {
+pub struct StoredRisk {
     #[serde(rename = "risk_score")]
     pub score: i16,
     pub reasons: Vec<String>,
@@ -147,7 +147,7 @@ fn event_row(row: &tokio_postgres::Row) -> Row {
         status: row.get(3),
         ip: row.get(4),
         user_id: row.get(5),
-        risk: score.zip(rules).map(|(score, rules_version)| Risk { score, reasons: row.get(7), rules_version }),
+        risk: score.zip(rules).map(|(score, rules_version)| StoredRisk { score, reasons: row.get(7), rules_version }),
         received_at: row.get(9),
         stored_at: row.get(10),
     }

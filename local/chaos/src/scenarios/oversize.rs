@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
-use crate::load::{Event, Load};
+use crate::load::{Load, LoadEvent};
 use crate::memory;
 use crate::trial::{self, ChaosRun, Scene, Setup, Trial};
 
@@ -56,7 +56,7 @@ fn hostile() -> anyhow::Result<Vec<Hostile>> {
     let zstd = zstd::encode_all(&*bomb, 3)?;
     let nested = "[".repeat(100_000) + &"]".repeat(100_000);
     let within = format!(r#"[{{"type":"click","user_id":"u","campaign_id":"c","note":{nested}}}]"#);
-    let large = format!("[{}]", Event::padded("refused", EVENT_LIMIT + 1).json);
+    let large = format!("[{}]", LoadEvent::padded("refused", EVENT_LIMIT + 1).json);
     let encoded = |what, encoding, body| Hostile { encoding: Some(encoding), ..Hostile::new(what, body, &[413]) };
     let slow = Hostile::new("slow body", vec![b' '; 100_000], &[408]);
     Ok(vec![
@@ -71,13 +71,13 @@ fn hostile() -> anyhow::Result<Vec<Hostile>> {
     ])
 }
 
-impl Event {
+impl LoadEvent {
     /// An event of exactly this many bytes.
     fn padded(id: &str, bytes: usize) -> Self {
         let json =
             |note: &str| format!(r#"{{"type":"click","id":"{id}","user_id":"u","campaign_id":"c","note":"{note}"}}"#);
         let room = bytes.saturating_sub(json("").len());
-        Event { id: id.to_owned(), json: json(&"x".repeat(room)) }
+        LoadEvent { id: id.to_owned(), json: json(&"x".repeat(room)) }
     }
 }
 
@@ -165,7 +165,7 @@ pub async fn oversize(run: &ChaosRun) -> anyhow::Result<Trial> {
     let mut requests = load.plan(&mut rng);
     for number in 0..run.size(20, 100) {
         let at = rng.usize(..requests.len());
-        requests.insert(at, vec![Event::padded(&format!("large-{number}"), EVENT_LIMIT - number)]);
+        requests.insert(at, vec![LoadEvent::padded(&format!("large-{number}"), EVENT_LIMIT - number)]);
     }
     let setup = Setup {
         load,

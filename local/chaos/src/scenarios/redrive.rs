@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::evidence::{self, DEAD_LETTERS, RAW, Row};
 use crate::ledger::{AttemptResult, Entry};
-use crate::load::{Event, Load, hash, p99};
+use crate::load::{Load, LoadEvent, hash, p99};
 use crate::trial::{self, ChaosRun, Scene, Setup, Trial};
 use crate::verdict::{self, TrialFindings};
 
@@ -71,11 +71,11 @@ async fn write_bad_records(scene: &Scene, producer: &Producer, numbers: std::ops
     scene.client.ledger.write(&entries)
 }
 
-fn refused_events(numbers: std::ops::Range<usize>) -> Vec<Event> {
+fn refused_events(numbers: std::ops::Range<usize>) -> Vec<LoadEvent> {
     let event = |number| {
         let id = format!("refused-{number}");
         let json = format!(r#"{{"type":"click","id":"{id}","user_id":"{REFUSED}","campaign_id":"c"}}"#);
-        Event { id, json }
+        LoadEvent { id, json }
     };
     numbers.map(event).collect()
 }
@@ -169,7 +169,7 @@ async fn storm(run: &ChaosRun, scene: &mut Scene, letters: usize) -> anyhow::Res
         write_bad_records(scene, &producer, first..(first + 1_000).min(letters - fixable)).await?;
     }
     let refused = Load { batch: 20, width: 1, rate: 0, ..Load::default() };
-    let requests = refused_events(0..fixable).chunks(refused.batch).map(<[Event]>::to_vec).collect();
+    let requests = refused_events(0..fixable).chunks(refused.batch).map(<[LoadEvent]>::to_vec).collect();
     scene.client.send(&refused, requests).await?;
     processed(scene, patience).await?;
     let buried = evidence::count(&kafka, DEAD_LETTERS).await?;

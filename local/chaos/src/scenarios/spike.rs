@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::load::{Client, Event, Load, p99};
+use crate::load::{Client, Load, LoadEvent, p99};
 use crate::trial::{self, ChaosRun, FUNCTIONS, Setup, TENANT, Trial};
 
 /// Events per second before the spike.
@@ -34,9 +34,9 @@ pub async fn tenfold_spike(run: &ChaosRun) -> anyhow::Result<Trial> {
         let key = scene.stack.create_key(TENANT, "spike", true, limit).await?;
         let client = Client { key, ..scene.client.clone() };
         let spike = Load { events: sent, width: 64, rate: SPIKE, copies: 0.0, insists: false, ..Load::default() };
-        let events: Vec<Event> =
-            (0..sent).map(|number| Event::made_up(first_of_spike + number, &mut scene.rng)).collect();
-        let requests = events.chunks(spike.batch).map(<[Event]>::to_vec).collect();
+        let events: Vec<LoadEvent> =
+            (0..sent).map(|number| LoadEvent::made_up(first_of_spike + number, &mut scene.rng)).collect();
+        let requests = events.chunks(spike.batch).map(<[LoadEvent]>::to_vec).collect();
         let seen = client.send(&spike, requests).await?;
 
         let slow = p99(seen.latencies.iter().copied());

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::evidence::{Evidence, Message, PartitionOffset, RAW};
-use crate::load::Event;
+use crate::load::LoadEvent;
 use crate::verdict::findings::TrialFindings;
 
 /// Identifies a letter: its origin and how often it was redriven before.
@@ -38,7 +38,7 @@ pub fn letters_have_their_bytes(evidence: &Evidence, findings: &mut TrialFinding
 /// I3: a good event is never a dead letter, whatever fails: an outage must not look like a bad record.
 pub fn no_good_event_is_dead_lettered(evidence: &Evidence, findings: &mut TrialFindings) {
     for letter in evidence.dead_letters.values() {
-        if let Some(id) = letter.header("event-id").filter(|id| Event::is_made_up(id)) {
+        if let Some(id) = letter.header("event-id").filter(|id| LoadEvent::is_made_up(id)) {
             let reason = letter.header("error-reason").unwrap_or_default();
             findings.add("I3", format!("{id} is a good event and became a dead letter: {reason:?}"));
         }

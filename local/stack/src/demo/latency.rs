@@ -8,7 +8,7 @@ use hdrhistogram::Histogram;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_postgres::NoTls;
 
-use crate::demo::sender::Receipt;
+use crate::demo::sender::SendReceipt;
 
 /// How often Postgres is queried. This is the error of each measurement.
 const EVERY: Duration = Duration::from_millis(5);
@@ -22,7 +22,7 @@ pub type Latencies = Histogram<u64>;
 /// If Postgres cannot be read.
 pub async fn watch(
     database_url: String,
-    mut receipts: UnboundedReceiver<(Receipt, Instant)>,
+    mut receipts: UnboundedReceiver<(SendReceipt, Instant)>,
 ) -> anyhow::Result<Latencies> {
     let (client, connection) =
         tokio_postgres::connect(&database_url, NoTls).await.context("cannot connect to Postgres to measure latency")?;
@@ -34,7 +34,7 @@ pub async fn watch(
         )
         .await?;
     let mut latencies = Histogram::new(3)?;
-    let mut open: BTreeMap<Receipt, Instant> = BTreeMap::new();
+    let mut open: BTreeMap<SendReceipt, Instant> = BTreeMap::new();
     let mut more = true;
     while more || !open.is_empty() {
         while more {
@@ -50,7 +50,7 @@ pub async fn watch(
             let partitions: Vec<i32> = open.keys().map(|receipt| receipt.partition).collect();
             let offsets: Vec<i64> = open.keys().map(|receipt| receipt.offset).collect();
             for row in client.query(&visible, &[&partitions, &offsets]).await? {
-                let receipt = Receipt { partition: row.get(0), offset: row.get(1) };
+                let receipt = SendReceipt { partition: row.get(0), offset: row.get(1) };
                 if let Some(started) = open.remove(&receipt) {
                     latencies.record(u64::try_from(started.elapsed().as_millis())?)?;
                 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use archive::reader::{Filter, Reader};
+use archive::reader::{ArchiveReader, Filter};
 use bytes::Bytes;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kafka::PublisherOptions;
@@ -27,7 +27,7 @@ use tokio_postgres::{NoTls, Row};
 use crate::stack::Stack;
 
 pub use report::DemoReport;
-pub use sender::{BatchSender, Keys, Receipt, Sent, send_all};
+pub use sender::{BatchSender, Keys, SendReceipt, Sent, send_all};
 pub use traffic::{BadLines, RequestBatch, SenderKind, Traffic};
 
 /// What to send, and how.
@@ -140,7 +140,7 @@ async fn send_foreign(stack: &Stack, foreign: &[(&'static str, Vec<u8>)], sent: 
     for result in publisher.publish(records, Duration::from_secs(10)).await {
         let position = result?;
         sent.events += 1;
-        sent.receipts.insert(Receipt { partition: position.partition, offset: position.offset });
+        sent.receipts.insert(SendReceipt { partition: position.partition, offset: position.offset });
     }
     publisher.close(Duration::from_secs(1)).await?;
     Ok(())
@@ -164,11 +164,11 @@ struct LedgerFigures {
 }
 
 impl LedgerFigures {
-    async fn read(stack: &Stack, receipts: &BTreeSet<Receipt>) -> anyhow::Result<Self> {
+    async fn read(stack: &Stack, receipts: &BTreeSet<SendReceipt>) -> anyhow::Result<Self> {
         let (client, connection) = tokio_postgres::connect(stack.database_url(), NoTls).await?;
         tokio::spawn(connection);
-        let receipt = |row: &Row| Receipt { partition: row.get(0), offset: row.get(1) };
-        let mut open: BTreeSet<Receipt> = receipts.clone();
+        let receipt = |row: &Row| SendReceipt { partition: row.get(0), offset: row.get(1) };
+        let mut open: BTreeSet<SendReceipt> = receipts.clone();
         let mut outcomes = BTreeMap::new();
         let ledger = "SELECT partition, record_offset, outcome FROM record_outcomes WHERE topic = $1";
         for row in client.query(ledger, &[&RAW_EVENTS]).await? {
@@ -201,14 +201,14 @@ struct ArchiveFigures {
 }
 
 impl ArchiveFigures {
-    async fn read(stack: &Stack, receipts: &BTreeSet<Receipt>) -> anyhow::Result<Self> {
-        let reader = Reader::new(Arc::new(stack.archive().await));
-        let mut open: BTreeSet<Receipt> = receipts.clone();
+    async fn read(stack: &Stack, receipts: &BTreeSet<SendReceipt>) -> anyhow::Result<Self> {
+        let reader = ArchiveReader::new(Arc::new(stack.archive().await));
+        let mut open: BTreeSet<SendReceipt> = receipts.clone();
         let mut records = reader.records(&Filter::topic(RAW_EVENTS)).await?;
         let mut bytes_before = 0;
         let mut line = Vec::new();
         while let Some(record) = records.next().await? {
-            open.remove(&Receipt { partition: record.position.partition, offset: record.position.offset });
+            open.remove(&SendReceipt { partition: record.position.partition, offset: record.position.offset });
             line.clear();
             archive::line::encode(&record, &mut line)?;
             bytes_before += line.len() as u64;

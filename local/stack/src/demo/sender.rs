@@ -20,7 +20,7 @@ pub struct Keys {
 
 /// The partition and offset of an accepted event on `raw-events`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Receipt {
+pub struct SendReceipt {
     pub partition: i32,
     pub offset: i64,
 }
@@ -30,7 +30,7 @@ pub struct Receipt {
 pub struct Sent {
     pub events: u64,
     /// Positions in `raw-events`; each accepted event has a different one.
-    pub receipts: BTreeSet<Receipt>,
+    pub receipts: BTreeSet<SendReceipt>,
     /// By the reason that ingest gave.
     pub rejected: BTreeMap<String, u64>,
 }
@@ -57,11 +57,11 @@ struct Item {
     status: String,
     partition: Option<i32>,
     offset: Option<i64>,
-    problem: Option<Problem>,
+    problem: Option<RejectedProblem>,
 }
 
 #[derive(Deserialize)]
-struct Problem {
+struct RejectedProblem {
     /// `urn:forebay:problem:<tag>`.
     #[serde(rename = "type")]
     kind: String,
@@ -81,7 +81,7 @@ impl BatchSender {
     ///
     /// # Errors
     /// If ingest gives an answer that its contract does not have, or stays unavailable for a minute.
-    pub async fn send(&self, batch: &RequestBatch, sent: &mut Sent) -> anyhow::Result<Option<Receipt>> {
+    pub async fn send(&self, batch: &RequestBatch, sent: &mut Sent) -> anyhow::Result<Option<SendReceipt>> {
         let key = match batch.sender {
             SenderKind::Client => &self.keys.client,
             SenderKind::Collector => &self.keys.collector,
@@ -135,12 +135,12 @@ fn is_busy(status: StatusCode) -> bool {
 }
 
 /// Counts accepted and rejected items, and returns the events that must be sent again.
-fn take_items(items: Vec<Item>, events: Vec<String>, sent: &mut Sent, last: &mut Option<Receipt>) -> Vec<String> {
+fn take_items(items: Vec<Item>, events: Vec<String>, sent: &mut Sent, last: &mut Option<SendReceipt>) -> Vec<String> {
     let mut again = Vec::new();
     for (item, event) in items.into_iter().zip(events) {
         match (item.status.as_str(), item.partition, item.offset) {
             ("accepted", Some(partition), Some(offset)) => {
-                let receipt = Receipt { partition, offset };
+                let receipt = SendReceipt { partition, offset };
                 sent.receipts.insert(receipt);
                 *last = Some(receipt);
             }
@@ -163,7 +163,7 @@ pub async fn send_all(
     sender: std::sync::Arc<BatchSender>,
     batches: Vec<RequestBatch>,
     width: usize,
-    watch: tokio::sync::mpsc::UnboundedSender<(Receipt, Instant)>,
+    watch: tokio::sync::mpsc::UnboundedSender<(SendReceipt, Instant)>,
     progress: indicatif::ProgressBar,
 ) -> anyhow::Result<Sent> {
     let queue = std::sync::Arc::new(tokio::sync::Mutex::new(batches.into_iter()));

@@ -16,10 +16,9 @@ use std::time::Duration;
 
 use event::{EventKey, Origin, PayloadHash, Timestamp};
 
-use super::reason;
 use crate::ports::{Claim, ClaimVerdict};
 use crate::tracked::{Claimed, Read, Tracked};
-use crate::{Outcome, Reason, WrongNumberOfAnswers};
+use crate::{Outcome, Reason, ReasonTag, WrongNumberOfAnswers};
 
 /// Most by which the clocks that `received_at` and `now` come from are believed to differ.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
@@ -127,12 +126,12 @@ fn judge<'a>(
         }
         let is_claimants = payload_hash(&copy) == Some(claim.payload_hash);
         let reason = match (hash, is_claimants, claimant_is_owners) {
-            (Some(hash), _, _) => duplicate_of(reason::COPY_IN_BATCH, owner, payload_hash(&copy) == Some(hash)),
+            (Some(hash), _, _) => duplicate_of(ReasonTag::CopyInBatch, owner, payload_hash(&copy) == Some(hash)),
             // The owner is in an earlier batch, and the claim store compared the claimant's payload only.
-            (None, true, same) => duplicate_of(reason::ALREADY_CLAIMED, owner, same),
-            (None, false, true) => duplicate_of(reason::ALREADY_CLAIMED, owner, false),
+            (None, true, same) => duplicate_of(ReasonTag::AlreadyClaimed, owner, same),
+            (None, false, true) => duplicate_of(ReasonTag::AlreadyClaimed, owner, false),
             // How this one relates to the owner's is not known; that it is not the claimant's is.
-            (None, false, false) => duplicate_of(reason::ALREADY_CLAIMED, &claim.origin, false),
+            (None, false, false) => duplicate_of(ReasonTag::AlreadyClaimed, &claim.origin, false),
         };
         copy.close(Outcome::Duplicate, reason);
         judged.push(copy.advance(|_, Read| Claimed { redelivered }));
@@ -143,8 +142,8 @@ fn payload_hash(record: &Tracked<'_, Read>) -> Option<PayloadHash> {
     record.event().map(|event| event.payload_hash)
 }
 
-fn duplicate_of(tag: &'static str, other: &Origin, same_payload: bool) -> Reason {
-    Reason::new(if same_payload { tag } else { reason::PAYLOAD_DIFFERS }, other.to_string())
+fn duplicate_of(tag: ReasonTag, other: &Origin, same_payload: bool) -> Reason {
+    Reason::new(if same_payload { tag } else { ReasonTag::PayloadDiffers }, other.to_string())
 }
 
 #[cfg(test)]

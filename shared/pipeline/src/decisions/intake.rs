@@ -11,9 +11,8 @@ use event::{ENVELOPE_VERSION, Envelope, EnvelopeError, EventError, TenantId};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::reason;
 use crate::tracked::{Event, Known, Payload, Read, State, Tracked};
-use crate::{Outcome, Reason, Record};
+use crate::{Outcome, Reason, ReasonTag, Record};
 
 /// Longest detail of a reason, in bytes. It goes into the ledger and into a header of a dead letter, and a sender can
 /// make it as long as the names of its members.
@@ -53,11 +52,11 @@ impl Reader<'_> {
     fn event<'a>(self, record: &'a Record) -> Result<Event<'a>, (Reason, Box<Known<'a>>)> {
         let unreadable = |reason| (reason, Box::new(Known::NOTHING));
         if let Some(problem) = record.undecodable {
-            return Err(unreadable(Reason::new(reason::UNDECODABLE, problem)));
+            return Err(unreadable(Reason::new(ReasonTag::Undecodable, problem)));
         }
-        let Some(value) = &record.value else { return Err(unreadable(Reason::new(reason::TOMBSTONE, ""))) };
+        let Some(value) = &record.value else { return Err(unreadable(Reason::new(ReasonTag::Tombstone, ""))) };
         if value.is_empty() {
-            return Err(unreadable(Reason::new(reason::EMPTY_VALUE, "")));
+            return Err(unreadable(Reason::new(ReasonTag::EmptyValue, "")));
         }
         let error = match Envelope::parse(value) {
             Ok(envelope) => {
@@ -70,13 +69,13 @@ impl Reader<'_> {
         };
         match error {
             EnvelopeError::UnknownVersion(_) => {
-                Err(unreadable(Reason::new(reason::UNKNOWN_ENVELOPE, bounded(&error.to_string()))))
+                Err(unreadable(Reason::new(ReasonTag::UnknownEnvelopeVersion, bounded(&error.to_string()))))
             }
             EnvelopeError::Malformed(source) => {
                 // Whatever else it is, the reading of bare events says what is wrong with it.
                 if let Ok(EnvelopeMark { envelope: Some(_) }) = serde_json::from_slice(value) {
                     let detail = bounded(&source.to_string());
-                    return Err(unreadable(Reason::new(reason::MALFORMED_ENVELOPE, detail)));
+                    return Err(unreadable(Reason::new(ReasonTag::MalformedEnvelope, detail)));
                 }
                 self.read_bare(record, value).map_err(|error| unreadable(reason_of(&error)))
             }
@@ -141,7 +140,7 @@ fn reason_of(error: &EventError) -> Reason {
         | EventError::Invalid(_)
         | EventError::Fingerprint(_) => error.to_string(),
     };
-    Reason::new(error.tag(), bounded(&detail))
+    Reason::new(ReasonTag::of_event(error), bounded(&detail))
 }
 
 /// Cuts a detail to its limit, and replaces control characters: Postgres stores no NUL, and logs need no escapes.
@@ -242,19 +241,19 @@ mod tests {
         let table: &[(Option<&str>, &str)] = &[
             (None, "tombstone"),
             (Some(""), "empty-value"),
-            (Some(" "), "malformed_json: "),
-            (Some("not json"), "malformed_json: "),
-            (Some("\u{0}"), "malformed_json: "),
-            (Some("[]"), "not_an_object"),
-            (Some("7"), "not_an_object"),
-            (Some("{}"), "schema_violation: /type breaks required: "),
-            (Some(r#"{"type":"clack"}"#), "unknown_type: "),
-            (Some(r#"{"type":"click","user_id":7,"campaign_id":"c"}"#), "schema_violation: /user_id breaks type: "),
+            (Some(" "), "malformed-json: "),
+            (Some("not json"), "malformed-json: "),
+            (Some("\u{0}"), "malformed-json: "),
+            (Some("[]"), "not-an-object"),
+            (Some("7"), "not-an-object"),
+            (Some("{}"), "schema-violation: /type breaks required: "),
+            (Some(r#"{"type":"clack"}"#), "unknown-type: "),
+            (Some(r#"{"type":"click","user_id":7,"campaign_id":"c"}"#), "schema-violation: /user_id breaks type: "),
             (Some(&unknown_version), "unknown-envelope-version: "),
             (Some(&no_id), "malformed-envelope: missing field `id`"),
-            (Some(&unknown_type), "unknown_type: "),
-            (Some(&unknown_schema), "unknown_schema_version: "),
-            (Some(&violation), "schema_violation: /user_id breaks type: "),
+            (Some(&unknown_type), "unknown-type: "),
+            (Some(&unknown_schema), "unknown-schema-version: "),
+            (Some(&violation), "schema-violation: /user_id breaks type: "),
         ];
         for (value, expected) in table {
             let reason = reason(*value);

@@ -13,10 +13,9 @@ use std::time::Duration;
 
 use event::{AddressKey, Timestamp};
 
-use super::reason;
 use crate::ports::{AddressCount, Block};
 use crate::tracked::{Admitted, Claimed, Event, Tracked};
-use crate::{Outcome, Reason, WrongNumberOfAnswers};
+use crate::{Outcome, Reason, ReasonTag, WrongNumberOfAnswers};
 
 /// How much an address may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,7 +142,7 @@ fn close_over(
                     reason: format!("more than {limit} events in a minute"),
                 });
                 let detail = format!("{address} is past {limit} events a minute");
-                record.close(Outcome::Blocked, Reason::new(reason::ADDRESS_RATE, detail));
+                record.close(Outcome::Blocked, Reason::new(ReasonTag::AddressRate, detail));
             }
             None => {}
         }
@@ -161,7 +160,7 @@ fn counted_under(event: &Event<'_>, claimed: Claimed) -> Option<(AddressKey, i64
 }
 
 fn blocked_by(block: &Block) -> Reason {
-    Reason::new(reason::ADDRESS_BLOCKED, format!("{}: {}", block.address, block.reason))
+    Reason::new(ReasonTag::AddressBlocked, format!("{}: {}", block.address, block.reason))
 }
 
 #[cfg(test)]
@@ -243,7 +242,7 @@ mod tests {
             (7, "192.0.2.9"),
         ]);
         candidates[6] = again(&candidates).swap_remove(6);
-        candidates[7].close(Outcome::Duplicate, reason::COPY_IN_BATCH);
+        candidates[7].close(Outcome::Duplicate, ReasonTag::CopyInBatch);
         let plan = LimitPlan::new(candidates, &Blocks::default(), policy(100));
         let counts: Vec<_> =
             plan.counts.iter().map(|count| (count.address.to_string(), count.minute, count.count)).collect();

@@ -41,35 +41,3 @@ pub mod verdicts;
 
 #[cfg(test)]
 pub(crate) mod samples;
-
-/// Tags of the reasons in the ledger and in dead letters. Bounded, so that they can be counted and grouped by. Two more
-/// sources are bounded as well: `event::EventError::tag` for what is wrong with an event, and the store for duplicates
-/// that only it saw.
-pub mod reason {
-    /// The trigger's text of key, value or headers cannot be decoded.
-    pub const UNDECODABLE: &str = "undecodable";
-    /// The record has no value, which in Kafka marks a deletion; events are never deleted this way.
-    pub const TOMBSTONE: &str = "tombstone";
-    /// The value has no bytes.
-    pub const EMPTY_VALUE: &str = "empty-value";
-    /// The value is an envelope of a version that this build does not read.
-    pub const UNKNOWN_ENVELOPE: &str = "unknown-envelope-version";
-    /// The value has a member `envelope` and is none.
-    pub const MALFORMED_ENVELOPE: &str = "malformed-envelope";
-    /// The store refused this one event, whatever else was in the batch.
-    pub const STORE_REFUSED: &str = "store-refused";
-    /// An earlier batch claimed the event's id for another record.
-    pub const ALREADY_CLAIMED: &str = "already-claimed";
-    /// Another record of the same batch holds the event's id.
-    pub const COPY_IN_BATCH: &str = "copy-in-batch";
-    /// The store has a row of the event, from another record.
-    pub const ALREADY_STORED: &str = "already-stored";
-    /// As the three above, but the payload is another one.
-    pub const PAYLOAD_DIFFERS: &str = "payload-differs";
-    /// The address is past its limit of new events in a minute.
-    pub const ADDRESS_RATE: &str = "address-rate";
-    /// The address is on the block list.
-    pub const ADDRESS_BLOCKED: &str = "address-blocked";
-    /// Of an event's second outcome: it was stored while the scorer was down, and has its score now.
-    pub const SCORED_LATER: &str = "scored-later";
-}

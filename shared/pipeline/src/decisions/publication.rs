@@ -11,10 +11,9 @@ use event::{EventId, IdSource, Origin, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::reason;
 use crate::ports::{LateOutcome, LedgerEntry, NewRecord};
 use crate::tracked::{Decided, Event, Tracked};
-use crate::{Header, Outcome, header, topic};
+use crate::{Header, Outcome, ReasonTag, header, topic};
 
 /// Largest record written, in bytes. An outcome adds a few hundred bytes to its event, and a dead letter its headers,
 /// so both exceed `raw-events`' limit of about 1 MB when the event is just within it. The topics of both must allow it.
@@ -94,7 +93,7 @@ pub fn late_outcome(late: &LateOutcome) -> Result<NewRecord, serde_json::Error> 
         origin: origin.clone(),
         key: Some(event.key.clone()),
         outcome: *outcome,
-        reason: reason::SCORED_LATER.to_owned(),
+        reason: ReasonTag::ScoredLater.to_string(),
         risk: Some(risk.clone()),
         recorded_at: *scored_at,
     };
@@ -147,11 +146,6 @@ fn write(
     headers.push(Header::new(header::ORIGIN, origin));
     headers.push(Header::new(header::OUTCOME, entry.outcome.as_str()));
     Ok(NewRecord { topic: topic::PROCESSED_EVENTS, key: Some(key.into()), value: Some(value), headers })
-}
-
-/// The bounded part of a reason as the ledger writes it: `<tag>` or `<tag>: <detail>`.
-pub fn tag_of(reason: &str) -> &str {
-    reason.split_once(": ").map_or(reason, |(tag, _)| tag)
 }
 
 #[cfg(test)]
@@ -290,7 +284,7 @@ mod tests {
             Some("\u{1}not json"),
             &[("origin", "raw-events/2/7"), ("attempt", "2"), ("origin-timestamp", "88"), ("error-class", "forged")],
         );
-        let (outcome, dead_letter) = publish(&original, Outcome::DeadLettered, "malformed_json: expected value", None);
+        let (outcome, dead_letter) = publish(&original, Outcome::DeadLettered, "malformed-json: expected value", None);
         let dead_letter = dead_letter.unwrap();
         assert_eq!(dead_letter.topic, "dead-letter-events");
         assert_eq!((&dead_letter.key, &dead_letter.value), (&original.key, &original.value));
@@ -300,8 +294,8 @@ mod tests {
             [
                 ("origin", "raw-events/2/7"),
                 ("origin-timestamp", "88"),
-                ("error-class", "malformed_json"),
-                ("error-reason", "malformed_json: expected value"),
+                ("error-class", "malformed-json"),
+                ("error-reason", "malformed-json: expected value"),
                 ("failed-at", "1970-01-01T00:00:00.000Z"),
                 ("attempt", "2"),
             ]
@@ -311,7 +305,7 @@ mod tests {
         assert_eq!(
             text(outcome.value.as_ref()),
             concat!(
-                r#"{"outcome_id":"raw-events/0/5","outcome":"dead_lettered","reason":"malformed_json: expected value","#,
+                r#"{"outcome_id":"raw-events/0/5","outcome":"dead_lettered","reason":"malformed-json: expected value","#,
                 r#""recorded_at":"1970-01-01T00:00:00.000Z","origin":"raw-events/2/7"}"#
             )
         );

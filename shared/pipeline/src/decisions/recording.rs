@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use event::{Origin, PayloadHash, Timestamp};
 
-use super::reason;
-use crate::Reason;
+use crate::{Reason, ReasonTag};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -29,7 +28,7 @@ pub struct StoredCopy {
 impl StoredCopy {
     /// Why a copy of it with that payload is a duplicate. The detail names the record that is stored.
     pub fn duplicate(&self, payload_hash: PayloadHash) -> Reason {
-        let tag = if payload_hash == self.payload_hash { reason::ALREADY_STORED } else { reason::PAYLOAD_DIFFERS };
+        let tag = if payload_hash == self.payload_hash { ReasonTag::AlreadyStored } else { ReasonTag::PayloadDiffers };
         Reason::new(tag, self.origin.to_string())
     }
 }

@@ -83,7 +83,7 @@ mod tests {
             first(&records[1], Outcome::Fraud, ""),
             first(&records[2], Outcome::Duplicate, "already-claimed: raw-events/0/0"),
             first(&records[3], Outcome::Blocked, "address-rate"),
-            first(&records[4], Outcome::DeadLettered, "unknown_type"),
+            first(&records[4], Outcome::DeadLettered, "unknown-type"),
             None,
             first(&records[6], Outcome::Valid, ""),
         ];
@@ -120,7 +120,7 @@ mod tests {
         );
         assert_eq!(seconds[2].reason, "already-claimed: raw-events/0/0");
         assert_eq!((seconds[0].risk.as_ref().unwrap().score, seconds[0].recorded_at), (80, NOW));
-        assert!(seconds[6].reason.starts_with("malformed_json"), "{}", seconds[6].reason);
+        assert!(seconds[6].reason.starts_with("malformed-json"), "{}", seconds[6].reason);
         assert_eq!(seconds[6].risk, None);
     }
 }

@@ -150,11 +150,11 @@ mod tests {
     use event::{TenantId, Timestamp};
 
     use super::super::intake::Reader;
+    use super::super::publication;
     use super::super::samples::record;
-    use super::super::{publication, reason};
     use super::*;
     use crate::tracked::Read;
-    use crate::{Reason, Record};
+    use crate::{Reason, ReasonTag, Record};
 
     const ENVELOPE: &str = r#"{"envelope":1,"id":"a \"b\"","id_source":"client","type":"click","schema":1,"tenant":"acme","received_at":"2026-11-20T18:02:00.000Z","occurred_at":"2026-11-20T18:01:00.000Z","ip":"203.0.113.7","user_agent":"a \"curl\" é","data":{ "type":"click" , "id":"a","user_id":"ü\n","campaign_id":"c"}}"#;
     const FOREIGN: &str = r#" {"type":"click", "user_id":"u","campaign_id":"c"} "#;
@@ -195,7 +195,7 @@ mod tests {
         Ok((outcome, risk))
     }
 
-    fn close(outcome: Outcome, tag: &'static str, detail: &str) -> Decision {
+    fn close(outcome: Outcome, tag: ReasonTag, detail: &str) -> Decision {
         Err((outcome, Reason::new(tag, detail)))
     }
 
@@ -226,11 +226,14 @@ mod tests {
             ),
             // Its id is the fingerprint, which is what the payload hash is made of.
             (record(6, Some(FOREIGN), &redriven), store(Outcome::Valid, None)),
-            (record(5, Some(ENVELOPE), &[]), close(Outcome::Duplicate, reason::ALREADY_CLAIMED, "raw-events/0/1")),
-            (record(5, Some(ENVELOPE), &[]), close(Outcome::Blocked, reason::ADDRESS_RATE, "")),
-            (record(5, Some(&violation), &[]), close(Outcome::DeadLettered, "schema_violation", "/user_id \"breaks\"")),
-            (record(5, Some("not json"), &[]), close(Outcome::DeadLettered, "malformed_json", "\u{fffd}")),
-            (record(5, None, &[]), close(Outcome::DeadLettered, reason::TOMBSTONE, "")),
+            (record(5, Some(ENVELOPE), &[]), close(Outcome::Duplicate, ReasonTag::AlreadyClaimed, "raw-events/0/1")),
+            (record(5, Some(ENVELOPE), &[]), close(Outcome::Blocked, ReasonTag::AddressRate, "")),
+            (
+                record(5, Some(&violation), &[]),
+                close(Outcome::DeadLettered, ReasonTag::SchemaViolation, "/user_id \"breaks\""),
+            ),
+            (record(5, Some("not json"), &[]), close(Outcome::DeadLettered, ReasonTag::MalformedJson, "\u{fffd}")),
+            (record(5, None, &[]), close(Outcome::DeadLettered, ReasonTag::Tombstone, "")),
         ];
         for (record, decision) in cases {
             let (stored, entry, value) = processed(&record, decision);

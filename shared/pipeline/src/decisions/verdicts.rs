@@ -1,9 +1,8 @@
 //! What is to be recorded about each record, once everything that bears on it is known.
 
-use super::reason;
 use crate::ports::{RiskScore, Score, ScoreRequest};
 use crate::tracked::{Admitted, Decided, Tracked};
-use crate::{Outcome, Reason, WrongNumberOfAnswers};
+use crate::{Outcome, Reason, ReasonTag, WrongNumberOfAnswers};
 
 /// What to ask the scorer about the records that will be stored, in their order.
 pub fn score_requests(records: &[Tracked<'_, Admitted>]) -> Vec<ScoreRequest> {
@@ -51,7 +50,7 @@ pub fn decide<'a>(
 /// Ends a record that the store refuses for good while it accepts others: the record itself is at fault, whatever else
 /// was decided about it.
 pub fn refuse(record: &mut Tracked<'_, Decided>, error_tag: &'static str) {
-    record.end(Outcome::DeadLettered, Reason::new(reason::STORE_REFUSED, error_tag));
+    record.end(Outcome::DeadLettered, Reason::new(ReasonTag::StoreRefused, error_tag));
 }
 
 #[cfg(test)]
@@ -110,8 +109,8 @@ mod tests {
     #[test]
     fn scores_belong_to_the_open_records_only() {
         with_batch(|mut batch| {
-            batch[1].close(Outcome::Duplicate, Reason::new(reason::ALREADY_CLAIMED, "t/0/1"));
-            batch[2].close(Outcome::Blocked, Reason::new(reason::ADDRESS_RATE, ""));
+            batch[1].close(Outcome::Duplicate, Reason::new(ReasonTag::AlreadyClaimed, "t/0/1"));
+            batch[2].close(Outcome::Blocked, Reason::new(ReasonTag::AddressRate, ""));
             let requests = score_requests(&batch);
             assert_eq!(requests.len(), 1);
             assert_eq!(requests[0].event_id.as_str(), "e-4");

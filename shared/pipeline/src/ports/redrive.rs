@@ -1,11 +1,11 @@
 //! What a redriver remembers: which letters it has dealt with, and what it was asked to do.
 
 use std::fmt;
-use std::str::FromStr;
 
 use async_trait::async_trait;
 use event::{Origin, Timestamp};
 use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr};
 
 use crate::{DependencyError, Position};
 
@@ -25,8 +25,23 @@ impl fmt::Display for LetterId {
 }
 
 /// What can be done with a letter, each at most once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    strum::Display,
+    IntoStaticStr,
+)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum LetterStep {
     /// Back to `raw-events`.
     Send,
@@ -36,31 +51,7 @@ pub enum LetterStep {
 
 impl LetterStep {
     pub const fn as_str(self) -> &'static str {
-        match self {
-            LetterStep::Send => "send",
-            LetterStep::Park => "park",
-        }
-    }
-}
-
-impl fmt::Display for LetterStep {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("no step is called {0:?}")]
-pub struct UnknownLetterStep(String);
-
-impl FromStr for LetterStep {
-    type Err = UnknownLetterStep;
-
-    fn from_str(text: &str) -> Result<Self, UnknownLetterStep> {
-        [LetterStep::Send, LetterStep::Park]
-            .into_iter()
-            .find(|step| step.as_str() == text)
-            .ok_or_else(|| UnknownLetterStep(text.to_owned()))
+        self.into_str()
     }
 }
 
@@ -138,8 +129,9 @@ pub trait RedriveMarks: Send + Sync {
 }
 
 /// How an action of a redriver ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]
+#[strum(serialize_all = "lowercase", const_into_str)]
 pub enum ActionState {
     /// Begun. An entry that stays so belongs to a run that was killed.
     Started,
@@ -149,26 +141,7 @@ pub enum ActionState {
 
 impl ActionState {
     pub const fn as_str(self) -> &'static str {
-        match self {
-            ActionState::Started => "started",
-            ActionState::Finished => "finished",
-            ActionState::Failed => "failed",
-        }
-    }
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("no state of an action is called {0:?}")]
-pub struct UnknownActionState(String);
-
-impl FromStr for ActionState {
-    type Err = UnknownActionState;
-
-    fn from_str(text: &str) -> Result<Self, UnknownActionState> {
-        [ActionState::Started, ActionState::Finished, ActionState::Failed]
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or_else(|| UnknownActionState(text.to_owned()))
+        self.into_str()
     }
 }
 

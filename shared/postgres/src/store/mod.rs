@@ -130,7 +130,7 @@ impl PostgresEventStore {
         for _ in 0..ATTEMPTS {
             let client = self.database.connection().await?;
             let result = self.database.within(self.attempt(&client, &records, now)).await;
-            match Database::settle(client, result) {
+            match Database::give_back(client, result) {
                 Err(error) if error.is_unique_violation() => {
                     tracing::debug!("an event of the batch was stored by another transaction: starting over");
                 }

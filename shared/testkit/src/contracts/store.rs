@@ -133,7 +133,7 @@ impl<'a> Case<'a> {
         expected.sort_unstable();
         assert_eq!(ids, expected, "stored events");
         let mut counted = 0;
-        for outcome in Outcome::ALL {
+        for &outcome in Outcome::ALL {
             counted += self.view.counted(&self.tenant, outcome).await;
         }
         assert_eq!(counted, ids.len() as u64, "counts of rows really inserted");
