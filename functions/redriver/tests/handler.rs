@@ -382,12 +382,19 @@ async fn filters_choose_letters() {
     let origin = String::from_utf8(world.letters()[0].headers.get("origin").unwrap().to_vec()).unwrap();
     assert_eq!(matched(json!({})).await, 5);
     assert_eq!(matched(json!({"event_id": "e-3"})).await, 1);
+    assert_eq!(matched(json!({"reason": "store-refused"})).await, 5);
+    assert_eq!(matched(json!({"reason": "malformed-json"})).await, 0);
     assert_eq!(matched(json!({"type": "click", "tenant": "kafka"})).await, 5);
     assert_eq!(matched(json!({"type": "sensor"})).await, 0);
     assert_eq!(matched(json!({"tenant": "acme"})).await, 0);
     assert_eq!(matched(json!({"origin": origin})).await, 1);
     assert_eq!(matched(json!({"from": "2026-11-20T18:02:00Z"})).await, 5);
     assert_eq!(matched(json!({"until": "2026-11-20T18:02:00Z"})).await, 0);
+    world.produce_malformed(1).await;
+    world.process().await;
+    for spelling in ["malformed-json", "malformed_json"] {
+        assert_eq!(matched(json!({"reason": spelling})).await, 1, "{spelling}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -193,6 +193,25 @@ mod tests {
         on_topic(letter, "dead-letter-events")
     }
 
+    #[test]
+    fn a_letter_of_an_earlier_build_is_grouped_under_todays_spelling() {
+        let original = raw(7, Some("{}"), Vec::new());
+        let entry = LedgerEntry {
+            position: original.position.clone(),
+            origin: original.origin(),
+            key: None,
+            outcome: Outcome::DeadLettered,
+            reason: "schema_violation: /amount".to_owned(),
+            risk: None,
+            recorded_at: Timestamp::from_millis(5_000),
+        };
+        let letter = dead_letter(&original, &entry).unwrap();
+        let written = letter.headers.iter().find(|header| header.name == header::ERROR_CLASS).unwrap();
+        assert_eq!(written.value.as_deref(), Some(&b"schema_violation"[..]), "published again as it was then");
+        let letter = DeadLetter::read(on_topic(letter, "dead-letter-events")).unwrap();
+        assert_eq!((&*letter.reason, &*letter.detail), ("schema-violation", "schema_violation: /amount"));
+    }
+
     fn on_topic(record: NewRecord, topic: &str) -> Record {
         Record {
             position: Position::new(topic, 1, 4),
