@@ -111,7 +111,7 @@ shellcheck:
 
 .PHONY: deny
 deny: $(CARGO_DENY) ## Licences, banned crates and sources of everything that is linked (deny.toml)
-	$(CARGO_DENY) check --hide-inclusion-graph bans licenses sources
+	$(CARGO_DENY) check -D warnings --hide-inclusion-graph bans licenses sources
 
 .PHONY: advisories
 advisories: $(CARGO_DENY) ## Known vulnerabilities of dependencies; needs the network
