@@ -1,8 +1,8 @@
 //! The targets of the Makefile and those that the docs name.
 //!
 //! A target is a name, or several, before a colon at the start of a line; it is public if `##` and a help text follow.
-//! The docs name a target in backquotes or in a fenced block, as `make target`; assignments (`NAME=value`) may stand before it, and further
-//! targets may follow it.
+//! The docs name a target in backquotes or in a fenced block, as `make target`; assignments (`NAME=value`) may stand before
+//! it, and further targets may follow it.
 
 use std::collections::BTreeSet;
 

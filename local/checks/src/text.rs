@@ -72,7 +72,7 @@ pub fn code(markdown: &str) -> Vec<String> {
     found
 }
 
-/// The first cell of each row of the Markdown's tables, without their heads.
+/// The first cell of each row of the Markdown's tables, heads included.
 pub fn first_cells(markdown: &str) -> impl Iterator<Item = &str> {
     let rows = markdown.lines().filter_map(|line| line.strip_prefix('|'));
     rows.filter_map(|row| row.split('|').next()).map(str::trim)
