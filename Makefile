@@ -16,7 +16,7 @@ CARGO_FUZZ := target/tools/bin/cargo-fuzz
 CARGO_DENY := target/tools/bin/cargo-deny
 CARGO_MACHETE := target/tools/bin/cargo-machete
 
-# FUNCTION=name limits build, test and test-int to one function.
+# FUNCTION=name limits build, test, test-int and watch to one function.
 FUNCTION ?=
 ifneq ($(FUNCTION),)
 ifeq ($(filter $(FUNCTION),$(FUNCTIONS)),)
@@ -39,8 +39,8 @@ demo: setup binaries ## Send made-up events, or INPUT=access.log, through a fres
 	@$(STACK) demo $(if $(INPUT),--input "$(INPUT)") $(if $(EVENTS),--events "$(EVENTS)")
 
 .PHONY: watch
-watch: setup binaries $(CARGO_LAMBDA) ## Like run, with the functions under `cargo lambda watch`: rebuilt when their source changes
-	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(STACK) run --watch $(if $(KEEP),--keep "$(KEEP)")
+watch: setup binaries $(CARGO_LAMBDA) ## Like run, with the functions under `cargo lambda watch`: rebuilt when their source changes (FUNCTION=name: only that one)
+	@PATH="$(CURDIR)/.venv/bin:$$PATH" $(STACK) run --watch $(if $(FUNCTION),--function "$(FUNCTION)") $(if $(KEEP),--keep "$(KEEP)")
 
 .PHONY: invoke
 invoke: tool ## Invoke a running function with a sample: FUNCTION=processor EVENT=valid-batch
@@ -111,7 +111,7 @@ shellcheck:
 
 .PHONY: deny
 deny: $(CARGO_DENY) ## Licences, banned crates and sources of everything that is linked (deny.toml)
-	$(CARGO_DENY) check --hide-inclusion-graph bans licenses sources
+	$(CARGO_DENY) check -D warnings --hide-inclusion-graph bans licenses sources
 
 .PHONY: advisories
 advisories: $(CARGO_DENY) ## Known vulnerabilities of dependencies; needs the network

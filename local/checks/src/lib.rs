@@ -2,4 +2,8 @@
 
 pub mod cycles;
 pub mod layers;
+pub mod make_targets;
+pub mod metrics;
+pub mod settings;
+pub mod text;
 pub mod workspace;

@@ -1,5 +1,6 @@
 //! What to host.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,12 +11,14 @@ pub struct HostConfig {
     /// Both APIs. Port 0 takes a free one.
     pub listen: SocketAddr,
     pub functions: Vec<FunctionConfig>,
+    /// Functions that another server of the Invoke API runs, by name: calls to them are passed on to it.
+    pub elsewhere: BTreeMap<String, SocketAddr>,
 }
 
 impl HostConfig {
     /// Listens on 127.0.0.1:9000, which is also the port of `cargo lambda watch`, so that one setting serves for both.
     pub fn new(functions: Vec<FunctionConfig>) -> Self {
-        HostConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)), functions }
+        HostConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)), functions, elsewhere: BTreeMap::new() }
     }
 }
 

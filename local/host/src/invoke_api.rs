@@ -11,6 +11,7 @@ use axum::{Json, Router};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
+use crate::elsewhere::Elsewhere;
 use crate::function::{FunctionMap, InvokeRefusal};
 use crate::instance::{Call, InstanceView, InvocationResult};
 use pipeline::quota::MAX_PAYLOAD_BYTES;
@@ -22,20 +23,26 @@ const ERROR_TYPE: HeaderName = HeaderName::from_static("x-amzn-errortype");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-amzn-requestid");
 const TRACE_ID: HeaderName = HeaderName::from_static("x-amzn-trace-id");
 
-pub(crate) fn router(functions: FunctionMap) -> Router {
+pub(crate) fn router(functions: FunctionMap, elsewhere: Elsewhere) -> Router {
     Router::new()
         .route("/2015-03-31/functions/{function}/invocations", post(invoke))
-        .route("/functions", get(list))
-        .with_state(functions)
+        .with_state((Arc::clone(&functions), elsewhere))
+        .merge(Router::new().route("/functions", get(list)).with_state(functions))
 }
 
 async fn invoke(
-    State(functions): State<FunctionMap>,
+    State((functions, elsewhere)): State<(FunctionMap, Elsewhere)>,
     Path(identifier): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
     let name = function_name(&identifier);
+    if let Some(server) = elsewhere.server(name) {
+        return elsewhere.invoke(server, name, &headers, body).await.unwrap_or_else(|error| {
+            let message = format!("no answer from {server}, which runs {name}: {error}");
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, "ServiceException", &message)
+        });
+    }
     let Some(function) = functions.get(name) else {
         return refuse(
             StatusCode::NOT_FOUND,

@@ -6,6 +6,7 @@
 //! explains why it exists beside `cargo lambda watch`.
 
 mod config;
+mod elsewhere;
 mod error;
 mod function;
 mod http_function;
@@ -31,6 +32,7 @@ pub use error::HostError;
 pub use http_function::RunningHttpFunction;
 pub use instance::{InstanceState, InstanceView};
 
+use elsewhere::Elsewhere;
 use function::{Function, FunctionMap};
 
 /// Maximum wait for calls in flight when the host stops.
@@ -61,10 +63,13 @@ impl Host {
                 return Err(HostError::DuplicateName { name });
             }
         }
+        if let Some(name) = config.elsewhere.keys().find(|name| functions.contains_key(*name)) {
+            return Err(HostError::DuplicateName { name: name.clone() });
+        }
         let functions: FunctionMap = Arc::new(functions);
         let router = Router::new()
             .merge(runtime_api::router(Arc::clone(&functions)))
-            .merge(invoke_api::router(Arc::clone(&functions)));
+            .merge(invoke_api::router(Arc::clone(&functions), Elsewhere::new(config.elsewhere)));
         // Small answers must not wait for the peer's delayed acknowledgement.
         let listener = listener.tap_io(|stream| {
             if let Err(error) = stream.set_nodelay(true) {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -28,8 +29,12 @@ fn function() -> FunctionConfig {
 }
 
 async fn start(function: FunctionConfig) -> (Host, Client) {
+    start_all(HostConfig::new(vec![function])).await
+}
+
+async fn start_all(config: HostConfig) -> (Host, Client) {
     let listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let host = Host::start(HostConfig { listen, functions: vec![function] }).await.unwrap();
+    let host = Host::start(HostConfig { listen, ..config }).await.unwrap();
     let aws = aws::sdk_config()
         .await
         .into_builder()
@@ -249,16 +254,36 @@ async fn dropping_the_host_leaves_no_process() {
 }
 
 #[tokio::test]
+async fn calls_to_a_function_elsewhere_are_passed_on() {
+    let (there, direct) = start(function()).await;
+    let nothing = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
+    let elsewhere = BTreeMap::from([("probe".to_owned(), there.address()), ("gone".to_owned(), nothing)]);
+    let (here, through) = start_all(HostConfig { elsewhere, ..HostConfig::new(vec![]) }).await;
+    let event = json!({"a": "b"});
+    assert_eq!(answer(&invoke(&through, event.clone()).await)["pid"], answer(&invoke(&direct, event).await)["pid"]);
+    assert!(here.instances("probe").is_empty());
+    let unknown = through.invoke().function_name("processor").send().await.unwrap_err();
+    assert_eq!(unknown.raw_response().unwrap().status().as_u16(), 404);
+    let unreachable = through.invoke().function_name("gone").send().await.unwrap_err();
+    assert_eq!(unreachable.raw_response().unwrap().status().as_u16(), 500);
+}
+
+#[tokio::test]
 async fn mistakes_in_the_configuration_are_named() {
     let taken = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let listen = taken.local_addr().unwrap();
-    let error = Host::start(HostConfig { listen, functions: vec![] }).await.unwrap_err();
+    let error = Host::start(HostConfig { listen, ..HostConfig::new(vec![]) }).await.unwrap_err();
     assert_eq!(error.to_string(), format!("cannot listen on {listen}"));
     let free = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let missing = FunctionConfig::new("probe", "/nowhere/probe");
-    let error = Host::start(HostConfig { listen: free, functions: vec![missing] }).await.unwrap_err();
+    let error = Host::start(HostConfig { listen: free, ..HostConfig::new(vec![missing]) }).await.unwrap_err();
     assert_eq!(error.to_string(), "probe: the program /nowhere/probe does not exist");
-    let error = Host::start(HostConfig { listen: free, functions: vec![function(), function()] }).await.unwrap_err();
+    let twice = HostConfig { listen: free, ..HostConfig::new(vec![function(), function()]) };
+    let error = Host::start(twice).await.unwrap_err();
+    assert!(matches!(error, HostError::DuplicateName { .. }), "{error}");
+    let elsewhere = BTreeMap::from([("probe".to_owned(), listen)]);
+    let error =
+        Host::start(HostConfig { listen: free, elsewhere, ..HostConfig::new(vec![function()]) }).await.unwrap_err();
     assert!(matches!(error, HostError::DuplicateName { .. }), "{error}");
 }
 

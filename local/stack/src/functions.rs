@@ -1,7 +1,6 @@
 //! The function binaries: their settings, and how they are started.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use dynamodb::{DynamoApiKeys, DynamoDb};
@@ -14,6 +13,7 @@ use crate::backing::Backing;
 use crate::client::JsonClient;
 use crate::options::{Options, Port, Routes};
 use crate::session::Session;
+use crate::watch::RunningWatch;
 
 /// Functions with an entry in the Invoke API.
 pub const FUNCTIONS: [&str; 9] =
@@ -57,7 +57,7 @@ pub fn environment(options: &Options, backing: &Backing, routes: &Routes) -> Vec
 
 /// Maximum number of instances of one function: one for each poller of the archiver's two mappings, and at least as
 /// many as operators may want to run at the same time.
-fn instances(options: &Options) -> usize {
+pub fn instances(options: &Options) -> usize {
     (options.pollers * 2).max(3)
 }
 
@@ -71,12 +71,18 @@ fn program(options: &Options, name: &str) -> anyhow::Result<PathBuf> {
     Ok(program)
 }
 
-/// Starts the Invoke API; instances start with their first invocation.
+/// Starts the Invoke API; instances start with their first invocation. Calls to what is watched go to `watch`.
 ///
 /// # Errors
 /// If a binary is missing or the port is taken.
-pub async fn start_host(options: &Options, environment: &[(String, String)]) -> anyhow::Result<Host> {
-    let functions = FUNCTIONS
+pub async fn start_host(
+    options: &Options,
+    environment: &[(String, String)],
+    watch: Option<&RunningWatch>,
+) -> anyhow::Result<Host> {
+    let (watched, hosted): (Vec<&str>, Vec<&str>) =
+        FUNCTIONS.into_iter().partition(|name| watch.is_some_and(|watch| watch.functions.contains(name)));
+    let functions = hosted
         .into_iter()
         .map(|name| {
             let mut config = FunctionConfig::new(name, program(options, name)?);
@@ -87,7 +93,9 @@ pub async fn start_host(options: &Options, environment: &[(String, String)]) -> 
             Ok(config)
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-    Host::start(HostConfig { listen: options.ports.lambda.address(), functions })
+    let address = watch.map(|watch| watch.address);
+    let elsewhere = watched.into_iter().filter_map(|name| Some((name.to_owned(), address?))).collect();
+    Host::start(HostConfig { listen: options.ports.lambda.address(), functions, elsewhere })
         .await
         .context("the Lambda host did not start")
 }
@@ -110,44 +118,6 @@ pub async fn start_http(
         log: LogTarget::File(options.logs.join(format!("{name}-http.log"))),
     };
     RunningHttpFunction::start(function).await.with_context(|| format!("{name} did not start as an HTTP server"))
-}
-
-/// `cargo lambda watch` on the Lambda port, serving every function from source.
-///
-/// # Errors
-/// If cargo-lambda is not on the path, or does not listen within a minute.
-pub async fn start_watch(options: &Options, environment: &[(String, String)]) -> anyhow::Result<tokio::process::Child> {
-    let mut watch = tokio::process::Command::new("cargo")
-        .args(["lambda", "watch", "--invoke-address", "127.0.0.1", "--concurrency"])
-        .arg(instances(options).to_string())
-        .arg("--invoke-port")
-        .arg(options.ports.lambda.number.to_string())
-        .envs(environment.iter().map(|(name, value)| (name, value)))
-        .kill_on_drop(true)
-        .spawn()
-        .context("cannot start `cargo lambda watch`; `make watch` installs it")?;
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
-    while tokio::net::TcpStream::connect(options.ports.lambda.address()).await.is_err() {
-        if let Some(status) = watch.try_wait()? {
-            anyhow::bail!("`cargo lambda watch` ended while starting ({status})");
-        }
-        anyhow::ensure!(tokio::time::Instant::now() < deadline, "`cargo lambda watch` does not listen after a minute");
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    Ok(watch)
-}
-
-/// Stops `cargo lambda watch` and the processes that it started.
-pub async fn stop_watch(watch: &mut tokio::process::Child) {
-    if let Some(pid) = watch.id().and_then(|pid| i32::try_from(pid).ok()) {
-        let pid = nix::unistd::Pid::from_raw(pid);
-        if nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).is_ok()
-            && tokio::time::timeout(Duration::from_secs(5), watch.wait()).await.is_ok()
-        {
-            return;
-        }
-    }
-    let _ = watch.kill().await;
 }
 
 /// The API key of the samples under `events/ingest/`.

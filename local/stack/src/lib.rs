@@ -16,3 +16,4 @@ pub mod reconcile;
 pub mod schedule;
 pub mod session;
 pub mod stack;
+pub mod watch;

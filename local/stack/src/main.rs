@@ -4,13 +4,16 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 use process::stop_signal;
 use settings::ProcessEnvironment;
 use stack::demo::Demo;
+use stack::functions::FUNCTIONS;
 use stack::options::Options;
 use stack::session::Session;
 use stack::stack::Stack;
+use stack::watch::Watched;
 use stack::{commands, reconcile};
 use tracing_subscriber::EnvFilter;
 
@@ -31,6 +34,9 @@ enum Command {
         /// Serve the functions with `cargo lambda watch`.
         #[arg(long)]
         watch: bool,
+        /// With `--watch`: serve only this function so, and the others from their binaries.
+        #[arg(long, requires = "watch", value_parser = PossibleValuesParser::new(FUNCTIONS))]
+        function: Option<String>,
     },
     /// Send events through a fresh stack and count what became of each.
     Demo {
@@ -91,7 +97,9 @@ async fn main() -> ExitCode {
 
 async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run { keep, watch } => run(keep, watch).await,
+        Command::Run { keep, watch, function } => {
+            run(keep, watch.then(|| function.map_or(Watched::All, Watched::Only))).await
+        }
         Command::Demo { input, events } => demo(input, events).await,
         Command::Invoke { function, event } => commands::invoke(&Session::read()?, &function, &event).await,
         Command::Reconcile => reconcile::command(&Session::read()?).await,
@@ -113,12 +121,12 @@ fn binaries() -> anyhow::Result<PathBuf> {
     Ok(program.parent().context("the path of this program has no folder")?.to_owned())
 }
 
-async fn run(keep: Option<PathBuf>, watch: bool) -> anyhow::Result<ExitCode> {
+async fn run(keep: Option<PathBuf>, watched: Option<Watched>) -> anyhow::Result<ExitCode> {
     let mut options = Options::for_people(&ProcessEnvironment, binaries()?)?;
     options.keep = keep;
     let started = std::time::Instant::now();
     let stack = tokio::select! {
-        stack = async { if watch { Stack::start_watched(options).await } else { Stack::start(options).await } } => stack?,
+        stack = start(options, watched) => stack?,
         () = stop_signal() => return Ok(ExitCode::from(130)),
     };
     let published = stack.session.publish()?;
@@ -134,6 +142,13 @@ async fn run(keep: Option<PathBuf>, watch: bool) -> anyhow::Result<ExitCode> {
     drop(published);
     stack.stop().await?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn start(options: Options, watched: Option<Watched>) -> anyhow::Result<Stack> {
+    match watched {
+        Some(watched) => Stack::start_watched(options, watched).await,
+        None => Stack::start(options).await,
+    }
 }
 
 async fn demo(input: Option<PathBuf>, events: Option<usize>) -> anyhow::Result<ExitCode> {

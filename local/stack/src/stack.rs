@@ -16,17 +16,70 @@ use crate::backing::Backing;
 use crate::client::JsonClient;
 use crate::functions;
 use crate::mappings::mapping_configs;
-use crate::options::{Options, Routes};
+use crate::options::{Options, Port, Routes};
 use crate::reconcile::LedgerProof;
 use crate::schedule::RunningSchedule;
 use crate::session::Session;
+use crate::watch::{RunningWatch, Watched};
 
 /// Who hosts the functions.
-enum FunctionHosting {
-    /// Our host, which behaves like Lambda, and the HTTP functions on their own ports.
-    Hosted { host: Host, ingest: RunningHttpFunction, query: RunningHttpFunction },
-    /// `cargo lambda watch`, which rebuilds the functions when their source changes.
-    Watched(tokio::process::Child),
+struct FunctionHosting {
+    /// The HTTP functions on their own ports, by name.
+    http: Vec<(&'static str, RunningHttpFunction)>,
+    /// Our host, which behaves like Lambda; `None` if every function is watched.
+    host: Option<Host>,
+    watch: Option<RunningWatch>,
+}
+
+impl FunctionHosting {
+    async fn start(
+        options: &Options,
+        environment: &[(String, String)],
+        watched: Option<Watched>,
+    ) -> anyhow::Result<Self> {
+        let watch = match watched {
+            Some(watched) => {
+                let concurrency = functions::instances(options);
+                Some(RunningWatch::start(watched, options, concurrency, environment).await?)
+            }
+            None => None,
+        };
+        let mut hosting = FunctionHosting { http: Vec::new(), host: None, watch };
+        if hosting.watch.as_ref().is_some_and(|watch| watch.functions == Watched::All) {
+            return Ok(hosting);
+        }
+        hosting.host = Some(functions::start_host(options, environment, hosting.watch.as_ref()).await?);
+        for (name, port) in [("ingest", options.ports.ingest), ("query", options.ports.query)] {
+            if hosting.watch_of(name).is_none() {
+                hosting.http.push((name, functions::start_http(name, port, options, environment).await?));
+            }
+        }
+        Ok(hosting)
+    }
+
+    /// The `cargo lambda watch` that serves a function, if one does.
+    fn watch_of(&self, function: &str) -> Option<&RunningWatch> {
+        self.watch.as_ref().filter(|watch| watch.functions.contains(function))
+    }
+
+    fn events_url(&self, function: &str, port: Port) -> String {
+        match self.watch_of(function) {
+            Some(watch) => format!("http://{}/lambda-url/{function}/events", watch.address),
+            None => format!("http://{}/events", port.address()),
+        }
+    }
+
+    async fn stop(self) {
+        for (_, function) in self.http {
+            function.stop().await;
+        }
+        if let Some(host) = self.host {
+            host.stop().await;
+        }
+        if let Some(watch) = self.watch {
+            watch.stop().await;
+        }
+    }
 }
 
 /// The services, functions and mappings. Dropping it ends every process that it started.
@@ -48,30 +101,23 @@ impl Stack {
     /// # Errors
     /// The error names what did not start, and why. Everything that had started is stopped.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
-        Self::start_with(options, false).await
+        Self::start_with(options, None).await
     }
 
-    /// Like [`Stack::start`], with the functions under `cargo lambda watch`.
+    /// Like [`Stack::start`], with functions under `cargo lambda watch`.
     ///
     /// # Errors
     /// As [`Stack::start`], and if cargo-lambda is not on the path.
-    pub async fn start_watched(options: Options) -> anyhow::Result<Self> {
-        Self::start_with(options, true).await
+    pub async fn start_watched(options: Options, watched: Watched) -> anyhow::Result<Self> {
+        Self::start_with(options, Some(watched)).await
     }
 
-    async fn start_with(options: Options, watch: bool) -> anyhow::Result<Self> {
+    async fn start_with(options: Options, watched: Option<Watched>) -> anyhow::Result<Self> {
         let backing = Backing::start(&options).await?;
         // Commands and proofs connect directly to the services.
         let session = Session::new(functions::environment(&options, &backing, &Routes::default()));
         let environment = functions::environment(&options, &backing, &options.routes);
-        let functions = if watch {
-            FunctionHosting::Watched(functions::start_watch(&options, &environment).await?)
-        } else {
-            let host = functions::start_host(&options, &environment).await?;
-            let ingest = functions::start_http("ingest", options.ports.ingest, &options, &environment).await?;
-            let query = functions::start_http("query", options.ports.query, &options, &environment).await?;
-            FunctionHosting::Hosted { host, ingest, query }
-        };
+        let functions = FunctionHosting::start(&options, &environment, watched).await?;
         functions::prepare_access(&session).await?;
         let kafka = KafkaClient::connect(&KafkaConfig::plaintext(&backing.brokers), "stack").await?;
         let mut stack = Stack {
@@ -98,22 +144,12 @@ impl Stack {
 
     /// The URL for posting one event; append `/batch` for many.
     pub fn ingest_url(&self) -> String {
-        match &self.functions {
-            FunctionHosting::Hosted { .. } => format!("http://{}/events", self.options.ports.ingest.address()),
-            FunctionHosting::Watched(_) => {
-                format!("http://{}/lambda-url/ingest/events", self.options.ports.lambda.address())
-            }
-        }
+        self.functions.events_url("ingest", self.options.ports.ingest)
     }
 
     /// The URL of an event's timeline without the id: `GET <url>/<id>`.
     pub fn query_url(&self) -> String {
-        match &self.functions {
-            FunctionHosting::Hosted { .. } => format!("http://{}/events", self.options.ports.query.address()),
-            FunctionHosting::Watched(_) => {
-                format!("http://{}/lambda-url/query/events", self.options.ports.lambda.address())
-            }
-        }
+        self.functions.events_url("query", self.options.ports.query)
     }
 
     pub fn database_url(&self) -> &str {
@@ -151,16 +187,14 @@ impl Stack {
         answer["key"].as_str().map(str::to_owned).context("the maintainer's answer has no key")
     }
 
-    /// Process ids of a function's live instances; for ingest and query that of the HTTP server.
+    /// Process ids of a function's live instances; for ingest and query that of the HTTP server. None are known of a
+    /// function that is watched.
     pub fn processes(&self, function: &str) -> Vec<u32> {
-        match &self.functions {
-            FunctionHosting::Watched(_) => Vec::new(),
-            FunctionHosting::Hosted { ingest, .. } if function == "ingest" => vec![ingest.pid()],
-            FunctionHosting::Hosted { query, .. } if function == "query" => vec![query.pid()],
-            FunctionHosting::Hosted { host, .. } => {
-                host.instances(function).iter().map(|instance| instance.pid).collect()
-            }
+        if let Some((_, server)) = self.functions.http.iter().find(|(name, _)| *name == function) {
+            return vec![server.pid()];
         }
+        let host = self.functions.host.iter();
+        host.flat_map(|host| host.instances(function)).map(|instance| instance.pid).collect()
     }
 
     /// Number of records that the consumer groups have not finished yet.
@@ -244,14 +278,7 @@ impl Stack {
         for mapping in self.mappings {
             mapping.stop().await;
         }
-        match self.functions {
-            FunctionHosting::Hosted { host, ingest, query } => {
-                ingest.stop().await;
-                query.stop().await;
-                host.stop().await;
-            }
-            FunctionHosting::Watched(mut watch) => functions::stop_watch(&mut watch).await,
-        }
+        self.functions.stop().await;
         self.backing.stop()
     }
 }
