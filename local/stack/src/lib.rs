@@ -16,4 +16,5 @@ pub mod reconcile;
 pub mod schedule;
 pub mod session;
 pub mod stack;
+pub mod usage;
 pub mod watch;

@@ -158,6 +158,8 @@ pub struct Options {
     /// Group members of each mapping. AWS starts with one, and so do we: when a second member joins, it takes over
     /// partitions, and the records in flight are delivered again.
     pub pollers: usize,
+    /// Whether the mappings start with the stack, or later by [`Stack::start_mappings`](crate::stack::Stack::start_mappings).
+    pub mappings: bool,
     /// Maximum duration of one invocation.
     pub function_timeout: Duration,
     /// How often the rescorer is invoked; `None` leaves that to the caller.
@@ -207,6 +209,7 @@ impl Options {
             bucket: settings.or("ARCHIVE_BUCKET", "forebay-archive".to_owned()),
             function_settings,
             pollers: settings.or("POLLERS", 1),
+            mappings: true,
             function_timeout: Duration::from_secs(60),
             rescore_every: match settings.or("RESCORE_EVERY_SEC", 60) {
                 0 => None,

@@ -131,15 +131,33 @@ impl Stack {
             client: JsonClient::default(),
         };
         stack.invoke("maintainer", json!({"action": "maintain"})).await.context("the maintainer failed")?;
-        let lambda = Arc::new(LambdaInvoker::new(&stack.session.aws("AWS_ENDPOINT_URL_LAMBDA").await));
-        for config in mapping_configs(stack.options.pollers) {
-            stack.mappings.push(Mapping::start(config, &stack.kafka, Arc::<LambdaInvoker>::clone(&lambda)).await?);
+        if stack.options.mappings {
+            stack.start_mappings(|_| true).await?;
         }
         if let Some(every) = stack.options.rescore_every {
             let (client, port) = (stack.client.clone(), stack.options.ports.lambda.number);
             stack.schedules.push(RunningSchedule::start("rescorer", every, client, port));
         }
         Ok(stack)
+    }
+
+    /// Starts the mappings whose consumer group is meant.
+    ///
+    /// # Errors
+    /// If the brokers do not answer.
+    pub async fn start_mappings(&mut self, is_meant: impl Fn(&str) -> bool) -> anyhow::Result<()> {
+        let lambda = Arc::new(LambdaInvoker::new(&self.session.aws("AWS_ENDPOINT_URL_LAMBDA").await));
+        for config in mapping_configs(self.options.pollers).into_iter().filter(|config| is_meant(&config.group)) {
+            self.mappings.push(Mapping::start(config, &self.kafka, Arc::<LambdaInvoker>::clone(&lambda)).await?);
+        }
+        Ok(())
+    }
+
+    /// Stops the mappings; what is in progress ends before.
+    pub async fn stop_mappings(&mut self) {
+        for mapping in self.mappings.drain(..) {
+            mapping.stop().await;
+        }
     }
 
     /// The URL for posting one event; append `/batch` for many.
@@ -202,9 +220,17 @@ impl Stack {
     /// # Errors
     /// If Kafka cannot be read.
     pub async fn lag(&self) -> anyhow::Result<u64> {
+        self.lag_of(|_| true).await
+    }
+
+    /// Number of records that the consumer groups that are meant have not finished yet.
+    ///
+    /// # Errors
+    /// If Kafka cannot be read.
+    pub async fn lag_of(&self, is_meant: impl Fn(&str) -> bool) -> anyhow::Result<u64> {
         let topics = self.kafka.topics();
         let mut lag = 0;
-        for config in mapping_configs(self.options.pollers) {
+        for config in mapping_configs(self.options.pollers).into_iter().filter(|config| is_meant(&config.group)) {
             let committed = topics.committed(&config.group).await?;
             for partition in topics.watermarks(&config.topics[0]).await? {
                 let done = committed
@@ -271,13 +297,11 @@ impl Stack {
     ///
     /// # Errors
     /// If something did not stop, or the kept state could not be written.
-    pub async fn stop(self) -> anyhow::Result<()> {
-        for schedule in self.schedules {
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        for schedule in self.schedules.drain(..) {
             schedule.stop().await;
         }
-        for mapping in self.mappings {
-            mapping.stop().await;
-        }
+        self.stop_mappings().await;
         self.functions.stop().await;
         self.backing.stop()
     }

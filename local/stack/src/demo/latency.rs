@@ -11,9 +11,9 @@ use tokio_postgres::NoTls;
 use crate::demo::sender::SendReceipt;
 
 /// How often Postgres is queried. This is the error of each measurement.
-const EVERY: Duration = Duration::from_millis(5);
+const EVERY: Duration = Duration::from_millis(2);
 
-/// A histogram of milliseconds.
+/// A histogram of microseconds.
 pub type Latencies = Histogram<u64>;
 
 /// Watches the last record of each request until all are visible and no more receipts come.
@@ -52,7 +52,7 @@ pub async fn watch(
             for row in client.query(&visible, &[&partitions, &offsets]).await? {
                 let receipt = SendReceipt { partition: row.get(0), offset: row.get(1) };
                 if let Some(started) = open.remove(&receipt) {
-                    latencies.record(u64::try_from(started.elapsed().as_millis())?)?;
+                    latencies.record(u64::try_from(started.elapsed().as_micros())?)?;
                 }
             }
         }

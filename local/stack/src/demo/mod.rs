@@ -1,8 +1,7 @@
 //! Sends traffic through the whole pipeline and counts what became of every event.
 
 mod access_log;
-mod cpu;
-mod latency;
+pub mod latency;
 mod report;
 mod sender;
 mod traffic;
@@ -25,6 +24,7 @@ use pipeline::topic::RAW_EVENTS;
 use tokio_postgres::{NoTls, Row};
 
 use crate::stack::Stack;
+use crate::usage::cpu_seconds;
 
 pub use report::DemoReport;
 pub use sender::{BatchSender, Keys, SendReceipt, Sent, send_all};
@@ -86,7 +86,7 @@ impl Demo {
         let latencies = watcher.await.context("the watcher panicked")??;
         let elapsed = started.elapsed();
         progress.finish_and_clear();
-        let cpu_seconds = cpu_of_functions(stack);
+        let cpu = cpu_of_functions(stack);
         let ledger = LedgerFigures::read(stack, &sent.receipts).await?;
         let archive = ArchiveFigures::read(stack, &sent.receipts).await?;
         let accepted = sent.receipts.len() as u64;
@@ -103,11 +103,11 @@ impl Demo {
             archived: archive.records,
             archive_bytes_before: archive.bytes_before,
             archive_bytes_after: archive.bytes_after,
-            visible_p50_ms: latencies.value_at_quantile(0.50),
-            visible_p99_ms: latencies.value_at_quantile(0.99),
+            visible_p50_ms: latencies.value_at_quantile(0.50) / 1000,
+            visible_p99_ms: latencies.value_at_quantile(0.99) / 1000,
             seconds: elapsed.as_secs_f64(),
             events_per_second,
-            cpu_seconds,
+            cpu_seconds: cpu,
             unaccounted: ledger.missing + ledger.unaccounted + ledger.contradictions() + archive.missing,
             rejected: sent.rejected,
             bad_lines,
@@ -148,7 +148,7 @@ async fn send_foreign(stack: &Stack, foreign: &[(&'static str, Vec<u8>)], sent: 
 
 /// CPU time so far of the functions that process events.
 fn cpu_of_functions(stack: &Stack) -> BTreeMap<String, f64> {
-    let of = |function: &str| stack.processes(function).into_iter().filter_map(cpu::cpu_seconds).sum();
+    let of = |function: &str| stack.processes(function).into_iter().filter_map(cpu_seconds).sum();
     ["ingest", "processor", "scorer", "archiver"].map(|function| (function.to_owned(), of(function))).into()
 }
 
