@@ -37,7 +37,9 @@ fn text(bytes: Option<&[u8]>) -> String {
     match bytes {
         None => "(none)".to_owned(),
         Some(b"") => "(empty)".to_owned(),
-        Some(bytes) => String::from_utf8(bytes.to_vec()).unwrap_or_else(|_| bytes.escape_ascii().to_string()),
+        Some(bytes) => {
+            String::from_utf8(bytes.to_vec()).unwrap_or_else(|_| format!("(not UTF-8) {}", bytes.escape_ascii()))
+        }
     }
 }
 
