@@ -150,19 +150,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_the_readme() {
-        let minimal = [
-            BTreeMap::from([
-                ("KAFKA_BROKERS", "127.0.0.1:9092"),
-                ("DATABASE_URL", "postgres://forebay@127.0.0.1/forebay"),
-            ]),
-            BTreeMap::from([
-                ("KAFKA_BROKERS", "127.0.0.1:9092"),
-                ("DB_HOST", "127.0.0.1"),
-                ("DB_NAME", "forebay"),
-                ("DB_USER", "forebay"),
-                ("DB_PASSWORD", "x"),
-            ]),
-        ];
+        let minimal = testkit::readme::with_database(&[("KAFKA_BROKERS", "127.0.0.1:9092")]);
         let read = |variables: &dyn Variables| format!("{:?}", Config::from_variables(variables));
         testkit::readme::assert_defaults(include_str!("../README.md"), &minimal, read);
     }

@@ -1,6 +1,8 @@
 //! The whole handler on fakes: samples, redelivery, crashes between any two steps, and failing dependencies.
 #![expect(clippy::unwrap_used, reason = "helpers of tests: whatever is missing is a failed test")]
 
+mod published;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -8,6 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use base64_simd::STANDARD;
 use event::schema::Registry;
 use event::{AddressKey, TenantId, Timestamp};
 use lambda::batch_response::BatchResponse;
@@ -17,7 +20,7 @@ use pipeline::clock::Clock;
 use pipeline::decisions::limits::LimitPolicy;
 use pipeline::ports::{Block, BlockList as _, EventStore, LedgerEntry};
 use pipeline::tracked::{Decided, Tracked};
-use pipeline::{Dependency, DependencyError, ErrorClass, Outcome, Record, header, topic};
+use pipeline::{Dependency, DependencyError, ErrorClass, Header, Outcome, Record, header, topic};
 use processor::{App, DedupStore, Policy, Ports, handle};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -156,26 +159,21 @@ fn batch(records: &[(i32, i64, &str, &str)]) -> String {
     let mut map: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for (partition, offset, id, ip) in records {
         let value = json!({"type": "sensor", "id": id, "device_id": "d", "reading": 1, "unit": "m", "client_ip": ip});
-        map.entry(format!("raw-events-{partition}")).or_default().push(json!({
-            "topic": "raw-events", "partition": partition, "offset": offset, "timestamp": 1_795_197_720_000_i64 + offset,
-            "timestampType": "CREATE_TIME", "value": base64(&value.to_string()), "headers": [],
-        }));
+        let record = delivered(*partition, *offset, None, Some(value.to_string().as_bytes()), &[]);
+        map.entry(format!("raw-events-{partition}")).or_default().push(record);
     }
     json!({"eventSource": "aws:kafka", "records": map}).to_string()
 }
 
-fn base64(text: &str) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    text.as_bytes()
-        .chunks(3)
-        .flat_map(|chunk| {
-            let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-            (0..4).map(move |index| match index <= chunk.len() {
-                true => char::from(ALPHABET[(word >> (18 - 6 * index) & 63) as usize]),
-                false => '=',
-            })
-        })
-        .collect()
+/// A record of a trigger event, written that many milliseconds after the first one.
+fn delivered(partition: i32, offset: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header]) -> Value {
+    let base64 = |bytes: &[u8]| STANDARD.encode_to_string(bytes);
+    let header = |header: &Header| json!({&header.name: header.value.as_deref()});
+    json!({
+        "topic": "raw-events", "partition": partition, "offset": offset, "timestamp": 1_795_197_720_000_i64 + offset,
+        "timestampType": "CREATE_TIME", "key": key.map(base64), "value": value.map(base64),
+        "headers": headers.iter().map(header).collect::<Vec<_>>(),
+    })
 }
 
 fn tags(outcomes: &[(String, Outcome, String)]) -> Vec<(&str, &str, &str)> {

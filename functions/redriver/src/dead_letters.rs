@@ -158,9 +158,11 @@ impl<'a> TopicWalk<'a> {
     }
 }
 
-fn keys_of(letters: &[DeadLetter]) -> Vec<MarkKey> {
+/// Where each letter stands, in their order.
+async fn statuses_of(app: &App, run: &RedriveRun, letters: &[DeadLetter]) -> Result<Vec<LetterStatus>, RedriverError> {
     let key = |letter: &DeadLetter| MarkKey { letter: letter.id.clone(), step: step_of(&letter.id) };
-    letters.iter().map(key).collect()
+    let keys: Vec<MarkKey> = letters.iter().map(key).collect();
+    statuses(&*app.ports.marks, &app.guards.dynamodb, &keys, app.ports.clock.now(), run.end_deadline).await
 }
 
 /// The letters of one reason.
@@ -233,14 +235,7 @@ pub async fn list(
 ) -> Result<(), RedriverError> {
     let mut walk = TopicWalk::open(app, run, filters, range).await?;
     while let Some(letters) = walk.next().await? {
-        let statuses = statuses(
-            &*app.ports.marks,
-            &app.guards.dynamodb,
-            &keys_of(&letters),
-            app.ports.clock.now(),
-            run.end_deadline,
-        )
-        .await?;
+        let statuses = statuses_of(app, run, &letters).await?;
         for (letter, status) in letters.iter().zip(statuses) {
             let group = answer.reasons.entry(letter.reason.clone()).or_insert_with(|| Group::of(letter));
             group.add(letter, status);
@@ -317,14 +312,7 @@ pub async fn redrive(
     let mut sender = LetterSender::new(app, run, max_per_sec);
     let mut unfinished = Unfinished::default();
     while let Some(letters) = walk.next().await? {
-        let statuses = statuses(
-            &*app.ports.marks,
-            &app.guards.dynamodb,
-            &keys_of(&letters),
-            app.ports.clock.now(),
-            run.end_deadline,
-        )
-        .await?;
+        let statuses = statuses_of(app, run, &letters).await?;
         let (mut to_send, mut to_park): (Vec<&DeadLetter>, Vec<&DeadLetter>) = (Vec::new(), Vec::new());
         for (letter, status) in letters.iter().zip(statuses) {
             let step = step_of(&letter.id);

@@ -75,16 +75,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_the_readme() {
-        let minimal = [
-            BTreeMap::from([("DATABASE_URL", "postgres://forebay@127.0.0.1/forebay"), ("ARCHIVE_BUCKET", "forebay")]),
-            BTreeMap::from([
-                ("DB_HOST", "127.0.0.1"),
-                ("DB_NAME", "forebay"),
-                ("DB_USER", "forebay"),
-                ("DB_PASSWORD", "x"),
-                ("ARCHIVE_BUCKET", "forebay"),
-            ]),
-        ];
+        let minimal = testkit::readme::with_database(&[("ARCHIVE_BUCKET", "forebay")]);
         let read = |variables: &dyn Variables| format!("{:?}", Config::from_variables(variables));
         testkit::readme::assert_defaults(include_str!("../README.md"), &minimal, read);
     }

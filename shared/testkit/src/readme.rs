@@ -32,6 +32,22 @@ fn name_and_default(row: &str) -> Option<(&str, &str)> {
     Some((name, default))
 }
 
+/// Variables that are enough for a function with a database: both ways to name one, each with the `others` that the
+/// function requires. For [`assert_defaults`], as each way reads settings of its own.
+pub fn with_database<'a>(others: &[(&'a str, &'a str)]) -> [BTreeMap<&'a str, &'a str>; 2] {
+    let url = BTreeMap::from([("DATABASE_URL", "postgres://forebay@127.0.0.1/forebay")]);
+    let parts = BTreeMap::from([
+        ("DB_HOST", "127.0.0.1"),
+        ("DB_NAME", "forebay"),
+        ("DB_USER", "forebay"),
+        ("DB_PASSWORD", "x"),
+    ]);
+    [url, parts].map(|mut variables| {
+        variables.extend(others.iter().copied());
+        variables
+    })
+}
+
 /// Checks that each default in the README's `## Settings` table is the code's: leaving the variable unset and setting it
 /// to the documented default must give the same configuration.
 ///
