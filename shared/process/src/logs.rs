@@ -1,4 +1,4 @@
-//! Logs: one JSON object a line on standard output, as CloudWatch and container platforms expect.
+//! Logs: one JSON object per line on standard output, as CloudWatch and container platforms expect.
 
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -14,7 +14,7 @@ pub fn init(service: &'static str) {
     let filter = EnvFilter::try_new(&directives).unwrap_or_else(|_| EnvFilter::new("info"));
     let json =
         tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
-    // A second call, as from two tests in one process, changes nothing.
+    // A second call, for example from two tests in one process, changes nothing.
     let _ = tracing_subscriber::registry().with(filter).with(json).try_init();
     tracing::info!(service, version = env!("CARGO_PKG_VERSION"), "starting");
 }

@@ -1,7 +1,7 @@
 //! Settings from environment variables, read once at cold start.
 //!
-//! All bad variables are reported together, so that a deployment is fixed in one go. Nothing falls back to a
-//! fake: a missing required variable stops the start.
+//! All bad variables are reported together, so that an operator can correct them all at once. If a required variable is
+//! missing, the process does not start.
 
 pub mod shared;
 
@@ -12,7 +12,7 @@ use std::sync::Mutex;
 
 use secrecy::SecretString;
 
-/// Where settings come from; tests hand in a map.
+/// The source of settings; tests pass a map.
 pub trait Variables: Send + Sync {
     fn get(&self, name: &str) -> Option<String>;
 }
@@ -22,7 +22,7 @@ pub trait Variables: Send + Sync {
 pub struct ProcessEnvironment;
 
 impl Variables for ProcessEnvironment {
-    #[expect(clippy::disallowed_methods, reason = "this is the reader that others must use")]
+    #[expect(clippy::disallowed_methods, reason = "all other code reads the environment through this type")]
     fn get(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
@@ -34,7 +34,7 @@ impl Variables for BTreeMap<&str, &str> {
     }
 }
 
-/// Remembers which variables were asked for, so that a test can compare them with a README.
+/// Remembers which variables were read, so that a test can compare them with a README.
 #[derive(Debug, Default)]
 pub struct Recording<V> {
     inner: V,
@@ -46,7 +46,7 @@ impl<V: Variables> Recording<V> {
         Recording { inner, names: Mutex::new(Vec::new()) }
     }
 
-    /// Names asked for so far, sorted, each once.
+    /// The names that were read so far, sorted, each once.
     pub fn names(&self) -> Vec<String> {
         let mut names = match self.names.lock() {
             Ok(names) => names.clone(),
@@ -106,7 +106,7 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// Like [`Settings::optional`], but absence is a problem too.
+    /// Like [`Settings::optional`], but a missing variable is a problem too.
     pub fn required<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
         if self.text(name).is_none() {
             self.problem(format!("{name} is not set"));
@@ -118,7 +118,7 @@ impl<'a> Settings<'a> {
         self.optional(name).unwrap_or(default)
     }
 
-    /// A value that is never shown, not even in an error.
+    /// A secret value. An error never shows it.
     pub fn secret(&mut self, name: &str) -> Option<SecretString> {
         self.text(name).map(SecretString::from)
     }
@@ -136,12 +136,12 @@ impl<'a> Settings<'a> {
         values
     }
 
-    /// Records a problem that spans several variables.
+    /// Records a problem that concerns several variables.
     pub fn problem(&mut self, text: impl Into<String>) {
         self.problems.push(text.into());
     }
 
-    /// The configuration, unless something was wrong. `config` is `None` only after a problem was recorded.
+    /// The configuration, unless there was a problem. `config` is `None` only after a problem was recorded.
     pub fn build<T>(self, config: Option<T>) -> Result<T, SettingsError> {
         match config {
             Some(config) if self.problems.is_empty() => Ok(config),
