@@ -1,16 +1,16 @@
-//! Events of a schedule, for functions that take requests as well.
+//! Events of a schedule, for functions that also take requests.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-/// The `source` of what EventBridge rules and EventBridge Scheduler send on a schedule.
+/// The `source` of scheduled events of EventBridge rules and EventBridge Scheduler.
 const SOURCES: [&str; 2] = ["aws.events", "aws.scheduler"];
 
 /// What invoked the function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trigger {
-    /// Somebody, with an `action`.
+    /// An operator, with an `action`.
     Request,
     Schedule,
     /// Neither.
@@ -35,10 +35,10 @@ impl Trigger {
     }
 }
 
-/// Whether a schedule sent the event, and not somebody who asks for an `action`.
+/// Whether the event came from a schedule and not from an operator with an `action`.
 ///
 /// # Errors
-/// As [`Trigger::of`].
+/// Like [`Trigger::of`].
 pub(crate) fn is_scheduled(event: &RawValue) -> Result<bool, serde_json::Error> {
     Ok(Trigger::of(event)? == Trigger::Schedule)
 }
