@@ -155,7 +155,10 @@ impl ThrowAwayPostgres {
     /// # Errors
     /// If its data would be removed too, or it cannot be signalled.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        ensure!(!self.thrown_away, "a server in a temporary folder would lose its data");
+        ensure!(
+            !self.thrown_away,
+            "cannot kill this PostgreSQL server: its data is in a temporary folder, which would be removed"
+        );
         Ok(self.process.kill()?)
     }
 
