@@ -155,10 +155,7 @@ impl ThrowAwayPostgres {
     /// # Errors
     /// If its data would be removed too, or it cannot be signalled.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        ensure!(
-            !self.thrown_away,
-            "cannot kill this PostgreSQL server: its data is in a temporary folder, which would be removed"
-        );
+        ensure!(!self.thrown_away, "cannot kill this server: its temporary folder would be removed");
         Ok(self.process.kill()?)
     }
 
