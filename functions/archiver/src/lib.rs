@@ -1,4 +1,4 @@
-//! Kafka records in, compressed objects in S3 out.
+//! Writes Kafka records to S3 as compressed objects.
 //!
 //! Owns how a batch is handled: decode, pack, write, answer. The format and names of objects are in `archive`. Records
 //! are not judged here: a record that cannot be decoded or has no known outcome is archived anyway.

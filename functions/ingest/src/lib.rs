@@ -1,4 +1,4 @@
-//! HTTP events in, `raw-events` out.
+//! Takes events over HTTP and writes them to `raw-events`.
 //!
 //! Owns the HTTP interface: who may send, how much, the format of a body, and the answer. The rules of an event (forms,
 //! ids, schemas) are in the crate `event`. The processor handles an event after Kafka has it.
