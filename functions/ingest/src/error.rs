@@ -37,7 +37,7 @@ pub enum IngestError {
     /// It is not known whether the event has been written.
     #[error("Kafka has not acknowledged the event; send it again, a copy with the same id has no effect")]
     Unacknowledged(#[source] DependencyError),
-    #[error("there is nothing at this path")]
+    #[error("no such path")]
     NoSuchPath,
     #[error("send events with POST")]
     Method,

@@ -175,7 +175,7 @@ impl RateLimiter {
             Err(error) => {
                 // The breaker logged once that it opened; it is not logged again for each request.
                 if error.open_breaker().is_none() {
-                    tracing::warn!(error = %pipeline::chain(&error), "rate tokens cannot be taken");
+                    tracing::warn!(error = %pipeline::chain(&error), "cannot take rate limit tokens");
                 }
                 None
             }

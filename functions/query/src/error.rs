@@ -25,7 +25,7 @@ pub enum QueryError {
     NotYetProcessed { receipt: Position },
     #[error("events cannot be looked up now; try again later")]
     History(#[source] DependencyError),
-    #[error("there is nothing at this path")]
+    #[error("no such path")]
     NoSuchPath,
     #[error("ask for events with GET")]
     Method,

@@ -106,7 +106,7 @@ impl App {
         match self.dynamodb.call_once("reading redrive marks", read).await {
             Ok(marks) => (marks.into_iter().flatten().collect(), asked.len() == origins.len()),
             Err(error) => {
-                tracing::warn!(error = %pipeline::chain(&error), "redrives cannot be looked up");
+                tracing::warn!(error = %pipeline::chain(&error), "cannot look up the redrives of an event");
                 (Vec::new(), false)
             }
         }

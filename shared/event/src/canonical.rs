@@ -24,7 +24,7 @@ pub enum CanonicalError {
     /// lost.
     #[error("{INEXACT}")]
     InexactNumber { pointer: String },
-    #[error("the canonical form cannot be written")]
+    #[error("cannot write the canonical form of the event")]
     Write(#[from] serde_json::Error),
     #[error(transparent)]
     Id(#[from] IdError),

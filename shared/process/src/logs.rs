@@ -16,5 +16,5 @@ pub fn init(service: &'static str) {
         tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
     // A second call, for example from two tests in one process, changes nothing.
     let _ = tracing_subscriber::registry().with(filter).with(json).try_init();
-    tracing::info!(service, version = env!("CARGO_PKG_VERSION"), "starting");
+    tracing::info!(service, version = env!("CARGO_PKG_VERSION"), "process starting");
 }
