@@ -34,11 +34,9 @@ pub enum QueryError {
 fn unknown(receipt: Option<&Position>) -> String {
     match receipt {
         Some(receipt) => format!("no event has this id, and the record at {receipt} has been processed"),
-        None => {
-            "no processed event has this id; send partition and offset of its receipt to learn whether it is still \
-                 waiting"
-                .to_owned()
-        }
+        None => "no processed event has this id; send the partition and offset of its receipt as well, to see \
+                 whether it still waits"
+            .to_owned(),
     }
 }
 
