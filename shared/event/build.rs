@@ -14,9 +14,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         if event_type.len() > 64
             || !event_type.bytes().all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_' | b'.' | b'-'))
         {
-            return Err(
-                format!("{}: a type has 1 to 64 characters of a-z, 0-9, '_', '.' and '-'", folder.display()).into()
-            );
+            return Err(format!(
+                "{}: the name of an event type must have 1 to 64 characters of a-z, 0-9, '_', '.' and '-'",
+                folder.display()
+            )
+            .into());
         }
         println!("cargo::rerun-if-changed={}", folder.display());
         for file in sorted(&folder)? {
@@ -25,7 +27,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
                 .strip_suffix(".json")
                 .and_then(|text| text.parse::<u32>().ok())
                 .filter(|version| *version > 0);
-            let version = version.ok_or_else(|| format!("{}: a schema is called <version>.json", file.display()))?;
+            let version = version
+                .ok_or_else(|| format!("{}: the file name of a schema must be <version>.json", file.display()))?;
             let text = fs::read_to_string(&file)?;
             writeln!(table, "    ({event_type:?}, {version}, {text:?}),")?;
         }
@@ -35,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-#[expect(clippy::disallowed_methods, reason = "Cargo speaks to build scripts through the environment")]
+#[expect(clippy::disallowed_methods, reason = "Cargo passes values to build scripts in the environment")]
 fn variable(name: &str) -> Result<String, env::VarError> {
     env::var(name)
 }
@@ -49,5 +52,7 @@ fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
 }
 
 fn name(path: &Path) -> Result<&str, String> {
-    path.file_name().and_then(|name| name.to_str()).ok_or_else(|| format!("{}: not UTF-8", path.display()))
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .ok_or_else(|| format!("{}: the file name is not UTF-8", path.display()))
 }

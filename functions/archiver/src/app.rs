@@ -1,4 +1,4 @@
-//! What one instance of the archiver holds: the archive, and its guard.
+//! What one instance of the archiver has: the archive and its guard.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ pub struct App {
 }
 
 impl App {
-    /// Connects during init. S3 may be down: batches then fail, and are sent again.
+    /// Connects during init. If S3 is down, batches fail and are sent again.
     pub async fn connect(config: Config) -> Self {
         let objects = S3Objects::connect(&aws::sdk_config().await, config.bucket);
         objects.warm_up().await;

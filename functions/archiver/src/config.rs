@@ -11,7 +11,7 @@ pub struct Config {
     pub bucket: String,
     /// `BATCH_RESPONSE`: `whole` or `partial`, as the event source mapping is configured. Default `whole`.
     pub batch_response: BatchResponse,
-    /// `BREAKER_OPEN_SEC`: how long S3 is left alone after it kept failing, before it is probed, in seconds. Default 60.
+    /// `BREAKER_OPEN_SEC`: how long calls to S3 are refused after repeated failures, in seconds. Default 60.
     pub breaker_open: Duration,
 }
 

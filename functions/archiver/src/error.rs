@@ -9,23 +9,23 @@ use pipeline::DependencyError;
 pub enum ArchiverError {
     #[error(transparent)]
     Trigger(#[from] TriggerError),
-    #[error("the batch cannot be packed")]
+    #[error("cannot pack the batch into archive objects")]
     Pack(#[from] ArchiveError),
-    #[error("{objects} objects with {records} records are not written, first {object}")]
+    #[error("{objects} objects with {records} records were not written to the archive; the first is {object}")]
     Unwritten {
         objects: usize,
         records: usize,
-        /// Name of the first of them.
+        /// Name of the first object that was not written.
         object: String,
         #[source]
         source: DependencyError,
     },
-    #[error("the answer cannot be written")]
+    #[error("cannot write the answer as JSON")]
     Answer(#[source] serde_json::Error),
 }
 
 impl ArchiverError {
-    /// Bounded name of the cause, for metrics and as Lambda's `errorType`.
+    /// Short name of the cause, from a fixed list, for metrics and as Lambda's `errorType`.
     pub fn tag(&self) -> &'static str {
         match self {
             ArchiverError::Trigger(_) => "not-a-kafka-event",

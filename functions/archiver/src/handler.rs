@@ -17,17 +17,17 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::error::ArchiverError;
 
-/// Objects written at the same time: one batch seldom has more, and S3 takes thousands a second.
+/// Objects written at the same time. A batch seldom has more, and S3 takes thousands per second.
 const CONCURRENT_WRITES: usize = 16;
 
-/// Time kept for the answer.
+/// Time reserved for the answer.
 const ANSWER_RESERVE: Duration = Duration::from_millis(500);
 
-/// Archives a batch. Records whose object could not be written in time are answered as to be sent again, in the way
-/// the event source mapping understands; all others are in the archive when this returns.
+/// Archives a batch. Records whose object could not be written in time are requested again, in the way that the event
+/// source mapping supports. All others are in the archive when this returns.
 ///
 /// # Errors
-/// If the event is not a Kafka trigger's, or if records are to be sent again and the mapping takes no partial answer.
+/// If the event is not a Kafka trigger's, or if records must be sent again and the mapping supports no partial answer.
 pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
     let started = Instant::now();
     let deadline = started + invocation.remaining(ANSWER_RESERVE);
@@ -65,7 +65,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
     Ok(to_raw_value(&answer).map_err(ArchiverError::Answer)?)
 }
 
-/// An object and what became of it.
+/// An object and the result of writing it.
 struct Write {
     object: PackedObject,
     result: Result<PutResult, DependencyError>,
@@ -73,7 +73,7 @@ struct Write {
 
 async fn write(app: &App, object: PackedObject, deadline: Instant) -> Write {
     failpoint!("archiver::writing");
-    // A call under way at the deadline is given up, so that the other objects' success is still answered.
+    // A call that is open at the deadline is given up, so that the success of the other objects is still answered.
     let attempt = || async {
         let stored = tokio::time::timeout_at(deadline, writer::store(&*app.objects, &object)).await;
         stored.unwrap_or_else(|elapsed| {
@@ -90,17 +90,17 @@ async fn write(app: &App, object: PackedObject, deadline: Instant) -> Write {
     Write { object, result }
 }
 
-/// The figures of one invocation.
+/// The counts of one invocation.
 #[derive(Debug, Default)]
 struct BatchReport<'a> {
     created: usize,
     already_there: usize,
     unwritten: usize,
-    /// Of created objects, before compression.
+    /// Bytes in created objects, before compression.
     lines_bytes: u64,
-    /// Of created objects, compressed.
+    /// Bytes in created objects, compressed.
     stored_bytes: u64,
-    /// Records in created objects by topic: a redelivery is not counted again.
+    /// Records in created objects by topic. A redelivered record is not counted again.
     records_written: BTreeMap<&'a str, u64>,
 }
 
@@ -123,7 +123,7 @@ impl<'a> BatchReport<'a> {
     }
 }
 
-/// Asks for the records of unwritten objects, and for no others.
+/// Requests the records of unwritten objects again, and no others.
 fn answer(writes: Vec<Write>, batch_response: BatchResponse) -> Result<BatchAnswer, InvocationError> {
     let mut unfinished: Vec<Position> = Vec::new();
     let mut failures = Vec::new();
@@ -134,13 +134,13 @@ fn answer(writes: Vec<Write>, batch_response: BatchResponse) -> Result<BatchAnsw
                 records = object.key.records,
                 tag = error.tag,
                 error = pipeline::chain(&error),
-                "object not written, its records are to be sent again"
+                "archive object not written; its records will be sent again"
             );
             unfinished.extend(object.positions());
             failures.push((object.key.to_string(), error));
         }
     }
-    // Objects finish in any order; the answer should not depend on it.
+    // Objects finish in any order; sorted, so that the answer does not depend on it.
     unfinished.sort();
     let (objects, records) = (failures.len(), unfinished.len());
     let Some((object, source)) = failures.into_iter().min_by(|(a, _), (b, _)| a.cmp(b)) else {

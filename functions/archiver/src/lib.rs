@@ -1,7 +1,7 @@
-//! Kafka records in, compressed objects in S3 out.
+//! Writes Kafka records to S3 as compressed objects.
 //!
-//! Owns the way of a batch: decode, pack, write, answer. The form and names of objects are `archive`'s. A record is
-//! never judged here: what cannot be decoded or has no known outcome is archived all the same.
+//! Owns how a batch is handled: decode, pack, write, answer. The format and names of objects are in `archive`. Records
+//! are not judged here: a record that cannot be decoded or has no known outcome is archived anyway.
 
 mod app;
 mod config;

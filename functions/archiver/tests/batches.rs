@@ -1,4 +1,4 @@
-//! Batches through the archiver: samples, failures, and redelivery in other cuts.
+//! Batches through the archiver: samples, failures, and redelivery in different cuts.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeMap;
@@ -65,7 +65,7 @@ async fn read(objects: Arc<dyn ObjectStore>, filter: &Filter) -> Vec<Record> {
 }
 
 fn records_of(event: &str) -> Vec<Record> {
-    // The archive keeps the text that could not be decoded, not that it could not be.
+    // The archive keeps the text that could not be decoded, but not the fact that it could not be decoded.
     decode(event).unwrap().into_iter().map(|record| Record { undecodable: None, ..record }).collect()
 }
 
@@ -181,7 +181,7 @@ async fn while_s3_is_down_it_is_left_alone_and_afterwards_nothing_is_missing() {
     let objects = Arc::new(FakeObjects::default());
     let event = sample("archiver", "valid-batch");
     let app = app(&objects, BatchResponse::Partial);
-    // Three objects are written at a time, so two calls may be under way when the fifth failure opens the breaker.
+    // Three objects are written at a time, so two calls may be open when the fifth failure opens the breaker.
     let (opens, under_way) = (FAILURES_TO_OPEN as usize, 2);
     objects.faults.fail(opens + under_way, ErrorClass::Transient);
     let all = BatchAnswer::retry(records_of(&event).into_iter().map(|record| record.position));
@@ -191,7 +191,7 @@ async fn while_s3_is_down_it_is_left_alone_and_afterwards_nothing_is_missing() {
     assert!((opens..=opens + under_way).contains(&objects.puts()), "{} puts", objects.puts());
     objects.faults.clear();
     tokio::time::advance(OPEN_FOR).await;
-    // Writes that come while the probe is under way are refused, and delivered once more.
+    // Writes during the probe are refused, so their records are delivered once more.
     let rest = invoke(&app, &event).await.unwrap();
     assert_ne!(rest, all);
     assert_eq!(invoke(&app, &event).await.unwrap(), BatchAnswer::done());
@@ -305,12 +305,12 @@ async fn holds_each_record_once(objects: &Arc<dyn ObjectStore>, records: &[Recor
     }
 }
 
-/// One batch: stretches of the partitions, as Kafka gives them, or any records at all, as partial answers leave them.
+/// One batch: ranges of the partitions, as Kafka sends them, or any records, as after partial answers.
 #[derive(Clone, Debug)]
 struct Delivery {
     batch: Batch,
     batch_response: bool,
-    /// Calls of the object store that fail before, and that lose their answer.
+    /// Calls of the object store that fail before they have an effect, and calls whose answer is lost.
     faults: (usize, usize),
 }
 
@@ -320,7 +320,7 @@ enum Batch {
     Any(Vec<Index>),
 }
 
-/// What a partition may hold: offsets with holes, times out of order around the turn of an hour, any bytes.
+/// The content of a partition: offsets with holes, times out of order around the turn of an hour, any bytes.
 fn partition(topic: &'static str, partition: i32) -> impl Strategy<Value = Vec<Record>> {
     let value = prop_oneof![
         1 => Just(None),
@@ -367,7 +367,7 @@ fn delivery() -> impl Strategy<Value = Delivery> {
 }
 
 impl Delivery {
-    /// Its records, each once and in any order: here by position.
+    /// The records of the batch, each once and in any order; here by position.
     fn records(&self, partitions: &[Vec<Record>]) -> Vec<Record> {
         let mut batch = BTreeMap::new();
         for records in partitions.iter().filter(|records| !records.is_empty()) {
@@ -394,7 +394,7 @@ async fn archive_holds_each_record_once(
         objects.faults.fail(delivery.faults.0, ErrorClass::Transient);
         objects.faults.lose_answer(delivery.faults.1, ErrorClass::Transient);
         let batch_response = if delivery.batch_response { BatchResponse::Partial } else { BatchResponse::Whole };
-        // Whether it is done or not: everything comes again.
+        // Ignores the result, because everything comes again.
         let _ = invoke(&app(&objects, batch_response), &event(&delivery.records(&partitions))).await;
     }
     objects.faults.clear();
@@ -422,7 +422,7 @@ async fn archive_holds_each_record_once(
     Ok(())
 }
 
-/// However batches are cut, redelivered, thinned by partial answers and cut off from the object store.
+/// However batches are cut, redelivered, reduced by partial answers, and separated from the object store.
 #[test]
 fn any_cut_of_the_batches_gives_each_record_once() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
@@ -435,7 +435,7 @@ fn any_cut_of_the_batches_gives_each_record_once() {
         (partition(topic::RAW_EVENTS, 0), partition(topic::RAW_EVENTS, 1), partition(topic::PROCESSED_EVENTS, 0));
     let story = (partitions, vec(delivery(), 0..6), 1..8_usize);
     let result = TestRunner::new(config).run(&story, |((a, b, c), deliveries, last_cut)| {
-        // Waits between retries are drawn from it.
+        // The random number generator for the waits between retries.
         fastrand::seed(0);
         runtime.block_on(archive_holds_each_record_once(vec![a, b, c], deliveries, last_cut))
     });

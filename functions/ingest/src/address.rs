@@ -1,8 +1,8 @@
-//! Who sent a request, as far as somebody we trust vouches for it.
+//! The address of the client that sent a request, as far as a trusted machine confirms it.
 //!
-//! Each proxy appends to `X-Forwarded-For` the address it was called from, so only the right end is the word of a
-//! machine we know. The walk goes from there to the left for as long as the addresses are trusted proxies; the first
-//! that is not is the client, and what stands left of it is the client's own claim.
+//! Each proxy appends to `X-Forwarded-For` the address from which it was called, so only the right end comes from
+//! machines we trust. The header is read from there to the left while the addresses are trusted proxies. The first
+//! address that is not is the client; the client itself may have written what is left of it.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use std::str::FromStr;
 use ipnet::IpNet;
 use lambda::http::Peer;
 
-/// A network whose machines append to `X-Forwarded-For` truthfully: an address, or CIDR notation.
+/// A network of proxies whose `X-Forwarded-For` is trusted: an address, or CIDR notation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrustedNetwork(IpNet);
 
@@ -27,26 +27,25 @@ impl FromStr for TrustedNetwork {
     }
 }
 
-/// The header was needed to find the client, and at the place that counts it holds no address.
+/// The header is needed to find the client, but its decisive entry is not an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("X-Forwarded-For does not name the client")]
+#[error("X-Forwarded-For has an entry that is not an IP address where the client's address should be")]
 pub struct UnverifiedAddress;
 
-/// The client's address; `None` if the platform names nobody.
+/// The client's address; `None` if the platform does not name it.
 ///
-/// `forwarded` are the values of `X-Forwarded-For` in their order. A header from a peer that is not a trusted proxy is
-/// not read.
+/// `forwarded` are the values of `X-Forwarded-For` in their order. The header is ignored if the peer is not a trusted
+/// proxy.
 ///
-/// # Errors
-/// [`UnverifiedAddress`] if a trusted proxy passed on something that is not an address. Guessing would let a client
-/// escape its limits or get another one blocked, so the request must be refused.
+/// # Errors [`UnverifiedAddress`] if a trusted proxy passed on an entry that is not an address. The request must be
+/// refused: with a guess, a client could escape its limits or get another one blocked.
 pub fn client_address<'h>(
     peer: Peer,
     forwarded: impl DoubleEndedIterator<Item = &'h [u8]>,
     trusted: &[TrustedNetwork],
 ) -> Result<Option<IpAddr>, UnverifiedAddress> {
     let is_trusted = |address: IpAddr| trusted.iter().any(|network| network.0.contains(&address));
-    // The nearest machine known so far; a load balancer is ours by definition, but names itself nowhere.
+    // The nearest machine known so far. A load balancer is trusted, but its own address is not known.
     let mut nearest = match peer {
         Peer::Unknown => return Ok(None),
         Peer::Gateway(address) | Peer::Socket(address) => {
@@ -65,19 +64,19 @@ pub fn client_address<'h>(
         }
         nearest = Some(address);
     }
-    // Every hop is one of ours: the outermost of them made the request itself.
+    // Every machine on the way is trusted, so the outermost made the request itself.
     nearest.map(Some).ok_or(UnverifiedAddress)
 }
 
-/// An address as proxies write it: bare, with a port, or IPv6 in brackets. Addresses that nobody can have sent from
-/// are none.
+/// An address as proxies write it: bare, with a port, or IPv6 in brackets. `None` for addresses from which no request
+/// can come.
 fn hop_address(hop: &[u8]) -> Option<IpAddr> {
     let text = std::str::from_utf8(hop).ok()?;
     let bare = match text.strip_prefix('[') {
         Some(rest) => {
             let (address, port) = rest.split_once(']')?;
             let has_no_port = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
-            // Brackets are for IPv6 only.
+            // Brackets are only allowed around IPv6.
             has_no_port.then_some(address).filter(|address| address.contains(':'))?
         }
         None => match text.split_once(':') {
@@ -143,7 +142,7 @@ mod tests {
             ("socket 10.0.0.1", &["  203.0.113.7\t"], CLIENT),
             ("socket 10.0.0.1", &["::ffff:203.0.113.7"], CLIENT),
             ("socket 10.0.0.1", &["::ffff:cb00:7107"], CLIENT),
-            // What the client claims stands further left and does not count.
+            // The client's own entries are further left and are not read.
             ("socket 10.0.0.1", &["198.51.100.9, 203.0.113.7"], CLIENT),
             ("socket 10.0.0.1", &["10.0.0.9, 203.0.113.7"], CLIENT),
             ("socket 10.0.0.1", &["garbage, 203.0.113.7"], CLIENT),
@@ -155,7 +154,7 @@ mod tests {
             ("socket 10.0.0.1", &["203.0.113.7, 10.0.0.2, 10.0.0.3"], CLIENT),
             ("socket 10.0.0.1", &["198.51.100.9, 203.0.113.7, 192.0.2.1, fd00::2"], CLIENT),
             ("socket 10.0.0.1", &["203.0.113.7, 192.0.2.2, 10.0.0.3"], "192.0.2.2"),
-            // Nobody but our own machines: the outermost made the request.
+            // Only our own machines: the outermost made the request.
             ("socket 10.0.0.1", &[], "10.0.0.1"),
             ("socket 10.0.0.1", &["10.0.0.2"], "10.0.0.2"),
             ("socket 10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
@@ -169,7 +168,7 @@ mod tests {
             ("alb", &["203.0.113.7:4711"], CLIENT),
             ("alb", &["203.0.113.7, 10.0.0.2"], CLIENT),
             ("alb", &["10.0.0.2"], "10.0.0.2"),
-            // Garbage where a trusted machine should have written an address: refused, never guessed.
+            // An invalid entry where a trusted machine should have written an address: the request is refused.
             ("alb", &[], "refused"),
             ("alb", &[""], "refused"),
             ("alb", &["unknown"], "refused"),

@@ -1,4 +1,4 @@
-//! What a client gets back: receipts, and problem documents (RFC 9457).
+//! Answers to clients: receipts, and problem documents (RFC 9457).
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
@@ -10,16 +10,16 @@ use serde::Serialize;
 
 use crate::IngestError;
 
-/// What became of one event.
+/// The result for one event.
 #[derive(Debug)]
 pub enum ItemOutcome {
-    /// On every in-sync replica.
+    /// The event is on every in-sync replica.
     Accepted {
         id: EventId,
         position: Position,
     },
     Rejected(IngestError),
-    /// Perhaps written: to be sent again under the same id.
+    /// The event may have been written; the client must send it again with the same id.
     Unknown {
         id: EventId,
         error: IngestError,
@@ -35,7 +35,7 @@ impl ItemOutcome {
     }
 }
 
-/// Outcomes counted.
+/// Number of events by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Sums {
     pub accepted: usize,
@@ -59,7 +59,7 @@ impl Sums {
 
 #[derive(Serialize)]
 struct ItemAnswer<'a> {
-    /// Place in the batch, from 0; not given for a single event.
+    /// Index in the batch, from 0; absent for a single event.
     #[serde(skip_serializing_if = "Option::is_none")]
     index: Option<usize>,
     status: &'static str,
@@ -101,7 +101,7 @@ impl<'a> ItemAnswer<'a> {
     }
 }
 
-/// A problem document, with the rules that an event breaks.
+/// A problem document, with the rules that the event violates.
 #[derive(Serialize)]
 struct Refusal<'a> {
     #[serde(flatten)]
@@ -157,7 +157,7 @@ pub fn single(outcome: &ItemOutcome) -> Response {
 }
 
 /// The answer to a batch: 202 if all events are accepted, 207 if some are rejected, the status of the rejections (400
-/// if they differ) if all are, and 503 as soon as one is unknown. Every answer lists every item.
+/// if they differ) if all are rejected, and 503 if any event is unknown. Every answer lists every item.
 pub fn batch(outcomes: &[ItemOutcome]) -> Response {
     let sums = Sums::of(outcomes);
     let items = outcomes.iter().enumerate().map(|(index, outcome)| ItemAnswer::of(Some(index), outcome)).collect();
@@ -181,7 +181,7 @@ pub fn batch(outcomes: &[ItemOutcome]) -> Response {
     problem_response(status, &BatchReceipt { problem, sums, items })
 }
 
-/// The answer to a request that is turned away as a whole.
+/// The answer to a request that is refused as a whole.
 pub fn problem(error: &IngestError) -> Response {
     with_headers(problem_response(error.status(), &Refusal::of(error)), error)
 }

@@ -1,4 +1,4 @@
-//! What one instance of ingest holds: its adapters, and a guard for each dependency.
+//! What one instance of ingest has: its adapters, and a guard for each dependency.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +20,10 @@ use crate::body::BodyLimits;
 use crate::config::Config;
 use crate::rate::RateLimiter;
 
-/// Kafka could not be reached at the start, or a schema cannot be used.
+/// Kafka could not be reached at start, or a schema cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("kafka cannot be reached")]
+    #[error("cannot connect to Kafka at start")]
     Kafka(#[from] KafkaError),
     #[error(transparent)]
     Schema(#[from] SchemaError),
@@ -68,10 +68,10 @@ impl App {
         })
     }
 
-    /// Connects during init: an initialising function has more CPU than a running one.
+    /// Connects during init, because a function has more CPU during init than later.
     ///
     /// # Errors
-    /// If Kafka cannot be reached. DynamoDB may be down: ingest then does as its settings say.
+    /// If Kafka cannot be reached. If DynamoDB is down, ingest starts and follows its settings for that case.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let sdk = aws::sdk_config().await;
         let (dynamodb, kafka) = tokio::join!(DynamoDb::connect(&sdk), KafkaClient::connect(&config.kafka, "ingest"));
@@ -84,7 +84,7 @@ impl App {
     /// Ends the producer.
     ///
     /// # Errors
-    /// If records are still without an acknowledgement after [`FLUSH_TIMEOUT`].
+    /// If records are still unacknowledged after [`FLUSH_TIMEOUT`].
     pub async fn close(&self) -> Result<(), DependencyError> {
         self.publisher.close(FLUSH_TIMEOUT).await
     }

@@ -1,7 +1,7 @@
-//! Reading a request's body within bounds.
+//! Reading a request's body within limits.
 //!
-//! A body is refused as soon as it is known to be too large: by its `Content-Length`, while it comes in, or while it
-//! is decompressed. Nothing is allocated in proportion to what a client announces.
+//! A body is refused as soon as it is known to be too large: by its `Content-Length`, while it arrives, or while it
+//! is decompressed. The size that a client announces is never used to allocate memory.
 
 use std::io::{self, Read};
 use std::time::Duration;
@@ -11,23 +11,23 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 
-/// Bounds on a body.
+/// Limits of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyLimits {
-    /// As sent, in bytes.
+    /// Size as sent, in bytes.
     pub received: usize,
-    /// After decompression, in bytes.
+    /// Size after decompression, in bytes.
     pub decoded: usize,
-    /// Decoded bytes for each byte received.
+    /// Decoded bytes per byte received.
     pub ratio: usize,
-    /// Until the last byte is in.
+    /// Longest time until the last byte has arrived.
     pub timeout: Duration,
 }
 
-/// The ratio is not looked at below this many decoded bytes: a small batch of equal events compresses to nearly
-/// nothing and harms nobody.
+/// The ratio is not checked below this many decoded bytes: a small batch of equal events compresses to almost nothing
+/// and is harmless.
 const RATIO_FLOOR: usize = 1024 * 1024;
-/// Decoded in steps of this many bytes, so that a bound is passed by one step at most.
+/// Number of bytes decoded per step; a limit is exceeded by at most one step.
 const STEP: usize = 64 * 1024;
 /// Largest zstd window, as a power of two. 8 MiB is what RFC 8878 (section 3.1.1.1.2) asks decoders to support.
 const ZSTD_WINDOW_LOG: u32 = 23;
@@ -42,11 +42,11 @@ pub enum BodyError {
     Ratio { limit: usize },
     #[error("content encoding {0:?} is not supported; send gzip, zstd or none")]
     Encoding(String),
-    #[error("the body cannot be decompressed")]
+    #[error("cannot decompress the body")]
     Decode(#[source] io::Error),
     #[error("the body did not arrive within {} s", .0.as_secs_f32())]
     Slow(Duration),
-    #[error("the body broke off")]
+    #[error("the connection ended before the whole body had arrived")]
     BrokeOff(#[source] axum::Error),
 }
 
@@ -70,7 +70,7 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
     ];
     supported
         .into_iter()
-        // Encodings on top of each other are only of use to hide a bomb.
+        // Several encodings of one body are refused: they would only help to hide a decompression bomb.
         .find(|(supported, _)| second.is_none() && name.eq_ignore_ascii_case(supported.as_bytes()))
         .map(|(_, encoding)| encoding)
         .ok_or_else(|| BodyError::Encoding(String::from_utf8_lossy(name).chars().take(64).collect()))
@@ -79,7 +79,7 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
 /// Reads and decompresses a body.
 ///
 /// # Errors
-/// [`BodyError`], as soon as a bound is passed.
+/// [`BodyError`], as soon as a limit is exceeded.
 pub async fn read(headers: &HeaderMap, body: Body, limits: &BodyLimits) -> Result<Bytes, BodyError> {
     let encoding = encoding(headers)?;
     let announced = headers.get(header::CONTENT_LENGTH).map(HeaderValue::to_str).and_then(Result::ok);
@@ -108,7 +108,7 @@ async fn receive(mut body: Body, limit: usize) -> Result<Bytes, BodyError> {
         if first.len() + joined.len() + data.len() > limit {
             return Err(BodyError::TooLarge { limit });
         }
-        // A body in one piece, as Lambda hands it over, is not copied.
+        // A body in one piece, as Lambda passes it, is not copied.
         if first.is_empty() && joined.is_empty() {
             first = data;
         } else {
@@ -124,7 +124,7 @@ fn decode(mut decoder: impl Read, received: usize, limits: &BodyLimits) -> Resul
     let mut decoded = Vec::new();
     loop {
         let before = decoded.len();
-        // One byte more than is allowed tells "just fits" from "too large".
+        // One byte more than the limit distinguishes "just fits" from "too large".
         let room = limits.decoded.min(by_ratio).saturating_sub(before).saturating_add(1).min(STEP);
         let step = u64::try_from(room).unwrap_or(u64::MAX);
         let read = decoder.by_ref().take(step).read_to_end(&mut decoded).map_err(BodyError::Decode)?;
@@ -221,7 +221,7 @@ mod tests {
         let small = vec![0; RATIO_FLOOR];
         assert_eq!(read_as(Some("gzip"), gzip(&small)).await.unwrap().len(), RATIO_FLOOR, "below the floor");
 
-        // Does not compress beyond the ratio, but is too large.
+        // The ratio is within the limit, but the body is too large.
         let mut state = 1_u32;
         let noise: Vec<u8> = (0..60_000)
             .map(|_| {

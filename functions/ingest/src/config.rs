@@ -13,31 +13,30 @@ use crate::rate::{OnStoreError, RatePolicy};
 
 /// Largest `MAX_EVENT_BYTES`: with envelope, key and headers a record must stay below Kafka's million bytes.
 const LARGEST_EVENT: usize = 900_000;
-/// Deepest `MAX_JSON_DEPTH`: the parser ends at 127.
+/// Largest `MAX_JSON_DEPTH`: the parser's limit is 127.
 const DEEPEST: usize = 120;
 
 #[derive(Clone, Debug)]
 pub struct Config {
     /// `KAFKA_BROKERS` or `MSK_CLUSTER_ARN`, and `KAFKA_SECURITY`.
     pub kafka: KafkaConfig,
-    /// `KAFKA_TIMEOUT_MS`: longest wait for Kafka's acknowledgement, in milliseconds; 5000. Below the function's own
-    /// time-out, so that the client gets an answer.
+    /// `KAFKA_TIMEOUT_MS`: longest wait for Kafka's acknowledgement, in milliseconds; 5000. It must be below the
+    /// function's own timeout, so that the client gets an answer.
     pub kafka_timeout: Duration,
     /// `ACCESS_TABLE`: the DynamoDB table of keys and counters; `access`.
     pub access_table: String,
-    /// `API_KEY_CACHE_SEC`: how long an answer about a key is believed, in seconds; 10. `API_KEY_STALE_SEC`: the same
+    /// `API_KEY_CACHE_SEC`: how long an answer about a key is cached, in seconds; 10. `API_KEY_STALE_SEC`: the same
     /// while DynamoDB is down; 300. `ACCESS_TIMEOUT_MS`: longest wait for DynamoDB, in milliseconds; 1000.
     pub key_cache: KeyCachePolicy,
     /// `API_KEY_RATE_LIMIT_PER_MIN`: events per minute of a key without a limit of its own; 1000.
     /// `RATE_LIMIT_ON_ERROR`: `allow` or `deny` while DynamoDB is down; `allow`.
     pub rate: RatePolicy,
-    /// `TRUSTED_PROXIES`: addresses and networks whose `X-Forwarded-For` is believed, with commas; none.
+    /// `TRUSTED_PROXIES`: comma-separated addresses and networks whose `X-Forwarded-For` is trusted; none.
     pub trusted_proxies: Vec<TrustedNetwork>,
     /// `MAX_BODY_BYTES`: 6291456. `MAX_DECODED_BYTES`: after decompression; 16777216. `MAX_DECODE_RATIO`: decoded
-    /// bytes per byte received; 100. `BODY_TIMEOUT_MS`: until the body is in; 10000.
+    /// bytes per byte received; 100. `BODY_TIMEOUT_MS`: longest time for the body to arrive; 10000.
     pub body: BodyLimits,
-    /// `BREAKER_OPEN_SEC`: how long Kafka or DynamoDB is left alone after it kept failing, before it is probed, in
-    /// seconds; 60.
+    /// `BREAKER_OPEN_SEC`: how long calls to Kafka or DynamoDB are refused after repeated failures, in seconds; 60.
     pub breaker_open: Duration,
     /// `MAX_BATCH_EVENTS`: 1000. `MAX_EVENT_BYTES`: 262144. `MAX_JSON_DEPTH`: 32.
     pub limits: Limits,
@@ -91,7 +90,7 @@ fn millis(settings: &mut Settings<'_>, name: &str, default: u64) -> Duration {
 fn at_most(settings: &mut Settings<'_>, name: &str, default: usize, most: usize) -> usize {
     let value = settings.or(name, default);
     if value > most {
-        settings.problem(format!("{name}={value}: the most is {most}"));
+        settings.problem(format!("{name}={value}: it must be at most {most}"));
     }
     value
 }

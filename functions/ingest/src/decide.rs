@@ -1,4 +1,4 @@
-//! What becomes of one event of a request: a record for `raw-events`, or the reason why not. Pure.
+//! Decides about one event of a request: a record for `raw-events`, or the reason for refusing it. Pure.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -17,14 +17,14 @@ use crate::IngestError;
 #[derive(Debug)]
 pub struct Sender<'r> {
     pub key: &'r ApiKey,
-    /// The verified address; `None` if the platform names none.
+    /// The verified address; `None` if the platform does not name it.
     pub address: Option<IpAddr>,
     pub user_agent: Option<&'r str>,
     pub traceparent: Bytes,
     pub received_at: Timestamp,
-    /// Of a single event.
+    /// Only for a single event.
     pub idempotency_key: Option<EventId>,
-    /// Of a CloudEvent in binary mode.
+    /// Only for a CloudEvent in binary mode.
     pub attributes: Option<BTreeMap<String, String>>,
 }
 
@@ -36,10 +36,10 @@ pub struct Acceptable {
     pub record: NewRecord,
 }
 
-/// Checks one event and makes its record.
+/// Checks one event and builds its record.
 ///
 /// # Errors
-/// [`IngestError`] with what the sender has to fix.
+/// [`IngestError`] with what the sender must correct.
 pub fn decide(
     item: Item<'_>,
     sender: &Sender<'_>,
@@ -51,13 +51,13 @@ pub fn decide(
         Some(attributes) => registry.read_binary(attributes, bytes)?,
         None => registry.read(bytes)?,
     };
-    // A collector is not the client, so its own address stands for none of its events.
+    // A collector is not the client, so its own address is not used for its events.
     let ip = match event.client_ip {
         None if sender.key.trusted_collector => None,
         None => sender.address,
         Some(address) if sender.key.trusted_collector => Some(address),
         Some(_) => {
-            let message = "only the API key of a trusted collector may say where an event came from";
+            let message = "only the API key of a trusted collector may send the client's address";
             let violation = Violation::new(event.client_ip_field(), "trustedCollector", message);
             return Err(EventError::Invalid(vec![violation]).into());
         }
@@ -98,5 +98,5 @@ pub fn decide(
     Ok(Acceptable { id: key.id, event_type, record })
 }
 
-/// Room for what the envelope adds to the data, so that the value is rarely moved while it is written.
+/// Room for what the envelope adds to the data, so that the value is rarely reallocated while it is written.
 const ENVELOPE_BYTES: usize = 512;

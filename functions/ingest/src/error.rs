@@ -1,4 +1,4 @@
-//! Why a request, or one event of it, is turned away.
+//! Why a request, or one event of it, is refused.
 
 use std::time::Duration;
 
@@ -27,17 +27,17 @@ pub enum IngestError {
     MediaType(String),
     #[error(transparent)]
     Limit(#[from] LimitError),
-    #[error("a batch has at least one event")]
+    #[error("the batch has no events")]
     EmptyBatch,
     #[error(transparent)]
     Event(#[from] EventError),
-    /// Kafka will never take the record; nothing has been written.
-    #[error("the event cannot be written")]
+    /// Kafka will never accept the record. Nothing has been written.
+    #[error("Kafka refuses this event")]
     Refused(#[source] DependencyError),
-    /// Whether the event has been written is not known.
-    #[error("the event has not been acknowledged; send it again, its id tells the copies apart")]
+    /// It is not known whether the event has been written.
+    #[error("Kafka has not acknowledged the event; send it again, a copy with the same id has no effect")]
     Unacknowledged(#[source] DependencyError),
-    #[error("there is nothing at this path")]
+    #[error("no such path")]
     NoSuchPath,
     #[error("send events with POST")]
     Method,
@@ -71,7 +71,7 @@ impl IngestError {
         }
     }
 
-    /// Bounded name of the cause: the label of the metric, and the end of the problem's type.
+    /// Short name of the cause, from a fixed list: the label of the metric, and the end of the problem's type.
     pub const fn tag(&self) -> &'static str {
         match self {
             IngestError::Key(error) => error.tag(),
@@ -129,7 +129,7 @@ impl IngestError {
         }
     }
 
-    /// When the client should come back, if it should.
+    /// When the client should retry, if it should.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             IngestError::Rate(RateError::Exceeded { retry_after, .. }) => Some(*retry_after),
@@ -139,7 +139,7 @@ impl IngestError {
         }
     }
 
-    /// For the client: what is wrong with its bytes in full, of our own troubles only that there are some.
+    /// The detail for the client: everything about its own bytes, but no details about our own failures.
     pub fn detail(&self) -> String {
         match self {
             IngestError::Event(error) => pipeline::chain(error),
@@ -149,13 +149,13 @@ impl IngestError {
     }
 }
 
-/// Stands for the answer that a publisher failed to give.
+/// The error for an answer that the publisher did not give.
 pub(crate) fn no_answer() -> DependencyError {
     DependencyError {
         dependency: Dependency::Kafka,
         class: ErrorClass::Transient,
         tag: "no-answer",
         doing: "publishing a record",
-        source: "there is no answer".into(),
+        source: "the publisher returned no answer for this record".into(),
     }
 }

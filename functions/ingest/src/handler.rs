@@ -22,9 +22,9 @@ use crate::error::IngestError;
 use crate::submission::{Endpoint, Submission};
 use crate::{address, answer, body, error, submission, trace};
 
-/// Kept back from the platform's deadline for the answer.
+/// Time before the platform's deadline that is reserved for the answer.
 const ANSWER_RESERVE: Duration = Duration::from_millis(500);
-/// Longest user agent that is kept, in characters.
+/// Largest length of a stored user agent, in characters.
 const MAX_USER_AGENT_CHARS: usize = 512;
 
 /// The routes of the function.
@@ -40,7 +40,7 @@ pub fn router(app: Arc<App>) -> Router {
 }
 
 impl App {
-    /// The outcome of each event, and whether the answer lists them; an error turns the request away as a whole.
+    /// The outcome of each event, and whether the answer lists them. An error refuses the request as a whole.
     async fn accept(&self, endpoint: Endpoint, request: Request) -> Result<(bool, Vec<ItemOutcome>), IngestError> {
         let (parts, body) = request.into_parts();
         let headers = &parts.headers;
@@ -71,7 +71,7 @@ impl App {
         Ok((submission.is_batch, self.publish(decisions, timeout).await))
     }
 
-    /// Publishes what may be, all at once, and says of each event what came of it.
+    /// Publishes the valid events, all at once, and returns the result of each event.
     async fn publish(&self, decisions: Vec<Result<Acceptable, IngestError>>, timeout: Duration) -> Vec<ItemOutcome> {
         let mut records = Vec::with_capacity(decisions.len());
         let decisions: Vec<Result<(EventId, &'static str), IngestError>> = decisions
@@ -137,7 +137,7 @@ async fn submit(State(app): State<Arc<App>>, endpoint: Endpoint, request: Reques
     response
 }
 
-/// Counts and logs a request that was turned away as a whole.
+/// Counts and logs a request that was refused as a whole.
 fn turn_away(error: &IngestError) -> Response {
     Counter::EventsRejected.add(1, &[("reason", error.tag().to_owned())]);
     match error.class() {
@@ -145,13 +145,13 @@ fn turn_away(error: &IngestError) -> Response {
             tracing::error!(tag = error.tag(), error = %pipeline::chain(error), "request failed");
         }
         ErrorClass::Overload | ErrorClass::Permanent => {
-            tracing::info!(tag = error.tag(), status = error.status().as_u16(), "request turned away");
+            tracing::info!(tag = error.tag(), status = error.status().as_u16(), "request refused");
         }
     }
     answer::problem(error)
 }
 
-/// Counts and logs a request whose events were looked at one by one.
+/// Counts and logs a request whose events were checked one by one.
 fn report(outcomes: &[ItemOutcome], took: Duration) {
     let mut reasons: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut failure = None;
@@ -166,7 +166,7 @@ fn report(outcomes: &[ItemOutcome], took: Duration) {
         }
     }
     if let Some(error) = failure {
-        // One of them stands for all: they failed together.
+        // One error is logged for all events, because they failed together.
         tracing::error!(error = %pipeline::chain(error), "kafka did not acknowledge in time");
     }
     let Sums { accepted, rejected, unknown } = Sums::of(outcomes);

@@ -1,12 +1,11 @@
-//! HTTP events in, `raw-events` out.
+//! Takes events over HTTP and writes them to `raw-events`.
 //!
-//! Owns the HTTP interface: who may send, how much, what a body may look like, and what is answered. An event's own
-//! rules (forms, ids, schemas) are the crate `event`'s; what happens to an event after Kafka has it is the
-//! processor's.
+//! Owns the HTTP interface: who may send, how much, the format of a body, and the answer. The rules of an event (forms,
+//! ids, schemas) are in the crate `event`. The processor handles an event after Kafka has it.
 //!
-//! A request is decoded (key, address, body, items), decided (each item by itself, pure) and applied (one publish
-//! for all its records). An answer of 202 means that every in-sync replica has the record; an answer that is not
-//! known is never a success.
+//! A request is decoded (key, address, body, items), decided (each item separately, pure) and applied (one publish
+//! for all its records). An answer of 202 means that every in-sync replica has the record. An unknown result is never
+//! answered as a success.
 
 pub mod address;
 pub mod answer;

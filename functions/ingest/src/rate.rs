@@ -1,8 +1,8 @@
 //! The rate limit of an API key: events per minute, shared by all instances.
 //!
-//! An instance takes tokens from the store in blocks and spends them on its own, so the store is written once for each
-//! block and not for each request. What is left of a block at the end of its minute lapses. A request gets tokens for
-//! all its events or for none, and events count whether or not they turn out to be valid.
+//! An instance takes tokens from the store in blocks and spends them by itself, so the store is written once per block
+//! and not once per request. Unused tokens of a block expire at the end of its minute. A request gets tokens for all
+//! its events or for none. Every event uses a token, valid or not.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,26 +13,26 @@ use pipeline::guard::Guard;
 use pipeline::ports::{ApiKey, KeyHash, RateLeases};
 use strum::{EnumString, VariantNames};
 
-/// A block is this part of the limit: at most so many writes for each key and minute, plus one for each request that
-/// is larger than a block.
+/// A block is this part of the limit. It limits the writes per key and minute to this number, plus one for each request
+/// that is larger than a block.
 const BLOCKS_PER_MINUTE: u32 = 20;
-/// Keys whose tokens are kept.
+/// Number of keys whose tokens are kept.
 const MAX_KEYS: usize = 10_000;
 
 /// What happens while the store of leases is down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames, strum::Display)]
 #[strum(serialize_all = "lowercase")]
 pub enum OnStoreError {
-    /// Each instance applies the limit by itself. Losing events is worse than letting a key pass its limit.
+    /// Each instance applies the limit by itself. Losing events is worse than letting a key exceed its limit.
     #[default]
     Allow,
-    /// Requests are answered 503.
+    /// Requests get the answer 503.
     Deny,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RatePolicy {
-    /// Events per minute of a key that has no limit of its own.
+    /// Events per minute for a key without a limit of its own.
     pub default_limit: u32,
     pub on_store_error: OnStoreError,
     /// Longest wait for the store.
@@ -41,20 +41,20 @@ pub struct RatePolicy {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RateError {
-    #[error("the key's {limit} events per minute are used up")]
+    #[error("the API key has used up its limit of {limit} events per minute")]
     Exceeded { limit: u32, retry_after: Duration },
-    #[error("a request of {events} events never fits into the key's {limit} events per minute")]
+    #[error("the request has {events} events, more than the API key's limit of {limit} events per minute")]
     NeverFits { events: u32, limit: u32 },
     #[error("the rate limit cannot be checked now")]
     Unavailable,
 }
 
-/// Tokens of one key that this instance holds.
+/// The tokens of one key that this instance has.
 #[derive(Debug, Default)]
 struct Lease {
     minute: i64,
     tokens: u32,
-    /// The store has no more for this minute, so it need not be asked.
+    /// The store has no more tokens for this minute, so it is not asked again.
     exhausted: bool,
     /// Tokens that this instance gave out by itself in this minute, while the store was down.
     ungoverned: u32,
@@ -75,7 +75,7 @@ impl Lease {
         enough
     }
 
-    /// How many tokens to ask for, so that `events` can be paid.
+    /// How many tokens to request, so that there are enough for `events`.
     fn want(&self, events: u32, limit: u32) -> u32 {
         (events - self.tokens.min(events)).max(limit / BLOCKS_PER_MINUTE)
     }
@@ -92,9 +92,9 @@ impl Lease {
 pub struct RateLimiter {
     leases: Arc<dyn RateLeases>,
     policy: RatePolicy,
-    /// Keeps a store that is down from costing every request its time-out.
+    /// With the guard, requests do not wait for the timeout of a store that is down.
     guard: Arc<Guard>,
-    /// One lock for each key, so that requests of one key take one block and not one each.
+    /// One lock per key, so that concurrent requests of a key take one block together.
     held: Mutex<HashMap<KeyHash, Arc<tokio::sync::Mutex<Lease>>>>,
 }
 
@@ -103,10 +103,10 @@ impl RateLimiter {
         RateLimiter { leases, policy, guard, held: Mutex::default() }
     }
 
-    /// Pays for `events` events of a key.
+    /// Takes tokens for `events` events of a key.
     ///
     /// # Errors
-    /// [`RateError`]; nothing has been paid then.
+    /// [`RateError`]; no tokens have been taken then.
     pub async fn take(&self, key: &ApiKey, events: u32, now: Timestamp) -> Result<(), RateError> {
         let limit = key.rate_limit_per_min.unwrap_or(self.policy.default_limit);
         if events > limit {
@@ -138,7 +138,7 @@ impl RateLimiter {
         }
     }
 
-    /// Tokens granted by the store; `None` if it does not answer.
+    /// The number of tokens that the store granted; `None` if it does not answer.
     async fn ask(&self, key: &ApiKey, minute: i64, want: u32, limit: u32) -> Option<u32> {
         let bucket = key.hash.to_string();
         let take = async {
@@ -148,9 +148,9 @@ impl RateLimiter {
         match self.guard.call_once("taking rate tokens", take).await {
             Ok(granted) => Some(granted),
             Err(error) => {
-                // The opening of the breaker has been logged once, and is not logged again for each request.
+                // The breaker logged once that it opened; it is not logged again for each request.
                 if error.open_breaker().is_none() {
-                    tracing::warn!(error = %pipeline::chain(&error), "rate tokens cannot be taken");
+                    tracing::warn!(error = %pipeline::chain(&error), "cannot take rate limit tokens");
                 }
                 None
             }
@@ -160,14 +160,14 @@ impl RateLimiter {
     fn lease_of(&self, key: KeyHash, minute: i64) -> Arc<tokio::sync::Mutex<Lease>> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         if held.len() >= MAX_KEYS && !held.contains_key(&key) {
-            // Leases of past minutes are worth nothing; one that is in use stays.
+            // Leases of past minutes have no value. A lease in use stays.
             held.retain(|_, lease| lease.try_lock().map_or(true, |lease| lease.minute == minute));
         }
         Arc::clone(held.entry(key).or_default())
     }
 }
 
-/// At least a second, so that a client does not come back within the same minute.
+/// At least a second, so that a client does not retry within the same minute.
 fn until_next_minute(now: Timestamp) -> Duration {
     let next = Timestamp::from_millis(now.minute().saturating_add(1).saturating_mul(60_000));
     next.since(now).max(Duration::from_secs(1))
@@ -257,7 +257,7 @@ mod tests {
         let limiter = limiter(&leases, OnStoreError::Allow);
         let hour = Duration::from_secs(3600);
         let mut granted = 0;
-        // Forth and back between two minutes.
+        // Back and forth between two minutes.
         for now in [NOW, NOW.plus(hour), NOW, NOW.plus(hour)] {
             for _ in 0..100 {
                 granted += u32::from(limiter.take(&key(Some(100)), 1, now).await.is_ok());

@@ -1,4 +1,4 @@
-//! A request's body, cut into events that are not parsed yet.
+//! A request's body, split into events that are not parsed yet.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,19 @@ use event::{EventError, EventId};
 
 use crate::IngestError;
 
-/// Where a request came in.
+/// The path of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Endpoint {
-    /// `POST /events`: one event, or a batch if the body says so.
+    /// `POST /events`: one event, or a batch if the body is one.
     Events,
     /// `POST /events/batch`: always a batch.
     Batch,
 }
 
-/// How the body is written, by its `Content-Type`.
+/// The format of the body, from its `Content-Type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MediaType {
-    /// `application/json` and other JSON, structured CloudEvents among it. Also no `Content-Type` at all.
+    /// `application/json` and other JSON, including structured CloudEvents. Also no `Content-Type` at all.
     Json,
     /// `application/cloudevents-batch+json`
     CloudEventsBatch,
@@ -53,13 +53,13 @@ pub struct Submission<'b> {
     /// Whether the answer lists items.
     pub is_batch: bool,
     pub items: Vec<Item<'b>>,
-    /// Of a CloudEvent in binary mode.
+    /// Only for a CloudEvent in binary mode.
     pub attributes: Option<BTreeMap<String, String>>,
-    /// Of a single event; in a batch each event has an id of its own.
+    /// Only for a single event; in a batch each event has its own id.
     pub idempotency_key: Option<EventId>,
 }
 
-/// Refuses what will not be read, before it is.
+/// Refuses media types that cannot be read, before the body is read.
 ///
 /// # Errors
 /// [`IngestError::MediaType`].
@@ -68,10 +68,10 @@ pub fn check_media_type(headers: &HeaderMap) -> Result<(), IngestError> {
 }
 
 impl<'b> Submission<'b> {
-    /// Cuts `body` into events without parsing them.
+    /// Splits `body` into events without parsing them.
     ///
     /// # Errors
-    /// If the request as a whole cannot be used; what is wrong with one event is found later.
+    /// If the request as a whole cannot be used. Errors of single events are found later.
     pub fn split(
         endpoint: Endpoint,
         headers: &HeaderMap,
@@ -128,13 +128,13 @@ fn cloud_event_attributes(headers: &HeaderMap) -> Result<Option<BTreeMap<String,
         let text =
             percent_decoded(value).ok_or_else(|| violation(header.as_str(), "format", "not percent-encoded UTF-8"))?;
         if attributes.insert(name.to_owned(), text).is_some() {
-            return Err(violation(header.as_str(), "conflict", "the header is there twice"));
+            return Err(violation(header.as_str(), "conflict", "the header is sent twice"));
         }
     }
     Ok(Some(attributes))
 }
 
-/// Undoes the percent-encoding of a CloudEvents header (HTTP binding, section 3.1.3.2).
+/// Decodes the percent-encoding of a CloudEvents header (HTTP binding, section 3.1.3.2).
 fn percent_decoded(value: &HeaderValue) -> Option<String> {
     let mut decoded = Vec::with_capacity(value.len());
     let mut rest = value.as_bytes();

@@ -1,8 +1,8 @@
-//! The trace a request belongs to: W3C Trace Context, carried to Kafka as the header `traceparent`.
+//! The trace of a request: W3C Trace Context, passed to Kafka in the header `traceparent`.
 
-/// The client's `traceparent` if it is a valid one, else the start of a new trace.
+/// The client's `traceparent` if it is valid, else the start of a new trace.
 ///
-/// An invalid value is replaced and not refused (Trace Context, section 2.3): tracing never costs an event.
+/// An invalid value is replaced and not refused (Trace Context, section 2.3): no event is lost because of tracing.
 pub fn traceparent(header: Option<&[u8]>) -> String {
     match header.and_then(|value| std::str::from_utf8(value).ok()).filter(|value| is_valid(value)) {
         Some(value) => value.to_owned(),

@@ -1,5 +1,5 @@
-//! What a client reads: receipts and problem documents, whole. `INSTA_UPDATE=always cargo test -p ingest` writes them
-//! anew; look at the difference before you commit it.
+//! The complete answers that a client gets: receipts and problem documents. `INSTA_UPDATE=always cargo test -p ingest`
+//! writes them again; look at the difference before you commit it.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
@@ -14,7 +14,7 @@ use ingest::body::BodyError;
 use ingest::rate::RateError;
 use pipeline::{BreakerOpen, Dependency, DependencyError, ErrorClass, Position};
 
-/// Status, the headers that are ours, and the body.
+/// Status, our own headers, and the body.
 async fn shown(response: Response) -> String {
     let (parts, body) = response.into_parts();
     let mut headers: Vec<String> =

@@ -1,4 +1,4 @@
-//! The router in this process, on the fakes of its ports.
+//! The router in this process, with fakes for its ports.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
 use std::collections::BTreeMap;
@@ -84,7 +84,7 @@ impl Service {
         self.send(request(path, "sample-key").body(body.into()).unwrap()).await
     }
 
-    /// A sample through lambda_http's own conversion.
+    /// A sample, converted by `lambda_http`.
     async fn invoke(&self, case: &str) -> Answer {
         let request = lambda_http::request::from_str(&sample("ingest", case)).unwrap();
         let (parts, body) = request.into_parts();

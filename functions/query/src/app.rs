@@ -1,4 +1,4 @@
-//! What one instance of query holds: its adapters, and a guard for each dependency.
+//! What one instance of query has: its adapters, and a guard for each dependency.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use postgres::{Database, PostgresError, PostgresEventHistory};
 
 use crate::config::Config;
 
-/// Postgres could not be reached at the start.
+/// Postgres could not be reached at start.
 #[derive(Debug, thiserror::Error)]
-#[error("postgres cannot be reached")]
+#[error("cannot connect to Postgres at start")]
 pub struct ConnectError(#[from] PostgresError);
 
 /// Everything a request needs, built once.
@@ -48,7 +48,7 @@ impl App {
         }
     }
 
-    /// Connects during init: an initialising function has more CPU than a running one.
+    /// Connects during init, because a function has more CPU during init than later.
     ///
     /// # Errors
     /// If Postgres cannot be reached.

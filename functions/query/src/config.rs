@@ -12,14 +12,13 @@ pub struct Config {
     pub postgres: PostgresConfig,
     /// `ACCESS_TABLE`: the DynamoDB table of keys and redrive marks; `access`.
     pub access_table: String,
-    /// `API_KEY_CACHE_SEC`: how long an answer about a key is believed, in seconds; 10. `API_KEY_STALE_SEC`: the same
+    /// `API_KEY_CACHE_SEC`: how long an answer about a key is cached, in seconds; 10. `API_KEY_STALE_SEC`: the same
     /// while DynamoDB is down; 300. `ACCESS_TIMEOUT_MS`: longest wait for DynamoDB, in milliseconds; 1000.
     pub key_cache: KeyCachePolicy,
-    /// `MAX_WAIT_MS`: longest wait that a request gets with `wait_ms`, in milliseconds; 10000. Together with the
-    /// database's time-out below the function's own.
+    /// `MAX_WAIT_MS`: longest wait of a request with `wait_ms`, in milliseconds; 10000. Together with the database's
+    /// timeout it must be below the function's own.
     pub max_wait: Duration,
-    /// `BREAKER_OPEN_SEC`: how long Postgres or DynamoDB is left alone after it kept failing, before it is probed, in
-    /// seconds; 60.
+    /// `BREAKER_OPEN_SEC`: how long calls to Postgres or DynamoDB are refused after repeated failures, in seconds; 60.
     pub breaker_open: Duration,
 }
 

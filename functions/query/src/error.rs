@@ -1,4 +1,4 @@
-//! Why a question is not answered.
+//! Why a query fails.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use axum::http::StatusCode;
 use lambda::problem::retry_after_failure;
 use pipeline::{DependencyError, ErrorClass, Position};
 
-/// When to ask again for an event that is on its way.
+/// When to ask again for an event that is not processed yet.
 const RETRY_AFTER_NOT_REACHED: Duration = Duration::from_secs(1);
 
 #[derive(Debug, thiserror::Error)]
@@ -18,14 +18,14 @@ pub enum QueryError {
     EventId,
     #[error("{name} {problem}")]
     Parameter { name: &'static str, problem: &'static str },
-    /// No record that has been processed carries the id. `receipt` is the receipt's place, if one was given.
+    /// No processed record has the id. `receipt` is the position in the receipt, if one was given.
     #[error("{}", unknown(.receipt.as_ref()))]
     Unknown { receipt: Option<Position> },
     #[error("the record at {receipt} has not been processed yet")]
     NotYetProcessed { receipt: Position },
-    #[error("events cannot be looked up now")]
+    #[error("events cannot be looked up now; try again later")]
     History(#[source] DependencyError),
-    #[error("there is nothing at this path")]
+    #[error("no such path")]
     NoSuchPath,
     #[error("ask for events with GET")]
     Method,
@@ -33,9 +33,9 @@ pub enum QueryError {
 
 fn unknown(receipt: Option<&Position>) -> String {
     match receipt {
-        Some(receipt) => format!("no event of that id is known, and the record at {receipt} has been processed"),
-        None => "no event of that id is known; whether one is on its way can be told with partition and offset of its \
-                 receipt"
+        Some(receipt) => format!("no event has this id, and the record at {receipt} has been processed"),
+        None => "no processed event has this id; send the partition and offset of its receipt as well, to see \
+                 whether it still waits"
             .to_owned(),
     }
 }
@@ -55,7 +55,7 @@ impl QueryError {
         }
     }
 
-    /// Bounded name of the cause: the end of the problem's type.
+    /// Short name of the cause, from a fixed list: the end of the problem's type.
     pub fn tag(&self) -> &'static str {
         match self {
             QueryError::Key(error) => error.tag(),
@@ -81,14 +81,14 @@ impl QueryError {
             }
             QueryError::History(error) => match error.class {
                 ErrorClass::Transient | ErrorClass::Overload => StatusCode::SERVICE_UNAVAILABLE,
-                // A row that cannot be read will not be readable later.
+                // A row that cannot be read now cannot be read later.
                 ErrorClass::Permanent => StatusCode::INTERNAL_SERVER_ERROR,
             },
             QueryError::Method => StatusCode::METHOD_NOT_ALLOWED,
         }
     }
 
-    /// When the client should come back, if it should.
+    /// When the client should retry, if it should.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             QueryError::NotYetProcessed { .. } => Some(RETRY_AFTER_NOT_REACHED),

@@ -1,4 +1,4 @@
-//! One question, from its path to the answer.
+//! One query, from its path to the answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,18 +23,19 @@ use crate::error::QueryError;
 use crate::question::{Parameters, Question};
 use crate::timeline::{self, Missing, Receipt, Timeline};
 
-/// While a request waits, the database is asked after this pause, then after twice that, up to the longest.
+/// While a request waits, the database is asked again after this pause, then after twice that, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
-/// Kept back from the platform's deadline for the last look and the answer.
+/// Time before the platform's deadline that is reserved for the last look-up and the answer.
 const ANSWER_RESERVE: Duration = Duration::from_secs(1);
-/// Origins whose redrives are looked up. An id whose every copy is a letter could otherwise cost a hundred queries.
+/// Largest number of origins whose redrives are looked up. Without it, an id with many dead letters could cost a
+/// hundred queries.
 const MAX_REDRIVEN_ORIGINS: usize = 10;
 
 /// The routes of the function.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
-        // The rest of the path, because some gateways decode %2F before they pass it on.
+        // The rest of the path, because some gateways decode %2F before they pass the path on.
         .route("/events/{*id}", get(event))
         .method_not_allowed_fallback(async || refuse(&QueryError::Method))
         .fallback(async || refuse(&QueryError::NoSuchPath))
@@ -89,7 +90,7 @@ impl App {
         }
     }
 
-    /// The marks of the history's letters, and whether these are all. A timeline without them is better than none.
+    /// The marks of the history's letters, and whether they are complete. A timeline without them is better than none.
     async fn marks_of(&self, history: &History) -> (Vec<Mark>, bool) {
         let origins = timeline::redriven_origins(history);
         let asked: Vec<&Origin> = origins.iter().take(MAX_REDRIVEN_ORIGINS).collect();
@@ -105,13 +106,13 @@ impl App {
         match self.dynamodb.call_once("reading redrive marks", read).await {
             Ok(marks) => (marks.into_iter().flatten().collect(), asked.len() == origins.len()),
             Err(error) => {
-                tracing::warn!(error = %pipeline::chain(&error), "redrives cannot be looked up");
+                tracing::warn!(error = %pipeline::chain(&error), "cannot look up the redrives of an event");
                 (Vec::new(), false)
             }
         }
     }
 
-    /// A redriven copy that stored the event stands where only its mark says, so it takes a second look.
+    /// If a redriven copy stored the event, only its mark says at which position, so a second look-up is needed.
     async fn with_redriven_copies(
         &self,
         key: &EventKey,
@@ -135,7 +136,7 @@ impl App {
         self.look_up(key, &positions).await
     }
 
-    /// Asks once: the client comes again, and a question is worth less than the database's rest.
+    /// Asks once: the client will retry, and retries here would put more load on a database in trouble.
     async fn look_up(&self, key: &EventKey, positions: &[Position]) -> Result<History, QueryError> {
         self.postgres
             .call_once("looking up an event", self.history.look_up(key, positions))
@@ -144,7 +145,7 @@ impl App {
     }
 }
 
-/// What it means that nothing carries the id.
+/// Decides which error to answer when no record has the id.
 fn absence(history: &History, question: &Question) -> QueryError {
     match &question.receipt {
         Some(receipt) if history.not_reached.contains(receipt) => {
@@ -175,7 +176,7 @@ async fn event(
             let (status, steps) = (timeline.status.as_str(), timeline.timeline.len());
             tracing::info!(event.id = %timeline.id, status, steps, duration_ms = took.as_millis(), "event looked up");
             let mut response = json_response(StatusCode::OK, &timeline);
-            // Another copy or a late score may change it at any time, and it is one tenant's own.
+            // Not cached: a copy or a late score may change the answer at any time, and it belongs to one tenant.
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
             response
         }
@@ -185,13 +186,13 @@ async fn event(
     response
 }
 
-/// Logs a question that is not answered, and says why.
+/// Logs a query that failed, and why.
 fn refuse(error: &QueryError) -> Response {
     let (tag, status) = (error.tag(), error.status());
     if status.is_server_error() {
-        tracing::error!(tag, error = %pipeline::chain(error), "question failed");
+        tracing::error!(tag, error = %pipeline::chain(error), "query failed");
     } else {
-        tracing::info!(tag, status = status.as_u16(), "question not answered");
+        tracing::info!(tag, status = status.as_u16(), "query refused");
     }
     let mut response = problem_response(status, &Problem::new(status, tag, error.to_string()));
     let headers = response.headers_mut();

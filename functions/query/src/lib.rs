@@ -1,7 +1,7 @@
-//! What became of an event.
+//! Answers what happened to an event.
 //!
-//! Owns the HTTP interface of questions: who may ask, what an event's timeline looks like, and what a 404 means. It
-//! changes nothing. Where timelines come from is the business of the ports `EventHistory` and `RedriveMarks`.
+//! Owns the HTTP interface of queries: who may ask, the format of a timeline, and the meaning of a 404. It changes
+//! nothing. The ports `EventHistory` and `RedriveMarks` provide the data.
 
 mod app;
 mod config;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use crate::error::QueryError;
 
-/// The query string as it comes. Texts, so that the answer to a value that is not a number can name it.
+/// The query string as sent. Values are texts, so that the error for a value that is not a number can name it.
 #[derive(Debug, Default, Deserialize)]
 pub struct Parameters {
     partition: Option<String>,
@@ -21,21 +21,21 @@ pub struct Parameters {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     pub id: EventId,
-    /// Where the client's copy stands in `raw-events`, by its receipt.
+    /// The position of the client's copy in `raw-events`, from its receipt.
     pub receipt: Option<Position>,
-    /// How long the client will wait for an answer; zero unless it says so.
+    /// How long the client waits for an answer; zero by default.
     pub wait: Duration,
 }
 
 impl Question {
     /// # Errors
-    /// If the id is none, or a parameter makes no sense.
+    /// If the id is not valid, or a parameter is wrong.
     pub fn read(
         id: Result<Path<String>, PathRejection>,
         parameters: Result<Query<Parameters>, QueryRejection>,
     ) -> Result<Self, QueryError> {
         let Path(id) = id.map_err(|_| QueryError::EventId)?;
-        let unreadable = |_| QueryError::Parameter { name: "a parameter", problem: "is there twice or not readable" };
+        let unreadable = |_| QueryError::Parameter { name: "a parameter", problem: "is sent twice or cannot be read" };
         let Query(Parameters { partition, offset, wait_ms }) = parameters.map_err(unreadable)?;
         let receipt = match (partition, offset) {
             (Some(partition), Some(offset)) => Some(Position::new(
@@ -44,8 +44,12 @@ impl Question {
                 number::<i64>("offset", &offset)?,
             )),
             (None, None) => None,
-            (Some(_), None) => return Err(QueryError::Parameter { name: "partition", problem: "goes with offset" }),
-            (None, Some(_)) => return Err(QueryError::Parameter { name: "offset", problem: "goes with partition" }),
+            (Some(_), None) => {
+                return Err(QueryError::Parameter { name: "partition", problem: "must be sent together with offset" });
+            }
+            (None, Some(_)) => {
+                return Err(QueryError::Parameter { name: "offset", problem: "must be sent together with partition" });
+            }
         };
         let wait = wait_ms.map_or(Ok(0), |wait_ms| number::<u32>("wait_ms", &wait_ms))?;
         Ok(Question {
@@ -56,7 +60,7 @@ impl Question {
     }
 }
 
-/// Digits only: signs and spaces are no part of a receipt.
+/// Digits only: a receipt has no signs or spaces.
 fn number<T: std::str::FromStr>(name: &'static str, text: &str) -> Result<T, QueryError> {
     let out_of_range = QueryError::Parameter { name, problem: "is not a number in range" };
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -81,8 +85,8 @@ mod tests {
         assert_eq!(receipt.wait, Duration::from_millis(30));
         let plain = read("a", "other=1").unwrap();
         assert_eq!((plain.receipt, plain.wait), (None, Duration::ZERO));
-        assert_eq!(read("a", "partition=2").unwrap_err(), "partition goes with offset");
-        assert_eq!(read("a", "offset=2").unwrap_err(), "offset goes with partition");
+        assert_eq!(read("a", "partition=2").unwrap_err(), "partition must be sent together with offset");
+        assert_eq!(read("a", "offset=2").unwrap_err(), "offset must be sent together with partition");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The timeline of an event: what is known of it, in the order in which it happened. Pure.
+//! The timeline of an event: everything known about it, in the order in which it happened. Pure.
 
 use std::collections::BTreeSet;
 
@@ -7,18 +7,18 @@ use pipeline::ports::{History, LedgerEntry, LetterStep, Mark, MarkState, RiskSco
 use pipeline::{Outcome, Position};
 use serde::Serialize;
 
-/// The answer to a question about an event.
+/// The answer to a query about an event.
 #[derive(Debug, Serialize)]
 pub struct Timeline {
     pub id: EventId,
-    /// How the event stands now: as its latest row in `events`, or else as the last of its records that is no
+    /// The event's current outcome: from its latest row in `events`, or else from the last of its records that is not a
     /// duplicate.
     pub status: Outcome,
-    /// The record of the client's receipt, if it gave one.
+    /// The record of the client's receipt, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Receipt>,
     pub timeline: Vec<TimelineStep>,
-    /// What is missing above.
+    /// What is missing in the timeline.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub incomplete: Vec<Missing>,
 }
@@ -33,9 +33,9 @@ pub struct Receipt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Missing {
-    /// There are more records than are shown.
+    /// There are more records than the timeline shows.
     Records,
-    /// Whether letters were redriven is not known now, or not of all of them.
+    /// It is not known for all letters whether they were redriven.
     Redrives,
 }
 
@@ -43,7 +43,7 @@ pub enum Missing {
 #[derive(Debug, Serialize)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum TimelineStep {
-    /// The event, or another copy of it that a client sent, is in Kafka. The time is known of events that were stored.
+    /// A copy of the event that a client sent is in Kafka. The time is known only if the event was stored.
     Accepted {
         #[serde(skip_serializing_if = "Option::is_none")]
         at: Option<Timestamp>,
@@ -59,7 +59,7 @@ pub enum TimelineStep {
         #[serde(skip_serializing_if = "String::is_empty")]
         reason: String,
     },
-    /// The event has its row.
+    /// The event's row was stored.
     Stored {
         at: Timestamp,
         origin: Origin,
@@ -68,9 +68,9 @@ pub enum TimelineStep {
         #[serde(skip_serializing_if = "Option::is_none")]
         occurred_at: Option<Timestamp>,
     },
-    /// The row has its score, at once or later.
+    /// The row got its score, at once or later.
     Scored { at: Timestamp, origin: Origin, outcome: Outcome, risk: Risk },
-    /// A redriver dealt with a dead letter of the origin.
+    /// A redriver sent or parked a dead letter of the origin.
     Redrive {
         at: Timestamp,
         origin: Origin,
@@ -78,7 +78,7 @@ pub enum TimelineStep {
         /// How often the letter had been redriven before.
         attempt: u32,
         state: RedriveState,
-        /// Where the redriven copy stands.
+        /// The position of the redriven copy.
         #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_text")]
         record: Option<Position>,
     },
@@ -109,8 +109,8 @@ fn as_optional_text<S: serde::Serializer>(position: &Option<Position>, serialize
     }
 }
 
-/// The origins whose letters may have been redriven: of dead letters, of copies, and of rows whose own record stored
-/// nothing or is not known.
+/// The origins whose letters may have been redriven: those of dead letters, of copies, and of rows whose own record
+/// stored nothing or is not known.
 pub fn redriven_origins(history: &History) -> BTreeSet<Origin> {
     let of_records = history
         .records
@@ -124,14 +124,14 @@ pub fn redriven_origins(history: &History) -> BTreeSet<Origin> {
     of_records.chain(of_rows).cloned().collect()
 }
 
-/// `None` if nothing carries the id.
+/// `None` if no record has the id.
 pub fn status(history: &History) -> Option<Outcome> {
     let of_rows = history.stored.last().map(|stored| stored.outcome);
     let mut of_records = history.records.iter().rev().map(|entry| entry.outcome);
     of_rows.or_else(|| of_records.clone().find(|outcome| *outcome != Outcome::Duplicate)).or_else(|| of_records.next())
 }
 
-/// All steps by time. What happened in the same millisecond keeps the order of its causes.
+/// All steps by time. Steps of the same millisecond are in causal order.
 pub fn steps(history: History, marks: Vec<Mark>) -> Vec<TimelineStep> {
     let mut steps: Vec<(Timestamp, TimelineStep)> = Vec::new();
     for entry in &history.records {

@@ -1,4 +1,4 @@
-//! The router in this process, on the fakes of its ports.
+//! The router in this process, with fakes for its ports.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
 mod answers;
@@ -65,7 +65,7 @@ impl Service {
         Service { router, keys, store, history, marks }
     }
 
-    /// Records an outcome, a second after `RECEIVED_AT` and as many as the offset.
+    /// Records an outcome at `RECEIVED_AT` plus one second plus as many seconds as the offset.
     async fn record(&self, origin: i64, record: Tracked<'static, Decided>) {
         let record = Tracked { origin: position(origin).as_origin(), ..record };
         let now = after(1 + record.position.offset.unsigned_abs());
@@ -92,7 +92,7 @@ impl Service {
         self.send(Request::get(path).header("x-api-key", "sample-key").body(Body::empty()).unwrap()).await
     }
 
-    /// A sample through lambda_http's own conversion.
+    /// A sample, converted by `lambda_http`.
     async fn invoke(&self, case: &str) -> Answer {
         let request = lambda_http::request::from_str(&sample("query", case)).unwrap();
         self.send(request.map(|_| Body::empty())).await
@@ -255,7 +255,7 @@ async fn a_request_waits_as_long_as_it_says_and_no_longer_than_it_may() {
     assert_eq!(waited("/events/order-1001").await, (404, 0));
     assert_eq!(waited("/events/order-1001?wait_ms=700").await, (404, 700));
     assert_eq!(waited("/events/order-1001?wait_ms=4000000000").await, (404, 10_000));
-    // On Lambda not past the deadline: here it has just passed.
+    // On Lambda the wait ends before the deadline, which has just passed here.
     let late = Request::get("/events/order-1001?wait_ms=5000").header("x-api-key", "sample-key");
     let late = late.extension(Deadline(std::time::Instant::now())).body(Body::empty()).unwrap();
     let started = Instant::now();
@@ -266,7 +266,7 @@ async fn a_request_waits_as_long_as_it_says_and_no_longer_than_it_may() {
         service.store(5, 5, "order-1001").await;
     });
     assert_eq!((answer.status, &answer.body["receipt"]["processed"]), (StatusCode::OK, &json!(true)));
-    // Nothing to wait for: the record has been processed, and it was another event's.
+    // There is nothing to wait for: the record has been processed, and it belongs to another event.
     assert_eq!(waited("/events/z?partition=2&offset=5&wait_ms=5000").await, (404, 0));
     assert_eq!(waited("/events/order-1001?wait_ms=5000").await, (200, 0));
 }
@@ -308,7 +308,7 @@ async fn bad_requests_and_outages_are_problem_documents() {
     let service = Service::start().await;
     let half = service.invoke("half-receipt").await;
     assert_eq!(half.problem(), (400, "bad_parameter"));
-    assert_eq!(half.body["detail"], "partition goes with offset");
+    assert_eq!(half.body["detail"], "partition must be sent together with offset");
     for query in ["partition=x&offset=0", "partition=0&offset=-1", "wait_ms=soon", "offset=1&offset=2&partition=0"] {
         assert_eq!(service.get(&format!("/events/a?{query}")).await.problem(), (400, "bad_parameter"), "{query}");
     }

@@ -1,4 +1,4 @@
-//! What one instance of the scorer holds: its rules.
+//! What one instance of the scorer has: its rules.
 
 use crate::config::Config;
 use crate::rules::{Rules, RulesError};
@@ -12,10 +12,10 @@ impl App {
     /// Compiles the rules that this build ships.
     ///
     /// # Errors
-    /// If they cannot be used: a mistake in the build.
+    /// If the rules cannot be used, which is an error in the build.
     pub fn new(_: Config) -> Result<Self, RulesError> {
         let rules = Rules::shipped()?;
-        tracing::info!(rules.version = rules.version(), "rules loaded");
+        tracing::info!(rules.version = rules.version(), "scoring rules loaded");
         Ok(App { rules })
     }
 }

@@ -1,4 +1,4 @@
-//! The scorer's settings: it has none of its own. Its rules are part of the build.
+//! The scorer has no settings of its own. Its rules are part of the build.
 
 use settings::{Settings, SettingsError, Variables};
 
@@ -7,7 +7,7 @@ pub struct Config;
 
 impl Config {
     /// # Errors
-    /// None at present; the shape is that of every function.
+    /// None at present; every function has the same signature.
     pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
         Settings::new(variables).build(Some(Config))
     }

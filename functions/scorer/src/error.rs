@@ -12,7 +12,7 @@ pub enum ScorerError {
     Ambiguous,
     #[error("the request has {events} events, more than {most}")]
     TooManyEvents { events: usize, most: usize },
-    #[error("the answer cannot be written")]
+    #[error("cannot write the answer as JSON")]
     Answer(#[source] serde_json::Error),
 }
 

@@ -12,13 +12,13 @@ use crate::app::App;
 use crate::error::ScorerError;
 use crate::rules::{Assessment, Rules};
 
-/// Most events in one request. Keeps the answer far below Lambda's 6 MB even with ids of full length.
+/// Largest number of events in one request. Keeps the answer far below Lambda's 6 MB, even with ids of full length.
 pub const MAX_EVENTS: usize = 5_000;
 
-/// A single event's fields, or a batch. The fields that are present say which.
+/// A single event's fields, or a batch. The fields that are present decide.
 #[derive(Deserialize)]
 struct Request {
-    // The outer `Option` is presence: `"ip":null` is a request about an event without an address.
+    // The outer `Option` says whether the field is present: `"ip":null` is an event without an address.
     #[serde(default, deserialize_with = "present")]
     ip: Option<Option<IpAddr>>,
     #[serde(default, deserialize_with = "present")]
@@ -55,7 +55,7 @@ struct EventScore<'a> {
 /// Answers one request: `{"ip","user_id"}` with `{"risk_score"}`, `{"events":[…]}` with `{"scores":[…]}`.
 ///
 /// # Errors
-/// If the request is neither; the same request fails again.
+/// If the request is neither. The same request fails again.
 pub async fn handle(request: &RawValue, _: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
     Ok(answer(request, &app.rules)?)
 }

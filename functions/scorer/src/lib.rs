@@ -1,8 +1,8 @@
 //! Fraud scores for events.
 //!
-//! Owns the rules and the request and answer of the function. Holds no state and calls nothing, so the same request
-//! under the same rules always gets the same score. What a score means for an event (the threshold, what happens
-//! without a score) is the processor's business.
+//! Owns the rules and the format of requests and answers. Keeps no state and calls no other service, so the same
+//! request under the same rules always gets the same score. The processor decides what a score means for an event (the
+//! threshold, what happens without a score).
 
 mod app;
 mod config;

@@ -5,22 +5,22 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-/// Highest score, and the cap on the sum of the weights.
+/// Highest score, and the limit for the sum of the weights.
 const MAX_SCORE: u8 = 100;
 
-/// The rules this build ships.
+/// The rules in this build.
 const SHIPPED: &str = include_str!("../rules.json");
 
 /// Why a set of rules cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum RulesError {
-    #[error("the rules are not in the rules format")]
+    #[error("the rules do not have the format of rules.json")]
     Malformed(#[from] serde_json::Error),
     #[error("the rules have no version")]
     NoVersion,
     #[error("rule {name:?} has weight {weight}, more than {MAX_SCORE}")]
     Weight { name: String, weight: u8 },
-    #[error("two rules are called {0:?}")]
+    #[error("two rules have the name {0:?}")]
     SameName(String),
 }
 
@@ -47,7 +47,7 @@ impl Condition {
 #[derive(Debug, Deserialize)]
 struct Rule {
     name: String,
-    /// Points added to the score on a match, 0 to 100. A rule of weight 0 only leaves its name among the reasons.
+    /// Points added to the score on a match, 0 to 100. A rule of weight 0 only adds its name to the reasons.
     weight: u8,
     #[serde(flatten)]
     condition: Condition,
@@ -60,20 +60,20 @@ pub struct Rules {
     rules: Vec<Rule>,
 }
 
-/// What the rules say about one event.
+/// The result of the rules for one event.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Assessment<'a> {
-    /// The weights of the rules that matched, summed and capped at 100.
+    /// The sum of the weights of the rules that matched, at most 100.
     pub risk_score: u8,
-    /// Their names, in the order of the rules.
+    /// The names of those rules, in the order of the rules.
     pub reasons: Vec<&'a str>,
 }
 
 impl Rules {
-    /// The rules this build ships.
+    /// The rules in this build.
     ///
     /// # Errors
-    /// [`RulesError`] if the shipped file is broken; a test keeps it from being so.
+    /// [`RulesError`] if the file in this build is wrong; a test checks that it is not.
     pub fn shipped() -> Result<Self, RulesError> {
         Self::parse(SHIPPED)
     }
@@ -81,7 +81,7 @@ impl Rules {
     /// Reads rules in the format of `rules.json`.
     ///
     /// # Errors
-    /// [`RulesError`] if the text has another shape, no version, a weight above 100 or a name twice.
+    /// [`RulesError`] if the text has another format, no version, a weight above 100 or the same name twice.
     pub fn parse(json: &str) -> Result<Self, RulesError> {
         let set: Rules = serde_json::from_str(json)?;
         if set.version.is_empty() {
@@ -102,7 +102,7 @@ impl Rules {
         &self.version
     }
 
-    /// Judges an event by its address. IPv4 written as IPv6 (`::ffff:10.0.0.1`) is the IPv4 address.
+    /// Scores an event by its address. IPv4 written as IPv6 (`::ffff:10.0.0.1`) is the IPv4 address.
     pub fn assess(&self, address: Option<IpAddr>) -> Assessment<'_> {
         let address = address.map(|address| address.to_canonical());
         let mut assessment = Assessment { risk_score: 0, reasons: Vec::new() };
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn refuses_rules_it_cannot_mean() {
         for (json, message) in [
-            ("[]", "the rules are not in the rules format"),
+            ("[]", "the rules do not have the format of rules.json"),
             (r#"{"version":"","rules":[]}"#, "the rules have no version"),
             (
                 r#"{"version":"1","rules":[{"name":"a","weight":101,"kind":"address-missing"}]}"#,
@@ -165,12 +165,12 @@ mod tests {
             ),
             (
                 r#"{"version":"1","rules":[{"name":"a","weight":1,"kind":"user-is-odd"}]}"#,
-                "the rules are not in the rules format",
+                "the rules do not have the format of rules.json",
             ),
             (
                 r#"{"version":"1","rules":[{"name":"a","weight":1,"kind":"address-missing"},
                     {"name":"a","weight":2,"kind":"address-missing"}]}"#,
-                "two rules are called \"a\"",
+                "two rules have the name \"a\"",
             ),
         ] {
             assert_eq!(Rules::parse(json).unwrap_err().to_string(), message);

@@ -2,7 +2,7 @@
 //!
 //! Owns the load and its ledger, the faults, and the checker. The checker shares no code with the pipeline: it reads
 //! Kafka, Postgres and the archive itself, so that a bug in our readers cannot hide a bug in our writers.
-//! Leaves to `stack` how the pipeline is started, and to `services` how a service is killed.
+//! `stack` owns how the pipeline is started, and `services` how a service is killed.
 
 pub mod disk;
 pub mod evidence;

@@ -216,7 +216,7 @@ impl Client {
                             results = body.items.into_iter().map(result).collect();
                             seen.latencies.push(asked.elapsed());
                         }
-                        // The whole request was refused before any event was looked at.
+                        // The whole request was refused before any event was checked.
                         Ok(_) | Err(_) if answer.status.is_client_error() => {
                             results.fill((AttemptResult::Rejected, None, None));
                         }

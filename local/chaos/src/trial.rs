@@ -273,7 +273,7 @@ pub async fn run_and_examine(
         findings.add("I7", format!("{function} took {peak} kB of memory"));
     }
     if faults == 0 {
-        findings.add("--", "no fault happened, so this proves nothing");
+        findings.add("--", "no fault happened, so the trial is not valid");
     }
     scene.stack.stop().await?;
     drop(scene.disk);

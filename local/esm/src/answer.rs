@@ -22,9 +22,9 @@ pub(crate) enum InvocationOutcome {
     Unavailable(String),
 }
 
-/// Judges a reply. AWS and the local host answer 200 with a header when the function failed, cargo-lambda 500, the
-/// Runtime Interface Emulator 200 with an error object or with plain text (timeout), 502 after a crash, and 400 without
-/// a body while it is busy.
+/// Decides what a reply means. For a failed function, AWS and the local host answer 200 with a header, cargo-lambda
+/// 500, and the Runtime Interface Emulator 200 with an error object or with plain text (timeout), 502 after a crash,
+/// and 400 without a body while it is busy.
 pub(crate) fn judge(reply: Reply) -> InvocationOutcome {
     let error = error_object(&reply.body);
     match (reply.status, error) {

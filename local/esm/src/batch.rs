@@ -26,7 +26,7 @@ impl BatchSpan {
     }
 }
 
-/// What one invocation gets.
+/// The content of one invocation.
 #[derive(Clone, Debug)]
 pub(crate) struct InvocationBatch {
     pub(crate) spans: Vec<BatchSpan>,
@@ -78,7 +78,7 @@ impl Queue {
     }
 }
 
-/// What a poller has read and not yet sent, for the partitions it owns.
+/// The records that a poller has read and not yet sent, for the partitions that it owns.
 #[derive(Debug)]
 pub(crate) struct Buffer {
     frame: EventFrame,
@@ -89,7 +89,7 @@ pub(crate) struct Buffer {
     next_epoch: u64,
     /// The queue that the next batch starts with, so that one busy partition cannot starve the others.
     turn: usize,
-    /// Records and bytes that wait.
+    /// Number of records and bytes that wait.
     records: usize,
     bytes: usize,
 }
@@ -146,7 +146,7 @@ impl Buffer {
         self.queues.iter().map(|queue| &queue.of)
     }
 
-    /// Adds a polled record. Returns its position if it is too large for any event: then it will be skipped.
+    /// Adds a polled record. If it is too large for any event, returns its position: it will be skipped.
     pub(crate) fn push(&mut self, record: &Record, now: Instant) -> Option<Position> {
         let position = &record.position;
         let known = self
@@ -278,7 +278,7 @@ impl Buffer {
                 continue;
             };
             let mut backoff = match queue.retry {
-                // No progress since the last attempt.
+                // The batch made no progress since the last attempt.
                 Some(retry) if retry.offset == failed => retry.backoff,
                 Some(_) | None => RetryDelay::default(),
             };

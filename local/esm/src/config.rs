@@ -16,7 +16,7 @@ const MAX_WINDOW: Duration = Duration::from_secs(300);
 /// AWS's maximum number of pollers of one mapping.
 const MAX_POLLERS: usize = 2000;
 
-/// Where the records come from, as the event states it.
+/// The source of the records, as named in the event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventSource {
     /// An MSK cluster, by its ARN.
@@ -54,7 +54,7 @@ pub struct MappingConfig {
     /// `ReportBatchItemFailures`: the function names the records that must be sent again.
     pub partial_answers: bool,
     pub source: EventSource,
-    /// As the event states them: comma-separated `host:port`.
+    /// The brokers, as named in the event: comma-separated `host:port`.
     pub bootstrap_servers: String,
 }
 

@@ -4,7 +4,7 @@ use kafka::KafkaError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum EsmError {
-    #[error("the mapping cannot be used: {reason}")]
+    #[error("invalid event source mapping: {reason}")]
     Config { reason: String },
     #[error("mapping of group {group}: {doing} failed")]
     Kafka {

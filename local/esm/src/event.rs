@@ -13,7 +13,7 @@ use crate::config::{EventSource, MappingConfig};
 /// Lambda's limit for the payload of a synchronous invocation. It applies to the whole event.
 pub(crate) const MAX_EVENT_BYTES: usize = pipeline::quota::MAX_PAYLOAD_BYTES;
 
-/// What is the same in every event of a mapping.
+/// The part that is the same in every event of a mapping.
 #[derive(Clone, Debug)]
 pub(crate) struct EventFrame {
     /// Everything up to and including the opening brace of `records`.

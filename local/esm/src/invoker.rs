@@ -15,7 +15,7 @@ use aws_sdk_lambda::error::{BoxError, SdkError};
 use aws_sdk_lambda::primitives::Blob;
 use bytes::Bytes;
 
-/// A function behind a mapping may run for at most 14 minutes, so an answer that takes 15 will never come.
+/// A function behind a mapping may run for at most 14 minutes, so after 15 minutes no answer can come.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -1,9 +1,9 @@
 //! The Kafka event source mapping of AWS Lambda, as a program and a library.
 //!
 //! Owns polling as a consumer group, building batches (count, window, 6 MB), building the exact event that AWS sends,
-//! invoking the function, reading its answer, retrying, and committing what succeeded. Leaves to others what the
-//! function does and where it runs: AWS, the local host, `cargo lambda watch` and the Runtime Interface Emulator all
-//! offer the Invoke API.
+//! invoking the function, reading its answer, retrying, and committing what succeeded. Does not own what the function
+//! does and where it runs: AWS, the local host, `cargo lambda watch` and the Runtime Interface Emulator all have the
+//! Invoke API.
 //!
 //! Delivery is at least once, in the order of each partition. An offset is committed only when the function has
 //! answered for every record below it.

@@ -102,7 +102,7 @@ impl RunningMapping {
     /// [`EsmError::Kafka`] if the brokers do not answer.
     pub async fn lag(&self) -> Result<u64, EsmError> {
         let topics = self.kafka.topics();
-        let asking = |source| failed(&self.config, "asking for the lag", source);
+        let asking = |source| failed(&self.config, "reading the lag", source);
         let committed = topics.committed(&self.config.group).await.map_err(asking)?;
         let mut lag = 0;
         for topic in &self.config.topics {

@@ -1,4 +1,4 @@
-//! What to host.
+//! The configuration of the host and its functions.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +16,7 @@ pub struct HostConfig {
 }
 
 impl HostConfig {
-    /// Listens on 127.0.0.1:9000, which is also the port of `cargo lambda watch`, so that one setting serves for both.
+    /// Listens on 127.0.0.1:9000, like `cargo lambda watch`, so that one setting works for both.
     pub fn new(functions: Vec<FunctionConfig>) -> Self {
         HostConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)), functions, elsewhere: BTreeMap::new() }
     }

@@ -12,7 +12,7 @@ use crate::error::tail_text;
 use crate::lock::lock;
 use crate::process::Process;
 
-/// Where the Runtime API starts in the URL. It is cargo-lambda's prefix, so that both look alike in a process list.
+/// The path of the Runtime API in the URL. It is cargo-lambda's prefix, so that both look alike in a process list.
 pub(crate) const RUNTIME_API_PREFIX: &str = "/.rt";
 
 /// Maximum time from the start of the process to its first poll: Lambda's limit for the init phase.

@@ -2,7 +2,7 @@
 //!
 //! Owns the Runtime API that a function polls, the Invoke API that callers use, the processes behind both (started on
 //! demand, one call at a time, killed at the timeout, replaced after a crash), and the supervision of functions that
-//! serve HTTP on a port. Leaves to others what a function does, what it needs to run, and who calls it. ADR 0003
+//! serve HTTP on a port. Does not own what a function does, what it needs to run, and who calls it. ADR 0003
 //! explains why it exists beside `cargo lambda watch`.
 
 mod config;

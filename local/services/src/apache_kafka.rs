@@ -113,7 +113,7 @@ impl ApacheKafka {
     /// # Errors
     /// If its data would be removed too, or it cannot be signalled.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        ensure!(!self.thrown_away, "a broker in a temporary folder would lose its data");
+        ensure!(!self.thrown_away, "cannot kill this broker: its temporary folder would be removed");
         Ok(self.process.kill()?)
     }
 

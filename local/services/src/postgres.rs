@@ -155,7 +155,7 @@ impl ThrowAwayPostgres {
     /// # Errors
     /// If its data would be removed too, or it cannot be signalled.
     pub fn kill(&mut self) -> anyhow::Result<()> {
-        ensure!(!self.thrown_away, "a server in a temporary folder would lose its data");
+        ensure!(!self.thrown_away, "cannot kill this server: its temporary folder would be removed");
         Ok(self.process.kill()?)
     }
 

@@ -1,4 +1,4 @@
-//! Proves that the archive holds every record that it should.
+//! Checks that the archive holds every record that it should.
 //!
 //! Kafka says what should be there: the offsets that it still has, up to the committed offset of the archiver's group.
 //! Later records are on their way. The archive may also hold older records, which Kafka has deleted.

@@ -1,8 +1,8 @@
 //! The whole pipeline on one machine: backing services, function binaries, event source mappings, and a demo that
 //! accounts for every event.
 //!
-//! Owns what is started in which order, with which settings, and how it is stopped. Leaves the services to `services`,
-//! the hosting of functions to `host`, the mappings to `esm`, and every rule about events to the functions.
+//! Owns what is started in which order, with which settings, and how it is stopped. The services are in `services`,
+//! the hosting of functions in `host`, the mappings in `esm`, and every rule about events in the functions.
 
 pub mod archived;
 pub mod backing;

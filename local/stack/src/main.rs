@@ -26,7 +26,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Start everything, send sample traffic, and stay up until Ctrl-C.
+    /// Start everything, send sample traffic, and run until Ctrl-C.
     Run {
         /// Keep state in this folder instead of a temporary one.
         #[arg(long)]
@@ -38,18 +38,18 @@ enum Command {
         #[arg(long, requires = "watch", value_parser = PossibleValuesParser::new(FUNCTIONS))]
         function: Option<String>,
     },
-    /// Send events through a fresh stack and count what became of each.
+    /// Send events through a new stack and count the outcome of each.
     Demo {
-        /// A web server's log in the combined format, instead of made-up events.
+        /// A web server's log in the combined format, instead of generated events.
         #[arg(long)]
         input: Option<PathBuf>,
-        /// How many made-up events to send.
+        /// Number of generated events to send.
         #[arg(long)]
         events: Option<usize>,
     },
     /// Invoke a running function with events/<function>/<event>.json.
     Invoke { function: String, event: String },
-    /// Prove that every record has exactly one outcome and is in the archive; exit status 1 if not.
+    /// Check that every record has exactly one outcome and is in the archive; exit status 1 if not.
     Reconcile,
     /// Block an IP address.
     Block {

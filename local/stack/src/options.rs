@@ -129,7 +129,7 @@ const PASSED_ON: [&str; 15] = [
     "TRUSTED_PROXIES",
 ];
 
-/// Where the functions reach their dependencies if not directly: the fault suite puts proxies in between.
+/// The addresses of the dependencies for the functions, if not direct: the fault suite puts proxies in between.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
     /// A port of the loopback interface. The broker advertises it, so every client of Kafka uses it.

@@ -1,4 +1,4 @@
-//! Proves that every record below the checkpoints has exactly one outcome, and that the archive has it too.
+//! Checks that every record below the checkpoints has exactly one outcome, and that the archive has it too.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -93,7 +93,7 @@ impl LedgerProof {
     }
 }
 
-/// The account of a partition of which nothing has been processed.
+/// The sums of a partition without any processed record.
 fn untouched(marks: &PartitionWatermarks) -> PartitionAccount {
     PartitionAccount {
         topic: RAW_EVENTS.to_owned(),

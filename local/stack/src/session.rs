@@ -1,4 +1,4 @@
-//! The file by which later commands find a running stack: lines of `NAME=value` under `target/`, which a shell can read
+//! The file in which later commands find a running stack: lines of `NAME=value` under `target/`, which a shell can read
 //! too.
 
 use std::collections::BTreeMap;

@@ -114,7 +114,7 @@ impl Stack {
 
     async fn start_with(options: Options, watched: Option<Watched>) -> anyhow::Result<Self> {
         let backing = Backing::start(&options).await?;
-        // Commands and proofs connect directly to the services.
+        // Commands and checks connect directly to the services.
         let session = Session::new(functions::environment(&options, &backing, &Routes::default()));
         let environment = functions::environment(&options, &backing, &options.routes);
         let functions = FunctionHosting::start(&options, &environment, watched).await?;
@@ -244,7 +244,7 @@ impl Stack {
                         partition.partition,
                         done,
                         partition.latest,
-                        "a consumer group is behind"
+                        "a consumer group has unfinished records"
                     );
                 }
                 lag += behind;

@@ -1,4 +1,4 @@
-//! The database lost and rebuilt from the archive, and records processed once more, through the real binaries.
+//! The database is lost and rebuilt from the archive, and records are processed again, through the real binaries.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 

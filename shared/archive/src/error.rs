@@ -6,37 +6,37 @@ use pipeline::{DependencyError, ErrorClass, Position};
 pub enum ArchiveError {
     #[error(transparent)]
     Store(#[from] DependencyError),
-    #[error("cannot set up compression")]
+    #[error("cannot set up zstd compression")]
     Compressor(#[source] std::io::Error),
-    #[error("cannot compress {key}")]
+    #[error("cannot compress archive object {key}")]
     Compress {
         key: String,
         #[source]
         source: std::io::Error,
     },
-    #[error("cannot write {position} as a line")]
+    #[error("cannot write record {position} as a line of JSON")]
     Encode {
         position: Position,
         #[source]
         source: serde_json::Error,
     },
-    #[error("cannot decompress {key} after line {line}")]
+    #[error("cannot decompress archive object {key} after line {line}")]
     Decompress {
         key: String,
-        /// Lines read so far.
+        /// Number of lines read before the error.
         line: u64,
         #[source]
         source: std::io::Error,
     },
-    #[error("{key} line {line} is not a record")]
+    #[error("line {line} of archive object {key} is not a record")]
     Line {
         key: String,
-        /// From 1.
+        /// Counted from 1.
         line: u64,
         #[source]
         source: crate::line::LineError,
     },
-    #[error("{key} does not hold what its name says: {problem}")]
+    #[error("the content of archive object {key} does not match its name: {problem}")]
     Contents { key: String, problem: &'static str },
 }
 
@@ -53,7 +53,7 @@ impl ArchiveError {
         }
     }
 
-    /// Bounded name of the cause, for metrics.
+    /// Short name of the cause, from a fixed list, for metrics.
     pub fn tag(&self) -> &'static str {
         match self {
             ArchiveError::Store(error) => error.tag,

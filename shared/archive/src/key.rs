@@ -5,10 +5,10 @@
 //! outcomes/status=valid/dt=2026-11-20/hour=18/partition=3/00000000000000000005-00000000000000000009.n3.ndjson.zst
 //! ```
 //!
-//! Offsets have 20 digits, so names sort as numbers do. A name without `.n<count>` holds every offset from first to
-//! last: it is **dense**, and its name alone proves what it covers. Otherwise the object has gaps and the name tells
-//! how many records it holds. Gaps come from records of another hour or status in between, which lie in other
-//! objects. `.x<digest>` tells apart objects of the same range whose bytes differ (see [`crate::writer`]).
+//! Offsets have 20 digits, so names sort as numbers do. An object without `.n<count>` in its name holds every offset
+//! from first to last: it is **dense**, and its name alone shows which offsets it covers. Otherwise the object has
+//! gaps, and the name says how many records it holds. The records in the gaps have another hour or status and are in
+//! other objects. `.x<digest>` distinguishes objects of the same range whose bytes differ (see [`crate::writer`]).
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,11 +20,11 @@ use pipeline::{Outcome, Record, header, topic};
 const MS_PER_HOUR: i64 = 3_600_000;
 const EXTENSION: &str = ".ndjson.zst";
 
-/// What an outcome record says of its event, for the prefix `outcomes/status=…`.
+/// The outcome of a record's event, for the prefix `outcomes/status=…`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Status {
     Known(Outcome),
-    /// The `outcome` header is missing or unknown; the record is kept all the same.
+    /// The `outcome` header is missing or unknown. The record is archived anyway.
     Unknown,
 }
 
@@ -45,8 +45,8 @@ impl Status {
         }
     }
 
-    /// The status of an outcome record; `None` for records of other topics. Read from the `outcome` header, so that no
-    /// value has to be parsed.
+    /// The status of an outcome record; `None` for records of other topics. Read from the `outcome` header, so that the
+    /// value does not have to be parsed.
     pub fn of(record: &Record) -> Option<Self> {
         if *record.position.topic != *topic::PROCESSED_EVENTS {
             return None;
@@ -61,7 +61,7 @@ impl fmt::Display for Status {
     }
 }
 
-/// A text that does not name an object of the archive, nor a part of one.
+/// The text is not the name of an archive object, nor a part of one.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the name of an archive object")]
 pub struct NotAnArchiveKey;
@@ -74,12 +74,12 @@ impl FromStr for Status {
     }
 }
 
-/// The first level of the archive.
+/// The first part of an object's name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Series {
-    /// `raw/topic=…`: everything on a topic other than `processed-events`.
+    /// `raw/topic=…`: the records of a topic other than `processed-events`.
     Raw { topic: Arc<str> },
-    /// `outcomes/status=…`: `processed-events`, by outcome.
+    /// `outcomes/status=…`: the records of `processed-events`, by outcome.
     Outcomes { status: Status },
 }
 
@@ -91,7 +91,7 @@ impl Series {
         }
     }
 
-    /// The Kafka topic whose records are here.
+    /// The Kafka topic of the records.
     pub fn topic(&self) -> &str {
         match self {
             Series::Raw { topic } => topic,
@@ -143,7 +143,7 @@ impl fmt::Display for Hour {
     }
 }
 
-/// First 48 bits of the SHA-256 of an object's body: enough to tell apart the few bodies of one range.
+/// First 48 bits of the SHA-256 of an object's body: enough to distinguish the few bodies of one range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BodyDigest(u64);
 
@@ -165,14 +165,14 @@ pub struct ObjectKey {
     pub first: i64,
     /// Highest offset in the object.
     pub last: i64,
-    /// Records in the object, each with its own offset.
+    /// Number of records in the object. No two have the same offset.
     pub records: u64,
-    /// Only if the plain name was taken by other bytes.
+    /// Only set if the plain name was taken by an object with different bytes.
     pub digest: Option<BodyDigest>,
 }
 
 impl ObjectKey {
-    /// Offsets from first to last.
+    /// The number of offsets from first to last.
     pub fn span(&self) -> u64 {
         u64::try_from(self.last.saturating_sub(self.first)).unwrap_or(0).saturating_add(1)
     }
@@ -202,7 +202,7 @@ impl FromStr for ObjectKey {
 
     fn from_str(text: &str) -> Result<Self, NotAnArchiveKey> {
         let key = parse(text).ok_or(NotAnArchiveKey)?;
-        // Only the one spelling that we write is ours.
+        // Other spellings of the same values are not names that we write.
         if key.to_string() == text { Ok(key) } else { Err(NotAnArchiveKey) }
     }
 }

@@ -1,9 +1,9 @@
 //! The archive: every Kafka record as a line of a compressed object in S3, and back.
 //!
-//! Owns the names of objects ([`key`]), the form of a line ([`mod@line`]), packing records into objects ([`writer`]),
+//! Owns the names of objects ([`key`]), the format of a line ([`mod@line`]), packing records into objects ([`writer`]),
 //! reading them back with each record counted once ([`reader`]), and the S3 adapter of
-//! [`pipeline::ports::ObjectStore`] ([`s3`]). Leaves to others: which records to archive and what to answer to the
-//! trigger (`functions/archiver`), expiry (a lifecycle rule of the bucket), and replay.
+//! [`pipeline::ports::ObjectStore`] ([`s3`]). Does not own: which records to archive and what to answer to the
+//! trigger (`functions/archiver`), expiry (a lifecycle rule of the bucket), and replay (`functions/replayer`).
 //!
 //! README.md beside this crate describes the format for people who read the bucket with other tools.
 

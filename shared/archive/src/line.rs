@@ -5,13 +5,13 @@
 //!  "headers":[{"name":"event-type","value":"click"}],"value":{"id":"7f","data":{}}}
 //! ```
 //!
-//! (One line in the object; `timestamp` is Kafka's, in milliseconds.) Bytes take the most readable form that gives
-//! them back exactly, and the field's name tells which:
+//! (One line in the object; `timestamp` is Kafka's, in milliseconds.) Bytes are written in the most readable form that
+//! can be read back exactly. The name of the field says which form it is:
 //!
 //! | bytes | key, header value | value |
 //! |---|---|---|
 //! | none (Kafka's null) | `"key":null` | `"value":null` |
-//! | one JSON text on one line, without blanks around it, other than `null` | as any text | `"value":…`, as it is |
+//! | one JSON text on one line, without spaces around it, other than `null` | as any text | `"value":…`, as it is |
 //! | other UTF-8 | `"key":"…"` | `"value_text":"…"` |
 //! | anything else | `"key_base64":"…"` | `"value_base64":"…"` |
 
@@ -29,11 +29,11 @@ use serde_json::value::RawValue;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
-    #[error("not a line of the archive's form")]
+    #[error("the line does not have the format of the archive")]
     Json(#[from] serde_json::Error),
-    #[error("{field} is not base64")]
+    #[error("{field} of the record is not base64")]
     Base64 { field: &'static str },
-    #[error("{field} is given in more than one form")]
+    #[error("{field} of the record is given in more than one form")]
     Ambiguous { field: &'static str },
 }
 
@@ -65,7 +65,7 @@ struct HeaderOut<'a> {
     value_base64: Option<Base64<'a>>,
 }
 
-/// Written one by one, so that a line allocates nothing.
+/// Writes the headers one by one, without allocating a list.
 struct HeadersOut<'a>(&'a [Header]);
 
 impl Serialize for HeadersOut<'_> {
@@ -102,20 +102,20 @@ fn text_or_base64(bytes: Option<&[u8]>) -> (Option<Option<&str>>, Option<Base64<
     }
 }
 
-/// The value as JSON, if a reader will get back these very bytes.
+/// The value as JSON, if a reader gets exactly these bytes back.
 fn embeddable(value: &[u8]) -> Option<&RawValue> {
-    // A line break would end the line. Looked for first: it is far cheaper than parsing.
+    // A line break would end the line. This is checked first because it costs far less than parsing.
     if value.contains(&b'\n') || value.contains(&b'\r') || value == b"null" {
         return None;
     }
-    // A parser drops the blanks around a JSON text.
+    // A parser drops the spaces around a JSON text.
     serde_json::from_slice::<&RawValue>(value).ok().filter(|json| json.get().len() == value.len())
 }
 
 /// Appends the record's line, line feed included. The same record always gives the same bytes.
 ///
 /// # Errors
-/// None that is known: the writer is memory and every field can be JSON.
+/// None is known: the line is written to memory, and every field can be written as JSON.
 pub fn encode(record: &Record, line: &mut Vec<u8>) -> Result<(), serde_json::Error> {
     let (key, key_base64) = text_or_base64(record.key.as_deref());
     let (value, value_text, value_base64) = match record.value.as_deref() {
@@ -179,10 +179,10 @@ struct OffsetIn {
     offset: i64,
 }
 
-/// Reads a line back. `topic` is the one expected, whose allocation is shared if the line names it.
+/// Reads a line back. If the line has the topic `topic`, the record shares its allocation.
 ///
 /// # Errors
-/// If the line is not of the form that [`encode`] writes. Unknown fields are ignored.
+/// If the line does not have the format that [`encode`] writes. Unknown fields are ignored.
 pub fn decode(line: &[u8], topic: &Arc<str>) -> Result<Record, LineError> {
     let line: LineIn<'_> = serde_json::from_slice(line)?;
     let topic = if *line.topic == **topic { Arc::clone(topic) } else { Arc::from(&*line.topic) };
@@ -205,10 +205,10 @@ pub fn decode(line: &[u8], topic: &Arc<str>) -> Result<Record, LineError> {
     })
 }
 
-/// The offset of a line, without looking at the rest.
+/// The offset of a line; the rest of the line is not read.
 ///
 /// # Errors
-/// If the line is no JSON object with an offset.
+/// If the line is not a JSON object with an offset.
 pub fn decode_offset(line: &[u8]) -> Result<i64, LineError> {
     Ok(serde_json::from_slice::<OffsetIn>(line)?.offset)
 }
@@ -327,7 +327,7 @@ mod tests {
         round_trip(&record(None, None, vec![Header { name: "\"\n\u{0}é".into(), value: None }]));
     }
 
-    /// Random bytes made of the pieces that matter to JSON, UTF-8 and lines.
+    /// Random bytes, made of parts that have a meaning in JSON, UTF-8 or lines.
     #[test]
     fn random_bytes_come_back() {
         const PIECES: [&[u8]; 20] = [

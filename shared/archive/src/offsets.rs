@@ -29,7 +29,7 @@ impl OffsetRanges {
         &self.0
     }
 
-    /// How many offsets are in the set.
+    /// The number of offsets in the set.
     pub fn len(&self) -> u64 {
         self.0.iter().map(range_len).sum()
     }
@@ -38,7 +38,7 @@ impl OffsetRanges {
         self.0.is_empty()
     }
 
-    /// What of `within` is not in the set.
+    /// The offsets of `within` that are not in the set.
     pub fn missing(&self, within: RangeInclusive<i64>) -> OffsetRanges {
         let mut missing = Vec::new();
         let mut next = *within.start();

@@ -1,8 +1,8 @@
-//! From objects back to records, each once.
+//! From objects back to records, each record once.
 //!
-//! Batches that were cut differently leave overlapping objects, so the same record may lie in several. Within a
-//! partition all objects are merged by offset and an offset is given once. Copies that differ, which only a topic
-//! made anew can cause, are counted as conflicts and logged; the one in the object that sorts first is given.
+//! Batches that were cut differently leave overlapping objects, so the same record may be in several. All objects of a
+//! partition are merged by offset, and each offset is returned once. Copies can differ only if a topic was deleted and
+//! created again. They are counted as conflicts and logged; the copy in the object that sorts first is returned.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -26,16 +26,16 @@ use crate::key::{Hour, ObjectKey, Series, Status, day_name};
 use crate::line;
 use crate::offsets::OffsetRanges;
 
-/// Objects fetched ahead, so that reading is not one round trip after the other. A batch's object is at most a few MB.
+/// Number of objects fetched ahead, so that a reader does not wait for each one. An object is at most a few MB.
 const FETCH_AHEAD: usize = 8;
 
-/// Longest line read, in bytes: a 6 MB batch cannot make a longer one, not even with every byte escaped.
+/// Longest line that is read, in bytes. A batch has at most 6 MB, so no line is longer, even with every byte escaped.
 const MAX_LINE_BYTES: u64 = 64 * 1024 * 1024;
 
-/// For all attempts at one call.
+/// Time limit for all attempts of one call.
 const CALL_BUDGET: Duration = Duration::from_secs(30);
 
-/// Days that are listed one by one; for a longer range one listing of everything takes fewer calls.
+/// Up to this many days are listed one by one. For a longer range, one listing of everything takes fewer calls.
 const MAX_DAY_LISTINGS: i64 = 100;
 
 /// Which records to read.
@@ -43,22 +43,22 @@ const MAX_DAY_LISTINGS: i64 = 100;
 pub struct Filter {
     topic: Arc<str>,
     status: Option<Status>,
-    /// `None` is all of them.
+    /// `None` means all partitions.
     partitions: Option<BTreeSet<i32>>,
-    /// The first offset wanted of a partition; those not named are wanted from their start.
+    /// For each partition, the first offset to read. Partitions that are not in the map are read from their start.
     starts: BTreeMap<i32, i64>,
     from: Option<Timestamp>,
     until: Option<Timestamp>,
 }
 
 impl Filter {
-    /// Every record of a topic; for `processed-events`, of every status.
+    /// Every record of a topic; for `processed-events`, the records of every status.
     pub fn topic(topic: impl Into<Arc<str>>) -> Self {
         let topic = topic.into();
         Filter { topic, status: None, partitions: None, starts: BTreeMap::new(), from: None, until: None }
     }
 
-    /// The records on `processed-events` with that status.
+    /// The records of `processed-events` with this status.
     pub fn status(status: Status) -> Self {
         Filter { status: Some(status), ..Filter::topic(topic::PROCESSED_EVENTS) }
     }
@@ -73,7 +73,7 @@ impl Filter {
         Filter { partitions: Some(partitions.into_iter().collect()), ..self }
     }
 
-    /// Of the partitions named, only records from that offset on.
+    /// For the partitions in the map, only records from that offset on.
     #[must_use]
     pub fn starting_at(self, starts: BTreeMap<i32, i64>) -> Self {
         Filter { starts, ..self }
@@ -108,7 +108,7 @@ impl Filter {
         self.until.map(|until| Hour::of(Timestamp::from_millis(until.as_millis() - 1)))
     }
 
-    /// The prefixes that together hold every object wanted, and not many others.
+    /// The prefixes that together contain every object to read and few others.
     fn prefixes(&self) -> Vec<String> {
         let days = self.first_hour().zip(self.last_hour()).map(|(first, last)| first.day()..=last.day());
         let days = days.filter(|days| days.end() - days.start() < MAX_DAY_LISTINGS);
@@ -150,21 +150,21 @@ pub struct ArchiveReader {
 }
 
 impl ArchiveReader {
-    /// For one reading: a reader with a breaker of its own, which no metric shows.
+    /// A reader for a single use: it has its own breaker, which is not in the metrics.
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
         ArchiveReader::guarded(store, Arc::new(Guard::unobserved(Dependency::S3, OPEN_FOR)))
     }
 
-    /// A reader that shares what its function knows of S3's health.
+    /// A reader that uses its function's guard, and so its circuit breaker, for S3.
     pub fn guarded(store: Arc<dyn ObjectStore>, guard: Arc<Guard>) -> Self {
         ArchiveReader { store, guard }
     }
 
-    /// Objects that may hold records wanted, by partition and then first offset. Objects that are not the archive's
-    /// are skipped.
+    /// Objects that may hold records to read, sorted by partition and then by first offset. Objects whose names are not
+    /// archive names are skipped.
     ///
     /// # Errors
-    /// The store's.
+    /// Errors of the object store.
     pub async fn objects(&self, filter: &Filter) -> Result<Vec<ArchivedObject>, ArchiveError> {
         let mut objects = Vec::new();
         for prefix in filter.prefixes() {
@@ -173,24 +173,24 @@ impl ArchiveReader {
             objects.extend(listed.into_iter().filter_map(|info| match info.key.parse::<ObjectKey>() {
                 Ok(key) => filter.wants_object(&key).then_some(ArchivedObject { key, size: info.size }),
                 Err(error) => {
-                    tracing::warn!(object = %info.key, %error, "skipped an object whose name is not of the archive");
+                    tracing::warn!(object = %info.key, %error, "skipped an object: its name is not an archive name");
                     None
                 }
             }));
         }
-        // Then by name, so that of two objects alike always the same comes first.
+        // Then by name, so that the order of objects with equal ranges is always the same.
         objects.sort_by_cached_key(|object| {
             (object.key.partition, object.key.first, object.key.last, object.key.to_string())
         });
         Ok(objects)
     }
 
-    /// The records wanted: partition by partition, in the order of their offsets, each once.
+    /// The records to read: partition by partition, in the order of their offsets, each once.
     ///
-    /// Holds only the objects that overlap at the present offset, and a few fetched ahead.
+    /// Keeps in memory only the objects that overlap at the current offset, and a few fetched ahead.
     ///
     /// # Errors
-    /// The store's, when listing.
+    /// Errors of the object store when listing.
     pub async fn records(&self, filter: &Filter) -> Result<Records, ArchiveError> {
         let objects = self.objects(filter).await?;
         let pending: VecDeque<ObjectKey> = objects.into_iter().map(|object| object.key).collect();
@@ -204,13 +204,13 @@ impl ArchiveReader {
         })
     }
 
-    /// Which offsets the archive holds, per partition. Of the times in the filter whole hours count.
+    /// Which offsets the archive holds, per partition. The times of the filter are rounded to whole hours.
     ///
-    /// Dense objects are taken at their name's word; those with gaps are fetched, because a range says nothing about
-    /// the offsets within.
+    /// The name of a dense object is enough. Objects with gaps are read, because their names do not say which offsets
+    /// they hold.
     ///
     /// # Errors
-    /// The store's, or of an object with gaps that cannot be read.
+    /// Errors of the object store, or an error in an object with gaps.
     pub async fn coverage(&self, filter: &Filter) -> Result<Coverage, ArchiveError> {
         let mut ranges: BTreeMap<i32, Vec<RangeInclusive<i64>>> = BTreeMap::new();
         let mut coverage = Coverage::default();
@@ -244,7 +244,7 @@ impl ArchiveReader {
         Ok(coverage)
     }
 
-    /// The bodies of these objects in this order, some fetched ahead.
+    /// The bodies of these objects in this order. Some are fetched ahead.
     fn bodies(&self, keys: VecDeque<ObjectKey>) -> Bodies {
         let reader = self.clone();
         stream::iter(keys)
@@ -274,7 +274,7 @@ pub struct Coverage {
 pub struct PartitionCoverage {
     /// Each offset counts once.
     pub held: OffsetRanges,
-    /// Lines in all objects: more than `held` if objects overlap.
+    /// Number of lines in all objects: more than `held` if objects overlap.
     pub copies: u64,
     pub objects: u64,
     /// Compressed size of the objects.
@@ -282,42 +282,42 @@ pub struct PartitionCoverage {
 }
 
 impl PartitionCoverage {
-    /// Lines beyond the first of their offset.
+    /// Number of lines whose offset also has an earlier line.
     pub fn overlaps(&self) -> u64 {
         self.copies.saturating_sub(self.held.len())
     }
 
-    /// Offsets in `within` that are not held. `within` comes from the broker: its earliest offset to the one before
-    /// its high watermark.
+    /// Offsets in `within` that the archive does not hold. `within` comes from the broker: from its earliest offset to
+    /// the one before its high watermark.
     pub fn gaps(&self, within: RangeInclusive<i64>) -> OffsetRanges {
         self.held.missing(within)
     }
 }
 
-/// What was read so far.
+/// What has been read so far.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Objects opened.
     pub objects: u64,
     /// Compressed size of those objects.
     pub bytes: u64,
-    /// Records given.
+    /// Records returned.
     pub records: u64,
-    /// Further copies of offsets, equal to the first, that were skipped.
+    /// Further copies of a record that were equal to the first and were skipped.
     pub overlaps: u64,
-    /// Further copies that differ from the first.
+    /// Further copies of a record that differed from the first.
     pub conflicts: u64,
 }
 
-/// Records being read. See [`ArchiveReader::records`].
+/// The stream of records that [`ArchiveReader::records`] returns.
 pub struct Records {
     filter: Filter,
-    /// The objects that `bodies` has yet to give, in its order.
+    /// The objects that `bodies` has not returned yet, in its order.
     pending: VecDeque<ObjectKey>,
     bodies: Bodies,
-    /// Open objects, all of one partition; the one with the lowest next offset on top.
+    /// Open objects, all of one partition. The one with the lowest next offset is on top.
     open: BinaryHeap<Reverse<OpenObject>>,
-    /// Errors not yet given.
+    /// Errors that have not been returned yet.
     failed: VecDeque<ArchiveError>,
     tally: Tally,
 }
@@ -325,9 +325,8 @@ pub struct Records {
 impl Records {
     /// The next record, or `None` after the last.
     ///
-    /// # Errors
-    /// If an object cannot be fetched or is damaged. The error concerns that object alone: a caller that goes on gets
-    /// the others' records, and misses the rest of that one.
+    /// # Errors If an object cannot be fetched or is damaged. The error affects only that object: a caller that
+    /// continues gets the records of the others, and misses the rest of the damaged one.
     pub async fn next(&mut self) -> Result<Option<Record>, ArchiveError> {
         loop {
             self.open_due().await;
@@ -369,7 +368,7 @@ impl Records {
         }
     }
 
-    /// Takes the record with the lowest offset, and its copies in other objects with it.
+    /// Takes the record with the lowest offset, and skips its copies in other objects.
     fn take_lowest(&mut self) -> Option<Record> {
         let Reverse(OpenObject { head, lines }) = self.open.pop()?;
         self.go_on_with(lines);
@@ -382,7 +381,8 @@ impl Records {
                 tracing::warn!(
                     position = %head.position,
                     object = %copy.lines.name,
-                    "another record has this position too; was the topic made anew?"
+                    "the archive has two different records with this position and the first is used; \
+                     was the topic deleted and created again?"
                 );
             }
             self.go_on_with(copy.lines);
@@ -390,7 +390,8 @@ impl Records {
         Some(head)
     }
 
-    /// Puts the object back with its next record. An error waits, so that it costs no record of another object.
+    /// Puts the object back with its next record. An error is kept for later, so that no record of another object is
+    /// lost.
     fn go_on_with(&mut self, lines: Lines) {
         match OpenObject::next(lines) {
             Ok(Some(object)) => self.open.push(Reverse(object)),
@@ -413,7 +414,7 @@ impl OpenObject {
         let Some(head) = lines.next(|line| line::decode(line, &topic))? else { return Ok(None) };
         lines.admit(head.position.offset)?;
         if head.position.topic != topic || head.position.partition != lines.key.partition {
-            return Err(lines.contents("a record of another topic or partition"));
+            return Err(lines.contents("it has a record of another topic or partition"));
         }
         Ok(Some(OpenObject { head, lines }))
     }
@@ -468,7 +469,7 @@ impl Lines {
         Ok(Lines { key, name, topic, reader, line: Vec::new(), read: 0, last_offset: None })
     }
 
-    /// Parses the next line. At the end checks that there were as many as the name says.
+    /// Parses the next line. At the end, checks the number of lines against the name.
     fn next<T>(&mut self, parse: impl FnOnce(&[u8]) -> Result<T, line::LineError>) -> Result<Option<T>, ArchiveError> {
         self.line.clear();
         let length = (&mut self.reader)
@@ -476,23 +477,23 @@ impl Lines {
             .read_until(b'\n', &mut self.line)
             .map_err(|source| ArchiveError::Decompress { key: self.name.clone(), line: self.read, source })?;
         if length == 0 {
-            return if self.read == self.key.records { Ok(None) } else { Err(self.contents("too few records")) };
+            return if self.read == self.key.records { Ok(None) } else { Err(self.contents("it has too few records")) };
         }
         if self.line.pop() != Some(b'\n') {
-            return Err(self.contents("a line without an end"));
+            return Err(self.contents("its last line has no line break"));
         }
         self.read += 1;
         let parsed = parse(&self.line);
         parsed.map(Some).map_err(|source| ArchiveError::Line { key: self.name.clone(), line: self.read, source })
     }
 
-    /// Checks an offset against the name and the one before.
+    /// Checks an offset against the range in the name and against the offset before it.
     fn admit(&mut self, offset: i64) -> Result<(), ArchiveError> {
         if !(self.key.first..=self.key.last).contains(&offset) {
-            return Err(self.contents("an offset outside the range"));
+            return Err(self.contents("it has an offset outside the range"));
         }
         if self.last_offset.is_some_and(|last| offset <= last) {
-            return Err(self.contents("offsets that do not rise"));
+            return Err(self.contents("its offsets are not in ascending order"));
         }
         self.last_offset = Some(offset);
         Ok(())

@@ -1,4 +1,4 @@
-//! [`ObjectStore`] on S3, or on anything that speaks its API.
+//! [`ObjectStore`] on S3, or on a service with the same API.
 
 use std::error::Error;
 
@@ -15,8 +15,9 @@ use pipeline::{Dependency, DependencyError, ErrorClass};
 
 /// One bucket.
 ///
-/// Needs `s3:PutObject`, `s3:GetObject` and `s3:ListBucket` on it; without the last, S3 answers 403 instead of 404
-/// for an absent key. Checksums are the SDK's default: a CRC goes with each put and is checked on each get.
+/// Needs `s3:PutObject`, `s3:GetObject` and `s3:ListBucket` on the bucket. Without `s3:ListBucket`, S3 answers 403
+/// instead of 404 for a missing key. Checksums are the SDK's default: a CRC is sent with each put and checked on each
+/// get.
 #[derive(Clone, Debug)]
 pub struct S3Objects {
     client: Client,
@@ -24,26 +25,26 @@ pub struct S3Objects {
 }
 
 impl S3Objects {
-    /// Makes the client; nothing is sent.
+    /// Creates the client. Sends nothing.
     pub fn connect(config: &SdkConfig, bucket: impl Into<String>) -> Self {
         let config = aws_sdk_s3::config::Builder::from(config).force_path_style(has_own_endpoint(config)).build();
         S3Objects { client: Client::from_conf(config), bucket: bucket.into() }
     }
 
-    /// Opens a connection before the first event needs it: its TLS handshake is most of a first call's time. Failure
-    /// is logged and not returned, because the calls that matter are retried.
+    /// Opens a connection before the first event needs it, because the TLS handshake takes most of the time of a first
+    /// call. A failure is logged and not returned, because later calls are retried.
     pub async fn warm_up(&self) {
         if let Err(error) = self.client.head_bucket().bucket(&self.bucket).send().await {
             let error = failure("opening a connection", error);
-            tracing::warn!(tag = error.tag, bucket = %self.bucket, "the bucket did not answer at the start");
+            tracing::warn!(tag = error.tag, bucket = %self.bucket, "cannot reach the archive bucket at start");
         }
     }
 }
 
 /// Whether an endpoint is configured (`AWS_ENDPOINT_URL_S3` and so on). Emulators and S3-compatible services often
-/// have one host name for all buckets, so the bucket goes into the path there; AWS itself wants it in the host name.
+/// have one host name for all buckets, so the bucket name goes into the path. AWS expects it in the host name.
 fn has_own_endpoint(config: &SdkConfig) -> bool {
-    // The key is complete, so building it cannot fail.
+    // Building cannot fail, because key and value are set.
     let key = ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build().ok();
     let for_s3 = config.service_config().zip(key).and_then(|(loader, key)| loader.load_config(key));
     config.endpoint_url().is_some() || for_s3.is_some()
@@ -83,7 +84,7 @@ impl ObjectStore for S3Objects {
         const DOING: &str = "reading an object";
         let answer = self.client.get_object().bucket(&self.bucket).key(key).send().await;
         let answer = answer.map_err(|error| failure(DOING, error))?;
-        // A body that breaks off or has another checksum than S3 noted.
+        // The body breaks off, or its checksum differs from the one that S3 stored.
         let body = answer.body.collect().await.map_err(|error| dependency_error(S3Cause::Interrupted, DOING, error))?;
         Ok(body.into_bytes())
     }
@@ -92,22 +93,22 @@ impl ObjectStore for S3Objects {
 /// Why a call failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum S3Cause {
-    /// The request could not be made: bad settings, or no credentials just now.
+    /// The request could not be created: wrong settings, or no credentials at the moment.
     NotSent,
     Timeout,
     Unreachable,
-    /// The connection broke, or the answer made no sense.
+    /// The connection broke, or the answer could not be understood.
     Interrupted,
     /// S3 asks for fewer requests.
     Throttled,
-    /// Another conditional put of the key is under way (409).
+    /// Another conditional put of the same key is in progress (409).
     Conflict,
-    /// S3's own trouble, or credentials and clocks that are renewed in time.
+    /// An internal error of S3, or expired credentials or a wrong clock, which are corrected in time.
     Unavailable,
     /// No such key or bucket.
     Absent,
     Denied,
-    /// Any other 3xx or 4xx: the same request will not do better.
+    /// Any other 3xx or 4xx: the same request would fail again.
     Refused,
 }
 
@@ -140,7 +141,7 @@ impl S3Cause {
         }
     }
 
-    /// From the answer's status and S3's error code, which a HEAD request lacks.
+    /// From the answer's status and S3's error code. The answer to a HEAD request has no error code.
     fn of_answer(status: u16, code: &str) -> Self {
         match (status, code) {
             (_, "SlowDown" | "Throttling" | "TooManyRequests") | (429 | 503, _) => S3Cause::Throttled,
@@ -164,7 +165,7 @@ impl S3Cause {
             SdkError::ServiceError(answer) => {
                 S3Cause::of_answer(answer.raw().status().as_u16(), answer.err().code().unwrap_or_default())
             }
-            // The enum is open to additions; what is unknown may pass.
+            // The SDK may add variants; an unknown error may be temporary.
             _ => S3Cause::Interrupted,
         }
     }

@@ -1,22 +1,23 @@
-//! From records to objects, each written once.
+//! From records to objects, each object written once.
 //!
-//! One call of [`pack`] makes one object per series (topic, or status), partition and hour; its name says which
+//! One call of [`pack`] makes one object per series (topic, or status), partition and hour. Its name says which
 //! offsets are in it ([`crate::key`]). [`store`] writes it with `If-None-Match: *`.
 //!
-//! # Why a name that is taken loses nothing
+//! # Why no record is lost if a name is taken
 //!
 //! Lambda sends a batch again after a failure, cut as before or differently. A record's series, partition and hour
-//! follow from the record alone, and Kafka records do not change. Hence:
+//! follow from the record alone, and Kafka records do not change. Therefore:
 //!
-//! - A dense name lists its offsets, so two objects of one dense name hold the same records.
-//! - Two batches that are contiguous stretches of a partition and give one name `first-last` both contain that whole
-//!   stretch, so they hold the same records of that series and hour.
-//! - A batch with holes, as after a partial answer, may give a name with gaps whose records differ from the ones under
-//!   that name. So may a topic that was deleted and made anew, whose offsets start again.
+//! - The name of a dense object lists its offsets, so two dense objects with one name hold the same records.
+//! - If two batches are contiguous ranges of a partition and give the same name `first-last`, both contain that whole
+//!   range, so they hold the same records of that series and hour.
+//! - A batch with holes, as after a partial answer, may give a name with gaps whose records differ from those in the
+//!   object of that name. The same is true of a topic that was deleted and created again, because its offsets start
+//!   again.
 //!
-//! The last case is rare but would lose records silently. So an answer "already there" is not believed: the object is
-//! read back and compared. If its bytes differ, ours are written beside it under a name with their digest. (They also
-//! differ if only the version of zstd does: that costs an object and no more, because readers resolve by offset.)
+//! The last case is rare but could lose records without notice. So when S3 answers that the object exists, the object
+//! is read back and compared. If its bytes differ, ours are written to another name that contains their digest. (The
+//! bytes also differ after a change of the zstd version. That costs only an object, because readers merge by offset.)
 
 use std::sync::Arc;
 
@@ -33,11 +34,11 @@ use crate::line;
 /// DESIGN section 9. On batches of events, level 6 saves 3 % more and takes four times as long.
 const ZSTD_LEVEL: i32 = 3;
 
-/// An object ready to be written.
+/// An object that is ready to be written.
 #[derive(Clone, Debug)]
 pub struct PackedObject {
     pub key: ObjectKey,
-    /// Compressed.
+    /// The compressed lines.
     pub body: Bytes,
     /// Size of the lines before compression, in bytes.
     pub lines_bytes: u64,
@@ -56,7 +57,7 @@ impl PackedObject {
     }
 }
 
-/// What decides the object a record belongs to, then its place there.
+/// The sort key of a record: first what decides its object, then its place in the object.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Place<'a> {
     topic: &'a str,
@@ -84,20 +85,20 @@ impl<'a> Place<'a> {
     }
 }
 
-/// Packs records, in any order, into objects. A record that comes twice counts once. The same records give the same
-/// names and bytes, whatever their order.
+/// Packs records, in any order, into objects. A record that comes twice is written once. The same records give the
+/// same names and bytes, whatever their order.
 ///
-/// Holds the lines of one object at a time uncompressed: with batches of at most 6 MB there is no need to stream.
+/// Keeps the uncompressed lines of one object at a time in memory; batches have at most 6 MB, so it need not stream.
 ///
 /// # Errors
-/// None that is known: everything happens in memory.
+/// None is known: everything happens in memory.
 pub fn pack<'a>(records: impl IntoIterator<Item = &'a Record>) -> Result<Vec<PackedObject>, ArchiveError> {
     let mut placed: Vec<(Place<'a>, &'a Record)> =
         records.into_iter().map(|record| (Place::of(record), record)).collect();
     placed.sort_by(|(a, _), (b, _)| a.cmp(b));
     placed.dedup_by(|(a, _), (b, _)| a == b);
 
-    // One compression context and one buffer for all objects: with many small ones, making them would dominate.
+    // One compression context and one buffer for all objects. Creating them for each of many small objects is slow.
     let mut compressor = compressor().map_err(ArchiveError::Compressor)?;
     let mut lines = Vec::new();
     placed
@@ -134,15 +135,15 @@ pub fn pack<'a>(records: impl IntoIterator<Item = &'a Record>) -> Result<Vec<Pac
 
 fn compressor() -> std::io::Result<Compressor<'static>> {
     let mut compressor = Compressor::new(ZSTD_LEVEL)?;
-    // Four bytes that tell a reader of damage.
+    // Four bytes per object, with which a reader detects damage.
     compressor.set_parameter(CParameter::ChecksumFlag(true))?;
     Ok(compressor)
 }
 
-/// Writes the object, unless it is there already. May be repeated any number of times.
+/// Writes the object, unless it exists. May be repeated any number of times.
 ///
 /// # Errors
-/// The store's; then the object may be there or not.
+/// Errors of the object store. The object may or may not have been written then.
 pub async fn store(objects: &dyn ObjectStore, object: &PackedObject) -> Result<PutResult, DependencyError> {
     let name = object.key.to_string();
     match objects.put_new(&name, object.body.clone()).await? {
@@ -153,7 +154,11 @@ pub async fn store(objects: &dyn ObjectStore, object: &PackedObject) -> Result<P
         return Ok(PutResult::AlreadyThere);
     }
     let beside = ObjectKey { digest: Some(BodyDigest::of(&object.body)), ..object.key.clone() };
-    tracing::warn!(object = %name, beside = %beside, "the name is taken by other bytes, writing beside it");
+    tracing::warn!(
+        object = %name,
+        beside = %beside,
+        "an archive object with this name and different bytes exists; writing under another name"
+    );
     objects.put_new(&beside.to_string(), object.body.clone()).await
 }
 
@@ -258,7 +263,8 @@ mod tests {
         assert_eq!(objects.keys(), [object.key.to_string()]);
     }
 
-    /// Offsets 2 and 8 are written alone after a partial answer; later 2, 5 and 8 come in one batch under one name.
+    /// After a partial answer, offsets 2 and 8 are written alone. Later 2, 5 and 8 come in one batch with the same
+    /// name.
     #[tokio::test]
     async fn a_name_taken_by_other_records_loses_none() {
         let objects = FakeObjects::default();
@@ -266,7 +272,7 @@ mod tests {
             let records: Vec<Record> = offsets.iter().map(|offset| record("raw-events", 0, *offset, 0)).collect();
             pack(&records).unwrap().remove(0)
         };
-        // The same number of records, too.
+        // The number of records is the same, too.
         let (earlier, later) = (batch(&[2, 3, 8]), batch(&[2, 5, 8]));
         assert_eq!(earlier.key, later.key);
         assert_eq!(store(&objects, &earlier).await.unwrap(), PutResult::Created);

@@ -1,4 +1,4 @@
-//! Reading back what the writer stored, and what damaged or strange objects do to a reader.
+//! Reading back what the writer stored, and reading damaged or unknown objects.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
@@ -66,7 +66,7 @@ async fn overlapping_objects_give_each_record_once() {
 #[tokio::test]
 async fn partitions_come_one_after_the_other_in_the_order_of_offsets() {
     let objects = Arc::new(FakeObjects::default());
-    // Offset 3 is an hour early and a day late are 4 and 5: their objects are listed in another order.
+    // Offset 3 is an hour early, 4 and 5 are a day late, so their objects are listed in another order.
     let records = [(1, 0, DAY), (1, 1, DAY), (0, 3, 0), (0, 4, DAY + HOUR), (0, 5, HOUR), (0, 6, 0), (10, 0, 0)]
         .map(|(partition, offset, ms)| record(partition, offset, ms));
     archive(&objects, &records).await;
@@ -126,7 +126,7 @@ async fn coverage_names_every_gap_and_overlap() {
     assert_eq!((partition.copies, partition.overlaps(), partition.objects), (13, 2, 5));
     assert!(partition.bytes > 0);
 
-    // The range in its name still spans the lost hour's offsets; they must not count as held.
+    // The range in the object's name still covers the offsets of the lost hour. They must not count as held.
     let lost = objects.keys().into_iter().find(|key| key.contains("hour=01") && key.contains("3-0")).unwrap();
     objects.expire(&lost);
     let coverage = reader(&objects).coverage(&all()).await.unwrap();
@@ -163,7 +163,7 @@ async fn strange_objects_are_left_out() {
     assert_eq!(drain(&mut reader(&objects).records(&all()).await.unwrap()).await, [(0, 0)]);
 }
 
-/// Damages the middle one of three objects and reads on after the error.
+/// Damages the second of three objects and continues to read after the error.
 async fn read_past_damage(damage: impl Fn(Bytes) -> Vec<u8>) -> (Vec<i64>, ArchiveError) {
     let objects = Arc::new(FakeObjects::default());
     let mut middle = String::new();

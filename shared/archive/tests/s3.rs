@@ -47,7 +47,7 @@ async fn s3_keeps_the_contract() {
 async fn a_list_goes_over_many_pages() {
     let folder = tempfile::tempdir().unwrap();
     let (_s3, objects) = start(&folder).await;
-    // The files of the embedded S3 are its objects: making them so is quicker than 2,500 puts.
+    // The files of the embedded S3 are its objects. Creating the files is quicker than 2,500 puts.
     let pages = folder.path().join(BUCKET).join("pages");
     std::fs::create_dir(&pages).unwrap();
     let names: Vec<String> = (0..2_500).map(|number| format!("pages/{number:04}")).collect();

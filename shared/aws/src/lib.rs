@@ -7,8 +7,8 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use aws_smithy_http_client::tls;
 
-/// Longest time for one attempt of one call. Retries are ours (`pipeline::retry`), because they must fit into the
-/// remaining time of the invocation; the SDK's own are off.
+/// Longest time for one attempt of one call. The SDK does not retry: `pipeline::guard` retries, because
+/// attempts must fit into the time that the invocation has left.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -17,7 +17,7 @@ pub async fn sdk_config() -> SdkConfig {
     loader().load().await
 }
 
-/// The same before it is loaded, for tools that know region and credentials themselves.
+/// The same configuration before it is loaded, for tools that set region and credentials themselves.
 pub fn loader() -> ConfigLoader {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))

@@ -1,4 +1,4 @@
-//! The part of a client address that limits and blocks act on.
+//! The part of a client address that limits and blocks apply to.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
@@ -6,9 +6,9 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// What one abuser holds: a single IPv4 address, or a /64 of IPv6.
+/// The addresses that one client controls: a single IPv4 address, or a /64 of IPv6.
 ///
-/// A household or server gets a whole /64 (RFC 6177), so limiting single IPv6 addresses would limit nobody.
+/// A household or server gets a whole /64 (RFC 6177), so a limit on single IPv6 addresses would be easy to avoid.
 /// IPv4 written as IPv6 (`::ffff:1.2.3.4`) is the IPv4 address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AddressKey(IpAddr);

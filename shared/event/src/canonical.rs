@@ -9,10 +9,10 @@ use sha2::{Digest as _, Sha256};
 use crate::json::Value;
 use crate::{EventId, IdError};
 
-/// Largest integer whose neighbours a double tells apart: 2^53 - 1 (RFC 7493, section 2.2).
+/// Largest integer that a double distinguishes from its neighbours: 2^53 - 1 (RFC 7493, section 2.2).
 const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
 
-/// What a client reads about [`CanonicalError::InexactNumber`].
+/// The message to a client about [`CanonicalError::InexactNumber`].
 pub(crate) const INEXACT: &str =
     "a number beyond 2^53 cannot be told from its neighbours; send it as a string, or send an event id";
 
@@ -20,10 +20,11 @@ pub(crate) const INEXACT: &str =
 #[derive(Debug, thiserror::Error)]
 pub enum CanonicalError {
     /// RFC 8785 writes numbers as doubles, so two neighbouring integers of this size look the same. Two events that
-    /// differ in nothing else, such as a 64-bit order number, would count as one and the second would be lost.
+    /// differ only in such a number, for example a 64-bit order number, would count as one and the second would be
+    /// lost.
     #[error("{INEXACT}")]
     InexactNumber { pointer: String },
-    #[error("the canonical form cannot be written")]
+    #[error("cannot write the canonical form of the event")]
     Write(#[from] serde_json::Error),
     #[error(transparent)]
     Id(#[from] IdError),
@@ -46,7 +47,7 @@ pub fn fingerprint(value: &Value<'_>) -> Result<EventId, CanonicalError> {
     Ok(EventId::new(&String::from_utf8_lossy(&hex))?)
 }
 
-/// A step of the way from the root to a value; joined to a JSON pointer only when something is wrong.
+/// One step of the path from the root to a value. The steps are joined to a JSON pointer only for an error.
 #[derive(Clone, Copy)]
 enum Step<'v> {
     Member(&'v str),
@@ -55,9 +56,9 @@ enum Step<'v> {
 
 /// Writes the canonical form.
 ///
-/// `serde_json_canonicalizer` takes five times as long (it writes every member into a buffer of its own), so it
-/// writes only what is intricate, the fractional numbers; a test compares the two on whole documents. Strings need
-/// nothing of their own: `serde_json` escapes exactly what RFC 8785 (section 3.2.2.2) wants escaped.
+/// `serde_json_canonicalizer` takes five times as long (it writes every member into its own buffer), so it is used
+/// only for fractional numbers, which are difficult to write. A test compares the two on whole documents. Strings need
+/// no code here: `serde_json` escapes exactly what RFC 8785 (section 3.2.2.2) requires.
 fn write<'v>(value: &'v Value<'_>, out: &mut Vec<u8>, path: &mut Vec<Step<'v>>) -> Result<(), CanonicalError> {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
@@ -97,8 +98,8 @@ fn write<'v>(value: &'v Value<'_>, out: &mut Vec<u8>, path: &mut Vec<Step<'v>>) 
     Ok(())
 }
 
-/// Order of UTF-16 code units (RFC 8785, section 3.2.3), which differs from that of UTF-8 for characters beyond the
-/// basic plane only.
+/// Order of UTF-16 code units (RFC 8785, section 3.2.3). It differs from the order of UTF-8 only for characters beyond
+/// the basic plane.
 fn by_utf16(a: &str, b: &str) -> std::cmp::Ordering {
     if a.is_ascii() && b.is_ascii() { a.cmp(b) } else { a.encode_utf16().cmp(b.encode_utf16()) }
 }
@@ -114,7 +115,7 @@ fn write_number(number: &Number, out: &mut Vec<u8>, path: &[Step<'_>]) -> Result
     if number.is_f64() {
         serde_json_canonicalizer::to_writer(number, out)?;
     } else {
-        // An integer of this size is written by ECMAScript as its digits.
+        // ECMAScript writes an integer of this size as its digits.
         number.serialize(&mut serde_json::Serializer::new(out))?;
     }
     Ok(())

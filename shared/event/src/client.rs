@@ -6,7 +6,7 @@
 //! | CloudEvent, structured | a member `specversion` | `type`, `id`, `source`, `time`, `schemaversion`, `clientip` | the member `data` |
 //! | CloudEvent, binary | a header `ce-specversion` | the same as `ce-` headers | the body |
 //!
-//! Two spellings of one member may both be there if they say the same. `null` counts as absent.
+//! A member may be there in both spellings if the values are equal. `null` counts as absent.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -19,21 +19,21 @@ use crate::json::Value;
 use crate::violation::Violation;
 use crate::{EventId, IdSource, Timestamp};
 
-/// Why bytes are not an event. All of them are the sender's fault: the same bytes fail again.
+/// Why bytes are not an event. Each of these is the sender's error: the same bytes fail again.
 #[derive(Debug, thiserror::Error)]
 pub enum EventError {
-    #[error("not a JSON text")]
+    #[error("the event is not valid JSON")]
     Malformed(#[source] serde_json::Error),
-    #[error("not a JSON object")]
+    #[error("the event is not a JSON object")]
     NotAnObject,
-    #[error("no event type is called {0:?}")]
+    #[error("unknown event type {0:?}")]
     UnknownType(String),
     #[error("event type {event_type} has no schema version {version}")]
     UnknownVersion { event_type: String, version: u32 },
     #[error("{}", joined(.0))]
     Invalid(Vec<Violation>),
-    /// Our own failure, not the sender's; it does not happen with memory as the target.
-    #[error("the fingerprint cannot be made")]
+    /// Our own failure, not the sender's. It cannot be caused by writing, because the target is memory.
+    #[error("cannot compute the fingerprint of the event")]
     Fingerprint(#[source] CanonicalError),
 }
 
@@ -42,7 +42,7 @@ fn joined(violations: &[Violation]) -> String {
 }
 
 impl EventError {
-    /// Bounded name of the cause, for metrics and for grouping dead letters.
+    /// Short name of the cause, from a fixed list, for metrics and for grouping dead letters.
     pub const fn tag(&self) -> &'static str {
         match self {
             EventError::Malformed(_) => "malformed_json",
@@ -54,7 +54,7 @@ impl EventError {
         }
     }
 
-    /// What is wrong field by field, if that is how it is wrong.
+    /// The violations by field, if the error is about fields.
     pub fn violations(&self) -> &[Violation] {
         match self {
             EventError::Invalid(violations) => violations,
@@ -66,13 +66,13 @@ impl EventError {
         }
     }
 
-    /// Keeps a sender from filling logs and answers with a name of its choice.
+    /// Limits the length of a name that the sender chose, so that it cannot fill logs and answers.
     pub(crate) fn unknown_type(name: &str) -> Self {
         EventError::UnknownType(name.chars().take(64).collect())
     }
 }
 
-/// How an event is written.
+/// The form of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     Plain,
@@ -81,7 +81,7 @@ pub(crate) enum Form {
 }
 
 impl Form {
-    /// Of a JSON text that is not the body of a binary CloudEvent.
+    /// The form of a JSON text that is not the body of a binary CloudEvent.
     pub(crate) fn of(json: &Value<'_>) -> Self {
         if json.get("specversion").is_some() { Form::Structured } else { Form::Plain }
     }
@@ -103,15 +103,15 @@ impl Form {
     }
 }
 
-/// An event that meets its schema.
+/// An event that conforms to its schema.
 #[derive(Debug)]
 pub struct ClientEvent<'a> {
     pub event_type: Cow<'a, str>,
-    /// Version of the schema it was checked against.
+    /// The schema version it was checked against.
     pub schema: u32,
-    /// When it happened, by the client's clock, if it said so.
+    /// When it happened by the client's clock, if the client sent it.
     pub occurred_at: Option<Timestamp>,
-    /// The address it says it came from. Only a trusted collector may say so; that is for the caller to check.
+    /// The address the event says it came from. Only a trusted collector may send it; the caller must check that.
     pub client_ip: Option<IpAddr>,
     /// The client's bytes, without white space around them.
     pub data: &'a RawValue,
@@ -122,7 +122,7 @@ pub struct ClientEvent<'a> {
 }
 
 impl<'a> ClientEvent<'a> {
-    /// Reads the members that every event has, and collects what is wrong with them.
+    /// Reads the members that every event has, and collects their violations.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<(Self, Vec<Violation>), EventError> {
         let json = Value::parse(bytes).map_err(EventError::Malformed)?;
         let data = serde_json::from_slice(bytes).map_err(EventError::Malformed)?;
@@ -143,7 +143,7 @@ impl<'a> ClientEvent<'a> {
         Ok((Self::new(fields, data, json, form), violations))
     }
 
-    /// As [`ClientEvent::parse`], for a CloudEvent in binary mode.
+    /// Like [`ClientEvent::parse`], for a CloudEvent in binary mode.
     pub(crate) fn parse_binary(
         attributes: &BTreeMap<String, String>,
         body: &'a [u8],
@@ -182,7 +182,7 @@ impl<'a> ClientEvent<'a> {
         user_id(self.payload())
     }
 
-    /// How a violation names the member that holds [`ClientEvent::client_ip`].
+    /// The name of the member with [`ClientEvent::client_ip`] in a violation.
     pub const fn client_ip_field(&self) -> &'static str {
         match self.form {
             Form::Plain => "/client_ip",
@@ -191,11 +191,11 @@ impl<'a> ClientEvent<'a> {
         }
     }
 
-    /// The event's id: the client's own in the event, else `idempotency_key`, else the fingerprint of everything the
+    /// The event's id: the client's own id in the event, else `idempotency_key`, else the fingerprint of everything the
     /// client sent.
     ///
     /// # Errors
-    /// [`EventError::Invalid`] if the fingerprint decides and a number is too large to have one.
+    /// [`EventError::Invalid`] if the id is the fingerprint and the event has a number too large for it.
     pub fn identify(&self, idempotency_key: Option<&EventId>) -> Result<(EventId, IdSource), EventError> {
         if let Some(id) = self.client_id.as_ref().or(idempotency_key) {
             return Ok((id.clone(), IdSource::Client));
@@ -210,9 +210,9 @@ impl<'a> ClientEvent<'a> {
     }
 }
 
-/// What every event has, whatever its form.
+/// The members that every event has, in each form.
 struct Fields<'a> {
-    /// Empty if it is missing, which is then among the violations.
+    /// Empty if it is missing; the violations then say so.
     event_type: Cow<'a, str>,
     id: Option<EventId>,
     occurred_at: Option<Timestamp>,
@@ -259,7 +259,7 @@ fn text<'a>(json: &Value<'a>, name: &str, violations: &mut Vec<Violation>) -> Op
     }
 }
 
-/// A member with two spellings, and the one that was used.
+/// A member with two spellings, and the spelling that was used.
 fn aliased<'a>(
     json: &Value<'a>,
     names: [&'static str; 2],
@@ -268,7 +268,7 @@ fn aliased<'a>(
     let [name, alias] = names;
     match (text(json, name, violations), text(json, alias, violations)) {
         (Some(value), Some(other)) if value != other => {
-            let message = format!("{name} and {alias} are the same field and say different things");
+            let message = format!("{name} and {alias} are the same field but have different values");
             violations.push(Violation::new(format!("/{alias}"), "conflict", message));
             None
         }
@@ -296,11 +296,11 @@ fn ip_address(field: impl Into<String>, value: &str, violations: &mut Vec<Violat
         .ok()
 }
 
-/// Context attributes of a CloudEvent, wherever they are written.
+/// Context attributes of a CloudEvent, in a JSON object or in headers.
 trait ContextAttributes<'a> {
     /// The attribute as text; an empty one counts as absent.
     fn get(&self, name: &str) -> Option<Cow<'a, str>>;
-    /// How a violation names the attribute.
+    /// The name of the attribute in a violation.
     fn field(&self, name: &str) -> String;
 }
 
@@ -336,17 +336,17 @@ fn cloud_event_fields<'a>(attributes: &impl ContextAttributes<'a>, violations: &
     let mut required = |name: &str| {
         let value = attributes.get(name);
         if value.is_none() {
-            let message = format!("a CloudEvent has a {name}, a string that is not empty");
+            let message = format!("a CloudEvent needs a {name} that is a non-empty string");
             violations.push(Violation::new(attributes.field(name), "required", message));
         }
         value
     };
     let event_type = required("type").unwrap_or_default();
     let id = required("id");
-    // Only `id` identifies the event within its tenant, so the source need not be read further.
+    // The event's `id` alone identifies it within its tenant, so the value of `source` is not used.
     let _source = required("source");
     if required("specversion").is_some_and(|version| version != "1.0") {
-        violations.push(Violation::new(attributes.field("specversion"), "const", "this service reads \"1.0\""));
+        violations.push(Violation::new(attributes.field("specversion"), "const", "this service accepts only \"1.0\""));
     }
     if let Some(content_type) = attributes.get("datacontenttype")
         && !is_json(&content_type)
@@ -372,7 +372,7 @@ fn cloud_event_fields<'a>(attributes: &impl ContextAttributes<'a>, violations: &
     }
 }
 
-/// One with control characters is nobody's: Postgres cannot store a NUL, and scoring needs no more than a name.
+/// A user id with control characters is ignored: Postgres cannot store a NUL, and scoring needs only a name.
 pub(crate) fn user_id<'v>(payload: &'v Value<'_>) -> Option<&'v str> {
     payload.get("user_id").and_then(Value::as_str).filter(|user| !user.contains(char::is_control))
 }
@@ -397,7 +397,7 @@ mod tests {
         Registry::embedded().unwrap()
     }
 
-    /// The fields and rules that are broken, or the tag of another error.
+    /// The violated fields and rules, or the tag of another error.
     fn broken(text: &str) -> Vec<String> {
         match registry().read(text.as_bytes()) {
             Ok(_) => vec![],

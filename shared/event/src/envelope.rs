@@ -21,10 +21,10 @@ pub enum IdSource {
 }
 
 impl IdSource {
-    /// Hash by which a copy with the same id is compared.
+    /// The hash by which copies with the same id are compared.
     ///
-    /// A fingerprint id is itself a hash of the content, and one that ignores white space, so it is hashed in place of
-    /// the bytes: copies that differ in white space only are equal.
+    /// A fingerprint id is itself a hash of the content that ignores white space, so it is hashed instead of the bytes:
+    /// copies that differ only in white space are equal.
     pub fn payload_hash(self, id: &EventId, data: &RawValue) -> PayloadHash {
         match self {
             IdSource::Client => PayloadHash::of(data.get().as_bytes()),
@@ -32,15 +32,15 @@ impl IdSource {
         }
     }
 
-    /// Who chose the id of an event that is stored with its payload hash, but without the source of its id.
+    /// Who chose the id, for an event that is stored with its payload hash but without the source of its id.
     pub fn infer(hash: PayloadHash, id: &EventId, data: &RawValue) -> Self {
         if hash == IdSource::Client.payload_hash(id, data) { IdSource::Client } else { IdSource::Fingerprint }
     }
 }
 
-/// What ingest writes for one accepted event. `data` holds the client's bytes untouched.
+/// What ingest writes for one accepted event. `data` has the client's bytes unchanged.
 ///
-/// Borrowed from the record's bytes wherever it can be, so reading one copies nothing but ids.
+/// Borrows from the record's bytes where possible, so that reading an envelope copies only ids.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(bound(deserialize = "'de: 'a"))]
 pub struct Envelope<'a> {
@@ -71,9 +71,9 @@ pub struct Envelope<'a> {
 
 #[derive(Debug, thiserror::Error)]
 pub enum EnvelopeError {
-    #[error("not an envelope")]
+    #[error("the record's value is not an envelope")]
     Malformed(#[source] serde_json::Error),
-    #[error("envelope version {0} is not known to this build, which reads version {ENVELOPE_VERSION}")]
+    #[error("unknown envelope version {0}: this build reads version {ENVELOPE_VERSION}")]
     UnknownVersion(u32),
 }
 

@@ -1,4 +1,4 @@
-//! Identity: an event's id, its tenant, and the two together.
+//! Identity: an event's id, its tenant, and both together.
 
 use std::fmt;
 use std::sync::Arc;
@@ -50,7 +50,7 @@ impl<'de> Deserialize<'de> for EventId {
     }
 }
 
-/// The owner of an API key. Ids are scoped by it, so tenants cannot collide.
+/// The owner of an API key. Ids belong to a tenant, so equal ids of two tenants do not conflict.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct TenantId(Arc<str>);
@@ -82,9 +82,9 @@ impl<'de> Deserialize<'de> for TenantId {
     }
 }
 
-/// Tenant and id: what deduplication is about, and the Kafka key of the event's record.
+/// Tenant and id: the key of deduplication, and the Kafka key of the event's record.
 ///
-/// Written `tenant/id`; a tenant holds no `/`, so the two can always be separated.
+/// Written `tenant/id`. A tenant name contains no `/`, so the two can always be separated.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventKey {
     pub tenant: TenantId,
@@ -97,7 +97,7 @@ impl fmt::Display for EventKey {
     }
 }
 
-/// SHA-256 of an event's content, to tell a retry from a reuse of the id for something else.
+/// SHA-256 of an event's content. It distinguishes a retry from another event with the same id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PayloadHash(pub [u8; 32]);
 

@@ -1,8 +1,8 @@
 //! JSON as a tree that borrows from the text it was read from.
 //!
-//! `serde_json::Value` copies every string into a map and keeps the last of two equal keys without a word. This tree
-//! copies only strings with escapes, and refuses equal keys: RFC 8785 builds on I-JSON (RFC 7493), which has none, and
-//! two readers that pick different ones would see two different events.
+//! `serde_json::Value` copies every string into a map, and silently keeps the last of two equal keys. This tree copies
+//! only strings with escapes, and refuses equal keys: RFC 8785 requires I-JSON (RFC 7493), which does not allow them,
+//! and two readers that choose different ones would see two different events.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -13,7 +13,7 @@ use jsonschema::json::{Array, Json, Node, NodeIdentity, Object};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
-/// Up to this many members a new key is compared with each one before it; beyond, with a set of them.
+/// Up to this many members, a new key is compared with each earlier key. With more members, a set is used.
 const LINEAR_KEYS: usize = 16;
 
 /// A JSON value. Members keep the order of the text.
@@ -32,7 +32,7 @@ impl<'a> Value<'a> {
     /// Reads one JSON text.
     ///
     /// # Errors
-    /// If the bytes are no JSON text in UTF-8: equal keys in one object, a number beyond the range of a double
+    /// If the bytes are not a JSON text in UTF-8. Equal keys in one object, a number beyond the range of a double
     /// (`1e400`), a lone surrogate (`"\ud800"`) and more than 128 levels are errors too.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(bytes)
@@ -122,7 +122,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
                 !seen.insert(key.clone())
             };
             if repeated {
-                return Err(de::Error::custom("an object names the same member twice"));
+                return Err(de::Error::custom("an object has the same member twice"));
             }
             members.push((key, entries.next_value()?));
         }
@@ -130,7 +130,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 }
 
-/// A member's name; `Cow`'s own `Deserialize` always copies.
+/// A member's name. The `Deserialize` of `Cow` would always copy it.
 struct Key<'a>(Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
@@ -155,7 +155,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
     }
 }
 
-/// Tells `jsonschema` how to walk [`Value`], so that validation needs no second tree.
+/// Tells `jsonschema` how to read [`Value`], so that validation needs no second tree.
 pub(crate) struct Borrowed;
 
 impl Json for Borrowed {
@@ -163,7 +163,7 @@ impl Json for Borrowed {
     type PreparedKey = String;
     type StringBuffer = Value<'static>;
 
-    // A lookup compares with every member before it, so one pass over the members is nearly always cheaper.
+    // A lookup compares with every earlier member, so one pass over the members is nearly always cheaper.
     const KEYS_PER_LOOKUP: usize = 4;
 
     fn prepare_key(key: &str) -> String {
@@ -217,7 +217,7 @@ impl<'a> Node<'a, Borrowed> for &'a Value<'a> {
     }
 
     fn equals_value(&self, expected: &serde_json::Value) -> bool {
-        // `enum` and `const` of strings, the common case, without building the value.
+        // Handles `enum` and `const` of strings, the common case, without building the value.
         match (self, expected) {
             (Value::String(text), serde_json::Value::String(expected)) => text == expected,
             (Value::String(_), _) | (_, serde_json::Value::String(_)) => false,
@@ -247,7 +247,7 @@ fn owned(value: &Value<'_>) -> serde_json::Value {
     }
 }
 
-/// Walks an object's members.
+/// Iterates over an object's members.
 pub(crate) struct Members<'a>(std::slice::Iter<'a, (Cow<'a, str>, Value<'a>)>);
 
 impl<'a> Iterator for Members<'a> {

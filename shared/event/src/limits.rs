@@ -1,33 +1,33 @@
-//! Bounds on what is read, checked by passing over the bytes once before anything of their size is allocated.
+//! Limits on requests, checked in one pass over the bytes, before memory of that size is allocated.
 //!
-//! The pass only tells strings from brackets. Whether an item is JSON is found out when it is parsed, so that one bad
-//! item does not reject its batch; only a body whose items cannot be separated is refused as a whole.
+//! The pass only finds strings and brackets. Whether an item is JSON is checked when it is parsed, so that one bad item
+//! does not reject its batch. Only a body whose items cannot be separated is refused as a whole.
 
-/// Bounds on the events of a request.
+/// Limits on the events of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Events in a batch.
+    /// Number of events in a batch.
     pub items: usize,
     /// Bytes of one event.
     pub item_bytes: usize,
-    /// Objects and arrays within each other, the event itself being the first. Up to 127, where the parser ends.
+    /// Depth of nested objects and arrays; the event itself is level 1. At most 127, the limit of the parser.
     pub depth: usize,
 }
 
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
-    #[error("more than {limit} events")]
+    #[error("the batch has more than {limit} events")]
     TooManyItems { limit: usize },
-    #[error("an event of more than {limit} bytes")]
+    #[error("the event has more than {limit} bytes")]
     ItemTooLarge { limit: usize },
-    #[error("objects and arrays nested deeper than {limit}")]
+    #[error("objects and arrays are nested deeper than {limit} levels")]
     TooDeep { limit: usize },
-    #[error("neither a JSON array of events nor an object with an array \"events\"")]
+    #[error("the body is neither a JSON array of events nor an object with an array \"events\"")]
     NotABatch,
 }
 
 impl LimitError {
-    /// Bounded name of the cause.
+    /// Short name of the cause, from a fixed list.
     pub const fn tag(&self) -> &'static str {
         match self {
             LimitError::TooManyItems { .. } => "too_many_items",
@@ -68,16 +68,16 @@ impl<'a> Item<'a> {
     }
 }
 
-/// Whether the body's first sign opens an array, so that it is a batch whatever its media type says.
+/// Whether the first character of the body opens an array. Then it is a batch, whatever its media type is.
 pub fn is_array(body: &[u8]) -> bool {
     body.get(skip_space(body, 0)) == Some(&b'[')
 }
 
-/// Cuts a batch into its events: a JSON array, or the array in the member `events` of an object.
+/// Splits a batch into its events: a JSON array, or the array in the member `events` of an object.
 ///
 /// # Errors
-/// [`LimitError::TooManyItems`] as soon as there is one too many; [`LimitError::NotABatch`] if the body has another
-/// shape or its brackets do not close.
+/// [`LimitError::TooManyItems`] at the first event beyond the limit; [`LimitError::NotABatch`] if the body has another
+/// shape or a bracket is not closed.
 pub fn batch_items<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<Item<'a>>, LimitError> {
     let start = skip_space(body, 0);
     match body.get(start) {
@@ -90,10 +90,10 @@ pub fn batch_items<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<Item<'a>>,
     }
 }
 
-/// Cuts newline-delimited JSON into its events; empty lines do not count.
+/// Splits newline-delimited JSON into its events; empty lines are ignored.
 ///
 /// # Errors
-/// [`LimitError::TooManyItems`] as soon as there is one too many.
+/// [`LimitError::TooManyItems`] at the first event beyond the limit.
 pub fn line_items<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<Item<'a>>, LimitError> {
     let mut items = Vec::new();
     for line in body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()) {
@@ -105,7 +105,7 @@ pub fn line_items<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<Item<'a>>, 
     Ok(items)
 }
 
-/// Finds the member `events` of the object at `start` and cuts its array. Other members are skipped, and a
+/// Finds the member `events` of the object at `start` and splits its array. Other members are skipped, and a
 /// second `events` is refused.
 fn events_member<'a>(body: &'a [u8], start: usize, limits: &Limits) -> Result<Vec<Item<'a>>, LimitError> {
     let mut events = None;
@@ -145,7 +145,7 @@ fn events_member<'a>(body: &'a [u8], start: usize, limits: &Limits) -> Result<Ve
     }
 }
 
-/// The items of the array that opens at `start`, and where it ends.
+/// The items of the array that opens at `start`, and the position of its end.
 fn array_items<'a>(body: &'a [u8], start: usize, limits: &Limits) -> Result<(Vec<Item<'a>>, usize), LimitError> {
     let mut items = Vec::new();
     let mut at = skip_space(body, start + 1);
@@ -175,8 +175,8 @@ fn skip_space(bytes: &[u8], from: usize) -> usize {
     bytes.get(from..).map_or(from, |rest| from + rest.iter().take_while(|byte| is_space(byte)).count())
 }
 
-/// Where the value that starts at `from` ends, and how deep it goes. Of a value that does not close, the end of the
-/// bytes; of none at all, `from`.
+/// The end of the value that starts at `from`, and its depth. If the value is not closed, the end is the end of the
+/// bytes; if there is no value, it is `from`.
 fn value_end(bytes: &[u8], from: usize) -> (usize, usize) {
     let (mut at, mut open, mut deepest) = (from, 0_usize, 0_usize);
     while let Some(byte) = bytes.get(at) {
@@ -205,7 +205,7 @@ fn value_end(bytes: &[u8], from: usize) -> (usize, usize) {
     (bytes.len(), deepest)
 }
 
-/// One past the quote that closes the string opened at `from`, or the end of the bytes.
+/// The position after the quote that closes the string opened at `from`, or the end of the bytes.
 fn string_end(bytes: &[u8], from: usize) -> usize {
     let mut at = from + 1;
     while let Some(step) = bytes.get(at..).and_then(|rest| rest.iter().position(|byte| matches!(byte, b'"' | b'\\'))) {

@@ -1,4 +1,4 @@
-//! Where a record first stood in Kafka.
+//! The position in Kafka at which a record was first written.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The topic, partition and offset a record was first written at, `raw-events/3/1234`.
+/// The topic, partition and offset at which a record was first written, `raw-events/3/1234`.
 ///
-/// A redriven or replayed copy stands elsewhere but names its original's origin in the `origin` header;
-/// everything idempotent is keyed by origin, so copies are recognised.
+/// A redriven or replayed copy has another position but names the origin of the first record in the header `origin`.
+/// Everything idempotent uses the origin as its key, so copies are recognised.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Origin {
     pub topic: Arc<str>,
@@ -18,7 +18,7 @@ pub struct Origin {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("an origin is <topic>/<partition>/<offset>")]
+#[error("an origin must have the form <topic>/<partition>/<offset>")]
 pub struct OriginError;
 
 impl Origin {
@@ -45,8 +45,8 @@ impl FromStr for Origin {
         };
         let partition: i32 = partition.parse().map_err(|_| OriginError)?;
         let offset: i64 = offset.parse().map_err(|_| OriginError)?;
-        // Kafka's own rule for topic names. The text may come from a header that anyone can write, and goes into the
-        // ledger: a NUL in it would be refused by Postgres with every batch that holds the record.
+        // Kafka's own rule for topic names. Anyone can write this header, and its text goes into the ledger. If it had
+        // a NUL, Postgres would refuse every batch with this record.
         let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
         if topic.is_empty() || topic.len() > 249 || !topic.bytes().all(legal) || partition < 0 || offset < 0 {
             return Err(OriginError);

@@ -13,12 +13,12 @@ use crate::{Envelope, EventError};
 /// `(event type, version, schema)` for each file under `schemas/`, in the order of type and file name.
 const EMBEDDED: &[(&str, u32, &str)] = include!(concat!(env!("OUT_DIR"), "/schemas.rs"));
 
-/// Violations reported of one event; more help nobody.
+/// Largest number of violations reported for one event; more would not help anybody.
 const MAX_VIOLATIONS: usize = 16;
 
-/// A schema that cannot be used: a mistake in the build, found at the start.
+/// A schema that cannot be used. This is an error in the build, and is found at start.
 #[derive(Debug, thiserror::Error)]
-#[error("schema {event_type}/{version} cannot be used")]
+#[error("cannot use schema {event_type}/{version}")]
 pub struct SchemaError {
     pub event_type: &'static str,
     pub version: u32,
@@ -26,7 +26,7 @@ pub struct SchemaError {
     pub source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-/// All schemas, compiled. Build one at the start and share it.
+/// All schemas, compiled. Build one registry at start and share it.
 #[derive(Debug)]
 pub struct Registry {
     types: BTreeMap<&'static str, BTreeMap<u32, Validator<Borrowed>>>,
@@ -36,7 +36,7 @@ impl Registry {
     /// Compiles the schemas that were embedded when this crate was built.
     ///
     /// # Errors
-    /// [`SchemaError`] for the first file that is no JSON Schema.
+    /// [`SchemaError`] for the first file that is not a JSON Schema.
     pub fn embedded() -> Result<Self, SchemaError> {
         let mut types: BTreeMap<&'static str, BTreeMap<u32, Validator<Borrowed>>> = BTreeMap::new();
         for &(event_type, version, text) in EMBEDDED {
@@ -56,7 +56,7 @@ impl Registry {
         self.types.iter().map(|(event_type, versions)| (*event_type, versions.keys().copied().collect()))
     }
 
-    /// The name of a known event type with the lifetime of the program, so that it can label a metric.
+    /// The name of a known event type, with the lifetime of the program, so that it can be the label of a metric.
     pub fn known_type(&self, event_type: &str) -> Option<&'static str> {
         self.types.get_key_value(event_type).map(|(name, _)| *name)
     }
@@ -64,7 +64,7 @@ impl Registry {
     /// Reads one event as a client sends it, plain or as a structured CloudEvent, and checks it.
     ///
     /// # Errors
-    /// [`EventError`] with everything that is wrong, so that a client can fix it in one go.
+    /// [`EventError`] with everything that is wrong, so that a client can correct it all at once.
     pub fn read<'a>(&self, bytes: &'a [u8]) -> Result<ClientEvent<'a>, EventError> {
         self.check_event(ClientEvent::parse(bytes)?)
     }
@@ -72,7 +72,7 @@ impl Registry {
     /// Reads one event of the CloudEvents binary mode: attributes from the `ce-` headers, data in the body.
     ///
     /// # Errors
-    /// As [`Registry::read`].
+    /// Like [`Registry::read`].
     pub fn read_binary<'a>(
         &self,
         attributes: &BTreeMap<String, String>,
@@ -96,7 +96,7 @@ impl Registry {
     /// Checks the data of an envelope against the schema version it names.
     ///
     /// # Errors
-    /// [`EventError`] if the data is no JSON, or the schema is unknown or broken.
+    /// [`EventError`] if the data is not JSON, the schema is unknown, or the data violates it.
     pub fn check<'a>(&self, envelope: &Envelope<'a>) -> Result<CheckedData<'a>, EventError> {
         let json = Value::parse(envelope.data.get().as_bytes()).map_err(EventError::Malformed)?;
         let form = if envelope.attributes.is_some() { Form::Binary } else { Form::of(&json) };
@@ -106,8 +106,8 @@ impl Registry {
         if violations.is_empty() { Ok(CheckedData { json, form }) } else { Err(EventError::Invalid(violations)) }
     }
 
-    /// The schema asked for, or the lowest version: a client that names none was written against that one, and a
-    /// new version must not break it.
+    /// The version asked for, or else the lowest: clients that send no version were written for the lowest, and a new
+    /// version must not break them.
     fn find(&self, event_type: &str, version: Option<u32>) -> Result<(u32, &Validator<Borrowed>), EventError> {
         let versions = self.types.get(event_type).ok_or_else(|| EventError::unknown_type(event_type))?;
         let found = match version {
@@ -121,7 +121,7 @@ impl Registry {
     }
 }
 
-/// The data of an envelope that meets its schema.
+/// The data of an envelope, which conforms to its schema.
 #[derive(Debug)]
 pub struct CheckedData<'a> {
     json: Value<'a>,
@@ -135,7 +135,7 @@ impl CheckedData<'_> {
     }
 }
 
-/// Adds what is wrong with `payload`, found at `pointer` of what the client sent.
+/// Adds the violations of `payload`, which is at `pointer` in what the client sent.
 fn check(validator: &Validator<Borrowed>, payload: &Value<'_>, pointer: &str, violations: &mut Vec<Violation>) {
     // The test alone is several times quicker than collecting errors, and nearly every event passes it.
     if validator.is_valid(payload) {
@@ -145,7 +145,7 @@ fn check(validator: &Validator<Borrowed>, payload: &Value<'_>, pointer: &str, vi
     violations.extend(validator.iter_errors(payload).take(left).map(|error| {
         let mut field = format!("{pointer}{}", error.instance_path().as_str());
         if let ValidationErrorKind::Required { property } = error.kind() {
-            // Names the member that is missing and not the object it is missing from.
+            // Names the missing member instead of the object in which it is missing.
             field.push('/');
             field.push_str(&property.as_str().unwrap_or_default().replace('~', "~0").replace('/', "~1"));
         }

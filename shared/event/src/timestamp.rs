@@ -1,4 +1,4 @@
-//! Instants as milliseconds since the Unix epoch, which is what Kafka, Postgres and clients all can say.
+//! Instants as milliseconds since the Unix epoch, a form that Kafka, Postgres and clients can all express.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// A text that is no RFC 3339 instant between the years 0 and 9999.
+/// The text is not an RFC 3339 instant between the years 0 and 9999.
 #[derive(Debug, thiserror::Error)]
 #[error("not an RFC 3339 date-time")]
 pub struct TimestampError;

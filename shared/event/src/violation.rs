@@ -7,10 +7,10 @@ use std::fmt;
 pub struct Violation {
     /// JSON pointer into what the client sent (`/data/amount`), or the name of a header (`ce-id`).
     pub field: String,
-    /// The keyword of JSON Schema that is broken (`required`, `type`, `minimum`, …), or a rule of ours in the same
+    /// The violated keyword of JSON Schema (`required`, `type`, `minimum`, …), or one of our own rules in the same
     /// style: `conflict`, `trustedCollector`, `exactNumber`.
     pub rule: String,
-    /// For people. Never holds the value that was sent.
+    /// A message for people. Never contains the value that was sent.
     pub message: String,
 }
 

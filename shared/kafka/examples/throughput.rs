@@ -1,5 +1,5 @@
-//! How fast records go through a broker: `cargo run --release -p kafka --example throughput [RECORDS]`, on the embedded
-//! broker, or on the one that `KAFKA_BROKERS` names.
+//! Measures how many records per second go through a broker: `cargo run --release -p kafka --example throughput
+//! [RECORDS]`. Uses the broker of `KAFKA_BROKERS`, or the embedded one.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use services::kafka::EmbeddedKafka;
 use settings::{ProcessEnvironment, Variables};
 
 const PARTITIONS: i32 = 6;
-/// Records of one call, and calls at a time: what busy instances of ingest do.
+/// Records per call, and calls at the same time: about the load of busy instances of ingest.
 const BATCH: usize = 500;
 const CALLERS: usize = 8;
 const VALUE_BYTES: usize = 700;

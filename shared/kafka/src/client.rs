@@ -26,11 +26,11 @@ pub struct KafkaClient {
 }
 
 impl KafkaClient {
-    /// Connects and learns the cluster's brokers, so that a wrong address or a missing permission shows at the start
-    /// and a function's first call pays nothing for it.
+    /// Connects and reads the cluster's list of brokers, so that a wrong address or a missing permission shows at
+    /// start, and a function's first call does not have to wait for it.
     ///
     /// # Errors
-    /// When the brokers cannot be looked up, or none answers.
+    /// If the brokers cannot be looked up, or none answers.
     pub async fn connect(config: &KafkaConfig, client_id: &str) -> Result<Self, KafkaError> {
         let aws = match (&config.bootstrap, config.security) {
             (Bootstrap::Brokers(_), Security::Plaintext | Security::Tls) => None,
@@ -59,36 +59,36 @@ impl KafkaClient {
         &self.kafka
     }
 
-    /// Where the first connection went: comma-separated `host:port`.
+    /// The addresses for the first connection: comma-separated `host:port`.
     pub fn brokers(&self) -> &str {
         &self.brokers
     }
 
-    /// The same cluster over connections of its own. A broker answers the requests of a connection in turn, so whoever
-    /// waits long in a poll needs them to keep others from waiting too.
+    /// The same cluster with separate connections. A broker answers the requests of one connection in order, so a
+    /// caller with long polls needs its own connections, or the requests of others wait behind its polls.
     ///
     /// # Errors
-    /// As [`KafkaClient::connect`].
+    /// Like [`KafkaClient::connect`].
     pub async fn separate(&self) -> Result<Self, KafkaError> {
         let bootstrap = Bootstrap::Brokers(self.brokers.clone());
         Self::connect(&KafkaConfig { bootstrap, security: self.security }, &self.client_id).await
     }
 
-    /// A publisher. One is enough for a process: it is shared by concurrent callers.
+    /// Creates a publisher. One is enough for a process, because concurrent callers can share it.
     ///
     /// # Errors
-    /// When the cluster gives it no producer id.
+    /// If the cluster gives it no producer id.
     pub async fn publisher(&self, options: PublisherOptions) -> Result<KafkaPublisher, KafkaError> {
         KafkaPublisher::start(&self.kafka, options).await
     }
 
-    /// A member of a consumer group. It joins with its first poll.
+    /// Creates a member of a consumer group. It joins with its first poll.
     ///
-    /// Two members of one classic group need a client each: the broker holds the answer to the one that joins until
-    /// the other has joined again, and answers the requests of a connection in turn.
+    /// Two members of one classic group need a client each: the broker delays its answer to the joining member until
+    /// the other has joined again, and answers the requests of one connection in order.
     ///
     /// # Errors
-    /// When a topic does not exist.
+    /// If a topic does not exist.
     pub async fn consumer(&self, options: ConsumerOptions) -> Result<GroupConsumer, KafkaError> {
         GroupConsumer::start(&self.kafka, options).await
     }
@@ -99,7 +99,7 @@ impl KafkaClient {
     }
 }
 
-/// The bootstrap string of an MSK cluster that fits the security asked for.
+/// The bootstrap string of an MSK cluster for the configured security.
 async fn brokers_of(cluster: &str, security: Security, aws: Option<&SdkConfig>) -> Result<String, KafkaError> {
     let aws = aws.ok_or(KafkaError::NoAwsIdentity { missing: "settings" })?;
     let answer = aws_sdk_kafka::Client::new(aws)
@@ -116,7 +116,7 @@ async fn brokers_of(cluster: &str, security: Security, aws: Option<&SdkConfig>) 
     brokers.map(str::to_owned).ok_or_else(|| KafkaError::NoListener { cluster: cluster.to_owned(), security })
 }
 
-/// SASL `AWS_MSK_IAM`. The SDK's provider is asked for every new connection, so rotated credentials are picked up.
+/// SASL `AWS_MSK_IAM`. The SDK's provider is asked for each new connection, so renewed credentials are used.
 fn iam(aws: Option<&SdkConfig>) -> Result<AuthConfig, KafkaError> {
     let aws = aws.ok_or(KafkaError::NoAwsIdentity { missing: "settings" })?;
     let region = aws.region().ok_or(KafkaError::NoAwsIdentity { missing: "region" })?.to_string();

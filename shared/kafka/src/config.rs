@@ -1,12 +1,12 @@
-//! Where the brokers are and how to talk to them.
+//! The addresses of the brokers and the security of the connection.
 
 use std::time::Duration;
 
 use settings::Settings;
 use strum::{EnumString, VariantNames};
 
-/// Longest wait for one answer of a broker. A function's own deadlines are shorter; this ends requests that nobody waits
-/// for any more.
+/// Longest wait for one answer of a broker. A function's own deadlines are shorter; this ends requests whose caller has
+/// already given up.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How connections are protected.
@@ -31,17 +31,17 @@ pub enum Bootstrap {
     MskCluster(String),
 }
 
-/// A Kafka cluster, as the settings name it.
+/// A Kafka cluster, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KafkaConfig {
-    /// `KAFKA_BROKERS` (comma-separated `host:port`), or `MSK_CLUSTER_ARN`; the former wins. No default.
+    /// `KAFKA_BROKERS` (comma-separated `host:port`), or else `MSK_CLUSTER_ARN`. No default.
     pub bootstrap: Bootstrap,
     /// `KAFKA_SECURITY`: `plaintext` (default), `tls` or `iam`.
     pub security: Security,
 }
 
 impl KafkaConfig {
-    /// A plaintext cluster, as the local stack and tests have it.
+    /// A plaintext cluster, for the local stack and tests.
     pub fn plaintext(brokers: impl Into<String>) -> Self {
         KafkaConfig { bootstrap: Bootstrap::Brokers(brokers.into()), security: Security::Plaintext }
     }

@@ -14,40 +14,40 @@ use tokio::time::Instant;
 
 use crate::KafkaError;
 
-/// Where a group starts in a partition it has never committed (AWS: `StartingPosition`).
+/// Where a group starts in a partition without a committed offset (AWS: `StartingPosition`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartingPosition {
-    /// The oldest record there is.
+    /// The oldest record that Kafka has.
     TrimHorizon,
-    /// Records written after the group first looked.
+    /// Only records that are written after the group first polled.
     Latest,
     /// The first record at or after that time; the end, if there is none.
     AtTimestamp(Timestamp),
 }
 
-/// Who deals out the partitions of a group. All members of a group use the same.
+/// Who assigns the partitions of a group. All members of a group use the same.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum GroupProtocol {
-    /// The broker does (KIP-848): Apache Kafka 4.0 or later, and the embedded broker.
+    /// The broker (KIP-848): needs Apache Kafka 4.0 or later, or the embedded broker.
     #[default]
     Consumer,
-    /// A member does, cooperatively: any Kafka.
+    /// A member, cooperatively: works with any Kafka.
     Classic,
 }
 
-/// How to take part in a group.
+/// The settings of a group member.
 #[derive(Clone, Debug)]
 pub struct ConsumerOptions {
     pub group: String,
     pub topics: Vec<String>,
     pub start: StartingPosition,
     pub protocol: GroupProtocol,
-    /// Most records of one poll.
+    /// Largest number of records per poll.
     pub max_poll_records: usize,
-    /// Without a sign of life for that long the group gives this member's partitions to others. Classic protocol
-    /// only: with the other one the broker decides (`group.consumer.session.timeout.ms`).
+    /// A member without a heartbeat for this long loses its partitions to others. Only for the classic protocol; with
+    /// the other one the broker decides (`group.consumer.session.timeout.ms`).
     pub session_timeout: Duration,
-    /// Without a poll for that long this member gives its partitions up.
+    /// A member without a poll for this long gives up its partitions.
     pub max_poll_interval: Duration,
 }
 
@@ -77,13 +77,14 @@ impl TopicPartition {
     }
 }
 
-/// A change of what this member owns, in the order it happened.
+/// A change of the partitions that this member owns, in the order in which it happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Rebalance {
     Assigned(Vec<TopicPartition>),
-    /// Given up, for another member to take: what is under way for them is to be dropped, and will be redelivered.
+    /// Given up, so that another member can take them. Work in progress for them must be dropped; it will be
+    /// redelivered.
     Revoked(Vec<TopicPartition>),
-    /// Already somebody else's, because this member was silent for too long.
+    /// Another member owns them already, because this member did not respond for too long.
     Lost(Vec<TopicPartition>),
 }
 
@@ -92,7 +93,7 @@ pub enum Rebalance {
 struct Rebalances(Mutex<Vec<Rebalance>>);
 
 impl Rebalances {
-    /// Records a change, unless it is none: a round that leaves everything as it was is announced all the same.
+    /// Records a change, unless it is empty: a rebalance that changes nothing is announced too.
     fn push(&self, kind: fn(Vec<TopicPartition>) -> Rebalance, of: &[krafka::consumer::TopicPartition]) {
         if !of.is_empty() {
             let partitions = of.iter().map(|of| TopicPartition::new(of.topic.as_str(), of.partition)).collect();
@@ -115,7 +116,7 @@ impl ConsumerRebalanceListener for Rebalances {
     }
 }
 
-/// Pause after a poll that brought nothing and returned early.
+/// Pause after a poll that returned early and without records.
 const IDLE_PAUSE: Duration = Duration::from_millis(5);
 
 /// A member of a consumer group. Never commits by itself.
@@ -136,14 +137,14 @@ impl GroupConsumer {
             .auto_offset_reset(match options.start {
                 StartingPosition::TrimHorizon => AutoOffsetReset::Earliest,
                 StartingPosition::Latest => AutoOffsetReset::Latest,
-                // Resolved by `poll`: krafka's own reset by time is relative to the moment of the reset.
+                // `poll` looks up the offset: krafka's own reset by time is relative to the moment of the reset.
                 StartingPosition::AtTimestamp(_) => AutoOffsetReset::None,
             })
             .group_protocol(match options.protocol {
                 GroupProtocol::Consumer => krafka::consumer::GroupProtocol::Consumer,
                 GroupProtocol::Classic => krafka::consumer::GroupProtocol::Classic,
             })
-            // With either protocol members keep what they have when another one comes or goes.
+            // With either protocol, members keep their partitions when another member joins or leaves.
             .partition_assignment_strategy(PartitionAssignmentStrategy::CooperativeSticky)
             .max_poll_records(max_poll_records)
             .max_buffered_records(max_poll_records)
@@ -159,8 +160,8 @@ impl GroupConsumer {
         Ok(member)
     }
 
-    /// Records in the order of each partition, waiting at most `max_wait` for the first. Joins and keeps up the group;
-    /// ask [`GroupConsumer::take_rebalances`] after every poll, before the records are used.
+    /// Records in the order of each partition, waiting at most `max_wait` for the first. Joins the group and stays in
+    /// it. Call [`GroupConsumer::take_rebalances`] after every poll, before using the records.
     ///
     /// # Errors
     /// Polling again after an error is safe: no record is skipped.
@@ -170,9 +171,9 @@ impl GroupConsumer {
             let wait = deadline.saturating_duration_since(Instant::now());
             match self.consumer.poll(wait).await {
                 Ok(records) => {
-                    // The client answers at once, with nothing, while what it has buffered belongs to paused
-                    // partitions. A caller that asks again and again would then keep its thread for itself, and starve
-                    // the very work it paused for.
+                    // The client answers at once, without records, while its buffer holds only records of paused
+                    // partitions. A caller that polls in a loop would then block its thread, and the work for which it
+                    // paused would not run.
                     if records.is_empty() {
                         tokio::time::sleep(IDLE_PAUSE.min(deadline.saturating_duration_since(Instant::now()))).await;
                     }
@@ -184,7 +185,7 @@ impl GroupConsumer {
         }
     }
 
-    /// Puts partitions without a committed offset where [`StartingPosition::AtTimestamp`] says.
+    /// Moves partitions without a committed offset to the position of [`StartingPosition::AtTimestamp`].
     async fn find_start(&self, partitions: &[(String, i32)]) -> Result<(), KafkaError> {
         let at = match self.start {
             StartingPosition::AtTimestamp(at) => at.as_millis(),
@@ -203,12 +204,12 @@ impl GroupConsumer {
         Ok(())
     }
 
-    /// What changed since the last call.
+    /// The changes since the last call.
     pub fn take_rebalances(&self) -> Vec<Rebalance> {
         std::mem::take(&mut *self.rebalances.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// What this member owns, in order.
+    /// The partitions that this member owns, in order.
     pub async fn assignment(&self) -> Vec<TopicPartition> {
         let mut owned: Vec<TopicPartition> = Vec::new();
         for (topic, partitions) in self.consumer.assignment().await {
@@ -220,7 +221,7 @@ impl GroupConsumer {
     }
 
     /// Commits, per partition, the offset of the next record to read. Partitions that this member no longer owns are
-    /// skipped: a broker would accept them and so undo their new owner's progress.
+    /// skipped, because a broker would accept their offsets and so undo the progress of the new owner.
     ///
     /// # Errors
     /// The commit may or may not have happened; repeating it is safe.
@@ -243,13 +244,13 @@ impl GroupConsumer {
     /// The next poll continues at that offset of that partition.
     ///
     /// # Errors
-    /// When this member does not own the partition.
+    /// If this member does not own the partition.
     pub async fn seek(&self, to: &Position) -> Result<(), KafkaError> {
         let moved = self.consumer.seek(&to.topic, to.partition, to.offset).await;
         moved.map_err(|source| self.failed("seeking", source))
     }
 
-    /// Polls return nothing of that partition until it is resumed or reassigned.
+    /// Polls return no records of that partition until it is resumed or reassigned.
     pub async fn pause(&self, partition: &TopicPartition) {
         self.consumer.pause(&partition.topic, &[partition.partition]).await;
     }
@@ -258,10 +259,10 @@ impl GroupConsumer {
         self.consumer.resume(&partition.topic, &[partition.partition]).await;
     }
 
-    /// Leaves the group, so that others take over at once. Nothing is committed.
+    /// Leaves the group, so that other members take over at once. Commits nothing.
     ///
     /// # Errors
-    /// When the group did not hear of it in time; it notices after the session timeout.
+    /// If the broker does not answer in time. It then removes the member after the session timeout.
     pub async fn close(&self, timeout: Duration) -> Result<(), KafkaError> {
         let closed = self.consumer.close_with(CloseOptions::new().timeout(timeout)).await;
         closed.map_err(|source| self.failed("leaving", source))

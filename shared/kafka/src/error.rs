@@ -1,4 +1,4 @@
-//! What can go wrong, and how it is to be handled.
+//! Errors of Kafka, and how to handle them.
 
 use krafka::KrafkaError;
 use krafka::error::ErrorCode;
@@ -8,26 +8,26 @@ use pipeline::{Dependency, DependencyError, ErrorClass};
 #[derive(Debug, thiserror::Error)]
 pub enum KafkaError {
     /// `GetBootstrapBrokers` failed.
-    #[error("brokers of {cluster} cannot be looked up")]
+    #[error("cannot look up the brokers of MSK cluster {cluster}")]
     BrokerLookup {
         cluster: String,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The cluster has no listener for the security asked for.
-    #[error("{cluster} has no brokers for KAFKA_SECURITY={security}")]
+    /// The cluster has no listener for the configured security.
+    #[error("MSK cluster {cluster} has no brokers for KAFKA_SECURITY={security}")]
     NoListener { cluster: String, security: &'static str },
     /// The AWS SDK found no credentials provider or no region.
     #[error("KAFKA_SECURITY=iam needs AWS {missing}")]
     NoAwsIdentity { missing: &'static str },
-    /// No broker answered, or none accepted us.
-    #[error("no connection to {brokers}")]
+    /// No broker answered, or none accepted the connection.
+    #[error("cannot connect to Kafka at {brokers}")]
     Connect {
         brokers: String,
         #[source]
         source: KrafkaError,
     },
-    /// The client refused or could not start with its settings, or the cluster its producer id.
+    /// The client refused its settings or could not start with them, or the cluster refused a producer id.
     #[error("{doing} failed")]
     Start {
         doing: &'static str,
@@ -35,30 +35,30 @@ pub enum KafkaError {
         source: KrafkaError,
     },
     /// A record was refused or not acknowledged.
-    #[error("a record for {topic} was not acknowledged")]
+    #[error("Kafka did not acknowledge a record for topic {topic}")]
     Publish {
         topic: String,
         #[source]
         source: KrafkaError,
     },
-    /// A record that no broker would take.
-    #[error("a record of {bytes} bytes for {topic} is above the limit of {limit}")]
+    /// A record that is too large for every broker.
+    #[error("a record of {bytes} bytes for topic {topic} is above the limit of {limit} bytes")]
     TooLarge { topic: String, bytes: usize, limit: usize },
-    /// The caller's time was up before the acknowledgement came.
-    #[error("a record for {topic} was not acknowledged in time")]
+    /// The caller's time ended before the acknowledgement came.
+    #[error("Kafka did not acknowledge a record for topic {topic} in time")]
     NotInTime { topic: String },
-    /// The broker has the record but no longer knows at which offset.
-    #[error("a record for {topic}/{partition} is stored at an unknown offset")]
+    /// The broker has stored the record but no longer knows its offset.
+    #[error("Kafka stored a record for {topic}/{partition} but did not return its offset")]
     OffsetUnknown { topic: String, partition: i32 },
     /// Polling, committing or moving a consumer failed.
-    #[error("{doing} as group {group} failed")]
+    #[error("{doing} as consumer group {group} failed")]
     Consume {
         group: String,
         doing: &'static str,
         #[source]
         source: KrafkaError,
     },
-    /// Reading a topic outside any group failed.
+    /// Reading a topic without a group failed.
     #[error("{doing} topic {topic} failed")]
     Read {
         topic: String,
@@ -66,7 +66,7 @@ pub enum KafkaError {
         #[source]
         source: KrafkaError,
     },
-    /// Creating, describing or measuring a topic failed.
+    /// Creating or describing a topic, or reading its offsets, failed.
     #[error("{doing} {subject} failed")]
     Admin {
         doing: &'static str,
@@ -75,19 +75,19 @@ pub enum KafkaError {
         #[source]
         source: KrafkaError,
     },
-    /// A new topic had no leader for every partition within the time allowed.
+    /// A new topic did not get a leader for every partition in time.
     #[error("topic {topic} has no leader for every partition yet")]
     NotReady { topic: String },
 }
 
 impl KafkaError {
-    /// How to treat it. Only what the record itself is guilty of is permanent: a missing topic or permission is the
-    /// deployment's fault and must never turn records into dead letters.
+    /// How to handle the error. It is permanent only if the record itself is wrong. A missing topic or permission is an
+    /// error of the deployment and must never turn records into dead letters.
     pub fn class(&self) -> ErrorClass {
         self.verdict().0
     }
 
-    /// Bounded name of the cause, for metrics.
+    /// Short name of the cause, from a fixed list, for metrics.
     pub fn tag(&self) -> &'static str {
         self.verdict().1
     }
@@ -110,7 +110,7 @@ impl KafkaError {
         }
     }
 
-    /// As a port's error; `doing` finishes "… failed".
+    /// The error in the form of the ports. `doing` is completed by "… failed".
     pub fn into_dependency_error(self, doing: &'static str) -> DependencyError {
         let (class, tag) = self.verdict();
         DependencyError { dependency: Dependency::Kafka, class, tag, doing, source: Box::new(self) }
@@ -136,7 +136,7 @@ fn client_verdict(error: &KrafkaError) -> (ErrorClass, &'static str) {
         KrafkaError::UnknownTopic { .. } => (ErrorClass::Transient, "unknown-topic"),
         KrafkaError::OutOfOrderSequence { .. } => (ErrorClass::Transient, "out-of-order"),
         KrafkaError::IllegalState { .. } => (ErrorClass::Transient, "illegal-state"),
-        // The enum is non-exhaustive upstream: what is unknown is transient, and retries are bounded.
+        // The upstream enum may get more variants. An unknown error is transient, and retries are limited.
         _ => (ErrorClass::Transient, "unknown"),
     }
 }
@@ -157,7 +157,7 @@ fn broker_verdict(code: ErrorCode) -> (ErrorClass, &'static str) {
         | ErrorCode::ClusterAuthorizationFailed
         | ErrorCode::SaslAuthenticationFailed => (ErrorClass::Transient, "auth"),
         ErrorCode::RequestTimedOut => (ErrorClass::Transient, "timeout"),
-        // Some 130 codes, growing with each Kafka release; only the above need telling apart.
+        // There are some 130 codes, and each Kafka release adds some. Only the codes above need different handling.
         _ => (ErrorClass::Transient, "broker"),
     }
 }

@@ -1,12 +1,12 @@
 //! Kafka behind the pipeline's ports.
 //!
 //! Owns the connection (brokers or an MSK cluster; plaintext, TLS or IAM), the idempotent publisher, topic
-//! administration, and the group consumer that `local/esm` polls with. Functions on Lambda link the publisher and the
-//! administration only: records come to them through the trigger. Leaves retries across calls, dead letters and the
-//! meaning of records to its callers.
+//! administration, and the group consumer with which `local/esm` polls. Functions on Lambda link only the publisher
+//! and the administration: they get records from the trigger. The callers own retries across calls, dead letters and
+//! the meaning of records.
 //!
-//! The client is `krafka`; `docs/adr/0001-kafka-client.md` says why, and what it was held against. None of its types
-//! appear in this crate's signatures, except as the source of an error.
+//! The client is `krafka`; `docs/adr/0001-kafka-client.md` says why, and how it was tested. Its types do not appear in
+//! this crate's signatures, except as the source of an error.
 
 mod client;
 mod config;

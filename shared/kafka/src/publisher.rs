@@ -12,24 +12,24 @@ use tokio::time::{Instant, timeout_at};
 use crate::KafkaError;
 use crate::config::REQUEST_TIMEOUT;
 
-/// How batches are compressed on the way to the broker, and as they are stored there.
+/// The compression of batches, on the way to the broker and in its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
     None,
     Lz4,
 }
 
-/// How a publisher batches and what it accepts.
+/// The batching and limits of a publisher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublisherOptions {
-    /// How long a record may wait for others of its partition.
+    /// How long a record waits for others of its partition.
     pub linger: Duration,
     pub compression: Compression,
     /// Largest batch of one partition, in bytes before compression.
     pub batch_bytes: usize,
     /// Largest record, in bytes as written. Larger ones are refused before anything is sent.
     pub max_record_bytes: usize,
-    /// Bytes held for records without an answer; callers wait when it is used up.
+    /// Bytes held for unacknowledged records; callers wait when they are used up.
     pub buffer_bytes: usize,
 }
 
@@ -39,15 +39,15 @@ impl Default for PublisherOptions {
             linger: Duration::from_millis(2),
             compression: Compression::Lz4,
             batch_bytes: 256 * 1024,
-            // Kafka's own default for a topic is 1,048,588 for a batch with its header.
+            // Kafka's default limit for a topic is 1,048,588 bytes for a batch with its header.
             max_record_bytes: 1_000_000,
             buffer_bytes: 64 * 1024 * 1024,
         }
     }
 }
 
-/// How long the client keeps trying a record, whether or not somebody still waits. Longer than any caller waits, so
-/// that a broker's restart does not lose the producer's place in its sequence.
+/// How long the client keeps trying to send a record, even if the caller has given up. Longer than any caller waits, so
+/// that the producer keeps its sequence numbers during a broker's restart.
 const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Writes records with acks=all and an idempotent producer.
@@ -98,7 +98,7 @@ impl KafkaPublisher {
 impl RecordPublisher for KafkaPublisher {
     async fn publish(&self, records: Vec<NewRecord>, timeout: Duration) -> Vec<Result<Position, DependencyError>> {
         let deadline = Instant::now() + timeout;
-        // Queue everything before waiting for anything: the batches of the whole call go out together.
+        // Queue all records before waiting for any, so that the batches of the whole call are sent together.
         let mut queued = Vec::with_capacity(records.len());
         for record in records {
             let topic = record.topic;
@@ -144,8 +144,8 @@ fn to_client(record: NewRecord) -> Record {
 fn position(topic: &'static str, stored: &RecordMetadata) -> Result<Position, KafkaError> {
     match stored.delivery {
         DeliveryConfirmation::Offset => Ok(Position::new(topic, stored.partition, stored.offset)),
-        // Stored by an earlier attempt, too long ago for the broker to say where; and whatever confirmation a later
-        // client may know of.
+        // An earlier attempt stored it, too long ago for the broker to know the offset. The same holds for other
+        // confirmations that a later version of the client may return.
         _ => Err(KafkaError::OffsetUnknown { topic: topic.to_owned(), partition: stored.partition }),
     }
 }

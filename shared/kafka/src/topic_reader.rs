@@ -1,4 +1,4 @@
-//! Reading a topic up to where it ends now, without a consumer group.
+//! Reading a topic up to its present end, without a consumer group.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,14 +12,14 @@ use pipeline::{DependencyError, Record};
 use crate::consumer::from_client;
 use crate::{KafkaClient, KafkaError, PartitionWatermarks};
 
-/// Most records of one read. Few, so that what a reader holds is bounded even when records are large.
+/// Largest number of records per read. It is small, so that a reader needs little memory even if records are large.
 const MAX_RECORDS: i32 = 500;
 
-/// Longest time to find a topic's ends and take its partitions. Administration alone would try for a minute when the
-/// brokers are away, longer than some functions live.
+/// Longest time to look up the ends of a topic and assign its partitions. The administration client alone would try for
+/// a minute while the brokers are down, longer than the timeout of some functions.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Reads the partitions it assigns to itself, so it needs no right on any group and moves nobody's offsets.
+/// Assigns partitions to itself, so it needs no permission for a group and changes no committed offsets.
 pub(crate) struct BoundedReader {
     consumer: Consumer,
     topic: String,
@@ -39,7 +39,8 @@ impl BoundedReader {
         let consumer = client
             .kafka()
             .consumer_without_group()
-            // Retention may overtake a slow reader: what is gone is gone, and the oldest record is next.
+            // If retention deletes records faster than a slow reader reads them, it continues at the oldest record
+            // left.
             .auto_offset_reset(AutoOffsetReset::Earliest)
             .max_poll_records(MAX_RECORDS)
             .max_buffered_records(MAX_RECORDS)
@@ -79,8 +80,8 @@ impl BoundedReader {
         Ok(records)
     }
 
-    /// Offsets without a record (markers of transactions, what compaction took away) are passed too, or the reader
-    /// would wait for them for ever. Partitions that have been read to their end are not fetched any more.
+    /// Offsets without a record (transaction markers, compacted records) are skipped too, or the reader would wait for
+    /// them forever. Partitions that have been read to their end are no longer fetched.
     async fn pass_gaps(&mut self) {
         for (partition, span) in &mut self.spans {
             if !span.is_finished()

@@ -1,4 +1,4 @@
-//! Topics: creating them, and how full they are.
+//! Topics: creating them, and reading their offsets.
 
 use std::time::Duration;
 
@@ -17,12 +17,12 @@ use crate::KafkaError;
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
 const READY_POLL: Duration = Duration::from_millis(20);
 
-/// A topic as it should be.
+/// The wanted state of a topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicSpec {
     pub name: String,
     pub partitions: i32,
-    /// `-1` leaves it to the broker's default.
+    /// `-1` means the broker's default.
     pub replication_factor: i16,
     /// Settings of the topic (`retention.ms`, …), applied when it is created.
     pub configs: Vec<(String, String)>,
@@ -43,7 +43,7 @@ pub enum TopicChange {
     Unchanged,
 }
 
-/// The readable offsets of a partition: `earliest` up to but not including `latest`.
+/// The readable offsets of a partition, from `earliest` up to but not including `latest`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionWatermarks {
     pub partition: i32,
@@ -62,12 +62,12 @@ impl TopicAdmin {
         TopicAdmin { admin: admin.metrics_push(false) }
     }
 
-    /// Creates topics that are missing and adds partitions to those that have too few; answers in the order given.
-    /// Repeating it changes nothing, also when several callers run it at once. Never takes partitions away and never
-    /// changes the settings of a topic that is there. When it returns, every partition has a leader.
+    /// Creates missing topics and adds partitions to topics that have too few. Answers in the order given. Repeating it
+    /// changes nothing, even if several callers run it at once. Never removes partitions and never changes the settings
+    /// of an existing topic. When it returns, every partition has a leader.
     ///
     /// # Errors
-    /// At the first topic that cannot be brought about; the others may or may not have been.
+    /// At the first topic that cannot be created or extended; the others may or may not have been.
     pub async fn ensure(&self, specs: &[TopicSpec]) -> Result<Vec<TopicChange>, KafkaError> {
         let mut changes = Vec::with_capacity(specs.len());
         for spec in specs {
@@ -87,7 +87,7 @@ impl TopicAdmin {
         let from = loop {
             match self.describe(&spec.name).await? {
                 Some(topic) => break partition_count(&topic),
-                // Another caller has just created it, and this broker has not heard of it yet.
+                // Another caller has just created it, and this broker does not know it yet.
                 None if Instant::now() < deadline => tokio::time::sleep(READY_POLL).await,
                 None => return Err(KafkaError::NotReady { topic: spec.name.clone() }),
             }
@@ -107,7 +107,7 @@ impl TopicAdmin {
         }
     }
 
-    /// Whether this call created it.
+    /// Returns whether this call created it.
     async fn create(&self, spec: &TopicSpec) -> Result<bool, KafkaError> {
         let creating = |source| failed("creating topic", &spec.name, source);
         let mut topic = NewTopic::new(&spec.name, spec.partitions, spec.replication_factor).map_err(creating)?;
@@ -175,10 +175,10 @@ impl TopicAdmin {
         in_order.collect()
     }
 
-    /// Where a group stands: for each partition it has committed, the next offset to read, in order.
+    /// The committed offsets of a group: for each partition, the next offset to read, in order.
     ///
     /// # Errors
-    /// When the group's coordinator does not answer. A group that never was has no offsets.
+    /// If the group's coordinator does not answer. A group that never existed has no offsets.
     pub async fn committed(&self, group: &str) -> Result<Vec<Position>, KafkaError> {
         let reading = |source| failed("reading the offsets of group", group, source);
         let options = ListConsumerGroupOffsetsOptions::default();

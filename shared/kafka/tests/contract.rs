@@ -1,5 +1,5 @@
-//! The adapter's contracts, on the in-process broker and on a real one: that of `KAFKA_BROKERS`, or with
-//! `KAFKA=apache` one that is started here.
+//! The contracts of the adapter, on the in-process broker and on a real one: the one of `KAFKA_BROKERS`, or with
+//! `KAFKA=apache` one that the test starts.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,10 +21,10 @@ use testkit::contracts::publisher::{self, Broker};
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-/// One for all tests of this binary; its supervisor stops it when the process ends.
+/// One broker for all tests of this binary; its supervisor stops it when the process ends.
 static APACHE: OnceCell<ApacheKafka> = OnceCell::const_new();
 
-/// For anything that a healthy broker does, on a busy machine.
+/// Time limit for everything that a healthy broker does, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
 
@@ -50,7 +50,7 @@ impl Cluster {
         Cluster { name, config, client, publisher, embedded: None }
     }
 
-    /// Every broker the contracts are to be held on.
+    /// Every broker on which the contracts run.
     async fn all() -> Vec<Self> {
         let mut clusters = vec![Cluster::embedded().await];
         if let Some(brokers) = ProcessEnvironment.get("KAFKA_BROKERS") {
@@ -78,7 +78,7 @@ impl Cluster {
     }
 }
 
-/// A name that no other run uses, also on a broker that is kept.
+/// A name that no other run uses, even on a broker that keeps its data.
 fn unique(prefix: &str) -> &'static str {
     static COUNTER: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
     let number = COUNTER.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
@@ -237,7 +237,7 @@ async fn the_starting_position_counts_only_without_a_commit() {
         cluster.publish(topic, numbers(0..5)).await;
         let latest = cluster.consumer(unique("latest"), topic, StartingPosition::Latest).await;
         assert!(poll_until_assigned(&latest, 1).await.is_empty());
-        // Kafka looks records up by their time, so those before and after must not share a millisecond.
+        // Kafka looks up records by their time, so the records before and after must not have the same millisecond.
         tokio::time::sleep(Duration::from_millis(20)).await;
         let between = SystemClock.now();
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -279,7 +279,7 @@ async fn poll_until_assigned(consumer: &GroupConsumer, partitions: usize) -> Vec
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_members_split_the_partitions_and_hand_them_over() {
     for cluster in Cluster::all().await {
-        // The embedded broker keeps one member only of a classic group.
+        // The embedded broker supports only one member of a classic group.
         let classic = cluster.embedded.is_none().then_some(GroupProtocol::Classic);
         for protocol in [GroupProtocol::Consumer].into_iter().chain(classic) {
             eprintln!("on {} with {protocol:?}", cluster.name);
@@ -288,7 +288,7 @@ async fn two_members_split_the_partitions_and_hand_them_over() {
     }
 }
 
-/// The partitions of the changes of one kind since the last look.
+/// The partitions of the changes of one kind since the last call.
 fn announced(consumer: &GroupConsumer, of_kind: fn(&Rebalance) -> bool) -> Vec<TopicPartition> {
     let changes = consumer.take_rebalances().into_iter().filter(of_kind);
     changes
@@ -334,7 +334,7 @@ async fn split_and_hand_over(cluster: &Cluster, protocol: GroupProtocol) {
     assert!(!seen.is_empty() && !others.is_empty(), "both take part");
     first.commit(&after(&seen)).await.unwrap();
     second.commit(&after(&others)).await.unwrap();
-    // A member must not move what another one owns.
+    // A member must not commit offsets of a partition that another one owns.
     let foreign: Vec<Position> = after(&others).iter().map(|of| Position::new(topic, of.partition, 0)).collect();
     first.commit(&foreign).await.unwrap();
     let committed: i64 = cluster.client.topics().committed(group).await.unwrap().iter().map(|of| of.offset).sum();

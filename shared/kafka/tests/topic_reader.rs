@@ -1,4 +1,4 @@
-//! The bounded reader's contract, on the in-process broker and, when `KAFKA_BROKERS` is given, on a real one.
+//! The contract of the reader without a group, on the in-process broker and, with `KAFKA_BROKERS`, on a real one.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ impl Cluster {
     }
 }
 
-/// A name that no other run uses, also on a broker that is kept.
+/// A name that no other run uses, even on a broker that keeps its data.
 fn unique() -> &'static str {
     static COUNTER: AtomicU32 = AtomicU32::new(0);
     let number = COUNTER.fetch_add(1, Ordering::Relaxed);
@@ -50,7 +50,7 @@ impl Broker for Cluster {
         topic
     }
 
-    /// Read as a group, so that the reader under test is held against another one.
+    /// Reads as a group, to compare with the reader under test.
     async fn records(&self, topic: &'static str) -> Vec<Record> {
         let watermarks = self.client.topics().watermarks(topic).await.unwrap();
         let count: usize = watermarks.iter().map(|of| usize::try_from(of.latest - of.earliest).unwrap()).sum();

@@ -1,4 +1,4 @@
-//! A function for the tests of the shutdown: answers after the milliseconds that its event is.
+//! A function for the shutdown tests: its event is a number of milliseconds, after which it answers.
 
 use std::time::Duration;
 

@@ -1,9 +1,9 @@
-//! How a Kafka batch that could not be finished is answered.
+//! The answer to a Kafka batch that could not be finished.
 //!
-//! An event source mapping reads `batchItemFailures` only if it was made with `ReportBatchItemFailures`, which exists
-//! in provisioned mode alone (AWS Lambda "Using retry configurations for Kafka"). Any other mapping takes such an
-//! answer for success and commits the failed records: they would be lost. A function cannot see how its mapping was
-//! made, so a setting says it. By default the invocation fails, and every mapping sends the batch again then.
+//! An event source mapping reads `batchItemFailures` only if it was created with `ReportBatchItemFailures`, which needs
+//! provisioned mode (AWS Lambda "Using retry configurations for Kafka"). Any other mapping takes such an answer for
+//! success and commits the failed records, which would then be lost. A function cannot find out how its mapping was
+//! created, so a setting says it. By default the invocation fails, because then every mapping sends the batch again.
 
 use pipeline::Position;
 
@@ -12,14 +12,14 @@ use crate::kafka_trigger::BatchAnswer;
 use settings::Settings;
 use strum::{EnumString, VariantNames};
 
-/// What the event source mapping understands. The setting `BATCH_RESPONSE`: `whole` (default) or `partial`.
+/// The answers that the event source mapping supports. The setting `BATCH_RESPONSE`: `whole` (default) or `partial`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum BatchResponse {
-    /// Success or failure of the batch as a whole: one record that is to be sent again fails the invocation.
+    /// Success or failure of the whole batch: if one record must be sent again, the invocation fails.
     #[default]
     Whole,
-    /// `ReportBatchItemFailures` is on: the answer names the records that are to be sent again.
+    /// `ReportBatchItemFailures` is on: the answer names the records to send again.
     Partial,
 }
 
@@ -29,15 +29,15 @@ impl BatchResponse {
         settings.choice("BATCH_RESPONSE", BatchResponse::default())
     }
 
-    /// The answer after which the records in `unfinished`, and no acknowledged one, are sent again. They must be
-    /// records of this batch: AWS takes an unknown one for a failure of the whole batch. `cause` says why they are
-    /// unfinished; it is asked only if the invocation is to fail.
+    /// The answer that makes AWS send the records in `unfinished` again. They must be records of this batch: AWS treats
+    /// an unknown one as a failure of the whole batch. `cause` says why they are unfinished; it is called only if the
+    /// invocation must fail.
     ///
-    /// Every effect must be idempotent in both cases: with `Whole` the finished records come again too, and AWS does
-    /// not say which come again with `Partial`.
+    /// Every effect must be idempotent in both cases: with `Whole` the finished records come again too, and with
+    /// `Partial` AWS does not say which records come again.
     ///
     /// # Errors
-    /// `cause`, which fails the invocation, if there are unfinished records and the mapping takes no partial answer.
+    /// `cause`, which fails the invocation, if there are unfinished records and the mapping supports no partial answer.
     pub fn answer(
         self,
         unfinished: Vec<Position>,

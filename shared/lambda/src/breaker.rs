@@ -1,4 +1,4 @@
-//! Guards of dependencies whose breakers are seen from outside: as a metric, and as a log line for each change.
+//! Guards that report changes of their breaker as a metric and a log line.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ fn report(dependency: Dependency, state: BreakerState) {
     let dependency = dependency.as_str();
     match state {
         BreakerState::Open => tracing::warn!(dependency, "breaker opened: calls are refused until a probe succeeds"),
-        BreakerState::HalfOpen => tracing::info!(dependency, "breaker half-open: probing"),
-        BreakerState::Closed => tracing::info!(dependency, "breaker closed: the dependency is back"),
+        BreakerState::HalfOpen => tracing::info!(dependency, "breaker half-open: one call probes the dependency"),
+        BreakerState::Closed => tracing::info!(dependency, "breaker closed: the dependency answers again"),
     }
 }

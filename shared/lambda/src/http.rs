@@ -19,33 +19,33 @@ use crate::plain::serve_plain;
 use crate::platform::{Platform, ServeError, deadline_instant};
 use crate::shutdown;
 
-/// Who is at the other end, as far as the platform vouches for it. Found in the request's extensions.
+/// Who sent the request, as far as the platform guarantees it. It is in the request's extensions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// API Gateway or a function URL names the client itself; forwarding headers add nothing.
+    /// The client itself, named by API Gateway or a function URL. Forwarding headers are ignored.
     Gateway(IpAddr),
     /// The TCP peer, which may be a proxy.
     Socket(IpAddr),
-    /// A load balancer that does not name its own address; it appended the client to `X-Forwarded-For`.
+    /// A load balancer that does not name its own address. It added the client to `X-Forwarded-For`.
     LoadBalancer,
-    /// The platform names nobody.
+    /// The platform names no client.
     Unknown,
 }
 
-/// When the platform will stop the function: in the request's extensions, on Lambda.
+/// When the platform will stop the function. On Lambda, it is in the request's extensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline(pub Instant);
 
 impl Deadline {
-    /// The part of `wish` for which there is time, kept short of the deadline by `reserve` so that an answer can still be
-    /// sent. Without a deadline, all of it.
+    /// At most `wish`, shortened so that `reserve` is left before the deadline for sending an answer. Without a
+    /// deadline, all of `wish`.
     pub fn at_most(deadline: Option<&Deadline>, wish: Duration, reserve: Duration) -> Duration {
         let left = |Deadline(at): &Deadline| at.saturating_duration_since(Instant::now()).saturating_sub(reserve);
         deadline.map(left).map_or(wish, |left| left.min(wish))
     }
 }
 
-/// Serves `router` until the process is asked to stop, and the requests open then are answered (see [`crate::shutdown`]).
+/// Serves `router` until the process is asked to stop, and then finishes the open requests (see [`crate::shutdown`]).
 ///
 /// # Errors
 /// [`ServeError`] if the settings are bad or the port is taken.
@@ -53,7 +53,8 @@ pub async fn serve(router: Router) -> Result<(), ServeError> {
     let router = with_peers(router);
     match Platform::detect(&ProcessEnvironment)? {
         Platform::Lambda => {
-            // What `lambda_http::run` does; its `runtime` takes no axum router, whose answers are not `Sync`.
+            // Does the same as `lambda_http::run`, whose `runtime` takes no axum router, because its answers are not
+            // `Sync`.
             let runtime = Runtime::new(Adapter::from(router)).layer(TracingLayer::new());
             shutdown::run(runtime).await.map_err(ServeError::Lambda)
         }

@@ -24,7 +24,7 @@ use crate::shutdown;
 
 pub use crate::platform::ServeError;
 
-/// What a handler knows of its invocation besides the event.
+/// What a handler knows about its invocation besides the event.
 #[derive(Clone, Debug)]
 pub struct Invocation {
     pub request_id: String,
@@ -33,7 +33,7 @@ pub struct Invocation {
 }
 
 impl Invocation {
-    /// Time left, kept short of the deadline by `reserve` so that an answer can still be sent.
+    /// Time left, minus `reserve` for sending an answer.
     pub fn remaining(&self, reserve: Duration) -> Duration {
         self.deadline.saturating_duration_since(Instant::now()).saturating_sub(reserve)
     }
@@ -43,7 +43,7 @@ impl Invocation {
 #[derive(Debug, thiserror::Error)]
 #[error("{message}")]
 pub struct InvocationError {
-    /// Bounded name of the cause, reported as Lambda's `errorType`.
+    /// Short name of the cause, from a fixed list, reported as Lambda's `errorType`.
     pub error_type: &'static str,
     /// The whole chain of causes, without payloads.
     pub message: String,
@@ -56,7 +56,7 @@ impl InvocationError {
     }
 }
 
-/// Serves `handler` until the process is asked to stop, and then finishes what is in progress (see [`crate::shutdown`]).
+/// Serves `handler` until the process is asked to stop, and then finishes open invocations (see [`crate::shutdown`]).
 ///
 /// The handler gets the event's JSON text and returns the answer's JSON text. Outside Lambda the function answers
 /// `POST /2015-03-31/functions/<name>/invocations` as AWS does (200 with `X-Amz-Function-Error` on failure), plus

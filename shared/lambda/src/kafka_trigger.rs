@@ -1,4 +1,4 @@
-//! The event a Kafka trigger sends, and the answer it understands (reference: AWS Lambda "Using Lambda with Amazon
+//! The event of a Kafka trigger, and the answer to it (reference: AWS Lambda "Using Lambda with Amazon
 //! MSK" and "Retain discarded records / retry configurations for Kafka").
 
 use std::borrow::Cow;
@@ -12,13 +12,13 @@ use pipeline::{Header, Position, Record, RecordHeaders};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-/// The whole event is no Kafka trigger event, or one of its records cannot even be located. Such an event was not
-/// made by a Kafka trigger; failing the invocation is the only answer that loses nothing.
+/// The event is not a Kafka trigger event, or the position of one of its records cannot be read. A Kafka trigger does
+/// not send such an event. The invocation must fail, because any other answer could lose records.
 #[derive(Debug, thiserror::Error)]
 #[error("the event is not a Kafka trigger event")]
 pub struct TriggerError(#[from] serde_json::Error);
 
-/// Name of the one header that holds the text of headers that could not be decoded.
+/// Name of the header that is added to hold the text of headers that could not be decoded.
 const UNDECODABLE_HEADERS: &str = "undecodable-headers";
 
 #[derive(Deserialize)]
@@ -37,10 +37,10 @@ struct WireRecord<'a> {
     timestamp: i64,
     #[serde(borrow, default)]
     key: Option<Cow<'a, str>>,
-    // Whether AWS sends null or nothing for a tombstone is undocumented; both are accepted.
+    // AWS does not document whether a tombstone has null or no value; both are accepted.
     #[serde(borrow, default)]
     value: Option<Cow<'a, str>>,
-    // Kept raw: an odd header must spoil neither its record nor the batch.
+    // Kept raw, so that a malformed header makes neither its record nor the batch fail.
     #[serde(borrow, default)]
     headers: Option<&'a RawValue>,
 }
@@ -48,8 +48,8 @@ struct WireRecord<'a> {
 /// Decodes a trigger event into records, ordered by topic, partition and offset.
 ///
 /// # Errors
-/// [`TriggerError`] if the event has not the trigger's shape. A record whose key, value or headers cannot be decoded
-/// is not an error: it comes back with what is `undecodable`.
+/// [`TriggerError`] if the event does not have the trigger's format. A record whose key, value or headers cannot be
+/// decoded is not an error: its field `undecodable` says what is wrong.
 pub fn decode(event: &str) -> Result<Vec<Record>, TriggerError> {
     let event: WireEvent<'_> = serde_json::from_str(event)?;
     let mut records = Vec::with_capacity(event.records.values().map(Vec::len).sum());
@@ -96,7 +96,7 @@ fn decode_record(wire: WireRecord<'_>, topic: Arc<str>) -> Record {
     }
 }
 
-/// `[{"name": [bytes]}, …]`, the bytes signed as in Java; null is a header without a value.
+/// `[{"name": [bytes]}, …]`, with signed bytes as in Java; null is a header without a value.
 fn decode_headers(json: &str) -> Option<RecordHeaders> {
     let wire: Option<Vec<BTreeMap<String, Option<Vec<i16>>>>> = serde_json::from_str(json).ok()?;
     let mut headers = Vec::new();
@@ -115,7 +115,7 @@ fn byte_of(number: i16) -> Option<u8> {
     u8::try_from(number).ok().or_else(|| i8::try_from(number).ok().map(i8::cast_unsigned))
 }
 
-/// The answer to a Kafka batch: which records are to be sent again.
+/// The answer to a Kafka batch: which records to send again.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BatchAnswer {
@@ -142,7 +142,7 @@ impl BatchAnswer {
         BatchAnswer::default()
     }
 
-    /// These records are to be sent again.
+    /// These records must be sent again.
     pub fn retry(positions: impl IntoIterator<Item = Position>) -> Self {
         let batch_item_failures = positions
             .into_iter()

@@ -1,7 +1,7 @@
-//! The edge between a function and where it runs.
+//! The edge between a function and the platform that runs it.
 //!
-//! Owns settings, telemetry, decoding of the Kafka trigger, the batch answer, and serving: on AWS Lambda, on any
-//! Lambda emulator, or as plain HTTP where there is no Lambda runtime. AWS event types stop here.
+//! Owns decoding of the Kafka trigger, the batch answer, operators' requests, metrics, and serving: on AWS Lambda, on
+//! any Lambda emulator, or as plain HTTP where there is no Lambda runtime. AWS event types are used only here.
 
 pub mod batch_response;
 pub mod breaker;

@@ -1,7 +1,7 @@
-//! Metric names. Each variant's comment says what it measures and which labels it carries; labels are bounded.
+//! Metric names. Each variant's comment says what it measures and which labels it has; labels have few values.
 //!
-//! Functions served over HTTP expose them at `/metrics`; on Lambda the recorder is not installed and the figures
-//! are fields of the one log line each invocation ends with.
+//! Functions served over HTTP expose them at `/metrics`. On Lambda the recorder is not installed, and the values are
+//! fields of the last log line of each invocation.
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 
@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 pub enum Counter {
     /// Events that ingest acknowledged. Labels: `type`.
     EventsReceived,
-    /// Events and requests that ingest turned away. Labels: `reason`.
+    /// Events and requests that ingest refused. Labels: `reason`.
     EventsRejected,
     /// Records that ended in an outcome. Labels: `type`, `status`.
     EventsProcessed,

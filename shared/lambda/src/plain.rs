@@ -18,7 +18,7 @@ pub(crate) async fn serve_plain(address: SocketAddr, router: Router) -> Result<(
     serve_until(stop_signal(), DRAIN_TIMEOUT, listener, router.merge(operations_router())).await
 }
 
-/// Serves until `stop`, and from then on for at most `drain`, for the requests that are open.
+/// Serves until `stop`, and then waits at most `drain` for the open requests.
 async fn serve_until(
     stop: impl Future<Output = ()> + Send + 'static,
     drain: Duration,
@@ -29,20 +29,20 @@ async fn serve_until(
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = axum::serve(listener, service).with_graceful_shutdown(async move {
         stop.await;
-        tracing::info!("stopping: waiting for open requests");
+        tracing::info!("stopping the HTTP server: waiting for open requests");
         let _ = stopping.send(());
     });
     tokio::select! {
         ended = server => ended.map_err(ServeError::Http),
         () = async {
-            // An error means that the server ended by itself; the other branch reports that.
+            // An error means that the server ended by itself; the other branch returns that error.
             if stopped.await.is_ok() {
                 tokio::time::sleep(drain).await;
             } else {
                 std::future::pending::<()>().await;
             }
         } => {
-            tracing::warn!("stopped with requests still open");
+            tracing::warn!("stopped the HTTP server while requests were still open");
             Ok(())
         }
     }
@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    /// A server that echoes bodies, a client that has sent half of one, and the way to stop the server.
+    /// A server that echoes bodies, a client that has sent half of a request, and the way to stop the server.
     async fn half_sent(
         drain: Duration,
     ) -> (tokio::task::JoinHandle<Result<(), ServeError>>, TcpStream, oneshot::Sender<()>) {

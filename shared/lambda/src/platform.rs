@@ -1,4 +1,4 @@
-//! Where the process runs, and how much time its calls have.
+//! The platform on which the process runs, and how much time its calls have.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -17,9 +17,9 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
-    #[error("the HTTP server stopped")]
+    #[error("the HTTP server failed")]
     Http(#[source] std::io::Error),
-    #[error("the Lambda runtime stopped")]
+    #[error("the Lambda runtime client failed")]
     Lambda(#[source] lambda_runtime::Error),
 }
 
@@ -30,14 +30,14 @@ pub(crate) enum Platform {
 }
 
 impl Platform {
-    /// Lambda if its Runtime API is announced, else HTTP on `HTTP_BIND`:`PORT`.
+    /// Lambda if the address of its Runtime API is set, else HTTP on `HTTP_BIND`:`PORT`.
     pub(crate) fn detect(variables: &dyn Variables) -> Result<Self, SettingsError> {
         if variables.get("AWS_LAMBDA_RUNTIME_API").is_some() {
             return Ok(Platform::Lambda);
         }
         let mut settings = Settings::new(variables);
         let port = settings.required::<u16>("PORT");
-        // Loopback unless set otherwise: a laptop must not offer its pipeline to the network.
+        // Loopback by default, so that a laptop does not offer its pipeline to the network.
         let bind = settings.or("HTTP_BIND", IpAddr::V4(Ipv4Addr::LOCALHOST));
         let timeout = Duration::from_secs(settings.or("FUNCTION_TIMEOUT_SEC", 60));
         settings.build(port.map(|port| Platform::Http { address: SocketAddr::new(bind, port), timeout }))
@@ -46,17 +46,17 @@ impl Platform {
 
 /// Time assumed to be left when the platform's deadline cannot be true.
 const FALLBACK_BUDGET: Duration = Duration::from_secs(30);
-/// Time assumed to be left when a call's deadline is past before the call began.
+/// Time assumed to be left when a call's deadline has passed before the call began.
 const OVERDUE_BUDGET: Duration = Duration::from_secs(5);
 /// Lambda's longest timeout.
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// Turns Lambda's deadline (milliseconds since the epoch) into a monotonic instant.
 ///
-/// cargo-lambda announces 600,000 ms, i.e. ten minutes past the epoch; a deadline that far off says nothing, so a
-/// fixed budget is assumed. One that has just passed means that our clock is ahead of the platform's, because a call is
-/// handed out with its whole timeout before it: taken at its word, no call would do anything until the clock is set. If
-/// it is true after all, the platform ends the call, which every handler survives.
+/// cargo-lambda sends 600,000 ms, i.e. ten minutes after the epoch. A deadline that far off has no meaning, so a fixed
+/// time is assumed. A deadline that has just passed means that our clock is ahead of the platform's, because a call
+/// starts with its whole timeout left. If the function believed it, no call would do anything until the clock is
+/// corrected. If the deadline is right after all, the platform ends the call, and every handler can recover from that.
 pub(crate) fn deadline_instant(deadline_ms: u64, now: Timestamp, instant: Instant) -> Instant {
     let deadline = Timestamp::from_millis(i64::try_from(deadline_ms).unwrap_or(i64::MAX));
     let left = deadline.since(now);

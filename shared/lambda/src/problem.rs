@@ -7,7 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use pipeline::DependencyError;
 use serde::Serialize;
 
-/// A problem document. Functions add members of their own by flattening it into a larger one.
+/// A problem document. Functions add members by flattening it into a larger one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Problem {
     /// `urn:forebay:problem:<tag>`.
@@ -19,7 +19,7 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// `tag` is the bounded name of the cause, `detail` what a person should know of it.
+    /// `tag` is the short name of the cause, from a fixed list; `detail` explains it to a person.
     pub fn new(status: StatusCode, tag: &str, detail: impl Into<String>) -> Self {
         Problem {
             kind: format!("urn:forebay:problem:{tag}"),
@@ -35,7 +35,7 @@ pub fn json_response(status: StatusCode, body: &impl Serialize) -> Response {
     response(status, "application/json", body)
 }
 
-/// An answer whose body is a problem document, perhaps with more members.
+/// An answer whose body is a problem document, possibly with more members.
 pub fn problem_response(status: StatusCode, body: &impl Serialize) -> Response {
     response(status, "application/problem+json", body)
 }
@@ -43,18 +43,18 @@ pub fn problem_response(status: StatusCode, body: &impl Serialize) -> Response {
 fn response(status: StatusCode, media_type: &'static str, body: &impl Serialize) -> Response {
     match serde_json::to_vec(body) {
         Ok(body) => (status, [(header::CONTENT_TYPE, media_type)], body).into_response(),
-        // Cannot happen with these types; whatever it is, it is not a success.
+        // Cannot happen with these types. If it did, the answer must not be a success.
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }
 
-/// The value of `Retry-After`: whole seconds, rounded up, because a client that comes back a moment early is turned
-/// away again.
+/// The value of `Retry-After`: whole seconds, rounded up, because a client that comes back a moment too early is
+/// refused again.
 pub fn retry_after(wait: Duration) -> HeaderValue {
     HeaderValue::from(u64::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u64::MAX))
 }
 
-/// When a client should come back after a dependency failed: once its breaker may let a call through, else in 2 s.
+/// When a client should retry after a dependency failed: when its breaker may let a call through, else in 2 s.
 pub fn retry_after_failure(error: Option<&DependencyError>) -> Duration {
     match error.and_then(DependencyError::open_breaker) {
         Some(open) => open.probe_in.max(Duration::from_secs(1)),

@@ -1,7 +1,7 @@
-//! What an operator may ask of a function: a JSON object that names an `action` and its fields.
+//! The requests of operators: a JSON object with an `action` and its fields.
 //!
-//! Every function that takes requests reads them here, so that the same thing has the same name and the same limits
-//! everywhere, and every refusal names the field and what it may hold.
+//! Every function reads its requests with this module, so that names and limits are the same everywhere, and every
+//! error names the field and what it may contain.
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -21,8 +21,8 @@ use crate::schedule::is_scheduled;
 pub enum RequestError {
     #[error("the request is not a JSON object")]
     NotAnObject(#[source] serde_json::Error),
-    /// A field is missing, or two do not go together.
-    #[error("the request does not hold what its action needs: {problem}")]
+    /// A field is missing, or two fields contradict each other.
+    #[error("the fields of the request do not fit its action: {problem}")]
     Fields { problem: String },
     /// The field's path, such as `filters.reason`.
     #[error("field \"{field}\": {problem}")]
@@ -30,7 +30,7 @@ pub enum RequestError {
 }
 
 impl RequestError {
-    /// The name of the cause, for Lambda's `errorType`.
+    /// Short name of the cause, for Lambda's `errorType`.
     pub const TAG: &str = "bad-request";
 
     pub fn field(field: &str, problem: impl Into<String>) -> Self {
@@ -38,7 +38,7 @@ impl RequestError {
     }
 }
 
-/// Reads a request into an enum that has a variant for each action, and who makes it, as they say.
+/// Reads a request into an enum with a variant for each action, and the name that the caller gives in `by`.
 ///
 /// `R` derives serde's `Deserialize` and strum's `VariantNames` with the same spelling. A field that is `null` counts
 /// as absent.
@@ -58,15 +58,15 @@ pub fn parse<R: DeserializeOwned + VariantNames>(event: &RawValue) -> Result<(R,
         let problem = format!("{action:?} is unknown, expected one of {}", choices());
         return Err(RequestError::Field { field: "action".to_owned(), problem });
     }
-    // As an externally tagged enum. Of one that is tagged inside, serde buffers the fields and loses their paths.
+    // As an externally tagged enum. For an internally tagged one, serde buffers the fields and loses their paths.
     let tagged = Value::Object(Map::from_iter([(action, Value::Object(fields))]));
     Ok((read("", tagged)?, by))
 }
 
-/// As [`parse`]; an event of a schedule is `scheduled`.
+/// Like [`parse`]; an event of a schedule becomes `scheduled`.
 ///
 /// # Errors
-/// As [`parse`].
+/// Like [`parse`].
 pub fn parse_or_scheduled<R>(event: &RawValue, scheduled: R) -> Result<(R, Option<Text>), RequestError>
 where
     R: DeserializeOwned + VariantNames,
@@ -96,7 +96,7 @@ fn read<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, RequestErro
 /// Refuses an empty range of time.
 ///
 /// # Errors
-/// If `until` is not after `from`, naming `field`, which is `until`'s.
+/// If `until` is not after `from`. `field` is the name of the field `until`.
 pub fn check_range(field: &str, from: Option<Timestamp>, until: Option<Timestamp>) -> Result<(), RequestError> {
     match (from, until) {
         (Some(from), Some(until)) if from >= until => Err(RequestError::field(field, "not after \"from\"")),
@@ -109,7 +109,7 @@ pub fn check_range(field: &str, from: Option<Timestamp>, until: Option<Timestamp
 #[error("{0}")]
 pub struct ValueError(String);
 
-/// A text that is shown in lists and logs: 1 to `MAX` characters, none of which is a control character.
+/// A text for lists and logs: 1 to `MAX` characters without control characters.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Text<const MAX: usize = 256>(String);
@@ -139,7 +139,7 @@ impl<const MAX: usize> From<Text<MAX>> for String {
     }
 }
 
-/// A name that an operator gives to something: 1 to 64 ASCII letters, digits, dots, dashes and underscores.
+/// A name that an operator chooses: 1 to 64 ASCII letters, digits, dots, dashes and underscores.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Label(String);
@@ -167,7 +167,7 @@ impl From<Label> for String {
     }
 }
 
-/// A whole number from 1 to `MAX`; `DEFAULT` unless a request says otherwise.
+/// A whole number from 1 to `MAX`; `DEFAULT` if the request does not set it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "i64")]
 pub struct Limit<const MAX: u32, const DEFAULT: u32 = 1>(u32);
@@ -197,7 +197,7 @@ impl<const MAX: u32, const DEFAULT: u32> TryFrom<i64> for Limit<MAX, DEFAULT> {
     }
 }
 
-/// For each partition that it names, an offset.
+/// An offset for each partition that is named.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "BTreeMap<String, i64>")]
 pub struct PartitionOffsets(BTreeMap<i32, i64>);
@@ -298,7 +298,7 @@ mod tests {
             (r#"{"action":"send","from_offsets":{"0":-1}}"#, r#"field "from_offsets": not a map"#),
             (r#"{"action":"send","from":{},"from_offsets":{}}"#, "duplicate field `from_offsets`"),
             (r#"{"action":"send","run":"a b"}"#, r#"field "run": not 1 to 64 letters"#),
-            (r#"{"action":"stop"}"#, "the request does not hold what its action needs: missing field `run`"),
+            (r#"{"action":"stop"}"#, "the fields of the request do not fit its action: missing field `run`"),
             (&long, r#"field "run": not 1 to 64 letters"#),
         ];
         for (request, expected) in cases {

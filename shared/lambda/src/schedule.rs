@@ -1,10 +1,10 @@
-//! Events of a schedule, for functions that take requests as well.
+//! Events of a schedule, for functions that also take requests.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
 
-/// The `source` of what EventBridge rules and EventBridge Scheduler send on a schedule.
+/// The `source` of scheduled events of EventBridge rules and EventBridge Scheduler.
 const SOURCES: [&str; 2] = ["aws.events", "aws.scheduler"];
 
 /// Whether a schedule sent the event, and not somebody who asks for an `action`.

@@ -1,4 +1,4 @@
-//! SIGTERM to a real process: polling a Runtime API, and serving HTTP.
+//! SIGTERM to a real process that polls a Runtime API or serves HTTP.
 #![expect(clippy::unwrap_used, reason = "helpers of tests: whatever is missing is a failed test")]
 
 use std::net::Ipv4Addr;
@@ -44,7 +44,7 @@ impl Function {
         Function { child, lines }
     }
 
-    /// Waits until an invocation is under way.
+    /// Waits until an invocation has started.
     async fn begun(&mut self) {
         let line = tokio::time::timeout(PATIENCE, self.lines.next_line()).await.unwrap().unwrap();
         assert_eq!(line.as_deref(), Some("begun"));
@@ -59,7 +59,7 @@ impl Function {
     }
 }
 
-/// A Runtime API that hands out what the test sends, and gives back the answers.
+/// A Runtime API that gives out the test's events and returns the answers.
 struct RuntimeApi {
     address: String,
     events: mpsc::UnboundedSender<String>,

@@ -1,4 +1,4 @@
-//! Claims, for deployments that save the cost of DynamoDB.
+//! Claims, for deployments that do not use DynamoDB because of its cost.
 
 use std::time::Duration;
 
@@ -13,13 +13,14 @@ use crate::database::Database;
 use crate::error::PostgresError;
 use crate::text::storable;
 
-/// How often claims are asked about again that somebody else made while our statement ran. Once is enough: by then
-/// they are committed, unless they expire meanwhile.
+/// How often claims are read again that another transaction made while our statement ran. Once is enough: by then they
+/// are committed, unless they expire in the meantime.
 const ATTEMPTS: u32 = 5;
 
-/// Claims what is free or expired; tells who owns the rest. In the order of the keys, so that two batches with the same
-/// keys cannot deadlock. `owner_topic` is NULL for a claim that another made, or took over, after the statement began.
-/// Expiry is not a condition of the probe, or the planner could walk the index of expiries instead of the key's.
+/// Takes free or expired claims, and returns the owners of the others. In the order of the keys, so that two batches
+/// with the same keys cannot deadlock. `owner_topic` is NULL for a claim that another transaction made or took over
+/// after the statement began. The probe has no condition on the expiry, or the planner could use the index of expiries
+/// instead of the key's.
 const CLAIM: &str = "
     WITH wanted AS (
         SELECT * FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::int4[], $6::int8[], $7::bytea[])
@@ -77,7 +78,7 @@ impl PostgresClaims {
         verdicts.into_iter().collect::<Option<_>>().ok_or(PostgresError::Contention)
     }
 
-    /// Answers what is certain; a claim that somebody else has just made is not answered.
+    /// Answers what is certain. A claim that another transaction has just made is not answered yet.
     async fn ask(
         &self,
         client: &ClientWrapper,

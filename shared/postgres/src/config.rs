@@ -1,4 +1,4 @@
-//! Where the database is and how to reach it.
+//! The address of the database and the login.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -29,7 +29,7 @@ enum Encryption {
     Disable,
 }
 
-/// Whose password an IAM token stands for.
+/// The login for which an IAM token is the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IamLogin {
     pub host: String,
@@ -69,8 +69,8 @@ impl PostgresConfig {
     /// both: `DB_CA_FILE` (PEM bundle, as the one for RDS; default: the public roots), `DB_POOL_SIZE` (connections,
     /// default 4) and `DB_STATEMENT_TIMEOUT_SEC` (15).
     ///
-    /// A URL without `sslmode` is encrypted unless its host is this machine. Encryption always verifies the server's
-    /// certificate and name. `None` after a problem was recorded.
+    /// With a URL without `sslmode`, connections are encrypted unless the host is this machine. Encryption always
+    /// verifies the server's certificate and name. `None` after a problem was recorded.
     pub fn from_settings(settings: &mut Settings<'_>) -> Option<PostgresConfig> {
         let url = settings.secret("DATABASE_URL");
         let host = settings.optional::<String>("DB_HOST");
@@ -86,13 +86,13 @@ impl PostgresConfig {
 
         let (mut connection, tls, iam) = match (url, host) {
             (Some(_), Some(_)) => {
-                settings.problem("DATABASE_URL and DB_HOST are both set");
+                settings.problem("DATABASE_URL and DB_HOST are both set; set only one");
                 return None;
             }
             (Some(url), None) => {
                 let (connection, tls) = parse_url(settings, &url)?;
                 if auth == Auth::Iam {
-                    settings.problem("DB_AUTH=iam goes with DB_HOST, not with DATABASE_URL");
+                    settings.problem("DB_AUTH=iam needs DB_HOST instead of DATABASE_URL");
                 }
                 (connection, tls, None)
             }
@@ -132,9 +132,9 @@ impl PostgresConfig {
             connection.application_name("forebay");
         }
         if connection.get_options().is_none() {
-            // The idle limit is for a client that froze or vanished in mid-transaction: it must not keep its partition's
-            // lock. Plans are fixed and small by design; planning them anew for a hundred partitions, or compiling them,
-            // takes longer than running them.
+            // The idle limit is for a client that freezes or disappears inside a transaction: it must not keep its
+            // partition's lock. Plans are fixed and small by design; planning for a hundred partitions each time, or
+            // compiling the plans, takes longer than running them.
             let idle_ms = (statement_timeout * 2).as_millis();
             connection.options(format!(
                 "-c statement_timeout={} -c idle_in_transaction_session_timeout={idle_ms} \
@@ -147,14 +147,14 @@ impl PostgresConfig {
 }
 
 fn parse_url(settings: &mut Settings<'_>, url: &SecretString) -> Option<(tokio_postgres::Config, bool)> {
-    // The parser's own message may quote the URL, password and all.
+    // The parser's own message may quote the URL with the password.
     let Ok(connection) = url.expose_secret().parse::<tokio_postgres::Config>() else {
         settings.problem("DATABASE_URL is not a PostgreSQL connection URL (sslmode may be disable, prefer or require)");
         return None;
     };
     let tls = match connection.get_ssl_mode() {
         SslMode::Disable => false,
-        // The parser's default. "Prefer" as such protects from nobody, so it is read as "what the place needs".
+        // The parser's default. "Prefer" gives no protection, so it means: required unless the host is this machine.
         SslMode::Prefer => !connection.get_hosts().iter().all(is_this_machine),
         SslMode::Require => true,
         _ => true,

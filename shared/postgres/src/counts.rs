@@ -9,7 +9,7 @@ use tokio_postgres::types::ToSql;
 
 const HOUR_MS: i64 = 3_600_000;
 
-/// Last in its transaction, so that the rows which batches share are locked only until the commit that follows.
+/// Last in its transaction, so that rows which batches share are locked only until the commit that follows.
 pub(crate) const ADD_COUNTS: &str = "
     INSERT INTO event_counts_hourly AS c (hour, tenant, event_type, status, events)
     SELECT w.hour, w.tenant, w.event_type, w.status, w.events
@@ -17,7 +17,7 @@ pub(crate) const ADD_COUNTS: &str = "
         AS w (hour, tenant, event_type, status, events)
     ON CONFLICT (hour, tenant, event_type, status) DO UPDATE SET events = c.events + excluded.events";
 
-/// Events that are counted, or counted no more.
+/// Events to add to the counts or to take from them.
 pub(crate) struct CountChange<'a> {
     pub received_at: Timestamp,
     pub tenant: &'a str,
@@ -26,7 +26,7 @@ pub(crate) struct CountChange<'a> {
     pub by: i64,
 }
 
-/// The parameters of [`ADD_COUNTS`]. Rows are in one order for everybody, so that two transactions cannot deadlock.
+/// The parameters of [`ADD_COUNTS`]. Rows are always in the same order, so that two transactions cannot deadlock.
 #[derive(Default)]
 pub(crate) struct CountColumns<'a> {
     hour: Vec<OffsetDateTime>,

@@ -29,7 +29,7 @@ pub struct Database {
 }
 
 impl Database {
-    /// Makes the pool and its first connection, so that a bad address shows at the start and the first call is fast.
+    /// Creates the pool and its first connection, so that a wrong address shows at start and the first call is fast.
     ///
     /// # Errors
     /// If the database cannot be reached.
@@ -58,10 +58,10 @@ impl Database {
         Ok(database)
     }
 
-    /// A connection of the pool, for queries that this crate does not offer.
+    /// A connection of the pool, for queries that this crate does not have.
     ///
     /// # Errors
-    /// If none is free or can be made in time.
+    /// If no connection is free or can be opened in time.
     pub async fn connection(&self) -> Result<Object, PostgresError> {
         if let Some(tokens) = &self.tokens {
             tokens.refresh(now()).await?;
@@ -71,7 +71,7 @@ impl Database {
 
     /// Runs `work`, which uses `client`, within the statement timeout.
     ///
-    /// The server has the same timeout, but a lost connection does not answer at all.
+    /// The server has the same timeout, but no answer comes on a lost connection.
     pub(crate) async fn within<T>(
         &self,
         work: impl Future<Output = Result<T, PostgresError>>,
@@ -82,7 +82,7 @@ impl Database {
         }
     }
 
-    /// Gives a connection back, or closes it if it may still be busy with what we gave up waiting for.
+    /// Returns a connection to the pool, or closes it if it may still run a statement that we gave up.
     pub(crate) fn give_back<T>(client: Object, result: Result<T, PostgresError>) -> Result<T, PostgresError> {
         if let Err(PostgresError::Timeout(_)) = &result {
             drop(Object::take(client));
@@ -91,12 +91,12 @@ impl Database {
     }
 }
 
-/// Tokens are made for new connections, deep below any caller that was handed the time.
+/// Tokens are created for new connections, in code that does not get the time from its caller.
 fn now() -> Timestamp {
     SystemClock.now()
 }
 
-/// A connection that rolls back when it is dropped before `finish`, also when its caller was cancelled.
+/// A connection that rolls back when it is dropped before `finish`, for example because its caller was cancelled.
 pub(crate) struct RollbackOnDrop<'a> {
     client: &'a tokio_postgres::Client,
     finished: bool,
@@ -115,7 +115,7 @@ impl<'a> RollbackOnDrop<'a> {
 impl Drop for RollbackOnDrop<'_> {
     fn drop(&mut self) {
         if !self.finished {
-            // The first poll sends it; nobody needs the answer. Outside a transaction it is only a warning.
+            // The first poll sends it, and its answer is not needed. Outside a transaction it causes only a warning.
             let rollback = std::pin::pin!(self.client.batch_execute("ROLLBACK"));
             let mut context = std::task::Context::from_waker(std::task::Waker::noop());
             let _ = rollback.poll(&mut context);
@@ -123,10 +123,10 @@ impl Drop for RollbackOnDrop<'_> {
     }
 }
 
-/// TLS with the given roots, or the public ones; verifies certificate and name.
+/// TLS with the given roots, or the public ones. Verifies certificate and name.
 fn connector(ca_file: Option<&Path>) -> Result<MakeRustlsConnect, PostgresError> {
     let Some(path) = ca_file else {
-        // Needs a process-wide provider; a second installation changes nothing.
+        // Needs a default provider in the process; installing it a second time changes nothing.
         let _ = rustls::crypto::ring::default_provider().install_default();
         return Ok(MakeRustlsConnect::with_webpki_roots());
     };
@@ -137,7 +137,7 @@ fn connector(ca_file: Option<&Path>) -> Result<MakeRustlsConnect, PostgresError>
         roots.add(certificate).map_err(|error| broken(error.into()))?;
     }
     if roots.is_empty() {
-        return Err(broken("it holds no certificate".into()));
+        return Err(broken("it contains no certificate".into()));
     }
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()

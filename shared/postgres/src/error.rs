@@ -1,4 +1,4 @@
-//! What can go wrong, and what it means.
+//! Errors of Postgres, and how to handle them.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,38 +9,38 @@ use tokio_postgres::error::SqlState;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
-    #[error("the CA file {path} cannot be used")]
+    #[error("cannot use the CA file {path} (DB_CA_FILE)")]
     CaFile {
         path: PathBuf,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    #[error("TLS cannot be set up")]
+    #[error("cannot set up TLS for Postgres")]
     Tls(#[source] rustls::Error),
-    #[error("the IAM token for the database cannot be made")]
+    #[error("cannot create the IAM token for Postgres")]
     Token(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("no connection")]
+    #[error("no connection to Postgres")]
     Connection(#[source] PoolError),
-    #[error("no answer within {} s", .0.as_secs_f32())]
+    #[error("Postgres did not answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
-    /// The server's message, without the row it is about: that may hold personal data.
+    /// The server's message, without the row it is about, because the row may contain personal data.
     #[error("{}", describe(.0))]
     Statement(#[source] tokio_postgres::Error),
-    #[error("the migrations failed")]
+    #[error("the migrations of Postgres failed")]
     Migration(#[source] refinery::Error),
-    /// A row that this build cannot read: another build wrote it, or somebody by hand.
-    #[error("{table} has a row with a bad {column}")]
+    /// A row that this build cannot read, because another build or a person wrote it.
+    #[error("table {table} has a row with an invalid {column}")]
     Row { table: &'static str, column: &'static str },
-    /// Another transaction stored an event of the batch while this one looked, more often than is likely.
-    #[error("another transaction stores the same events")]
+    /// Another transaction stored an event of the batch at the same time, more often than is likely.
+    #[error("other transactions kept storing events of this batch at the same time")]
     Contention,
 }
 
-/// The server's words; of a client-side error, the source says what it was.
+/// The server's message. For an error of the client, the source says what it was.
 fn describe(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
-        Some(error) => format!("the server answered {}: {}", error.code().code(), error.message()),
-        None => "the connection failed".to_owned(),
+        Some(error) => format!("Postgres answered {}: {}", error.code().code(), error.message()),
+        None => "the connection to Postgres failed".to_owned(),
     }
 }
 
@@ -50,10 +50,10 @@ impl From<tokio_postgres::Error> for PostgresError {
     }
 }
 
-/// What an SQLSTATE says of a call (PostgreSQL manual, appendix A).
+/// The class of an SQLSTATE (PostgreSQL manual, appendix A).
 ///
-/// Only errors that the data itself causes are permanent. A wrong password, a missing table or a full disk is mended
-/// by people, and no record is to blame meanwhile.
+/// Only errors that the data itself causes are permanent. A wrong password, a missing table or a full disk must be
+/// corrected by people and is not the fault of a record.
 fn class_and_tag(code: &SqlState) -> (ErrorClass, &'static str) {
     if *code == SqlState::QUERY_CANCELED {
         return (ErrorClass::Transient, "timeout");
@@ -71,7 +71,7 @@ fn class_and_tag(code: &SqlState) -> (ErrorClass, &'static str) {
         "40" => (ErrorClass::Transient, "conflict"),
         // Connection exception, operator intervention (shutdown, failover), system error.
         "08" | "57" | "58" => (ErrorClass::Transient, "unavailable"),
-        // Read-only transaction: a failover left us on the old primary.
+        // Read-only transaction: after a failover we are still connected to the old primary.
         "25" => (ErrorClass::Transient, "read-only"),
         // Authentication, wrong database.
         "28" | "3D" => (ErrorClass::Transient, "refused"),
@@ -113,12 +113,12 @@ impl PostgresError {
         self.class_and_tag().0
     }
 
-    /// Bounded name of the cause, for metrics.
+    /// Short name of the cause, from a fixed list, for metrics.
     pub fn tag(&self) -> &'static str {
         self.class_and_tag().1
     }
 
-    /// As a port's error; `doing` finishes "… failed".
+    /// The error in the form of the ports. `doing` is completed by "… failed".
     pub fn into_dependency(self, doing: &'static str) -> DependencyError {
         let (class, tag) = self.class_and_tag();
         DependencyError { dependency: Dependency::Postgres, class, tag, doing, source: Box::new(self) }

@@ -1,4 +1,4 @@
-//! Whether two databases hold the same rows.
+//! Whether two databases have the same rows.
 
 use serde::Serialize;
 use tokio_postgres::IsolationLevel;
@@ -6,8 +6,8 @@ use tokio_postgres::IsolationLevel;
 use crate::database::Database;
 use crate::error::PostgresError;
 
-/// What is compared: everything that a restoration brings back. Checkpoints follow from the ledger, and say when they
-/// were moved; claims expire.
+/// The tables to compare: everything that a restoration restores. Checkpoints are not compared, because they follow
+/// from the ledger and have the time at which they were moved; claims are not, because they expire.
 const TABLES: [&str; 3] = ["events", "record_outcomes", "event_counts_hourly"];
 
 /// The rows of one table.
@@ -15,18 +15,18 @@ const TABLES: [&str; 3] = ["events", "record_outcomes", "event_counts_hourly"];
 pub struct TableFingerprint {
     pub table: &'static str,
     pub rows: i64,
-    /// Of every column of every row, whatever their order.
+    /// The hash of every column of every row, whatever their order.
     pub hash: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Fingerprint {
-    /// Of the tables' hashes.
+    /// The hash of the tables' hashes.
     pub hash: String,
     pub tables: Vec<TableFingerprint>,
 }
 
-/// The hash of all rows, as of one instant. Reads all of them.
+/// The hash of all rows at one instant. Reads all of them.
 ///
 /// # Errors
 /// If the database fails.
@@ -34,7 +34,7 @@ pub async fn fingerprint(database: &Database) -> Result<Fingerprint, PostgresErr
     let mut client = database.connection().await?;
     let transaction =
         client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
-    // A row is hashed as text, and how instants, bytes and numbers are written is a setting.
+    // A row is hashed as text, and settings decide how instants, bytes and numbers are written.
     transaction
         .batch_execute(
             "SET LOCAL statement_timeout = 0; SET LOCAL timezone = 'UTC'; SET LOCAL datestyle = 'ISO, YMD';
@@ -43,7 +43,7 @@ pub async fn fingerprint(database: &Database) -> Result<Fingerprint, PostgresErr
         .await?;
     let mut tables = Vec::with_capacity(TABLES.len());
     for table in TABLES {
-        // Two sums of 64 bits of each row's hash do not depend on the order, and need no sorting of a large table.
+        // Two sums of 64 bits of each row's hash do not depend on the order, so a large table need not be sorted.
         let sums = format!(
             "SELECT count(*) AS rows, encode(sha256(convert_to(concat_ws('/', count(*), sum(a), sum(b)), 'UTF8')), 'hex') AS hash
              FROM (SELECT ('x' || left(hash, 16))::bit(64)::int8 AS a, ('x' || right(hash, 16))::bit(64)::int8 AS b

@@ -1,4 +1,4 @@
-//! What is known of one event.
+//! What the database knows about one event.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::database::{Database, RollbackOnDrop};
 use crate::error::PostgresError;
 use crate::ledger::{Corrupt, entry_from_row, risk_from_row};
 
-/// One row more than is returned, which shows that there are more.
+/// One row more than is returned, to find out whether there are more.
 const LIMIT: i64 = MAX_HISTORY as i64 + 1;
 
 /// One probe of the unique key per day partition.
@@ -24,14 +24,14 @@ const EVENTS: &str = "
            risk_score, risk_reasons, rules_version, scored_at
     FROM events WHERE tenant = $1 AND event_id = $2 ORDER BY received_at LIMIT $3";
 
-/// The outcomes are those that the index leaves out.
+/// The outcomes that are not in the index.
 const RECORDS_BY_KEY: &str = "
     SELECT * FROM record_outcomes
     WHERE tenant = $1 AND event_id = $2 AND outcome NOT IN ('valid', 'fraud')
     ORDER BY recorded_at, topic, partition, record_offset LIMIT $3";
 
-/// An origin comes from a header that a foreign producer may have made up, and a position from a client: an entry is
-/// returned only if it carries the key. LATERAL with LIMIT: one index probe per position, whatever the statistics.
+/// A foreign producer may have written a wrong origin header, and a client may send a wrong position. So an entry is
+/// returned only if it has the key. LATERAL with LIMIT: one index probe per position, whatever the statistics.
 const RECORDS_BY_POSITION: &str = "
     SELECT e.* FROM (
         SELECT w.topic, w.partition, w.record_offset
@@ -79,7 +79,7 @@ impl EventHistory for PostgresEventHistory {
     }
 }
 
-/// One round trip: requests go out in the order of first polls.
+/// One round trip: requests are sent in the order in which they are first polled.
 async fn read(client: &ClientWrapper, key: &EventKey, positions: &[Position]) -> Result<History, PostgresError> {
     let (events, by_key, by_position, not_reached) = tokio::try_join!(
         client.prepare_cached(EVENTS),
@@ -97,7 +97,8 @@ async fn read(client: &ClientWrapper, key: &EventKey, positions: &[Position]) ->
     let transaction = RollbackOnDrop::new(client);
     let ((), events, by_key, by_position, not_reached, ()) = tokio::try_join!(
         biased;
-        // One snapshot for all: a record that is processed meanwhile is either not reached or found, never neither.
+        // One snapshot for all statements: a record that is processed at the same time is either not reached yet or
+        // found.
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
         client.query(&events, &of_key),
         client.query(&by_key, &of_key),

@@ -1,7 +1,7 @@
-//! Passwords from IAM: a presigned request for the action `rds-db:connect`, good for 15 minutes.
+//! Passwords from IAM: a presigned request for the action `rds-db:connect`, valid for 15 minutes.
 //!
-//! After "IAM database authentication" in the RDS user guide. Signed here because the RDS SDK, which has this as a
-//! helper, is a large crate for one function.
+//! Follows "IAM database authentication" in the RDS user guide. Signed here, because the RDS SDK, which has a helper
+//! for this, is a large crate for one function.
 
 use std::sync::{PoisonError, RwLock};
 use std::time::{Duration, UNIX_EPOCH};
@@ -15,9 +15,9 @@ use event::Timestamp;
 use crate::config::IamLogin;
 use crate::error::PostgresError;
 
-/// How long RDS accepts a token, at most.
+/// The longest time for which RDS accepts a token.
 const VALIDITY: Duration = Duration::from_secs(15 * 60);
-/// How long one is used for new connections: well within [`VALIDITY`], as clocks differ.
+/// How long a token is used for new connections: well below [`VALIDITY`], because clocks differ.
 const USE: Duration = Duration::from_secs(10 * 60);
 
 #[derive(Clone, Debug)]
@@ -44,7 +44,7 @@ impl IamTokens {
         self.current.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|token| token.text.clone())
     }
 
-    /// Makes a new token unless the current one is young enough.
+    /// Creates a new token unless the current one is recent enough.
     pub(crate) async fn refresh(&self, now: Timestamp) -> Result<(), PostgresError> {
         let young = |token: &Token| now >= token.made_at && now.since(token.made_at) < USE;
         if self.current.read().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(young) {

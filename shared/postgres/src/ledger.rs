@@ -1,4 +1,4 @@
-//! The ledger: how every record ended, and whether every record is accounted for.
+//! The ledger: how every record ended, and whether every record has a row.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use tokio_postgres::{IsolationLevel, Row};
 use crate::database::Database;
 use crate::error::PostgresError;
 
-/// Most gaps that are listed for one partition; the difference counts all.
+/// Largest number of gaps listed for one partition; the difference counts all.
 const MAX_RANGES: i64 = 100;
 
 /// A table with a row that cannot be read.
@@ -71,18 +71,18 @@ pub struct OffsetRange {
     pub last: i64,
 }
 
-/// One Kafka partition's account: `next_offset - floor_offset` records were seen, and as many rows must be there.
+/// The sums of one Kafka partition: `next_offset - floor_offset` records were seen, and there must be as many rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PartitionAccount {
     pub topic: String,
     pub partition: i32,
-    /// The first offset that the ledger accounts for.
+    /// The first offset for which the ledger must have a row.
     pub floor_offset: i64,
     /// One more than the last.
     pub next_offset: i64,
-    /// Rows in `record_outcomes` between the two.
+    /// Number of rows in `record_outcomes` between the two.
     pub rows: i64,
-    /// Records less rows; anything but zero is a defect.
+    /// Records minus rows; anything but zero is a defect.
     pub difference: i64,
     /// The offsets without a row, lowest first, at most a hundred ranges.
     pub missing: Vec<OffsetRange>,
@@ -90,7 +90,7 @@ pub struct PartitionAccount {
     pub outcomes: BTreeMap<String, i64>,
 }
 
-/// The account of every partition.
+/// The sums of every partition.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Reconciliation {
     pub partitions: Vec<PartitionAccount>,
@@ -103,16 +103,16 @@ impl Reconciliation {
     }
 }
 
-/// Compares checkpoints with ledger rows, as of one instant. Reads the whole ledger.
+/// Compares checkpoints with ledger rows at one instant. Reads the whole ledger.
 ///
 /// # Errors
 /// If the database fails.
 pub async fn reconcile(database: &Database) -> Result<Reconciliation, PostgresError> {
     let mut client = database.connection().await?;
-    // One snapshot, so that batches recorded meanwhile do not look like differences. Dropping it rolls back.
+    // One snapshot, so that batches recorded at the same time do not look like differences. Dropping it rolls back.
     let transaction =
         client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start().await?;
-    // The ledger grows with traffic, and an operator waits for a true answer rather than a quick one.
+    // The ledger grows with traffic, and here a complete answer matters more than a quick one.
     transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
     let mut partitions = Vec::new();
     let checkpoints = "SELECT topic, partition, floor_offset, next_offset FROM checkpoints ORDER BY topic, partition";
@@ -160,20 +160,20 @@ pub async fn reconcile(database: &Database) -> Result<Reconciliation, PostgresEr
     Ok(Reconciliation { partitions })
 }
 
-/// What is stored, over all partitions.
+/// What is stored in all partitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// Ledger rows per outcome.
     pub outcomes: BTreeMap<String, i64>,
     /// Rows in `events`.
     pub events: i64,
-    /// Those among them that wait for a score.
+    /// The number of those that wait for a score.
     pub unscored: i64,
-    /// The sum of `event_counts_hourly`; equals `events` until retention drops events.
+    /// The sum of `event_counts_hourly`; equals `events` until old events are deleted.
     pub counted: i64,
 }
 
-/// Sums over the ledger, the events and the counts, as of one instant. Reads all of them.
+/// Sums over the ledger, the events and the counts at one instant. Reads all of them.
 ///
 /// # Errors
 /// If the database fails.
@@ -201,7 +201,7 @@ pub async fn totals(database: &Database) -> Result<Totals, PostgresError> {
     })
 }
 
-/// When a partition's account was last extended.
+/// When a record of a partition was last recorded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Checkpoint {
     pub topic: String,

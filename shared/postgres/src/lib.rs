@@ -1,10 +1,9 @@
 //! The Postgres adapter: the system of record.
 //!
 //! Owns the schema and its migrations, the one transaction that records a batch ([`PostgresEventStore`]), claims for
-//! `DEDUP_STORE=postgres` ([`PostgresClaims`]), the ledger's sums, the history of one event
-//! ([`PostgresEventHistory`]), late scores and their outbox ([`PostgresUnscoredEvents`]), runs of the replayer
-//! ([`PostgresReplay`]), fingerprints, partitions and retention. What a record's verdict is, and what to do about errors,
-//! is the caller's business (`pipeline`).
+//! `DEDUP_STORE=postgres` ([`PostgresClaims`]), the ledger's sums, the history of one event ([`PostgresEventHistory`]),
+//! late scores and their outbox ([`PostgresUnscoredEvents`]), runs of the replayer ([`PostgresReplay`]), fingerprints,
+//! partitions and retention. Does not own the verdicts on records and the handling of errors (`pipeline`).
 //!
 //! Works directly and through a transaction-pooling proxy: every unit of work is one transaction or one statement. Only
 //! migrations use session state, on a connection that is closed afterwards.

@@ -1,4 +1,4 @@
-//! Day partitions ahead of time, and the end of what is past its retention.
+//! Creates day partitions ahead of time, and deletes data past its retention.
 
 use std::time::Duration;
 
@@ -11,24 +11,25 @@ use time::{Date, OffsetDateTime};
 use crate::database::Database;
 use crate::error::PostgresError;
 
-/// Lock under which partitions are changed: any number that nobody else of this database uses.
+/// The advisory lock for changes of partitions: any number that nothing else in this database uses.
 const LOCK: i64 = 0x666f_7265_6261_7902;
 
-/// Rows deleted in one transaction: some 100 ms of work, so that nothing waits long and a stopped run loses little.
+/// Rows deleted in one transaction: some 100 ms of work, so that others wait only briefly and a stopped run loses
+/// little.
 const CHUNK: i64 = 20_000;
 
-/// How long a change of partitions waits for the transactions that use them; those that come later wait as long. If
-/// it does not get through, the next run tries again.
+/// How long a change of partitions waits for the transactions that use them; later transactions wait as long. If the
+/// time is too short, the next run tries again.
 const LOCK_TIMEOUT: &str = "SET LOCAL lock_timeout = '5s'; SET LOCAL statement_timeout = 0";
 
-/// What to keep and what to prepare.
+/// What to keep and which partitions to create.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartitionPolicy {
     /// Days after today that get a partition.
     pub ahead_days: u16,
-    /// Whole days after its own that an event is kept.
+    /// How many whole days after its own day an event is kept.
     pub retention_days: u16,
-    /// How long a ledger row is kept. Longer than Kafka keeps the record, or a redelivery finds no trace of the first.
+    /// How long a ledger row is kept. It must be longer than Kafka keeps the record, or a redelivery would look new.
     pub ledger_retention: Duration,
 }
 
@@ -45,15 +46,15 @@ pub struct PartitionReport {
     pub deleted_events: u64,
     pub deleted_claims: u64,
     pub deleted_outcomes: u64,
-    /// Offsets among the deleted outcomes that had no row: records that were never accounted for, and now never will.
+    /// Offsets among the deleted outcomes that had no row: the outcomes of these records will never be known.
     pub forgotten_offsets: u64,
 }
 
-/// Makes partitions ahead, drops expired ones, and deletes expired claims and ledger rows. Idempotent; of concurrent
-/// runs one works at a time.
+/// Creates partitions ahead, drops expired ones, and deletes expired claims and ledger rows. Idempotent. If several
+/// runs start at once, they work one after the other.
 ///
 /// # Errors
-/// If the database fails. What was done before stays done.
+/// If the database fails. Changes made before the failure stay.
 pub async fn maintain(
     database: &Database,
     now: Timestamp,
@@ -67,7 +68,7 @@ pub async fn maintain(
 
     let transaction = begin(&mut client).await?;
     let existing = existing_days(&transaction).await?;
-    // Today and later; and earlier days that late or replayed events have come for.
+    // Today and later days, and earlier days for which late or replayed events have come.
     let mut wanted: Vec<Date> =
         std::iter::successors(Some(today), |day| day.next_day()).take_while(|day| *day <= last_ahead).collect();
     wanted.extend(days_in_default(&transaction, first_kept, last_ahead).await?);
@@ -82,7 +83,7 @@ pub async fn maintain(
 
     for day in existing.into_iter().filter(|day| *day < first_kept) {
         let transaction = begin(&mut client).await?;
-        // Another run may have dropped it since.
+        // Another run may have dropped it in the meantime.
         transaction.batch_execute(&format!("DROP TABLE IF EXISTS {}", table(day))).await?;
         transaction.commit().await?;
         report.dropped.push(day.to_string());
@@ -112,7 +113,7 @@ async fn begin(client: &mut ClientWrapper) -> Result<Transaction<'_>, PostgresEr
     let transaction = client.transaction().await?;
     transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-    // After the advisory lock, for which a concurrent run waits as long as it takes.
+    // Set after the advisory lock, because waiting for a concurrent run may take any time.
     transaction.batch_execute(LOCK_TIMEOUT).await?;
     Ok(transaction)
 }
@@ -148,10 +149,10 @@ async fn days_in_default(transaction: &Transaction<'_>, first: Date, last: Date)
     Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }
 
-/// Makes a day's partition with the events of that day from the default partition. Returns how many there were.
+/// Creates a day's partition and moves the events of that day from the default partition into it. Returns their number.
 async fn create(transaction: &Transaction<'_>, day: Date) -> Result<u64, PostgresError> {
     let table = table(day);
-    // Attaching takes this lock on the default partition anyway. Taken first, no event can come in behind the move.
+    // Attaching takes this lock on the default partition anyway. Taking it first keeps new events out during the move.
     transaction.batch_execute("LOCK TABLE events_default IN ACCESS EXCLUSIVE MODE").await?;
     transaction.batch_execute(&format!("CREATE TABLE {table} (LIKE events INCLUDING ALL)")).await?;
     let columns = "received_day, tenant, event_id, event_type, schema_version, status, received_at, occurred_at, \
@@ -163,7 +164,7 @@ async fn create(transaction: &Transaction<'_>, day: Date) -> Result<u64, Postgre
     );
     let moved = transaction.execute(&moving, &[&day]).await?;
     let next = plus_days(day, 1);
-    // Literals: a definition takes no parameters, and these are numbers.
+    // Literals, because a definition takes no parameters; these are numbers.
     transaction
         .batch_execute(&format!("ALTER TABLE events ATTACH PARTITION {table} FOR VALUES FROM ('{day}') TO ('{next}')"))
         .await?;
@@ -187,8 +188,8 @@ async fn delete_in_chunks(
     }
 }
 
-/// Deletes, for each Kafka partition, the ledger rows up to the first that is still kept, and moves the floor of its
-/// account up to there.
+/// Deletes, for each Kafka partition, the ledger rows before the first that is still kept, and moves the partition's
+/// floor to that row.
 async fn expire_outcomes(
     client: &mut ClientWrapper,
     now: Timestamp,
@@ -205,7 +206,7 @@ async fn expire_outcomes(
     Ok(())
 }
 
-/// Whether there may be more.
+/// Returns whether there may be more.
 async fn expire_chunk(
     client: &mut ClientWrapper,
     topic: &str,
@@ -214,11 +215,11 @@ async fn expire_chunk(
     report: &mut PartitionReport,
 ) -> Result<bool, PostgresError> {
     let transaction = begin(client).await?;
-    // The row lock that recording takes too: nobody extends the account meanwhile.
+    // Recording takes the same row lock, so no records are added in the meantime.
     let account = "SELECT floor_offset, next_offset FROM checkpoints WHERE topic = $1 AND partition = $2 FOR UPDATE";
     let Some(account) = transaction.query_opt(account, &[&topic, &partition]).await? else { return Ok(false) };
     let (floor, next): (i64, i64) = (account.try_get("floor_offset")?, account.try_get("next_offset")?);
-    // The lowest rows, and the first of them that is kept.
+    // The lowest rows, and the first of them that must be kept.
     let look = "
         SELECT min(record_offset) FILTER (WHERE recorded_at >= $3) AS first_kept, max(record_offset) AS last,
                count(*) AS rows

@@ -1,4 +1,4 @@
-//! Runs of the replayer and what they left.
+//! Runs of the replayer and their results.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use crate::ledger::{Corrupt, entry_from_row};
 use crate::store::{EntryColumns, FIND_ENTRIES, PositionColumns, ordinal};
 use crate::text::{storable, storable_list};
 
-/// The row of another request stays as it is and is not returned.
+/// If the run exists with a different request, its row is not changed and not returned.
 const TAKE_OVER: &str = "
     INSERT INTO replay_progress AS r (run, request, holder, partitions, offsets, counts, started_at, updated_at)
     VALUES ($1, $2, $3, '{}', '{}', '', $4, $4)
@@ -79,7 +79,7 @@ impl PostgresReplay {
             let next = partitions.into_iter().zip(offsets).collect();
             return Ok(TakeOver::Ours(ReplayProgress { next, counts: row.try_get("counts")? }));
         }
-        // Runs are never deleted, so the row that was in the way is there.
+        // Runs are never deleted, so the conflicting row is still there.
         let rows = self.query("SELECT request FROM replay_progress WHERE run = $1", &[&run]).await?;
         let row = rows.first().ok_or_else(|| Corrupt("replay_progress").column("run"))?;
         Ok(TakeOver::Other { request: row.try_get("request")? })
@@ -116,7 +116,7 @@ impl PostgresReplay {
     }
 }
 
-/// The entry with everything Postgres cannot hold replaced.
+/// The entry, with all characters replaced that Postgres cannot store.
 fn storable_entry(mut entry: LedgerEntry) -> LedgerEntry {
     entry.reason = storable(&entry.reason).into_owned();
     if let Some(risk) = &mut entry.risk {

@@ -1,15 +1,15 @@
-//! Text as Postgres can hold it.
+//! Text that Postgres can store.
 
 use std::borrow::Cow;
 
-/// Longest text that goes into an index beside others, in bytes; an index row holds 2,704. Event types are file names
-/// of ours and far shorter, so this only keeps a malformed record from failing its whole batch.
+/// Longest text in an index with other columns, in bytes; an index row can have 2,704 bytes. Event types are the names
+/// of our schema files and far shorter, so this only keeps a malformed record from failing its batch.
 const MAX_INDEXED_BYTES: usize = 255;
 
-/// Parts the elements of a list that travels as one text; see [`join`].
+/// Separates the elements of a list that is sent as one text; see [`join`].
 pub(crate) const SEPARATOR: char = '\u{1f}';
 
-/// Postgres text cannot hold U+0000; it becomes U+FFFD, the replacement character.
+/// Postgres text cannot contain U+0000. It becomes U+FFFD, the replacement character.
 pub(crate) fn storable(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
@@ -19,7 +19,7 @@ pub(crate) fn indexed(text: &str) -> Cow<'_, str> {
     storable(text.get(..end).unwrap_or(text))
 }
 
-/// A list as it can be stored: no U+0000, no separator, no empty elements.
+/// A list in a form that can be stored: no U+0000, no separator, no empty elements.
 pub(crate) fn storable_list(list: Vec<String>) -> Vec<String> {
     let odd = |text: &String| text.is_empty() || text.contains(['\0', SEPARATOR]);
     if !list.iter().any(odd) {
@@ -28,7 +28,7 @@ pub(crate) fn storable_list(list: Vec<String>) -> Vec<String> {
     list.into_iter().filter(|text| !text.is_empty()).map(|text| text.replace(['\0', SEPARATOR], "\u{fffd}")).collect()
 }
 
-/// A list as one text, for `string_to_array`: `unnest` flattens arrays of arrays, so a list per row cannot travel as
+/// A list as one text, for `string_to_array`: `unnest` flattens arrays of arrays, so a list per row cannot be sent as
 /// an array.
 pub(crate) fn join(list: &[String]) -> String {
     let mut joined = String::new();

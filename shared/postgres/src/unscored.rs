@@ -1,4 +1,4 @@
-//! Late scores: finding what waits for one, storing it, and the outbox of what is to be published.
+//! Late scores: finding the events that wait for one, storing the scores, and the outbox of late outcomes.
 
 use std::borrow::Cow;
 
@@ -20,11 +20,11 @@ use crate::error::PostgresError;
 use crate::ledger::{Corrupt, risk_from_row};
 use crate::text::{join, storable, storable_list};
 
-/// Payloads of one answer of `unpublished`, in bytes; the first entry is answered whatever its size.
+/// Payloads in one answer of `unpublished`, in bytes. The first entry is returned whatever its size.
 const MAX_PAYLOAD_BYTES: i64 = 4_000_000;
 
-/// The condition on the day prunes partitions; the order is that of the index of unscored events. A record of another
-/// key that stands at the row's origin is not its record: origins come from headers.
+/// The condition on the day excludes partitions; the order is that of the index of unscored events. A record with
+/// another key at the row's origin is not its record: origins come from headers and can be wrong.
 const FIND: &str = "
     SELECT e.*, coalesce(o.topic, e.origin_topic) AS topic, coalesce(o.partition, e.origin_partition) AS partition,
            coalesce(o.record_offset, e.origin_offset) AS record_offset
@@ -46,9 +46,9 @@ const FIND: &str = "
     ) o ON true
     ORDER BY e.received_at, e.tenant, e.event_id";
 
-/// Locks what is still unscored and passes over what another transaction has locked: that one is settling it. So nobody
-/// waits, and nobody can deadlock. Written `IS NULL`, the condition would let the planner take the index of unscored
-/// events for each probe by key, and read the whole backlog each time.
+/// Locks the events that are still unscored and skips those that another transaction has locked, because that one is
+/// scoring them. So nothing waits or deadlocks. With `IS NULL` as the condition, the planner could use the index of
+/// unscored events for each probe by key, and would read the whole backlog each time.
 const LOCK: &str = "
     SELECT w.ordinal, e.event_type
     FROM unnest($1::int4[], $2::date[], $3::text[], $4::text[]) AS w (ordinal, received_day, tenant, event_id)
@@ -68,13 +68,13 @@ const SCORE: &str = "
         AS w (received_day, tenant, event_id, status, risk_score, risk_reasons, rules_version)
     WHERE e.tenant = w.tenant AND e.event_id = w.event_id AND e.received_day = w.received_day";
 
-/// An entry that is there already will do: what is published is made of the event's row.
+/// An existing entry is kept, because the late outcome is made from the event's row.
 const ADD_TO_OUTBOX: &str = "
     INSERT INTO late_scores (received_day, tenant, event_id, topic, partition, record_offset)
     SELECT * FROM unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::int4[], $6::int8[])
     ON CONFLICT DO NOTHING";
 
-/// The inner limit bounds rows, the outer condition bytes. Lengths are read without the payloads.
+/// The inner limit is on rows, the outer condition on bytes. Lengths are read without the payloads.
 const UNPUBLISHED: &str = "
     SELECT * FROM (
         SELECT p.*, sum(octet_length(p.payload)) OVER (ORDER BY p.received_day, p.tenant, p.event_id)
@@ -199,7 +199,7 @@ async fn settle(
     let wanted: [&(dyn ToSql + Sync); 4] = [&ordinals, &wanted.day, &wanted.tenant, &wanted.event_id];
     let ((), locked) = tokio::try_join!(
         biased;
-        // Named, because the locking relies on it: the row is judged as it is when it is locked.
+        // Set explicitly, because the locking needs it: the condition is checked on the row as it is when it is locked.
         client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
         client.query(&lock, &wanted),
     )?;
@@ -218,7 +218,7 @@ async fn settle(
     }
     let columns = ScoreColumns::of(&settled);
     let at = now.to_utc();
-    // Stored unscored, they were counted as valid.
+    // They were stored without a score, so they were counted as valid.
     let moved = settled.iter().zip(counted.iter().copied()).filter(|(score, _)| score.outcome != Outcome::Valid);
     let changes = moved.flat_map(|(score, event_type)| {
         [(Outcome::Valid, -1), (score.outcome, 1)].map(|(outcome, by)| CountChange {
@@ -245,7 +245,7 @@ async fn settle(
     Ok(settled)
 }
 
-/// As the processor's scores: with everything replaced that Postgres cannot hold.
+/// As for the processor's scores, every character that Postgres cannot store is replaced.
 fn storable_score(mut score: LateScore) -> LateScore {
     score.risk.reasons = storable_list(score.risk.reasons);
     score.risk.rules_version = storable(&score.risk.rules_version).into_owned();
@@ -260,10 +260,11 @@ fn day(place: &EventPlace) -> Date {
     place.received_at.to_utc().date()
 }
 
-/// No [`Timestamp`] is before it, and Postgres can hold it.
+/// No [`Timestamp`] is earlier, and Postgres can store it.
 const FIRST_DAY: Date = date!(0000 - 01 - 01);
 
-/// Day, time, tenant and id that everything wanted comes after. Ids are not empty, so nothing equals the first place.
+/// Day, time, tenant and id; the events after this place are returned. Ids are not empty, so no event is at the first
+/// place.
 fn cursor(after: Option<&EventPlace>) -> (Date, OffsetDateTime, &str, &str) {
     match after {
         Some(place) => (day(place), place.received_at.to_utc(), place.key.tenant.as_str(), place.key.id.as_str()),

@@ -1,4 +1,4 @@
-//! How a process of ours starts and ends, whatever it does: its logs, and the signal that asks it to stop.
+//! How a process starts and ends: its logs, and the signal that asks it to stop.
 
 mod log_filter;
 pub mod logs;

@@ -1,4 +1,4 @@
-//! Logs: one JSON object a line on standard output, as CloudWatch and container platforms expect.
+//! Logs: one JSON object per line on standard output, as CloudWatch and container platforms expect.
 
 use settings::{ProcessEnvironment, Variables as _};
 use tracing_subscriber::EnvFilter;
@@ -18,7 +18,7 @@ pub fn init(service: &'static str) {
     };
     let json =
         tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
-    // A second call, as from two tests in one process, changes nothing.
+    // A second call, for example from two tests in one process, changes nothing.
     let _ = tracing_subscriber::registry().with(filter).with(json).try_init();
     if let Some(error) = problem {
         tracing::warn!(%error, level, "LOG_LEVEL is neither a level nor tracing directives, using info");

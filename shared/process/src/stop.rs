@@ -1,7 +1,7 @@
-//! When a process is asked to end.
+//! The signals that ask a process to stop.
 
-/// Resolves at SIGTERM or SIGINT. From this call on neither ends the process by itself, whether or not the future is
-/// polled yet: a task that listens may come to run after the first request.
+/// Completes at SIGTERM or SIGINT. After this call neither signal ends the process by itself, even if the future has
+/// not been polled yet, because the task that polls it may start only after the first request.
 ///
 /// # Panics
 /// Outside a tokio runtime.
@@ -18,7 +18,7 @@ pub fn stop_signal() -> impl Future<Output = ()> + Send + 'static {
             }
             (Err(error), _) | (_, Err(error)) => {
                 // Without handlers the default action of the signals still ends the process.
-                tracing::error!(%error, "cannot listen for signals");
+                tracing::error!(%error, "cannot listen for SIGTERM and SIGINT: either signal ends the process at once");
                 std::future::pending::<()>().await;
             }
         }

@@ -1,4 +1,4 @@
-//! The scorer, invoked with the Lambda Invoke API: AWS, the emulators and Kubernetes differ by endpoint only.
+//! The scorer, invoked with the Lambda Invoke API. AWS, the emulators and Kubernetes differ only in the endpoint.
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
@@ -11,9 +11,9 @@ use pipeline::ports::{Score, ScoreRequest, Scorer};
 use pipeline::{Dependency, DependencyError, ErrorClass};
 use serde::{Deserialize, Serialize};
 
-/// Events in one call. Some 100 kB each way, far below Lambda's 6 MB and the scorer's own limit.
+/// Number of events in one call. That is some 100 kB each way, far below Lambda's 6 MB and the scorer's own limit.
 const EVENTS_PER_CALL: usize = 1_000;
-/// Calls at a time, so that one large batch does not take every instance of the scorer.
+/// Number of calls at the same time, so that one large batch does not use every instance of the scorer.
 const CONCURRENT_CALLS: usize = 4;
 
 #[derive(Serialize)]
@@ -26,21 +26,21 @@ struct Answer {
     scores: Vec<Score>,
 }
 
-/// Why a call gave no scores.
+/// Why a call returned no scores.
 #[derive(Debug, thiserror::Error)]
 pub enum ScorerClientError {
-    #[error("the request cannot be written as JSON")]
+    #[error("cannot write the request to the scorer as JSON")]
     Request(#[source] serde_json::Error),
-    #[error("the function cannot be invoked")]
+    #[error("cannot invoke the scorer")]
     Invoke(#[source] Box<SdkError<InvokeError>>),
-    #[error("the function failed: {0}")]
+    #[error("the scorer returned the function error {0}")]
     Function(String),
-    #[error("the answer is not {{\"scores\":[…]}}")]
+    #[error("the scorer's answer is not {{\"scores\":[…]}}")]
     Answer(#[source] serde_json::Error),
 }
 
 impl ScorerClientError {
-    /// Nothing here is an event's fault: an event is scored later at worst.
+    /// Never permanent: no failure here is caused by an event, and the events can be scored later.
     pub fn class(&self) -> ErrorClass {
         match self {
             ScorerClientError::Invoke(error) if is_throttled(error) => ErrorClass::Overload,
@@ -78,7 +78,7 @@ impl From<ScorerClientError> for DependencyError {
     }
 }
 
-/// A [`Scorer`] that is a Lambda function.
+/// A [`Scorer`] that invokes a Lambda function.
 #[derive(Clone, Debug)]
 pub struct ScorerClient {
     lambda: Client,
@@ -110,7 +110,7 @@ impl ScorerClient {
     }
 }
 
-/// The `errorType` of a failed function. Its message may quote the request, so it is left out.
+/// The `errorType` of a failed function. Its message is not used, because it may quote the request.
 fn error_type(payload: &[u8]) -> Option<String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]

@@ -1,7 +1,7 @@
 //! Risk scores from the scorer function, without depending on it.
 //!
-//! Owns how the scorer is asked: in calls of bounded size, behind a breaker, its answer checked. What a score means for
-//! an event is decided in `pipeline::decisions`.
+//! Owns the calls to the scorer: their size, the circuit breaker, the check of the answer. What a score means for an
+//! event is decided in `pipeline::decisions`.
 
 mod client;
 
@@ -20,19 +20,18 @@ pub use crate::client::{ScorerClient, ScorerClientError};
 pub struct Scoring {
     scorer: Arc<dyn Scorer>,
     guard: Guard,
-    /// Longest wait for the scores of one batch, for each attempt.
+    /// Longest wait for the scores of one batch, per attempt.
     attempt_timeout: Duration,
 }
 
 impl Scoring {
-    /// `guard` is that of the scorer; `attempt_timeout` the longest wait for the scores of one batch, for each attempt.
+    /// `guard` is the scorer's guard; `attempt_timeout` is the longest wait for the scores of one batch, per attempt.
     pub fn new(scorer: Arc<dyn Scorer>, guard: Guard, attempt_timeout: Duration) -> Self {
         Scoring { scorer, guard, attempt_timeout }
     }
 
     /// The scores of the requests, in their order. `None` if the scorer is down, slow or behind an open breaker: the
-    /// events then stay unscored, to be scored later. Never fails a batch, and takes at most half of the time that is
-    /// left for it.
+    /// events then stay unscored and are scored later. Never fails a batch, and takes at most half of the time left.
     pub async fn score(&self, requests: &[ScoreRequest], deadline: Instant) -> Option<Vec<Score>> {
         let now = Instant::now();
         let deadline = now + deadline.saturating_duration_since(now) / 2;
@@ -43,7 +42,7 @@ impl Scoring {
                     tag = error.tag,
                     error = chain(&error),
                     events = requests.len(),
-                    "no scores: the events stay unscored"
+                    "cannot get scores from the scorer; the events are stored unscored and scored later"
                 );
                 None
             }
@@ -60,12 +59,12 @@ impl Scoring {
     }
 }
 
-/// The scorer is deployed on its own, so its word is checked before it reaches the store.
+/// The scorer is deployed separately, so its answer is checked before it is stored.
 fn check(requests: &[ScoreRequest], scores: Vec<Score>) -> Result<Vec<Score>, DependencyError> {
     let in_order = scores.len() == requests.len()
         && scores.iter().zip(requests).all(|(score, request)| score.event_id == request.event_id);
     if !in_order {
-        return Err(failure("bad-answer", "the scores are not those of the requests".into()));
+        return Err(failure("bad-answer", "the ids of the scores are not those of the requests".into()));
     }
     if scores.iter().any(|score| score.risk_score > 100) {
         return Err(failure("bad-answer", "a score is above 100".into()));

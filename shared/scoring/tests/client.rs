@@ -1,4 +1,4 @@
-//! The scorer's client keeps the contract of its port, against the scorer itself behind the Lambda Invoke API.
+//! The scorer's client passes the contract suite of its port, with the real scorer behind the Lambda Invoke API.
 #![expect(clippy::unwrap_used, reason = "helpers of tests: whatever is missing is a failed test")]
 
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use scorer::Rules;
 use scoring::ScorerClient;
 use serde_json::value::RawValue;
 
-/// Serves the scorer as AWS does, and functions that fail in the ways a function can.
+/// Serves the scorer as AWS does, and functions that fail in every way a function can.
 async fn serve() -> String {
     let rules = Arc::new(Rules::shipped().unwrap());
     let router = Router::new().route(

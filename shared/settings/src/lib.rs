@@ -1,7 +1,7 @@
 //! Settings from environment variables, read once at cold start.
 //!
-//! All bad variables are reported together, so that a deployment is fixed in one go. Nothing falls back to a
-//! fake: a missing required variable stops the start.
+//! All bad variables are reported together, so that an operator can correct them all at once. If a required variable is
+//! missing, the process does not start.
 
 pub mod shared;
 
@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use secrecy::SecretString;
 use strum::VariantNames;
 
-/// Where settings come from; tests hand in a map.
+/// The source of settings; tests pass a map.
 pub trait Variables: Send + Sync {
     fn get(&self, name: &str) -> Option<String>;
 }
@@ -23,7 +23,7 @@ pub trait Variables: Send + Sync {
 pub struct ProcessEnvironment;
 
 impl Variables for ProcessEnvironment {
-    #[expect(clippy::disallowed_methods, reason = "this is the reader that others must use")]
+    #[expect(clippy::disallowed_methods, reason = "all other code reads the environment through this type")]
     fn get(&self, name: &str) -> Option<String> {
         std::env::var(name).ok()
     }
@@ -35,7 +35,7 @@ impl Variables for BTreeMap<&str, &str> {
     }
 }
 
-/// Remembers which variables were asked for, so that a test can compare them with a README.
+/// Remembers which variables were read, so that a test can compare them with a README.
 #[derive(Debug, Default)]
 pub struct Recording<V> {
     inner: V,
@@ -47,7 +47,7 @@ impl<V: Variables> Recording<V> {
         Recording { inner, names: Mutex::new(Vec::new()) }
     }
 
-    /// Names asked for so far, sorted, each once.
+    /// The names that were read so far, sorted, each once.
     pub fn names(&self) -> Vec<String> {
         let mut names = match self.names.lock() {
             Ok(names) => names.clone(),
@@ -107,7 +107,7 @@ impl<'a> Settings<'a> {
         }
     }
 
-    /// Like [`Settings::optional`], but absence is a problem too.
+    /// Like [`Settings::optional`], but a missing variable is a problem too.
     pub fn required<T: FromStr<Err: Display>>(&mut self, name: &str) -> Option<T> {
         if self.text(name).is_none() {
             self.problem(format!("{name} is not set"));
@@ -146,12 +146,12 @@ impl<'a> Settings<'a> {
         values
     }
 
-    /// Records a problem that spans several variables.
+    /// Records a problem that concerns several variables.
     pub fn problem(&mut self, text: impl Into<String>) {
         self.problems.push(text.into());
     }
 
-    /// The configuration, unless something was wrong. `config` is `None` only after a problem was recorded.
+    /// The configuration, unless there was a problem. `config` is `None` only after a problem was recorded.
     pub fn build<T>(self, config: Option<T>) -> Result<T, SettingsError> {
         match config {
             Some(config) if self.problems.is_empty() => Ok(config),

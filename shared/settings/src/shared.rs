@@ -1,4 +1,4 @@
-//! Settings that several functions read: each name, default and range stands here once.
+//! Settings that several functions read. Each name, default and range is defined here only.
 //!
 //! A setting that belongs to one adapter or to one function is read there.
 
@@ -20,7 +20,7 @@ pub fn dedup_ttl(settings: &mut Settings<'_>) -> Duration {
     const DAY: u64 = 86_400;
     let seconds = settings.or("DEDUP_TTL_SEC", DAY);
     if seconds == 0 {
-        settings.problem("DEDUP_TTL_SEC=0: a window of no time finds no duplicates; set it to 1 or more");
+        settings.problem("DEDUP_TTL_SEC=0: no duplicates would be found; set it to 1 or more");
     }
     Duration::from_secs(seconds)
 }
@@ -36,7 +36,7 @@ pub fn breaker_open(settings: &mut Settings<'_>) -> Duration {
 }
 
 /// `FOREIGN_TENANT`: the tenant of events that other producers than ingest write to `raw-events`; `kafka` unless set.
-/// `None` if it is not a valid tenant name; the settings then have the problem.
+/// `None` if it is not a valid tenant name; a problem is recorded then.
 pub fn foreign_tenant(settings: &mut Settings<'_>) -> Option<TenantId> {
     let name = settings.or("FOREIGN_TENANT", "kafka".to_owned());
     match TenantId::new(&name) {
@@ -62,12 +62,13 @@ pub fn scorer_timeout(settings: &mut Settings<'_>) -> Duration {
 pub fn fraud_threshold(settings: &mut Settings<'_>) -> u8 {
     let threshold = settings.or("FRAUD_THRESHOLD", 80);
     if threshold > 100 {
-        settings.problem(format!("FRAUD_THRESHOLD={threshold}: scores go from 0 to 100"));
+        settings.problem(format!("FRAUD_THRESHOLD={threshold}: scores are from 0 to 100"));
     }
     threshold
 }
 
-/// `PUBLISH_TIMEOUT_MS`: longest wait for Kafka's acknowledgements, in milliseconds, for each attempt; 10000 unless set.
+/// `PUBLISH_TIMEOUT_MS`: longest wait for Kafka's acknowledgements, in milliseconds, for each attempt; 10000 unless
+/// set.
 pub fn publish_timeout(settings: &mut Settings<'_>) -> Duration {
     Duration::from_millis(settings.or("PUBLISH_TIMEOUT_MS", 10_000))
 }
@@ -78,7 +79,7 @@ mod tests {
 
     use super::*;
 
-    /// What `read` makes of one variable; `None` if that is refused.
+    /// The value that `read` returns for one variable; `None` if it is refused.
     fn read<T>(name: &'static str, text: &'static str, read: fn(&mut Settings<'_>) -> T) -> Option<T> {
         let variables = BTreeMap::from([(name, text)]);
         let mut settings = Settings::new(&variables);

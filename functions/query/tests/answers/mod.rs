@@ -60,7 +60,7 @@ impl World {
         let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant };
         let plan = ClaimPlan::new(reader.read_all(records), now, DEDUP_WINDOW);
         let answers = self.claims.claim(&plan.claims, now).await.unwrap();
-        let access = &self.service.access;
+        let access = &self.service.keys;
         let blocks = Blocks::new(access.list().await.unwrap());
         let policy = LimitPolicy { per_minute: NonZeroU32::new(self.per_minute), block_for: Duration::from_secs(900) };
         let plan = LimitPlan::new(plan.resolve(answers).unwrap(), &blocks, policy);
@@ -241,7 +241,7 @@ async fn problems_of_keys() {
     for (name, request) in requests {
         insta::assert_snapshot!(name, shown(&service.send(request.body(Body::empty()).unwrap()).await));
     }
-    service.access.faults.fail(1, ErrorClass::Transient);
+    service.keys.faults.fail(1, ErrorClass::Transient);
     insta::assert_snapshot!("problem_key_store_down", shown(&service.get("/events/a").await));
 }
 

@@ -126,7 +126,7 @@ pub async fn clocks_off(run: &ChaosRun) -> anyhow::Result<Conduct> {
             stored.1,
         ));
         if [received.0, received.1, stored.0, stored.1].contains(&0) {
-            findings.add("--", "the clocks were not wrong in both directions, so this proves nothing");
+            findings.add("--", "the clocks were not wrong in both directions, so the trial is not valid");
         }
     })
     .await?;

@@ -86,8 +86,8 @@ async fn killed(run: &ChaosRun) -> anyhow::Result<Trial> {
     .await
 }
 
-/// The server stops answering silently and comes back on another port under the same name. The functions' proxy plays
-/// the role of the name.
+/// The server stops answering silently and comes back on another port under the same name. The functions' proxy stands
+/// for the name.
 async fn failed_over(run: &ChaosRun) -> anyhow::Result<Trial> {
     let load = Load { events: run.size(5_000, 40_000), ..Load::default() };
     let setup = Setup { load, proxied: true, ..Setup::default() };
@@ -127,7 +127,7 @@ async fn take_all_connections(scene: &mut Scene) -> anyhow::Result<()> {
             pids.push(client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0));
             taken.push(client);
         }
-        // Functions that lose their connection try again and find none.
+        // Functions that lose their connection try again and find none free.
         taken.first().context("the server refused the first connection")?.query_one(CLOSE_THEIRS, &[&pids]).await?;
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -43,7 +43,7 @@ pub async fn redelivered(run: &ChaosRun) -> anyhow::Result<Trial> {
         let kafka = Kafka::builder(scene.stack.brokers()).connect().await?;
         let mut faults = 0;
         scene.pause(1_000..2_000).await;
-        // At the same time as the pollers, as a consumer does that has lost its partitions without knowing it.
+        // At the same time as the pollers, like a consumer that has lost its partitions without noticing it.
         for round in 0..run.size(8, 60) {
             let raw = evidence::read_topic(&kafka, RAW).await?;
             let outcomes = evidence::read_topic(&kafka, OUTCOMES).await?;
@@ -51,7 +51,7 @@ pub async fn redelivered(run: &ChaosRun) -> anyhow::Result<Trial> {
                 let again = recut(RAW, &raw, &mut scene.rng);
                 let archived = if round % 2 == 0 { again.clone() } else { recut(OUTCOMES, &outcomes, &mut scene.rng) };
                 let (Some(again), Some(archived)) = (again, archived) else { continue };
-                // A failure is fine: the pollers deliver everything again.
+                // A failure is allowed: the pollers deliver everything again.
                 let _ = tokio::join!(
                     scene.stack.invoke("processor", again.clone()),
                     scene.stack.invoke("processor", again),

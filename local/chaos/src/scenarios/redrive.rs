@@ -1,4 +1,4 @@
-//! F14: a storm of redrives beside live traffic.
+//! F14: a storm of redrives during live traffic.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant, SystemTime};

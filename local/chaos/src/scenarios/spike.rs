@@ -42,13 +42,14 @@ pub async fn tenfold_spike(run: &ChaosRun) -> anyhow::Result<Trial> {
         let slow = p99(seen.latencies.iter().copied());
         let (taken, all) = (seen.latencies.len(), seen.requests);
         scene.findings.notes.push(format!(
-            "{all} requests at {SPIKE} events/s: {taken} taken with p99 {} ms, {} shed, {} failed otherwise",
+            "{all} requests at {SPIKE} events/s: {taken} accepted with p99 {} ms, {} refused with a time to retry, \
+             {} failed otherwise",
             slow.as_millis(),
             seen.busy,
             all - taken - seen.busy,
         ));
         if taken == 0 || slow > ACCEPTED_WITHIN {
-            scene.findings.add("I7", format!("{taken} requests were taken, with p99 {} ms", slow.as_millis()));
+            scene.findings.add("I7", format!("{taken} requests were accepted, with p99 {} ms", slow.as_millis()));
         }
         if seen.busy == 0 {
             scene.findings.add("--", "no request was refused, so the load was not a spike");

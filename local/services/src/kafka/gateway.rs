@@ -41,7 +41,7 @@ const RESPONSE_HEADER_VERSION: i16 = 0;
 /// Largest request that is accepted: the limit of the in-process broker.
 const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
 
-/// After how many requests the in-process broker's memory of them is cleared. Each request searches through it.
+/// After how many requests the in-process broker's list of them is cleared. It searches the list for each request.
 const FORGET_AFTER: u64 = 256;
 
 pub(super) struct Gateway {
@@ -172,7 +172,7 @@ impl Gateway {
     }
 }
 
-/// What a fetch gets of one partition.
+/// The part of a partition that a fetch returns.
 struct LogSlice {
     error: ErrorCode,
     high_watermark: i64,

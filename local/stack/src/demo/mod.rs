@@ -1,4 +1,4 @@
-//! Sends traffic through the whole pipeline and counts what became of every event.
+//! Sends traffic through the whole pipeline and counts the outcome of every event.
 
 mod access_log;
 pub mod latency;
@@ -33,9 +33,9 @@ pub use traffic::{BadLines, RequestBatch, SenderKind, Traffic};
 /// What to send, and how.
 #[derive(Clone, Debug)]
 pub struct Demo {
-    /// A web server's log; made-up events if absent.
+    /// A web server's log; generated events if absent.
     pub input: Option<PathBuf>,
-    /// How many made-up events to send.
+    /// Number of generated events to send.
     pub events: usize,
     pub batch_size: usize,
     /// Requests at the same time.

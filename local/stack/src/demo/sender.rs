@@ -25,7 +25,7 @@ pub struct SendReceipt {
     pub offset: i64,
 }
 
-/// What became of everything that was sent.
+/// The results for everything that was sent.
 #[derive(Debug, Default)]
 pub struct Sent {
     pub events: u64,
@@ -80,7 +80,7 @@ impl BatchSender {
     /// Sends one batch until every event of it is accepted or rejected. Returns its last receipt.
     ///
     /// # Errors
-    /// If ingest gives an answer that its contract does not have, or stays unavailable for a minute.
+    /// If ingest gives an answer that its API does not have, or stays unavailable for a minute.
     pub async fn send(&self, batch: &RequestBatch, sent: &mut Sent) -> anyhow::Result<Option<SendReceipt>> {
         let key = match batch.sender {
             SenderKind::Client => &self.keys.client,

@@ -1,4 +1,4 @@
-//! What the demo sends: made-up events with known proportions, or the lines of a user's log.
+//! What the demo sends: generated events with known proportions, or the lines of a user's log.
 
 use std::collections::BTreeMap;
 use std::io::BufRead as _;
@@ -108,7 +108,7 @@ impl Traffic {
         Ok(traffic)
     }
 
-    /// About `count` made-up events, the same for the same seed: five types, 5 % sent twice, 2 % from private
+    /// About `count` generated events, the same for the same seed: five types, 5 % sent twice, 2 % from private
     /// addresses, 1 % that violate their schema, one address that sends too much, and five records that are not events.
     pub fn made_up(count: usize, batch_size: usize, seed: u64, now: Timestamp) -> Self {
         let mut maker = Maker { random: fastrand::Rng::with_seed(seed), now, run: now.as_millis(), next: 0 };

@@ -1,10 +1,11 @@
 //! Recording a batch in one transaction and two round trips.
 //!
-//! The first takes the lock of each Kafka partition and reads what is there already; [`mod@plan`] then decides, and the
-//! second writes and commits. Rejected: one statement with `ON CONFLICT DO NOTHING RETURNING` and data-modifying CTEs.
-//! It saves one round trip, but two copies in one batch, copies across midnight and payload comparison all become SQL
-//! that is hard to test, and a row skipped because of a concurrent insert is invisible to the statement's snapshot.
-//! Here a concurrent insert breaks the unique key, the transaction starts over, and then it sees that row.
+//! The first round trip takes the lock of each Kafka partition and reads what is stored already. Then [`mod@plan`]
+//! decides, and the second round trip writes and commits. Rejected: one statement with `ON CONFLICT DO NOTHING
+//! RETURNING` and data-modifying CTEs. It saves one round trip, but two copies in one batch, copies across midnight and
+//! payload comparison would become SQL that is hard to test, and the statement's snapshot does not show a row that was
+//! skipped because of a concurrent insert. Here a concurrent insert violates the unique key, the transaction starts
+//! over, and then it sees that row.
 
 mod plan;
 
@@ -29,12 +30,12 @@ use crate::error::PostgresError;
 use crate::ledger::{Corrupt, entry_from_row};
 use crate::text::join;
 
-/// How often a batch starts over because another transaction stored one of its events meanwhile. Copies of an event
-/// share a Kafka partition and its lock, so even once takes a foreign producer or a changed number of partitions.
+/// How often a batch starts over because another transaction stored one of its events in the meantime. Copies of an
+/// event share a Kafka partition and its lock, so this needs a foreign producer or a changed number of partitions.
 const ATTEMPTS: u32 = 5;
 
-/// Takes the partitions' row locks, in the order of their keys so that two batches cannot deadlock. From then on
-/// nobody else records these partitions, and the statements that follow see what those before us committed.
+/// Takes the row locks of the partitions, in the order of their keys so that two batches cannot deadlock. From then on
+/// no other transaction records these partitions, and later statements see everything that was committed before.
 const LOCK_PARTITIONS: &str = "
     INSERT INTO checkpoints (topic, partition, floor_offset, next_offset, updated_at)
     SELECT w.topic, w.partition, w.floor_offset, w.next_offset, $5
@@ -44,8 +45,8 @@ const LOCK_PARTITIONS: &str = "
         next_offset = greatest(checkpoints.next_offset, excluded.next_offset),
         updated_at = excluded.updated_at";
 
-/// LATERAL with LIMIT in this and the next statement leaves the planner no choice but one index probe per record; a
-/// join could become a scan of the whole table when statistics are young.
+/// With LATERAL and LIMIT in this and the next statement, the planner can only use one index probe per record. It could
+/// turn a join into a scan of the whole table while there are few statistics.
 pub(crate) const FIND_ENTRIES: &str = "
     SELECT w.ordinal, e.*
     FROM unnest($1::int4[], $2::text[], $3::int4[], $4::int8[]) AS w (ordinal, topic, partition, record_offset)
@@ -57,7 +58,7 @@ pub(crate) const FIND_ENTRIES: &str = "
         LIMIT 1
     ) e";
 
-/// The day bounds prune partitions; a copy is one of the same day (the unique key) or within the window.
+/// The limits on the day exclude partitions. A copy is of the same day (the unique key) or within the window.
 const FIND_COPIES: &str = "
     SELECT w.ordinal, e.received_at, e.payload_hash, e.origin_topic, e.origin_partition, e.origin_offset
     FROM unnest($1::int4[], $2::text[], $3::text[], $4::date[], $5::date[], $6::date[],
@@ -73,7 +74,7 @@ const FIND_COPIES: &str = "
         LIMIT 1
     ) e";
 
-/// No ON CONFLICT: that a row is there after all must be noticed, see the module's comment.
+/// No ON CONFLICT, because a row that exists after all must cause an error; see the comment of the module.
 const INSERT_EVENTS: &str = "
     INSERT INTO events (
         received_day, tenant, event_id, event_type, schema_version, status, received_at, occurred_at, ip_address,
@@ -132,7 +133,7 @@ impl PostgresEventStore {
             let result = self.database.within(self.attempt(&client, &records, now)).await;
             match Database::give_back(client, result) {
                 Err(error) if error.is_unique_violation() => {
-                    tracing::debug!("an event of the batch was stored by another transaction: starting over");
+                    tracing::debug!("another transaction stored an event of this batch: starting the transaction over");
                 }
                 result => return result,
             }
@@ -157,8 +158,8 @@ impl PostgresEventStore {
         Ok(entries.into_iter().map(|planned| planned.entry).collect())
     }
 
-    /// Begins, locks the partitions and reads what is stored about each record, in one round trip: requests go out in
-    /// the order of first polls.
+    /// Begins, locks the partitions and reads what is stored about each record, in one round trip: requests are sent in
+    /// the order in which they are first polled.
     async fn look(
         &self,
         client: &ClientWrapper,
@@ -175,7 +176,8 @@ impl PostgresEventStore {
         let find_copies = keys.parameters();
         let ((), _, entries, copies) = tokio::try_join!(
             biased;
-            // Named, because the locking above relies on it: each statement sees what was committed before it began.
+            // Set explicitly, because the locking above needs it: each statement sees what was committed before it
+            // began.
             client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
             client.execute(&statements.lock_partitions, &lock),
             client.query(&statements.find_entries, &find_entries),
@@ -249,7 +251,7 @@ async fn write(
         tokio::try_join!(biased; client.execute(&statements.insert_entries, &ledger), commit)?;
         return Ok(());
     }
-    // In the order of the unique key, like everybody else, so that two batches with the same events cannot deadlock.
+    // In the order of the unique key, as everywhere, so that two batches with the same events cannot deadlock.
     new_events.sort_by(|a, b| (&a.event.key, day_of(a)).cmp(&(&b.event.key, day_of(b))));
     let counts = CountColumns::of(new_events.iter().map(|NewEvent { event, decided, .. }| CountChange {
         received_at: event.received_at,
@@ -312,7 +314,7 @@ async fn insert_events(
     Ok(client.execute(statement, &parameters).await?)
 }
 
-/// The finding about the record that a row of the answer is about.
+/// The finding for the record of one row of the answer.
 fn of_ordinal<'f>(found: &'f mut [Found], row: &Row) -> Result<&'f mut Found, PostgresError> {
     found.get_mut(ordinal(row)?).ok_or(PostgresError::Row { table: "the answer", column: "ordinal" })
 }
@@ -336,7 +338,7 @@ fn copy_from_row(row: &Row) -> Result<StoredCopy, PostgresError> {
 
 pub(crate) type Parameters<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
 
-/// Lists are short of `i32::MAX` by far: an invocation holds 6 MB.
+/// Lists are far shorter than `i32::MAX`: an invocation has at most 6 MB.
 fn ordinal_of(index: usize) -> i32 {
     i32::try_from(index).unwrap_or(i32::MAX)
 }
@@ -397,7 +399,7 @@ impl<'a> PositionColumns<'a> {
     }
 }
 
-/// The events that are to be stored.
+/// The events to store.
 #[derive(Default)]
 struct KeyColumns<'a> {
     ordinal: Vec<i32>,
@@ -482,7 +484,7 @@ impl<'a> EntryColumns<'a> {
         columns
     }
 
-    /// With when they were recorded: one instant, or one for each.
+    /// The records with their recording times: one time for all, or one for each.
     pub(crate) fn parameters<'b>(&'b self, at: &'b (dyn ToSql + Sync)) -> Parameters<'b, 14> {
         [
             &self.topic,

@@ -1,4 +1,4 @@
-//! What a batch comes to, given what is stored already. Pure.
+//! Decides what to write for a batch, given what is stored already. Pure.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -13,7 +13,7 @@ use pipeline::{Outcome, Position};
 
 use crate::text::{indexed, storable, storable_list};
 
-/// What is stored already about a record.
+/// What is stored already for a record.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     pub entry: Option<LedgerEntry>,
@@ -33,7 +33,7 @@ pub(super) struct NewEvent<'r, 'a> {
 #[derive(Debug)]
 pub(super) struct Planned {
     pub entry: LedgerEntry,
-    /// Whether the ledger is to get it, and does not have it yet.
+    /// Whether the record must have a ledger row and has none yet.
     pub is_new: bool,
 }
 
@@ -44,9 +44,9 @@ pub(super) struct Plan<'r, 'a> {
     pub new_events: Vec<NewEvent<'r, 'a>>,
 }
 
-/// The record with everything replaced that Postgres cannot hold, so that no single record fails its batch. Done before
-/// anything else: what the first delivery returns must equal what a redelivery reads back. Borrowed unless something
-/// must be replaced. A payload is JSON, and that cannot hold U+0000.
+/// The record with every character replaced that Postgres cannot store, so that no record makes its batch fail. This is
+/// done first, because the answer to the first delivery must equal what a redelivery reads back. Borrowed unless a
+/// character must be replaced. A payload is JSON, which cannot contain U+0000.
 pub(super) fn storable_record<'r, 'a>(record: &'r Tracked<'a, Decided>) -> Cow<'r, Tracked<'a, Decided>> {
     if is_storable(record) {
         return Cow::Borrowed(record);
@@ -96,7 +96,7 @@ fn is_storable(record: &Tracked<'_, Decided>) -> bool {
     state_is_storable && is_plain(&record.origin.topic)
 }
 
-/// Decides what to write about each record, beside what was found about it.
+/// Decides what to write for each record, given what was found for it.
 pub(super) fn plan<'r, 'a>(
     records: impl IntoIterator<Item = (&'r Tracked<'a, Decided>, Found)>,
     window: Duration,
@@ -113,7 +113,7 @@ where
             plan.entries.push(Planned { entry, is_new: false });
             continue;
         }
-        // A record that comes twice in one batch ends as it did the first time.
+        // A record that comes twice in one batch gets the same outcome both times.
         match places.entry(&record.position) {
             Entry::Occupied(first) => {
                 if let Some(Planned { entry, .. }) = plan.entries.get(*first.get()) {
@@ -183,7 +183,7 @@ mod tests {
         Tracked { origin: position.as_origin(), position, state: State::Open { event, found } }
     }
 
-    /// The plan for records of which the first are known as `found` says.
+    /// The plan for records, the first of which have what `found` says.
     fn planned<'r>(records: &'r [Tracked<'static, Decided>], found: Vec<Found>) -> Plan<'r, 'static> {
         let found = found.into_iter().chain(std::iter::repeat_with(Found::default));
         plan(records.iter().zip(found), WINDOW, Timestamp::EPOCH)

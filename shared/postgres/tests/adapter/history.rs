@@ -54,7 +54,7 @@ async fn a_failed_look_up_leaves_no_transaction_open() {
     let (key, patience) = (key(), Duration::from_millis(300));
     assert!(tokio::time::timeout(patience, history.look_up(&key, &[])).await.is_err(), "the caller gave up");
     blocker.batch_execute("COMMIT").await.unwrap();
-    // The same connections serve, and what was given up has ended.
+    // The same connections still work, and the statements that were given up have ended.
     for _ in 0..16 {
         assert!(history.look_up(&key, &[]).await.unwrap().is_unknown());
     }

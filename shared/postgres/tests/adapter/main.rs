@@ -1,4 +1,4 @@
-//! The adapter on a real server: the one `DATABASE_URL` names, else a throw-away one. Each test has its own database.
+//! The adapter on a real server: the one of `DATABASE_URL`, else a temporary one. Each test has its own database.
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod claims;
@@ -39,7 +39,7 @@ fn config(url: &str) -> PostgresConfig {
 
 async fn database_url() -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
-    // Never dropped: the server ends when this process does.
+    // Never dropped: the server ends when this process ends.
     static SERVER: OnceCell<ThrowAwayPostgres> = OnceCell::const_new();
     let name = format!("forebay_test_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
     match ProcessEnvironment.get("DATABASE_URL") {

@@ -54,7 +54,7 @@ async fn events_that_came_first_move_to_their_day() {
     let left: i64 = scalar(&database, "SELECT count(*) FROM ONLY events_default").await;
     assert_eq!(left, 0);
     assert_eq!(store(&database, 2, noon()).await, Outcome::Duplicate, "and are still known");
-    // A day of the past that replayed events came for.
+    // A past day, for which replayed events came.
     let past = Timestamp::from_millis(noon().as_millis() - 2 * 86_400_000);
     store(&database, 3, past).await;
     let report = maintain(&database, noon(), POLICY).await.unwrap();

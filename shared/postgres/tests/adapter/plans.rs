@@ -1,4 +1,4 @@
-//! The hot path probes unique keys and nothing else, also in tables that have no statistics yet.
+//! The statements of the processor use only unique keys, even in tables that have no statistics yet.
 
 use std::time::Duration;
 
@@ -41,7 +41,7 @@ async fn only_unique_keys_are_probed() {
         claims.claim(&wanted, Timestamp::EPOCH).await.unwrap();
         store.record(&records, Timestamp::EPOCH).await.unwrap();
     }
-    // A backend reports its figures at the latest when its connection ends.
+    // A backend reports its statistics when its connection ends, if not before.
     drop((store, claims, database));
     let database = Database::connect(&config(&url)).await.unwrap();
     let probes = "SELECT coalesce(min(idx_scan), 0)::int8 FROM pg_stat_user_tables

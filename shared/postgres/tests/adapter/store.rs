@@ -114,7 +114,7 @@ async fn a_caller_that_gives_up_leaves_no_transaction_open() {
     let recording = store.record(&batch, Timestamp::EPOCH);
     assert!(tokio::time::timeout(Duration::from_millis(300), recording).await.is_err());
     blocker.batch_execute("COMMIT").await.unwrap();
-    // The abandoned transaction had the lock next, was rolled back, and holds up nobody.
+    // The abandoned transaction was next to get the lock. It was rolled back and blocks nobody.
     let entries = store.record(&[record(0, "a")], Timestamp::from_millis(7)).await.unwrap();
     assert_eq!(entries[0].recorded_at, Timestamp::from_millis(7));
     let open: i64 = scalar(
