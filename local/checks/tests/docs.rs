@@ -1,5 +1,7 @@
 //! The docs name what exists, and what exists is in the docs: settings, metrics and make targets.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use std::path::{Path, PathBuf};
 
 use checks::text::{Files, files};
