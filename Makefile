@@ -35,7 +35,7 @@ run: setup binaries ## Start everything, send sample traffic, stay up until Ctrl
 	@$(STACK) run $(if $(KEEP),--keep "$(KEEP)")
 
 .PHONY: demo
-demo: setup binaries ## Send made-up events, or INPUT=access.log, through a fresh stack and account for every one
+demo: setup binaries ## Send generated events, or INPUT=access.log, through a new stack and account for every one
 	@$(STACK) demo $(if $(INPUT),--input "$(INPUT)") $(if $(EVENTS),--events "$(EVENTS)")
 
 .PHONY: watch

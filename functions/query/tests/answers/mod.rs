@@ -16,6 +16,8 @@ use pipeline::ports::{
     AddressCounters as _, BlockList as _, ClaimStore as _, LedgerEntry, Scorer as _, UnscoredEvents as _,
 };
 use pipeline::{DependencyError, Record, RecordHeaders};
+use testkit::fakes::address_counters::FakeAddressCounters;
+use testkit::fakes::block_list::FakeBlockList;
 use testkit::fakes::claims::FakeClaims;
 use testkit::fakes::scorer::FakeScorer;
 use testkit::fakes::unscored::FakeUnscoredEvents;
@@ -28,6 +30,8 @@ const FRAUD_THRESHOLD: u8 = 80;
 struct World {
     service: Service,
     claims: FakeClaims,
+    counters: FakeAddressCounters,
+    block_list: FakeBlockList,
     scorer: FakeScorer,
     per_minute: u32,
     /// The store refuses this event.
@@ -39,6 +43,8 @@ impl World {
         World {
             service: Service::start().await,
             claims: FakeClaims::new(DEDUP_WINDOW),
+            counters: FakeAddressCounters::default(),
+            block_list: FakeBlockList::default(),
             scorer: FakeScorer::default(),
             per_minute: 100,
             refused: "",
@@ -60,13 +66,12 @@ impl World {
         let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant };
         let plan = ClaimPlan::new(reader.read_all(records), now, DEDUP_WINDOW);
         let answers = self.claims.claim(&plan.claims, now).await.unwrap();
-        let access = &self.service.keys;
-        let blocks = Blocks::new(access.list().await.unwrap());
+        let blocks = Blocks::new(self.block_list.list().await.unwrap());
         let policy = LimitPolicy { per_minute: NonZeroU32::new(self.per_minute), block_for: Duration::from_secs(900) };
         let plan = LimitPlan::new(plan.resolve(answers).unwrap(), &blocks, policy);
-        let totals = access.add(&plan.counts).await.unwrap();
+        let totals = self.counters.add(&plan.counts).await.unwrap();
         let limited = plan.resolve(&totals).unwrap();
-        access.block(&limited.blocks).await.unwrap();
+        self.block_list.block(&limited.blocks).await.unwrap();
         let scores = self.scorer.score(&verdicts::score_requests(&limited.records)).await.ok();
         let mut decided = verdicts::decide(limited.records, scores, FRAUD_THRESHOLD).unwrap();
         for record in &mut decided {
