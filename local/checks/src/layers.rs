@@ -13,15 +13,16 @@ const LAYERS: [(&str, &[&str]); 7] = [
         "functions",
         &["ingest", "processor", "scorer", "archiver", "redriver", "replayer", "rescorer", "query", "maintainer"],
     ),
-    ("local", &["checks", "services", "host", "esm", "stack", "chaos"]),
+    ("local", &["checks", "services", "host", "esm", "stack", "chaos", "bench"]),
 ];
 
 /// Imports inside one layer.
-const BESIDE: [(&str, &str); 6] = [
+const BESIDE: [(&str, &str); 7] = [
     ("process", "settings"),
     ("stack", "services"),
     ("stack", "host"),
     ("stack", "esm"),
+    ("bench", "stack"),
     ("chaos", "stack"),
     ("chaos", "services"),
 ];
