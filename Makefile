@@ -184,6 +184,13 @@ kafka-contract: setup-kafka ## The Kafka contract suite on Apache Kafka
 demo-check: binaries
 	@$(STACK) demo | tail -n 1 | grep '"unaccounted":0'
 
+##@ Measure
+
+.PHONY: bench
+bench: setup setup-kafka ## Measure the pipeline on Apache Kafka and PostgreSQL: BENCH=ingest,processor,archiver,chain,latency BENCH_RUNS=5
+	cargo build --profile measure --bins $(addprefix --package ,$(FUNCTIONS) bench)
+	@target/measure/bench
+
 ##@ Build
 
 .PHONY: build

@@ -8,7 +8,7 @@ use stack::stack::Stack;
 use stack::usage::{cpu_of_descendants, cpu_seconds};
 
 use crate::figures::Figures;
-use crate::load::{BATCH, Sender, bodies};
+use crate::load::{BATCH, LoadSender, bodies};
 use crate::plan::Plan;
 
 const EVENTS: usize = 50_000;
@@ -20,7 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// If the stack does not finish.
 pub async fn measure(plan: &Plan, stack: &mut Stack, figures: &mut Figures) -> anyhow::Result<()> {
     let key = make_keys(stack).await?.collector;
-    let sender = Sender { client: stack.client.clone(), url: format!("{}/batch", stack.ingest_url()), key };
+    let sender = LoadSender { client: stack.client.clone(), url: format!("{}/batch", stack.ingest_url()), key };
     stack.start_mappings(|_| true).await?;
     let events = plan.scaled(EVENTS);
     sender.send(bodies(events.div_ceil(10), BATCH), 4).await?;

@@ -7,7 +7,7 @@ use stack::stack::Stack;
 use stack::usage::{cpu_seconds, peak_memory};
 
 use crate::figures::Figures;
-use crate::load::{BATCH, Sender, bodies, millis};
+use crate::load::{BATCH, LoadSender, bodies, millis};
 use crate::plan::{Plan, Target};
 
 const BATCH_EVENTS: usize = 100_000;
@@ -23,7 +23,7 @@ const SINGLE_WIDTH: usize = 64;
 pub async fn measure(plan: &Plan, stack: &Stack, figures: &mut Figures) -> anyhow::Result<()> {
     let pid = *stack.processes("ingest").first().context("ingest does not run")?;
     let keys = make_keys(stack).await?;
-    let sender = |url: String| Sender { client: stack.client.clone(), url, key: keys.collector.clone() };
+    let sender = |url: String| LoadSender { client: stack.client.clone(), url, key: keys.collector.clone() };
     let batches = sender(format!("{}/batch", stack.ingest_url()));
     runs(plan, "ingest_batch", &batches, pid, (BATCH_EVENTS, BATCH, BATCH_WIDTH), figures).await?;
     runs(plan, "ingest_single", &sender(stack.ingest_url()), pid, (SINGLE_EVENTS, 1, SINGLE_WIDTH), figures).await?;
@@ -36,7 +36,7 @@ pub async fn measure(plan: &Plan, stack: &Stack, figures: &mut Figures) -> anyho
 /// # Errors
 /// If it does not answer with success.
 pub async fn measure_target(plan: &Plan, target: &Target, figures: &mut Figures) -> anyhow::Result<()> {
-    let sender = Sender { client: JsonClient::default(), url: target.url.clone(), key: String::new() };
+    let sender = LoadSender { client: JsonClient::default(), url: target.url.clone(), key: String::new() };
     runs(plan, "ingest_batch", &sender, target.pid, (BATCH_EVENTS, BATCH, BATCH_WIDTH), figures).await?;
     runs(plan, "ingest_single", &sender, target.pid, (SINGLE_EVENTS, 1, SINGLE_WIDTH), figures).await?;
     let memory = peak_memory(target.pid).context("the process TARGET_PID does not exist")?;
@@ -47,7 +47,7 @@ pub async fn measure_target(plan: &Plan, target: &Target, figures: &mut Figures)
 async fn runs(
     plan: &Plan,
     name: &str,
-    sender: &Sender,
+    sender: &LoadSender,
     pid: u32,
     (events, batch, width): (usize, usize, usize),
     figures: &mut Figures,

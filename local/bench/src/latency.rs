@@ -9,7 +9,7 @@ use stack::stack::Stack;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::figures::Figures;
-use crate::load::{Sender, bodies, millis};
+use crate::load::{LoadSender, bodies, millis};
 use crate::plan::Plan;
 
 const EVENTS_PER_SECOND: usize = 1_000;
@@ -24,7 +24,7 @@ pub async fn measure(plan: &Plan, stack: &mut Stack, figures: &mut Figures) -> a
     stack.start_mappings(|_| true).await?;
     for batch in [10, 1] {
         let url = if batch == 1 { stack.ingest_url() } else { format!("{}/batch", stack.ingest_url()) };
-        let sender = Sender { client: stack.client.clone(), url, key: key.clone() };
+        let sender = LoadSender { client: stack.client.clone(), url, key: key.clone() };
         // The first run only warms up.
         for run in 0..=plan.runs {
             let (watch, receipts) = tokio::sync::mpsc::unbounded_channel();
@@ -45,7 +45,7 @@ pub async fn measure(plan: &Plan, stack: &mut Stack, figures: &mut Figures) -> a
 /// Sends a body whenever it is due, whether or not those before were answered: a slow answer must not hide the wait of
 /// the next.
 async fn send_steadily(
-    sender: &Sender,
+    sender: &LoadSender,
     bodies: Vec<String>,
     batch: usize,
     watch: UnboundedSender<(SendReceipt, Instant)>,

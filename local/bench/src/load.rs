@@ -28,25 +28,25 @@ pub fn bodies(events: usize, batch_size: usize) -> Vec<String> {
 
 /// Times of requests, in microseconds, and what all of them took together.
 #[derive(Debug)]
-pub struct Sent {
+pub struct LoadTimes {
     pub latencies: Histogram<u64>,
     pub elapsed: Duration,
 }
 
 /// Where to send, and how.
 #[derive(Clone, Debug)]
-pub struct Sender {
+pub struct LoadSender {
     pub client: JsonClient,
     pub url: String,
     pub key: String,
 }
 
-impl Sender {
+impl LoadSender {
     /// Sends all bodies over `width` connections at a time, each as soon as the one before was answered.
     ///
     /// # Errors
     /// If an answer is not a success.
-    pub async fn send(&self, bodies: Vec<String>, width: usize) -> anyhow::Result<Sent> {
+    pub async fn send(&self, bodies: Vec<String>, width: usize) -> anyhow::Result<LoadTimes> {
         let started = Instant::now();
         let queue = Arc::new(Mutex::new(bodies.into_iter()));
         let mut workers = tokio::task::JoinSet::new();
@@ -66,7 +66,7 @@ impl Sender {
         while let Some(worker) = workers.join_next().await {
             latencies.add(worker.context("a sender panicked")??)?;
         }
-        Ok(Sent { latencies, elapsed: started.elapsed() })
+        Ok(LoadTimes { latencies, elapsed: started.elapsed() })
     }
 
     async fn post(&self, body: String) -> anyhow::Result<()> {

@@ -10,7 +10,7 @@ use stack::usage::{cpu_seconds, peak_memory};
 use tokio_postgres::NoTls;
 
 use crate::figures::Figures;
-use crate::load::{BATCH, Sender, bodies};
+use crate::load::{BATCH, LoadSender, bodies};
 use crate::plan::Plan;
 
 const RECORDS: usize = 50_000;
@@ -23,7 +23,7 @@ const GROUP: &str = "processor";
 /// If ingest does not accept them.
 pub async fn fill(plan: &Plan, stack: &Stack) -> anyhow::Result<()> {
     let key = make_keys(stack).await?.collector;
-    let sender = Sender { client: stack.client.clone(), url: format!("{}/batch", stack.ingest_url()), key };
+    let sender = LoadSender { client: stack.client.clone(), url: format!("{}/batch", stack.ingest_url()), key };
     sender.send(bodies(plan.scaled(RECORDS), BATCH), 4).await?;
     Ok(())
 }

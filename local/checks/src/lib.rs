@@ -6,4 +6,5 @@ pub mod make_targets;
 pub mod metrics;
 pub mod settings;
 pub mod text;
+pub mod type_names;
 pub mod workspace;
