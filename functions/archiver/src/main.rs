@@ -6,6 +6,9 @@ use archiver::{App, Config, handle};
 use lambda::invocation::serve;
 use settings::ProcessEnvironment;
 
+#[global_allocator]
+static ALLOCATOR: process::Allocator = process::Allocator;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     process::logs::init("archiver");

@@ -6,6 +6,9 @@ use lambda::invocation::serve;
 use maintainer::{App, Config, handle};
 use settings::ProcessEnvironment;
 
+#[global_allocator]
+static ALLOCATOR: process::Allocator = process::Allocator;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     process::logs::init("maintainer");

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use query::{App, Config, router};
 use settings::ProcessEnvironment;
 
+#[global_allocator]
+static ALLOCATOR: process::Allocator = process::Allocator;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     process::logs::init("query");

@@ -20,6 +20,9 @@ struct Arguments {
     mappings: Vec<PathBuf>,
 }
 
+#[global_allocator]
+static ALLOCATOR: process::Allocator = process::Allocator;
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();

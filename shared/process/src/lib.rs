@@ -4,4 +4,7 @@ mod log_filter;
 pub mod logs;
 mod stop;
 
+/// The memory allocator of every program that handles events; each names it in its `main.rs`. The figures for the choice
+/// are in docs/performance.md.
+pub use mimalloc::MiMalloc as Allocator;
 pub use stop::stop_signal;
