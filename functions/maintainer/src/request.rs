@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use strum::{IntoStaticStr, VariantNames};
 
-/// Longest reason or name, in characters; both are shown in lists.
+/// A reason or a name. Both are shown in lists.
 pub type ShortText = Text<200>;
 
 /// A valid request. The name of each variant in kebab case is its action.
