@@ -100,7 +100,8 @@ impl World {
         self.store.ledger().into_iter().map(entry).collect()
     }
 
-    /// The records published on a topic, by the member `name` of the value, or by origin if `name` is empty. Copies must be byte-equal.
+    /// The records published on a topic, by the member `name` of the value, or by origin if `name` is empty. Copies
+    /// must be byte-equal.
     fn published(&self, topic: &str, name: &str) -> BTreeMap<String, Record> {
         let mut by_name: BTreeMap<String, Record> = BTreeMap::new();
         for record in self.publisher.records(topic) {

@@ -134,7 +134,8 @@ impl<'a> TopicWalk<'a> {
 
     async fn read(&mut self) -> Result<Vec<Record>, RedriverError> {
         let run = self.run;
-        // Behind a lock, because a call that may be repeated cannot borrow the reader mutably. The lock is never contended.
+        // Behind a lock, because a call that may be repeated cannot borrow the reader mutably. The lock is never
+        // contended.
         let reader = tokio::sync::Mutex::new(&mut self.reader);
         let read = || async {
             let left = run.deadline.saturating_duration_since(Instant::now());

@@ -1,4 +1,5 @@
-//! Tests of the whole loop in one process: processor and redriver on the same fakes, with outages, killed runs and concurrent runs.
+//! Tests of the whole loop in one process: processor and redriver on the same fakes, with outages, killed runs and
+//! concurrent runs.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers: a missing value fails the test")]
 
 use std::collections::{BTreeMap, HashMap};
@@ -55,7 +56,8 @@ impl Clock for TestClock {
     }
 }
 
-/// A store that permanently refuses events until a test repairs the cause, as a database does with a text that it cannot hold.
+/// A store that permanently refuses events until a test repairs the cause, as a database does with a text that it
+/// cannot hold.
 struct Picky {
     inner: FakeStore,
     broken: AtomicBool,

@@ -1,4 +1,5 @@
-//! Tests of restoring and reprocessing on fakes: copies, killed runs, concurrent runs, deadlines, damaged objects and outages.
+//! Tests of restoring and reprocessing on fakes: copies, killed runs, concurrent runs, deadlines, damaged objects and
+//! outages.
 #![expect(clippy::unwrap_used, reason = "test helpers: a missing value fails the test")]
 
 use std::collections::BTreeMap;

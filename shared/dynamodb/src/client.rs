@@ -14,7 +14,8 @@ use aws_sdk_dynamodb::config::Builder;
 /// A guard makes three attempts of a call (`pipeline::guard`), so a request is sent at most twelve times. In an outage
 /// it is far fewer, because the SDK's retry quota, which all requests of a process share, is soon used up.
 const SENDS: u32 = 4;
-/// Waits are random, from zero to this bound, which doubles. DynamoDB answers in milliseconds, so its SDKs start at 25 ms.
+/// Waits are random, from zero to this bound, which doubles. DynamoDB answers in milliseconds, so its SDKs start at 25
+/// ms.
 const FIRST_WAIT: Duration = Duration::from_millis(25);
 const LONGEST_WAIT: Duration = Duration::from_millis(400);
 /// Time limit for all attempts of a request and the waits between them. It equals the limit for one attempt, so a

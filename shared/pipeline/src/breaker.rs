@@ -1,7 +1,7 @@
 //! A circuit breaker: stops asking a dependency that keeps failing, and probes it after a while.
 //!
-//! Pure: time comes in as an argument. One breaker guards one dependency in one function instance; [`crate::guard`] puts
-//! it before calls.
+//! Pure: time comes in as an argument. One breaker guards one dependency in one function instance; [`crate::guard`]
+//! puts it before calls.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

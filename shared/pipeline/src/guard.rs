@@ -304,7 +304,8 @@ fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
-/// Permission to make one call. If it is dropped before the call has ended and the call was a probe, the next call may probe.
+/// Permission to make one call. If it is dropped before the call has ended and the call was a probe, the next call may
+/// probe.
 struct Pass<'a> {
     guard: &'a Guard,
     probe: Option<Probe>,

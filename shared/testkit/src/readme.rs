@@ -32,8 +32,8 @@ fn name_and_default(row: &str) -> Option<(&str, &str)> {
     Some((name, default))
 }
 
-/// Checks that each default in the README's `## Settings` table is the code's: leaving the variable unset and setting it
-/// to the documented default must give the same configuration.
+/// Checks that each default in the README's `## Settings` table is the code's: leaving the variable unset and setting
+/// it to the documented default must give the same configuration.
 ///
 /// `minimal` are sets of variables that are sufficient for a configuration; each documented setting must be read with
 /// one of them. `read` returns the configuration as text, or the error.

@@ -123,7 +123,8 @@ fn close_over(
         ((count.address, count.minute), u64::from(limit.get()).saturating_sub(before))
     };
     let mut left: BTreeMap<(AddressKey, i64), u64> = counts.iter().zip(totals).map(left).collect();
-    // A stable sort: records of one millisecond keep the order of the batch. The block starts at the earliest event over.
+    // A stable sort: records of one millisecond keep the order of the batch. The block starts at the earliest event
+    // over.
     let mut by_time: Vec<&mut Tracked<'_, Claimed>> = records.iter_mut().collect();
     by_time.sort_by_key(|record| record.received_at());
     let mut blocks = BTreeMap::new();
@@ -327,7 +328,8 @@ mod tests {
         let candidates = batch(&[(1, "192.0.2.1"), (2, "192.0.2.1"), (3, "192.0.2.1"), (4, "192.0.2.1")]);
         let (first, blocks) = run(&candidates, vec![], 2, 0);
         assert_eq!(first, ["", "", "address-rate", "address-rate"]);
-        // Second delivery: the records own their claims, so nothing is counted. Only the millisecond of the breach is accepted.
+        // Second delivery: the records own their claims, so nothing is counted. Only the millisecond of the breach is
+        // accepted.
         let redelivered = again(&candidates);
         assert!(LimitPlan::new(redelivered.clone(), &Blocks::default(), policy(2)).counts.is_empty());
         let (tags, new) = run(&redelivered, blocks, 2, 0);

@@ -83,7 +83,8 @@ impl<'a> ArchivedOutcome<'a> {
         Ok(ArchivedOutcome { entry, event_type, effect })
     }
 
-    /// The record to give to the store, with the entry's time; `None` for a late score, whose event is already recorded.
+    /// The record to give to the store, with the entry's time; `None` for a late score, whose event is already
+    /// recorded.
     pub fn record(&self) -> Option<Tracked<'a, Decided>> {
         let LedgerEntry { position, origin, key, outcome, reason, risk, .. } = self.entry.clone();
         let state = match &self.effect {

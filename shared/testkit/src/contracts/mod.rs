@@ -1,4 +1,5 @@
-//! One contract suite per port. An adapter's test calls it with a fresh adapter; a broken promise panics with a message that names it.
+//! One contract suite per port. An adapter's test calls it with a fresh adapter; a broken promise panics with a message
+//! that names it.
 
 pub mod address_counters;
 pub mod api_keys;

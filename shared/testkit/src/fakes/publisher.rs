@@ -125,7 +125,8 @@ fn failure(class: ErrorClass, tag: &'static str, why: &'static str) -> Dependenc
     DependencyError { dependency: Dependency::Kafka, class, tag, doing: "publishing a record", source: why.into() }
 }
 
-/// The partition that Kafka's own clients choose for a key: `murmur2(key)` without its sign, modulo the number of partitions.
+/// The partition that Kafka's own clients choose for a key: `murmur2(key)` without its sign, modulo the number of
+/// partitions.
 pub fn partition_of(key: &[u8], partitions: i32) -> i32 {
     (murmur2(key) & 0x7fff_ffff).cast_signed() % partitions.max(1)
 }
