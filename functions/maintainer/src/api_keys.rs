@@ -1,4 +1,4 @@
-//! The operator's commands on API keys.
+//! The operators' commands on API keys.
 
 use event::TenantId;
 use pipeline::ports::{ApiKey, ApiKeys, KeyHash};
@@ -6,14 +6,14 @@ use serde::Serialize;
 
 use crate::error::MaintainerError;
 
-/// Marks a text as a key of ours, so that people and secret scanners recognise it.
+/// The prefix of our API keys, by which people and secret scanners recognise them.
 const KEY_PREFIX: &str = "fb_";
 
 /// The answer to `create-key`: the only time that the key itself is shown.
 #[derive(Debug, Serialize)]
 pub struct CreatedKey {
     pub key: String,
-    /// What is stored of it; names the key to `revoke-key`.
+    /// The hash that is stored instead of the key; `revoke-key` accepts it.
     pub key_hash: String,
     pub tenant: TenantId,
     pub name: String,
@@ -21,10 +21,10 @@ pub struct CreatedKey {
     pub rate_limit_per_min: Option<u32>,
 }
 
-/// 32 random bytes of the system's source, as text.
+/// 32 random bytes from the system's random source, as text.
 fn new_key() -> Result<String, MaintainerError> {
     let mut bytes = [0; 32];
-    // The generator that TLS keys come from: already linked, unlike a crate of random numbers.
+    // The generator that TLS uses: it is already linked, unlike a crate of random numbers.
     rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).map_err(|_| MaintainerError::Random)?;
     Ok(format!("{KEY_PREFIX}{}", base64_simd::URL_SAFE_NO_PAD.encode_to_string(bytes)))
 }
@@ -45,7 +45,7 @@ pub async fn create(
     Ok(CreatedKey { key, key_hash: hash.to_string(), tenant, name, trusted_collector, rate_limit_per_min })
 }
 
-/// Ends a key's validity; a second time changes nothing.
+/// Revokes a key. Revoking it again changes nothing.
 pub async fn revoke(keys: &dyn ApiKeys, hash: KeyHash) -> Result<(), MaintainerError> {
     let key = keys.find(&hash).await.map_err(MaintainerError::Access)?.ok_or(MaintainerError::UnknownKey)?;
     keys.put(&ApiKey { revoked: true, ..key }).await.map_err(MaintainerError::Access)?;

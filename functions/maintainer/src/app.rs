@@ -1,7 +1,6 @@
-//! What the maintainer works with.
+//! What one instance of the maintainer holds.
 //!
-//! It has no guards: calls are rare, and an operator's command should try rather than be refused for
-//! what failed before it.
+//! It has no guards: calls are rare, and an operator's command should be tried even if earlier calls failed.
 
 use std::sync::Arc;
 
@@ -15,7 +14,7 @@ use tokio::sync::OnceCell;
 use crate::config::Config;
 use crate::error::MaintainerError;
 
-/// One instance of the function. It connects to Kafka and the database when it first needs them: an address can be
+/// One instance of the function. It connects to Kafka and the database when it first needs them, so an address can be
 /// blocked while either is down.
 pub struct App {
     pub(crate) config: Config,
@@ -34,7 +33,7 @@ impl App {
         App::new(config, keys, blocks, Arc::new(SystemClock))
     }
 
-    /// With adapters that others opened.
+    /// Makes an app of the given adapters.
     pub fn new(config: Config, keys: Arc<dyn ApiKeys>, blocks: Arc<dyn BlockList>, clock: Arc<dyn Clock>) -> Self {
         App { config, keys, blocks, clock, topics: OnceCell::new(), database: OnceCell::new() }
     }

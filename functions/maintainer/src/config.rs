@@ -28,7 +28,7 @@ pub struct Config {
 
 impl Config {
     /// # Errors
-    /// [`SettingsError`] with every setting that is missing or bad.
+    /// [`SettingsError`] with every setting that is missing or invalid.
     pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
         let mut settings = Settings::new(variables);
         let kafka = KafkaConfig::from_settings(&mut settings);
@@ -50,7 +50,7 @@ impl Config {
         }
         let ledger_retention = DAY * ledger_retention_days;
         if ledger_retention < HOUR * raw_retention_hours {
-            settings.problem("LEDGER_RETENTION_DAYS is shorter than RAW_RETENTION_HOURS: a redelivered record would be recorded anew");
+            settings.problem("LEDGER_RETENTION_DAYS is shorter than RAW_RETENTION_HOURS: a redelivered record could be recorded a second time");
         }
         let spec = |name: &str, retention_hours: u32| TopicSpec {
             name: name.to_owned(),
@@ -70,7 +70,7 @@ impl Config {
     }
 }
 
-/// Retention, and with three replicas or more: no write counts as acknowledged on fewer than two.
+/// Retention; with three or more replicas also that a write is only acknowledged once two replicas have it.
 fn topic_configs(replication_factor: i16, retention: Duration) -> Vec<(String, String)> {
     let mut configs = vec![("retention.ms".to_owned(), retention.as_millis().to_string())];
     if replication_factor >= 3 {

@@ -1,4 +1,4 @@
-//! Why a request is not carried out.
+//! Why a request fails.
 
 use kafka::KafkaError;
 use lambda::invocation::InvocationError;
@@ -10,11 +10,11 @@ use postgres::PostgresError;
 pub enum MaintainerError {
     #[error(transparent)]
     Request(#[from] RequestError),
-    #[error("no time is left to begin")]
+    #[error("not enough time is left to begin the request")]
     OutOfTime,
     #[error("no API key has that hash")]
     UnknownKey,
-    #[error("topics cannot be ensured")]
+    #[error("the topics cannot be created or checked")]
     Topics(#[source] Box<KafkaError>),
     #[error("{doing} failed")]
     Database {
@@ -22,11 +22,11 @@ pub enum MaintainerError {
         #[source]
         source: PostgresError,
     },
-    #[error("the access table cannot be used")]
+    #[error("a request to the access table failed")]
     Access(#[source] DependencyError),
-    #[error("the system gives no random bytes")]
+    #[error("the operating system returned no random bytes")]
     Random,
-    #[error("the answer cannot be written")]
+    #[error("the response cannot be serialized as JSON")]
     Answer(#[source] serde_json::Error),
 }
 
@@ -35,7 +35,7 @@ impl MaintainerError {
         MaintainerError::Topics(Box::new(source))
     }
 
-    /// `doing` finishes with "… failed".
+    /// `doing` says what was being done, in words that can be followed by "failed".
     pub(crate) fn database(doing: &'static str) -> impl FnOnce(PostgresError) -> Self {
         move |source| MaintainerError::Database { doing, source }
     }

@@ -1,4 +1,4 @@
-//! From a request to its answer.
+//! Carries out a request.
 
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -12,20 +12,19 @@ use crate::error::MaintainerError;
 use crate::request::{Request, RevokedKey};
 use crate::{api_keys, block_list, upkeep};
 
-/// Carries out one request and answers what was done.
+/// Carries out one request, and answers with what was done.
 ///
 /// # Errors
-/// If the request cannot be read, or a dependency fails. What was done before stays done, and the request may be
-/// repeated.
+/// If the request is invalid, or a dependency fails. Work done before stays done, and the request may be repeated.
 pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
     let (request, by) = Request::parse(event).map_err(MaintainerError::from)?;
-    // The platform cuts a long action off, and it is repeated. Without any time left, it is better not to begin.
+    // Lambda may cut off a long action, which can be repeated. Without any time left, it is better not to begin.
     if invocation.remaining(Duration::ZERO).is_zero() {
         return Err(MaintainerError::OutOfTime.into());
     }
     let action = request.action();
     tracing::info!(request_id = invocation.request_id, action, by = by.as_deref(), "carrying out a maintainer action");
-    // Boxed: the futures of all actions in one are too deep a type for the compiler.
+    // Boxed, because one future type for all actions is nested too deeply for the compiler.
     Ok(Box::pin(carry_out(request, app)).await?)
 }
 

@@ -1,7 +1,7 @@
-//! Upkeep: topics, migrations, partitions and retention; and the operator's commands.
+//! Upkeep: topics, migrations, partitions and retention; and the operators' commands.
 //!
 //! Owns what a deployment needs before events can flow and what must be done every day afterwards. Everything is
-//! idempotent, and concurrent runs are safe. How each thing is done is the adapters' business.
+//! idempotent, and concurrent runs are safe. The adapters own how each thing is done.
 
 mod api_keys;
 mod app;

@@ -1,4 +1,4 @@
-//! What the function can be asked.
+//! The requests of the function.
 
 use std::num::{NonZeroU32, NonZeroU64};
 
@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use strum::{IntoStaticStr, VariantNames};
 
-/// A reason or a name, both of which are shown in lists.
+/// A reason or a name. Both are shown in lists.
 pub type ShortText = Text<200>;
 
-/// A request, checked. Each variant's name in kebab case is its action.
+/// A valid request. The name of each variant in kebab case is its action.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, VariantNames, IntoStaticStr)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[strum(serialize_all = "kebab-case")]
@@ -21,7 +21,7 @@ pub enum Request {
     Block {
         address: AddressKey,
         reason: ShortText,
-        /// Until further notice if absent.
+        /// If absent, the block has no end.
         for_sec: Option<NonZeroU64>,
     },
     Unblock {
@@ -33,7 +33,7 @@ pub enum Request {
         name: ShortText,
         #[serde(default)]
         trusted_collector: bool,
-        /// A key that should accept nothing is revoked instead.
+        /// At least 1: a key that should allow no events is revoked instead.
         rate_limit_per_min: Option<NonZeroU32>,
     },
     RevokeKey(RevokedKey),
@@ -41,12 +41,12 @@ pub enum Request {
 }
 
 impl Request {
-    /// Its name, as requests spell it.
+    /// The name of the action in requests.
     pub fn action(&self) -> &'static str {
         self.into()
     }
 
-    /// Reads `{"action":…}`, and who asks for it, as they say; an event of a schedule asks to maintain.
+    /// Parses `{"action":…}` and the operator's name in `by`. An event of a schedule asks to maintain.
     ///
     /// # Errors
     /// If a field is missing, unknown, malformed or out of its range.
@@ -71,7 +71,7 @@ struct KeyOrHash {
 
 #[derive(Debug, thiserror::Error)]
 enum KeyOrHashError {
-    #[error("one of \"key\" and \"key_hash\", and not both")]
+    #[error("give exactly one of \"key\" and \"key_hash\"")]
     NotOne,
     #[error("\"key_hash\" is not 64 hexadecimal digits")]
     Malformed,

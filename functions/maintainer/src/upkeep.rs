@@ -1,4 +1,4 @@
-//! What a deployment needs before events can flow, and what must be done every day afterwards.
+//! The work that a deployment needs before events can flow, and that must be done every day afterwards.
 
 use std::collections::BTreeMap;
 
@@ -21,10 +21,10 @@ pub struct MaintenanceReport {
     pub partitions: PartitionReport,
 }
 
-/// Topics, migrations, partitions and retention.
+/// Brings topics, migrations, partitions and retention up to date.
 ///
 /// # Errors
-/// If Kafka or Postgres fails; what was done before stays done.
+/// If Kafka or Postgres fails. Work done before stays done.
 pub async fn maintain(app: &App) -> Result<MaintenanceReport, MaintainerError> {
     let changes = app.topics().await?.ensure(&app.config.topics).await.map_err(MaintainerError::topics)?;
     let names = app.config.topics.iter().map(|topic| topic.name.clone());

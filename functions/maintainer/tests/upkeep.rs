@@ -1,5 +1,5 @@
-//! The function on the embedded broker and a throw-away PostgreSQL.
-#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
+//! Tests of the function on the embedded broker and a throw-away PostgreSQL.
+#![expect(clippy::unwrap_used, reason = "test helpers fail by panicking")]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -50,12 +50,20 @@ async fn everything_is_made_once_and_a_second_run_changes_nothing() {
     let (first, second) = tokio::join!(ask(&one, "maintain"), ask(&two, "schedule"));
     let (first, second) = (first.unwrap(), second.unwrap());
     let made = |report: &Value| report["partitions"]["created"].as_array().unwrap().len();
-    assert_eq!(made(&first) + made(&second), 3, "today and two days ahead, by one of the two");
+    assert_eq!(
+        made(&first) + made(&second),
+        3,
+        "partitions for today and two days ahead, each created by one of the two runs"
+    );
     let applied = |report: &Value| report["migrations"].as_array().unwrap().len();
     let mut migrations = [&first, &second].map(|report| report["migrations"].as_array().unwrap().as_slice()).concat();
     migrations.sort_by_key(ToString::to_string);
     migrations.dedup();
-    assert_eq!(applied(&first) + applied(&second), migrations.len(), "each by one of the two");
+    assert_eq!(
+        applied(&first) + applied(&second),
+        migrations.len(),
+        "each migration is applied by one of the two runs"
+    );
     assert!(!migrations.is_empty());
 
     let again = ask(&one, "maintain").await.unwrap();
@@ -79,6 +87,10 @@ async fn an_address_can_be_blocked_while_kafka_and_postgres_are_down() {
     assert!(refused.starts_with("postgres: connecting to the database failed"), "{refused}");
     let late = ask_within(&app, "block", Duration::ZERO).await.unwrap_err();
     assert!(late.starts_with("out-of-time: "), "{late}");
-    assert_eq!(ask(&app, "list-blocks").await.unwrap()["blocks"].as_array().unwrap().len(), 0, "not begun");
+    assert_eq!(
+        ask(&app, "list-blocks").await.unwrap()["blocks"].as_array().unwrap().len(),
+        0,
+        "the request was not begun"
+    );
     assert!(ask(&app, "unknown-action").await.unwrap_err().starts_with("bad-request: "));
 }

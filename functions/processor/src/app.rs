@@ -29,7 +29,7 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
 }
 
-/// A service that could not be reached at the start, or a schema that cannot be used.
+/// Why an instance could not start: a service cannot be reached, or a schema cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("kafka cannot be reached")]
@@ -40,8 +40,8 @@ pub enum ConnectError {
     Schema(#[from] SchemaError),
 }
 
-/// One instance of the function. Between invocations it remembers the block list for a moment and the states of the
-/// breakers; losing either is harmless.
+/// One instance of the function. Between invocations it keeps a short-lived copy of the block list and the states of
+/// the breakers. Losing either is harmless.
 pub struct App {
     pub(crate) policy: Policy,
     pub(crate) registry: Arc<Registry>,
@@ -77,11 +77,12 @@ impl App {
         }
     }
 
-    /// Connects everything the configuration names, all at once and during init: the first batch should not pay for
-    /// handshakes.
+    /// Connects to every service in the configuration, concurrently and during init, so that the first batch does not
+    /// pay for the handshakes.
     ///
     /// # Errors
-    /// The first service that cannot be reached. The scorer is not asked: it may be down.
+    /// If a service cannot be reached; the error names the first one. The scorer is not checked, because the processor
+    /// also works while it is down.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let (publisher, database, sdk) = tokio::join!(
             async {
@@ -111,15 +112,15 @@ impl App {
         Ok(App::new(config.policy, Registry::embedded()?, ports))
     }
 
-    /// Ends the producer. The other clients have nothing to end.
+    /// Closes the Kafka producer. The other clients need no closing.
     ///
     /// # Errors
-    /// If records are still without an acknowledgement after [`FLUSH_TIMEOUT`].
+    /// If Kafka has not acknowledged all records after [`FLUSH_TIMEOUT`].
     pub async fn close(&self) -> Result<(), DependencyError> {
         self.publisher.close(FLUSH_TIMEOUT).await
     }
 
-    /// The guard of the store of claims.
+    /// The guard of the claim store.
     pub(crate) fn claims_guard(&self) -> &Guard {
         match self.policy.dedup_store {
             DedupStore::Dynamodb => &self.dynamodb,

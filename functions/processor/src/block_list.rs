@@ -1,4 +1,4 @@
-//! The block list, remembered for a moment.
+//! A short-lived cache of the block list.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +9,8 @@ use pipeline::guard::Guard;
 use pipeline::ports::{Block, BlockList};
 use tokio::time::Instant;
 
-/// Asks the store for the list at most once in `keep_for`, so that an operator's change acts within that time.
+/// Reads the list from the store at most once per `keep_for`, so that an operator's change takes effect within that
+/// time.
 pub struct CachedBlockList {
     store: Arc<dyn BlockList>,
     keep_for: Duration,
@@ -24,8 +25,8 @@ impl CachedBlockList {
     /// The list, at most `keep_for` old.
     ///
     /// # Errors
-    /// If it is older and the store does not answer: an outdated list is not used, for it may let in whom an operator
-    /// has just blocked.
+    /// If the cached list is too old and the store does not answer. An outdated list is not used, because it may let in
+    /// an address that an operator has just blocked.
     pub async fn current(&self, guard: &Guard, deadline: Instant) -> Result<Arc<Blocks>, DependencyError> {
         let asked_at = Instant::now();
         if let Some((at, blocks)) = &*self.cached.lock().unwrap_or_else(PoisonError::into_inner)
@@ -39,10 +40,10 @@ impl CachedBlockList {
         Ok(blocks)
     }
 
-    /// Adds entries, which the next [`CachedBlockList::current`] of this instance knows.
+    /// Adds entries to the store. The next call of [`CachedBlockList::current`] on this instance sees them.
     ///
     /// # Errors
-    /// If the store does not take them; some may have been added.
+    /// If the store cannot add them all; some may have been added.
     pub async fn add(&self, blocks: &[Block], guard: &Guard, deadline: Instant) -> Result<(), DependencyError> {
         guard.call(deadline, "blocking addresses", || self.store.block(blocks)).await?;
         *self.cached.lock().unwrap_or_else(PoisonError::into_inner) = None;

@@ -26,10 +26,10 @@ pub enum DedupStore {
 pub struct Policy {
     /// `DEDUP_TTL_SEC`: how long an event id is remembered, in seconds; default 86400.
     pub dedup_window: Duration,
-    /// `IP_RATE_LIMIT_PER_MIN`: new events per address and minute; default 100, 0 is no limit. `IP_BLOCK_SEC`: how
-    /// long an address past it is blocked, in seconds; default 900.
+    /// `IP_RATE_LIMIT_PER_MIN`: new events per address and minute; default 100, 0 means no limit. `IP_BLOCK_SEC`: how
+    /// long an address over the limit is blocked, in seconds; default 900.
     pub limits: LimitPolicy,
-    /// `BLOCK_LIST_CACHE_SEC`: how old the block list may be, in seconds; default 2.
+    /// `BLOCK_LIST_CACHE_SEC`: how old the cached block list may be, in seconds; default 2.
     pub block_list_age: Duration,
     /// `FRAUD_THRESHOLD`: the score from which an event is `fraud`, 0 to 100; default 80.
     pub fraud_threshold: u8,
@@ -38,13 +38,13 @@ pub struct Policy {
     /// `PUBLISH_TIMEOUT_MS`: longest wait for Kafka's acknowledgements, in milliseconds, for each attempt; default
     /// 10000.
     pub publish_timeout: Duration,
-    /// `FOREIGN_TENANT`: the tenant of events that other producers than ingest write to `raw-events`; default `kafka`.
+    /// `FOREIGN_TENANT`: the tenant of events that producers other than ingest write to `raw-events`; default `kafka`.
     pub foreign_tenant: TenantId,
     /// `BATCH_RESPONSE`: `whole` (default) or `partial`.
     pub batch_response: BatchResponse,
     /// `DEDUP_STORE`: `dynamodb` (default) or `postgres`.
     pub dedup_store: DedupStore,
-    /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is left alone before it is probed, in seconds;
+    /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is not called before it is probed, in seconds;
     /// default 60.
     pub breaker_open: Duration,
 }
@@ -54,8 +54,9 @@ pub struct Config {
     pub policy: Policy,
     /// `KAFKA_BROKERS` or `MSK_CLUSTER_ARN`, no default; `KAFKA_SECURITY`, default `plaintext`.
     pub kafka: KafkaConfig,
-    /// `DATABASE_URL`, or `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_USER`, `DB_PASSWORD`, `DB_AUTH` and `DB_SSLMODE`; with both
-    /// `DB_CA_FILE`, `DB_POOL_SIZE` and `DB_STATEMENT_TIMEOUT_SEC`. See [`PostgresConfig::from_settings`].
+    /// `DATABASE_URL`, or `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_USER`, `DB_PASSWORD`, `DB_AUTH` and `DB_SSLMODE`; in
+    /// either case also `DB_CA_FILE`, `DB_POOL_SIZE` and `DB_STATEMENT_TIMEOUT_SEC`. See
+    /// [`PostgresConfig::from_settings`].
     pub postgres: PostgresConfig,
     /// `DEDUP_TABLE`: default `dedup`.
     pub dedup_table: String,

@@ -21,21 +21,21 @@ impl Step {
     }
 }
 
-/// None of these is a record's fault: the batch is sent again, and no dead letter is written.
+/// None of these is caused by a record: the batch is sent again, and no dead letter is written.
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessorError {
-    #[error("the event cannot be read")]
+    #[error("the trigger's event cannot be read")]
     Trigger(#[from] TriggerError),
-    #[error("no time is left for the step {0}")]
+    #[error("not enough time left before the deadline to begin the step {0}")]
     OutOfTime(Step),
     #[error(transparent)]
     Dependency(#[from] DependencyError),
-    /// An adapter broke its port's promise to answer item by item.
+    /// An adapter returned a different number of answers than it was asked for.
     #[error(transparent)]
     Answers(#[from] WrongNumberOfAnswers),
-    #[error("an outcome cannot be written as JSON")]
+    #[error("an outcome cannot be serialized as JSON")]
     Outcome(#[source] serde_json::Error),
-    #[error("the answer cannot be written as JSON")]
+    #[error("the response cannot be serialized as JSON")]
     Answer(#[source] serde_json::Error),
 }
 

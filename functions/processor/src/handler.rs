@@ -1,4 +1,4 @@
-//! One invocation: the steps on a batch of records, in the order of their effects.
+//! One invocation: runs the steps on a batch of records, in the order of their effects.
 
 use std::time::Duration;
 
@@ -19,14 +19,14 @@ use crate::error::{ProcessorError, Step};
 use crate::report::Stopwatch;
 use crate::{publishing, report, storing};
 
-/// Kept back from the platform's deadline, so that a failed batch is answered and not killed.
+/// Time reserved before Lambda's deadline, so that a failed batch is answered before Lambda kills the instance.
 const RESERVE: Duration = Duration::from_millis(500);
 
 /// Processes one batch of the Kafka trigger.
 ///
 /// # Errors
-/// If a dependency failed after bounded retries, so that the trigger sends the batch again; never because of a record.
-/// With `BATCH_RESPONSE=partial` such a failure is an answer that names every record.
+/// If a dependency still fails after bounded retries; the trigger then sends the batch again. A bad record is never an
+/// error. With `BATCH_RESPONSE=partial` such a failure is returned as a response that lists every record as failed.
 pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
     let records = decode(event.get()).map_err(ProcessorError::Trigger)?;
     let answer = match app.process(&records, invocation).await {
@@ -51,7 +51,7 @@ impl App {
         if delivered.is_empty() {
             return Ok(());
         }
-        // Without these nothing can be finished; claims and counts made before would only be made again.
+        // The batch cannot be finished without these two; claims and counts made now would only be repeated later.
         self.postgres.ready("storing the batch")?;
         self.kafka.ready("publishing outcomes")?;
         let mut stopwatch = Stopwatch::start();
@@ -131,7 +131,7 @@ impl App {
         let verdicts = plan.resolve(&totals)?;
         if !verdicts.blocks.is_empty() {
             for block in &verdicts.blocks {
-                tracing::warn!(address = %block.address, reason = block.reason, from = %block.from, "address blocked");
+                tracing::warn!(address = %block.address, reason = block.reason, from = %block.from, "address is over its limit of new events and was put on the block list");
             }
             self.block_list.add(&verdicts.blocks, &self.dynamodb, deadline).await?;
         }
@@ -139,7 +139,8 @@ impl App {
     }
 }
 
-/// A step that begins without time would be killed half-way; failing first leaves it whole to the next delivery.
+/// A step that starts without enough time would be killed half-way. Failing first leaves the whole step to the next
+/// delivery.
 fn in_time(step: Step, deadline: Instant) -> Result<(), ProcessorError> {
     if Instant::now() < deadline { Ok(()) } else { Err(ProcessorError::OutOfTime(step)) }
 }

@@ -1,4 +1,4 @@
-//! Publishing the outcomes of a batch and its dead letters.
+//! Publishes the outcomes of a batch and its dead letters.
 
 use pipeline::dead_letter::dead_letter;
 use pipeline::decisions::publication;
@@ -11,11 +11,11 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::error::ProcessorError;
 
-/// Publishes one outcome for each record and a dead letter for each dead-lettered one, in one call, and waits until
+/// Publishes one outcome for each record and a dead letter for each dead-lettered record, in one call, and waits until
 /// Kafka has acknowledged them all. `records` and `ledger` are in the order of `delivered`.
 ///
 /// # Errors
-/// If some are not acknowledged; the batch then comes again, and everything is published again byte for byte.
+/// If some are not acknowledged. The batch is then delivered again, and everything is published again byte for byte.
 pub async fn publish(
     app: &App,
     delivered: &[Record],

@@ -1,4 +1,4 @@
-//! What one invocation did: one log line, and the metrics.
+//! Reports what one invocation did: one log line, and the metrics.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -46,13 +46,13 @@ impl Stopwatch {
     }
 }
 
-/// Writes the log line of a finished batch and adds to the metrics. Counts are of the ledger's entries, so a batch that
-/// comes again counts again.
+/// Writes the log line of a finished batch and adds to the metrics. The counts are taken from the ledger entries, so a
+/// redelivered batch is counted again.
 pub fn finished(request_id: &str, records: &[Tracked<'_, Decided>], ledger: &[LedgerEntry], stopwatch: &Stopwatch) {
     let mut outcomes: BTreeMap<(&str, Outcome), u64> = BTreeMap::new();
     let (mut unscored, mut payload_differs) = (0, 0);
     for (record, entry) in records.iter().zip(ledger) {
-        // Known types only: that of an event has a schema.
+        // A bounded label: every type here has a schema.
         let event_type = record.event_type().unwrap_or("unknown");
         *outcomes.entry((event_type, entry.outcome)).or_default() += 1;
         unscored += u64::from(entry.outcome.is_stored() && entry.risk.is_none());

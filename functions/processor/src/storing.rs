@@ -1,4 +1,4 @@
-//! Recording a batch, and finding the one record that the store refuses.
+//! Records a batch in the store, and finds the one record that the store refuses.
 
 use event::Timestamp;
 use pipeline::decisions::verdicts;
@@ -10,16 +10,16 @@ use tokio::time::Instant;
 
 use crate::error::ProcessorError;
 
-/// Records what was decided and returns the ledger's entries, in the order of the batch.
+/// Records the decisions and returns the ledger entries, in the order of the batch.
 ///
-/// Normally one transaction. If the store refuses it for good, one of its records is at fault (a text that the
-/// database cannot hold), and that one must neither fail the batch for ever nor drag others with it: the batch is
-/// halved until it stands alone, and it becomes a dead letter. Each half is a transaction of its own, which changes
-/// nothing: recording is idempotent by record. A store that refuses the dead letter's entry too is at fault itself,
-/// and the batch fails.
+/// This is normally one transaction. If the store refuses it permanently, one of its records is the cause, such as a
+/// text that the database cannot hold. That record must not fail the batch for ever, and the others must not become
+/// dead letters with it. So the batch is halved until the record is alone, and it becomes a dead letter. Each half is a
+/// transaction of its own, which is safe because recording is idempotent by record. If the store also refuses the
+/// ledger entry of the dead letter, the fault is in the store, and the batch fails.
 ///
 /// # Errors
-/// If the store cannot be reached, or accepts nothing.
+/// If the store cannot be reached, or refuses a record even as a dead letter.
 pub async fn record(
     store: &dyn EventStore,
     guard: &Guard,
@@ -28,7 +28,7 @@ pub async fn record(
     deadline: Instant,
 ) -> Result<Vec<LedgerEntry>, ProcessorError> {
     let mut ledger = Vec::with_capacity(records.len());
-    // A stack with the first records on top, so that entries come in order and checkpoints only go forward.
+    // A stack with the first records on top, so that entries stay in order and checkpoints only go forward.
     let mut pending = vec![records];
     while let Some(part) = pending.pop() {
         let (borrowed, count) = (&*part, part.len());
@@ -49,7 +49,7 @@ pub async fn record(
                 tracing::warn!(
                     record = %record.position,
                     tag = error.tag,
-                    "the store refuses this record: it becomes a dead letter"
+                    "the store refused this record permanently: it becomes a dead letter"
                 );
                 verdicts::refuse(record, error.tag);
                 pending.push(std::slice::from_mut(record));

@@ -1,5 +1,5 @@
-//! The whole handler on fakes: samples, redelivery, crashes between any two steps, and failing dependencies.
-#![expect(clippy::unwrap_used, reason = "helpers of tests: whatever is missing is a failed test")]
+//! Tests of the whole handler on fakes: samples, redelivery, crashes between any two steps, and failing dependencies.
+#![expect(clippy::unwrap_used, reason = "test helpers: a missing value fails the test")]
 
 mod published;
 
@@ -34,7 +34,7 @@ use testkit::samples::sample;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Stands still unless a test makes it jump. In milliseconds.
+/// A clock that stands still unless a test makes it jump. In milliseconds.
 struct TestClock(AtomicI64);
 
 impl TestClock {
@@ -53,7 +53,7 @@ impl Clock for TestClock {
     }
 }
 
-/// The world around the processor; apps come and go, as instances do.
+/// The services around the processor. They outlive the apps, as services outlive the instances of a function.
 struct World {
     claims: Arc<FakeClaims>,
     counters: Arc<FakeAddressCounters>,
@@ -103,7 +103,8 @@ impl World {
         self.store.ledger().into_iter().map(entry).collect()
     }
 
-    /// What is published on a topic, by origin of the outcome; copies must be byte-equal.
+    /// The records published on a topic, by the member `name` of the value, or by origin if `name` is empty. Copies
+    /// must be byte-equal.
     fn published(&self, topic: &str, name: &str) -> BTreeMap<String, Record> {
         let mut by_name: BTreeMap<String, Record> = BTreeMap::new();
         for record in self.publisher.records(topic) {
@@ -154,7 +155,7 @@ async fn invoke_within(app: &App, event: &str, left: Duration) -> Result<String,
 
 const DONE: &str = r#"{"batchItemFailures":[]}"#;
 
-/// A trigger event of plain events from `(partition, offset, id, address)`, received one a millisecond.
+/// A trigger event with one bare event for each `(partition, offset, id, address)`, received one per millisecond.
 fn batch(records: &[(i32, i64, &str, &str)]) -> String {
     let mut map: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for (partition, offset, id, ip) in records {
@@ -245,7 +246,7 @@ async fn bad_records_become_dead_letters_and_spoil_no_other() {
     assert_eq!(letters["raw-events/0/401"].value.as_deref(), Some(&b"not json"[..]));
     assert_eq!(letters["raw-events/0/403"].value, None);
     assert_eq!(letters["raw-events/0/403"].headers.0[0].name, "deleted");
-    // A hostile origin is ignored, and its bytes are kept in front of ours.
+    // A malformed origin header from the client is ignored, and its bytes are kept before our headers.
     assert_eq!(letters["raw-events/0/406"].headers.0[0].value.as_deref(), Some(&b"not/an/origin"[..]));
 }
 
@@ -308,8 +309,8 @@ async fn a_crash_between_any_two_steps_is_repaired_by_redelivery() {
 
 #[tokio::test(start_paused = true)]
 async fn after_a_crash_batches_may_be_cut_anew() {
-    // The first delivery held partition 1 only; the crash comes right after claiming. The next one has a copy of the
-    // event in an earlier partition in front of it.
+    // The first delivery holds only partition 1, and the crash comes right after claiming. The next delivery also has a
+    // copy of the event in partition 0, which comes first.
     let world = World::new();
     world.claims.faults.lose_answer(3, ErrorClass::Transient);
     invoke(&world.app(), &batch(&[(1, 7, "a", "192.0.2.1")])).await.unwrap_err();
@@ -320,7 +321,8 @@ async fn after_a_crash_batches_may_be_cut_anew() {
     );
     assert_eq!(world.store.events().len(), 1);
 
-    // One record at a time, and the copy comes first: the event waits for its owner, and is not lost.
+    // One record at a time, with the copy first: the copy is not stored, but the owner of the claim is, so the event is
+    // not lost.
     let world = World::new();
     world.claims.faults.lose_answer(3, ErrorClass::Transient);
     invoke(&world.app(), &batch(&[(1, 7, "a", "192.0.2.1")])).await.unwrap_err();
@@ -342,7 +344,7 @@ async fn an_address_past_its_limit_is_blocked_and_listed() {
     let listed = world.block_list.list().await.unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].from, Timestamp::from_millis(1_795_197_720_003));
-    // This instance knows its own block at once.
+    // This instance applies its own block at once.
     invoke(&app, &batch(&[(0, 5, "e", "192.0.2.1"), (0, 6, "f", "192.0.2.2")])).await.unwrap();
     assert_eq!(
         tags(&world.outcomes()),
@@ -355,7 +357,7 @@ async fn an_address_past_its_limit_is_blocked_and_listed() {
             ("raw-events/0/6", "valid", ""),
         ]
     );
-    // Blocked events are not worth a score.
+    // Blocked events are not scored.
     let asked: usize = world.scorer.asked().iter().map(Vec::len).sum();
     assert_eq!(asked, 4);
 }
@@ -403,7 +405,7 @@ async fn without_the_scorer_events_are_stored_unscored() {
         assert_eq!(invoke(&app, &batch(&[(0, offset, &format!("e-{offset}"), "10.0.0.1")])).await.unwrap(), DONE);
     }
     assert!(world.store.events().iter().all(|row| row.risk.is_none() && row.outcome == Outcome::Valid));
-    // Three attempts, two more that open the breaker, and none while it is open, though the scorer is back.
+    // Three attempts, two more that open the breaker, and none while it is open, although the scorer works again.
     assert_eq!(world.scorer.asked().len(), 5);
     tokio::time::advance(OPEN_FOR).await;
     invoke(&app, &batch(&[(0, 4, "e-4", "10.0.0.1")])).await.unwrap();
@@ -432,7 +434,7 @@ async fn a_dependency_that_is_down_fails_the_batch_and_makes_no_dead_letter() {
     }
 }
 
-/// The store, and how often it was asked.
+/// The store, and how often it was called.
 struct Counted {
     inner: Arc<FakeStore>,
     calls: AtomicU32,
@@ -461,9 +463,9 @@ async fn an_outage_of_many_batches_opens_the_breaker_and_ends_with_the_probe() {
         let error = invoke(&app, &sample("processor", "bad-records")).await.unwrap_err();
         assert_eq!(error.error_type, "postgres-failed");
     }
-    assert_eq!(calls(), FAILURES_TO_OPEN, "then it is left alone");
+    assert_eq!(calls(), FAILURES_TO_OPEN, "no calls are made while the breaker is open");
 
-    // Still down at the first probe: no second attempt, and as long a pause again.
+    // The store is still down at the first probe: no second attempt, and the breaker stays open as long again.
     tokio::time::advance(OPEN_FOR).await;
     for _ in 0..10 {
         invoke(&app, &sample("processor", "bad-records")).await.unwrap_err();
@@ -477,7 +479,11 @@ async fn an_outage_of_many_batches_opens_the_breaker_and_ends_with_the_probe() {
     assert_eq!(invoke(&app, &sample("processor", "valid-batch")).await.unwrap(), DONE);
     assert_eq!(calls(), FAILURES_TO_OPEN + 3);
     assert_eq!((world.store.events().len(), world.store.ledger().len()), (6, 13));
-    assert_eq!(world.published(topic::DEAD_LETTER_EVENTS, "").len(), 7, "the bad records, and no other");
+    assert_eq!(
+        world.published(topic::DEAD_LETTER_EVENTS, "").len(),
+        7,
+        "one dead letter for each bad record, and none for others"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -490,7 +496,7 @@ async fn a_batch_that_would_end_at_an_open_breaker_is_not_begun() {
         for _ in 0..2 {
             assert_eq!(invoke(&app, &sample("processor", "valid-batch")).await.unwrap_err().error_type, failing);
         }
-        // Whoever claims now runs into this.
+        // A claim made now would hit this fault.
         world.claims.faults.fail(1, ErrorClass::Permanent);
         let error = invoke(&app, &sample("processor", "valid-batch")).await.unwrap_err();
         assert!(error.error_type == failing && error.message.contains("breaker-open"), "{}", error.message);
@@ -519,7 +525,11 @@ async fn an_open_breaker_of_one_dependency_leaves_the_others_alone() {
     for _ in 0..3 {
         assert_eq!(invoke(&app, &sample("processor", "valid-batch")).await.unwrap_err().error_type, "kafka-failed");
     }
-    assert_eq!(world.store.events().len(), 5, "stored, and to be published when Kafka is back");
+    assert_eq!(
+        world.store.events().len(),
+        5,
+        "the events are stored, and their outcomes are published when Kafka works again"
+    );
     tokio::time::advance(OPEN_FOR).await;
     assert_eq!(invoke(&app, &sample("processor", "valid-batch")).await.unwrap(), DONE);
     assert_eq!(world.published(topic::PROCESSED_EVENTS, "outcome_id").len(), 5);
@@ -545,7 +555,7 @@ async fn only_records_without_acknowledgement_are_published_again() {
     assert_eq!(world.publisher.records(topic::PROCESSED_EVENTS).len(), 5);
 }
 
-/// A store that refuses one event for good, as Postgres does with a text it cannot hold.
+/// A store that refuses one event permanently, as Postgres does with a text that it cannot hold.
 struct Picky {
     inner: Arc<FakeStore>,
     refuses: &'static str,
@@ -610,13 +620,13 @@ async fn a_clock_that_jumps_between_deliveries_changes_no_outcome() {
     let app = world.app();
     for (jump, case) in [(0, "valid-batch"), (-HOUR_MS, "duplicates"), (2 * HOUR_MS, "valid-batch")] {
         world.clock.jump(jump);
-        // Once with an answer lost at the store, so that the time differs within a batch too.
+        // The first run loses the store's answer, so that the time also differs between two deliveries of one batch.
         world.store.faults.lose_answer(3, ErrorClass::Transient);
         invoke(&app, &sample("processor", case)).await.unwrap_err();
         world.clock.jump(-HOUR_MS);
         assert_eq!(invoke(&app, &sample("processor", case)).await.unwrap(), DONE);
     }
-    // The store may find a duplicate that its claim did not, so reasons may differ.
+    // The store may find a duplicate that the claims did not, so reasons may differ.
     let outcomes = |world: &World| -> Vec<(String, Outcome)> {
         world.outcomes().into_iter().map(|(position, outcome, _)| (position, outcome)).collect()
     };

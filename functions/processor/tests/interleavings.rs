@@ -1,8 +1,9 @@
-//! Any interleaving of deliveries gives one outcome per record and one effect per event id.
+//! Property tests: any interleaving of deliveries gives one outcome per record and one effect per event id.
 //!
-//! A model of the partitions of `raw-events` feeds real instances of the function on fakes: batches cut at random and
-//! cut anew, redelivered from any offset, killed or cut off from their dependencies before and after any call, two
-//! instances at a time on the same records, with copies of events everywhere and time passing in between.
+//! A model of the partitions of `raw-events` feeds real instances of the function that run on fakes. Batches have
+//! random sizes and are redelivered from any offset with other sizes. Instances are killed, or their calls fail, before
+//! or after any call. Two instances may process the same records at the same time. There are many copies of events, and
+//! time passes between deliveries.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -44,12 +45,12 @@ use testkit::fakes::scorer::FakeScorer;
 use testkit::fakes::store::FakeStore;
 use tokio::sync::Notify;
 
-/// Of claims and of the store.
+/// The deduplication window of the claims and of the store.
 const WINDOW: Duration = Duration::from_secs(86_400);
 const START_MS: i64 = 1_795_197_720_000;
 const PARTITIONS: usize = 2;
 
-/// The store refuses an event with this reading for good.
+/// The store permanently refuses an event with this reading.
 const REFUSED_READING: &str = "\"reading\":666";
 
 static REGISTRY: LazyLock<Arc<Registry>> = LazyLock::new(|| Arc::new(Registry::embedded().unwrap()));
@@ -66,7 +67,7 @@ enum Draft {
     Refused {
         id: u8,
     },
-    /// No event at all.
+    /// A record that holds no valid event.
     Bad(u8),
     /// A copy of an earlier record with its `origin` header, as the redriver writes it.
     Redriven(Index),
@@ -80,14 +81,14 @@ struct Written {
     draft: Draft,
 }
 
-/// What befalls a call.
+/// How a call fails.
 #[derive(Clone, Copy, Debug)]
 enum Fault {
     /// It fails without effect.
     Fails,
     /// It takes effect, but the caller gets an error.
     AnswerLost,
-    /// Of a list only the first half takes effect; of anything else, nothing.
+    /// If the call takes a list, only its first half takes effect; any other call has no effect.
     HalfDone,
     /// The instance is killed before the call.
     KilledBefore,
@@ -95,13 +96,14 @@ enum Fault {
     KilledAfter,
 }
 
-/// How a call of an instance goes. The instance gives way to the other one that many times.
+/// How one call of an instance goes: how often the instance yields to the other one before and after the call, and
+/// whether the call fails.
 #[derive(Clone, Copy, Debug, Default)]
 struct Call {
     yields_before: u8,
     yields_after: u8,
     fault: Option<Fault>,
-    /// The calls after it that go the same way: two outlast the retries.
+    /// How many of the following calls go the same way; two are enough to use up the retries.
     again: u8,
 }
 
@@ -109,10 +111,10 @@ struct Call {
 #[derive(Clone, Debug)]
 struct Delivery {
     instance: usize,
-    /// Per partition, how far before the committed offset the batch begins: a redelivery.
+    /// Per partition, how many records before the committed offset the batch begins; they are redelivered.
     back: [usize; PARTITIONS],
     take: [usize; PARTITIONS],
-    /// For its calls, in their order; calls beyond these go well.
+    /// How its calls go, in their order; any further calls succeed.
     calls: Vec<Call>,
 }
 
@@ -179,13 +181,13 @@ fn story(action: impl Strategy<Value = Action>) -> impl Strategy<Value = Story> 
         .prop_map(|(log, actions, limit, last_cuts)| Story { log, actions, limit, last_cuts })
 }
 
-/// A record of the model, and the same as the trigger writes it.
+/// A record of the model, and its form in the trigger's event.
 struct ModelRecord {
     position: Position,
     timestamp: Timestamp,
     value: Option<Vec<u8>>,
     headers: Vec<Header>,
-    /// Of the records that hold an event.
+    /// `None` if the record holds no event.
     key: Option<EventKey>,
     wire: String,
 }
@@ -237,7 +239,7 @@ fn event(id: u8, reading: &str, address: u8) -> (Vec<u8>, EventKey) {
     (value.into_bytes(), EventKey { tenant: foreign_tenant(), id })
 }
 
-/// Every copy has an attempt of its own, which distinguishes its dead letters from those of other copies.
+/// Every copy has its own attempt number, which distinguishes its dead letters from those of other copies.
 fn redriven(original: &ModelRecord, attempt: usize) -> Vec<Header> {
     let earlier = RecordHeaders(original.headers.clone());
     let origin = earlier.parse(header::ORIGIN).unwrap_or_else(|| original.position.to_string());
@@ -266,7 +268,7 @@ fn failure(dependency: Dependency, class: ErrorClass) -> DependencyError {
     DependencyError { dependency, class, tag: "injected", doing: "an injected fault", source: "by a test".into() }
 }
 
-/// Stands between an instance and the world, and makes its calls go as they are meant to.
+/// Stands between an instance and its services, and injects the planned faults into its calls.
 #[derive(Default)]
 struct Gate {
     calls: Mutex<VecDeque<Call>>,
@@ -283,7 +285,7 @@ impl Gate {
         call
     }
 
-    /// `whole` is the effect, `half` that of [`Fault::HalfDone`].
+    /// `whole` is the full effect of the call, `half` the effect under [`Fault::HalfDone`].
     async fn pass<T>(
         &self,
         dependency: Dependency,
@@ -314,7 +316,7 @@ impl Gate {
         answer
     }
 
-    /// As [`Gate::pass`], for calls that take effect as a whole or not at all.
+    /// Like [`Gate::pass`], for calls that take effect as a whole or not at all.
     async fn pass_whole<T>(
         &self,
         dependency: Dependency,
@@ -458,7 +460,7 @@ impl Instance {
     }
 }
 
-/// What goes out for a record, by which copies are compared.
+/// The content of a published record, by which copies are compared.
 type Content = (Option<Bytes>, Option<Bytes>, RecordHeaders);
 
 #[derive(Deserialize)]
@@ -469,7 +471,7 @@ struct OutcomeValue {
     origin: String,
 }
 
-/// What outlives an instance.
+/// The services, which outlive an instance.
 struct Services {
     claims: Arc<FakeClaims>,
     counters: Arc<FakeAddressCounters>,
@@ -503,13 +505,13 @@ impl Services {
             foreign_tenant: foreign_tenant(),
             batch_response: BatchResponse::Whole,
             dedup_store: DedupStore::Dynamodb,
-            // A breaker only says when to call; one that waited would hide the calls that are tested here.
+            // An open breaker would prevent the calls that are tested here.
             breaker_open: Duration::ZERO,
         };
         Instance { app: App::new(policy, Arc::clone(&REGISTRY), ports), gate }
     }
 
-    /// The outcomes published so far, by the record they are of. Copies must be byte-equal.
+    /// The outcomes published so far, by the position of their record. Copies must be byte-equal.
     fn outcomes(&self) -> Result<BTreeMap<String, OutcomeValue>, TestCaseError> {
         let mut contents: BTreeMap<String, Content> = BTreeMap::new();
         let mut outcomes = BTreeMap::new();
@@ -586,14 +588,14 @@ impl World {
             }
             Action::Wait(ms) => {
                 self.services.clock.0.fetch_add(*ms, Ordering::Relaxed);
-                // Longer than the block list is kept; the breaker and the retries need no more.
+                // Longer than the block list is cached, and enough for the breaker and the retries.
                 tokio::time::advance(Duration::from_secs(3)).await;
             }
         }
         self.entries_never_change()
     }
 
-    /// Which of the records written by now the delivery holds.
+    /// Which of the records written so far are in the delivery.
     fn cut(&self, delivery: &Delivery) -> Cut {
         let now = self.services.clock.now();
         std::array::from_fn(|partition| {
@@ -618,7 +620,8 @@ impl World {
         RawValue::from_string(format!(r#"{{"records":{{{}}}}}"#, partitions.join(","))).unwrap()
     }
 
-    /// Commits a batch that is done: then nothing of it may be missing. A killed instance is replaced.
+    /// Commits a finished batch, and checks that none of its entries and outcomes is missing. Replaces a killed
+    /// instance.
     fn ended(&mut self, instance: usize, cut: &Cut, ending: Ending) -> Result<(), TestCaseError> {
         match ending {
             Ending::Done => {
@@ -650,7 +653,7 @@ impl World {
         Ok(())
     }
 
-    /// Delivers every record, so many of each partition at a time, with everything in order.
+    /// Delivers every record in order, `step` records of each partition at a time.
     async fn deliver_everything(&mut self, step: usize) -> Result<(), TestCaseError> {
         let last = self.log.iter().flatten().map(|record| record.timestamp.as_millis()).max().unwrap_or(START_MS);
         self.services.clock.0.fetch_max(last, Ordering::Relaxed);
@@ -682,26 +685,29 @@ impl World {
                 (entry.outcome, &entry.reason, &entry.origin.to_string())
             );
             prop_assert_eq!(&entry.key, &record.key);
-            prop_assert!(record.key.is_some() || entry.outcome == Outcome::DeadLettered, "no event, but not dead");
+            prop_assert!(
+                record.key.is_some() || entry.outcome == Outcome::DeadLettered,
+                "a record without an event must be dead-lettered"
+            );
             if entry.outcome == Outcome::DeadLettered {
                 dead += 1;
                 let attempt = RecordHeaders(record.headers.clone()).parse(header::ATTEMPT).unwrap_or(0_usize);
                 let letter = letters.get(&(entry.origin.to_string(), attempt.to_string()));
                 let Some((_, value, headers)) = letter else {
-                    return Err(TestCaseError::fail("a dead-lettered record has a letter"));
+                    return Err(TestCaseError::fail("a dead-lettered record has no dead letter"));
                 };
                 prop_assert_eq!(value.as_deref(), record.value.as_deref());
-                prop_assert!(headers.0.starts_with(&record.headers), "its own headers come first");
+                prop_assert!(headers.0.starts_with(&record.headers), "the record's own headers come first");
             }
         }
-        prop_assert_eq!(letters.len(), dead, "only what is dead-lettered has a letter");
+        prop_assert_eq!(letters.len(), dead, "only dead-lettered records have a dead letter");
         Ok(())
     }
 
     fn every_id_has_one_effect(&self) -> Result<(), TestCaseError> {
         let events = self.services.store.events();
         let stored = self.ledger.values().filter(|entry| entry.outcome.is_stored()).count();
-        prop_assert_eq!(events.len(), stored, "what the ledger calls stored is stored, and nothing else");
+        prop_assert_eq!(events.len(), stored, "exactly the events that the ledger calls stored are stored");
         for (index, row) in events.iter().enumerate() {
             for other in events[..index].iter().filter(|other| other.event.key == row.event.key) {
                 let (a, b) = (row.event.received_at, other.event.received_at);
@@ -716,19 +722,22 @@ impl World {
                 origins.insert(entry.origin.to_string());
             }
         }
-        // Records of nearly the window's age leave it to the store who is first, so a blocked one has no successor only
-        // before that.
+        // Records almost as old as the window make no claim, and the store decides which is first. A blocked event is
+        // not in the store, so a later copy of it is a duplicate only while claims are made.
         let claims_held = self.services.clock.now().since(Timestamp::from_millis(START_MS)) < WINDOW / 2;
         for (key, origins) in decided {
             prop_assert!(!origins.is_empty(), "{key} is lost: all its records are duplicates");
-            prop_assert!(!claims_held || origins.len() == 1, "{key} is decided on for several origins: {origins:?}");
+            prop_assert!(
+                !claims_held || origins.len() == 1,
+                "{key} has outcomes other than duplicate for several origins: {origins:?}"
+            );
         }
         Ok(())
     }
 }
 
 async fn tell(story: &Story) -> Result<(), TestCaseError> {
-    // Waits between retries are drawn from it.
+    // The waits between retries are random.
     fastrand::seed(0);
     let mut world = World::new(story);
     for action in &story.actions {
@@ -774,8 +783,8 @@ fn two_consumers_of_the_same_records() {
     check(6_000, action);
 }
 
-/// Found by the properties above: a claim that expired during an outage was taken over by a copy that had been recorded
-/// as its duplicate before, and then its owner became a duplicate too.
+/// A bug found by the properties above: a claim expired during an outage, and a copy that had already been recorded as
+/// a duplicate took it over. Then the first owner became a duplicate too, and the event was lost.
 #[tokio::test(start_paused = true)]
 async fn an_outage_longer_than_the_window_loses_no_event() {
     let event = |partition, id| Written { partition, gap: 0, draft: Draft::Event { id, payload: 0, address: 0 } };

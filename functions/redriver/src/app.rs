@@ -1,4 +1,4 @@
-//! What the redriver works with: adapters, and what this instance knows of the health of each dependency.
+//! What one instance of the redriver holds: its adapters, and a guard for each dependency.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub struct Ports {
     pub clock: Arc<dyn Clock>,
 }
 
-/// One guard for each dependency, whichever ports speak to it.
+/// One guard for each dependency, shared by the ports that use it.
 pub struct Guards {
     pub kafka: Guard,
     pub dynamodb: Guard,
@@ -64,7 +64,7 @@ impl App {
         Ok(App::new(ports, config.breaker_open))
     }
 
-    /// With adapters that others opened. A breaker refuses calls for `breaker_open` before it probes.
+    /// Makes an app of the given adapters. An open breaker refuses calls for `breaker_open` before it probes.
     pub fn new(ports: Ports, breaker_open: Duration) -> Self {
         let guards = Guards {
             kafka: guard(Dependency::Kafka, breaker_open),
@@ -74,10 +74,10 @@ impl App {
         App { ports, guards }
     }
 
-    /// Ends the producer.
+    /// Closes the Kafka producer.
     ///
     /// # Errors
-    /// If records are still without an acknowledgement after [`FLUSH_TIMEOUT`].
+    /// If Kafka has not acknowledged all records after [`FLUSH_TIMEOUT`].
     pub async fn close(&self) -> Result<(), DependencyError> {
         self.ports.publisher.close(FLUSH_TIMEOUT).await
     }

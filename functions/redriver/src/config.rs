@@ -13,7 +13,7 @@ pub struct Config {
     pub access_table: String,
     /// `ARCHIVE_BUCKET`: the bucket of parked letters. Required.
     pub archive_bucket: String,
-    /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is left alone before it is probed, in seconds;
+    /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is not called before it is probed, in seconds;
     /// default 60.
     pub breaker_open: Duration,
 }

@@ -22,33 +22,33 @@ use crate::sending::{LetterFate, LetterSender};
 use crate::shown::{Shown, shown};
 use crate::status::{Distinct, LetterStatus, Unfinished, statuses, step_of};
 
-/// Letters shown of each reason.
+/// Number of example letters shown for each reason.
 const EXAMPLES: usize = 3;
-/// Longest wait for records that Kafka has.
+/// Longest wait for one read from Kafka.
 const READ_WAIT: Duration = Duration::from_secs(1);
-/// Letters whose marks are looked up in a second. Their table is the one from which ingest and processor read keys and
-/// blocked addresses, and a letter costs one read unit: three runs at once leave half of the 12,000 a second that a
-/// new table bears.
+/// Letters whose marks are looked up per second. Ingest and the processor read keys and blocked addresses from the same
+/// table, and a letter costs one read unit: three concurrent runs leave half of the 12,000 units a second that a new
+/// table supports.
 ///
 /// Source: <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/pre-warming-on-demand-capacity-mode.html>
 const LOOKS_PER_SEC: u32 = 2_000;
-/// Letters parked at the same time.
+/// Letters that are parked concurrently.
 const CONCURRENT_PARKS: usize = 8;
 
-/// A part of the topic, by offsets of its partitions: from their start if `from` does not name them, and up to, but not
-/// including, `until`, or their end now.
+/// A part of the topic, by the offsets of its partitions. Each partition is read from `from`, or its start if `from`
+/// does not name it, up to but not including `until`, or its present end.
 #[derive(Clone, Copy, Debug)]
 pub struct LetterRange<'a> {
     pub from: &'a BTreeMap<i32, i64>,
     pub until: &'a BTreeMap<i32, i64>,
 }
 
-/// Reads the topic from start to end, as far as time allows.
+/// Reads the topic from start to end, until the time is up.
 struct TopicWalk<'a> {
     run: &'a RedriveRun,
     kafka: &'a Guard,
     reader: Box<dyn TopicReader>,
-    /// Of every partition the offset after the last one that is meant.
+    /// For each partition, the offset after the last one to read.
     until: BTreeMap<i32, i64>,
     filters: &'a Filters,
     pace: Pace,
@@ -56,14 +56,14 @@ struct TopicWalk<'a> {
     counts: WalkCounts,
 }
 
-/// What was read.
+/// Counts of the records read.
 #[derive(Debug, Default, Serialize)]
 pub struct WalkCounts {
     /// Records looked at.
     pub read: u64,
     /// Records that are not dead letters.
     pub unreadable: u64,
-    /// Further copies of letters that meet the filters, counted nowhere else.
+    /// Further copies of letters that meet the filters; they are not in the other counts.
     pub copies: u64,
     /// Letters that meet the filters.
     pub matched: u64,
@@ -99,7 +99,7 @@ impl<'a> TopicWalk<'a> {
         self.until.get(&partition).is_none_or(|until| span.next >= *until)
     }
 
-    /// The next letters that meet the filters, in the order of each partition; `None` at the end or out of time.
+    /// The next letters that meet the filters, in the order of each partition; `None` at the end, or if the time is up.
     async fn next(&mut self) -> Result<Option<Vec<DeadLetter>>, RedriverError> {
         let is_finished = self.reader.spans().iter().all(|(partition, span)| self.is_finished(*partition, *span));
         if is_finished || !self.pace.wait(self.run.deadline).await {
@@ -134,7 +134,8 @@ impl<'a> TopicWalk<'a> {
 
     async fn read(&mut self) -> Result<Vec<Record>, RedriverError> {
         let run = self.run;
-        // Behind a lock, because a call that may be repeated cannot borrow the reader mutably; nobody waits for it.
+        // Behind a lock, because a call that may be repeated cannot borrow the reader mutably. The lock is never
+        // contended.
         let reader = tokio::sync::Mutex::new(&mut self.reader);
         let read = || async {
             let left = run.deadline.saturating_duration_since(Instant::now());
@@ -143,14 +144,15 @@ impl<'a> TopicWalk<'a> {
         Ok(self.kafka.call(run.deadline, "reading the topic", read).await?)
     }
 
-    /// Where to go on: for each partition the first offset that is not read or not finished. `None` if there is none.
+    /// Where to continue: for each partition the first offset that is not read or not finished. `None` if there is
+    /// none.
     fn next_offsets(&self, unfinished: &Unfinished) -> Option<BTreeMap<i32, i64>> {
         let next = self.reader.spans().iter().filter_map(|(partition, span)| {
             let unread = (!self.is_finished(*partition, *span)).then_some(span.next);
             Some((*partition, unfinished.first(*partition).or(unread)?))
         });
         let next: BTreeMap<i32, i64> = next.collect();
-        // A partition that is not named would be read from its start again, so all are named or none.
+        // A partition that is missing here would be read from its start again, so either all are named or none.
         (!next.is_empty()).then(|| {
             let ends = self.until.iter().map(|(partition, until)| (*partition, *until));
             ends.chain(next).collect()
@@ -169,11 +171,11 @@ async fn statuses_of(app: &App, run: &RedriveRun, letters: &[DeadLetter]) -> Res
 #[derive(Debug, Serialize)]
 pub struct Group {
     pub letters: u64,
-    /// A redrive would send or park them.
+    /// Letters that a redrive would send or park.
     pub open: u64,
-    /// A run is working on them.
+    /// Letters that a run is working on.
     pub under_way: u64,
-    /// Sent back; if they failed again, that is a letter of its own.
+    /// Letters that were sent back. If one failed again, that is another letter.
     pub redriven: u64,
     pub parked: u64,
     pub first_failed_at: Timestamp,
@@ -215,9 +217,9 @@ impl Group {
 pub struct ListAnswer {
     #[serde(flatten)]
     pub walk: WalkCounts,
-    /// By the tag of the reason.
+    /// The letters by the tag of the reason.
     pub reasons: BTreeMap<String, Group>,
-    /// Where to go on, if time ran out.
+    /// Where to continue, if the time ran out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<BTreeMap<i32, i64>>,
 }
@@ -256,20 +258,20 @@ pub struct RedriveAnswer {
     pub parked: u64,
     /// Sent or parked before.
     pub already: u64,
-    /// Other runs are working on them.
+    /// Letters that other runs are working on.
     pub under_way: u64,
-    /// Kafka does not take them: too large for `raw-events`.
+    /// Letters that Kafka refuses because they are too large for `raw-events`.
     pub refused: u64,
     /// `sent` and `parked` by the tag of the reason.
     pub by_reason: BTreeMap<String, u64>,
-    /// Where to go on: time ran out, or other runs are working on letters from there.
+    /// Where to continue: the time ran out, or other runs are working on letters from there on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next: Option<BTreeMap<i32, i64>>,
-    /// With `next`: where this run would have ended. What fails again meanwhile lies beyond, so that going on does not
-    /// send it a second time.
+    /// Set along with `next`: where this run would have ended. Letters that fail again meanwhile come after it, so that
+    /// the next run does not send them a second time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<BTreeMap<i32, i64>>,
-    /// With `next`: when what other runs have begun will be finished or free to begin again.
+    /// Set along with `next`: when the letters that other runs have begun will be finished or free to begin again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_at: Option<Timestamp>,
 }
@@ -296,10 +298,10 @@ impl RedriveAnswer {
     }
 }
 
-/// Sends back, or parks, every letter that meets the filters and is not done yet.
+/// Sends back or parks every letter that meets the filters and is not done yet.
 ///
 /// # Errors
-/// If a dependency fails after bounded retries. `answer` then says what was done; running again does the rest.
+/// If a dependency still fails after bounded retries. `answer` then holds what was done; another run does the rest.
 pub async fn redrive(
     app: &App,
     run: &RedriveRun,
@@ -340,7 +342,7 @@ pub async fn redrive(
         for (letter, fate) in sender.send(&to_send).await? {
             answer.add(letter, LetterStep::Send, fate, &mut unfinished);
         }
-        // Kept up to date, so that the audit entry of a run that fails later says what it did.
+        // Updated after each step, so that the audit entry of a run that fails later says what the run did.
         answer.walk.read = walk.counts.read;
     }
     answer.next = walk.next_offsets(&unfinished);

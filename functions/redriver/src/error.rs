@@ -1,4 +1,4 @@
-//! Why a request is not carried out.
+//! Why a request fails.
 
 use lambda::invocation::InvocationError;
 use lambda::request::RequestError;
@@ -8,16 +8,16 @@ use pipeline::DependencyError;
 pub enum RedriverError {
     #[error(transparent)]
     Request(#[from] RequestError),
-    #[error("no time is left to begin")]
+    #[error("not enough time is left to begin the request")]
     OutOfTime,
     #[error(transparent)]
     Dependency(#[from] DependencyError),
-    /// A letter cannot be written as an object.
-    #[error("a letter cannot be packed for parking")]
+    /// A letter cannot be encoded as an object.
+    #[error("a letter cannot be encoded for parking")]
     Pack(#[source] std::io::Error),
     #[error("parked object {key} cannot be read: {problem}")]
     Parked { key: String, problem: &'static str },
-    #[error("the answer cannot be written")]
+    #[error("the response cannot be serialized as JSON")]
     Answer(#[source] serde_json::Error),
 }
 

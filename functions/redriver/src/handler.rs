@@ -1,4 +1,4 @@
-//! From a request to its answer: carried out, and written to the audit trail before and after.
+//! Carries out a request, and writes it to the audit trail before and after.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +21,7 @@ use crate::shown::bounded;
 /// Longest request kept in the audit trail, in characters.
 const MAX_AUDITED_CHARS: usize = 4_096;
 
-/// The answer to an action, with the run that made it.
+/// The answer to an action, with the id of the run.
 #[derive(Serialize)]
 struct RunAnswer<'a, T> {
     run: &'a str,
@@ -29,11 +29,11 @@ struct RunAnswer<'a, T> {
     answer: &'a T,
 }
 
-/// Carries out one request and answers what was done.
+/// Carries out one request, and answers with what was done.
 ///
 /// # Errors
-/// If the request cannot be read, or a dependency failed after bounded retries. What was done before stays done,
-/// and the request may be repeated.
+/// If the request is invalid, or a dependency still fails after bounded retries. Work done before stays done, and the
+/// request may be repeated.
 pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
     let (request, by) = Request::parse(event).map_err(RedriverError::from)?;
     let run = RedriveRun::begin(invocation, &*app.ports.clock);
@@ -49,7 +49,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
         request: bounded(event.get(), MAX_AUDITED_CHARS),
         result: String::new(),
     };
-    // First of all: nothing is done that the trail does not know of.
+    // Written first, so that nothing is done that is not in the audit trail.
     let record = || app.ports.audit.record(&entry);
     let recorded = app.guards.dynamodb.call(run.end_deadline, "writing the audit trail", record).await;
     recorded.map_err(RedriverError::from)?;
@@ -71,7 +71,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
     );
     let record = || app.ports.audit.record(&entry);
     if let Err(error) = app.guards.dynamodb.call(run.end_deadline, "writing the audit trail", record).await {
-        // The work is done and the entry says that it was begun; failing now would hide where to go on.
+        // The work is done, and the entry says that it was begun. Failing now would hide where to continue.
         tracing::error!(
             run = run.id,
             tag = error.tag,
@@ -83,7 +83,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
     Ok(answer.map_err(RedriverError::Answer)?)
 }
 
-/// How it went, what the audit trail keeps of it, and the answer.
+/// The result, its summary for the audit trail, and the answer.
 async fn carry_out(
     app: &App,
     request: &Request,

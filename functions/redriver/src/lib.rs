@@ -1,8 +1,8 @@
-//! Dead letters back to `raw-events`, each once.
+//! Sends dead letters back to `raw-events`, each once.
 //!
-//! Owns how letters are listed, chosen, sent back and parked, and that every action is in the audit trail. Leaves to
-//! the processor that a copy has no second effect: everything there is keyed by origin. Needs neither Postgres nor a
-//! consumer group, so it works while either is down.
+//! Owns how letters are listed, chosen, sent back and parked, and that every action is in the audit trail. The
+//! processor makes sure that a copy has no second effect: everything there is keyed by origin. Needs neither Postgres
+//! nor a consumer group, so it works while either is down.
 
 mod app;
 mod config;

@@ -14,22 +14,22 @@ use crate::sending::{LetterFate, LetterSender};
 use crate::shown::{Shown, shown};
 use crate::status::{LetterStatus, statuses};
 
-/// Objects read in one go.
+/// Objects that are read in one step.
 const CHUNK: usize = 64;
 const CONCURRENT_READS: usize = 16;
 
-/// Reads parked letters in the order of their keys, as far as time allows.
+/// Reads parked letters in the order of their keys, until the time is up.
 struct ParkedWalk<'a> {
     app: &'a App,
     run: &'a RedriveRun,
     filters: &'a Filters,
-    /// What is left, the next one last.
+    /// The objects that are left, with the next one last.
     keys: Vec<String>,
     read: u64,
     unreadable: u64,
 }
 
-/// A parked letter and whether it was released.
+/// A parked letter, and whether it was released.
 struct Parked {
     key: String,
     letter: DeadLetter,
@@ -83,14 +83,14 @@ impl<'a> ParkedWalk<'a> {
     }
 }
 
-/// An object that holds no letter is skipped: it must not hide the others.
+/// An object that holds no letter is skipped, so that it does not stop the reading of the others.
 async fn read(app: &App, run: &RedriveRun, key: String) -> Result<(String, Option<DeadLetter>), RedriverError> {
     let get = || app.ports.objects.get(&key);
     let body = app.guards.s3.call(run.end_deadline, "reading a parked letter", get).await?;
     match parking::unpack(&key, &body) {
         Ok(letter) => Ok((key, Some(letter))),
         Err(error) => {
-            tracing::warn!(tag = error.tag(), error = %error, "skipped a parked object that cannot be read");
+            tracing::warn!(tag = error.tag(), error = %error, "a parked object cannot be read and was skipped");
             Ok((key, None))
         }
     }
@@ -99,7 +99,7 @@ async fn read(app: &App, run: &RedriveRun, key: String) -> Result<(String, Optio
 #[derive(Debug, Serialize)]
 pub struct ParkedLetter {
     pub key: String,
-    /// Whether it was sent back.
+    /// Whether the letter was sent back.
     pub released: bool,
     #[serde(flatten)]
     pub letter: Shown,
@@ -112,7 +112,7 @@ pub struct ParkedAnswer {
     /// Objects that hold no letter.
     pub unreadable: u64,
     pub letters: Vec<ParkedLetter>,
-    /// The key to go on from: there is more than asked for, or time ran out.
+    /// The key to continue from: there are more letters than the limit, or the time ran out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_key: Option<String>,
 }
@@ -155,15 +155,15 @@ pub struct ReleaseAnswer {
     pub read: u64,
     /// Objects that hold no letter.
     pub unreadable: u64,
-    /// Sent back to `raw-events`.
+    /// Letters sent back to `raw-events`.
     pub sent: u64,
-    /// Released before.
+    /// Letters that were released before.
     pub already: u64,
-    /// Other runs are working on them.
+    /// Letters that other runs are working on.
     pub under_way: u64,
-    /// Kafka does not take them: too large for `raw-events`.
+    /// Letters that Kafka refuses because they are too large for `raw-events`.
     pub refused: u64,
-    /// The key to go on from: time ran out, or another run is working on that letter.
+    /// The key to continue from: the time ran out, or another run is working on that letter.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_key: Option<String>,
 }
@@ -190,7 +190,7 @@ impl ReleaseAnswer {
 /// Sends parked letters that meet the filters back to `raw-events`, each once.
 ///
 /// # Errors
-/// If a dependency fails after bounded retries. `answer` then says what was done; running again does the rest.
+/// If a dependency still fails after bounded retries. `answer` then holds what was done; another run does the rest.
 pub async fn release(
     app: &App,
     run: &RedriveRun,

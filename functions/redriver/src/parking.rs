@@ -1,7 +1,8 @@
-//! Letters that failed too often, as objects under `parked/`.
+//! Parks letters that failed too often, as objects under `parked/`.
 //!
-//! An object holds one letter: the line of `archive::line`, compressed with zstd. Its key is made of the letter's id,
-//! so that parking again writes nothing. Objects are never changed; whether a letter was released is in its mark.
+//! An object holds one letter: a line in the format of `archive::line`, compressed with zstd. Its key is made from the
+//! letter's id, so that parking a letter again writes nothing. Objects are never changed; whether a letter was released
+//! is in its mark.
 
 use std::io::Read as _;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ pub const PREFIX: &str = "parked/";
 const EXTENSION: &str = ".ndjson.zst";
 const ZSTD_LEVEL: i32 = 3;
 
-/// Largest line that is read back, in bytes. A letter has at most 1.5 MB, and base64 adds a third.
+/// Largest line that is read, in bytes. A letter has at most 1.5 MB, and base64 adds a third.
 const MAX_LINE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// `parked/topic=raw-events/partition=0/00000000000000000005.a3.ndjson.zst`.
@@ -36,10 +37,10 @@ fn pack(letter: &DeadLetter) -> Result<Bytes, RedriverError> {
     Ok(zstd::bulk::compress(&line, ZSTD_LEVEL).map_err(RedriverError::Pack)?.into())
 }
 
-/// The letter in an object.
+/// Reads the letter in an object.
 ///
 /// # Errors
-/// If the object was not written by [`park`], or is not the one that its key names.
+/// If the object was not written by [`park`], or holds another letter than its key says.
 pub fn unpack(key: &str, body: &[u8]) -> Result<DeadLetter, RedriverError> {
     let unreadable = |problem| RedriverError::Parked { key: key.to_owned(), problem };
     let mut line = Vec::new();
@@ -52,7 +53,7 @@ pub fn unpack(key: &str, body: &[u8]) -> Result<DeadLetter, RedriverError> {
     if object_key(&letter.id) == key { Ok(letter) } else { Err(unreadable("it holds another letter")) }
 }
 
-/// Parks a letter, unless another run has done so or is working on it.
+/// Parks a letter, unless another run has parked it or is working on it.
 ///
 /// # Errors
 /// If a dependency fails after bounded retries.
@@ -67,7 +68,7 @@ pub async fn park(app: &App, run: &RedriveRun, letter: &DeadLetter) -> Result<Le
         _ => {}
     }
     let (key, body) = (object_key(&letter.id), pack(letter)?);
-    // Already there: by a run that died before it could say so.
+    // `AlreadyThere`: a run wrote it and died before it could mark the letter as parked.
     let put = || app.ports.objects.put_new(&key, body.clone());
     app.guards.s3.call(run.end_deadline, "parking a letter", put).await?;
     let now = app.ports.clock.now();

@@ -1,4 +1,4 @@
-//! What a redriver can be asked to do.
+//! The requests of the function.
 
 use event::{Origin, Timestamp};
 use lambda::request::{self, Limit, PartitionOffsets, RequestError, Text, check_range};
@@ -8,16 +8,16 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use strum::{IntoStaticStr, VariantNames};
 
-/// Copies sent in a second. The largest is more than a processor should be asked to take beside live traffic.
+/// Copies sent per second. The largest value is more than a processor should handle along with live traffic.
 pub type MaxPerSec = Limit<10_000, 100>;
-/// Parked letters of one answer. Each takes some hundred bytes, so the largest stays far below Lambda's 6 MB.
+/// Parked letters in one answer. Each takes some hundred bytes, so the largest answer stays far below Lambda's 6 MB.
 pub type PageLimit = Limit<1_000, 100>;
 
-/// Which letters are meant: those that meet every condition given.
+/// Selects the letters that meet every condition given.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Filters {
-    /// The tag of the reason; the spelling with underscores is read too.
+    /// The tag of the reason; the spelling with underscores is accepted too.
     pub reason: Option<Text>,
     #[serde(rename = "type")]
     pub event_type: Option<Text>,
@@ -50,7 +50,7 @@ impl Filters {
     }
 }
 
-/// A request, checked. Each variant's name in lower case is its action.
+/// A valid request. The name of each variant in lower case is its action.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, VariantNames, IntoStaticStr)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 #[strum(serialize_all = "lowercase")]
@@ -104,7 +104,7 @@ impl Request {
         self.into()
     }
 
-    /// The request, and who makes it, as they say.
+    /// Parses the request, and the operator's name in `by`.
     ///
     /// # Errors
     /// If a field is missing, unknown, malformed or out of its range.

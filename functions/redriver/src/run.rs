@@ -1,4 +1,4 @@
-//! One run of the redriver: who it is and how long it has.
+//! One run of the redriver: its id and its deadlines.
 
 use std::time::Duration;
 
@@ -7,24 +7,24 @@ use lambda::invocation::Invocation;
 use pipeline::clock::Clock;
 use tokio::time::Instant;
 
-/// Kept back from the platform's deadline to finish the step at hand, the audit entry and the answer.
+/// Time reserved before Lambda's deadline to finish the step in progress, the audit entry and the answer.
 const RESERVE: Duration = Duration::from_secs(2);
-/// The part of it for the answer alone.
+/// The part of the reserved time that is for the answer alone.
 const ANSWER_RESERVE: Duration = Duration::from_millis(500);
 
-/// How long after the deadline a run counts as dead: the Kafka client goes on trying that long.
+/// How long after its deadline a run counts as dead; the Kafka client goes on trying that long.
 const GRACE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub struct RedriveRun {
-    /// Unique: marks belong to it. A request id alone is not, outside Lambda.
+    /// Unique, because marks belong to it. A request id alone is not unique outside Lambda.
     pub id: String,
     pub started_at: Timestamp,
-    /// No step is begun after this: no reading, sending or parking of further letters.
+    /// No step is begun after this instant: no further letters are read, sent or parked.
     pub deadline: Instant,
-    /// Calls may go on until this, to finish the step at hand and the audit entry.
+    /// Calls may go on until this instant, to finish the step in progress and the audit entry.
     pub end_deadline: Instant,
-    /// What this run has begun and not finished may be begun by another from then on.
+    /// From this instant on, another run may begin the steps that this run has begun and not finished.
     pub until: Timestamp,
 }
 

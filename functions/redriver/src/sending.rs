@@ -1,9 +1,9 @@
-//! Sending letters back to `raw-events`, each once, and no faster than asked for.
+//! Sends letters back to `raw-events`, each once, and no faster than requested.
 //!
-//! A letter is marked as under way, sent, and marked as done. Marking first keeps concurrent runs from sending the
-//! same letter; that the mark lapses keeps a run that dies in between from losing it. Such a letter is sent a second
-//! time, which has no second effect: both copies name the same origin, by which the processor's claim, its event row
-//! and the mark of the next attempt are keyed (ADR 8).
+//! A letter is marked as under way, sent, and marked as done. The first mark stops concurrent runs from sending the
+//! same letter. It expires, so that a letter is not lost if its run dies in between. Such a letter is sent a second
+//! time, which has no second effect: both copies have the same origin, and the processor's claim, the event row and the
+//! mark of the next attempt are keyed by origin (ADR 8).
 
 use std::time::Duration;
 
@@ -17,24 +17,24 @@ use crate::app::App;
 use crate::error::RedriverError;
 use crate::run::RedriveRun;
 
-/// Largest number of letters between two looks at the clock.
+/// The most letters that are sent between two checks of the deadline.
 const MAX_CHUNK: usize = 100;
 /// Longest wait for Kafka's acknowledgements.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What became of a letter.
+/// The result for a letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LetterFate {
     Sent,
-    /// Another run had done it.
+    /// Another run has already sent it.
     Already,
     /// Another run is working on it.
     UnderWay {
         until: event::Timestamp,
     },
-    /// Kafka does not take it, now or later: it is too large for `raw-events`.
+    /// Kafka refuses it permanently: it is too large for `raw-events`.
     Refused,
-    /// There was no time for it.
+    /// There was not enough time to send it.
     NotReached,
 }
 
@@ -51,12 +51,12 @@ impl<'a> LetterSender<'a> {
         LetterSender { app, run, pace: Pace::new(max_per_sec) }
     }
 
-    /// Sends the letters in their order, and stops in time. Nobody gives a letter twice in a call. What became of each
-    /// is in no order.
+    /// Sends the letters in their order, and stops before the deadline. The caller passes each letter at most once per
+    /// call. The results are in no particular order.
     ///
     /// # Errors
-    /// If a dependency fails after bounded retries. What was sent is marked as far as that was possible; the rest is
-    /// sent by the next run.
+    /// If a dependency still fails after bounded retries. Letters that were sent are marked as far as possible; the
+    /// next run sends the rest.
     pub async fn send<'l>(
         &mut self,
         letters: &[&'l DeadLetter],
@@ -99,7 +99,7 @@ impl<'a> LetterSender<'a> {
         let copies = ours.iter().map(|(letter, _)| letter.redriven()).collect();
         let kafka = &self.app.guards.kafka;
         let publisher = &*self.app.ports.publisher;
-        // Of the step in progress, which may be finished after the deadline for beginning one.
+        // `end_deadline`, because a step that was begun may be finished after the deadline for beginning one.
         let answers = kafka.publish(*end_deadline, "sending letters", publisher, copies, PUBLISH_TIMEOUT).await;
         self.pace.spend(ours.len() as u64, began);
 
@@ -113,14 +113,14 @@ impl<'a> LetterSender<'a> {
                 }
                 Err(error) => match error.class {
                     ErrorClass::Permanent => {
-                        tracing::error!(letter = %letter.id, tag = error.tag, "letter cannot be redriven");
+                        tracing::error!(letter = %letter.id, tag = error.tag, "kafka refused a letter permanently: it stays on the dead letter topic or in its parked object");
                         fates.push((letter, LetterFate::Refused));
                     }
                     ErrorClass::Transient | ErrorClass::Overload => failure = Some(error),
                 },
             }
         }
-        // Also if some were not acknowledged: those that were need not be sent again.
+        // Also done if some were not acknowledged, so that the acknowledged ones are not sent again.
         let now = self.app.ports.clock.now();
         let finish = || self.app.ports.marks.finish(&sent, id, now);
         dynamodb.call(*end_deadline, "marking letters as sent", finish).await?;

@@ -1,4 +1,4 @@
-//! A dead letter as answers show it.
+//! The form of a dead letter in answers.
 
 use std::borrow::Cow;
 
@@ -6,12 +6,12 @@ use event::Timestamp;
 use pipeline::dead_letter::DeadLetter;
 use serde::Serialize;
 
-/// Longest text of an answer that comes from a record, in characters.
+/// Longest text from a record that is shown in an answer, in characters.
 const MAX_SHOWN_CHARS: usize = 256;
 
 #[derive(Debug, Serialize)]
 pub struct Shown {
-    /// Where the letter stands.
+    /// The position of the letter.
     pub position: String,
     pub origin: String,
     pub attempt: u32,
@@ -25,7 +25,7 @@ pub struct Shown {
     pub failed_at: Timestamp,
 }
 
-/// The letter as answers show it; never its payload.
+/// The form of the letter in answers; it never includes the payload.
 pub fn shown(letter: &DeadLetter) -> Shown {
     let subject = letter.subject();
     let short = |text: Cow<'_, str>| bounded(&text, MAX_SHOWN_CHARS);
@@ -41,7 +41,7 @@ pub fn shown(letter: &DeadLetter) -> Shown {
     }
 }
 
-/// At most that many characters.
+/// Cuts a text to that many characters.
 pub(crate) fn bounded(text: &str, chars: usize) -> String {
     text.chars().take(chars).collect()
 }

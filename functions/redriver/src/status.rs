@@ -1,4 +1,4 @@
-//! What has been done with letters already.
+//! Looks up what has already been done with letters.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -10,12 +10,12 @@ use tokio::time::Instant;
 
 use crate::error::RedriverError;
 
-/// Redrives that a letter may fail before it is parked (issue 3, item 2).
+/// How many redrives may fail before a letter is parked (issue 3, item 2).
 pub const MAX_REDRIVES: u32 = 3;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LetterStatus {
-    /// Nothing, or it was begun by a run that has died.
+    /// Nothing has been done, or a run that has died began it.
     Open,
     /// Another run is working on it until then.
     UnderWay {
@@ -24,12 +24,12 @@ pub enum LetterStatus {
     Done,
 }
 
-/// What a redrive does with a letter.
+/// The step that a redrive takes with a letter.
 pub fn step_of(letter: &LetterId) -> LetterStep {
     if letter.attempt >= MAX_REDRIVES { LetterStep::Park } else { LetterStep::Send }
 }
 
-/// Where each step stands, in the order of the keys.
+/// The state of each step, in the order of the keys.
 pub async fn statuses(
     marks: &dyn RedriveMarks,
     guard: &Guard,
@@ -46,8 +46,8 @@ pub async fn statuses(
     Ok(found.into_iter().map(|mark| mark.map_or(LetterStatus::Open, |mark| status(mark.state))).collect())
 }
 
-/// The letters that have not come before. A crash between publishing and answering makes the processor publish a
-/// letter again, byte for byte; such copies are one letter.
+/// The letters that have not been seen before. After a crash between publishing and answering, the processor publishes
+/// a letter again, byte for byte; such copies are one letter.
 #[derive(Debug, Default)]
 pub struct Distinct(HashSet<LetterId>);
 

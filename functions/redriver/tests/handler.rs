@@ -1,5 +1,6 @@
-//! The whole loop in one process: processor and redriver on the same fakes, with outages, kills and rivals.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: whatever is missing is a failed test")]
+//! Tests of the whole loop in one process: processor and redriver on the same fakes, with outages, killed runs and
+//! concurrent runs.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "test helpers: a missing value fails the test")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
@@ -34,7 +35,7 @@ use testkit::samples::sample;
 const DAY: Duration = Duration::from_secs(86_400);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Advances when a test says so.
+/// A clock that only advances when a test says so.
 struct TestClock(Mutex<Timestamp>);
 
 impl TestClock {
@@ -55,7 +56,8 @@ impl Clock for TestClock {
     }
 }
 
-/// Refuses events for good while their cause lasts, as a database does with a text it cannot hold.
+/// A store that permanently refuses events until a test repairs the cause, as a database does with a text that it
+/// cannot hold.
 struct Picky {
     inner: FakeStore,
     broken: AtomicBool,
@@ -82,11 +84,11 @@ impl EventStore for Picky {
     }
 }
 
-/// A publisher whose calls get stuck after some, as in a run that is killed.
+/// A publisher that hangs after a number of calls, as in a run that is killed.
 struct Stalling {
     inner: Arc<FakePublisher>,
     calls_left: AtomicUsize,
-    /// Whether the call that gets stuck takes effect.
+    /// Whether the call that hangs takes effect.
     after: bool,
 }
 
@@ -108,7 +110,7 @@ impl RecordPublisher for Stalling {
     }
 }
 
-/// A publisher that takes its time, or gives up when that is longer than it is given.
+/// A slow publisher, which fails if it needs longer than the timeout.
 struct Slow {
     inner: Arc<FakePublisher>,
     takes: Duration,
@@ -126,7 +128,7 @@ impl RecordPublisher for Slow {
             class: ErrorClass::Transient,
             tag: "timeout",
             doing: "publishing",
-            source: "given up by a test".into(),
+            source: "timed out by a test".into(),
         };
         records.iter().map(|_| Err(late())).collect()
     }
@@ -144,7 +146,7 @@ struct World {
     audit: Arc<FakeRedriveAudit>,
     objects: Arc<FakeObjects>,
     processor: processor::App,
-    /// How much of `raw-events` the processor has taken, by partition.
+    /// How many records of `raw-events` the processor has read, by partition.
     consumed: Mutex<HashMap<i32, i64>>,
 }
 
@@ -187,7 +189,7 @@ impl World {
         }
     }
 
-    /// With that many events which failed.
+    /// A world with that many failed events.
     async fn with_letters(count: usize) -> Self {
         let world = World::new();
         world.produce(count).await;
@@ -233,7 +235,7 @@ impl World {
         self.broker.records(topic::RAW_EVENTS).into_iter().filter(|record| is_new(record)).collect()
     }
 
-    /// Lets the processor take what is new on `raw-events`.
+    /// Lets the processor process the new records on `raw-events`.
     async fn process(&self) {
         let new = self.new_records();
         self.deliver(&new).await;
@@ -244,7 +246,7 @@ impl World {
         processor::handle(&event, &invocation(MINUTE), &self.processor).await.unwrap();
     }
 
-    /// The same, one record at a time: copies in one batch would collapse.
+    /// The same, one record at a time, because copies in one batch would become `copy-in-batch` duplicates.
     async fn process_singly(&self) {
         for record in self.new_records() {
             self.deliver(&[record]).await;
@@ -279,7 +281,7 @@ impl World {
         ask(&self.app(), request, MINUTE).await.unwrap()
     }
 
-    /// Every event once, and each record of `raw-events` in the ledger once.
+    /// Checks that every event is stored once, and that each record of `raw-events` is in the ledger once.
     fn assert_one_effect_each(&self, events: usize) {
         let stored = self.store.inner.events();
         let ids: BTreeMap<String, usize> = stored.iter().fold(BTreeMap::new(), |mut ids, row| {
@@ -417,7 +419,8 @@ async fn three_redrivers_at_once_send_each_letter_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_run_that_is_killed_loses_nothing_and_has_no_second_effect() {
-    // Killed before and after its second chunk reached Kafka; in both cases before it could say so.
+    // The run is killed before or after its second chunk reaches Kafka, in both cases before it can mark the letters as
+    // done.
     for after in [false, true] {
         let world = World::with_letters(50).await;
         world.repair();
@@ -426,13 +429,16 @@ async fn a_run_that_is_killed_loses_nothing_and_has_no_second_effect() {
         let run = ask(&killed, json!({"action": "redrive", "max_per_sec": 100}), MINUTE);
         tokio::time::timeout(MINUTE, run).await.unwrap_err();
 
-        // The next run leaves alone what may still be under way, and says where and when to go on.
+        // The next run skips letters that may still be under way, and answers where and when to continue.
         let second = world.ask(json!({"action": "redrive", "max_per_sec": 100})).await;
         assert_eq!(counts(&second, &["sent", "already", "under_way"]), [30, 10, 10]);
         let (next, at) = (second["next"].clone(), second["next_at"].as_str().unwrap().to_owned());
         let until = Timestamp::parse(&at).unwrap();
         let left = until.since(world.clock.now());
-        assert!(left > Duration::from_secs(89) && left <= Duration::from_secs(90), "{left:?}: a minute and a grace");
+        assert!(
+            left > Duration::from_secs(89) && left <= Duration::from_secs(90),
+            "{left:?}: the run's minute and the grace period"
+        );
         world.clock.advance(left);
         let third = world.ask(json!({"action": "redrive", "from_offsets": next})).await;
         assert_eq!(counts(&third, &["sent", "under_way"]), [10, 0]);
@@ -452,14 +458,14 @@ async fn a_run_that_is_killed_loses_nothing_and_has_no_second_effect() {
 #[tokio::test(start_paused = true)]
 async fn copies_that_fail_again_are_one_letter_of_the_next_attempt() {
     let world = World::with_letters(20).await;
-    // Kafka has the copies, and the marks of them are not written: everything is sent again.
+    // Kafka has the copies, but their marks are not written: everything is sent again.
     world.marks.finish_faults.fail(3, ErrorClass::Transient);
     let error = ask(&world.app(), json!({"action": "redrive", "max_per_sec": 1000}), MINUTE).await.unwrap_err();
     assert_eq!(error.error_type, "dynamodb-failed");
     world.clock.advance(2 * MINUTE);
     world.ask(json!({"action": "redrive"})).await;
     world.process_singly().await;
-    // Twenty letters, and forty of the first attempt, two of each.
+    // Twenty original letters, and forty letters of the first attempt: two copies of each.
     assert_eq!(world.letters().len(), 60);
     let dry = world.ask(json!({"action": "redrive", "dry_run": true})).await;
     assert_eq!(counts(&dry, &["sent", "already", "copies"]), [20, 20, 20]);
@@ -479,7 +485,7 @@ async fn three_failed_redrives_park_a_letter_which_can_be_released() {
     let dry = world.ask(json!({"action": "redrive", "dry_run": true})).await;
     assert_eq!(counts(&dry, &["sent", "parked", "already"]), [0, 4, 12]);
     assert!(world.objects.keys().is_empty());
-    // Two at once, and S3 loses an answer: each is parked once.
+    // Two concurrent runs, and S3 loses an answer: each letter is parked once.
     world.objects.faults.lose_answer(1, ErrorClass::Transient);
     let (one, two) = (world.app(), world.app());
     let redrive = || json!({"action": "redrive"});
@@ -515,7 +521,7 @@ async fn three_failed_redrives_park_a_letter_which_can_be_released() {
     let released = world.ask(json!({"action": "parked"})).await;
     assert!(released["letters"].as_array().unwrap().iter().all(|letter| letter["released"] == true));
     let origin = world.letters()[0].origin();
-    assert_eq!(world.marks.of_origin(&origin).await.unwrap().len(), 5, "its whole history");
+    assert_eq!(world.marks.of_origin(&origin).await.unwrap().len(), 5, "the marks of all its attempts are found");
 }
 
 #[tokio::test(start_paused = true)]
@@ -526,7 +532,7 @@ async fn a_rate_is_kept_and_a_run_stops_in_time_and_says_where_to_go_on() {
     let mut next = json!({});
     let mut runs = 0;
     loop {
-        // Eight seconds for letters at 5 a second.
+        // The run has eight seconds for letters at 5 a second.
         let request = json!({"action": "redrive", "max_per_sec": 5, "from_offsets": next});
         let answer = ask(&world.app(), request, Duration::from_secs(10)).await.unwrap();
         assert!(answer["sent"].as_u64().unwrap() <= 41, "{answer}");
@@ -541,7 +547,7 @@ async fn a_rate_is_kept_and_a_run_stops_in_time_and_says_where_to_go_on() {
     assert!(started.elapsed() >= Duration::from_secs(19), "{:?}", started.elapsed());
     world.process().await;
     world.assert_one_effect_each(100);
-    assert_eq!(world.broker.records(topic::RAW_EVENTS).len(), 200, "none twice");
+    assert_eq!(world.broker.records(topic::RAW_EVENTS).len(), 200, "no letter is sent twice");
 
     let none = ask(&world.app(), json!({"action": "list"}), Duration::from_secs(1)).await.unwrap();
     assert_eq!(none["read"], 0);
@@ -553,7 +559,8 @@ async fn what_was_begun_in_time_is_finished_after_the_deadline_for_beginning() {
     let world = World::with_letters(40).await;
     world.repair();
     let slow = Slow { inner: world.broker.clone(), takes: Duration::from_secs(3) };
-    // Nothing is begun after 8 of the 10 seconds, and the third chunk of ten takes from the 6th to the 9th.
+    // No step is begun after 8 of the 10 seconds, and the third chunk of ten letters takes from the 6th to the 9th
+    // second.
     let request = json!({"action": "redrive", "max_per_sec": 100});
     let answer = ask(&world.app_with(Arc::new(slow)), request, Duration::from_secs(10)).await.unwrap();
     assert_eq!(counts(&answer, &["sent"]), [30]);
@@ -571,7 +578,7 @@ async fn marks_are_looked_up_no_faster_than_their_table_bears() {
     let started = tokio::time::Instant::now();
     let list = world.ask(json!({"action": "list"})).await;
     assert_eq!(counts(&list, &["matched"]), [4_500]);
-    // 2,000 a second, and the last of them need not be waited for.
+    // Marks are looked up for 2,000 letters a second, without a wait after the last batch.
     assert!(started.elapsed() >= Duration::from_secs(2), "{:?}", started.elapsed());
 
     let some = ask(&world.app(), json!({"action": "list"}), Duration::from_secs(3)).await.unwrap();
@@ -583,7 +590,7 @@ async fn marks_are_looked_up_no_faster_than_their_table_bears() {
 
 #[tokio::test(start_paused = true)]
 async fn going_on_leaves_what_failed_again_to_another_redrive() {
-    // Nothing is repaired: whatever is sent becomes a letter again at once.
+    // The cause is not repaired: every letter that is sent becomes a letter again at once.
     let world = World::with_letters(40).await;
     let (mut next, mut until, mut sent) = (json!({}), json!({}), 0);
     loop {
@@ -659,7 +666,11 @@ async fn a_dependency_that_keeps_failing_is_left_alone_and_the_run_after_the_pro
     for _ in 0..4 {
         assert_eq!(ask(&app, json!({"action": "parked"}), MINUTE).await.unwrap_err().error_type, "s3-failed");
     }
-    assert_eq!(counts(&ask(&app, redrive(), MINUTE).await.unwrap(), &["already"]), [20], "this needs no S3");
+    assert_eq!(
+        counts(&ask(&app, redrive(), MINUTE).await.unwrap(), &["already"]),
+        [20],
+        "a redrive without parking needs no S3"
+    );
     tokio::time::advance(OPEN_FOR).await;
     assert_eq!(counts(&ask(&app, json!({"action": "parked"}), MINUTE).await.unwrap(), &["read"]), [0]);
 }
@@ -669,12 +680,12 @@ async fn a_clock_that_jumps_sends_nothing_with_a_second_effect_and_loses_nothing
     let world = World::with_letters(6).await;
     world.repair();
     let redrive = || json!({"action": "redrive"});
-    // Marked as begun and sent, and not marked as done.
+    // The letters are marked as begun and sent, but not marked as done.
     world.marks.finish_faults.fail(3, ErrorClass::Transient);
     ask(&world.app(), redrive(), MINUTE).await.unwrap_err();
     world.clock.set_back(60 * MINUTE);
     let waiting = world.ask(redrive()).await;
-    assert_eq!(counts(&waiting, &["sent", "under_way"]), [0, 6], "taken for another run's");
+    assert_eq!(counts(&waiting, &["sent", "under_way"]), [0, 6], "the letters count as another run's");
     assert!(waiting["next"].is_object() && waiting["next_at"].is_string());
     world.clock.advance(120 * MINUTE);
     assert_eq!(counts(&world.ask(redrive()).await, &["sent"]), [6]);

@@ -1,4 +1,4 @@
-//! What the replayer works with: adapters, and what this instance knows of the health of each dependency.
+//! What one instance of the replayer holds: its adapters, and a guard for each dependency.
 
 use std::fmt;
 use std::sync::Arc;
@@ -62,7 +62,7 @@ impl App {
         Ok(App::new(config.policy.clone(), Registry::embedded()?, ports))
     }
 
-    /// With adapters that others opened.
+    /// Makes an app of the given adapters.
     pub fn new(policy: Policy, registry: Registry, ports: Ports) -> Self {
         let postgres = guard(Dependency::Postgres, policy.breaker_open);
         let s3 = Arc::new(guard(Dependency::S3, policy.breaker_open));

@@ -1,4 +1,4 @@
-//! The archive, batch by batch.
+//! Reads the archive batch by batch.
 
 use archive::reader::Tally;
 use archive::{ArchiveReader, Filter, Records};
@@ -13,7 +13,7 @@ pub struct Batches {
     records: Records,
     size: usize,
     deadline: Instant,
-    /// What was counted already.
+    /// The archive reader's tally that was already added to the counts.
     tally: Tally,
     is_finished: bool,
 }
@@ -31,10 +31,10 @@ impl Batches {
         Ok(Batches { records, size, deadline, tally: Tally::default(), is_finished: false })
     }
 
-    /// The next records, and what was fetched for them added to the counts; `None` at the end or out of time.
+    /// The next records; `None` at the end, or if the time is up. Adds what was fetched for them to the counts.
     ///
     /// # Errors
-    /// If an object cannot be fetched. One that is damaged or gone is counted and skipped.
+    /// If an object cannot be fetched. One that is damaged or missing is counted and skipped.
     pub async fn next(&mut self, counts: &mut Counts) -> Result<Option<Vec<Record>>, ReplayerError> {
         let batch = self.read(counts).await;
         counts.add_fetched(self.tally, self.records.tally());
@@ -45,7 +45,7 @@ impl Batches {
     async fn read(&mut self, counts: &mut Counts) -> Result<Option<Vec<Record>>, ReplayerError> {
         let mut batch = Vec::with_capacity(self.size);
         while batch.len() < self.size {
-            // Begun records are not lost by giving up: nothing counts as dealt with until its batch is.
+            // Giving up here loses no record: a record only counts as processed once its batch does.
             let Ok(record) = timeout_at(self.deadline, self.records.next()).await else { return Ok(None) };
             match record {
                 Ok(Some(record)) => batch.push(record),
@@ -56,7 +56,10 @@ impl Batches {
                 Err(error) => match error.class() {
                     ErrorClass::Transient | ErrorClass::Overload => return Err(ReplayerError::Archive(error)),
                     ErrorClass::Permanent => {
-                        tracing::error!(error = pipeline::chain(&error), "object passed over");
+                        tracing::error!(
+                            error = pipeline::chain(&error),
+                            "an archived object is damaged or missing and was skipped: restore it, then start a run with another name"
+                        );
                         counts.damaged_objects += 1;
                     }
                 },

@@ -6,7 +6,7 @@ use event::TenantId;
 use postgres::PostgresConfig;
 use settings::{Settings, SettingsError, Variables};
 
-/// What reprocessing depends on.
+/// The settings of reprocessing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// `SCORER_FUNCTION`: name, alias or ARN of the scorer, unless a request names another; default `scorer`.
@@ -15,9 +15,9 @@ pub struct Policy {
     pub scorer_timeout: Duration,
     /// `FRAUD_THRESHOLD`: the score from which an event is `fraud`, 0 to 100; default 80.
     pub fraud_threshold: u8,
-    /// `FOREIGN_TENANT`: the tenant of events that other producers than ingest wrote to `raw-events`; default `kafka`.
+    /// `FOREIGN_TENANT`: the tenant of events that producers other than ingest wrote to `raw-events`; default `kafka`.
     pub foreign_tenant: TenantId,
-    /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is left alone before it is probed, in seconds;
+    /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is not called before it is probed, in seconds;
     /// default 60.
     pub breaker_open: Duration,
 }
@@ -25,13 +25,14 @@ pub struct Policy {
 #[derive(Clone, Debug)]
 pub struct Config {
     pub policy: Policy,
-    /// `DATABASE_URL`, or `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_USER`, `DB_PASSWORD`, `DB_AUTH` and `DB_SSLMODE`; with both
-    /// `DB_CA_FILE`, `DB_POOL_SIZE` and `DB_STATEMENT_TIMEOUT_SEC`. See [`PostgresConfig::from_settings`].
+    /// `DATABASE_URL`, or `DB_HOST`, `DB_PORT`, `DB_NAME`, `DB_USER`, `DB_PASSWORD`, `DB_AUTH` and `DB_SSLMODE`; in
+    /// either case also `DB_CA_FILE`, `DB_POOL_SIZE` and `DB_STATEMENT_TIMEOUT_SEC`. See
+    /// [`PostgresConfig::from_settings`].
     pub postgres: PostgresConfig,
     /// `ARCHIVE_BUCKET`: the bucket of the archive. Required.
     pub archive_bucket: String,
-    /// `DEDUP_TTL_SEC`: the processor's, in seconds; default 86400. Two stored events of one id closer than that would
-    /// be copies.
+    /// `DEDUP_TTL_SEC`: the same as the processor's, in seconds; default 86400. Two events with one id that are closer
+    /// together count as copies.
     pub dedup_window: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What a run found and did, kept with its progress.
+//! The counts of a run, saved with its progress.
 
 use std::collections::BTreeMap;
 
@@ -6,31 +6,31 @@ use archive::reader::Tally;
 use pipeline::{Outcome, Position};
 use serde::{Deserialize, Serialize};
 
-/// Positions of unreadable records that are named; all are counted.
+/// How many positions of unreadable records are listed; all such records are counted.
 const EXAMPLES: usize = 10;
 
-/// Over all invocations of a run. What was done twice because a run was killed in between counts once.
+/// The counts over all invocations of a run. Work that was done twice because a run was killed counts once.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
-    /// Records that meet the filters. A redelivery publishes outcomes again, so there may be more than one of each.
+    /// Records that meet the filters. A redelivery publishes outcomes again, so there may be several copies of each.
     pub records: u64,
     /// Size of their values, in bytes.
     pub value_bytes: u64,
-    /// By outcome: as archived, or of a reprocessing as it is now.
+    /// Records by outcome: the archived outcome, or the new one when reprocessing.
     pub outcomes: BTreeMap<String, u64>,
-    /// By type of event; what has no type is in none.
+    /// Records by type of event. Records without a type are not counted here.
     pub types: BTreeMap<String, u64>,
     /// Records read that do not meet the filters.
     pub left_out: u64,
-    /// Objects fetched; one that is begun twice counts twice.
+    /// Objects fetched; an object that is fetched twice counts twice.
     pub objects: u64,
-    /// Their size as stored, i.e. compressed.
+    /// Their compressed size, in bytes.
     pub object_bytes: u64,
-    /// Objects that are damaged or gone; their other records are missing here.
+    /// Objects that are damaged or missing; their remaining records are not in the counts.
     pub damaged_objects: u64,
-    /// Records that are no outcomes, or lack what is needed.
+    /// Records that are not outcomes, or lack a field that is needed.
     pub unreadable: u64,
-    /// Where the first of these stand.
+    /// The positions of the first of these.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable_at: Vec<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,25 +39,25 @@ pub struct Counts {
     pub reprocessed: Option<Reprocessed>,
 }
 
-/// What only restoring counts.
+/// Counts of restoring only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restored {
-    /// Records whose ledger entry is not the archived one: something else was recorded first.
+    /// Records whose ledger entry differs from the archived one, because something else was recorded first.
     pub differing: u64,
-    /// Records that tell of a late score.
+    /// Records that announce a late score.
     pub late_scores: u64,
-    /// Events that got theirs here; the others have a score or no row.
+    /// Events whose late score was stored in this run; the others already have a score, or have no row.
     pub scored: u64,
 }
 
-/// What only reprocessing counts.
+/// Counts of reprocessing only.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reprocessed {
-    /// Records by first and new outcome, `valid -> fraud`.
+    /// Records by first and new outcome, such as `valid -> fraud`.
     pub changes: BTreeMap<String, u64>,
     /// Rows added.
     pub added: u64,
-    /// Records that had a row of this version before.
+    /// Records that already had a row of this version.
     pub already: u64,
 }
 
@@ -78,7 +78,7 @@ impl Counts {
         }
     }
 
-    /// Adds what was fetched between two tallies.
+    /// Adds the difference between two tallies.
     pub fn add_fetched(&mut self, before: Tally, after: Tally) {
         self.objects += after.objects - before.objects;
         self.object_bytes += after.bytes - before.bytes;

@@ -1,4 +1,4 @@
-//! Why a request is not carried out, or not to its end.
+//! Why a request fails or is not finished.
 
 use archive::ArchiveError;
 use event::schema::SchemaError;
@@ -9,34 +9,34 @@ use postgres::PostgresError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayerError {
-    #[error("the database cannot be used")]
+    #[error("connecting to the database failed")]
     Database(#[source] PostgresError),
     #[error("the schemas in this program cannot be used")]
     Schemas(#[from] SchemaError),
     #[error(transparent)]
     Request(#[from] RequestError),
-    #[error("run \"{run}\" was begun with another request, {request}: repeat that one, or choose another name")]
+    #[error("run \"{run}\" was begun with another request, {request}: repeat that request, or choose another name")]
     OtherRequest { run: String, request: String },
-    #[error("another invocation has taken run \"{run}\" over: it goes on there")]
+    #[error("another invocation has taken over run \"{run}\" and continues it")]
     TakenOver { run: String },
     #[error(transparent)]
     Dependency(#[from] DependencyError),
-    /// An object that cannot be fetched; what is damaged is counted and skipped.
+    /// An object cannot be fetched. A damaged object is not an error: it is counted and skipped.
     #[error("reading the archive failed")]
     Archive(#[source] ArchiveError),
     /// The scorer's error is in the log.
-    #[error("the scorer gave no scores: see whether it works, then invoke the run again")]
+    #[error("the scorer gave no scores: check whether it works, then invoke the run again")]
     NoScores,
-    #[error("the counts of run \"{run}\" cannot be read")]
+    #[error("the saved counts of run \"{run}\" cannot be parsed")]
     Counts {
         run: String,
         #[source]
         source: serde_json::Error,
     },
-    /// An adapter broke its port's promise to answer item by item.
+    /// An adapter returned a different number of answers than it was asked for.
     #[error(transparent)]
     Answers(#[from] WrongNumberOfAnswers),
-    #[error("the answer cannot be written")]
+    #[error("the response cannot be serialized as JSON")]
     Answer(#[source] serde_json::Error),
 }
 

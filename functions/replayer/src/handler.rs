@@ -1,4 +1,4 @@
-//! From a request to its answer: archived records, batch by batch, restored or processed again.
+//! Carries out a request: restores archived records or processes them again, batch by batch.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,16 +20,16 @@ use crate::request::{Action, MaxPerSec, Request};
 use crate::restore;
 use crate::run::ReplayRun;
 
-/// Largest batch: one transaction, and some progress to lose when killed.
+/// Largest batch: the size of one transaction, and the most progress that a killed run loses.
 const MAX_BATCH: usize = 500;
 
 #[derive(Serialize)]
 struct ReplayAnswer<'a> {
-    /// Whether everything that is meant has been dealt with.
+    /// Whether all records of the request have been processed.
     complete: bool,
     dry_run: bool,
     counts: &'a Counts,
-    /// Unless complete: for each partition that was begun, where to go on. A run does so by itself.
+    /// If not complete: where to continue, for each partition that was begun. A run remembers this itself.
     #[serde(skip_serializing_if = "Option::is_none")]
     next: Option<&'a BTreeMap<i32, i64>>,
 }
@@ -37,8 +37,8 @@ struct ReplayAnswer<'a> {
 /// Carries out one request as far as time allows.
 ///
 /// # Errors
-/// If the request cannot be read, or a dependency failed after bounded retries. What was done stays done, and the
-/// same request goes on there.
+/// If the request is invalid, or a dependency still fails after bounded retries. Work done stays done, and the same
+/// request continues from there.
 pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
     let (request, by) = Request::parse(event).map_err(ReplayerError::from)?;
     let mut run = ReplayRun::open(app, &request, invocation).await?;
@@ -60,7 +60,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
     Ok(to_raw_value(&answer).map_err(ReplayerError::Answer)?)
 }
 
-/// Whether it came to the end.
+/// Whether the end was reached.
 async fn carry_out(app: &App, request: &Request, run: &mut ReplayRun<'_>) -> Result<bool, ReplayerError> {
     let order = &request.order;
     let reprocessor = match &order.action {
@@ -70,7 +70,7 @@ async fn carry_out(app: &App, request: &Request, run: &mut ReplayRun<'_>) -> Res
     let reader = ArchiveReader::guarded(Arc::clone(&app.ports.objects), Arc::clone(&app.s3));
     let filter = order.filter().starting_at(run.next.clone());
     let max_per_sec = match (&order.action, run.is_dry()) {
-        // Asks nothing of Postgres or the scorer.
+        // Needs neither Postgres nor the scorer.
         (Action::Restore, true) => MaxPerSec::LARGEST,
         (Action::Restore | Action::Reprocess { .. }, _) => request.max_per_sec,
     };
@@ -92,7 +92,7 @@ async fn carry_out(app: &App, request: &Request, run: &mut ReplayRun<'_>) -> Res
         run.next.extend(records.iter().map(|record| (record.position.partition, record.position.offset + 1)));
         run.save().await?;
         failpoint!("replayer::saved");
-        // What does not meet the filters asks nothing of Postgres.
+        // Records that do not meet the filters cause no call to Postgres.
         pace.spend(run.counts.records - before, began);
     }
     if batches.is_finished() {

@@ -1,8 +1,8 @@
-//! The archive back into Postgres, or through other rules.
+//! Restores Postgres from the archive, or processes archived records under other rules.
 //!
-//! Owns which archived records a run takes, how fast, and how it goes on after it was stopped or killed. How an outcome
-//! becomes a row again, and what is decided about a record once more, is in `pipeline::decisions`; that repeating
-//! either changes nothing is what the ports promise. Touches neither Kafka nor claims, and publishes nothing.
+//! Owns which archived records a run processes, how fast, and how it continues after it was stopped or killed.
+//! `pipeline::decisions` owns how an outcome becomes a row again and how a record is decided again. The ports promise
+//! that repeating either changes nothing. Uses neither Kafka nor claims, and publishes nothing.
 
 mod app;
 mod batches;

@@ -1,4 +1,4 @@
-//! Records once more through intake and scorer, into a table of their own.
+//! Reads and scores records again, and stores the outcomes in a table of their own.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub trait Scorers: Send + Sync {
     fn scorer(&self, function: &str) -> Arc<dyn Scorer>;
 }
 
-/// Those of the Lambda Invoke API.
+/// Scorers that are called through the Lambda Invoke API.
 #[derive(Debug)]
 pub struct LambdaScorers {
     config: SdkConfig,
@@ -40,7 +40,7 @@ impl Scorers for LambdaScorers {
     }
 }
 
-/// A version in the making.
+/// The reprocessing of one version.
 pub struct Reprocessor<'a> {
     app: &'a App,
     version: &'a str,
@@ -49,7 +49,7 @@ pub struct Reprocessor<'a> {
 }
 
 impl<'a> Reprocessor<'a> {
-    /// With the configured scorer, unless `scorer` names another.
+    /// Uses the configured scorer, unless `scorer` names another.
     pub fn new(app: &'a App, version: &'a str, scorer: Option<&str>, is_dry: bool) -> Self {
         let scorer = app.ports.scorers.scorer(scorer.unwrap_or(&app.policy.scorer_function));
         let scoring =
@@ -57,8 +57,8 @@ impl<'a> Reprocessor<'a> {
         Reprocessor { app, version, scoring, is_dry }
     }
 
-    /// Decides on the records that are meant, counts what changes, and unless the run is dry adds the new outcomes.
-    /// Repeating it changes nothing.
+    /// Decides on the selected records, counts what changes, and unless the run is dry adds the new outcomes. Repeating
+    /// it changes nothing.
     ///
     /// # Errors
     /// If Postgres or the scorer fails after bounded retries. Nothing is added then.
@@ -113,8 +113,8 @@ impl<'a> Reprocessor<'a> {
     }
 }
 
-/// The record as the trigger delivered it. What the trigger could not decode is archived as the text it was, so only the
-/// first outcome knows about it.
+/// The record as the trigger delivered it. A field that could not be decoded then is archived as the text that was
+/// delivered, so only the first outcome shows that it could not be decoded.
 fn as_delivered<'a>((record, first): (&'a Record, &Option<LedgerEntry>)) -> Cow<'a, Record> {
     let is_undecodable = |first: &LedgerEntry| ReasonTag::of(&first.reason) == Some(ReasonTag::Undecodable);
     if first.as_ref().is_some_and(is_undecodable) {

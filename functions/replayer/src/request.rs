@@ -1,4 +1,4 @@
-//! What a replayer can be asked to do.
+//! The requests of the function.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use strum::VariantNames;
 
-/// Records in a second: by default a fraction of what Postgres takes beside live traffic, at most more than one
-/// connection to it records.
+/// Records per second. The default is a fraction of what Postgres can handle along with live traffic; the largest value
+/// is more than one connection can record.
 pub type MaxPerSec = Limit<50_000, 1_000>;
 
 /// What to do with the records.
@@ -20,16 +20,16 @@ pub type MaxPerSec = Limit<50_000, 1_000>;
 pub enum Action {
     /// Rebuild the rows that outcomes describe.
     Restore,
-    /// Process records once more, as that version.
+    /// Process records again, as that version.
     Reprocess {
         version: String,
-        /// The scorer's function; the configured one unless named.
+        /// The scorer's function; if absent, the configured one.
         #[serde(skip_serializing_if = "Option::is_none")]
         scorer: Option<String>,
     },
 }
 
-/// Which records are meant, and what for. Two invocations with equal orders do the same work.
+/// Which records to process, and how. Two invocations with equal orders do the same work.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Order {
     #[serde(flatten)]
@@ -44,7 +44,7 @@ pub struct Order {
     pub event_type: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant: Option<String>,
-    /// Of the archived topic; empty is all of them.
+    /// Partitions of the archived topic; empty means all of them.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub partitions: BTreeSet<i32>,
 }
@@ -58,7 +58,7 @@ impl Order {
         }
     }
 
-    /// What of the order the archive's reader understands.
+    /// The part of the order that the archive's reader can filter by.
     pub fn filter(&self) -> Filter {
         let mut filter = Filter::topic(self.topic());
         if let Some(from) = self.from {
@@ -73,7 +73,7 @@ impl Order {
         filter
     }
 
-    /// Whether a record with that type and tenant is meant.
+    /// Whether the order covers a record with that type and tenant.
     pub fn means(&self, event_type: Option<&str>, tenant: Option<&str>) -> bool {
         let is =
             |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|wanted| found == Some(wanted));
@@ -83,13 +83,13 @@ impl Order {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Only count, from there on. Nothing is written, not even how far it came.
+    /// Only count, from these offsets on. Nothing is written, not even the progress.
     DryRun { from_offsets: PartitionOffsets },
-    /// Do it, from where the run of that name is.
+    /// Do the work, and continue the run of that name.
     Run { name: String },
 }
 
-/// A request, checked.
+/// A valid request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     pub order: Order,
@@ -98,7 +98,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// The request, and who makes it, as they say.
+    /// Parses the request, and the operator's name in `by`.
     ///
     /// # Errors
     /// If a field is missing, unknown, malformed or out of its range.
@@ -133,7 +133,7 @@ enum Actions {
     Reprocess(Fields),
 }
 
-/// The fields of either action.
+/// The fields of both actions.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Fields {
@@ -142,7 +142,7 @@ struct Fields {
     scorer: Option<Text>,
     #[serde(default)]
     filters: Filters,
-    // Filters stood here before, and still may.
+    // The older form: filters outside of `filters`.
     from: Option<Timestamp>,
     until: Option<Timestamp>,
     #[serde(rename = "type")]
@@ -157,7 +157,7 @@ struct Fields {
     dry_run: bool,
 }
 
-/// Which records are meant: those that meet every condition given.
+/// Selects the records that meet every condition given.
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Filters {
@@ -184,11 +184,14 @@ impl Fields {
         let mode = match (self.dry_run, self.run, self.from_offsets) {
             (true, _, from_offsets) => Mode::DryRun { from_offsets: from_offsets.unwrap_or_default() },
             (false, _, Some(_)) => {
-                return Err(RequestError::field("from_offsets", "only for a dry run: a run knows where it was"));
+                return Err(RequestError::field(
+                    "from_offsets",
+                    "only for a dry run: a run remembers its own progress",
+                ));
             }
             (false, Some(name), None) => Mode::Run { name: name.into() },
             (false, None, None) => {
-                let problem = "missing: name the run, so that it can go on if it is stopped, or set \"dry_run\"";
+                let problem = "missing: name the run, so that it can be continued if it is stopped, or set \"dry_run\"";
                 return Err(RequestError::field("run", problem));
             }
         };
@@ -200,10 +203,10 @@ fn only_for_reprocess(field: &str) -> RequestError {
     RequestError::field(field, "only for \"reprocess\"")
 }
 
-/// A filter, which may stand in one of two places.
+/// A filter, which may be given in one of two places.
 fn either<T>(field: &str, filter: Option<T>, beside: Option<T>) -> Result<Option<T>, RequestError> {
     match (filter, beside) {
-        (Some(_), Some(_)) => Err(RequestError::field(field, "given twice: it belongs into \"filters\"")),
+        (Some(_), Some(_)) => Err(RequestError::field(field, "given twice: it belongs in \"filters\"")),
         (filter, beside) => Ok(filter.or(beside)),
     }
 }
@@ -218,7 +221,7 @@ impl TryFrom<BTreeSet<i32>> for Partitions {
 
     fn try_from(partitions: BTreeSet<i32>) -> Result<Self, &'static str> {
         if partitions.first().is_none_or(|first| *first < 0) {
-            return Err("not a list of partitions, such as [0, 1]; without it, all are meant");
+            return Err("not a list of partitions, such as [0, 1]; leave it out for all partitions");
         }
         Ok(Partitions(partitions))
     }

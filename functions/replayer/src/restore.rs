@@ -1,4 +1,4 @@
-//! Turning outcomes back into the rows that they were published from.
+//! Restores the rows from which outcomes were published.
 
 use std::collections::BTreeMap;
 
@@ -15,16 +15,16 @@ use crate::counts::Counts;
 use crate::error::ReplayerError;
 use crate::request::Order;
 
-/// What a batch of outcomes asks to be recorded, by the time at which it was recorded first: that is a column of every
+/// What to record for a batch of outcomes, grouped by the time of the first recording: that time is a column of every
 /// row, and one transaction has one time.
 #[derive(Default)]
 struct Recordings<'a> {
     outcomes: BTreeMap<Timestamp, Outcomes<'a>>,
-    /// After the outcomes: a score needs its event's row.
+    /// Late scores, which are stored after the outcomes, because a score needs its event's row.
     late_scores: BTreeMap<Timestamp, Vec<LateScore>>,
 }
 
-/// Records, and for each its ledger entry as it was archived.
+/// Records, and the archived ledger entry of each.
 #[derive(Default)]
 struct Outcomes<'a> {
     records: Vec<Tracked<'a, Decided>>,
@@ -39,7 +39,7 @@ impl<'a> Recordings<'a> {
             let archived = match ArchivedOutcome::read(value) {
                 Ok(archived) => archived,
                 Err(error) => {
-                    tracing::error!(record = %record.position, error = chain(&error), "an archived record is not an outcome that can be restored from");
+                    tracing::error!(record = %record.position, error = chain(&error), "an archived record was skipped: nothing can be restored from it");
                     counts.add_unreadable(&record.position);
                     continue;
                 }
@@ -64,10 +64,10 @@ impl<'a> Recordings<'a> {
     }
 }
 
-/// Counts the records that are meant, and unless the run is dry has them recorded. Repeating it changes nothing.
+/// Counts the selected records, and unless the run is dry records them. Repeating it changes nothing.
 ///
 /// # Errors
-/// If Postgres fails after bounded retries; some of the records may be recorded then.
+/// If Postgres still fails after bounded retries; some of the records may have been recorded then.
 pub async fn restore(
     app: &App,
     order: &Order,
@@ -98,7 +98,7 @@ pub async fn restore(
         let settle = || app.ports.unscored.settle(scores.clone(), at);
         let settled = app.postgres.call(deadline, "storing late scores", settle).await?;
         restored.scored += settled.len() as u64;
-        // They come from what was published, so nobody need publish them again.
+        // These late scores were restored from published outcomes, so they need not be published again.
         let places: Vec<EventPlace> = settled.into_iter().map(|score| score.event.place).collect();
         let mark = || app.ports.unscored.mark_published(&places);
         app.postgres.call(deadline, "marking late scores", mark).await?;

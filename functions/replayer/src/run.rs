@@ -1,4 +1,4 @@
-//! One run of the replayer, over as many invocations as it takes.
+//! One run of the replayer, which may take several invocations.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,30 +13,31 @@ use crate::counts::Counts;
 use crate::error::ReplayerError;
 use crate::request::{Mode, Request};
 
-/// Kept back from the platform's deadline for the batch under way and the answer.
+/// Time reserved before Lambda's deadline for the batch in progress and the answer.
 const RESERVE: Duration = Duration::from_secs(2);
-/// The part of it in which what was begun is ended.
+/// The part of the reserved time in which a batch that was begun is finished.
 const ENDING: Duration = Duration::from_secs(1);
 
-/// How far a run is, and how long this invocation may work on it.
+/// The progress of a run, and the deadlines of this invocation.
 #[derive(Debug)]
 pub struct ReplayRun<'a> {
     app: &'a App,
-    /// `None` is a dry run, of which nothing is kept.
+    /// `None` for a dry run, which saves nothing.
     name: Option<&'a str>,
-    /// Unique: who finds another one in its place has been replaced. A request id alone is not unique outside Lambda.
+    /// Unique: an invocation that finds another id as the run's holder has been replaced. A request id alone is not
+    /// unique outside Lambda.
     holder: String,
-    /// No batch is begun after this.
+    /// No batch is begun after this instant.
     pub deadline: Instant,
-    /// What was begun may take until this.
+    /// A batch that was begun must be finished by this instant.
     pub end_deadline: Instant,
-    /// For each partition that was begun, the first offset not dealt with.
+    /// For each partition that was begun, the first offset that is not processed yet.
     pub next: BTreeMap<i32, i64>,
     pub counts: Counts,
 }
 
 impl<'a> ReplayRun<'a> {
-    /// Begins the run, or goes on with it.
+    /// Begins or continues the run.
     ///
     /// # Errors
     /// If the run of that name has another request, or Postgres fails.
@@ -76,7 +77,7 @@ impl<'a> ReplayRun<'a> {
         self.name.is_none()
     }
 
-    /// Saves what has been done.
+    /// Saves the progress.
     ///
     /// # Errors
     /// If another invocation has taken the run over, or Postgres fails.

@@ -1,5 +1,6 @@
-//! Restoring and reprocessing on fakes: copies, kills, rivals, deadlines, damage and outages.
-#![expect(clippy::unwrap_used, reason = "helpers of tests: whatever is missing is a failed test")]
+//! Tests of restoring and reprocessing on fakes: copies, killed runs, concurrent runs, deadlines, damaged objects and
+//! outages.
+#![expect(clippy::unwrap_used, reason = "test helpers: a missing value fails the test")]
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,11 +39,11 @@ impl Clock for FixedClock {
     }
 }
 
-/// A store whose calls get stuck after some, as in a run that is killed.
+/// A store that hangs after a number of calls, as in a run that is killed.
 struct Stalling {
     inner: Arc<FakeStore>,
     calls_left: AtomicUsize,
-    /// Whether the call that gets stuck takes effect.
+    /// Whether the call that hangs takes effect.
     after: bool,
 }
 
@@ -64,7 +65,7 @@ impl EventStore for Stalling {
     }
 }
 
-/// One scorer, whatever the name; the names are remembered.
+/// Returns the same scorer for every name, and remembers the names.
 #[derive(Default)]
 struct NamedScorers {
     scorer: Arc<FakeScorer>,
@@ -78,7 +79,7 @@ impl Scorers for NamedScorers {
     }
 }
 
-/// The archive that outlives the database, and the database.
+/// The archive, which outlives the database, and the database.
 struct World {
     objects: Arc<FakeObjects>,
     store: Arc<FakeStore>,
@@ -93,8 +94,8 @@ impl World {
         World { objects, store, replay, scorers: Arc::default() }
     }
 
-    /// A pipeline through which that many records went, in batches of seven a second apart, some of whose outcomes were
-    /// published twice.
+    /// A pipeline that has processed that many records, in batches of seven, one second apart. Some of their outcomes
+    /// were published twice.
     async fn after(records: i64) -> Self {
         let world = World::with(Arc::default());
         let raw: Vec<Record> = (0..records).map(raw_record).collect();
@@ -124,7 +125,7 @@ impl World {
         }
     }
 
-    /// The same archive and an empty database.
+    /// The same archive with an empty database.
     fn emptied(&self) -> World {
         World::with(Arc::clone(&self.objects))
     }
@@ -169,7 +170,7 @@ impl World {
     }
 }
 
-/// Of every ten records one is not an event, one is a duplicate and one blocked. They are of two tenants.
+/// Of every ten records one is not an event, one is a duplicate and one is blocked. The events belong to two tenants.
 fn raw_record(number: i64) -> Record {
     let id = format!("e-{number}");
     let kind = if number % 2 == 0 { "click" } else { "impression" };
@@ -195,7 +196,7 @@ fn raw_record(number: i64) -> Record {
     }
 }
 
-/// What the processor decides about a record, by its number.
+/// The processor's decision about a record, by its number.
 fn decide(mut tracked: Tracked<'_, Read>) -> Tracked<'_, Decided> {
     let number = tracked.position.offset * i64::from(PARTITIONS) + i64::from(tracked.position.partition);
     match number % 10 {
@@ -207,7 +208,7 @@ fn decide(mut tracked: Tracked<'_, Read>) -> Tracked<'_, Decided> {
     tracked.advance(|_, Read| Decided { outcome: Outcome::Valid, risk: (number % 10 != 8).then_some(risk) })
 }
 
-/// What the processor does with a batch, and the outcomes that it publishes beside their records.
+/// Processes a batch as the processor does, and returns each record with its published outcome.
 async fn process(store: &FakeStore, records: &[Record], now: Timestamp) -> Vec<(Record, Record)> {
     let registry = Registry::embedded().unwrap();
     let foreign_tenant = TenantId::new("kafka").unwrap();
@@ -240,7 +241,7 @@ fn restore(run: &str) -> Value {
     json!({"action": "restore", "run": run, "max_per_sec": 50_000})
 }
 
-/// Counts without what depends on how often objects were fetched.
+/// The counts without those that depend on how often objects were fetched.
 fn counts(answer: &Value) -> Value {
     let mut counts = answer["counts"].clone();
     for fetched in ["objects", "object_bytes"] {
@@ -257,13 +258,13 @@ async fn restoring_gives_the_same_rows_however_often() {
     after.assert_same_rows(&before);
     assert_eq!(answer["complete"], true);
     assert_eq!(answer["counts"]["restored"]["differing"], 0);
-    assert_eq!(answer["counts"]["outcomes"]["dead_lettered"], 14, "ten, and copies of four");
+    assert_eq!(answer["counts"]["outcomes"]["dead_lettered"], 14, "ten records, four of which have a second copy");
 
     let again = after.ask(restore("b")).await;
     assert_eq!(again["counts"], answer["counts"]);
     after.assert_same_rows(&before);
     let continued = after.ask(restore("a")).await;
-    assert_eq!(counts(&continued), counts(&answer), "nothing is left of a complete run");
+    assert_eq!(counts(&continued), counts(&answer), "a complete run has nothing left to do");
     before.ask(restore("a")).await;
     before.assert_same_rows(&after);
 }
@@ -286,7 +287,7 @@ async fn what_was_recorded_first_stays_and_is_counted() {
     let redelivered = [raw_record(1), raw_record(2)];
     process(&after.store, &redelivered, Timestamp::from_millis(5)).await;
     let answer = after.ask(restore("a")).await;
-    // Both were in a batch whose outcomes were published twice.
+    // Both records were in a batch whose outcomes were published twice.
     assert_eq!(answer["counts"]["restored"]["differing"], 4);
     let (_, ledger) = after.rows();
     assert_eq!(ledger.len(), 40);
@@ -305,7 +306,7 @@ async fn a_run_killed_anywhere_goes_on_and_counts_once() {
         let app = after.app_with(Arc::new(store));
         let killed = tokio::time::timeout(MINUTE / 2, ask(&app, request.clone(), MINUTE)).await.is_err();
         if !killed {
-            assert!(calls > 10, "only {calls} calls: the test proved little");
+            assert!(calls > 10, "only {calls} calls: too few for the test to prove anything");
             break;
         }
         let answer = after.ask(request.clone()).await;
@@ -346,7 +347,7 @@ async fn a_run_keeps_its_rate_and_stops_in_time() {
     let before = World::after(400).await;
     let after = before.emptied();
     let request = json!({"action": "restore", "run": "a", "max_per_sec": 100});
-    // Of five seconds two are kept back.
+    // Two of the five seconds are reserved.
     let answer = ask(&after.app(), request.clone(), Duration::from_secs(5)).await.unwrap();
     assert_eq!(answer["complete"], false);
     let records = answer["counts"]["records"].as_u64().unwrap();
@@ -370,7 +371,7 @@ async fn what_filters_leave_out_does_not_slow_a_run() {
     let answer = after.ask(json!({"action": "restore", "run": "a", "tenant": "nobody", "max_per_sec": 10})).await;
     assert_eq!((&answer["complete"], &answer["counts"]["records"]), (&json!(true), &json!(0)));
     assert!(answer["counts"]["left_out"].as_u64().unwrap() >= 100);
-    // At the rate it would be ten seconds.
+    // Reading them at the rate would take ten seconds.
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
 }
 
@@ -448,7 +449,10 @@ async fn a_late_score_comes_back() {
     let again = after.ask(restore("b")).await;
     assert_eq!(again["counts"]["restored"]["scored"], 0);
     let unscored = FakeUnscoredEvents::new(after.store.clone());
-    assert!(unscored.unpublished(None, 10).await.unwrap().is_empty(), "what was published is not published again");
+    assert!(
+        unscored.unpublished(None, 10).await.unwrap().is_empty(),
+        "outcomes that were published are not published again"
+    );
 }
 
 #[tokio::test]
@@ -456,7 +460,7 @@ async fn damage_is_counted_and_costs_nothing_else() {
     let before = World::after(100).await;
     let outcomes: Vec<String> =
         before.objects.keys().into_iter().filter(|key| key.starts_with("outcomes/status=blocked")).collect();
-    // The last one holds no copy of another.
+    // The last object holds no copies of records in other objects.
     before.objects.overwrite(outcomes.last().unwrap(), "damaged");
     let odd =
         Record { position: Position::new(topic::PROCESSED_EVENTS, 0, 900), value: Some("{}".into()), ..raw_record(0) };
@@ -499,7 +503,7 @@ async fn reprocessing_adds_a_version_and_touches_nothing_else() {
 
     let answer = world.ask(request("2")).await;
     assert_eq!(dry["counts"]["reprocessed"]["changes"], answer["counts"]["reprocessed"]["changes"]);
-    // Addresses in 10.0.0.0/8 are fraud to this scorer: of every fourth record that is stored.
+    // This scorer treats addresses in 10.0.0.0/8 as fraud: every fourth stored record has one.
     let expected = json!({
         "valid -> valid": 50, "valid -> fraud": 20, "duplicate -> duplicate": 10, "blocked -> blocked": 10,
         "dead_lettered -> dead_lettered": 10,

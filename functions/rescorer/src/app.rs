@@ -15,7 +15,7 @@ use scoring::{ScorerClient, Scoring};
 
 use crate::config::{Config, Policy};
 
-/// A service that could not be reached at the start.
+/// Why an instance could not start: a service cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("kafka cannot be reached")]
@@ -24,7 +24,7 @@ pub enum ConnectError {
     Postgres(#[from] PostgresError),
 }
 
-/// What the rescorer works with.
+/// One instance of the function.
 pub struct App {
     pub events: Arc<dyn UnscoredEvents>,
     /// The scorer with its guard.
@@ -37,10 +37,11 @@ pub struct App {
 }
 
 impl App {
-    /// Connects everything the configuration names, all at once.
+    /// Connects to every service in the configuration, concurrently.
     ///
     /// # Errors
-    /// The first service that cannot be reached. The scorer is not asked: it may be down.
+    /// If a service cannot be reached; the error names the first one. The scorer is not checked, because a run also has
+    /// work while it is down.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let (kafka, database, sdk) = tokio::join!(
             KafkaClient::connect(&config.kafka, "rescorer"),
@@ -62,10 +63,10 @@ impl App {
         })
     }
 
-    /// Ends the producer.
+    /// Closes the Kafka producer.
     ///
     /// # Errors
-    /// If records are still without an acknowledgement after [`FLUSH_TIMEOUT`].
+    /// If Kafka has not acknowledged all records after [`FLUSH_TIMEOUT`].
     pub async fn close(&self) -> Result<(), DependencyError> {
         self.publisher.close(FLUSH_TIMEOUT).await
     }

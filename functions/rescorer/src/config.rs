@@ -26,7 +26,7 @@ pub struct Config {
     pub postgres: PostgresConfig,
     /// `SCORER_FUNCTION`: name, alias or ARN of the scorer; default `scorer`.
     pub scorer_function: String,
-    /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is left alone before it is probed, in seconds;
+    /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is not called before it is probed, in seconds;
     /// default 60.
     pub breaker_open: Duration,
 }

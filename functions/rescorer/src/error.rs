@@ -1,4 +1,4 @@
-//! Why a run ended early or did not begin.
+//! Why a run failed or did not begin.
 
 use lambda::invocation::InvocationError;
 use lambda::request::RequestError;
@@ -10,7 +10,7 @@ pub enum RescorerError {
     Request(#[from] RequestError),
     #[error(transparent)]
     Dependency(#[from] DependencyError),
-    #[error("the answer cannot be written as JSON")]
+    #[error("the response cannot be serialized as JSON")]
     Answer(#[source] serde_json::Error),
 }
 

@@ -1,4 +1,4 @@
-//! One invocation: what an earlier run left in the outbox, then what waits for a score.
+//! One invocation: publishes what an earlier run left in the outbox, then scores the events without a score.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use crate::error::RescorerError;
 use crate::request::Request;
 use crate::run::{Report, Run};
 
-/// Kept back from the platform's deadline, to count what is left and to answer.
+/// Time reserved before Lambda's deadline, to count the events that are left and to answer.
 const RESERVE: Duration = Duration::from_secs(2);
-/// Carries out one request and answers what was done.
+/// Carries out one request, and answers with what was done.
 ///
 /// # Errors
-/// If the request cannot be read, or Kafka or Postgres failed after bounded retries. What was done before stays
-/// done, and the request may be repeated. A scorer that is down is not an error: the answer says so.
+/// If the request is invalid, or Kafka or Postgres still fails after bounded retries. Work done before stays done, and
+/// the request may be repeated. A scorer that is down is not an error: the answer says so.
 pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
     let Request::Rescore { limit } = Request::parse(event).map_err(RescorerError::from)?;
     let started = Instant::now();
@@ -38,7 +38,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
         left = report.left,
         ended = report.ended.as_str(),
         duration_ms = duration.as_millis(),
-        "late scores"
+        "rescorer run finished"
     );
     Ok(to_raw_value(&report).map_err(RescorerError::Answer)?)
 }
@@ -47,7 +47,7 @@ impl App {
     async fn rescore(&self, limit: Option<usize>, deadline: Instant) -> Result<Report, RescorerError> {
         let mut run = Run::new(self, deadline);
         let end = run.end_deadline;
-        // What an earlier run left behind goes out first, whether or not the scorer is up.
+        // What an earlier run left in the outbox is published first, even if the scorer is down.
         run.publish_outbox().await?;
         let ended = run.score_all(limit).await?;
         let left = self.postgres.call(end, "counting unscored events", || self.events.count()).await?;

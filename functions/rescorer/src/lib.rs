@@ -1,7 +1,7 @@
-//! Scores for events that were stored while the scorer was down, each once.
+//! Scores events that were stored while the scorer was down, each once.
 //!
-//! Owns when to ask the scorer again, and the order of effects: score, store with an entry of the outbox, publish, take
-//! the entry off. Leaves to the store that of several runs one settles an event.
+//! Owns when the scorer is asked again, and the order of effects: score, store along with an entry of the outbox,
+//! publish, remove the entry. The store makes sure that only one of several runs settles an event.
 
 mod app;
 mod config;

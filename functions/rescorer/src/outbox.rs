@@ -1,4 +1,4 @@
-//! Publishing late outcomes.
+//! Publishes late outcomes.
 
 use pipeline::DependencyError;
 use pipeline::decisions::publication;
@@ -8,15 +8,16 @@ use crate::error::RescorerError;
 use crate::run::{BATCH, Run};
 
 impl Run<'_> {
-    /// Publishes what the outbox holds, and takes off it what Kafka has acknowledged. After a crash between the two
-    /// an outcome goes out again, byte for byte.
+    /// Publishes the entries of the outbox, and removes those that Kafka has acknowledged. After a crash between the
+    /// two an outcome is published again, byte for byte.
     ///
     /// # Errors
-    /// If Kafka or Postgres fails. A record that Kafka refuses for good is not an error: it stays, and the rest goes on.
+    /// If Kafka or Postgres fails. A record that Kafka refuses permanently is not an error: it stays in the outbox, and
+    /// the run goes on with the others.
     pub async fn publish_outbox(&mut self) -> Result<(), RescorerError> {
         let events = &self.app.events;
         let mut after: Option<EventPlace> = None;
-        // Running out of time is not a failure: the entries are there for the next run.
+        // Running out of time is not a failure: the next run publishes the remaining entries.
         while !self.time_left().is_zero() {
             let read = || events.unpublished(after.as_ref(), BATCH);
             let entries = self.app.postgres.call(self.end_deadline, "reading the outbox", read).await?;
@@ -33,8 +34,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// Publishes each entry, and gives those that Kafka has, with an error that may pass if there is one. The outbox
-    /// is the retry: an entry that failed is there for the next run.
+    /// Publishes each entry once. Returns the entries that Kafka has, and one retryable error, if there is any. There
+    /// are no retries here, because an entry that failed stays in the outbox for the next run.
     async fn publish(&mut self, entries: &[LateOutcome]) -> (Vec<EventPlace>, Result<(), DependencyError>) {
         let mut places = Vec::with_capacity(entries.len());
         let mut records: Vec<NewRecord> = Vec::with_capacity(entries.len());
@@ -67,7 +68,7 @@ impl Run<'_> {
             tenant = %key.tenant,
             event.id = %key.id,
             error = pipeline::chain(error),
-            "a late outcome cannot be published"
+            "kafka refused a late outcome permanently: it stays in the outbox, and every run tries it again"
         );
         self.undeliverable.insert(place);
     }

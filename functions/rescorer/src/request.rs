@@ -1,27 +1,27 @@
-//! What the function can be asked.
+//! The requests of the function.
 
 use lambda::request::{self, Limit, RequestError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use strum::VariantNames;
 
-/// A run of the largest limit takes longer than any function may run.
+/// The largest `limit`. A run over so many events would take longer than Lambda allows any function.
 type MostEvents = Limit<10_000_000>;
 
-/// A request, checked. Each variant's name in lower case is its action.
+/// A valid request. The name of each variant in lower case is its action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, VariantNames)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 #[strum(serialize_all = "lowercase")]
 pub enum Request {
-    /// Most events to look at; all that wait if absent.
+    /// The most events to look at; if absent, all that have no score.
     Rescore { limit: Option<MostEvents> },
 }
 
 impl Request {
-    /// Reads `{"action":"rescore"}`; an event of a schedule asks for a run without limit.
+    /// Parses `{"action":"rescore"}`. An event of a schedule asks for a run without a limit.
     ///
     /// # Errors
-    /// If it is not a request, naming the field and what it may be.
+    /// If it is not a valid request; the error names the field and its allowed values.
     pub fn parse(event: &RawValue) -> Result<Self, RequestError> {
         let (request, _) = request::parse_or_scheduled(event, Request::Rescore { limit: None })?;
         Ok(request)

@@ -1,4 +1,4 @@
-//! One run: from finding unscored events to the end of them, of the time, or of the scorer.
+//! One run: scores unscored events until none is left, the time is nearly up, or the scorer is down.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,9 +14,9 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::error::RescorerError;
 
-/// The part of the time kept back in which what was begun is ended.
+/// Time reserved at the end to finish a batch that was begun.
 const ENDING: Duration = Duration::from_secs(1);
-/// Events that are found, scored and settled at a time.
+/// Events that are found, scored and settled in one batch.
 pub(crate) const BATCH: usize = 500;
 
 /// Why a run ended.
@@ -24,9 +24,9 @@ pub(crate) const BATCH: usize = 500;
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum Ended {
-    /// There is nothing more that could be scored.
+    /// No further event can be scored.
     Done,
-    /// As many events as were asked for have been looked at.
+    /// The requested number of events has been looked at.
     Limit,
     /// The function's time is nearly up.
     OutOfTime,
@@ -46,13 +46,13 @@ pub struct Report {
     pub found: usize,
     /// Events whose score this run stored.
     pub scored: usize,
-    /// Those among them that turned out to be fraud.
+    /// Those of them that turned out to be fraud.
     pub fraud: usize,
-    /// Late outcomes that Kafka acknowledged, also of earlier runs.
+    /// Late outcomes that Kafka acknowledged, including those of earlier runs.
     pub published: usize,
-    /// Events that the scorer gives no score while it scores others. They stay unscored, and every run tries again.
+    /// Events that the scorer cannot score while it scores others. They stay unscored, and every run tries again.
     pub unscorable: usize,
-    /// Late outcomes that Kafka refuses for good. They stay in the outbox, and every run tries again.
+    /// Late outcomes that Kafka refuses permanently. They stay in the outbox, and every run tries again.
     pub undeliverable: usize,
     /// Events that still wait for a score.
     pub left: u64,
@@ -61,16 +61,16 @@ pub struct Report {
 
 pub(crate) struct Run<'a> {
     pub app: &'a App,
-    /// No batch is begun after this.
+    /// No batch is begun after this instant.
     pub deadline: Instant,
-    /// What was begun may take until this.
+    /// A batch that was begun must be finished by this instant.
     pub end_deadline: Instant,
     found: usize,
     scored: usize,
     fraud: usize,
     unscorable: usize,
     pub published: usize,
-    /// Entries of the outbox that were refused for good.
+    /// Entries of the outbox that Kafka refused permanently.
     pub undeliverable: BTreeSet<EventPlace>,
 }
 
@@ -106,13 +106,13 @@ impl<'a> Run<'a> {
         self.deadline.saturating_duration_since(Instant::now())
     }
 
-    /// Whether an attempt at the scorer would be cut short: asking takes at most half of the time that is left. A run
-    /// without time must not take the scorer for down.
+    /// Whether too little time is left for an attempt at the scorer, which may take at most half of the remaining time.
+    /// A run that is out of time must not conclude that the scorer is down.
     fn is_short_of_time(&self) -> bool {
         self.time_left() < self.app.policy.scorer_timeout * 2
     }
 
-    /// Goes through the unscored events by their places, so that those which stay unscored hold nobody up.
+    /// Goes through the unscored events by their places, so that those that stay unscored do not hold up others.
     pub async fn score_all(&mut self, limit: Option<usize>) -> Result<Ended, RescorerError> {
         let mut after: Option<EventPlace> = None;
         loop {
@@ -134,8 +134,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Scores the events together. If that fails although the scorer works, one of them is at fault, and the others
-    /// must not suffer for it: each half is tried alone, down to the single event.
+    /// Scores the events together. If that fails although the scorer works, one of them is at fault. So that the others
+    /// still get their scores, each half is tried alone, down to the single event.
     async fn score_page(&mut self, page: Vec<UnscoredEvent>) -> Result<Option<Ended>, RescorerError> {
         let mut pieces = vec![page];
         while let Some(mut piece) = pieces.pop() {
@@ -153,7 +153,7 @@ impl<'a> Run<'a> {
             } else {
                 for event in piece {
                     self.unscorable += 1;
-                    tracing::error!(tenant = %event.place.key.tenant, event.id = %event.place.key.id, "no score for this event");
+                    tracing::error!(tenant = %event.place.key.tenant, event.id = %event.place.key.id, "the scorer fails on this event but works for others: the event stays unscored, and every run tries it again");
                 }
             }
         }
@@ -164,7 +164,8 @@ impl<'a> Run<'a> {
         let late = late_scores(events, scores, self.app.policy.fraud_threshold);
         let now = self.app.clock.now();
         let settle = || self.app.events.settle(late.clone(), now);
-        // If an answer is lost, the repetition finds nothing left to do: settled, and not in this run's count.
+        // If an answer is lost, the repeated call finds nothing left to do: the events are settled but missing from
+        // this run's counts.
         let settled = self.app.postgres.call(self.end_deadline, "storing scores", settle).await?;
         let of = |outcome: Outcome| settled.iter().filter(|late: &&LateScore| late.outcome == outcome).count();
         self.scored += settled.len();

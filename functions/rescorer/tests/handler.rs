@@ -1,5 +1,5 @@
-//! The whole handler on fakes: once each, crashes between any two steps, and failing dependencies.
-#![expect(clippy::unwrap_used, reason = "helpers of tests: whatever is missing is a failed test")]
+//! Tests of the whole handler on fakes: each event is scored once, crashes between any two steps, failing dependencies.
+#![expect(clippy::unwrap_used, reason = "test helpers: a missing value fails the test")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -37,7 +37,7 @@ impl Clock for FixedClock {
     }
 }
 
-/// Scores nothing that has an event of user `poison` in it.
+/// Fails every call that includes an event of user `poison`.
 #[derive(Default)]
 struct PoisonedScorer(FakeScorer);
 
@@ -57,7 +57,7 @@ impl Scorer for PoisonedScorer {
     }
 }
 
-/// Dies, if asked to, when it should take something off the outbox.
+/// Events whose next removal from the outbox can be made to fail, as in a crash.
 struct Forgetful {
     events: FakeUnscoredEvents,
     forgets: AtomicBool,
@@ -108,7 +108,7 @@ impl World {
         }
     }
 
-    /// As a new instance: with a breaker of its own.
+    /// A new instance, with its own breaker.
     fn app(&self) -> App {
         let policy = Policy {
             fraud_threshold: 80,
@@ -130,7 +130,7 @@ impl World {
         }
     }
 
-    /// Stores events without scores; those of offsets divisible by 10 come from a private address, those in `poison`
+    /// Stores events without scores. Those at offsets divisible by 10 come from a private address; those in `poison`
     /// cannot be scored.
     async fn stores(&self, events: i64, poison: &[i64]) {
         let received_at = Timestamp::parse("2026-11-20T18:02:00.000Z").unwrap();
@@ -220,7 +220,7 @@ async fn while_the_scorer_is_down_everything_stays_as_it_was() {
     world.scorer.0.faults.fail(100, ErrorClass::Transient);
     let app = world.app();
     assert_eq!(ask(&app).await, Ok(report(5, 0, 0, 0, 5, "scorer-down")));
-    assert!(world.scorer.0.asked().len() <= 5, "the breaker is to keep it from being asked again and again");
+    assert!(world.scorer.0.asked().len() <= 5, "the open breaker must stop further calls");
     assert_eq!(world.store.events(), before);
     assert_eq!(world.published(), []);
 
@@ -231,7 +231,7 @@ async fn while_the_scorer_is_down_everything_stays_as_it_was() {
 #[tokio::test(start_paused = true)]
 async fn events_that_cannot_be_scored_hold_nobody_up() {
     let world = World::new();
-    // The first, neighbours, both ends of a batch, the last.
+    // The first event, two neighbours, both ends of a batch, and the last event.
     world.stores(1_100, &[0, 7, 8, 499, 500, 1_099]).await;
     let answer = ask(&world.app()).await.unwrap();
     assert_eq!((&answer["scored"], &answer["unscorable"], &answer["left"]), (&json!(1_094), &json!(6), &json!(6)));
@@ -246,7 +246,7 @@ async fn a_crash_before_publishing_is_made_good_by_the_next_run() {
     let error = ask(&world.app()).await.unwrap_err();
     assert!(error.starts_with("kafka-failed: kafka: publishing late outcomes failed"), "{error}");
     assert_eq!(world.published(), []);
-    // Also while the scorer is down again.
+    // The outbox is published even while the scorer is down again.
     world.scorer.0.faults.fail(100, ErrorClass::Transient);
     assert_eq!(ask(&world.app()).await, Ok(report(0, 0, 0, 3, 0, "done")));
     assert_eq!(world.published().len(), 3);
@@ -261,7 +261,7 @@ async fn a_crash_after_publishing_publishes_the_same_bytes_again() {
     assert!(error.starts_with("postgres-failed: postgres: clearing the outbox failed"), "{error}");
     world.events.forgets.store(false, Ordering::Relaxed);
     assert_eq!(ask(&world.app()).await, Ok(report(0, 0, 0, 3, 0, "done")));
-    assert_eq!(world.published().len(), 6, "twice each, and equal");
+    assert_eq!(world.published().len(), 6, "each outcome is published twice, with equal bytes");
     assert_eq!(ask(&world.app()).await, Ok(report(0, 0, 0, 0, 0, "done")));
 }
 

@@ -1,7 +1,7 @@
-//! Who may call an HTTP function.
+//! Authenticates the callers of an HTTP function.
 //!
-//! Owns reading an API key from a request, finding out whose it is, and remembering the answer for seconds. What a key
-//! may do (rate, collector, which tenant's data) is the function's business; where keys are stored is the adapter's.
+//! Owns reading an API key from a request, looking it up, and caching the answer for seconds. The function owns what a
+//! key may do (rate, collector, which tenant's data); the adapter owns where keys are stored.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use quick_cache::sync::Cache;
 use settings::Settings;
 use tokio::time::Instant;
 
-/// Longest key that is looked at, in bytes.
+/// Longest key that is accepted, in bytes.
 const MAX_KEY_BYTES: usize = 256;
-/// Answers kept of each kind. Unknown keys have a store of their own, so that a flood of made-up ones cannot push the
-/// real ones out.
+/// Cached answers of each kind. Unknown keys have a cache of their own, so that a flood of made-up keys cannot evict
+/// the real ones.
 const MAX_CACHED: usize = 10_000;
 
 #[derive(Debug, thiserror::Error)]
@@ -30,7 +30,7 @@ pub enum KeyError {
     Unknown,
     #[error("the API key has been revoked")]
     Revoked,
-    #[error("API keys cannot be looked up now")]
+    #[error("API keys cannot be looked up at the moment: try again later")]
     Unavailable(#[source] DependencyError),
 }
 
@@ -43,7 +43,7 @@ impl KeyError {
         }
     }
 
-    /// Bounded name of the cause: a label of metrics, and the end of the problem's type.
+    /// Bounded name of the cause: a metric label, and the last part of the problem's type.
     pub const fn tag(&self) -> &'static str {
         match self {
             KeyError::Missing => "api_key_missing",
@@ -87,7 +87,7 @@ pub fn timeout(doing: &'static str) -> DependencyError {
     }
 }
 
-/// The hash of the request's key. The key itself goes no further than this.
+/// The hash of the request's key. The key itself is not passed on.
 fn presented(headers: &HeaderMap) -> Result<KeyHash, KeyError> {
     let mut keys = Vec::with_capacity(1);
     for value in headers.get_all("x-api-key") {
@@ -108,12 +108,12 @@ fn presented(headers: &HeaderMap) -> Result<KeyHash, KeyError> {
     Ok(KeyHash::of(key))
 }
 
-/// How long answers of the store are believed.
+/// How long answers of the store are cached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyCachePolicy {
-    /// An answer is not asked for again this long; also the time until a revocation acts.
+    /// How long an answer is used without asking again; also the longest time until a revocation takes effect.
     pub fresh: Duration,
-    /// While the store is down, a known key is still believed this long.
+    /// How long a known key is still accepted while the store is down.
     pub stale: Duration,
     /// Longest wait for the store.
     pub timeout: Duration,
@@ -130,14 +130,14 @@ impl KeyCachePolicy {
     }
 }
 
-/// A known key, and when the store said so.
+/// A known key, and the time of the store's answer.
 #[derive(Clone)]
 struct CachedKey {
     key: Arc<ApiKey>,
     at: Instant,
 }
 
-/// Looks keys up, and remembers both the known and the unknown ones for seconds.
+/// Looks up keys, and caches both known and unknown ones for seconds.
 pub struct Authenticator {
     keys: Arc<dyn ApiKeys>,
     guard: Arc<Guard>,
@@ -147,7 +147,7 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// `guard` is that of the store of keys, which functions use for other things too.
+    /// `guard` is the guard of the key store, which functions also use for other things.
     pub fn new(keys: Arc<dyn ApiKeys>, guard: Arc<Guard>, policy: KeyCachePolicy) -> Self {
         Authenticator { keys, guard, policy, known: Cache::new(MAX_CACHED), unknown: Cache::new(MAX_CACHED) }
     }
@@ -155,8 +155,8 @@ impl Authenticator {
     /// The key that a request was made with.
     ///
     /// # Errors
-    /// [`KeyError`] if there is none, it is not valid, or the store does not answer and the key has not been seen
-    /// lately.
+    /// [`KeyError`] if there is no key, it is not valid, or the store does not answer and the key was not used
+    /// recently.
     pub async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<ApiKey>, KeyError> {
         let hash = presented(headers)?;
         let key = self.find(&hash).await?;
@@ -192,7 +192,7 @@ impl Authenticator {
             }
             Err(error) => match known {
                 Some(known) if now - known.at < self.policy.stale => {
-                    tracing::warn!(error = %pipeline::chain(&error), "api keys cannot be looked up, using the last answer");
+                    tracing::warn!(error = %pipeline::chain(&error), "API keys cannot be looked up: using the cached answer for this key");
                     Ok(known.key)
                 }
                 Some(_) | None => Err(KeyError::Unavailable(error)),
@@ -288,7 +288,10 @@ mod tests {
         let (keys, authenticator) = authenticator().await;
         let secret = headers(&[("x-api-key", "secret")]);
         keys.faults.fail(1, ErrorClass::Transient);
-        assert!(matches!(authenticator.authenticate(&secret).await, Err(KeyError::Unavailable(_))), "never seen");
+        assert!(
+            matches!(authenticator.authenticate(&secret).await, Err(KeyError::Unavailable(_))),
+            "a key that was never looked up"
+        );
         assert!(authenticator.authenticate(&secret).await.is_ok());
         keys.faults.fail(2, ErrorClass::Transient);
         tokio::time::advance(POLICY.stale - Duration::from_secs(1)).await;
@@ -310,9 +313,9 @@ mod tests {
         let other = headers(&[("x-api-key", "other")]);
         let error = authenticator.authenticate(&other).await.unwrap_err();
         assert!(error.dependency().is_some_and(|error| error.open_breaker().is_some()), "not asked: {error:?}");
-        assert!(authenticator.authenticate(&secret).await.is_ok(), "still known");
+        assert!(authenticator.authenticate(&secret).await.is_ok(), "the known key is still accepted");
         tokio::time::advance(OPEN_FOR).await;
-        assert!(matches!(authenticator.authenticate(&other).await, Err(KeyError::Unknown)), "the probe");
+        assert!(matches!(authenticator.authenticate(&other).await, Err(KeyError::Unknown)), "the probe is let through");
     }
 
     #[tokio::test(start_paused = true)]
@@ -327,6 +330,6 @@ mod tests {
         assert!(authenticator.unknown.len() <= MAX_CACHED);
         keys.faults.fail(1, ErrorClass::Transient);
         assert!(authenticator.authenticate(&secret).await.is_ok(), "the answer is remembered");
-        assert_eq!(keys.faults.left(), 1, "and the store was not asked");
+        assert_eq!(keys.faults.left(), 1, "the store was not asked");
     }
 }

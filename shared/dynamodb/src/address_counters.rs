@@ -13,11 +13,11 @@ use crate::table::{COUNT, Table, removal_of_minute};
 use crate::tables::{EXPIRES_AT, PARTITION_KEY, SORT_KEY};
 use crate::{DynamoDb, DynamoDbError};
 
-/// A minute is still counted while its records wait in Kafka. A replay of older ones may find its counters removed
-/// again and again by the TTL; the limit then holds only loosely.
+/// A counter must still exist while the records of its minute wait in Kafka. If older records are replayed, the TTL may
+/// remove their counters repeatedly; the limit is then not exact.
 const KEEP: Duration = Duration::from_secs(2 * 86_400);
 
-/// Updates of one call that are under way together.
+/// Concurrent updates of one call.
 const CONCURRENT_UPDATES: usize = 16;
 
 /// Address counters in the table `access`.

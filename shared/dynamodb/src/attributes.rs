@@ -22,7 +22,7 @@ impl<'a> Attributes<'a> {
         self.read(name, |value| value.as_s().ok().map(String::as_str))
     }
 
-    /// Text that parses.
+    /// An attribute whose text is parsed.
     pub(crate) fn parsed<T: FromStr>(self, name: &'static str) -> Result<T, DynamoDbError> {
         self.read(name, |value| value.as_s().ok()?.parse().ok())
     }
@@ -43,7 +43,7 @@ impl<'a> Attributes<'a> {
         self.read(name, |value| value.as_b().ok()?.as_ref().try_into().ok())
     }
 
-    /// The attribute as `convert` understands it.
+    /// The attribute, converted by `convert`.
     pub(crate) fn read<T>(
         self,
         name: &'static str,

@@ -21,16 +21,16 @@ const FROM: &str = "from";
 const UNTIL: &str = "until";
 const REASON: &str = "reason";
 
-/// Records that were received during a block may be processed after it, when they waited in Kafka.
+/// Records that were received during a block may be processed after it, if they waited in Kafka.
 const KEEP: Duration = Duration::from_secs(86_400);
 
-/// Entries of one call that are written together.
+/// Entries of one call that are written concurrently.
 const CONCURRENT_WRITES: usize = 8;
 
-/// What to write for an address.
+/// The entry to write for an address.
 struct FinalEntry<'a> {
     block: &'a Block,
-    /// Whether it replaces whatever is stored.
+    /// Whether it replaces any stored entry.
     unconditional: bool,
 }
 
@@ -56,8 +56,8 @@ impl DynamoBlockList {
     }
 
     async fn put_blocks(&self, blocks: &[Block]) -> Result<(), DynamoDbError> {
-        // Entries of one address would race each other, so only the one that would be left in the end is written.
-        // Once an operator's came for it, what is stored no longer matters: that one replaces it.
+        // Entries of one address would race each other, so only the one that would remain in the end is written. If one
+        // of them was an operator's, the stored entry does not matter, because an operator's entry replaces it.
         let mut finals: HashMap<AddressKey, FinalEntry> = HashMap::new();
         for block in blocks {
             let operators = block.is_operators();
@@ -88,7 +88,7 @@ impl DynamoBlockList {
         }
         let mut request = self.table.client().put_item().table_name(&self.table.name).set_item(Some(item));
         if !unconditional {
-            // `Block::gives_way_to`, as DynamoDB can say it.
+            // `Block::gives_way_to` as a condition of DynamoDB.
             request = request
                 .condition_expression(
                     "attribute_not_exists(#pk) OR (attribute_exists(#until) AND (#from <> :epoch OR #until <= :from))",

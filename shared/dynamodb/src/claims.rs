@@ -33,15 +33,16 @@ const PAYLOAD_HASH: &str = "payload_hash";
 const INSERTS_PER_REQUEST: usize = 25;
 /// Most keys in one `BatchGetItem` (API reference). Their items are 70 kB at most, far below its 16 MB.
 const KEYS_PER_REQUEST: usize = 100;
-/// Requests of one call that are under way together.
+/// Concurrent requests of one call.
 const CONCURRENT_REQUESTS: usize = 8;
-/// A claim needs a second round only when its item changed between our insert and our take-over, that is when
-/// another processor or the TTL was faster. More rounds than this in a row are no accident.
+/// A claim needs a second round only if its item changed between our insert and our take-over, that is if another
+/// processor or the TTL was faster. More rounds than this in a row are not a coincidence but an error.
 const ROUNDS: u32 = 4;
 
 /// Claims in DynamoDB; see the table above.
 ///
-/// A new id costs one write. A copy or redelivery costs the refused write, which is charged too, and one read.
+/// A new id costs one write. A copy or redelivery costs one write, which is charged although it is refused, and one
+/// read.
 #[derive(Clone, Debug)]
 pub struct DynamoClaims {
     dynamodb: DynamoDb,
@@ -50,7 +51,7 @@ pub struct DynamoClaims {
     insert: String,
 }
 
-/// What an item says.
+/// The content of an item.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Held {
     owner: Origin,
@@ -59,13 +60,13 @@ struct Held {
     expires_at: i64,
 }
 
-/// What follows for a claim whose id was not free.
+/// What to do with a claim whose id was not free.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Finding<'a> {
     Verdict(ClaimVerdict),
-    /// The TTL has not removed it yet: it may be taken over from its holder.
+    /// The claim has expired, but the TTL has not removed it yet: it may be taken over from its holder.
     Expired(&'a Held),
-    /// The TTL removed it since: it may be claimed.
+    /// The TTL has removed it in the meantime: the id may be claimed.
     Gone,
 }
 
@@ -93,7 +94,7 @@ impl DynamoClaims {
 
     async fn claim_all(&self, claims: &[Claim], now: Timestamp) -> Result<Vec<ClaimVerdict>, DynamoDbError> {
         let expires_at = window_end(now, self.ttl);
-        // An id is ours unless something below finds it is not; the ids still in question are `open`.
+        // An id counts as ours unless a step below finds another owner; `open` are the ids that are still undecided.
         let mut verdicts = vec![ClaimVerdict::New; claims.len()];
         let mut open: Vec<usize> = (0..claims.len()).collect();
         for _ in 0..ROUNDS {
@@ -117,7 +118,7 @@ impl DynamoClaims {
         Err(DynamoDbError::Contended { table: self.table.clone() })
     }
 
-    /// Puts the claims at `indexes` if absent; gives the indexes of those that are not.
+    /// Inserts the claims at `indexes` whose ids are free; returns the indexes of the others.
     async fn insert_all(
         &self,
         claims: &[Claim],
@@ -131,8 +132,8 @@ impl DynamoClaims {
         stream::iter(requests).buffer_unordered(CONCURRENT_REQUESTS).try_concat().await
     }
 
-    /// A statement that failed without saying what it did is sent again. If it had taken effect, it is then
-    /// answered as occupied, by ourselves.
+    /// A statement that failed with an unknown result is sent again. If it had taken effect, the answer is then that
+    /// the id is occupied, by ourselves.
     async fn insert_batch(
         &self,
         claims: &[Claim],
@@ -164,7 +165,7 @@ impl DynamoClaims {
                     }
                     Some(error) => {
                         failed.push(index);
-                        // An error that another round cannot cure decides for all.
+                        // An error that another round cannot fix fails the whole call.
                         if failure.as_ref().is_none_or(DynamoDbError::may_pass_soon) {
                             failure = Some(DynamoDbError::of_statement(&self.table, error));
                         }
@@ -188,7 +189,7 @@ impl DynamoClaims {
             .map_err(|error| DynamoDbError::unbuildable(&self.table, error))
     }
 
-    /// Who holds the ids of the claims at `indexes`, by key, as of now. Free ids are not in it.
+    /// The present holders of the ids of the claims at `indexes`, by key. Free ids are not included.
     async fn read_all(&self, claims: &[Claim], indexes: &[usize]) -> Result<HashMap<String, Held>, DynamoDbError> {
         let requests: Vec<_> = indexes
             .chunks(KEYS_PER_REQUEST)
@@ -199,7 +200,7 @@ impl DynamoClaims {
 
     async fn read_batch(&self, keys: Vec<String>) -> Result<Vec<(String, Held)>, DynamoDbError> {
         let keys = keys.into_iter().map(|key| Item::from([(PARTITION_KEY.to_owned(), text(key))])).collect();
-        // An eventually consistent read may miss the claim that our insert has just run into.
+        // An eventually consistent read may miss the claim that has just refused our insert.
         let mut wanted = KeysAndAttributes::builder()
             .set_keys(Some(keys))
             .consistent_read(true)
@@ -231,7 +232,7 @@ impl DynamoClaims {
         Ok((item.text(PARTITION_KEY)?.to_owned(), held))
     }
 
-    /// Takes expired claims over; gives the indexes of those that changed hands or went away meanwhile.
+    /// Takes over expired claims; returns the indexes of those that were changed or removed in the meantime.
     async fn take_over_all(
         &self,
         claims: &[Claim],
@@ -314,7 +315,11 @@ mod tests {
 
         let expired = Held { expires_at: 10, ..held.clone() };
         assert_eq!(judge(&claim(2, "a"), Some(&expired), now), Finding::Expired(&expired));
-        assert_eq!(judge(&claim(1, "a"), Some(&expired), now), Finding::Expired(&expired), "also one's own");
+        assert_eq!(
+            judge(&claim(1, "a"), Some(&expired), now),
+            Finding::Expired(&expired),
+            "an expired claim is expired also for its owner"
+        );
     }
 
     #[test]

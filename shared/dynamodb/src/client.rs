@@ -8,17 +8,18 @@ use aws_config::timeout::TimeoutConfig;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Builder;
 
-/// Sends of one request, the first included. A call of a port is up to forty requests: if each were sent once only, a
-/// throttled table would fail nearly every call, and repeating a whole call would not help.
+/// How often one request is sent at most, including the first time. A call of a port makes up to forty requests: if
+/// each were sent only once, a throttled table would fail nearly every call, and repeating a whole call would not help.
 ///
 /// A guard makes three attempts of a call (`pipeline::guard`), so a request is sent at most twelve times. In an outage
-/// it is far less: the SDK's retry quota, which all requests of a process share, is soon used up.
+/// it is far fewer, because the SDK's retry quota, which all requests of a process share, is soon used up.
 const SENDS: u32 = 4;
-/// Waits are drawn from zero to this, doubling. DynamoDB answers in milliseconds, so its SDKs start at 25 ms.
+/// Waits are random, from zero to this bound, which doubles. DynamoDB answers in milliseconds, so its SDKs start at 25
+/// ms.
 const FIRST_WAIT: Duration = Duration::from_millis(25);
 const LONGEST_WAIT: Duration = Duration::from_millis(400);
-/// For all sends of a request and the waits between them. As long as one attempt may take, so a request that timed
-/// out is not sent again here: only the caller knows how many seconds are left.
+/// Time limit for all attempts of a request and the waits between them. It equals the limit for one attempt, so a
+/// request that timed out is not sent again here: only the caller knows how many seconds are left.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A DynamoDB client with one connection open. Cheap to clone.
@@ -28,12 +29,12 @@ pub struct DynamoDb {
 }
 
 impl DynamoDb {
-    /// Makes a client and opens a connection with one cheap call, because the TLS handshake costs hundreds of
-    /// milliseconds on a small function and an initialising function has more CPU than a running one. Failed requests
-    /// are sent again by the SDK, whatever `sdk` says of retries.
+    /// Creates a client and opens a connection with one cheap call, because the TLS handshake costs hundreds of
+    /// milliseconds on a small function, and a function has more CPU during init than later. The SDK retries failed
+    /// requests, whatever retry settings `sdk` has.
     ///
-    /// Never fails: a service that is down now may be up at the first request. Any answer will do, also a refusal,
-    /// so `dynamodb:DescribeEndpoints` need not be permitted.
+    /// Never fails: a service that is down now may be up at the first request. Any answer opens the connection, even a
+    /// refusal, so `dynamodb:DescribeEndpoints` need not be permitted.
     pub async fn connect(sdk: &SdkConfig) -> Self {
         let timeouts = sdk.timeout_config().map_or_else(TimeoutConfig::builder, TimeoutConfig::to_builder);
         let config = Builder::from(sdk)
@@ -50,7 +51,10 @@ impl DynamoDb {
         if let Err(error) = client.describe_endpoints().customize().config_override(once).send().await
             && error.raw_response().is_none()
         {
-            tracing::warn!(error = &error as &dyn std::error::Error, "dynamodb cannot be reached at start");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "dynamodb cannot be reached at the start of the function: the first request will try again"
+            );
         }
         DynamoDb { client }
     }

@@ -1,4 +1,4 @@
-//! What can go wrong, and what follows from it.
+//! The errors of the adapters, and their classes.
 
 use std::error::Error;
 
@@ -16,24 +16,24 @@ pub enum DynamoDbError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
-    /// One statement of a batch failed; DynamoDB's own words are all there is.
+    /// One statement of a batch failed; DynamoDB only gives a message for it.
     #[error("a statement on table {table} failed: {}: {message}", cause.describe())]
     Statement { table: String, cause: Cause, message: String },
-    /// Part of a read was put off by the service, time after time.
+    /// The service repeatedly left a part of a batch read unprocessed.
     #[error("table {table} left keys of a batch read unprocessed")]
     Unprocessed { table: String },
-    #[error("table {table} answered {answers} of {statements} statements")]
+    #[error("table {table} returned {answers} answers to {statements} statements")]
     Incomplete { table: String, statements: usize, answers: usize },
     #[error("item {key:?} of table {table} has no readable {attribute}")]
     Unreadable { table: String, key: String, attribute: &'static str },
-    /// Others changed an item each time between our read and our write.
-    #[error("every race for an item of table {table} was lost")]
+    /// In every round another writer changed an item between our read and our write.
+    #[error("other writers changed an item of table {table} in every round")]
     Contended { table: String },
     #[error("table {table} did not become active in time")]
     NotActive { table: String },
 }
 
-/// Why the service, or the way to it, failed a request.
+/// Why the service, or the connection to it, failed a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cause {
     Throttled,
@@ -56,7 +56,7 @@ impl Cause {
             SdkError::ServiceError(service) => {
                 Cause::of_code(error.code().unwrap_or_default(), service.raw().status().as_u16())
             }
-            // A response that cannot be read; the SDK's enum is open, so anything new joins it.
+            // A response that cannot be read. The SDK's enum is open, so new kinds of errors also come here.
             SdkError::ResponseError(_) | _ => Cause::Unavailable,
         }
     }
@@ -105,20 +105,20 @@ impl Cause {
 
     const fn describe(self) -> &'static str {
         match self {
-            Cause::Throttled => "the service asks for less",
+            Cause::Throttled => "too many requests",
             Cause::TimedOut => "no answer in time",
             Cause::Unreachable => "no connection",
-            Cause::Unavailable => "the service failed",
-            Cause::Conflict => "another write was under way",
+            Cause::Unavailable => "the service reported an internal error",
+            Cause::Conflict => "another write was in progress",
             Cause::Denied => "access denied",
             Cause::TableMissing => "no such table",
-            Cause::Invalid => "the service does not accept it",
+            Cause::Invalid => "the service rejected the request as invalid",
         }
     }
 
-    /// Nothing is [`ErrorClass::Permanent`]. All that depends on a record is bounded by the types of `event`, so
-    /// what DynamoDB refuses is a fault of the deployment (a missing right, table or key), and an outage is not
-    /// poison: no record may be dead-lettered for it.
+    /// No error is [`ErrorClass::Permanent`]. The types of `event` bound everything that depends on a record, so a
+    /// refusal by DynamoDB is a fault of the deployment (a missing right, table or key). No record may be dead-lettered
+    /// for that or for an outage.
     const fn class(self) -> ErrorClass {
         match self {
             Cause::Throttled => ErrorClass::Overload,
@@ -162,7 +162,7 @@ impl DynamoDbError {
         DynamoDbError::Request { table: table.to_owned(), cause: Cause::of_sdk(&error), source: Box::new(error) }
     }
 
-    /// A request the SDK would not even build.
+    /// A request that the SDK could not build.
     pub(crate) fn unbuildable(table: &str, error: BuildError) -> Self {
         DynamoDbError::Request { table: table.to_owned(), cause: Cause::Invalid, source: Box::new(error) }
     }
@@ -197,7 +197,7 @@ impl DynamoDbError {
         }
     }
 
-    /// Whether what a batch left undone may succeed when it is sent again at once.
+    /// Whether the unprocessed part of a batch may succeed when it is sent again at once.
     pub(crate) fn may_pass_soon(&self) -> bool {
         match self {
             DynamoDbError::Request { cause, .. } | DynamoDbError::Statement { cause, .. } => cause.may_pass_soon(),
@@ -209,7 +209,7 @@ impl DynamoDbError {
         }
     }
 
-    /// As the port's error; `doing` finishes the sentence "… failed".
+    /// Converts to the port's error. `doing` says what was being done, in words that can be followed by "failed".
     pub(crate) fn while_doing(self, doing: &'static str) -> DependencyError {
         DependencyError {
             dependency: Dependency::Dynamodb,

@@ -2,8 +2,8 @@
 //! block list, redrive marks and the redriver's audit trail in the table `access`.
 //!
 //! Owns the layout of both tables (`access` in `table.rs`, `dedup` in `claims.rs`), how requests are batched, which
-//! failures are repeated at once, and how each one is classed. Leaves to `pipeline` what claims, leases and blocks
-//! mean, and to the caller longer retries, because only the caller knows how much time is left.
+//! failures are repeated at once, and the class of each error. `pipeline` owns the meaning of claims, leases and
+//! blocks. Longer retries are left to the caller, because only the caller knows how much time is left.
 
 mod address_counters;
 mod api_keys;

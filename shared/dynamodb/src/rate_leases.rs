@@ -12,7 +12,7 @@ use crate::table::{COUNT, Table, removal_of_minute};
 use crate::tables::{EXPIRES_AT, PARTITION_KEY, SORT_KEY};
 use crate::{DynamoDb, DynamoDbError};
 
-/// Leases are taken for the current minute, so hours only allow for clocks that disagree.
+/// Leases are taken for the current minute; the hours only allow for clocks that differ.
 const KEEP: Duration = Duration::from_secs(2 * 3600);
 
 /// Rate leases in the table `access`.
@@ -26,8 +26,8 @@ impl DynamoRateLeases {
         DynamoRateLeases { table: Table::new(dynamodb, table) }
     }
 
-    /// Adds all or nothing, on the condition that the limit holds. What is left after a refusal is less than what
-    /// was asked for, and it never grows, so every turn asks for less and the last one for nothing.
+    /// Adds all the wanted tokens or none, on the condition that the limit holds. After a refusal, fewer tokens are
+    /// left than were wanted, and their number never grows. So every round asks for fewer, and the loop ends.
     async fn take_tokens(&self, bucket: &str, minute: i64, want: u32, limit: u32) -> Result<u32, DynamoDbError> {
         let mut want = want.min(limit);
         while want > 0 {
@@ -51,7 +51,7 @@ impl DynamoRateLeases {
             let Err(error) = request.send().await else { return Ok(want) };
             match error.as_service_error() {
                 Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
-                    // Without the item, as if the limit were used up: rather too few than too many.
+                    // If the item is missing, the limit counts as used up: granting too few is better than too many.
                     let taken = match refusal.item() {
                         Some(item) => self.table.attributes(item).number::<u64>(COUNT)?,
                         None => u64::from(limit),
@@ -59,7 +59,7 @@ impl DynamoRateLeases {
                     let left = u64::from(limit).saturating_sub(taken);
                     want = u32::try_from(left).unwrap_or(u32::MAX).min(want - 1);
                 }
-                // Tokens of a request that did take effect are lost with its answer.
+                // If the request took effect, its tokens are lost with its answer.
                 Some(_) | None => return Err(DynamoDbError::of_sdk(&self.table.name, error)),
             }
         }

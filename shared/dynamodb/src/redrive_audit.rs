@@ -1,4 +1,4 @@
-//! The audit trail of redrivers: one item for each action, those of a day in one partition.
+//! The audit trail of redrivers: one item for each action; the actions of one day share a partition.
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ impl DynamoRedriveAudit {
     async fn put_entry(&self, entry: &AuditEntry) -> Result<(), DynamoDbError> {
         let mut item = Item::from([
             (PARTITION_KEY.to_owned(), text(partition_of(entry.started_at))),
-            // The time is as long as any other, so entries sort by it.
+            // All times have the same length as text, so entries sort by time.
             (SORT_KEY.to_owned(), text(format!("{}#{}", entry.started_at, entry.run))),
             (ACTION.to_owned(), text(entry.action.as_str())),
             (STATE.to_owned(), text(entry.state.as_str())),

@@ -1,7 +1,7 @@
-//! Redrive marks: one item for each step of a letter, those of an origin in one partition.
+//! Redrive marks: one item for each step of a letter; the items of one origin share a partition.
 //!
-//! Marks outlive the letters they are about, which Kafka keeps for two weeks unless set otherwise. A letter whose mark
-//! has been removed can be sent again, which changes nothing: what is behind it is idempotent by origin.
+//! Marks live longer than their letters, which Kafka keeps for two weeks by default. A letter whose mark has been
+//! removed can be sent again, which changes nothing, because all later processing is idempotent by origin.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -31,7 +31,7 @@ const DONE: &str = "done";
 
 const KEEP: Duration = Duration::from_secs(90 * 86_400);
 
-/// Writes of one call under way at once. A redriver is held back by its rate, not by this.
+/// Concurrent writes of one call. High enough that only its rate slows a redriver down.
 const CONCURRENT_WRITES: usize = 16;
 /// DynamoDB's limit on the keys of a `BatchGetItem`.
 const KEYS_PER_READ: usize = 100;
@@ -40,7 +40,7 @@ fn partition_of(origin: &Origin) -> String {
     format!("redrive#{origin}")
 }
 
-/// Ten digits, so that attempts sort as numbers do.
+/// Attempts have ten digits, so that they sort as numbers do.
 fn sort_of(key: &MarkKey) -> String {
     format!("{:010}#{}", key.letter.attempt, key.step)
 }
@@ -91,7 +91,7 @@ impl DynamoRedriveMarks {
         match error.as_service_error() {
             Some(PutItemError::ConditionalCheckFailedException(refusal)) => {
                 let Some(item) = refusal.item() else {
-                    // The service was asked for the item and did not give it: wait as long as a step of ours takes.
+                    // The service did not return the item, although asked to: wait as long as a step of ours takes.
                     return Ok(BeginVerdict::UnderWay { until });
                 };
                 Ok(match self.read_mark(item)?.state {
@@ -114,7 +114,7 @@ impl DynamoRedriveMarks {
         self.table.put(mark_item(key, run, now, &state)).await
     }
 
-    /// The marks that there are of at most [`KEYS_PER_READ`] keys, in any order.
+    /// The existing marks for at most [`KEYS_PER_READ`] keys, in any order.
     async fn read_marks(&self, keys: &[MarkKey]) -> Result<Vec<Mark>, DynamoDbError> {
         let mut left: Vec<Item> = keys.iter().map(key_of).collect();
         let mut marks = Vec::with_capacity(keys.len());
@@ -152,7 +152,7 @@ impl DynamoRedriveMarks {
                 MarkState::Done { position: Some(item.read(POSITION, position)?) }
             }
             DONE => MarkState::Done { position: None },
-            // There are two states; one that cannot be read has no end, and is found out by that.
+            // There are only two states. An item with an unknown state has no `until`, so reading that fails.
             _ => MarkState::UnderWay { until: Timestamp::from_millis(item.number(UNTIL)?) },
         };
         Ok(Mark {
@@ -211,7 +211,7 @@ impl RedriveMarks for DynamoRedriveMarks {
     }
 
     async fn find(&self, keys: &[MarkKey]) -> Result<Vec<Option<Mark>>, DependencyError> {
-        // DynamoDB refuses a batch that names a key twice.
+        // DynamoDB refuses a batch that contains a key twice.
         let mut wanted = keys.to_vec();
         wanted.sort_unstable();
         wanted.dedup();

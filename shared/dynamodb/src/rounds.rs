@@ -1,7 +1,7 @@
-//! Sending again what a batch request left undone.
+//! Sends the unprocessed part of a batch request again.
 //!
-//! Requests that fail as a whole are repeated by the SDK (see `client.rs`). A batch can also succeed and yet leave
-//! some of its statements or keys undone, mostly because the table is throttled; the SDK takes that for a success.
+//! The SDK repeats requests that fail as a whole (see `client.rs`). A batch can also succeed but leave some of its
+//! statements or keys unprocessed, mostly because the table is throttled; the SDK treats that as a success.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ impl Rounds {
         Rounds { round: 1 }
     }
 
-    /// Waits before the next round, or hands `error` back if another one would not help or there were enough.
+    /// Waits before the next round, or returns `error` if another round would not help or was the last one.
     pub(crate) async fn wait_after(&mut self, error: DynamoDbError) -> Result<(), DynamoDbError> {
         if !error.may_pass_soon() || self.round >= POLICY.attempts {
             return Err(error);

@@ -1,4 +1,4 @@
-//! What the adapters of the table `access` share: writing an item and reading a partition.
+//! The code shared by the adapters of the table `access`: writing an item and reading a partition.
 //!
 //! | what | `pk` | `sk` | attributes | removed |
 //! |---|---|---|---|---|
@@ -11,8 +11,8 @@
 //!
 //! Minutes count from the epoch; `from` and `until` are milliseconds since the epoch, `expires_at` is in seconds.
 //!
-//! All blocks share a partition, so that the list is one query. That allows 1,000 changes a second, far more than a
-//! list that every processor reads every few seconds should see.
+//! All blocks share a partition, so that the list is one query. A partition allows 1,000 changes a second, far more
+//! than there should be in a list that every processor reads every few seconds.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::attributes::{Attributes, Item, text};
 use crate::tables::PARTITION_KEY;
 use crate::{DynamoDb, DynamoDbError};
 
-/// Attribute of both kinds of counters.
+/// The attribute of both kinds of counters.
 pub(crate) const COUNT: &str = "count";
 
 /// A table with a partition key and a sort key.
@@ -46,13 +46,13 @@ impl Table {
         Attributes { table: &self.name, item }
     }
 
-    /// Writes an item, in place of what is there.
+    /// Writes an item, and replaces an existing one.
     pub(crate) async fn put(&self, item: Item) -> Result<(), DynamoDbError> {
         let written = self.client().put_item().table_name(&self.name).set_item(Some(item)).send().await;
         written.map(drop).map_err(|error| DynamoDbError::of_sdk(&self.name, error))
     }
 
-    /// Every item of a partition, in the order of their sort keys, as of now.
+    /// Every item of a partition, in the order of their sort keys. A consistent read.
     pub(crate) async fn partition<T>(
         &self,
         key: String,

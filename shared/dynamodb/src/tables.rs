@@ -1,4 +1,4 @@
-//! The two tables, made here for laptops and tests; on AWS Terraform makes the same ones.
+//! Creates the two tables for local use and tests; on AWS Terraform creates the same ones.
 
 use std::time::Duration;
 
@@ -22,8 +22,8 @@ pub const EXPIRES_AT: &str = "expires_at";
 const POLLS: u32 = 200;
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Makes what is missing of both tables, with on-demand billing and TTL, and waits until they can be used. May run
-/// any number of times, also concurrently.
+/// Creates the tables that are missing, with on-demand billing and TTL, and waits until both can be used. May run any
+/// number of times, also concurrently.
 ///
 /// # Errors
 /// If the service fails, or a table is not active after ten seconds.
@@ -64,7 +64,7 @@ async fn wait_until_active(dynamodb: &DynamoDb, table: &str) -> Result<(), Dynam
                 return Ok(());
             }
             Ok(_) => {}
-            // Reads of the catalogue are eventually consistent: a table just made may not be there yet.
+            // `DescribeTable` is eventually consistent: it may not show a table that was just created.
             Err(error) if error.code() == Some("ResourceNotFoundException") => {}
             Err(error) => return Err(DynamoDbError::of_sdk(table, error)),
         }
@@ -82,7 +82,7 @@ async fn ensure_ttl(dynamodb: &DynamoDb, table: &str) -> Result<(), DynamoDbErro
     let answer = dynamodb.client().update_time_to_live().table_name(table).time_to_live_specification(ttl);
     match answer.send().await {
         Ok(_) => Ok(()),
-        // DynamoDB refuses to enable it twice: then a concurrent call has done it.
+        // DynamoDB refuses to enable TTL twice: then a concurrent call has enabled it.
         Err(_) if has_ttl(dynamodb, table).await? => Ok(()),
         Err(error) => Err(DynamoDbError::of_sdk(table, error)),
     }

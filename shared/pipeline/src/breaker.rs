@@ -1,7 +1,7 @@
 //! A circuit breaker: stops asking a dependency that keeps failing, and probes it after a while.
 //!
-//! Pure: time comes in as an argument. One breaker guards one dependency in one function instance; [`crate::guard`] puts
-//! it before calls.
+//! Pure: time comes in as an argument. One breaker guards one dependency in one function instance; [`crate::guard`]
+//! puts it before calls.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ pub enum BreakerState {
 }
 
 impl BreakerState {
-    /// Value of the `circuit_breaker_state` metric.
+    /// The value of the `circuit_breaker_state` metric.
     pub const fn as_metric(self) -> u8 {
         match self {
             BreakerState::Closed => 0,
@@ -44,7 +44,7 @@ pub enum Admission {
     },
 }
 
-/// Names a probe to [`Breaker::gave_up`].
+/// Identifies a probe in a call of [`Breaker::gave_up`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
     since: Instant,
@@ -96,12 +96,12 @@ impl Breaker {
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
-        // The state is a plain value, whole after any panic.
+        // The state is a plain value, so it is valid even after a panic.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a call may be made now. A probe that never reports back (its instance was frozen) is taken for lost
-    /// after the time that the breaker stays open, and another one is let through.
+    /// Whether a call may be made now. A probe that never reports back, because its instance was frozen, counts as lost
+    /// after the time that the breaker stays open; another one is then let through.
     pub fn admit(&self, now: Instant) -> Admission {
         let mut inner = self.lock();
         if let Some(probe_in) = inner.refuses(now, self.open_for) {
@@ -115,7 +115,7 @@ impl Breaker {
         Admission::Probe(probe)
     }
 
-    /// The time until a call may be let through, if one made now would be refused. Changes nothing.
+    /// The time until a call may be let through; `None` if one made now would be. Changes nothing.
     pub fn refuses(&self, now: Instant) -> Option<Duration> {
         self.lock().refuses(now, self.open_for)
     }
@@ -129,17 +129,18 @@ impl Breaker {
         *inner = match *inner {
             Inner::Closed { failures } if failures + 1 < FAILURES_TO_OPEN => Inner::Closed { failures: failures + 1 },
             Inner::Closed { .. } | Inner::HalfOpen { .. } => Inner::Open { probe_at: now + self.open_for },
-            // A call that began before the breaker opened says nothing new.
+            // A call that began before the breaker opened tells nothing new.
             Inner::Open { probe_at } => Inner::Open { probe_at },
         };
     }
 
-    /// The caller of a probe went away without an answer, which says nothing of the dependency: the next call may probe.
+    /// The caller of a probe went away without an answer. This says nothing about the dependency, so the next call may
+    /// probe.
     pub fn gave_up(&self, given_up: Probe, now: Instant) {
         let mut inner = self.lock();
         match *inner {
             Inner::HalfOpen { probe } if probe == given_up => *inner = Inner::Open { probe_at: now },
-            // It was taken for lost, or another call has answered since.
+            // The probe counted as lost, or another call has answered since.
             Inner::HalfOpen { .. } | Inner::Closed { .. } | Inner::Open { .. } => {}
         }
     }
@@ -165,7 +166,7 @@ mod tests {
     fn probe(breaker: &Breaker, now: Instant) -> Probe {
         match breaker.admit(now) {
             Admission::Probe(probe) => probe,
-            other => panic!("no probe but {other:?}"),
+            other => panic!("expected a probe, got {other:?}"),
         }
     }
 
@@ -178,7 +179,7 @@ mod tests {
         }
         breaker.succeeded();
         breaker.failed(now);
-        assert_eq!(breaker.state(), BreakerState::Closed, "a success starts the count again");
+        assert_eq!(breaker.state(), BreakerState::Closed, "a success resets the count of failures");
         assert_eq!(opened(now).state(), BreakerState::Open);
         let second = Duration::from_secs(1);
         assert_eq!(opened(now).admit(now + second), Admission::Refused { probe_in: OPEN_FOR - second });

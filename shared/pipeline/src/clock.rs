@@ -2,7 +2,7 @@
 
 use event::Timestamp;
 
-/// Tells the time. Held by the edge of a function, which hands `now` to the decisions.
+/// Returns the current time. Only the outer layer of a function holds a clock; it passes `now` to the decisions.
 pub trait Clock: Send + Sync {
     fn now(&self) -> Timestamp;
 }
@@ -14,7 +14,7 @@ pub struct SystemClock;
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock that others must use")]
     fn now(&self) -> Timestamp {
-        // Before 1970 only if the machine's clock is broken; then the epoch is as good an answer as any.
+        // The time is before 1970 only if the machine's clock is wrong; then the epoch is as good an answer as any.
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }

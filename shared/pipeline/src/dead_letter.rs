@@ -1,4 +1,4 @@
-//! The format of a dead letter: how the processor writes one, how it is read, and the copy that goes back to `raw-events`.
+//! The format of a dead letter: how one is written and read, and how its copy for `raw-events` is made.
 
 use std::borrow::Cow;
 
@@ -11,7 +11,7 @@ use crate::ports::{LedgerEntry, LetterId, NewRecord};
 use crate::reason::{canonical, tag_text};
 use crate::{Header, Outcome, Record, header, topic};
 
-/// What [`dead_letter`] puts after a record's own headers, in its order.
+/// The headers that [`dead_letter`] appends to a record's own headers, in this order.
 const ADDED_BY_PROCESSOR: [&str; 6] = [
     header::ORIGIN,
     header::ORIGIN_TIMESTAMP,
@@ -21,14 +21,14 @@ const ADDED_BY_PROCESSOR: [&str; 6] = [
     header::ATTEMPT,
 ];
 
-/// What a redrive puts after them.
+/// The headers that a redrive appends to the first copy's headers.
 const ADDED_BY_REDRIVE: [&str; 3] = [header::ORIGIN, header::ORIGIN_TIMESTAMP, header::ATTEMPT];
 
 /// The dead letter of a record, for `dead-letter-events`; `None` unless its outcome is `dead_lettered`.
 ///
-/// Key, value and headers are the record's own, byte for byte; ours come after them, and readers take the last of a
-/// name. `error-class` holds the tag of the reason, by which letters are grouped, `error-reason` the whole of it.
-/// `attempt` is how often the record had been redriven when it failed.
+/// Key, value and headers are the record's own, byte for byte. Our headers are appended, and readers take the last
+/// header of each name. `error-class` holds the tag of the reason, by which letters are grouped; `error-reason` holds
+/// the whole reason. `attempt` is how often the record had been redriven when it failed.
 pub fn dead_letter(record: &Record, entry: &LedgerEntry) -> Option<NewRecord> {
     match entry.outcome {
         Outcome::DeadLettered => {}
@@ -47,20 +47,20 @@ pub fn dead_letter(record: &Record, entry: &LedgerEntry) -> Option<NewRecord> {
     Some(NewRecord { topic: topic::DEAD_LETTER_EVENTS, key: record.key.clone(), value: record.value.clone(), headers })
 }
 
-/// A record that has failed, as it stands on `dead-letter-events` or in a parked object.
+/// A failed record, as it is on `dead-letter-events` or in a parked object.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetter {
     pub id: LetterId,
-    /// The tag of the reason, by which letters are grouped, as it is written today.
+    /// The tag of the reason, by which letters are grouped, in today's spelling.
     pub reason: String,
     /// The whole reason.
     pub detail: String,
     pub failed_at: Timestamp,
     /// The record with every header.
     pub record: Record,
-    /// Kafka's timestamp of the first copy, as the header has it.
+    /// Kafka's timestamp of the first copy, as in the header.
     origin_timestamp: i64,
-    /// How many of the headers, from the first, were the first copy's.
+    /// How many of the headers, counted from the first, are those of the first copy.
     own_headers: usize,
 }
 
@@ -79,7 +79,7 @@ impl DeadLetter {
         if !names(added).eq(ADDED_BY_PROCESSOR) {
             return Err(NotALetter);
         }
-        // The last of a name counts, and the last ones are those that were added.
+        // The last header of a name counts, and the processor's headers come last.
         let text =
             |name: &str| record.headers.get(name).and_then(|value| std::str::from_utf8(value).ok()).ok_or(NotALetter);
         let origin = text(header::ORIGIN)?.parse().map_err(|_| NotALetter)?;
@@ -89,14 +89,15 @@ impl DeadLetter {
         let (reason, detail) =
             (canonical(text(header::ERROR_CLASS)?).to_owned(), text(header::ERROR_REASON)?.to_owned());
         let id = LetterId { origin, attempt };
-        // The headers of an earlier redrive are replaced, not piled up. They are recognised by their values: a record that
-        // came with such headers of its own at its end keeps them, unless they say the same.
+        // The headers of an earlier redrive are replaced, so that they do not pile up. They are recognised by their
+        // values: a record whose own headers end in the same names keeps them unless the values are equal too.
         let earlier = added_by_redrive(&id, origin_timestamp);
         let own_headers = if own.ends_with(&earlier) { own_headers - earlier.len() } else { own_headers };
         Ok(DeadLetter { id, reason, detail, failed_at, record, origin_timestamp, own_headers })
     }
 
-    /// The copy for `raw-events`: key, value and headers of the first copy byte for byte, then what names it as one.
+    /// The copy for `raw-events`: key, value and headers of the first copy byte for byte, then the headers that mark it
+    /// as a copy.
     pub fn redriven(&self) -> NewRecord {
         let next = LetterId { origin: self.id.origin.clone(), attempt: self.id.attempt.saturating_add(1) };
         let mut headers = self.record.headers.0[..self.own_headers].to_vec();
@@ -104,7 +105,7 @@ impl DeadLetter {
         NewRecord { topic: topic::RAW_EVENTS, key: self.record.key.clone(), value: self.record.value.clone(), headers }
     }
 
-    /// What the letter says of its event.
+    /// What the letter says about its event.
     pub fn subject(&self) -> Subject<'_> {
         let value = self.record.value.as_deref().unwrap_or_default();
         let named: Named<'_> = serde_json::from_slice(value).unwrap_or_default();
@@ -152,7 +153,7 @@ struct Named<'a> {
     tenant: Option<Cow<'a, str>>,
 }
 
-/// What could be learnt of the event in a letter. A value that cannot be read says nothing; then its headers and key do.
+/// What is known about the event in a letter. Where the value cannot be read, the headers and the key are used.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Subject<'a> {
     pub event_type: Option<Cow<'a, str>>,
@@ -207,7 +208,11 @@ mod tests {
         };
         let letter = dead_letter(&original, &entry).unwrap();
         let written = letter.headers.iter().find(|header| header.name == header::ERROR_CLASS).unwrap();
-        assert_eq!(written.value.as_deref(), Some(&b"schema_violation"[..]), "published again as it was then");
+        assert_eq!(
+            written.value.as_deref(),
+            Some(&b"schema_violation"[..]),
+            "an old reason is published again in its old spelling"
+        );
         let letter = DeadLetter::read(on_topic(letter, "dead-letter-events")).unwrap();
         assert_eq!((&*letter.reason, &*letter.detail), ("schema-violation", "schema_violation: /amount"));
     }
@@ -256,13 +261,14 @@ mod tests {
             record = on_topic(copy, "raw-events");
             assert_eq!(record.headers.0.len(), 1 + ADDED_BY_REDRIVE.len());
             assert_eq!((record.attempt(), record.origin().to_string()), (attempt, "raw-events/2/7".to_owned()));
-            assert_eq!(record.origin_timestamp(), original.timestamp, "as first written");
+            assert_eq!(record.origin_timestamp(), original.timestamp, "the timestamp of the first copy is kept");
         }
     }
 
     #[test]
     fn headers_of_ones_own_at_the_end_are_kept() {
-        // A stranger's record that looks a little like a redriven one: only `origin` is believed, for it is readable.
+        // A record of another producer with some of the headers of a redrive: only `origin` is used, because only it is
+        // readable.
         let own = vec![Header::new("origin", "raw-events/9/9"), Header::new("attempt", "x")];
         let original = raw(7, Some("x"), own.clone());
         let copy = DeadLetter::read(dead(&original)).unwrap().redriven();

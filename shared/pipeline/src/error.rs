@@ -9,15 +9,15 @@ use strum::IntoStaticStr;
 /// What a failure means for the record or request at hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// A dependency fails: retry. Anything unknown is transient too, and retries are bounded.
+    /// A dependency failed: retry. Unknown errors are transient too; retries are bounded.
     Transient,
-    /// The input is at fault and will be again: reject it, or dead-letter it with its reason.
+    /// The input is at fault, and a retry cannot help: reject it, or dead-letter it with its reason.
     Permanent,
-    /// The dependency asks for less: back off, and tell callers to.
+    /// The dependency is overloaded: back off, and ask callers to do the same.
     Overload,
 }
 
-/// What we depend on. Bounded, so that it can be a metric label.
+/// A service that we depend on. A bounded set, so that it can be a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
 #[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Dependency {
@@ -33,7 +33,7 @@ impl Dependency {
         self.into_str()
     }
 
-    /// Tag of a function's failure that this dependency caused.
+    /// The tag of a function's failure that this dependency caused.
     pub const fn failed_tag(self) -> &'static str {
         match self {
             Dependency::Kafka => "kafka-failed",
@@ -66,8 +66,8 @@ pub struct DependencyError {
 }
 
 impl DependencyError {
-    /// Tag of a function's failure that this error caused: the dependency's, or that of an adapter which did not answer
-    /// item by item.
+    /// The tag of a function's failure that this error caused: that of the dependency, or of an adapter that returned a
+    /// wrong number of answers.
     pub fn failed_tag(&self) -> &'static str {
         match self.source.downcast_ref() {
             Some(WrongNumberOfAnswers { .. }) => self.tag,
@@ -83,7 +83,7 @@ impl DependencyError {
         }
     }
 
-    /// The refusal of an open breaker, if the call was not made because of one.
+    /// The open breaker, if the call was not made because of it.
     pub fn open_breaker(&self) -> Option<&BreakerOpen> {
         self.source.downcast_ref()
     }
@@ -91,20 +91,20 @@ impl DependencyError {
 
 /// The breaker is open: the call was not made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("calls are refused for {} ms more", .probe_in.as_millis())]
+#[error("the circuit breaker is open and refuses calls for another {} ms", .probe_in.as_millis())]
 pub struct BreakerOpen {
     /// Time until a call may be let through; zero while a probe is in progress.
     pub probe_in: Duration,
 }
 
-/// There was no time left to make the call.
+/// There was not enough time left to make the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the deadline has passed")]
 pub struct OutOfTime;
 
-/// An adapter broke its port's promise to answer item by item.
+/// An adapter returned a different number of answers than it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{answered} answers to {asked} questions")]
+#[error("the adapter returned {answered} answers to {asked} questions")]
 pub struct WrongNumberOfAnswers {
     pub asked: usize,
     pub answered: usize,
@@ -112,7 +112,7 @@ pub struct WrongNumberOfAnswers {
 
 impl WrongNumberOfAnswers {
     /// # Errors
-    /// Unless the numbers are equal.
+    /// If the numbers differ.
     pub fn check(asked: usize, answered: usize) -> Result<(), Self> {
         if asked == answered { Ok(()) } else { Err(WrongNumberOfAnswers { asked, answered }) }
     }
@@ -143,6 +143,9 @@ mod tests {
             doing: "writing an object",
             source: BreakerOpen { probe_in: Duration::from_millis(7) }.into(),
         };
-        assert_eq!(chain(&error), "s3: writing an object failed (breaker-open): calls are refused for 7 ms more");
+        assert_eq!(
+            chain(&error),
+            "s3: writing an object failed (breaker-open): the circuit breaker is open and refuses calls for another 7 ms"
+        );
     }
 }

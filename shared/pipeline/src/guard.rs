@@ -1,7 +1,7 @@
 //! Calls to a dependency: bounded retries, with the dependency's circuit breaker before every attempt.
 //!
-//! A guard is what one instance of a function knows about the health of one dependency, so there is one for each,
-//! shared by every port that uses it. Losing it with the instance is harmless.
+//! A guard holds what one instance of a function knows about the health of one dependency. There is one guard per
+//! dependency, shared by every port that uses it. Losing it with the instance is harmless.
 //!
 //! Calls are closures that return futures, not async closures: the compiler cannot yet prove that the future of an
 //! async closure that borrows is `Send` (rust-lang/rust#110338), and every handler's future must be.
@@ -32,7 +32,7 @@ pub struct Guard {
     on_change: OnChange,
 }
 
-/// One record's answer from [`Guard::publish`]: where it stands, or why it is not known to stand anywhere.
+/// One record's answer from [`Guard::publish`]: its position in Kafka, or why it has no known position.
 pub type Published = Result<Position, DependencyError>;
 
 impl Guard {
@@ -50,11 +50,11 @@ impl Guard {
         self.breaker.state()
     }
 
-    /// Whether a call made now would be let through: for work that is useless without this dependency, and should not
-    /// begin. Takes no probe.
+    /// Checks whether a call made now would be let through, before work that is useless without this dependency. Does
+    /// not use up the probe.
     ///
     /// # Errors
-    /// What the call would fail with: a transient error with the tag `breaker-open`.
+    /// The error that the call would fail with: a transient one with the tag `breaker-open`.
     pub fn ready(&self, doing: &'static str) -> Result<(), DependencyError> {
         match self.breaker.refuses(now()) {
             None => Ok(()),
@@ -62,14 +62,14 @@ impl Guard {
         }
     }
 
-    /// Calls until it succeeds, fails for good, three attempts are used up, or the next wait would pass `deadline`.
-    /// `doing` says what the call does, in words that finish "… failed". A call that the breaker refused is not
-    /// repeated, and none is begun after `deadline`; a call in progress at the deadline is not cut off, because every
-    /// adapter bounds its own calls.
+    /// Repeats the call until it succeeds, fails permanently, three attempts are used up, or the next wait would end
+    /// after `deadline`. `doing` says what the call does, in words that can be followed by "failed". A call that the
+    /// breaker refused is not repeated, and none is begun after `deadline`. A call in progress at the deadline is not
+    /// cut off, because every adapter bounds its own calls.
     ///
     /// # Errors
-    /// The last call's error; or, if the call was not made, one that is transient, because a dependency that is down
-    /// is not a record's fault: tag `breaker-open` (see [`DependencyError::open_breaker`]) or `out-of-time`.
+    /// The last call's error. If no call was made, a transient error with the tag `breaker-open` (see
+    /// [`DependencyError::open_breaker`]) or `out-of-time`: a dependency that is down is not a record's fault.
     pub async fn call<T, F>(
         &self,
         deadline: Instant,
@@ -95,10 +95,10 @@ impl Guard {
         }
     }
 
-    /// As [`Guard::call`], for a call that asks `asked` questions and must answer each of them.
+    /// Like [`Guard::call`], for a call that asks `asked` questions and must return an answer to each.
     ///
     /// # Errors
-    /// As [`Guard::call`]; or a transient one with the tag `wrong-number-of-answers`, after the retries.
+    /// As for [`Guard::call`]; or, after the retries, a transient error with the tag `wrong-number-of-answers`.
     pub async fn call_each<T, F>(
         &self,
         deadline: Instant,
@@ -120,12 +120,12 @@ impl Guard {
         .await
     }
 
-    /// Calls once, unless the breaker is open; `call` is not polled then. For callers that must answer quickly and whose
-    /// own caller tries again.
+    /// Calls once. If the breaker is open, `call` is not polled. For callers that must answer quickly and whose own
+    /// caller tries again.
     ///
-    /// An error that is about the dependency counts as a failure. One that refuses a record for good does not: the
-    /// dependency works. A call that its caller gives up counts as neither, so a time-out that should count belongs
-    /// inside of it.
+    /// An error of the dependency counts as a failure. A permanent refusal of a record does not, because the dependency
+    /// works. A call that its caller drops counts as neither success nor failure, so a time-out that should count must
+    /// be inside `call`.
     ///
     /// # Errors
     /// The call's error, or a transient one with the tag `breaker-open`.
@@ -143,8 +143,8 @@ impl Guard {
         result.map_err(|error| DependencyError { doing, ..error })
     }
 
-    /// Publishes the records, and publishes again those, and only those, that were not acknowledged and may be at the
-    /// next attempt. Retries as [`Guard::call`] does; `timeout` bounds each attempt. One answer per record, in order.
+    /// Publishes the records, and repeats only those that were not acknowledged and may succeed at the next attempt.
+    /// Retries as [`Guard::call`] does; `timeout` bounds each attempt. Returns one answer per record, in order.
     pub async fn publish(
         &self,
         deadline: Instant,
@@ -158,7 +158,7 @@ impl Guard {
         let mut attempt = 1;
         loop {
             let wait = timeout.min(deadline.saturating_duration_since(Instant::now()));
-            // Keys, values and the values of headers are shared with these copies.
+            // The copies share the bytes of keys, values and header values.
             let again = records.iter().filter(|(_, answer)| is_open(answer.as_ref())).map(|(record, _)| record.clone());
             let answers = self.publish_once(doing, publisher, again.collect(), wait).await;
             let open = records.iter_mut().filter(|(_, answer)| is_open(answer.as_ref()));
@@ -176,9 +176,10 @@ impl Guard {
         }
     }
 
-    /// Publishes once, unless the breaker is open or `timeout` is zero; every record's answer says so then. While
-    /// Kafka accepts or refuses at least one of the records it works: a partition without a leader must not cut off the
-    /// others. For callers that must answer quickly and whose own caller tries again.
+    /// Publishes once. If the breaker is open or `timeout` is zero, it publishes nothing, and every record's answer is
+    /// that error. Kafka counts as working if it accepts or permanently refuses at least one of the records: a
+    /// partition without a leader must not block the others. For callers that must answer quickly and whose own caller
+    /// tries again.
     pub async fn publish_once(
         &self,
         doing: &'static str,
@@ -215,7 +216,7 @@ impl Guard {
         answers.into_iter().map(|answer| answer.map_err(|error| DependencyError { doing, ..error })).collect()
     }
 
-    /// Waits before the attempt after this one; `false`, at once, if there is to be none.
+    /// Waits before the next attempt. Returns `false` at once if there must be no further attempt.
     async fn wait_after(&self, attempt: u32, deadline: Instant, error: &DependencyError) -> bool {
         let wait = RETRIES.wait(attempt);
         if attempt >= RETRIES.attempts || Instant::now() + wait >= deadline {
@@ -227,13 +228,13 @@ impl Guard {
             tag = error.tag,
             attempt,
             wait_ms = wait.as_millis(),
-            "call to a dependency failed, trying again"
+            "a call to a dependency failed and will be repeated"
         );
         tokio::time::sleep(wait).await;
         true
     }
 
-    /// An adapter broke its port's promise to answer item by item.
+    /// The error for an adapter that returned a different number of answers than it was asked for.
     fn wrong_number(&self, doing: &'static str, asked: usize, answered: usize) -> DependencyError {
         self.failure("wrong-number-of-answers", doing, WrongNumberOfAnswers { asked, answered })
     }
@@ -247,7 +248,7 @@ impl Guard {
         }
     }
 
-    /// A failure that says nothing about the records at hand.
+    /// A failure that is not caused by the records.
     fn failure(
         &self,
         tag: &'static str,
@@ -258,7 +259,7 @@ impl Guard {
         DependencyError { dependency: self.dependency, class, tag, doing, source: Box::new(source) }
     }
 
-    /// Acts on the breaker, and reports the new state if that changed it. Concurrent changes are reported one after
+    /// Runs `act` on the breaker, and reports the state if it changed. Concurrent changes are reported one after
     /// another, so the last report is the current state.
     fn watched<T>(&self, act: impl FnOnce(&Breaker) -> T) -> T {
         let value = act(&self.breaker);
@@ -281,8 +282,7 @@ fn is_open(answer: Option<&Published>) -> bool {
     }
 }
 
-/// The positions of all records, or the error that matters most: a permanent one if there is one, because repeating
-/// cannot help then.
+/// The positions of all records, or one error: a permanent one if there is one, because then a repetition cannot help.
 ///
 /// # Errors
 /// If a record was not acknowledged.
@@ -299,12 +299,13 @@ pub fn all_published(answers: Vec<Published>) -> Result<Vec<Position>, Dependenc
     worst.map_or(Ok(positions), Err)
 }
 
-/// The time by tokio's clock, which tests can pause and advance.
+/// The time of tokio's clock, which tests can pause and advance.
 fn now() -> std::time::Instant {
     Instant::now().into_std()
 }
 
-/// Permission to make one call. If it is dropped before the call has ended, a probe is given back.
+/// Permission to make one call. If it is dropped before the call has ended and the call was a probe, the next call may
+/// probe.
 struct Pass<'a> {
     guard: &'a Guard,
     probe: Option<Probe>,
@@ -352,7 +353,7 @@ mod tests {
         DependencyError { dependency: Dependency::S3, class, tag: "test", doing: "testing", source: "boom".into() }
     }
 
-    /// Calls with a minute left, and says how many attempts were made.
+    /// Calls with a minute left, and returns how many attempts were made.
     async fn call(guard: &Guard, result: Result<(), ErrorClass>) -> (u32, Result<(), DependencyError>) {
         let attempts = AtomicU32::new(0);
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -388,7 +389,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(guard.ready("testing").unwrap_err().open_breaker().is_some());
         let (attempts, answer) = call(&guard, Ok(())).await;
-        assert_eq!(attempts, 0, "it is not asked while the breaker is open");
+        assert_eq!(attempts, 0, "no call is made while the breaker is open");
         let probe_in = answer.unwrap_err().open_breaker().unwrap().probe_in;
         // The second call was retried for some milliseconds after the breaker had opened.
         assert!(probe_in > OPEN_FOR - Duration::from_secs(11) && probe_in <= OPEN_FOR - Duration::from_secs(10));
@@ -398,7 +399,10 @@ mod tests {
     async fn a_probe_closes_it_or_opens_it_again() {
         let (guard, reported) = opened().await;
         tokio::time::advance(OPEN_FOR).await;
-        assert!(guard.ready("testing").is_ok() && reported.lock().unwrap().is_empty(), "looking takes no probe");
+        assert!(
+            guard.ready("testing").is_ok() && reported.lock().unwrap().is_empty(),
+            "`ready` does not use up the probe"
+        );
         assert_eq!(call(&guard, Err(ErrorClass::Transient)).await.0, 1, "one probe, no retry");
         assert_eq!(*reported.lock().unwrap(), [BreakerState::HalfOpen, BreakerState::Open]);
         tokio::time::advance(OPEN_FOR).await;
@@ -422,7 +426,7 @@ mod tests {
         assert_eq!(*reported.lock().unwrap(), states);
     }
 
-    /// Polls once; whether it is still pending.
+    /// Polls once, and returns whether the future is still pending.
     async fn is_pending<F: Future + Unpin>(future: &mut F) -> bool {
         std::future::poll_fn(|context| {
             std::task::Poll::Ready(std::pin::Pin::new(&mut *future).poll(context).is_pending())
@@ -442,7 +446,7 @@ mod tests {
         call(&guard, Err(ErrorClass::Transient)).await.1.unwrap_err();
         call(&guard, Err(ErrorClass::Permanent)).await.1.unwrap_err();
         call(&guard, Err(ErrorClass::Transient)).await.1.unwrap_err();
-        assert_eq!(guard.state(), BreakerState::Closed, "whoever refuses a record is well");
+        assert_eq!(guard.state(), BreakerState::Closed, "a dependency that refuses a record works");
         assert!(reported.lock().unwrap().is_empty());
     }
 
@@ -461,7 +465,11 @@ mod tests {
         assert_eq!(attempts(minute, ErrorClass::Transient, 2).await, (3, true));
         assert_eq!(attempts(minute, ErrorClass::Overload, 9).await, (3, false));
         assert_eq!(attempts(minute, ErrorClass::Permanent, 9).await, (1, false));
-        assert_eq!(attempts(Duration::from_nanos(1), ErrorClass::Transient, 9).await, (1, false), "no time to wait");
+        assert_eq!(
+            attempts(Duration::from_nanos(1), ErrorClass::Transient, 9).await,
+            (1, false),
+            "no time left to wait for a second attempt"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -516,7 +524,7 @@ mod tests {
         assert!(answers.iter().all(|answer| answer.as_ref().is_err_and(|error| error.open_breaker().is_some())));
     }
 
-    /// Fails what its queue says and answers everything else; keeps the values that it was handed, call by call.
+    /// Fails the records that its queue names, accepts all others, and keeps the values of each call.
     #[derive(Default)]
     struct Recorded {
         failures: Mutex<Vec<Vec<(&'static str, ErrorClass)>>>,

@@ -1,8 +1,8 @@
-//! What the pipeline decides and what it needs from the outside.
+//! The decisions of the pipeline, and the ports through which it uses services.
 //!
-//! Owns outcomes, error classes, ports (the traits that adapters implement), the pure decisions of the
-//! processor, retries and the circuit breaker (which [`guard`] joins), failpoints, pace, and the clock. Does no I/O and names no AWS
-//! crate: every decision is synchronous and takes `now` as an argument, so it can be tested without a service.
+//! Owns outcomes, error classes, ports (the traits that adapters implement), the pure decisions of the processor,
+//! retries and the circuit breaker (combined in [`guard`]), failpoints, pace, and the clock. Does no I/O and depends on
+//! no AWS crate: every decision is synchronous and takes `now` as an argument, so it can be tested without a service.
 
 pub mod backoff;
 pub mod breaker;

@@ -1,4 +1,4 @@
-//! The one way each record ends.
+//! The outcome of a record.
 
 use std::fmt;
 
@@ -32,7 +32,7 @@ pub enum Outcome {
     Duplicate,
     /// Its address is on the block list or over its limit.
     Blocked,
-    /// It cannot be an event; its bytes are on `dead-letter-events`.
+    /// It holds no valid event, or the store refuses it; its bytes are on `dead-letter-events`.
     DeadLettered,
 }
 

@@ -1,11 +1,11 @@
-//! No more than so many things in a second.
+//! Limits the rate of work, per second.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Spaces batches so that a rate is never exceeded; time lost is not made up for by a burst. Tells time by tokio's
-/// clock, so that tests need not wait.
+/// Spaces batches so that a rate is never exceeded. A late batch is not followed by a burst. Uses tokio's clock, so
+/// that tests need not wait.
 #[derive(Debug)]
 pub struct Pace {
     per_sec: u32,
@@ -14,18 +14,18 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// The first batch may begin at once. `per_sec` is taken as 1 if it is 0.
+    /// The first batch may begin at once. A `per_sec` of 0 counts as 1.
     pub fn new(per_sec: u32) -> Self {
         Pace { per_sec: per_sec.max(1), next: Instant::now() }
     }
 
-    /// The size of one batch: a tenth of a second's worth, so that a rate is a rate and not a burst each second, and
-    /// from 1 to `largest`.
+    /// The size of one batch, from 1 to `largest`: what the rate allows in a tenth of a second, so that the work is
+    /// spread over the second.
     pub fn batch(&self, largest: usize) -> usize {
         usize::try_from(self.per_sec / 10).unwrap_or(largest).clamp(1, largest.max(1))
     }
 
-    /// Waits until the next batch may begin; `false`, at once, if that is not before the deadline.
+    /// Waits until the next batch may begin. Returns `false` at once if that would not be before the deadline.
     pub async fn wait(&self, deadline: Instant) -> bool {
         if self.next >= deadline || Instant::now() >= deadline {
             return false;
@@ -34,7 +34,7 @@ impl Pace {
         true
     }
 
-    /// Counts what was dealt with since the batch began; what was skipped need not count.
+    /// Counts the work done since the batch began; skipped items need not be counted.
     pub fn spend(&mut self, count: u64, began: Instant) {
         #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
         let spacing = Duration::from_secs(1).mul_f64(count as f64 / f64::from(self.per_sec));

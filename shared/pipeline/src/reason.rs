@@ -5,18 +5,18 @@ use std::fmt;
 use event::EventError;
 use strum::{EnumIter, EnumString, IntoStaticStr};
 
-/// The bounded part of a reason, by which records are counted and dead letters are grouped. Written in kebab case, in
-/// the ledger, in outcomes and in dead letters. Some were written in snake case before; those names are still read.
+/// The bounded part of a reason, by which records are counted and dead letters are grouped. Written in kebab case in
+/// the ledger, in outcomes and in dead letters. Earlier builds wrote some in snake case; those names are still read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum ReasonTag {
-    /// The trigger's text of key, value or headers cannot be decoded.
+    /// The text in which the trigger delivers key, value or headers cannot be decoded.
     Undecodable,
     /// The record has no value, which in Kafka marks a deletion; events are never deleted this way.
     Tombstone,
     /// The value has no bytes.
     EmptyValue,
-    /// The value is an envelope of a version that this build does not read.
+    /// The value is an envelope of a version that this build cannot read.
     UnknownEnvelopeVersion,
     /// The value has a member `envelope` but is not an envelope.
     MalformedEnvelope,
@@ -35,9 +35,9 @@ pub enum ReasonTag {
     /// The event breaks its schema.
     #[strum(to_string = "schema-violation", serialize = "schema_violation")]
     SchemaViolation,
-    /// The id of an event without one cannot be made.
+    /// The event has no id, and none can be computed for it.
     Fingerprint,
-    /// The store refused this one event, whatever else was in the batch.
+    /// The store refuses this record, also when it is alone.
     StoreRefused,
     /// An earlier batch claimed the event's id for another record.
     AlreadyClaimed,
@@ -45,13 +45,13 @@ pub enum ReasonTag {
     CopyInBatch,
     /// The store has a row of the event, from another record.
     AlreadyStored,
-    /// As the three above, but the payload is another one.
+    /// As the three above, but the payloads differ.
     PayloadDiffers,
-    /// The address is past its limit of new events in a minute.
+    /// The address is over its limit of new events in a minute.
     AddressRate,
     /// The address is on the block list.
     AddressBlocked,
-    /// Of an event's second outcome: it was stored while the scorer was down, and has its score now.
+    /// The reason of an event's second outcome: it was stored while the scorer was down, and has its score now.
     ScoredLater,
 }
 
@@ -84,7 +84,7 @@ impl fmt::Display for ReasonTag {
     }
 }
 
-/// The name of a tag as it is written today. A name that is unknown to this build stays as it is.
+/// The name of a tag in today's spelling. A name that this build does not know is returned as it is.
 pub fn canonical(tag: &str) -> &str {
     match tag.parse::<ReasonTag>() {
         Ok(known) => known.as_str(),
@@ -92,7 +92,7 @@ pub fn canonical(tag: &str) -> &str {
     }
 }
 
-/// The tag of a reason, as text: what stands before the first colon.
+/// The tag of a reason, as text: the part before the first colon.
 pub fn tag_text(reason: &str) -> &str {
     reason.split_once(": ").map_or(reason, |(tag, _)| tag)
 }

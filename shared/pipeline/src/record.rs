@@ -1,4 +1,4 @@
-//! A Kafka record in our words.
+//! A Kafka record, as the pipeline represents it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -32,9 +32,9 @@ pub mod header {
     pub const FAILED_AT: &str = "failed-at";
 }
 
-/// Where a record stands: the key of `record_outcomes`.
+/// The position of a record in Kafka; the key of `record_outcomes`.
 ///
-/// Unlike an [`Origin`], which names a record's first copy, this is the place of the very record at hand.
+/// Unlike an [`Origin`], which is the position of a record's first copy, this is the position of the record itself.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position {
     pub topic: Arc<str>,
@@ -98,15 +98,15 @@ pub struct Record {
     /// `None` is a tombstone.
     pub value: Option<Bytes>,
     pub headers: RecordHeaders,
-    /// What of the record the trigger's text could not be decoded to. The field concerned holds the text as it was
-    /// delivered, so that a dead letter loses nothing.
+    /// Why a part of the record could not be decoded from the trigger's text, if so. The field concerned then holds the
+    /// text as it was delivered, so that a dead letter loses nothing.
     pub undecodable: Option<&'static str>,
 }
 
 impl Record {
-    /// Where the record's first copy stands: the `origin` header, or its own position.
+    /// The position of the record's first copy: the `origin` header, or the record's own position.
     ///
-    /// A header that is not an origin is ignored: then the record is its own origin.
+    /// A header that cannot be parsed is ignored: then the record is its own origin.
     pub fn origin(&self) -> Origin {
         self.headers.parse(header::ORIGIN).unwrap_or_else(|| self.position.as_origin())
     }

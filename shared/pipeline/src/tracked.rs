@@ -1,7 +1,7 @@
-//! A record on its way through the pipeline: one value, which gains what each step finds.
+//! A record on its way through the pipeline: one value, which collects the result of each step.
 //!
-//! The type of what was found says which steps have been made, so that a step that is missing does not compile: only a
-//! record that is [`Decided`] can be stored. A record whose end is known early is closed, and later steps pass it on.
+//! Its type parameter says which steps it has passed, so that code that skips a step does not compile: only a record
+//! that is [`Decided`] can be stored. A record whose outcome is known early is closed, and later steps pass it on.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use crate::ports::RiskScore;
 use crate::{Outcome, Position};
 
-/// JSON text, byte for byte as the client sent it. Two are equal if their bytes are.
+/// JSON text, byte for byte as the client sent it. Two values are equal if their bytes are.
 #[derive(Clone, Debug)]
 pub struct Payload<'a>(pub Cow<'a, RawValue>);
 
@@ -36,7 +36,7 @@ impl PartialEq for Payload<'_> {
 
 impl Eq for Payload<'_> {}
 
-/// What is known of the event that a record holds. Borrows from the record's bytes where it can.
+/// What is known about the event in a record. Borrows from the record's bytes where it can.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event<'a> {
     pub key: EventKey,
@@ -44,8 +44,8 @@ pub struct Event<'a> {
     pub event_type: Cow<'a, str>,
     /// Version of the schema that the payload meets.
     pub schema_version: u32,
-    /// When ingest took the event, or for a bare event Kafka's timestamp of its first copy. Taken as it is, however
-    /// far off: refusing an event because of a producer's clock would lose it, and every store has room for any instant.
+    /// When ingest received the event, or for a bare event Kafka's timestamp of its first copy. Not checked, however
+    /// wrong: refusing an event because of a producer's clock would lose it, and every store can hold any instant.
     pub received_at: Timestamp,
     pub occurred_at: Option<Timestamp>,
     pub ip: Option<IpAddr>,
@@ -75,14 +75,14 @@ impl Event<'_> {
     }
 }
 
-/// What is known of the content of a closed record.
+/// What is known about the content of a closed record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Known<'a> {
     Event(Event<'a>),
-    /// It holds no event that this build can read, or only its outcome is at hand.
+    /// It holds no event that this build can read, or only its outcome is available.
     Partly {
         key: Option<EventKey>,
-        /// Only a known type, so that it can label a metric.
+        /// Set only if the type is known, so that it can be a metric label.
         event_type: Option<Cow<'a, str>>,
         received_at: Option<Timestamp>,
         ip: Option<IpAddr>,
@@ -90,14 +90,14 @@ pub enum Known<'a> {
 }
 
 impl Known<'_> {
-    /// Of a record about which nothing could be learnt.
+    /// For a record of which nothing could be read.
     pub const NOTHING: Known<'static> = Known::Partly { key: None, event_type: None, received_at: None, ip: None };
 }
 
-/// How far a record is.
+/// Whether a record still goes through the steps or has its outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State<'a, S> {
-    /// It holds an event, and nothing found so far speaks against storing it.
+    /// It holds an event, and no step so far has decided against storing it.
     Open { event: Event<'a>, found: S },
     /// It ends without a row in `events`: `duplicate`, `blocked` or `dead_lettered`.
     Closed {
@@ -108,7 +108,7 @@ pub enum State<'a, S> {
     },
 }
 
-/// A record and what has been found about it. `S` is what the last step found about an open one.
+/// A record and the results of the steps so far. `S` is the last step's result for an open record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracked<'a, S> {
     pub position: Position,
@@ -123,12 +123,12 @@ pub struct Read;
 /// Found by deduplication: no other record holds the id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Claimed {
-    /// It claimed its id in an earlier delivery, which may have ended anywhere after that, or it is too old to claim
-    /// it: it does not count towards its address's limit again.
+    /// It claimed its id in an earlier delivery, which may have failed at any later step, or it is too old to claim the
+    /// id. It does not count towards its address's limit again.
     pub redelivered: bool,
 }
 
-/// Found by the limits: its address may send it.
+/// Found by the limits: its address is neither blocked nor over its limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Admitted;
 
@@ -142,7 +142,7 @@ pub struct Decided {
 }
 
 impl<'a, S> Tracked<'a, S> {
-    /// The event, and what was found about it, of a record that is still open.
+    /// The event and the last step's result, if the record is still open.
     pub fn open(&self) -> Option<(&Event<'a>, &S)> {
         match &self.state {
             State::Open { event, found } => Some((event, found)),
@@ -186,10 +186,10 @@ impl<'a, S> Tracked<'a, S> {
         }
     }
 
-    /// Passes an open record on with what the next step finds about it. A closed one stays as it is.
+    /// Gives an open record the result of the next step. A closed one stays as it is.
     ///
     /// # Errors
-    /// The step's.
+    /// The error of the step.
     pub fn try_advance<T, E>(self, step: impl FnOnce(&Event<'a>, S) -> Result<T, E>) -> Result<Tracked<'a, T>, E> {
         let Tracked { position, origin, state } = self;
         let state = match state {
@@ -202,21 +202,21 @@ impl<'a, S> Tracked<'a, S> {
         Ok(Tracked { position, origin, state })
     }
 
-    /// As [`Tracked::try_advance`], for a step that cannot fail.
+    /// Like [`Tracked::try_advance`], for a step that cannot fail.
     pub fn advance<T>(self, step: impl FnOnce(&Event<'a>, S) -> T) -> Tracked<'a, T> {
         match self.try_advance(|event, found| Ok::<T, std::convert::Infallible>(step(event, found))) {
             Ok(tracked) => tracked,
         }
     }
 
-    /// Ends an open record. One that is closed keeps its outcome.
+    /// Closes an open record with this outcome. A record that is already closed keeps its outcome.
     pub fn close(&mut self, outcome: Outcome, reason: impl fmt::Display) {
         if self.open().is_some() {
             self.end(outcome, reason);
         }
     }
 
-    /// Ends a record with this outcome, whatever was found before.
+    /// Closes a record with this outcome, also if it already has another.
     pub fn end(&mut self, outcome: Outcome, reason: impl fmt::Display) {
         let reason = reason.to_string();
         let nothing = State::Closed { outcome, reason: String::new(), known: Known::NOTHING };

@@ -1,5 +1,5 @@
-//! Events and decided records for tests, as short as a test wants them.
-#![expect(clippy::expect_used, reason = "samples are right, or the test fails")]
+//! Short ways to make events and decided records for tests.
+#![expect(clippy::expect_used, reason = "a test helper: invalid sample values fail the test")]
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ pub fn payload(json: &str) -> Payload<'static> {
     Payload(Cow::Owned(RawValue::from_string(json.to_owned()).expect("JSON")))
 }
 
-/// A click with everything that an event can have, whose id the client chose.
+/// A click with every optional field set and an id chosen by the client.
 pub fn event(tenant: &TenantId, id: &str, json: &str, received_at: Timestamp) -> Event<'static> {
     Event {
         key: EventKey { tenant: tenant.clone(), id: EventId::new(id).expect("an id") },
@@ -36,12 +36,12 @@ pub fn stored(position: Position, event: Event<'static>, decided: Decided) -> Tr
     Tracked { origin: position.as_origin(), position, state: State::Open { event, found: decided } }
 }
 
-/// To be stored as `valid`.
+/// The decision to store an event as `valid`.
 pub fn valid(risk: Option<RiskScore>) -> Decided {
     Decided { outcome: Outcome::Valid, risk }
 }
 
-/// A record that is its own first copy, and ends without a row.
+/// A record that is its own first copy, and is closed without a row.
 pub fn closed(position: Position, key: Option<EventKey>, outcome: Outcome, reason: &str) -> Tracked<'static, Decided> {
     let known = Known::Partly { key, event_type: None, received_at: None, ip: None };
     let state = State::Closed { outcome, reason: reason.to_owned(), known };

@@ -1,5 +1,5 @@
-//! Fakes and contracts. Each port has an in-memory fake with fault injection, and one contract suite that runs on
-//! the fake and on the real adapter, so the fake cannot drift from what it stands for.
+//! Fakes and contracts. Each port has an in-memory fake with fault injection, and one contract suite that runs on the
+//! fake and on the real adapter, so that the fake cannot drift from the adapter.
 //!
 //! A dev-dependency only: nothing here is linked into a function.
 

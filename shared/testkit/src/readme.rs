@@ -1,4 +1,4 @@
-//! Compares a function's README with what its code reads.
+//! Compares the settings in a function's README with those that its code reads.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub fn documented_settings(readme: &str) -> Vec<String> {
     names
 }
 
-/// The settings with a literal default, a number or a text in backquotes, in the last column of the same table.
+/// The settings whose default in the last column of the same table is a literal: a number, or a text in backquotes.
 fn documented_defaults(readme: &str) -> Vec<(&str, &str)> {
     let section = readme.split("\n## Settings").nth(1).unwrap_or_default();
     let section = section.split("\n## ").next().unwrap_or_default();
@@ -48,11 +48,11 @@ pub fn with_database<'a>(others: &[(&'a str, &'a str)]) -> [BTreeMap<&'a str, &'
     })
 }
 
-/// Checks that each default in the README's `## Settings` table is the code's: leaving the variable unset and setting it
-/// to the documented default must give the same configuration.
+/// Checks that each default in the README's `## Settings` table is the code's: leaving the variable unset and setting
+/// it to the documented default must give the same configuration.
 ///
-/// `minimal` are sets of variables that are enough for a configuration; each documented setting must be read with one
-/// of them. `read` gives the configuration as text, or the error.
+/// `minimal` are sets of variables that are sufficient for a configuration; each documented setting must be read with
+/// one of them. `read` returns the configuration as text, or the error.
 pub fn assert_defaults(readme: &str, minimal: &[BTreeMap<&str, &str>], read: impl Fn(&dyn Variables) -> String) {
     let defaults = documented_defaults(readme);
     assert!(!defaults.is_empty(), "the README's table of settings has no defaults");

@@ -1,4 +1,4 @@
-//! The contracts of the four ports that share the table `access`, on their fakes.
+//! Runs the contracts of the four ports that share the table `access`, on their fakes.
 
 use pipeline::ErrorClass;
 use pipeline::ports::RateLeases;

@@ -1,4 +1,4 @@
-//! The claims contract on its fake, and the fake's own faults.
+//! Runs the claims contract on its fake, and tests the fake's faults.
 
 use std::time::Duration;
 
@@ -36,7 +36,7 @@ async fn a_lost_answer_is_own_when_repeated_and_a_failure_leaves_nothing() {
     assert_eq!(ask().await.unwrap(), [ClaimVerdict::Own]);
 }
 
-/// A store that takes a redelivery for a duplicate, and so loses an event whose processor died after the claim.
+/// A store that treats a redelivery as a duplicate, and so loses an event whose processor died after the claim.
 struct WithoutOwnerCheck(FakeClaims);
 
 #[async_trait]

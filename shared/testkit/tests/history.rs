@@ -1,4 +1,4 @@
-//! The history contract on its fake.
+//! Runs the history contract on its fake.
 
 use std::sync::Arc;
 

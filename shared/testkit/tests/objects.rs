@@ -1,4 +1,4 @@
-//! The objects contract on its fake, and the fake's own faults.
+//! Runs the objects contract on its fake, and tests the fake's faults.
 
 use bytes::Bytes;
 use pipeline::ErrorClass;

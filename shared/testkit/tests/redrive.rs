@@ -1,4 +1,4 @@
-//! The contracts of redriving on their fakes.
+//! Runs the contracts of redriving on their fakes.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,7 +52,7 @@ async fn the_fake_topics_keep_the_contract() {
     topic_source_contract(&broker, &FakeTopics::new(publisher)).await;
 }
 
-/// Marks that never lapse: a run that dies would keep its letters for ever.
+/// Marks that never expire: a run that dies would keep its letters for ever.
 struct Eternal(FakeRedriveMarks);
 
 #[async_trait]
@@ -90,7 +90,7 @@ impl RedriveMarks for Eternal {
 }
 
 #[tokio::test]
-#[should_panic = "a lapsed mark blocks nobody"]
+#[should_panic = "an expired mark blocks no run"]
 async fn the_contract_finds_marks_that_never_lapse() {
     redrive_marks_contract(&Eternal(FakeRedriveMarks::default())).await;
 }

@@ -1,4 +1,4 @@
-//! The contracts of replaying on their fake.
+//! Runs the contracts of replaying on their fake.
 
 use std::sync::Arc;
 

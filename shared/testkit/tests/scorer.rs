@@ -1,4 +1,4 @@
-//! The fake scorer keeps the contract.
+//! Runs the scorer contract on the fake.
 
 use pipeline::ErrorClass;
 use pipeline::ports::Scorer as _;

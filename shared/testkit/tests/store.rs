@@ -1,4 +1,4 @@
-//! The store contract on its fake, and the fake's own faults.
+//! Runs the store contract on its fake, and tests the fake's faults.
 
 use event::Timestamp;
 use pipeline::ports::EventStore;
@@ -29,6 +29,6 @@ async fn a_failure_records_nothing_and_a_lost_answer_everything() {
     assert_eq!(
         entries[0].recorded_at,
         Timestamp::from_millis(2),
-        "the entry that was written when the answer was lost"
+        "the repeated call returns the entry that was written when the answer was lost"
     );
 }

@@ -1,4 +1,4 @@
-//! The contract of late scores on its fake.
+//! Runs the contract of late scores on its fake.
 
 use std::sync::Arc;
 

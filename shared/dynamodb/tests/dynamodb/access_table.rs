@@ -1,4 +1,4 @@
-//! The table `access` on the embedded DynamoDB: the contracts, and what happens when requests go wrong.
+//! Tests of the table `access` on the embedded DynamoDB: the contracts, and failing requests.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ async fn tokens_are_lost_and_never_doubled_when_an_answer_is() {
     let store = DynamoRateLeases::new(&service.dynamodb, ACCESS);
     service.network.disturb("UpdateItem", 1, Fault::LoseAnswer);
     let granted = store.take("bucket", 0, 60, 100).await.unwrap();
-    assert_eq!(granted, 40, "the repeat is granted what the lost answer left");
+    assert_eq!(granted, 40, "the repeated call gets the tokens that the call with the lost answer left");
     assert_eq!(store.take("bucket", 0, 60, 100).await.unwrap(), 0);
 }
 

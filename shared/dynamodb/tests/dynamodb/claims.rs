@@ -1,4 +1,4 @@
-//! Claims on the embedded DynamoDB: the contract, and what happens when requests go wrong.
+//! Tests of claims on the embedded DynamoDB: the contract, and failing requests.
 
 use std::time::Duration;
 
@@ -93,7 +93,7 @@ async fn a_lost_answer_never_makes_a_duplicate_of_the_owner() {
     service.network.disturb(INSERT, 1, Fault::LoseAnswer);
     assert_eq!(store.claim(&claims(3, 0), NOW).await.unwrap(), vec![ClaimVerdict::Own; 3]);
 
-    // Take-overs that took effect, unknown to us.
+    // Take-overs that took effect without an answer to us.
     service.network.disturb(TAKE_OVER, 3, Fault::LoseAnswer);
     let later = NOW.plus(TTL);
     assert_eq!(store.claim(&claims(3, 1), later).await.unwrap(), vec![ClaimVerdict::Own; 3]);

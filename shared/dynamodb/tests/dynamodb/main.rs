@@ -1,4 +1,4 @@
-//! The adapter on the embedded DynamoDB.
+//! Tests of the adapters on the embedded DynamoDB.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod access_table;

@@ -1,4 +1,4 @@
-//! How fast claims are, in batches of PartiQL and as one `PutItem` each. Run it with
+//! Measures how fast claims are, in batches of PartiQL and with one `PutItem` each. Run it with
 //! `cargo test -p dynamodb --release --test dynamodb -- --ignored --nocapture rate`.
 
 use std::time::{Duration, Instant};

@@ -1,5 +1,4 @@
-//! Redrive marks and their audit trail on the embedded DynamoDB: the contracts, and what happens when requests go
-//! wrong.
+//! Tests of redrive marks and the audit trail on the embedded DynamoDB: the contracts, and failing requests.
 
 use dynamodb::{DynamoRedriveAudit, DynamoRedriveMarks};
 use event::{Origin, Timestamp};

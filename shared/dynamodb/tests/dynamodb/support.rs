@@ -1,4 +1,4 @@
-//! An embedded DynamoDB with both tables, and an HTTP client that makes requests to it go wrong.
+//! An embedded DynamoDB with both tables, and an HTTP client that injects faults into requests to it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -24,26 +24,26 @@ use services::dynamodb::EmbeddedDynamoDb;
 pub const DEDUP: &str = "dedup";
 pub const ACCESS: &str = "access";
 
-/// What befalls a request.
+/// How a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The service refuses it for now.
+    /// The service throttles it.
     Throttle,
-    /// The service refuses it for good.
+    /// The service rejects it as invalid.
     Deny,
     /// It takes effect, and the connection breaks before the answer.
     LoseAnswer,
-    /// The service refuses each statement of a batch for now.
+    /// The service throttles each statement of a batch.
     ThrottleStatements,
     /// A batch takes effect, but the statements at odd positions are answered with an internal error.
     SpoilOddAnswers,
-    /// A read of a batch is put off as a whole.
+    /// A batch read leaves all its keys unprocessed.
     LeaveUnprocessed,
-    /// A read of a batch finds nothing, as if the TTL had just removed it all.
+    /// A batch read finds nothing, as if the TTL had just removed all items.
     FindNothing,
 }
 
-/// Faults by operation (`BatchExecuteStatement`, …), and how many requests of it there were.
+/// Faults by operation (`BatchExecuteStatement`, …), and the number of requests for each operation.
 #[derive(Debug, Default)]
 pub struct Network {
     faults: Mutex<VecDeque<(&'static str, Fault)>>,
@@ -51,7 +51,7 @@ pub struct Network {
 }
 
 impl Network {
-    /// The next `requests` requests of `operation` meet `fault`.
+    /// The next `requests` requests of `operation` fail with `fault`.
     pub fn disturb(&self, operation: &'static str, requests: usize, fault: Fault) {
         self.faults.lock().unwrap().extend(std::iter::repeat_n((operation, fault), requests));
     }
@@ -60,7 +60,7 @@ impl Network {
         self.sent.lock().unwrap().iter().filter(|sent| *sent == operation).count()
     }
 
-    /// Notes the request and takes the fault that is meant for it.
+    /// Counts the request and takes its fault from the queue.
     fn next(&self, operation: &str) -> Option<Fault> {
         self.sent.lock().unwrap().push(operation.to_owned());
         let mut faults = self.faults.lock().unwrap();
@@ -97,7 +97,7 @@ pub fn config(endpoint: &str, network: Arc<Network>) -> SdkConfig {
         .build()
 }
 
-/// Claims of the ids 0 to `count`, each of its own origin in that partition.
+/// Claims of the ids from 0 up to `count`, each with its own origin in that partition.
 pub fn claims(count: i64, partition: i32) -> Vec<Claim> {
     let claim = |n: i64| Claim {
         key: EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new(&n.to_string()).unwrap() },

@@ -1,4 +1,4 @@
-//! Tables and their time to live, and a start without a service.
+//! Tests of the tables and their TTL, and of a start while the service is down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,5 +56,5 @@ async fn a_taken_port_is_told() {
     let error = EmbeddedDynamoDb::start(Some(port), None).await.unwrap_err();
     assert!(error.to_string().contains(&port.to_string()), "{error}");
     drop(server);
-    EmbeddedDynamoDb::start(Some(port), None).await.expect("free again");
+    EmbeddedDynamoDb::start(Some(port), None).await.expect("the port is free again");
 }

@@ -2,14 +2,15 @@
 //!
 //! # Why old records are not claimed for
 //!
-//! A claim expires, a window after it was made, and then another copy may take it over. That must not turn the record
-//! that held it into a duplicate, for the new holder may have been recorded as its duplicate long ago, when the claim
-//! was in force, and is only redelivered: then all copies would end as duplicates and the event would be lost. Kafka
-//! redelivers however long an outage lasts, so this does happen.
+//! A claim expires one window after it was made, and then another copy may take it over. That must not turn the first
+//! owner into a duplicate: the new owner may be a redelivered record that was recorded as a duplicate while the first
+//! claim was in force. Then all copies would end as duplicates and the event would be lost. Kafka redelivers however
+//! long an outage lasts, so this does happen.
 //!
-//! Hence a record makes a claim only while it is younger than the window. A claim is made after its record was received,
-//! so when it expires its record is too old to ask again, and goes on by itself: to the store, which knows every event
-//! of the window by when it was received and not by when it was processed, and has the last word on duplicates.
+//! Hence a record makes a claim only while it is younger than the window. A claim is made after its record was
+//! received, so when it expires, its record is too old to claim again and goes on without a claim. The store then
+//! decides: it knows every event of the window by the time it was received, not the time it was processed, and has the
+//! last word on duplicates.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::ports::{Claim, ClaimVerdict};
 use crate::tracked::{Claimed, Read, Tracked};
 use crate::{Outcome, Reason, ReasonTag, WrongNumberOfAnswers};
 
-/// Most by which the clocks that `received_at` and `now` come from are believed to differ.
+/// The largest assumed difference between the clocks that `received_at` and `now` come from.
 const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
 
 /// The claims of a batch: one per event id, for the first copy in the batch. Holds the records until the claims are
@@ -68,22 +69,21 @@ impl<'a> ClaimPlan<'a> {
         plan
     }
 
-    /// What the answers to [`ClaimPlan::claims`] mean for each record. Gives back all records, in the order of the
-    /// batch.
+    /// Applies the answers to [`ClaimPlan::claims`] to the records, and returns all records, in the order of the batch.
     ///
-    /// Of the copies of one event at most one goes on. It is the copy that owns the claim, which need not be the one
-    /// that asked: batches are cut anew after a failure, so a copy that was not in the failed batch may now stand in
-    /// front of the owner. Were the owner then taken for a duplicate, the event would be lost.
+    /// At most one of the copies of an event goes on: the copy that owns the claim. It need not be the copy that asked,
+    /// because batches are cut differently after a failure, and a copy that was not in the failed batch may now come
+    /// before the owner. If the owner then counted as a duplicate, the event would be lost.
     ///
     /// # Errors
-    /// Unless there is one answer for each claim.
+    /// If the number of answers differs from the number of claims.
     pub fn resolve(self, answers: Vec<ClaimVerdict>) -> Result<Vec<Tracked<'a, Claimed>>, WrongNumberOfAnswers> {
         let ClaimPlan { claims, copies, others: mut records } = self;
         WrongNumberOfAnswers::check(claims.len(), answers.len())?;
         for ((claim, copies), answer) in claims.iter().zip(copies).zip(&answers) {
             judge(claim, copies, answer, &mut records);
         }
-        // Copies of one event may stand far apart.
+        // The copies of one event may be far apart in the batch.
         records.sort_by(|a, b| a.position.cmp(&b.position));
         Ok(records)
     }
@@ -91,8 +91,8 @@ impl<'a> ClaimPlan<'a> {
 
 /// Whether the claim of a record will outlast the record's own right to claim.
 ///
-/// A record from the future, by a producer's clock that is ahead or by ours that has jumped back, would stay young for
-/// longer than its claim holds.
+/// A record with a `received_at` in the future, because a producer's clock is ahead or ours has jumped back, would stay
+/// young for longer than its claim holds.
 fn may_claim(received_at: Timestamp, now: Timestamp, window: Duration) -> bool {
     let margin = MAX_CLOCK_SKEW.min(window / 2);
     now.since(received_at) < window - margin && received_at.since(now) < margin
@@ -115,7 +115,7 @@ fn judge<'a>(
         ClaimVerdict::New | ClaimVerdict::Own => 0,
         ClaimVerdict::Taken { .. } => 1,
     };
-    // Of copies with one origin, which a record has that was redriven twice, the first one is the owner.
+    // A record that was redriven twice has several copies with one origin: the first one is the owner.
     let hash = copies.iter().skip(claimants).find(|copy| copy.origin == *owner).and_then(payload_hash);
     let mut owner_is_passed = false;
     for (mut copy, place) in copies.into_iter().zip(0_usize..) {
@@ -130,7 +130,7 @@ fn judge<'a>(
             // The owner is in an earlier batch, and the claim store compared the claimant's payload only.
             (None, true, same) => duplicate_of(ReasonTag::AlreadyClaimed, owner, same),
             (None, false, true) => duplicate_of(ReasonTag::AlreadyClaimed, owner, false),
-            // How this one relates to the owner's is not known; that it is not the claimant's is.
+            // It is unknown whether this payload equals the owner's, but it differs from the claimant's.
             (None, false, false) => duplicate_of(ReasonTag::AlreadyClaimed, &claim.origin, false),
         };
         copy.close(Outcome::Duplicate, reason);
@@ -155,7 +155,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::EPOCH;
     const WINDOW: Duration = Duration::from_secs(86_400);
 
-    /// Runs one batch of `(origin, id, payload)` against the answers, and writes what was found as text.
+    /// Applies the answers to one batch of `(origin, id, payload)`, and returns the result for each record as text.
     fn standings(records: &[(&str, &str, &str)], answers: &[ClaimVerdict]) -> Vec<String> {
         let plan = ClaimPlan::new(batch(records), NOW, WINDOW);
         assert_eq!(plan.claims.len(), answers.len());
@@ -210,14 +210,14 @@ mod tests {
 
     #[test]
     fn in_a_batch_cut_anew_the_owner_goes_on_wherever_it_stands() {
-        // The crashed batch held partition 1 only, and claimed for t/1/7. This one has an earlier partition's copy in
-        // front. Every copy before and after the owner is its duplicate.
+        // The crashed batch held only partition 1, and made the claim for t/1/7. In this batch a copy from partition 0
+        // comes first. Every copy before and after the owner is its duplicate.
         let batch = [("t/0/1", "a", "x"), ("t/0/9", "a", "y"), ("t/1/7", "a", "x"), ("t/1/8", "a", "x")];
         assert_eq!(
             standings(&batch, &[taken("t/1/7", true)]),
             ["copy-in-batch: t/1/7", "payload-differs: t/1/7", "redelivered", "copy-in-batch: t/1/7"]
         );
-        // The same if the claimant's payload is another one.
+        // The same if the claimant has another payload.
         let batch = [("t/0/1", "a", "y"), ("t/1/7", "a", "x")];
         assert_eq!(standings(&batch, &[taken("t/1/7", false)]), ["payload-differs: t/1/7", "redelivered"]);
     }
@@ -273,7 +273,7 @@ mod tests {
             let origins: Vec<_> = plan.claims.iter().map(|claim| claim.origin.to_string()).collect();
             assert_eq!(origins, claimants, "after {now} minutes");
         }
-        // Whoever holds the claim, an old record is left to the store.
+        // Whoever owns the claim, the store decides about an old record.
         let plan = ClaimPlan::new(records(), minutes(1439), WINDOW);
         let standings: Vec<String> = plan.resolve(vec![taken("t/0/9", true)]).unwrap().iter().map(text).collect();
         assert_eq!(standings, ["redelivered", "already-claimed: t/0/9", "redelivered"]);
@@ -281,7 +281,8 @@ mod tests {
 
     #[test]
     fn a_claim_store_that_calls_a_claim_taken_by_its_own_claimant_is_believed() {
-        // Only the claim store knows; the fault suite notices one that is wrong (local/chaos/mutations).
+        // Only the claim store knows the owner; the fault suite detects a store that answers wrongly
+        // (local/chaos/mutations).
         assert_eq!(standings(&[("t/0/1", "a", "x")], &[taken("t/0/1", true)]), ["already-claimed: t/0/1"]);
     }
 

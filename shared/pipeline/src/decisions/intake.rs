@@ -1,8 +1,8 @@
 //! Which records of a batch hold an event, and why the others do not.
 //!
-//! A record on `raw-events` holds an envelope, which is what ingest writes, or a bare event as a client would send it,
-//! which is what other producers write. Both are checked against their schema here: anyone with a Kafka client can
-//! write an envelope, so having one proves nothing.
+//! A record on `raw-events` holds an envelope, as ingest writes it, or a bare event as a client would send it, as other
+//! producers write it. Both are checked against their schema here: anyone with a Kafka client can write an envelope, so
+//! an envelope does not prove that ingest has checked the event.
 
 use std::borrow::Cow;
 
@@ -26,7 +26,7 @@ pub struct Reader<'r> {
     pub foreign_tenant: &'r TenantId,
 }
 
-/// An object with a member `envelope` is meant to be one.
+/// An object with a member `envelope` counts as an envelope.
 #[derive(Deserialize)]
 struct EnvelopeMark {
     envelope: Option<IgnoredAny>,
@@ -72,7 +72,7 @@ impl Reader<'_> {
                 Err(unreadable(Reason::new(ReasonTag::UnknownEnvelopeVersion, bounded(&error.to_string()))))
             }
             EnvelopeError::Malformed(source) => {
-                // Whatever else it is, the reading of bare events says what is wrong with it.
+                // Not an envelope: reading it as a bare event finds what is wrong with it, if anything.
                 if let Ok(EnvelopeMark { envelope: Some(_) }) = serde_json::from_slice(value) {
                     let detail = bounded(&source.to_string());
                     return Err(unreadable(Reason::new(ReasonTag::MalformedEnvelope, detail)));
@@ -83,7 +83,8 @@ impl Reader<'_> {
     }
 
     /// Reads an event as a client would send it, and treats it as if ingest had accepted it for the foreign tenant when
-    /// its first copy was written. Whoever may write to `raw-events` is believed about the client's address.
+    /// its first copy was written. Producers that may write to `raw-events` are trusted, so the event's `client_ip` is
+    /// used.
     fn read_bare<'a>(self, record: &Record, value: &'a [u8]) -> Result<Event<'a>, EventError> {
         let event = self.registry.read(value)?;
         let (id, id_source) = event.identify(None)?;
@@ -104,7 +105,7 @@ impl Reader<'_> {
         Ok(event_of(&envelope, event.user_id()))
     }
 
-    /// What is known of an event that does not meet its schema.
+    /// What is known about an event that does not meet its schema.
     fn known(self, envelope: &Envelope<'_>) -> Known<'static> {
         Known::Partly {
             key: Some(envelope.key()),
@@ -208,7 +209,7 @@ mod tests {
         assert_eq!(candidate.received_at, Timestamp::from_millis(1_005));
         assert_eq!(candidate.ip, Some("198.51.100.4".parse().unwrap()));
         assert_eq!(candidate.payload.as_str(), value.trim());
-        // Without an id the fingerprint decides, so white space makes no other event.
+        // An event without an id is identified by its fingerprint, which ignores white space.
         let one = read(r#"{"type":"click","user_id":"u","campaign_id":"c"}"#);
         let other = read(r#"{ "user_id":"u","campaign_id":"c", "type":"click" }"#);
         assert_eq!((&one.key, one.payload_hash), (&other.key, other.payload_hash));

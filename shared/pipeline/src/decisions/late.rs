@@ -1,4 +1,4 @@
-//! What is to be kept about events that were stored unscored, once they have their scores.
+//! Decides what to store about events that were stored unscored, once they have their scores.
 
 use super::verdicts::stored_outcome;
 use crate::ports::{LateScore, RiskScore, Score, ScoreRequest, UnscoredEvent};
@@ -13,15 +13,15 @@ pub fn score_requests(events: &[UnscoredEvent]) -> Vec<ScoreRequest> {
     events.iter().map(request).collect()
 }
 
-/// A question about the first event's id alone, which any scorer that works can answer. If it is answered and the
-/// question about the events is not, one of the events is at fault.
+/// A score request with only the first event's id, which any working scorer can answer. If it is answered and the
+/// request for the events is not, one of the events is at fault.
 pub fn control_question(events: &[UnscoredEvent]) -> Vec<ScoreRequest> {
     let control =
         |event: &UnscoredEvent| ScoreRequest { event_id: event.place.key.id.clone(), ip: None, user_id: None };
     events.iter().take(1).map(control).collect()
 }
 
-/// The events with their scores, which are in the order of the events.
+/// The events with their scores. `scores` must be in the order of the events.
 pub fn late_scores(events: Vec<UnscoredEvent>, scores: Vec<Score>, fraud_threshold: u8) -> Vec<LateScore> {
     let late = |(event, score)| {
         let risk = RiskScore::from(score);

@@ -1,11 +1,11 @@
 //! The limit of new events per address and minute, and the block list.
 //!
-//! Only first claims are counted, so a redelivery never uses up somebody's limit twice. The price is that a crash
-//! after counting and before the ledger is written leaves no memory of who was over: the redelivered records are
-//! decided anew, by the block list alone. An address's own records are ordered by `received_at`, and its block starts
-//! at the first one over the limit, so the block list gives the same answer again, but for records received in that
-//! very millisecond; those are let in. The other way round, a crash could turn away an event that was within the
-//! limit, and losing an event is worse than storing one too many.
+//! Only first claims are counted, so a redelivery never counts towards an address's limit twice. The price: after a
+//! crash between counting and writing the ledger, nothing remembers which records were over the limit, and the block
+//! list alone decides about the redelivered records. The records of an address are ordered by `received_at`, and its
+//! block starts at the first one over the limit. So the block list gives the same answer again, except for records
+//! received in that same millisecond, which are accepted. With the opposite rule, a crash could block an event that was
+//! within the limit, and losing an event is worse than storing one too many.
 
 use std::collections::{BTreeMap, HashMap};
 use std::num::NonZeroU32;
@@ -20,13 +20,13 @@ use crate::{Outcome, Reason, ReasonTag, WrongNumberOfAnswers};
 /// How much an address may send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LimitPolicy {
-    /// New events per address and minute; `None` is no limit.
+    /// New events per address and minute; `None` means no limit.
     pub per_minute: Option<NonZeroU32>,
-    /// How long an address past the limit is blocked, from the first event over.
+    /// How long an address over the limit is blocked, from the first event over the limit.
     pub block_for: Duration,
 }
 
-/// The block list, ready to be asked.
+/// The block list, indexed for look-ups.
 #[derive(Debug, Default)]
 pub struct Blocks(HashMap<AddressKey, Block>);
 
@@ -35,7 +35,7 @@ impl Blocks {
         Blocks(list.into_iter().map(|block| (block.address, block)).collect())
     }
 
-    /// The entry that turns the event away. For a redelivered record the first millisecond of a block does not
+    /// The entry that blocks the event, if any. For a redelivered record the first millisecond of a block does not
     /// count; see the module's comment.
     fn covering(&self, address: AddressKey, received_at: Timestamp, redelivered: bool) -> Option<&Block> {
         self.0.get(&address).filter(|block| block_covers(block, received_at, redelivered))
@@ -49,24 +49,24 @@ fn block_covers(block: &Block, received_at: Timestamp, redelivered: bool) -> boo
 /// What to count for a batch. Holds the records until the counters have answered.
 #[derive(Debug)]
 pub struct LimitPlan<'a> {
-    /// To be added to the counters, each address and minute once, in a fixed order.
+    /// The counts to add to the counters, each address and minute once, in a fixed order.
     pub counts: Vec<AddressCount>,
     records: Vec<Tracked<'a, Claimed>>,
     policy: LimitPolicy,
 }
 
-/// What the counters' answer means.
+/// The result of applying the counters' answers.
 #[derive(Debug)]
 pub struct LimitVerdicts<'a> {
-    /// The records; those that are turned away are closed as `blocked`.
+    /// The records; those over a limit or on the block list are closed as `blocked`.
     pub records: Vec<Tracked<'a, Admitted>>,
     /// Addresses to put on the block list, each once.
     pub blocks: Vec<Block>,
 }
 
 impl<'a> LimitPlan<'a> {
-    /// Turns away who is on the block list, and groups what is to be counted. Duplicates and events without an address
-    /// take no part; nor does an event that is blocked already count towards the limit.
+    /// Closes records whose address is on the block list, and groups the others for counting. Duplicates and events
+    /// without an address are left as they are. A blocked event does not count towards the limit.
     pub fn new(mut records: Vec<Tracked<'a, Claimed>>, blocks: &Blocks, policy: LimitPolicy) -> Self {
         let mut counts: BTreeMap<(AddressKey, i64), u32> = BTreeMap::new();
         for record in &mut records {
@@ -85,12 +85,11 @@ impl<'a> LimitPlan<'a> {
 
     /// Turns the new totals of [`LimitPlan::counts`] into a decision on every record.
     ///
-    /// Of an address's events in this batch, those that were received last are over the limit. Whatever this batch
-    /// holds of the address from after its first event over is turned away with it, as it will be in other batches
-    /// once the block is on the list.
+    /// If an address is over its limit, its events received last in this batch are over. All later events of the
+    /// address in this batch are blocked too, as they will be in other batches once the block is on the list.
     ///
     /// # Errors
-    /// Unless there is one total for each count.
+    /// If the number of totals differs from the number of counts.
     pub fn resolve(self, totals: &[u64]) -> Result<LimitVerdicts<'a>, WrongNumberOfAnswers> {
         let LimitPlan { counts, mut records, policy } = self;
         WrongNumberOfAnswers::check(counts.len(), totals.len())?;
@@ -110,7 +109,7 @@ impl<'a> LimitPlan<'a> {
     }
 }
 
-/// Closes the events over the limit, and returns the blocks that they begin.
+/// Closes the events over the limit, and returns the new blocks.
 fn close_over(
     records: &mut [Tracked<'_, Claimed>],
     limit: NonZeroU32,
@@ -118,13 +117,14 @@ fn close_over(
     counts: &[AddressCount],
     totals: &[u64],
 ) -> BTreeMap<AddressKey, Block> {
-    // What the limit leaves to this batch, for each address and minute.
+    // How many more events the limit allows in this batch, for each address and minute.
     let left = |(count, total): (&AddressCount, &u64)| {
         let before = total.saturating_sub(u64::from(count.count));
         ((count.address, count.minute), u64::from(limit.get()).saturating_sub(before))
     };
     let mut left: BTreeMap<(AddressKey, i64), u64> = counts.iter().zip(totals).map(left).collect();
-    // A stable sort: records of one millisecond keep the order of the batch. The earliest breach starts the block.
+    // A stable sort: records of one millisecond keep the order of the batch. The block starts at the earliest event
+    // over.
     let mut by_time: Vec<&mut Tracked<'_, Claimed>> = records.iter_mut().collect();
     by_time.sort_by_key(|record| record.received_at());
     let mut blocks = BTreeMap::new();
@@ -154,7 +154,7 @@ fn address_of(event: &Event<'_>) -> Option<AddressKey> {
     event.ip.map(AddressKey::of)
 }
 
-/// The counter that an event counts under; `None` if it has counted before or has no address.
+/// The counter to which an event is added; `None` if it was counted before or has no address.
 fn counted_under(event: &Event<'_>, claimed: Claimed) -> Option<(AddressKey, i64)> {
     if claimed.redelivered { None } else { Some((address_of(event)?, event.received_at.minute())) }
 }
@@ -175,7 +175,7 @@ mod tests {
         LimitPolicy { per_minute: NonZeroU32::new(limit), block_for: Duration::from_secs(900) }
     }
 
-    /// First claims from `(received_at in ms, address)`; an empty address is none.
+    /// First claims from `(received_at in ms, address)`; an empty string means no address.
     fn batch(events: &[(i64, &str)]) -> Vec<Tracked<'static, Claimed>> {
         let one = |((at, ip), index): (&(i64, &str), i64)| {
             let mut record = read(&format!("t/0/{index}"), &format!("e-{index}"), "x");
@@ -215,7 +215,7 @@ mod tests {
         }
     }
 
-    /// The tags of the verdicts (empty: let in), and the new blocks, with counters that held `before`.
+    /// The tags of the verdicts (empty: accepted) and the new blocks, if the counters held `before`.
     fn run(
         records: &[Tracked<'static, Claimed>],
         list: Vec<Block>,
@@ -328,7 +328,8 @@ mod tests {
         let candidates = batch(&[(1, "192.0.2.1"), (2, "192.0.2.1"), (3, "192.0.2.1"), (4, "192.0.2.1")]);
         let (first, blocks) = run(&candidates, vec![], 2, 0);
         assert_eq!(first, ["", "", "address-rate", "address-rate"]);
-        // Second delivery: the claims are our own, nothing is counted. Only the very millisecond of the breach is let in.
+        // Second delivery: the records own their claims, so nothing is counted. Only the millisecond of the breach is
+        // accepted.
         let redelivered = again(&candidates);
         assert!(LimitPlan::new(redelivered.clone(), &Blocks::default(), policy(2)).counts.is_empty());
         let (tags, new) = run(&redelivered, blocks, 2, 0);

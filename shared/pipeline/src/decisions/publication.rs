@@ -1,7 +1,8 @@
-//! The records that go out for a batch, and for events that were scored late.
+//! Makes the records to publish for a batch, and for events that were scored late.
 //!
-//! They are made of the record and its ledger entry only, never of what this run decided: after a crash the ledger
-//! may hold the entry of an earlier run, and what is published again must be byte-equal to what was published then.
+//! They are made only from the record and its ledger entry, never from the decisions of this run: after a crash the
+//! ledger may hold the entry of an earlier run, and what is published again must be byte-equal to what that run
+//! published.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -15,19 +16,20 @@ use crate::ports::{LateOutcome, LedgerEntry, NewRecord};
 use crate::tracked::{Decided, Event, Tracked};
 use crate::{Header, Outcome, ReasonTag, header, topic};
 
-/// Largest record written, in bytes. An outcome adds a few hundred bytes to its event, and a dead letter its headers,
-/// so both exceed `raw-events`' limit of about 1 MB when the event is just within it. The topics of both must allow it.
+/// Largest record written, in bytes. An outcome adds a few hundred bytes to its event, and a dead letter adds headers,
+/// so both exceed the limit of `raw-events`, about 1 MB, when the event is just within it. The topics of both must
+/// allow this size.
 pub const MAX_RECORD_BYTES: usize = 1_500_000;
 
-/// Ends the id of an outcome that announces a late score, `<topic>/<partition>/<offset>#scored`.
+/// The suffix of the id of an outcome that announces a late score, `<topic>/<partition>/<offset>#scored`.
 pub(super) const SCORED_LATER: &str = "#scored";
 
-/// The value of a record on `processed-events`. Holds everything that the ledger and `events` have of the record, so
-/// that both can be made again from outcomes alone ([`super::restoration`]).
+/// The value of a record on `processed-events`. Holds everything that the ledger and `events` have about the record, so
+/// that both can be restored from outcomes alone ([`super::restoration`]).
 #[derive(Serialize, Deserialize)]
 pub(super) struct OutcomeValue<'a> {
-    /// The position of the record on `raw-events`: as there is one outcome for each, it names the outcome. With
-    /// `#scored` behind it, it names the late score of the event that the record stored.
+    /// The position of the record on `raw-events`, which identifies the outcome, because each record has one. With the
+    /// suffix `#scored`, it identifies the late score of the event that the record stored.
     pub outcome_id: String,
     pub outcome: Outcome,
     #[serde(borrow)]
@@ -52,7 +54,7 @@ pub(super) struct OutcomeValue<'a> {
     pub risk_reasons: Option<Cow<'a, [String]>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rules_version: Option<Cow<'a, str>>,
-    // From here on only of stored events.
+    // The fields from here on are only set for stored events.
     /// Version of the schema that `data` meets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schema: Option<u32>,
@@ -67,8 +69,8 @@ pub(super) struct OutcomeValue<'a> {
     pub data: Option<&'a RawValue>,
 }
 
-/// The outcome of a record, for `processed-events`, with the `traceparent` of the record. Its key is the event's, so that
-/// an event's outcomes stay in one partition, or the origin if there is no event.
+/// The outcome of a record, for `processed-events`, with the `traceparent` of the record. Its key is the event's key,
+/// so that an event's outcomes stay in one partition; if there is no event, the key is the origin.
 ///
 /// # Errors
 /// Never in practice: everything in an outcome can be written as JSON.
@@ -81,8 +83,8 @@ pub fn outcome(
     write(entry.position.to_string(), entry, about, record.event(), traceparent)
 }
 
-/// The second outcome of an event that was stored unscored, in the shape of the first and in the same partition. It has
-/// no `traceparent`, because that is not stored.
+/// The second outcome of an event that was stored unscored, in the format of the first and in the same partition. It
+/// has no `traceparent`, because that is not stored.
 ///
 /// # Errors
 /// Never in practice, as for [`outcome`].

@@ -1,7 +1,7 @@
-//! Which events are copies of one another for the store, which has the last word on duplicates.
+//! The rule by which the store, which has the last word on duplicates, treats events as copies of one another.
 //!
-//! The store knows events by when they were received, and so catches copies that deduplication could not: those of
-//! records too old to claim an id, and all of them if claims are lost.
+//! The store knows events by the time they were received. So it finds copies that the claims cannot: those of records
+//! too old to claim an id, and all copies if the claims are lost.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use crate::{Reason, ReasonTag};
 
 const DAY_MS: i64 = 86_400_000;
 
-/// Whether two events with one key are copies: if they were received on the same UTC day, which is a partition with a
-/// unique key, or less than `window` apart.
+/// Whether two events with the same key are copies: they are if they were received on the same UTC day, which is a
+/// table partition with a unique key, or less than `window` apart.
 pub fn are_copies(a: Timestamp, b: Timestamp, window: Duration) -> bool {
     let day = |at: Timestamp| at.as_millis().div_euclid(DAY_MS);
     day(a) == day(b) || a.since(b).max(b.since(a)) < window
@@ -26,7 +26,7 @@ pub struct StoredCopy {
 }
 
 impl StoredCopy {
-    /// Why a copy of it with that payload is a duplicate. The detail names the record that is stored.
+    /// The reason why a copy with that payload is a duplicate. The detail names the record that is stored.
     pub fn duplicate(&self, payload_hash: PayloadHash) -> Reason {
         let tag = if payload_hash == self.payload_hash { ReasonTag::AlreadyStored } else { ReasonTag::PayloadDiffers };
         Reason::new(tag, self.origin.to_string())

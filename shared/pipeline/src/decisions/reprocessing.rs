@@ -1,7 +1,7 @@
-//! What is decided about records once more, under other rules.
+//! Decides on records again, under other rules.
 //!
-//! Only the reading and the score are made anew. Who was first and who was over the limit are questions about the time
-//! at which records came, and their answers stay.
+//! Records are read and scored again. Which record was first and which address was over its limit depend on when the
+//! records came, so those decisions stay.
 
 use event::Timestamp;
 
@@ -9,11 +9,11 @@ use crate::ports::LedgerEntry;
 use crate::tracked::{Admitted, Decided, Read, State, Tracked};
 use crate::{Outcome, WrongNumberOfAnswers};
 
-/// The records as they go to the scorer: `firsts` holds how each of them ended the first time, and what was a duplicate
-/// or blocked then is closed with that outcome, whatever the rules.
+/// Prepares the records for the scorer. `firsts` holds the first outcome of each; a record that was a duplicate or
+/// blocked is closed with that outcome again, whatever the rules.
 ///
 /// # Errors
-/// Unless there is one first outcome, or `None`, for each record.
+/// If `firsts` and the records differ in number.
 pub fn admit<'a>(
     records: Vec<Tracked<'a, Read>>,
     firsts: &[Option<LedgerEntry>],
@@ -39,8 +39,8 @@ pub fn entry(record: Tracked<'_, Decided>, now: Timestamp) -> LedgerEntry {
     LedgerEntry { position, origin, key, outcome, reason, risk, recorded_at: now }
 }
 
-/// What a reprocessing changed about a record, `valid -> fraud`; also `valid -> valid` if nothing, and `unseen -> …` of a
-/// record that the ledger does not know.
+/// The change that a reprocessing makes to a record, such as `valid -> fraud`; `valid -> valid` if there is none, and
+/// `unseen -> …` for a record that the ledger does not know.
 pub fn change(first: Option<&LedgerEntry>, second: &LedgerEntry) -> String {
     format!("{} -> {}", first.map_or("unseen", |first| first.outcome.as_str()), second.outcome)
 }

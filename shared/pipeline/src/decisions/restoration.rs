@@ -1,8 +1,7 @@
-//! From an outcome as it was published back to what was recorded: the ledger's entry, and the event's row if it was
-//! stored.
+//! Restores from a published outcome what was recorded: the ledger entry, and the event's row if it was stored.
 //!
-//! What is made here goes through the store again, with the time at which it was first recorded, and comes out as the
-//! same rows: the store is idempotent by position, and what it replaced in a text the first time needs no replacing now.
+//! The result is recorded in the store with the time of the first recording, and gives the same rows: the store is
+//! idempotent by position, and the characters that it replaced in a text the first time are already replaced now.
 
 use std::borrow::Cow;
 
@@ -13,38 +12,38 @@ use crate::ports::{EventPlace, LateScore, LedgerEntry, RiskScore, UnscoredEvent}
 use crate::tracked::{Decided, Event, Known, Payload, State, Tracked};
 use crate::{Outcome, Position};
 
-/// An outcome record's value, understood.
+/// The parsed value of an outcome record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchivedOutcome<'a> {
-    /// As it was in the ledger. Of a late score: the record of the event that was scored, with the outcome and risk that
-    /// it got, recorded when it was scored.
+    /// The entry as it was in the ledger. For a late score: the record that stored the event, with the outcome and risk
+    /// that it got, and the time of scoring as `recorded_at`.
     pub entry: LedgerEntry,
-    /// Unless the record holds no event, or one of an unknown type.
+    /// `None` if the record holds no event, or one of an unknown type.
     pub event_type: Option<Cow<'a, str>>,
     pub effect: Effect<'a>,
 }
 
-/// What was written beside the ledger's entry.
+/// What was recorded along with the ledger entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect<'a> {
-    /// The event's row and one more in its hour's count.
+    /// The event's row, and an increment of its hourly count.
     Stored(Box<Event<'a>>),
     Nothing,
-    /// No new entry: an unscored row got its score, at the entry's time.
+    /// There was no new entry: an unscored row got its score, at the entry's time.
     ScoredLater(Box<LateScore>),
 }
 
-/// Why an outcome record cannot be restored from.
+/// Why nothing can be restored from an outcome record.
 #[derive(Debug, thiserror::Error)]
 pub enum RestorationError {
     #[error("not an outcome")]
     Malformed(#[source] serde_json::Error),
     #[error("outcome_id is not <topic>/<partition>/<offset>")]
     Position,
-    /// An older build wrote it: those did not publish what only the row has.
-    #[error("an outcome of a stored event without {0}")]
+    /// An older build wrote it; older builds did not publish all columns of the row.
+    #[error("the outcome of a stored event lacks {0}")]
     Incomplete(&'static str),
-    #[error("a tenant without an id, or an id without a tenant")]
+    #[error("the outcome has a tenant without an id, or an id without a tenant")]
     HalfKey,
 }
 
@@ -52,7 +51,7 @@ impl<'a> ArchivedOutcome<'a> {
     /// Reads the value of a record on `processed-events`.
     ///
     /// # Errors
-    /// If it is not an outcome, or lacks what its event's row needs.
+    /// If it is not an outcome, or lacks a field that its event's row needs.
     pub fn read(value: &'a [u8]) -> Result<Self, RestorationError> {
         let mut value: OutcomeValue<'a> = serde_json::from_slice(value).map_err(RestorationError::Malformed)?;
         let (position, is_late_score) = match value.outcome_id.strip_suffix(SCORED_LATER) {
@@ -84,7 +83,8 @@ impl<'a> ArchivedOutcome<'a> {
         Ok(ArchivedOutcome { entry, event_type, effect })
     }
 
-    /// What to have recorded at the entry's time; `None` for a late score, whose event is recorded already.
+    /// The record to give to the store, with the entry's time; `None` for a late score, whose event is already
+    /// recorded.
     pub fn record(&self) -> Option<Tracked<'a, Decided>> {
         let LedgerEntry { position, origin, key, outcome, reason, risk, .. } = self.entry.clone();
         let state = match &self.effect {
@@ -163,10 +163,10 @@ mod tests {
         Timestamp::parse("2026-11-20T18:02:03.004Z").unwrap()
     }
 
-    /// How the processor decides: it stores an event with its score, or closes its record.
+    /// The processor's decision: store an event with its score, or close its record.
     type Decision = Result<(Outcome, Option<RiskScore>), (Outcome, Reason)>;
 
-    /// The record that the processor stored, the entry that the ledger got, and the outcome that went out.
+    /// The record that the processor stored, the entry that the ledger got, and the outcome that was published.
     fn processed(record: &Record, decision: Decision) -> (Tracked<'_, Decided>, LedgerEntry, Vec<u8>) {
         let registry = Registry::embedded().unwrap();
         let foreign_tenant = TenantId::new("kafka").unwrap();
@@ -174,7 +174,7 @@ mod tests {
         let mut read = reader.read(record);
         if let Err((outcome, reason)) = &decision {
             read.state = match read.state {
-                // Its own reason is not what the test is about.
+                // The reason found by reading the record does not matter here.
                 State::Closed { known, .. } => State::Closed { outcome: *outcome, reason: reason.to_string(), known },
                 open => open,
             };
@@ -199,7 +199,7 @@ mod tests {
         Err((outcome, Reason::new(tag, detail)))
     }
 
-    /// What the store makes of a record: everything of an open one, and of a closed one its key, outcome and reason.
+    /// What the store uses of a record: everything of an open one, and the key, outcome and reason of a closed one.
     fn recorded<'r>(record: &'r Tracked<'_, Decided>) -> (Option<&'r EventKey>, Result<String, (Outcome, &'r str)>) {
         let recorded = match &record.state {
             State::Open { event, found } => Ok(format!("{event:?} {found:?}")),
@@ -224,7 +224,7 @@ mod tests {
                 record(5, Some(ENVELOPE), &redriven),
                 store(Outcome::Fraud, Some(risk(100, &["private-range", "odd \"one\""]))),
             ),
-            // Its id is the fingerprint, which is what the payload hash is made of.
+            // The id of this event is its fingerprint, from which the payload hash is also made.
             (record(6, Some(FOREIGN), &redriven), store(Outcome::Valid, None)),
             (record(5, Some(ENVELOPE), &[]), close(Outcome::Duplicate, ReasonTag::AlreadyClaimed, "raw-events/0/1")),
             (record(5, Some(ENVELOPE), &[]), close(Outcome::Blocked, ReasonTag::AddressRate, "")),
@@ -284,7 +284,7 @@ mod tests {
         {
             assert_eq!(
                 refused(&format!("\"{field}\""), "\"x\""),
-                format!("an outcome of a stored event without {name}")
+                format!("the outcome of a stored event lacks {name}")
             );
         }
     }

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use crate::tracked::{Event, Payload, Read, State, Tracked};
 use crate::{Header, Position, Record, RecordHeaders};
 
-/// An open record as short as a test's table wants it: its own first copy, received at the epoch.
+/// A short way to make an open record for a table test: it is its own first copy, received at the epoch.
 pub fn read(origin_text: &str, id: &str, payload: &str) -> Tracked<'static, Read> {
     let origin = origin(origin_text);
     let event = Event {

@@ -1,4 +1,4 @@
-//! What is to be recorded about each record, once everything that bears on it is known.
+//! Decides what to record about each record, once the results of all steps are known.
 
 use crate::ports::{RiskScore, Score, ScoreRequest};
 use crate::tracked::{Admitted, Decided, Tracked};
@@ -14,17 +14,17 @@ pub fn score_requests(records: &[Tracked<'_, Admitted>]) -> Vec<ScoreRequest> {
     records.iter().filter_map(request).collect()
 }
 
-/// The outcome of an event that is stored: `fraud` if its score is at or above `fraud_threshold`, else `valid`, also
-/// without one.
+/// The outcome of an event that is stored: `fraud` if its score is at or above `fraud_threshold`, else `valid`, also if
+/// it has no score.
 pub fn stored_outcome(risk: Option<&RiskScore>, fraud_threshold: u8) -> Outcome {
     if risk.is_some_and(|risk| risk.score >= fraud_threshold) { Outcome::Fraud } else { Outcome::Valid }
 }
 
-/// Decides on every record of the batch. `scores` are the answers to [`score_requests`]; `None` if the scorer could not
-/// be asked, and then events are stored to be scored later.
+/// Decides on every record of the batch. `scores` are the answers to [`score_requests`], or `None` if the scorer did
+/// not answer; events are then stored unscored, to be scored later.
 ///
 /// # Errors
-/// Unless there is one score for each request.
+/// If the number of scores differs from the number of requests.
 pub fn decide<'a>(
     records: Vec<Tracked<'a, Admitted>>,
     scores: Option<Vec<Score>>,
@@ -47,8 +47,8 @@ pub fn decide<'a>(
     records.into_iter().map(&mut decide).collect()
 }
 
-/// Ends a record that the store refuses for good while it accepts others: the record itself is at fault, whatever else
-/// was decided about it.
+/// Closes a record that the store refuses permanently while it accepts others, whatever else was decided about it: the
+/// record itself is at fault.
 pub fn refuse(record: &mut Tracked<'_, Decided>, error_tag: &'static str) {
     record.end(Outcome::DeadLettered, Reason::new(ReasonTag::StoreRefused, error_tag));
 }
@@ -64,7 +64,7 @@ mod tests {
     use crate::Record;
     use crate::tracked::{Read, State};
 
-    /// Three events with a record in front that holds none.
+    /// A record without an event, and three with one.
     fn records() -> Vec<Record> {
         let event = |id: &str| format!(r#"{{"type":"click","id":"{id}","user_id":"u-1","campaign_id":"c"}}"#);
         let mut records = vec![record(1, Some("not json"), &[])];
@@ -151,7 +151,7 @@ mod tests {
                 refuse(record, "invalid-text");
                 let State::Closed { outcome, reason, .. } = &record.state else { panic!("it is open") };
                 assert_eq!((*outcome, reason.as_str()), (Outcome::DeadLettered, "store-refused: invalid-text"));
-                assert!(record.event().is_some(), "what is known of it stays");
+                assert!(record.event().is_some(), "what is known about the event stays");
             }
         });
     }

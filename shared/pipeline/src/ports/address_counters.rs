@@ -1,4 +1,4 @@
-//! Address counters: how much an address has sent.
+//! Address counters: how many new events an address has sent.
 
 use async_trait::async_trait;
 use event::AddressKey;
@@ -18,7 +18,7 @@ pub struct AddressCount {
 pub trait AddressCounters: Send + Sync {
     /// Adds each count and returns each new total. Atomic per address and minute.
     ///
-    /// After an `Err` some counts may have been added; repeating then counts them twice, which only makes the
+    /// After an `Err` some counts may have been added; repeating the call counts them twice, which only makes the
     /// limit stricter for that minute.
     async fn add(&self, counts: &[AddressCount]) -> Result<Vec<u64>, DependencyError>;
 }

@@ -13,7 +13,7 @@ use crate::DependencyError;
 pub struct KeyHash(pub [u8; 32]);
 
 impl KeyHash {
-    /// Of a key as its holder sends it. Keys are long and random, so there is nothing to salt or to slow down.
+    /// The hash of a key as its holder sends it. Keys are long and random, so neither a salt nor a slow hash is needed.
     pub fn of(key: &[u8]) -> Self {
         KeyHash(Sha256::digest(key).into())
     }
@@ -31,24 +31,24 @@ impl fmt::Debug for KeyHash {
     }
 }
 
-/// What is known of an API key.
+/// What is stored about an API key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApiKey {
     pub hash: KeyHash,
     pub tenant: TenantId,
-    /// What people call it: `web`, `collector-eu-1`. Shown in logs, unlike the key.
+    /// A name for people, such as `web` or `collector-eu-1`. Unlike the key, it is shown in logs.
     pub name: String,
-    /// A server that forwards other people's events: its per-event `client_ip` is believed.
+    /// Whether the holder is a server that forwards the events of others; its per-event `client_ip` is trusted.
     pub trusted_collector: bool,
-    /// Events per minute, if other than the default.
+    /// Events per minute, if different from the default.
     pub rate_limit_per_min: Option<u32>,
     pub revoked: bool,
 }
 
 #[async_trait]
 pub trait ApiKeys: Send + Sync {
-    /// The key with that hash, also if revoked. Consistent: a key put before the call is found.
+    /// The key with that hash, also if it is revoked. A consistent read: a key put before the call is found.
     async fn find(&self, hash: &KeyHash) -> Result<Option<ApiKey>, DependencyError>;
-    /// Creates or replaces.
+    /// Creates or replaces a key.
     async fn put(&self, key: &ApiKey) -> Result<(), DependencyError>;
 }

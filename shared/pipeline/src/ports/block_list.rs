@@ -10,10 +10,10 @@ use crate::DependencyError;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
     pub address: AddressKey,
-    /// Events received before this instant are not affected. An operator's block starts at the epoch, so that it
-    /// also covers what waits in Kafka; an automatic one starts at the breach.
+    /// Events received before this instant are not affected. An operator's block starts at the epoch, so that it also
+    /// covers events that wait in Kafka; an automatic one starts at the first event over the limit.
     pub from: Timestamp,
-    /// Events received at or after this instant are not affected; `None` blocks until it is taken off.
+    /// Events received at or after this instant are not affected; `None` blocks until the entry is removed.
     pub until: Option<Timestamp>,
     pub reason: String,
 }
@@ -23,7 +23,7 @@ impl Block {
         received_at >= self.from && self.until.is_none_or(|until| received_at < until)
     }
 
-    /// An operator's entry has no end or starts at the epoch; an automatic one has an end and starts at a breach.
+    /// An operator's entry has no end or starts at the epoch; an automatic one has an end and a later start.
     pub fn is_operators(&self) -> bool {
         self.until.is_none() || self.from == Timestamp::EPOCH
     }
@@ -37,11 +37,11 @@ impl Block {
 
 #[async_trait]
 pub trait BlockList: Send + Sync {
-    /// All entries, also lapsed ones that have not been removed yet.
+    /// All entries, including expired ones that have not been removed yet.
     async fn list(&self) -> Result<Vec<Block>, DependencyError>;
     /// Adds entries, in their order. An address already listed gets the newer entry if the older one
     /// [gives way](Block::gives_way_to), and otherwise stays as it is.
     async fn block(&self, blocks: &[Block]) -> Result<(), DependencyError>;
-    /// Whether the address was listed.
+    /// Removes the address, and returns whether it was listed.
     async fn unblock(&self, address: AddressKey) -> Result<bool, DependencyError>;
 }

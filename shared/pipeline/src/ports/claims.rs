@@ -5,7 +5,7 @@ use event::{EventKey, Origin, PayloadHash, Timestamp};
 
 use crate::DependencyError;
 
-/// A wish to own an event id.
+/// A request to own an event id.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     pub key: EventKey,
@@ -16,9 +16,9 @@ pub struct Claim {
 /// The answer to a [`Claim`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ClaimVerdict {
-    /// Nobody owned the id, or its claim had expired: it is ours from now on.
+    /// The id had no owner, or its claim had expired: the caller's origin owns it now.
     New,
-    /// The claim is owned by this very origin: a redelivery, which goes on.
+    /// This same origin already owns the id: a redelivery, which goes on.
     Own,
     /// Another origin owns it: a duplicate.
     Taken { owner: Origin, same_payload: bool },
@@ -29,8 +29,8 @@ pub enum ClaimVerdict {
 pub trait ClaimStore: Send + Sync {
     /// Claims each id for its origin; the first writer wins, also among concurrent callers.
     ///
-    /// The caller sends each key at most once per call. Repeating a call after an error or a crash is safe: what
-    /// it wrote before is then answered with [`ClaimVerdict::Own`]. A claim expires a fixed window after the
-    /// `now` of the call that made it, and never earlier; repeating a claim does not extend it.
+    /// The caller sends each key at most once per call. Repeating a call after an error or a crash is safe: for claims
+    /// that it wrote before, the answer is then [`ClaimVerdict::Own`]. A claim expires a fixed window after the `now`
+    /// of the call that made it, and never earlier; repeating a claim does not extend it.
     async fn claim(&self, claims: &[Claim], now: Timestamp) -> Result<Vec<ClaimVerdict>, DependencyError>;
 }

@@ -1,8 +1,9 @@
-//! What the pipeline needs from the outside, in its own words. Adapters implement these traits; `testkit` has an
+//! The services that the pipeline uses, as traits in its own terms. Adapters implement these traits; `testkit` has an
 //! in-memory fake of each, and one contract suite per port runs on both.
 //!
-//! All ports share three rules. A returned `Ok` means durable. An `Err` means unknown: the effect may or may not
-//! have happened, and the caller may repeat the call. Lists are answered item by item in the order given.
+//! Three rules hold for all ports. `Ok` means that the effect is durable. `Err` means that the result is unknown: the
+//! effect may or may not have happened, and the caller may repeat the call. A call with a list returns one answer per
+//! item, in the order of the list.
 
 mod address_counters;
 mod api_keys;

@@ -21,16 +21,16 @@ pub struct NewRecord {
 pub trait RecordPublisher: Send + Sync {
     /// Writes all records and waits, at most `timeout`, until every in-sync replica has them.
     ///
-    /// The answer to each record is where it stands, or why it is not known to stand anywhere. The adapter's own
-    /// retries write a record once (idempotent producer); a record whose answer was an error may still have been
-    /// written, so a caller that sends it again must expect two copies. Records of one partition that succeed
-    /// keep their order.
+    /// The answer for each record is its position, or the error that leaves its position unknown. The adapter's own
+    /// retries write a record only once (idempotent producer). A record whose answer is an error may still have been
+    /// written, so a caller that sends it again must expect two copies. Records of one partition that succeed keep
+    /// their order.
     async fn publish(&self, records: Vec<NewRecord>, timeout: Duration) -> Vec<Result<Position, DependencyError>>;
 
-    /// Ends the publisher: waits, at most `timeout`, until every record that was handed over is acknowledged or given
-    /// up. Nothing may be published after it.
+    /// Closes the publisher: waits, at most `timeout`, until every record passed to it is acknowledged or has failed.
+    /// Nothing may be published afterwards.
     ///
     /// # Errors
-    /// If records are still without an answer after `timeout`.
+    /// If some records have no answer after `timeout`.
     async fn close(&self, timeout: Duration) -> Result<(), DependencyError>;
 }

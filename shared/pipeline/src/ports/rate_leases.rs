@@ -1,14 +1,14 @@
-//! Rate leases: how much a key may send.
+//! Rate leases: how many events an API key may send.
 
 use async_trait::async_trait;
 
 use crate::DependencyError;
 
-/// Per-minute allowance shared by all instances, handed out in blocks so that counter writes are bounded by
-/// blocks and not by requests.
+/// A per-minute limit shared by all instances. Its tokens are granted in blocks, so that there is one counter write per
+/// block and not one per request.
 #[async_trait]
 pub trait RateLeases: Send + Sync {
-    /// Takes up to `want` tokens of `bucket` in the window numbered `minute`, of which there are `limit` in all.
+    /// Takes up to `want` tokens of `bucket` in the window numbered `minute`, which has `limit` tokens in all.
     ///
     /// Returns how many were granted, 0 to `want`. The sum of grants of one bucket and window never exceeds
     /// `limit`, whatever the concurrency; after an `Err` the tokens of that call may be lost, never doubled.

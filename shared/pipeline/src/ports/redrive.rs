@@ -1,4 +1,4 @@
-//! What a redriver remembers: which letters it has dealt with, and what it was asked to do.
+//! What a redriver stores: marks for the letters it has handled, and an audit trail of its actions.
 
 use std::fmt;
 
@@ -9,12 +9,12 @@ use strum::{EnumString, IntoStaticStr};
 
 use crate::{DependencyError, Position};
 
-/// A dead letter. Its copies on the topic, which come from redelivery, have the same id; after a redrive that failed
-/// the attempt is another one, and so is the letter.
+/// Identifies a dead letter. Copies on the topic that come from redelivery have the same id. A record that fails again
+/// after a redrive has another attempt number, and so becomes another letter.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct LetterId {
     pub origin: Origin,
-    /// How often it had been redriven when it failed.
+    /// How often the record had been redriven when it failed.
     pub attempt: u32,
 }
 
@@ -24,7 +24,7 @@ impl fmt::Display for LetterId {
     }
 }
 
-/// What can be done with a letter, each at most once.
+/// What can be done with a letter, each step at most once.
 #[derive(
     Clone,
     Copy,
@@ -43,9 +43,9 @@ impl fmt::Display for LetterId {
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase", const_into_str)]
 pub enum LetterStep {
-    /// Back to `raw-events`.
+    /// Send it back to `raw-events`.
     Send,
-    /// Into the object store, because it failed too often.
+    /// Write it to the object store, because it failed too often.
     Park,
 }
 
@@ -55,7 +55,7 @@ impl LetterStep {
     }
 }
 
-/// A step of a letter: what a mark is about.
+/// A step of one letter: the key of a mark.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MarkKey {
     pub letter: LetterId,
@@ -65,13 +65,13 @@ pub struct MarkKey {
 /// How far a step is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MarkState {
-    /// A run has begun it. From `until` on the run is taken for dead, and another one may begin it again.
+    /// A run has begun it. From `until` on the run counts as dead, and another one may begin the step again.
     UnderWay { until: Timestamp },
-    /// It is done. `position` is where the copy stands, if it was sent.
+    /// It is done. `position` is the position of the copy, if one was sent.
     Done { position: Option<Position> },
 }
 
-/// What is remembered of a step.
+/// What is stored about a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mark {
     pub key: MarkKey,
@@ -82,12 +82,12 @@ pub struct Mark {
     pub state: MarkState,
 }
 
-/// The answer to the wish to begin a step.
+/// The answer to a request to begin a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BeginVerdict {
-    /// It is the caller's: nobody had begun it, or the caller itself had, or who had is taken for dead.
+    /// The caller may do the step: no run had begun it, or the caller itself had, or the run that had counts as dead.
     Ours,
-    /// Another run is at it until then.
+    /// Another run has the step until then.
     UnderWay {
         until: Timestamp,
     },
@@ -96,15 +96,15 @@ pub enum BeginVerdict {
 
 /// Remembers which steps of which letters are under way or done.
 ///
-/// A mark saves work; it is not what keeps effects single. A run that dies between doing a step and saying so leaves a
-/// mark that lapses, and the step is done again. That is harmless, because everything behind it is idempotent by
-/// origin, and a mark that could block a letter for ever would lose it.
+/// A mark saves work; it does not guarantee that a step is done only once. If a run dies between doing a step and
+/// marking it as done, the mark expires and the step is done again. That is harmless, because all later processing is
+/// idempotent by origin. A mark that never expired could block a letter for ever, and the letter would be lost.
 #[async_trait]
 pub trait RedriveMarks: Send + Sync {
-    /// Begins each step for `run`, which is given until `until` to finish it. Of concurrent runs that begin a step one
-    /// gets [`BeginVerdict::Ours`]. Repeating a call is safe: what the run has begun is its own.
+    /// Begins each step for `run`, which has until `until` to finish it. Of concurrent runs that begin a step, one gets
+    /// [`BeginVerdict::Ours`]. Repeating a call is safe: steps that the run has begun stay its own.
     ///
-    /// The caller gives each key at most once per call.
+    /// The caller passes each key at most once per call.
     async fn begin(
         &self,
         keys: &[MarkKey],
@@ -113,7 +113,7 @@ pub trait RedriveMarks: Send + Sync {
         until: Timestamp,
     ) -> Result<Vec<BeginVerdict>, DependencyError>;
 
-    /// Says that steps are done, each with where its copy stands. Whatever the mark said before, it now says this.
+    /// Marks steps as done, each with the position of its copy, and replaces whatever the mark held before.
     async fn finish(
         &self,
         done: &[(MarkKey, Option<Position>)],
@@ -121,10 +121,10 @@ pub trait RedriveMarks: Send + Sync {
         now: Timestamp,
     ) -> Result<(), DependencyError>;
 
-    /// What is remembered of each step. Consistent: what was written before the call is found.
+    /// The mark of each step. A consistent read: marks written before the call are found.
     async fn find(&self, keys: &[MarkKey]) -> Result<Vec<Option<Mark>>, DependencyError>;
 
-    /// Every mark of the letters of that origin, by attempt and step: how a record was redriven.
+    /// All marks of the letters with that origin, ordered by attempt and step: how the record was redriven.
     async fn of_origin(&self, origin: &Origin) -> Result<Vec<Mark>, DependencyError>;
 }
 
@@ -133,7 +133,7 @@ pub trait RedriveMarks: Send + Sync {
 #[serde(rename_all = "lowercase")]
 #[strum(serialize_all = "lowercase", const_into_str)]
 pub enum ActionState {
-    /// Begun. An entry that stays so belongs to a run that was killed.
+    /// Begun. If an entry stays in this state, its run was killed.
     Started,
     Finished,
     Failed,
@@ -152,19 +152,19 @@ pub struct AuditEntry {
     /// Unique among actions.
     pub run: String,
     pub action: String,
-    /// Who asked for it, as they say.
+    /// Who asked for it, as given in the request.
     pub by: Option<String>,
     pub state: ActionState,
     /// The request, as JSON text.
     pub request: String,
-    /// What came of it, as JSON text; empty until the action has ended.
+    /// The result, as JSON text; empty until the action has ended.
     pub result: String,
 }
 
-/// The trail of what redrivers were asked to do and did.
+/// The audit trail of the requests to redrivers and their results.
 #[async_trait]
 pub trait RedriveAudit: Send + Sync {
-    /// Writes the entry, in place of an earlier one of the same start and run.
+    /// Writes the entry, and replaces an earlier one with the same start and run.
     async fn record(&self, entry: &AuditEntry) -> Result<(), DependencyError>;
 
     /// The entries whose actions started on the UTC day of `day`, oldest first.

@@ -1,4 +1,4 @@
-//! What a replay remembers of itself, and what it leaves when it processes records once more.
+//! The stored progress of replays, and the outcomes of records that were processed again.
 
 use std::collections::BTreeMap;
 
@@ -11,16 +11,16 @@ use crate::{DependencyError, Position};
 /// How far a run is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ReplayProgress {
-    /// For each partition that was begun, the first offset not dealt with.
+    /// For each partition that was begun, the first offset that is not processed yet.
     pub next: BTreeMap<i32, i64>,
-    /// What was counted so far, as the replayer writes it; empty at the start.
+    /// The counts so far, in the replayer's own format; empty at the start.
     pub counts: String,
 }
 
-/// The answer to who wants to work on a run.
+/// The answer to a request to work on a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TakeOver {
-    /// It is theirs, and this far.
+    /// The run is the caller's, with this progress.
     Ours(ReplayProgress),
     /// The name belongs to a run with another request.
     Other { request: String },
@@ -28,8 +28,8 @@ pub enum TakeOver {
 
 #[async_trait]
 pub trait ReplayRuns: Send + Sync {
-    /// Gives the run of that name to `holder`, whoever had it before, and begins it if there is none. A run keeps the
-    /// request it began with.
+    /// Gives the run of that name to `holder`, whoever had it before, and creates the run if there is none. A run keeps
+    /// the request with which it was created.
     async fn take_over(
         &self,
         run: &str,
@@ -38,7 +38,7 @@ pub trait ReplayRuns: Send + Sync {
         now: Timestamp,
     ) -> Result<TakeOver, DependencyError>;
 
-    /// Replaces the run's progress. `false`, and nothing is saved, if `holder` does not have the run (any more).
+    /// Replaces the run's progress. Saves nothing and returns `false` if `holder` does not have the run, or no longer.
     async fn save(
         &self,
         run: &str,
@@ -48,14 +48,14 @@ pub trait ReplayRuns: Send + Sync {
     ) -> Result<bool, DependencyError>;
 }
 
-/// Outcomes under other rules, beside the ledger.
+/// Outcomes under other rules, stored apart from the ledger.
 #[async_trait]
 pub trait ReprocessedOutcomes: Send + Sync {
     /// The ledger's entry of each record; `None` if it has none.
     async fn first_outcomes(&self, positions: &[Position]) -> Result<Vec<Option<LedgerEntry>>, DependencyError>;
 
-    /// Adds what is not there yet, by version and position, and tells how many were added. No entry ever changes, and
-    /// neither does the ledger. An entry's `recorded_at` is when it was reprocessed. An `Err` means that all or nothing
-    /// was added.
+    /// Adds the entries that do not exist yet, by version and position, and returns how many were added. Existing
+    /// entries and the ledger never change. An entry's `recorded_at` is when it was reprocessed. An `Err` means that
+    /// all or nothing was added.
     async fn add(&self, version: &str, entries: &[LedgerEntry]) -> Result<u64, DependencyError>;
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::DependencyError;
 
-/// What the scorer looks at.
+/// The input of the scorer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ScoreRequest {
     pub event_id: EventId,
@@ -16,7 +16,7 @@ pub struct ScoreRequest {
     pub user_id: Option<String>,
 }
 
-/// What it says.
+/// The scorer's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Score {
     pub event_id: EventId,

@@ -39,11 +39,10 @@ pub trait EventStore: Send + Sync {
     /// Records a batch in one transaction: event rows, hourly counts of the rows really inserted, one ledger
     /// entry per record, and the checkpoint of each partition.
     ///
-    /// Idempotent by position: for a record that already has a ledger entry nothing is written and the existing
-    /// entry is returned, so that a redelivery publishes byte-equal outcomes. The store has the last word on
-    /// duplicates, by the rule of [`crate::decisions::recording`]: an open record whose event already has a row becomes
-    /// `duplicate`. Entries are returned in the order of the records. An `Err` means that nothing or everything was
-    /// written.
+    /// Idempotent by position: for a record that already has a ledger entry, nothing is written and the existing entry
+    /// is returned, so that a redelivery publishes byte-equal outcomes. The store has the last word on duplicates, by
+    /// the rule of [`crate::decisions::recording`]: an open record whose event already has a row becomes `duplicate`.
+    /// Entries are returned in the order of the records. An `Err` means that either everything or nothing was written.
     async fn record(
         &self,
         records: &[Tracked<'_, Decided>],

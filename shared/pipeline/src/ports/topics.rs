@@ -1,4 +1,4 @@
-//! Reading what stands in a topic now, apart from any consumer group.
+//! Reading the present content of a topic, without a consumer group.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,16 +23,17 @@ impl PartitionSpan {
 /// Topics whose content can be read from start to end.
 #[async_trait]
 pub trait TopicSource: Send + Sync {
-    /// A reader of every partition of the topic, from the offset in `from`, or the oldest record, up to the end as it
-    /// is now. An offset that has aged out means the oldest record. Commits nothing, and disturbs no consumer group.
+    /// A reader of every partition of the topic, from the offset in `from`, or from the oldest record, up to the
+    /// present end. If the record at an offset has been deleted by retention, it starts at the oldest record. Commits
+    /// nothing, and does not affect any consumer group.
     async fn open(&self, topic: &str, from: &BTreeMap<i32, i64>) -> Result<Box<dyn TopicReader>, DependencyError>;
 }
 
 /// A reader that comes to an end, also while others write.
 #[async_trait]
 pub trait TopicReader: Send {
-    /// Some of the records that are left, in the order of each partition; each once. Waits at most `max_wait`; nothing
-    /// after that means that there is nothing left, or that the topic is slow, which [`TopicReader::spans`] tells apart.
+    /// Some of the records that are left, in the order of each partition; each once. Waits at most `max_wait`. An empty
+    /// answer means that nothing is left or that the topic is slow; [`TopicReader::spans`] shows which.
     ///
     /// Calling it again after an error is safe: no record is skipped.
     async fn read(&mut self, max_wait: Duration) -> Result<Vec<Record>, DependencyError>;

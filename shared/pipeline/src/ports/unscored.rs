@@ -9,7 +9,7 @@ use super::RiskScore;
 use crate::tracked::Event;
 use crate::{DependencyError, Outcome, Position};
 
-/// Names a row of `events`, and puts rows in the order in which they were received.
+/// Identifies a row of `events`, and orders rows by the time they were received.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventPlace {
     pub received_at: Timestamp,
@@ -24,12 +24,12 @@ pub struct UnscoredEvent {
     pub ip: Option<IpAddr>,
     pub user_id: Option<String>,
     pub origin: Origin,
-    /// Where the record stands that stored the event; another place than its origin if that was a redriven or replayed
-    /// copy. The origin if the ledger has no such record.
+    /// The position of the record that stored the event; it differs from the origin if that record was a redriven or
+    /// replayed copy. The origin if the ledger has no such record.
     pub position: Position,
 }
 
-/// What is to be kept about an unscored event.
+/// The score to store for an unscored event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LateScore {
     pub event: UnscoredEvent,
@@ -38,13 +38,13 @@ pub struct LateScore {
     pub outcome: Outcome,
 }
 
-/// A late score that is stored and has not been marked as published. Made of stored columns only, which no longer
-/// change: however often it is read, it is the same.
+/// A late score that is stored and not yet marked as published. It is made only from stored columns that no longer
+/// change, so every read returns the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LateOutcome {
     pub event: Event<'static>,
     pub origin: Origin,
-    /// Where the record stands that stored the event.
+    /// The position of the record that stored the event.
     pub position: Position,
     /// `valid` or `fraud`.
     pub outcome: Outcome,
@@ -58,30 +58,30 @@ impl LateOutcome {
     }
 }
 
-/// Stored events that wait for their score, and the outbox of those that got one late.
+/// Stored events that wait for their score, and the outbox of late scores.
 ///
-/// The ledger takes no part: it says how a record ended when it was processed, and a redelivery publishes that again.
+/// The ledger is not changed: it holds how a record ended when it was processed, and a redelivery publishes that again.
 #[async_trait]
 pub trait UnscoredEvents: Send + Sync {
-    /// The first events without a score that come after that place, at most `limit`, in the order of their places.
-    /// Locks nothing: by the time they are settled, somebody else may have settled them.
+    /// The first events without a score after that place, at most `limit`, in the order of their places. Locks nothing:
+    /// another caller may settle them first.
     async fn find(&self, after: Option<&EventPlace>, limit: usize) -> Result<Vec<UnscoredEvent>, DependencyError>;
 
     /// How many events wait for a score.
     async fn count(&self) -> Result<u64, DependencyError>;
 
-    /// Stores each score whose event is still without one, as scored at `now`: the row's score and status, the hourly
-    /// counts, and an entry of the outbox, in one transaction. Returns what it stored, in the order of the scores.
+    /// Stores each score whose event still has none, as scored at `now`: the row's score and status, the hourly counts,
+    /// and an entry of the outbox, in one transaction. Returns what it stored, in the order of the scores.
     ///
     /// The caller names each event at most once per call. Of concurrent calls for one event, one stores its score. A
-    /// call does not wait for another that is settling the same event, it leaves that event out; so an event that is
-    /// left out may still be without a score later. An `Err` means that nothing or everything was stored.
+    /// call does not wait for another call that is settling the same event but skips the event; if that other call
+    /// fails, the event still has no score. An `Err` means that either everything or nothing was stored.
     async fn settle(&self, scores: Vec<LateScore>, now: Timestamp) -> Result<Vec<LateScore>, DependencyError>;
 
-    /// The first entries of the outbox that come after that place, in a fixed order; at most `limit`, and fewer if
-    /// their payloads would take much memory. Empty only if there are none.
+    /// The first entries of the outbox after that place, in a fixed order; at most `limit`, and fewer if their payloads
+    /// would take much memory. Empty only if there are none.
     async fn unpublished(&self, after: Option<&EventPlace>, limit: usize) -> Result<Vec<LateOutcome>, DependencyError>;
 
-    /// Takes entries off the outbox. Those that are not in it are no error.
+    /// Removes entries from the outbox. An entry that is not in it is not an error.
     async fn mark_published(&self, places: &[EventPlace]) -> Result<(), DependencyError>;
 }

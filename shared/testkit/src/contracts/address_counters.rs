@@ -1,4 +1,4 @@
-//! What every store of address counters promises.
+//! The contract of every store of address counters.
 //!
 //! Addresses are new in every run, so a store need not be empty and runs may share it.
 
@@ -16,9 +16,9 @@ pub async fn address_counters_contract(store: &dyn AddressCounters) {
 
     assert_eq!(answer(store.add(&[]).await), Vec::<u64>::new());
     let counts = [count(first, minute, 2), count(second, minute, 3), count(first, minute + 1, 5)];
-    assert_eq!(answer(store.add(&counts).await), [2, 3, 5], "apart by address and minute");
+    assert_eq!(answer(store.add(&counts).await), [2, 3, 5], "each address and minute has its own counter");
     let counts = [count(second, minute, 1), count(first, minute, 10)];
-    assert_eq!(answer(store.add(&counts).await), [4, 12], "in the order asked");
+    assert_eq!(answer(store.add(&counts).await), [4, 12], "totals are in the order of the counts");
 
     let many: Vec<AddressKey> = (0..50).map(|_| random_address()).collect();
     let counts: Vec<AddressCount> = many.iter().zip(1..).map(|(address, n)| count(*address, minute, n)).collect();
@@ -28,5 +28,5 @@ pub async fn address_counters_contract(store: &dyn AddressCounters) {
     let mut totals: Vec<u64> =
         join_all((0..50).map(|_| store.add(&contended))).await.into_iter().flat_map(answer).collect();
     totals.sort_unstable();
-    assert_eq!(totals, (1..=50).collect::<Vec<u64>>(), "each addition sees a total of its own");
+    assert_eq!(totals, (1..=50).collect::<Vec<u64>>(), "each concurrent addition returns a different total");
 }

@@ -1,4 +1,4 @@
-//! What every store of API keys promises.
+//! The contract of every store of API keys.
 //!
 //! The key is new in every run, so a store need not be empty and runs may share it.
 #![expect(clippy::expect_used, reason = "a contract suite fails by panicking")]
@@ -25,5 +25,9 @@ pub async fn api_keys_contract(store: &dyn ApiKeys) {
 
     let revoked = ApiKey { rate_limit_per_min: None, revoked: true, trusted_collector: false, ..key };
     answer(store.put(&revoked).await);
-    assert_eq!(answer(store.find(&revoked.hash).await), Some(revoked), "the new version, whole, also if revoked");
+    assert_eq!(
+        answer(store.find(&revoked.hash).await),
+        Some(revoked),
+        "the whole new version is found, also if it is revoked"
+    );
 }

@@ -1,4 +1,4 @@
-//! What every [`ClaimStore`] promises.
+//! The contract of every [`ClaimStore`].
 #![expect(clippy::panic, clippy::expect_used, reason = "a contract suite fails by panicking")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,12 +9,12 @@ use futures::future::join_all;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::ports::{Claim, ClaimStore, ClaimVerdict};
 
-/// Runs the suite. `ttl` is the window the store was made with, at least two seconds.
+/// Runs the suite. `ttl` is the window with which the store was created, at least two seconds.
 ///
-/// Time passes through `now` alone, so it takes no longer than the calls. Keys are new in every run, so the store
-/// need not be empty and several runs may share it.
+/// Time only passes through `now`, so the suite need not wait. Keys are new in every run, so the store need not be
+/// empty and several runs may share it.
 pub async fn claims_contract(store: &dyn ClaimStore, ttl: Duration) {
-    assert!(ttl >= Duration::from_secs(2), "the suite steps half a window and one second");
+    assert!(ttl >= Duration::from_secs(2), "the suite needs a window of at least two seconds");
     let suite = Suite { store, ttl, start: SystemClock.now(), run: RunId::next() };
     suite.an_empty_call_is_answered().await;
     suite.the_first_claim_wins_and_its_redelivery_goes_on().await;
@@ -29,7 +29,7 @@ pub async fn claims_contract(store: &dyn ClaimStore, ttl: Duration) {
     suite.concurrent_calls_may_overlap_in_any_order().await;
 }
 
-/// Tells runs apart that share a store: also runs of other processes.
+/// Distinguishes runs that share a store, including runs of other processes.
 struct RunId(String);
 
 impl RunId {
@@ -89,10 +89,10 @@ impl Suite<'_> {
     async fn the_first_claim_wins_and_its_redelivery_goes_on(&self) {
         let first = self.claim("first", 1, "a");
         assert_eq!(self.ask_one(&first, self.start).await, ClaimVerdict::New);
-        // As after a crash, or an answer that got lost.
+        // As after a crash or a lost answer.
         assert_eq!(self.ask_one(&first, self.start).await, ClaimVerdict::Own, "a redelivery is not a duplicate");
         assert_eq!(self.ask_one(&self.claim("first", 2, "a"), self.start).await, taken_by(1, true));
-        assert_eq!(self.ask_one(&first, self.start).await, ClaimVerdict::Own, "a copy takes nothing away");
+        assert_eq!(self.ask_one(&first, self.start).await, ClaimVerdict::Own, "a copy does not change the owner");
     }
 
     async fn a_copy_is_told_whether_its_payload_differs(&self) {
@@ -102,7 +102,7 @@ impl Suite<'_> {
     }
 
     async fn a_claim_holds_for_its_window_and_not_longer(&self) {
-        // Not a whole second, so that a store which rounds the end down is found out.
+        // Not a whole second, so that the test fails for a store that rounds the end down.
         let made_at = Timestamp::from_millis(self.start.as_millis() / 1000 * 1000 + 999);
         assert_eq!(self.ask_one(&self.claim("window", 1, "a"), made_at).await, ClaimVerdict::New);
         assert_eq!(self.ask_one(&self.claim("window", 2, "a"), self.within(made_at)).await, taken_by(1, true));
@@ -127,7 +127,11 @@ impl Suite<'_> {
         let claim = self.claim("again", 1, "a");
         assert_eq!(self.ask_one(&claim, self.start).await, ClaimVerdict::New);
         let later = self.past(self.start);
-        assert_eq!(self.ask_one(&claim, later).await, ClaimVerdict::New, "as if it had been removed");
+        assert_eq!(
+            self.ask_one(&claim, later).await,
+            ClaimVerdict::New,
+            "a claim that has expired is answered as if it did not exist"
+        );
         assert_eq!(self.ask_one(&self.claim("again", 2, "a"), self.within(later)).await, taken_by(1, true));
     }
 
@@ -157,7 +161,7 @@ impl Suite<'_> {
     async fn a_large_call_is_answered_in_order(&self) {
         const CLAIMS: i64 = 1_000;
         let id = |n: i64| format!("large-{n}");
-        // Every third is claimed by its own origin before, every third by another.
+        // One third is already claimed by its own origin, and one third by another.
         let before: Vec<Claim> = (0..CLAIMS)
             .filter(|n| n % 3 != 0)
             .map(|n| self.claim(&id(n), if n % 3 == 1 { n } else { n + CLAIMS }, "a"))
@@ -191,7 +195,7 @@ impl Suite<'_> {
         }
     }
 
-    /// Sixteen origins claim one free id at once: one wins, and the others learn which.
+    /// Sixteen origins claim one free id concurrently: one wins, and the others get its origin.
     async fn race(&self, id: &str, now: Timestamp) {
         let claims: Vec<Claim> = (0..16).map(|offset| self.claim(id, offset, "a")).collect();
         let verdicts = join_all(claims.iter().map(|claim| self.ask_one(claim, now))).await;
@@ -201,14 +205,14 @@ impl Suite<'_> {
             .filter(|(_, verdict)| **verdict == ClaimVerdict::New)
             .map(|(c, _)| c)
             .collect();
-        let [winner] = winners[..] else { panic!("{id}: exactly one claimer wins: {verdicts:?}") };
+        let [winner] = winners[..] else { panic!("{id}: not exactly one origin wins: {verdicts:?}") };
         for (claim, verdict) in claims.iter().zip(&verdicts).filter(|(claim, _)| *claim != winner) {
             let expected = ClaimVerdict::Taken { owner: winner.origin.clone(), same_payload: true };
             assert_eq!(*verdict, expected, "{id}: {}", claim.origin);
         }
     }
 
-    /// Copies in different partitions meet like this: several processors, overlapping batches, no common order.
+    /// Several processors claim overlapping batches in different orders, as for copies in different partitions.
     async fn concurrent_calls_may_overlap_in_any_order(&self) {
         const CALLERS: i64 = 6;
         const IDS: i64 = 60;

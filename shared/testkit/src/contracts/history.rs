@@ -1,4 +1,4 @@
-//! What every [`EventHistory`] promises.
+//! The contract of every [`EventHistory`].
 #![expect(clippy::panic, clippy::expect_used, reason = "a contract suite fails by panicking")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +12,7 @@ use pipeline::{Outcome, Position};
 
 use crate::events::{closed, event, stored, valid};
 
-/// Runs the suite on a history of what `store` records. Tenants and topics are new in every run.
+/// Runs the suite on a history of the records in `store`. Tenants and topics are new in every run.
 pub async fn history_contract(history: &dyn EventHistory, store: &dyn EventStore) {
     Case::new(history, store, "unknown").an_unknown_event_has_no_history().await;
     Case::new(history, store, "reached").positions_are_reached_when_they_are_recorded().await;
@@ -99,7 +99,11 @@ impl<'a> Case<'a> {
         self.record(1, vec![self.stores(6, "b"), self.stores(7, "c")]).await;
         assert!(self.look_up("z", &positions).await.not_reached.is_empty());
         let other = Position::new(self.topic.as_str(), 1, 0);
-        assert_eq!(self.look_up("a", std::slice::from_ref(&other)).await.not_reached, [other], "of its own partition");
+        assert_eq!(
+            self.look_up("a", std::slice::from_ref(&other)).await.not_reached,
+            [other],
+            "each position is compared with its own partition"
+        );
     }
 
     async fn a_row_and_its_record_are_found_whole(self) {
@@ -130,7 +134,10 @@ impl<'a> Case<'a> {
         let history = self.look_up("a", &[self.position(1)]).await;
         let mut expected = vec![first[0].clone()];
         expected.extend(second);
-        assert_eq!(history.records, expected, "by time and place, and not the record of another key");
+        assert_eq!(
+            history.records, expected,
+            "records are ordered by time and position, without the record of another key"
+        );
         assert_eq!(expected[3].outcome, Outcome::Duplicate);
         assert_eq!(history.stored.len(), 1);
     }

@@ -1,4 +1,5 @@
-//! One suite per port. An adapter's test calls it with a fresh adapter; a failed promise panics with its name.
+//! One contract suite per port. An adapter's test calls it with a fresh adapter; a broken promise panics with a message
+//! that names it.
 
 pub mod address_counters;
 pub mod api_keys;
@@ -32,7 +33,7 @@ fn random() -> u64 {
     RandomState::new().hash_one(0)
 }
 
-/// A /64 of its own.
+/// An address in a /64 that no other test uses.
 fn random_address() -> AddressKey {
     AddressKey::of(IpAddr::V6(Ipv6Addr::from(u128::from(random()) << 64)))
 }

@@ -1,4 +1,4 @@
-//! What every [`ObjectStore`] promises.
+//! The contract of every [`ObjectStore`].
 #![expect(clippy::expect_used, reason = "a contract suite fails by panicking")]
 
 use bytes::Bytes;
@@ -55,7 +55,7 @@ impl Suite<'_> {
         assert_eq!(self.put("once", "first").await, PutResult::Created);
         assert_eq!(self.put("once", "first").await, PutResult::AlreadyThere);
         assert_eq!(self.put("once", "another and longer").await, PutResult::AlreadyThere);
-        assert_eq!(self.get("once").await, "first", "what was there is left as it is");
+        assert_eq!(self.get("once").await, "first", "an existing object is not changed");
     }
 
     async fn one_of_many_concurrent_writers_creates(&self) {
@@ -72,7 +72,11 @@ impl Suite<'_> {
                 .map(|(writer, _)| writer)
                 .collect();
             assert_eq!(created.len(), 1, "exactly one writer creates the object");
-            assert_eq!(self.get(&name).await, created[0].to_string().repeat(20_000), "its body is the winner's");
+            assert_eq!(
+                self.get(&name).await,
+                created[0].to_string().repeat(20_000),
+                "the body is that of the writer that created it"
+            );
         }
     }
 

@@ -1,4 +1,4 @@
-//! What every [`RecordPublisher`] promises.
+//! The contract of every [`RecordPublisher`].
 #![expect(
     clippy::panic,
     clippy::unwrap_used,
@@ -20,17 +20,17 @@ use crate::fakes::publisher::partition_of;
 const TIMEOUT: Duration = Duration::from_secs(20);
 const PARTITIONS: i32 = 3;
 
-/// A publisher together with what a test needs to see of its broker.
+/// A publisher, and a view of its broker for tests.
 #[async_trait]
 pub trait Broker: Send + Sync {
     fn publisher(&self) -> &dyn RecordPublisher;
-    /// A topic that nobody else uses, empty.
+    /// A new, empty topic that no other test uses.
     async fn new_topic(&self, partitions: i32) -> &'static str;
     /// Everything in a topic, ordered by partition and offset.
     async fn records(&self, topic: &'static str) -> Vec<Record>;
 }
 
-/// Runs every promise that a healthy broker can keep.
+/// Tests every promise that a healthy broker can keep.
 pub async fn suite(broker: &dyn Broker) {
     one_call_with_a_thousand_records_keeps_their_order(broker).await;
     concurrent_calls_keep_each_ones_order(broker).await;
@@ -40,7 +40,7 @@ pub async fn suite(broker: &dyn Broker) {
     assert!(broker.publisher().publish(Vec::new(), TIMEOUT).await.is_empty(), "no records, no answers");
 }
 
-/// Runs the promise about a broker that does not answer.
+/// Tests the promise about a broker that does not answer.
 pub async fn away(publisher: &dyn RecordPublisher, topic: &'static str) {
     let timeout = Duration::from_millis(500);
     let records: Vec<NewRecord> = (0..10).map(|number| record(topic, &format!("key-{number}"), "x")).collect();
@@ -49,7 +49,7 @@ pub async fn away(publisher: &dyn RecordPublisher, topic: &'static str) {
     assert!(start.elapsed() < timeout + Duration::from_secs(2), "took {:?}", start.elapsed());
     assert_eq!(answers.len(), 10, "one answer per record");
     for answer in answers {
-        let error = answer.expect_err("nobody acknowledged it");
+        let error = answer.expect_err("no broker acknowledged it");
         assert!(error.is_retryable(), "{error:?}");
     }
 }
@@ -130,7 +130,7 @@ async fn bytes_are_kept_as_they_are(broker: &dyn Broker) {
 
 async fn too_large_a_record_fails_alone_and_for_good(broker: &dyn Broker) {
     let topic = broker.new_topic(1).await;
-    // Compresses to nothing: the limit is on what the consumer will have to hold.
+    // Compresses to almost nothing, because the limit applies to the uncompressed size, which consumers must hold.
     let huge = "x".repeat(2 * 1024 * 1024);
     let records = vec![record(topic, "a", "before"), record(topic, "b", &huge), record(topic, "c", "after")];
     let answers = broker.publisher().publish(records, TIMEOUT).await;
@@ -144,7 +144,7 @@ async fn without_time_nothing_is_promised(broker: &dyn Broker) {
     let answers = broker.publisher().publish(vec![record(topic, "a", "1"); 3], Duration::ZERO).await;
     assert_eq!(answers.len(), 3);
     for answer in answers {
-        let error = answer.expect_err("there was no time");
+        let error = answer.expect_err("no time is left");
         assert!(error.is_retryable(), "{error:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! What every store of rate leases promises.
+//! The contract of every store of rate leases.
 //!
 //! Buckets are new in every run, so a store need not be empty and runs may share it.
 
@@ -15,20 +15,20 @@ pub async fn rate_leases_contract(store: &dyn RateLeases) {
 
     assert_eq!(take(&bucket, minute, 40, 100).await, 40);
     assert_eq!(take(&bucket, minute, 40, 100).await, 40);
-    assert_eq!(take(&bucket, minute, 40, 100).await, 20, "what is left");
+    assert_eq!(take(&bucket, minute, 40, 100).await, 20, "the grant is what is left");
     assert_eq!(take(&bucket, minute, 40, 100).await, 0);
     assert_eq!(take(&bucket, minute, 40, 110).await, 10, "a higher limit counts at once");
-    assert_eq!(take(&bucket, minute, 40, 50).await, 0, "and so does a lower one");
+    assert_eq!(take(&bucket, minute, 40, 50).await, 0, "a lower limit counts at once");
     assert_eq!(take(&bucket, minute + 1, 40, 100).await, 40, "the next minute is new");
 
     let other = format!("{bucket}-other");
-    assert_eq!(take(&other, minute, 0, 100).await, 0, "nothing wanted");
-    assert_eq!(take(&other, minute, 5, 0).await, 0, "nothing allowed");
-    assert_eq!(take(&other, minute, u32::MAX, 30).await, 30, "more wanted than there is");
+    assert_eq!(take(&other, minute, 0, 100).await, 0, "a request for no tokens gets none");
+    assert_eq!(take(&other, minute, 5, 0).await, 0, "a limit of 0 grants none");
+    assert_eq!(take(&other, minute, u32::MAX, 30).await, 30, "a request for more than the limit gets the limit");
 
     let contended = format!("{bucket}-contended");
-    // 40 takers want 7 each, 280 in all, of 100: nobody goes without while there is some left.
+    // 40 callers want 7 tokens each, 280 in all, of a limit of 100: every caller gets some as long as any are left.
     let grants = join_all((0..40).map(|_| take(&contended, minute, 7, 100))).await;
-    assert!(grants.iter().all(|granted| *granted <= 7), "no more than wanted: {grants:?}");
-    assert_eq!(grants.iter().sum::<u32>(), 100, "all of the limit and no more: {grants:?}");
+    assert!(grants.iter().all(|granted| *granted <= 7), "a grant exceeds the request: {grants:?}");
+    assert_eq!(grants.iter().sum::<u32>(), 100, "the grants add up to the limit: {grants:?}");
 }

@@ -1,4 +1,4 @@
-//! What [`RedriveMarks`], [`RedriveAudit`] and [`TopicSource`] promise.
+//! The contracts of [`RedriveMarks`], [`RedriveAudit`] and [`TopicSource`].
 #![expect(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "a contract suite fails by panicking")]
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 const NOW: Timestamp = Timestamp::from_millis(1_795_197_720_000);
 const LATER: Timestamp = Timestamp::from_millis(1_795_197_780_000);
 
-/// Of a store that holds no marks of the topic `contract`.
+/// Runs the suite on a store that holds no marks of the topic `contract`.
 pub async fn redrive_marks_contract(marks: &dyn RedriveMarks) {
     a_step_is_begun_by_one_run_and_finished_once(marks).await;
     a_run_that_is_taken_for_dead_is_taken_over(marks).await;
@@ -53,15 +53,27 @@ async fn a_step_is_begun_by_one_run_and_finished_once(marks: &dyn RedriveMarks) 
     let key = send(1);
     assert_eq!(ok(marks.find(std::slice::from_ref(&key)).await), [None]);
     assert_eq!(begin(marks, &key, "a", NOW, LATER).await, BeginVerdict::Ours);
-    assert_eq!(begin(marks, &key, "a", NOW, LATER).await, BeginVerdict::Ours, "as after a lost answer");
+    assert_eq!(
+        begin(marks, &key, "a", NOW, LATER).await,
+        BeginVerdict::Ours,
+        "a run can begin its own step again, as after a lost answer"
+    );
     assert_eq!(begin(marks, &key, "b", NOW, LATER).await, BeginVerdict::UnderWay { until: LATER });
     let found = ok(marks.find(std::slice::from_ref(&key)).await).remove(0).expect("a mark");
     assert_eq!((found.run.as_str(), found.at, &found.state), ("a", NOW, &MarkState::UnderWay { until: LATER }));
 
     let position = Position::new("raw-events", 3, 7);
     ok(marks.finish(&[(key.clone(), Some(position.clone()))], "a", LATER).await);
-    assert_eq!(begin(marks, &key, "a", LATER, LATER).await, BeginVerdict::Done, "also to who did it");
-    assert_eq!(begin(marks, &key, "b", LATER.plus(PATIENCE), LATER).await, BeginVerdict::Done, "for good");
+    assert_eq!(
+        begin(marks, &key, "a", LATER, LATER).await,
+        BeginVerdict::Done,
+        "the step is also done for the run that did it"
+    );
+    assert_eq!(
+        begin(marks, &key, "b", LATER.plus(PATIENCE), LATER).await,
+        BeginVerdict::Done,
+        "a done step stays done"
+    );
     let found = ok(marks.find(std::slice::from_ref(&key)).await).remove(0).expect("a mark");
     assert_eq!((found.at, &found.state), (LATER, &MarkState::Done { position: Some(position) }));
     assert_eq!(found.key, key);
@@ -73,10 +85,10 @@ async fn a_run_that_is_taken_for_dead_is_taken_over(marks: &dyn RedriveMarks) {
     let before = Timestamp::from_millis(LATER.as_millis() - 1);
     assert_eq!(begin(marks, &key, "b", before, LATER).await, BeginVerdict::UnderWay { until: LATER });
     let much_later = LATER.plus(PATIENCE);
-    assert_eq!(begin(marks, &key, "b", LATER, much_later).await, BeginVerdict::Ours, "a lapsed mark blocks nobody");
+    assert_eq!(begin(marks, &key, "b", LATER, much_later).await, BeginVerdict::Ours, "an expired mark blocks no run");
     let held = BeginVerdict::UnderWay { until: much_later };
-    assert_eq!(begin(marks, &key, "a", LATER, much_later).await, held, "it was taken over");
-    // The one that was taken for dead comes back and finishes: done is done.
+    assert_eq!(begin(marks, &key, "a", LATER, much_later).await, held, "the step was taken over");
+    // The run that counted as dead comes back and finishes: the step is done.
     ok(marks.finish(&[(key.clone(), None)], "a", LATER).await);
     assert_eq!(begin(marks, &key, "b", LATER, much_later).await, BeginVerdict::Done);
 }
@@ -111,7 +123,7 @@ async fn many_marks_are_answered_in_order(marks: &dyn RedriveMarks) {
     }
     let twice = [keys[0].clone(), keys[1].clone(), keys[0].clone()];
     let found: Vec<bool> = ok(marks.find(&twice).await).iter().map(Option::is_some).collect();
-    assert_eq!(found, [true, false, true], "a key may be asked for twice");
+    assert_eq!(found, [true, false, true], "a key may be looked up twice in one call");
     let verdicts = ok(marks.begin(&keys, "a", NOW, LATER).await);
     for (index, verdict) in verdicts.iter().enumerate() {
         assert_eq!(*verdict, if index % 2 == 0 { BeginVerdict::Done } else { BeginVerdict::Ours });
@@ -135,7 +147,7 @@ async fn the_history_of_an_origin_is_in_order(marks: &dyn RedriveMarks) {
     assert_eq!(attempts, [sent(0), sent(1), sent(2), (3, LetterStep::Park), sent(10)]);
 }
 
-/// Of an empty trail.
+/// Runs the suite on an empty audit trail.
 pub async fn redrive_audit_contract(audit: &dyn RedriveAudit) {
     let day = Timestamp::parse("2026-11-20T00:00:00.000Z").unwrap();
     let last = Timestamp::parse("2026-11-20T23:59:59.999Z").unwrap();
@@ -154,14 +166,14 @@ pub async fn redrive_audit_contract(audit: &dyn RedriveAudit) {
     for entry in [&late, &early, &tomorrow] {
         ok(audit.record(entry).await);
     }
-    assert_eq!(ok(audit.entries(day).await), [early.clone(), late.clone()], "one day, oldest first");
+    assert_eq!(ok(audit.entries(day).await), [early.clone(), late.clone()], "the entries of one day, oldest first");
     let ended = AuditEntry { state: ActionState::Finished, result: r#"{"sent":1}"#.to_owned(), ..late };
     ok(audit.record(&ended).await);
-    assert_eq!(ok(audit.entries(last).await), [early, ended], "the end replaces the start");
+    assert_eq!(ok(audit.entries(last).await), [early, ended], "the entry of the end replaces that of the start");
     assert_eq!(ok(audit.entries(tomorrow.started_at).await), [tomorrow]);
 }
 
-/// Of a source that reads what `broker` writes.
+/// Runs the suite on a source that reads the records of `broker`.
 pub async fn topic_source_contract(broker: &dyn Broker, source: &dyn TopicSource) {
     let topic = broker.new_topic(3).await;
     publish(broker, topic, 0..200).await;
@@ -169,18 +181,22 @@ pub async fn topic_source_contract(broker: &dyn Broker, source: &dyn TopicSource
 
     let mut reader = ok(source.open(topic, &BTreeMap::new()).await);
     publish(broker, topic, 200..260).await;
-    assert_eq!(read_to_end(&mut *reader).await, before, "what was there when it was opened, byte for byte");
+    assert_eq!(
+        read_to_end(&mut *reader).await,
+        before,
+        "the reader returns the records that existed when it was opened, byte for byte"
+    );
     assert!(reader.spans().values().all(|span| span.is_finished()));
-    assert!(ok(reader.read(Duration::from_millis(10)).await).is_empty(), "the end is the end");
+    assert!(ok(reader.read(Duration::from_millis(10)).await).is_empty(), "a reader at its end returns nothing");
 
-    // Going on where another reader ended gives the rest.
+    // A reader that starts where another ended returns the rest.
     let next: BTreeMap<i32, i64> = reader.spans().iter().map(|(partition, span)| (*partition, span.next)).collect();
     let mut reader = ok(source.open(topic, &next).await);
     let rest = read_to_end(&mut *reader).await;
     assert_eq!([before, rest.clone()].concat().len(), 260);
     assert!(rest.iter().all(|record| record.position.offset >= next[&record.position.partition]));
 
-    // One partition from its middle, the others from their start; past the end there is nothing.
+    // One partition is read from its middle, the others from their start; there is nothing after the end.
     let from = BTreeMap::from([(0, 10), (1, 1_000_000)]);
     let mut reader = ok(source.open(topic, &from).await);
     let all = broker.records(topic).await;
@@ -206,7 +222,7 @@ async fn publish(broker: &dyn Broker, topic: &'static str, numbers: std::ops::Ra
     }
 }
 
-/// Everything, by partition and offset.
+/// All records, ordered by partition and offset.
 async fn read_to_end(reader: &mut dyn TopicReader) -> Vec<Record> {
     let started = Instant::now();
     let mut records: Vec<Record> = Vec::new();
@@ -214,7 +230,10 @@ async fn read_to_end(reader: &mut dyn TopicReader) -> Vec<Record> {
         assert!(started.elapsed() < PATIENCE, "{} records, then nothing: {:?}", records.len(), reader.spans());
         let read = ok(reader.read(Duration::from_millis(200)).await);
         for record in &read {
-            assert!(record.position.offset < reader.spans()[&record.position.partition].next, "the span has moved on");
+            assert!(
+                record.position.offset < reader.spans()[&record.position.partition].next,
+                "the span starts after the records that were read"
+            );
         }
         records.extend(read);
     }

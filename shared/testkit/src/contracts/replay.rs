@@ -1,4 +1,4 @@
-//! What every [`ReplayRuns`] and every [`ReprocessedOutcomes`] promises.
+//! The contracts of every [`ReplayRuns`] and every [`ReprocessedOutcomes`].
 #![expect(clippy::panic, clippy::expect_used, reason = "a contract suite fails by panicking")]
 
 use std::collections::BTreeMap;
@@ -13,7 +13,7 @@ use pipeline::{DependencyError, Outcome, Position};
 
 use crate::events::closed;
 
-/// Looks past the port at what it wrote.
+/// A view of the stored outcomes, which the port does not offer.
 #[async_trait]
 pub trait ReprocessedView: Send + Sync {
     /// Every outcome of a version, by position.
@@ -45,7 +45,7 @@ pub async fn replay_runs_contract(runs: &dyn ReplayRuns) {
 async fn a_run_goes_on_where_it_was(runs: &dyn ReplayRuns) {
     let run = unique("on");
     let take_over = async |holder: &str| ok(runs.take_over(&run, "{}", holder, NOW).await);
-    assert_eq!(take_over("a").await, TakeOver::Ours(ReplayProgress::default()), "a new run has come nowhere");
+    assert_eq!(take_over("a").await, TakeOver::Ours(ReplayProgress::default()), "a new run has no progress");
     let first = ReplayProgress { next: BTreeMap::from([(0, 5)]), counts: r#"{"records":5}"#.to_owned() };
     assert!(ok(runs.save(&run, "a", &first, NOW).await));
     let second = ReplayProgress { next: BTreeMap::from([(0, 9), (7, i64::MAX)]), counts: "\"ü\"".to_owned() };
@@ -54,7 +54,7 @@ async fn a_run_goes_on_where_it_was(runs: &dyn ReplayRuns) {
     assert_eq!(take_over("b").await, TakeOver::Ours(second.clone()));
     assert_eq!(take_over("b").await, TakeOver::Ours(second), "taking over may be repeated");
     let other = ok(runs.take_over(&unique("on"), "{}", "a", NOW).await);
-    assert_eq!(other, TakeOver::Ours(ReplayProgress::default()), "runs have nothing in common");
+    assert_eq!(other, TakeOver::Ours(ReplayProgress::default()), "runs do not share progress");
 }
 
 async fn a_run_keeps_its_request(runs: &dyn ReplayRuns) {
@@ -63,13 +63,16 @@ async fn a_run_keeps_its_request(runs: &dyn ReplayRuns) {
     let other = ok(runs.take_over(&run, "second", "b", NOW).await);
     assert_eq!(other, TakeOver::Other { request: "first".to_owned() });
     let progress = ReplayProgress { next: BTreeMap::from([(1, 1)]), counts: String::new() };
-    assert!(ok(runs.save(&run, "a", &progress, NOW).await), "who asks for something else takes nothing over");
+    assert!(
+        ok(runs.save(&run, "a", &progress, NOW).await),
+        "an invocation with another request does not take over the run"
+    );
 }
 
 async fn who_was_replaced_saves_nothing(runs: &dyn ReplayRuns) {
     let run = unique("replaced");
     let at = |offset| ReplayProgress { next: BTreeMap::from([(0, offset)]), counts: String::new() };
-    assert!(!ok(runs.save(&run, "a", &at(1), NOW).await), "there is no such run");
+    assert!(!ok(runs.save(&run, "a", &at(1), NOW).await), "a run that does not exist cannot be saved");
     ok(runs.take_over(&run, "{}", "a", NOW).await);
     ok(runs.take_over(&run, "{}", "b", NOW).await);
     assert!(ok(runs.save(&run, "b", &at(7), NOW).await));
@@ -77,7 +80,7 @@ async fn who_was_replaced_saves_nothing(runs: &dyn ReplayRuns) {
     assert_eq!(ok(runs.take_over(&run, "{}", "c", NOW).await), TakeOver::Ours(at(7)));
 }
 
-/// Runs the suite beside the ledger of `store`. Topics and versions are new in every run.
+/// Runs the suite with the ledger of `store`. Topics and versions are new in every run.
 pub async fn reprocessed_outcomes_contract(
     reprocessed: &dyn ReprocessedOutcomes,
     store: &dyn EventStore,
@@ -96,7 +99,7 @@ pub async fn reprocessed_outcomes_contract(
     let asked = [position(1), position(2), position(3), position(1)];
     let found = ok(reprocessed.first_outcomes(&asked).await);
     let expected = [Some(&firsts[1]), None, Some(&firsts[0]), Some(&firsts[1])].map(Option::<&LedgerEntry>::cloned);
-    assert_eq!(found, expected, "in the order of the questions");
+    assert_eq!(found, expected, "first outcomes are in the order of the positions");
     assert!(ok(reprocessed.first_outcomes(&[]).await).is_empty());
 
     let risk = RiskScore { score: 90, reasons: vec!["a".into(), "b".into()], rules_version: "2".into() };
@@ -113,12 +116,12 @@ pub async fn reprocessed_outcomes_contract(
     let entries = [entry(1, Outcome::Fraud, Some(risk)), no_event, entry(3, Outcome::Valid, None)];
     let (version, other) = (unique("v"), unique("w"));
     assert_eq!(ok(reprocessed.add(&version, &entries[..2]).await), 2);
-    assert_eq!(ok(reprocessed.add(&version, &entries).await), 1, "what is there is not added again");
+    assert_eq!(ok(reprocessed.add(&version, &entries).await), 1, "existing entries are not added again");
     let changed = [entry(1, Outcome::Valid, None)];
     assert_eq!(ok(reprocessed.add(&version, &changed).await), 0);
-    assert_eq!(view.outcomes(&version).await, entries, "the first stays");
-    assert_eq!(ok(reprocessed.add(&other, &changed).await), 1, "versions have nothing in common");
+    assert_eq!(view.outcomes(&version).await, entries, "the first entry stays");
+    assert_eq!(ok(reprocessed.add(&other, &changed).await), 1, "versions are independent");
     assert_eq!(view.outcomes(&other).await, changed);
     assert_eq!(ok(reprocessed.add(&other, &[]).await), 0);
-    assert_eq!(ok(reprocessed.first_outcomes(&asked).await), expected, "the ledger is as it was");
+    assert_eq!(ok(reprocessed.first_outcomes(&asked).await), expected, "the ledger is not changed");
 }

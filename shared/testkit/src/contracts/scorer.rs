@@ -1,5 +1,5 @@
-//! What every [`Scorer`] promises.
-#![expect(clippy::panic, clippy::expect_used, reason = "a contract suite: a broken promise is a failed test")]
+//! The contract of every [`Scorer`].
+#![expect(clippy::panic, clippy::expect_used, reason = "a contract suite fails by panicking")]
 
 use std::net::IpAddr;
 
@@ -46,7 +46,7 @@ async fn private_range(scorer: &dyn Scorer) {
             assert_eq!(
                 score.reasons.iter().any(|reason| reason == "private-range"),
                 score.risk_score == 100,
-                "the private range is named if and only if it matched: {score:?}"
+                "the private range is named exactly if it matched: {score:?}"
             );
             assert!(!score.rules_version.is_empty(), "every score names the version of its rules");
             (score.event_id.to_string(), score.risk_score)

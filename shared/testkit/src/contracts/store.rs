@@ -1,4 +1,4 @@
-//! What every [`EventStore`] promises.
+//! The contract of every [`EventStore`].
 #![expect(clippy::panic, clippy::expect_used, reason = "a contract suite fails by panicking")]
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,7 +22,7 @@ pub const DEDUP_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A row of `events`, as a test sees it.
+/// A row of `events`, for tests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredRow {
     pub event: Event<'static>,
@@ -38,7 +38,7 @@ pub struct Span {
     pub next: i64,
 }
 
-/// A look into a store, which the port does not offer.
+/// A view of a store's content, which the port does not offer.
 #[async_trait]
 pub trait StoreView: Send + Sync {
     /// The tenant's events, in any order.
@@ -70,7 +70,7 @@ struct Case<'a> {
     view: &'a dyn StoreView,
     topic: String,
     tenant: TenantId,
-    /// Noon of a day, UTC.
+    /// Noon (UTC) of some day.
     noon: Timestamp,
 }
 
@@ -99,7 +99,7 @@ impl<'a> Case<'a> {
         RiskScore { score: 10, reasons: vec!["a".into(), "b".into()], rules_version: "1".into() }
     }
 
-    /// To store an event at partition 0.
+    /// A record of partition 0 whose event is to be stored.
     fn stores(&self, offset: i64, event: Event<'static>) -> Decision {
         stored(self.position(0, offset), event, valid(Some(self.risk())))
     }
@@ -113,7 +113,7 @@ impl<'a> Case<'a> {
             Ok(entries) => {
                 assert_eq!(entries.len(), records.len(), "one entry for each record");
                 for (entry, record) in entries.iter().zip(records) {
-                    assert_eq!(entry.position, record.position, "in the order of the records");
+                    assert_eq!(entry.position, record.position, "entries are in the order of the records");
                 }
                 entries
             }
@@ -125,7 +125,7 @@ impl<'a> Case<'a> {
         self.record_at(records, self.noon).await
     }
 
-    /// Checks that events and counts are `expected`, by id.
+    /// Checks the ids of the stored events, and that the counts agree.
     async fn assert_stored(&self, mut expected: Vec<&str>) {
         let events = self.view.events(&self.tenant).await;
         let mut ids: Vec<&str> = events.iter().map(|row| row.event.key.id.as_str()).collect();
@@ -136,7 +136,7 @@ impl<'a> Case<'a> {
         for &outcome in Outcome::ALL {
             counted += self.view.counted(&self.tenant, outcome).await;
         }
-        assert_eq!(counted, ids.len() as u64, "counts of rows really inserted");
+        assert_eq!(counted, ids.len() as u64, "the counts are those of the rows that were inserted");
     }
 
     async fn an_empty_batch_is_answered(self) {
@@ -194,7 +194,7 @@ impl<'a> Case<'a> {
         let first = self.record(&records[..5]).await;
         let later = self.noon.plus(HOUR);
         let recut = self.record_at(&records[2..], later).await;
-        assert_eq!(recut[..3], first[2..], "what was recorded comes back unchanged");
+        assert_eq!(recut[..3], first[2..], "existing entries are returned unchanged");
         let whole = self.record_at(&records, later.plus(HOUR)).await;
         assert_eq!(whole[..5], first[..]);
         assert_eq!(whole[5..], recut[3..]);
@@ -205,8 +205,8 @@ impl<'a> Case<'a> {
         let first = self.record(&[self.closes(0, Outcome::Blocked, "block-list")]).await;
         let other = [self.stores(0, self.event("a", "{}")), self.stores(1, self.event("a", "{}"))];
         let second = self.record_at(&other, self.noon.plus(HOUR)).await;
-        assert_eq!(second[0], first[0], "the first word counts");
-        assert_eq!(second[1].outcome, Outcome::Valid, "it stored nothing, so this is not a copy");
+        assert_eq!(second[0], first[0], "the first recording counts");
+        assert_eq!(second[1].outcome, Outcome::Valid, "the other record was not stored, so this is not a copy");
         self.assert_stored(vec!["a"]).await;
     }
 
@@ -228,7 +228,7 @@ impl<'a> Case<'a> {
             self.stores(3, self.event("a", "{\"n\":1}")),
         ];
         let entries = self.record(&batch).await;
-        assert_eq!(entries[0].outcome, Outcome::Valid, "the first of them is stored");
+        assert_eq!(entries[0].outcome, Outcome::Valid, "the first of the copies is stored");
         assert_duplicate(&entries[2], "payload-differs");
         assert_duplicate(&entries[3], "already-stored");
         self.assert_stored(vec!["a", "b"]).await;
@@ -248,13 +248,13 @@ impl<'a> Case<'a> {
 
     async fn copies_across_midnight_are_found_and_later_ones_are_new(self) {
         let received = |id: &str, hours: u32| event(&self.tenant, id, "{}", self.noon.plus(HOUR * hours));
-        // Noon; the next morning, 23 hours later; the next noon, when the window is over.
+        // Received at noon; 23 hours later, the next morning; and at the next noon, when the window is over.
         assert_eq!(self.record(&[self.stores(0, received("a", 0))]).await[0].outcome, Outcome::Valid);
         assert_duplicate(&self.record(&[self.stores(1, received("a", 23))]).await[0], "already-stored");
         assert_eq!(self.record(&[self.stores(2, received("a", 24))]).await[0].outcome, Outcome::Valid);
-        // A late copy of the first finds it, though it comes after the second.
+        // A copy of the first event is found to be one, although the second event was stored in between.
         assert_duplicate(&self.record(&[self.stores(3, received("a", 1))]).await[0], "already-stored");
-        // In one batch, where the second is a copy of the first and the third is not.
+        // All in one batch: the second is a copy of the first, and the third is not.
         let batch =
             [self.stores(4, received("b", 0)), self.stores(5, received("b", 20)), self.stores(6, received("b", 40))];
         let entries = self.record(&batch).await;
@@ -294,12 +294,12 @@ impl<'a> Case<'a> {
             foreign,
         ];
         let entries = self.record(&batch).await;
-        assert_eq!(self.record(&batch).await, entries, "and what is returned is what is stored");
+        assert_eq!(self.record(&batch).await, entries, "the returned entries equal the stored ones");
         assert_eq!(entries[3].risk, Some(none));
         self.assert_stored(vec!["odd", "plain", "far", &long_id]).await;
         let events = self.view.events(&self.tenant).await;
         let stored = events.iter().find(|row| row.event.key.id.as_str() == "odd").map(|row| &row.event.payload);
-        assert_eq!(stored, Some(&odd.payload), "the client's bytes");
+        assert_eq!(stored, Some(&odd.payload), "the payload has the client's bytes");
     }
 
     async fn spans_grow_both_ways_per_partition(self) {
@@ -307,7 +307,11 @@ impl<'a> Case<'a> {
         self.record(&[self.closes(12, Outcome::Blocked, "x")]).await;
         assert_eq!(self.view.span(&self.topic, 0).await, Some(Span { floor: 10, next: 13 }));
         self.record(&[self.closes(11, Outcome::Blocked, "x")]).await;
-        assert_eq!(self.view.span(&self.topic, 0).await, Some(Span { floor: 10, next: 13 }), "never back");
+        assert_eq!(
+            self.view.span(&self.topic, 0).await,
+            Some(Span { floor: 10, next: 13 }),
+            "a checkpoint never goes back"
+        );
         let mut elsewhere = self.closes(0, Outcome::Blocked, "x");
         elsewhere.position = self.position(1, 5);
         self.record(&[elsewhere, self.closes(9, Outcome::Blocked, "x")]).await;
@@ -327,7 +331,7 @@ impl<'a> Case<'a> {
     }
 
     async fn one_of_many_concurrent_copies_is_stored(self) {
-        // Copies in different partitions, which no lock of a partition holds apart; in opposite orders.
+        // Copies in different partitions, so that no lock on a partition separates them; in opposite orders.
         let copies = (0..4_i32).map(|partition| {
             let mut batch: Vec<Decision> = (0..10)
                 .map(|n| {
@@ -345,7 +349,7 @@ impl<'a> Case<'a> {
         let copies: Vec<Vec<Decision>> = copies.collect();
         let answers = join_all(copies.iter().map(|batch| self.record(batch))).await;
         let stored = answers.iter().flatten().filter(|entry| entry.outcome == Outcome::Valid).count();
-        assert_eq!(stored, 10, "each once");
+        assert_eq!(stored, 10, "each event is stored once");
         let ids: Vec<String> = (0..10).map(|id| format!("id-{id}")).collect();
         self.assert_stored(ids.iter().map(String::as_str).collect()).await;
     }
@@ -363,5 +367,5 @@ impl<'a> Case<'a> {
 fn assert_duplicate(entry: &LedgerEntry, tag: &str) {
     assert_eq!(entry.outcome, Outcome::Duplicate);
     assert!(entry.reason.starts_with(tag), "{} should start with {tag}", entry.reason);
-    assert_eq!(entry.risk, None, "nothing was stored that could have a score");
+    assert_eq!(entry.risk, None, "a record that was not stored has no score");
 }

@@ -1,4 +1,4 @@
-//! What every [`UnscoredEvents`] promises.
+//! The contract of every [`UnscoredEvents`].
 #![expect(clippy::panic, clippy::expect_used, reason = "a contract suite fails by panicking")]
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use pipeline::{DependencyError, Outcome, Position};
 use super::store::StoreView;
 use crate::events::{closed, event, stored, valid};
 
-/// Runs the suite on what `store` records. The store must be empty, and must be left to the suite.
+/// Runs the suite on the records in `store`. The store must be empty, and nothing else may use it meanwhile.
 pub async fn unscored_contract(events: &dyn UnscoredEvents, store: &dyn EventStore, view: &dyn StoreView) {
     let suite = Suite { events, store, view, noon: Timestamp::parse("2026-11-20T12:00:00Z").expect("an instant") };
     suite.nothing_waits_in_an_empty_store().await;
@@ -28,7 +28,7 @@ struct Suite<'a> {
     events: &'a dyn UnscoredEvents,
     store: &'a dyn EventStore,
     view: &'a dyn StoreView,
-    /// Of a day, UTC.
+    /// Noon (UTC) of some day.
     noon: Timestamp,
 }
 
@@ -63,7 +63,7 @@ impl Suite<'_> {
         }
     }
 
-    /// To store an event of a tenant at an offset of the tenant's own topic.
+    /// A record at an offset of the tenant's own topic, whose event is to be stored.
     fn record(&self, of: &str, id: &str, offset: i64, risk: Option<RiskScore>) -> Tracked<'static, Decided> {
         stored(Position::new(of, 0, offset), self.event(of, id, 0), valid(risk))
     }
@@ -78,7 +78,7 @@ impl Suite<'_> {
         ok(self.events.find(after, limit).await)
     }
 
-    /// Settles everything that waits, so that the next test starts with nothing.
+    /// Settles all unscored events, so that the next test starts with none.
     async fn drain(&self) {
         let waiting = self.find(None, 1_000).await;
         ok(self.events.settle(waiting.iter().map(|event| late(event, 0)).collect(), self.noon).await);
@@ -99,7 +99,7 @@ impl Suite<'_> {
     }
 
     async fn what_waits_is_found_page_by_page_oldest_first(&self) {
-        // Over midnight, and two that were received together.
+        // Events on both sides of midnight, and two with the same time.
         for (offset, (id, minutes)) in [("d", 800), ("c", 5), ("b", 5), ("a", 9)].into_iter().enumerate() {
             self.waits("found", id, i64::try_from(offset).expect("small"), minutes).await;
         }
@@ -160,7 +160,7 @@ impl Suite<'_> {
         let risk = |index: usize| Some(scores[index].risk.clone());
         assert_eq!(stored, [(Outcome::Fraud, risk(0)), (Outcome::Valid, risk(1)), (Outcome::Valid, None)]);
 
-        // Whatever is said a second time, also otherwise; and of an event that is not there.
+        // Scores for settled events, equal or different, and for an event that does not exist.
         let mut gone = late(&found[2], 100);
         gone.event.place.key.id = EventId::new("gone").expect("an id");
         let again = vec![late(&found[0], 0), late(&found[1], 100), gone];
@@ -191,7 +191,7 @@ impl Suite<'_> {
             })
             .collect();
         assert_eq!(entries, expected);
-        assert_eq!(self.outbox().await, entries, "read again, it is the same");
+        assert_eq!(self.outbox().await, entries, "the outbox reads the same again");
 
         let page = ok(self.events.unpublished(None, 2).await);
         assert_eq!(page, entries[..2]);
@@ -212,15 +212,15 @@ impl Suite<'_> {
         let found = self.find(None, 1_000).await;
         assert_eq!(found.len(), 200);
         let mut settled = 0;
-        // A call skips what another one has locked, so what all of them skip takes another round.
+        // A call skips events that another call has locked, so events that all calls skip need another round.
         while settled < 200 {
-            // In opposite orders, to meet in the middle.
+            // In opposite orders, so that the calls meet in the middle.
             let forth: Vec<LateScore> = found.iter().map(|event| late(event, 100)).collect();
             let back = forth.iter().rev().cloned().collect();
             let calls = [forth.clone(), back, forth].map(|scores| self.events.settle(scores, self.noon));
             let round: usize = join_all(calls).await.into_iter().map(|result| ok(result).len()).sum();
             settled += round;
-            assert!(round > 0 || settled == 200, "the events that are left are settled by nobody");
+            assert!(round > 0 || settled == 200, "a round settled no event although some were left");
         }
         assert_eq!(settled, 200);
         assert_eq!(self.view.counted(&of, Outcome::Valid).await, 0);
@@ -235,7 +235,7 @@ impl Suite<'_> {
         let found = self.find(None, 10).await;
         ok(self.events.settle(vec![late(&found[0], 100)], self.noon).await);
         let after = ok(self.store.record(&record, self.noon.plus(Duration::from_secs(1))).await);
-        assert_eq!(after, before, "a redelivery publishes what was published first");
+        assert_eq!(after, before, "a redelivery publishes the first outcome again");
         self.drain().await;
     }
 }

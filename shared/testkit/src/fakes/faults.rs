@@ -1,20 +1,20 @@
-//! Faults that a fake's calls run into.
+//! Faults that are injected into the calls of a fake.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
 use pipeline::{Dependency, DependencyError, ErrorClass};
 
-/// What befalls a call.
+/// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     /// It fails before it has any effect.
     Before(ErrorClass),
-    /// It takes effect and then its answer is lost.
+    /// It takes effect, and then its answer is lost.
     After(ErrorClass),
 }
 
-/// A queue of faults; each call of the fake takes one. Without faults calls succeed.
+/// A queue of faults. Each call of the fake takes one; if the queue is empty, calls succeed.
 #[derive(Debug, Default)]
 pub struct Faults {
     queue: Mutex<VecDeque<Fault>>,

@@ -1,4 +1,4 @@
-//! Looking events up in memory.
+//! The history of events in memory.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::contracts::store::StoreView as _;
 use crate::fakes::Faults;
 use crate::fakes::store::FakeStore;
 
-/// [`EventHistory`] of what is in a [`FakeStore`].
+/// An [`EventHistory`] over the content of a [`FakeStore`].
 #[derive(Debug)]
 pub struct FakeHistory {
     pub faults: Faults,

@@ -13,7 +13,7 @@ use crate::fakes::Faults;
 /// An [`ObjectStore`] in memory.
 #[derive(Debug, Default)]
 pub struct FakeObjects {
-    /// Befall puts, lists and gets in the order they are made.
+    /// The faults of puts, lists and gets, in the order of the calls.
     pub faults: Faults,
     inner: Mutex<Inner>,
 }
@@ -41,7 +41,7 @@ impl FakeObjects {
         self.inner().objects.keys().cloned().collect()
     }
 
-    /// Puts an object as it is, over any that is there.
+    /// Writes an object, and replaces an existing one.
     pub fn overwrite(&self, key: &str, body: impl Into<Bytes>) {
         self.inner().objects.insert(key.to_owned(), body.into());
     }
@@ -73,7 +73,7 @@ fn failure(class: ErrorClass, tag: &'static str, doing: &'static str, source: &'
 #[async_trait]
 impl ObjectStore for FakeObjects {
     async fn put_new(&self, key: &str, body: Bytes) -> Result<PutResult, DependencyError> {
-        // Other tasks get their turn, as they do at a real call.
+        // Other tasks get a turn, as they do during a real call.
         tokio::task::yield_now().await;
         self.inner().puts += 1;
         if self.inner().refused.iter().any(|part| key.contains(part)) {

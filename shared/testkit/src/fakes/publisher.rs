@@ -12,18 +12,18 @@ use pipeline::{Dependency, DependencyError, ErrorClass, Position, Record, Record
 
 use super::Faults;
 
-/// Largest record that is taken, as `kafka::PublisherOptions` has it by default.
+/// Largest record that is accepted; the default of `kafka::PublisherOptions`.
 const MAX_RECORD_BYTES: usize = 1_000_000;
 
-/// Keeps what is published, with the partitions and offsets that Kafka would give.
+/// Keeps the published records, with the partitions and offsets that Kafka would assign.
 ///
-/// Topics come into being with their first record. Records without a key go to partition 0, and every record's
-/// timestamp is its offset in milliseconds, so that tests can foretell both.
+/// Topics are created with their first record. Records without a key go to partition 0, and every record's timestamp is
+/// its offset in milliseconds, so that tests can predict both.
 #[derive(Debug)]
 pub struct FakePublisher {
     partitions: i32,
     state: Mutex<State>,
-    /// One fault is taken per call, and befalls all its records.
+    /// Each call takes one fault, which applies to all its records.
     pub faults: Faults,
 }
 
@@ -36,12 +36,12 @@ struct State {
 }
 
 impl FakePublisher {
-    /// With that many partitions in every topic, at least 1.
+    /// A publisher with that many partitions in every topic, at least 1.
     pub fn new(partitions: i32) -> Self {
         FakePublisher { partitions, state: Mutex::default(), faults: Faults::default() }
     }
 
-    /// Creates a topic with a number of partitions of its own, instead of with its first record.
+    /// Creates a topic with its own number of partitions, before its first record.
     pub fn create_topic(&self, topic: &'static str, partitions: i32) {
         self.state().topics.insert(topic, logs(partitions));
     }
@@ -99,7 +99,7 @@ impl RecordPublisher for FakePublisher {
                 .into_iter()
                 .map(|record| {
                     if timeout.is_zero() {
-                        return Err(failure(ErrorClass::Transient, "timeout", "there was no time"));
+                        return Err(failure(ErrorClass::Transient, "timeout", "no time is left"));
                     }
                     self.keep(record)
                 })
@@ -116,7 +116,7 @@ impl RecordPublisher for FakePublisher {
     }
 }
 
-/// The empty logs of a topic; at least one.
+/// The empty partitions of a topic; at least one.
 fn logs(partitions: i32) -> Vec<Vec<Record>> {
     vec![Vec::new(); usize::try_from(partitions).unwrap_or(0).max(1)]
 }
@@ -125,7 +125,8 @@ fn failure(class: ErrorClass, tag: &'static str, why: &'static str) -> Dependenc
     DependencyError { dependency: Dependency::Kafka, class, tag, doing: "publishing a record", source: why.into() }
 }
 
-/// The partition Kafka's own clients give a key: `murmur2(key)` without its sign, modulo the partitions.
+/// The partition that Kafka's own clients choose for a key: `murmur2(key)` without its sign, modulo the number of
+/// partitions.
 pub fn partition_of(key: &[u8], partitions: i32) -> i32 {
     (murmur2(key) & 0x7fff_ffff).cast_signed() % partitions.max(1)
 }

@@ -12,7 +12,7 @@ use crate::fakes::Faults;
 #[derive(Debug, Default)]
 pub struct FakeRateLeases {
     pub faults: Faults,
-    /// Tokens handed out, by bucket and minute.
+    /// Tokens granted, by bucket and minute.
     leased: Mutex<HashMap<(String, i64), u32>>,
 }
 

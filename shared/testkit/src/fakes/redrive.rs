@@ -18,9 +18,9 @@ use super::publisher::FakePublisher;
 /// [`RedriveMarks`] in memory.
 #[derive(Debug, Default)]
 pub struct FakeRedriveMarks {
-    /// Befall the calls of `begin`, `find` and `of_origin`.
+    /// The faults of `begin`, `find` and `of_origin`.
     pub faults: Faults,
-    /// Befall the calls of `finish`.
+    /// The faults of `finish`.
     pub finish_faults: Faults,
     marks: Mutex<BTreeMap<MarkKey, Mark>>,
 }
@@ -59,7 +59,7 @@ impl RedriveMarks for FakeRedriveMarks {
         now: Timestamp,
         until: Timestamp,
     ) -> Result<Vec<BeginVerdict>, DependencyError> {
-        // Others get their turn, as they do at a real call.
+        // Other tasks get a turn, as they do during a real call.
         tokio::task::yield_now().await;
         self.faults
             .apply(Dependency::Dynamodb, || keys.iter().map(|key| self.begin_one(key, run, now, until)).collect())
@@ -121,11 +121,11 @@ impl RedriveAudit for FakeRedriveAudit {
     }
 }
 
-/// A [`TopicSource`] over what a [`FakePublisher`] keeps. A partition without records is not there.
+/// A [`TopicSource`] over the records of a [`FakePublisher`]. A partition without records does not exist.
 #[derive(Clone, Debug)]
 pub struct FakeTopics {
     broker: Arc<FakePublisher>,
-    /// Most records of one read.
+    /// The most records that one read returns.
     pub batch: usize,
 }
 

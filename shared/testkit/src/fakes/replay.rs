@@ -1,4 +1,4 @@
-//! What a replayer remembers and leaves, in memory.
+//! The stored progress and results of a replayer, in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +11,7 @@ use pipeline::{Dependency, DependencyError, Position};
 use super::Faults;
 use super::store::FakeStore;
 
-/// [`ReplayRuns`], and [`ReprocessedOutcomes`] beside the ledger of a [`FakeStore`].
+/// [`ReplayRuns`], and [`ReprocessedOutcomes`] with the ledger of a [`FakeStore`].
 #[derive(Debug)]
 pub struct FakeReplay {
     pub faults: Faults,
@@ -41,7 +41,7 @@ impl FakeReplay {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How far a run is.
+    /// The progress of a run.
     pub fn progress(&self, run: &str) -> Option<ReplayProgress> {
         self.state().runs.get(run).map(|run| run.progress.clone())
     }
@@ -85,7 +85,7 @@ impl ReplayRuns for FakeReplay {
         progress: &ReplayProgress,
         _now: Timestamp,
     ) -> Result<bool, DependencyError> {
-        // Others get their turn, as they do at a real call.
+        // Other tasks get a turn, as they do during a real call.
         tokio::task::yield_now().await;
         self.faults.apply(Dependency::Postgres, || match self.state().runs.get_mut(run) {
             Some(run) if run.holder == holder => {

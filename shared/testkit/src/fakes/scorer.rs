@@ -1,4 +1,4 @@
-//! The scorer in memory, with the one rule that matters: 10.0.0.0/8 scores 100.
+//! The scorer in memory, with the only rule that the tests need: 10.0.0.0/8 scores 100.
 
 use std::net::IpAddr;
 use std::sync::Mutex;
@@ -10,7 +10,7 @@ use pipeline::{Dependency, DependencyError};
 
 use super::Faults;
 
-/// Remembers what it was asked.
+/// A scorer that remembers its requests.
 #[derive(Debug, Default)]
 pub struct FakeScorer {
     pub faults: Faults,
@@ -18,7 +18,7 @@ pub struct FakeScorer {
 }
 
 impl FakeScorer {
-    /// The requests of each call so far, also of calls that failed.
+    /// The requests of each call so far, including calls that failed.
     pub fn asked(&self) -> Vec<Vec<ScoreRequest>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

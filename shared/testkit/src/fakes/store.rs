@@ -32,7 +32,7 @@ struct State {
     ledger: BTreeMap<Position, LedgerEntry>,
     counts: BTreeMap<(i64, TenantId, String, Outcome), u64>,
     spans: BTreeMap<(String, i32), Span>,
-    /// When events were scored that got their score late.
+    /// When each event that got a late score was scored.
     scored_late: BTreeMap<EventPlace, Timestamp>,
     outbox: BTreeMap<EventPlace, LateOutcome>,
 }
@@ -47,11 +47,11 @@ impl FakeStore {
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Whole after any panic: a batch is applied by plain moves.
+        // Valid even after a panic, because a batch is applied by plain moves.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every event, in the order they were stored.
+    /// Every event, in the order of storing.
     pub fn events(&self) -> Vec<StoredRow> {
         self.state().events.clone()
     }
@@ -62,7 +62,7 @@ impl FakeStore {
     }
 }
 
-/// What [`FakeUnscoredEvents`](super::unscored::FakeUnscoredEvents) needs of the store.
+/// The part of the store that [`FakeUnscoredEvents`](super::unscored::FakeUnscoredEvents) needs.
 impl FakeStore {
     pub(super) fn scored_late_at(&self, place: &EventPlace) -> Option<Timestamp> {
         self.state().scored_late.get(place).copied()
@@ -86,7 +86,7 @@ impl FakeStore {
 }
 
 impl State {
-    /// Whether the event was there and unscored.
+    /// Returns whether the event was stored and unscored.
     fn settle_one(&mut self, score: &LateScore, now: Timestamp) -> bool {
         let LateScore { event: UnscoredEvent { place: wanted, position, .. }, risk, outcome } = score;
         let is_wanted = |row: &&mut StoredRow| row.risk.is_none() && place(row) == *wanted;
@@ -146,7 +146,7 @@ impl State {
         entry
     }
 
-    /// Stores the row, or says why it is a duplicate.
+    /// Stores the row, or returns why it is a duplicate.
     fn store(&mut self, event: &Event<'_>, origin: &Origin, found: &Decided, window: Duration) -> Option<Reason> {
         let places = self.by_key.entry(event.key.clone()).or_default();
         let is_copy = |row: &&StoredRow| are_copies(row.event.received_at, event.received_at, window);

@@ -13,7 +13,7 @@ use crate::contracts::store::StoredRow;
 use crate::fakes::Faults;
 use crate::fakes::store::FakeStore;
 
-/// [`UnscoredEvents`] of what is in a [`FakeStore`].
+/// [`UnscoredEvents`] over the content of a [`FakeStore`].
 #[derive(Debug)]
 pub struct FakeUnscoredEvents {
     pub faults: Faults,
@@ -25,7 +25,7 @@ impl FakeUnscoredEvents {
         FakeUnscoredEvents { faults: Faults::default(), store }
     }
 
-    /// All of them, in the order of their places.
+    /// All unscored events, in the order of their places.
     fn unscored(&self) -> Vec<UnscoredEvent> {
         let ledger = self.store.ledger();
         let unscored = |row: StoredRow| {
