@@ -32,9 +32,9 @@ pub struct Ports {
 /// Why an instance could not start: a service cannot be reached, or a schema cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("kafka cannot be reached")]
+    #[error("cannot connect to Kafka at start")]
     Kafka(#[from] kafka::KafkaError),
-    #[error("postgres cannot be reached")]
+    #[error("cannot connect to Postgres at start")]
     Postgres(#[from] postgres::PostgresError),
     #[error(transparent)]
     Schema(#[from] SchemaError),

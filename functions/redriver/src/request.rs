@@ -198,7 +198,7 @@ mod tests {
             (r#"{"action":"purge"}"#.into(), "expected one of list, redrive, parked, release, audit"),
             (r#"{"action":"list","dry_run":true}"#.into(), "unknown field `dry_run`"),
             (r#"{"action":"list","filters":{"ip":"::1"}}"#.into(), "unknown field `ip`"),
-            (r#"{"action":"list","filters":{"origin":"x"}}"#.into(), "field \"filters.origin\": an origin is"),
+            (r#"{"action":"list","filters":{"origin":"x"}}"#.into(), "field \"filters.origin\": an origin must"),
             (
                 r#"{"action":"list","filters":{"from":"today"}}"#.into(),
                 "field \"filters.from\": not an RFC 3339 date-time",

@@ -18,9 +18,9 @@ use crate::config::{Config, Policy};
 /// Why an instance could not start: a service cannot be reached.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
-    #[error("kafka cannot be reached")]
+    #[error("cannot connect to Kafka at start")]
     Kafka(#[from] KafkaError),
-    #[error("postgres cannot be reached")]
+    #[error("cannot connect to Postgres at start")]
     Postgres(#[from] PostgresError),
 }
 

@@ -40,7 +40,7 @@ const READ_BY_LIBRARIES: [&str; 5] = [
 fn calls() -> Result<Vec<Regex>, regex::Error> {
     let forms = [
         // `settings::Settings`; `get` of `Variables`; `require` and `aws` of the local stack's session.
-        r#"\.(?:optional|required|or|secret|list|get|require|aws)(?:::<[^()]*>)?\(\s*"([A-Z][A-Z0-9_]*)""#,
+        r#"\.(?:optional|required|or|choice|secret|list|get|require|aws)(?:::<[^()]*>)?\(\s*"([A-Z][A-Z0-9_]*)""#,
         r#"\w\(\s*(?:&mut )?settings,\s*"([A-Z][A-Z0-9_]*)""#,
         // The ports of the local stack.
         r#"\bport\(\s*"([A-Z][A-Z0-9_]*)""#,
@@ -137,7 +137,7 @@ mod tests {
             let b = millis(&mut settings, "B", 5_000);
             let c = settings.or(
                 "C", 1);
-            let d = port("D_PORT", "what", 8080);
+            let d = (port("D_PORT", "what", 8080), settings.choice("CHOICE", Choice::A));
             let e = EnvFilter::try_from_env("E_LOG");
             let f = (std::env::var("F"), key.env("F_URL").profile("x"), session.aws("F_AWS"));
             #[arg(long, env = "G")]
@@ -145,7 +145,7 @@ mod tests {
             // settings.or("COMMENT", 1)
         "#;
         let found: Vec<String> = reads(source, &calls().unwrap()).into_iter().collect();
-        assert_eq!(found, ["A_A", "B", "C", "D_PORT", "E_LOG", "F", "F_AWS", "F_URL", "G"]);
+        assert_eq!(found, ["A_A", "B", "C", "CHOICE", "D_PORT", "E_LOG", "F", "F_AWS", "F_URL", "G"]);
     }
 
     fn found(readme: &str, example: &str) -> Vec<String> {
