@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use archive::{Filter, Reader};
+use archive::{Filter, ArchiveReader};
 use libfuzzer_sys::fuzz_target;
 use pipeline::ports::ObjectStore;
 use testkit::fakes::objects::FakeObjects;
@@ -37,7 +37,7 @@ fuzz_target!(|data: &[u8]| {
 
 async fn read(objects: Arc<dyn ObjectStore>) {
     let filter = Filter::topic("raw-events");
-    let mut records = Reader::new(Arc::clone(&objects)).records(&filter).await.unwrap();
+    let mut records = ArchiveReader::new(Arc::clone(&objects)).records(&filter).await.unwrap();
     let (mut last, mut errors) = (None, 0);
     loop {
         match records.next().await {
@@ -53,7 +53,7 @@ async fn read(objects: Arc<dyn ObjectStore>) {
         }
         assert!(errors <= NAMES.len(), "an object fails once");
     }
-    if let Ok(coverage) = Reader::new(objects).coverage(&filter).await {
+    if let Ok(coverage) = ArchiveReader::new(objects).coverage(&filter).await {
         assert!(coverage.partitions.values().all(|partition| partition.held.missing(0..=9).len() <= 10));
     }
 }

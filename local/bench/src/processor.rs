@@ -55,8 +55,9 @@ pub async fn measure(
         let row = client
             .query_one(
                 "SELECT count(*) FILTER (WHERE recorded_at > first), extract(epoch FROM max(recorded_at) - min(first))::float8 \
-                 FROM (SELECT recorded_at, min(recorded_at) OVER () AS first FROM record_outcomes WHERE topic = $1 \
-                       ORDER BY recorded_at DESC LIMIT $2) AS run",
+                 FROM (SELECT recorded_at, min(recorded_at) OVER () AS first \
+                       FROM (SELECT recorded_at FROM record_outcomes WHERE topic = $1 \
+                             ORDER BY recorded_at DESC LIMIT $2) AS newest) AS run",
                 &[&RAW_EVENTS, &i64::try_from(waiting)?],
             )
             .await?;

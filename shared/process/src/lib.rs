@@ -4,7 +4,7 @@ mod log_filter;
 pub mod logs;
 mod stop;
 
+pub use stop::stop_signal;
 /// The memory allocator of every program that handles events; each names it in its `main.rs`. The figures for the choice
 /// are in docs/performance.md.
-pub use mimalloc::MiMalloc as Allocator;
-pub use stop::stop_signal;
+pub use tikv_jemallocator::Jemalloc as Allocator;
