@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use archive::{Filter, ArchiveReader};
+use archive::{ArchiveReader, Filter};
 use libfuzzer_sys::fuzz_target;
 use pipeline::ports::ObjectStore;
 use testkit::fakes::objects::FakeObjects;

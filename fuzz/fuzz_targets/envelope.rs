@@ -12,7 +12,7 @@ use event::schema::Registry;
 use event::{Envelope, TenantId, Timestamp};
 use libfuzzer_sys::fuzz_target;
 use pipeline::decisions::intake::Reader;
-use pipeline::decisions::publication;
+use pipeline::reason;
 use pipeline::tracked::State;
 use pipeline::{Position, Record, RecordHeaders, topic};
 
@@ -45,7 +45,7 @@ fuzz_target!(|data: &[u8]| {
     let foreign_tenant = TenantId::new("kafka").unwrap();
     let reader = Reader { registry: &REGISTRY, foreign_tenant: &foreign_tenant };
     if let State::Closed { reason, .. } = reader.read(&record).state {
-        assert!(!publication::tag_of(&reason).is_empty());
+        assert!(!reason::tag_text(&reason).is_empty());
         assert!(reason.len() <= MAX_REASON_BYTES && !reason.contains(char::is_control), "{reason:?}");
     }
 });
