@@ -8,7 +8,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use archive::{Filter, Reader as ArchiveReader, writer};
+use archive::{ArchiveReader, Filter, writer};
 use event::schema::Registry;
 use event::{Origin, TenantId, Timestamp};
 use lambda::kafka_trigger::decode;
