@@ -37,7 +37,8 @@ pub struct UnverifiedAddress;
 /// `forwarded` are the values of `X-Forwarded-For` in their order. The header is ignored if the peer is not a trusted
 /// proxy.
 ///
-/// # Errors [`UnverifiedAddress`] if a trusted proxy passed on an entry that is not an address. The request must be
+/// # Errors
+/// [`UnverifiedAddress`] if a trusted proxy passed on an entry that is not an address. The request must be
 /// refused: with a guess, a client could escape its limits or get another one blocked.
 pub fn client_address<'h>(
     peer: Peer,

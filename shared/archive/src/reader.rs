@@ -325,7 +325,8 @@ pub struct Records {
 impl Records {
     /// The next record, or `None` after the last.
     ///
-    /// # Errors If an object cannot be fetched or is damaged. The error affects only that object: a caller that
+    /// # Errors
+    /// If an object cannot be fetched or is damaged. The error affects only that object: a caller that
     /// continues gets the records of the others, and misses the rest of the damaged one.
     pub async fn next(&mut self) -> Result<Option<Record>, ArchiveError> {
         loop {

@@ -7,8 +7,9 @@ use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
 use aws_smithy_http_client::tls;
 
-/// Longest time for one attempt of one call. The SDK does not retry: `pipeline::guard` retries, because
-/// attempts must fit into the time that the invocation has left.
+/// Longest time for one attempt of one call. The SDK's retries are off: a guard (`pipeline::guard`) retries, because
+/// retries must fit into the remaining time of the invocation. The DynamoDB client alone turns them on, within bounds of its
+/// own.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
