@@ -4,7 +4,7 @@
 //! `Histogram`). The docs define it in the first column of the table under `## Metrics` of [`TABLE`], and name it elsewhere
 //!
 //! - in any file, as `name{label…}` or with one of the [`ENDINGS`], in backquotes;
-//! - under `## Alarms`, as any word with an underscore in backquotes, except for [`FIELDS`].
+//! - under `## Alarms`, as any word with an underscore in backquotes, except for `FIELDS`.
 
 use std::collections::BTreeSet;
 

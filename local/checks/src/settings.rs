@@ -1,7 +1,7 @@
 //! The environment variables that the source reads and those that the docs name.
 //!
 //! The source reads a variable where its name, a literal in capitals, is the first argument of a method that reads
-//! ([`calls`] has their names), or follows `settings` as the second argument of any function. A name that reaches such a
+//! (`calls` has their names), or follows `settings` as the second argument of any function. A name that reaches such a
 //! call through a variable is not seen, but then the docs name a variable that nobody reads, and that is found.
 //!
 //! The docs name a variable in backquotes or in a fenced block; they promise that it is read if `NAME` or `NAME=value` stands in
