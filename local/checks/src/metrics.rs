@@ -1,9 +1,9 @@
 //! The metrics that the source defines and those that the docs name.
 //!
 //! The source defines a metric in the arm of a `match` that gives a variant its name, `Counter::Variant => "name"` (or `Gauge`,
-//! `Histogram`). The docs define it in the first column of the table under `## Metrics` of [`TABLE`], and name it elsewhere
+//! `Histogram`). The docs define it in the first column of the table under `## Metrics` of `TABLE`, and name it elsewhere
 //!
-//! - in any file, as `name{label…}` or with one of the [`ENDINGS`], in backquotes;
+//! - in any file, as `name{label…}` or with one of the `ENDINGS`, in backquotes;
 //! - under `## Alarms`, as any word with an underscore in backquotes, except for `FIELDS`.
 
 use std::collections::BTreeSet;
