@@ -17,7 +17,9 @@ fuzz_target!(|data: &str| {
     assert!(request.order.from.zip(request.order.until).is_none_or(|(from, until)| from < until));
     match &request.mode {
         Mode::Run { name } => assert!((1..=64).contains(&name.len())),
-        Mode::DryRun { from_offsets } => assert!(from_offsets.iter().all(|(partition, offset)| *partition >= 0 && *offset >= 0)),
+        Mode::DryRun { from_offsets } => {
+            assert!(from_offsets.iter().all(|(partition, offset)| *partition >= 0 && *offset >= 0))
+        }
     }
     // What the archive is asked for follows from the request alone, whatever the times in it.
     let _ = request.order.filter();

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use archive::reader::{ArchiveReader, Filter};
 use pipeline::topic::RAW_EVENTS;
 use stack::stack::Stack;
-use stack::usage::cpu_seconds;
 
 use crate::figures::Figures;
 use crate::plan::Plan;
@@ -25,17 +23,10 @@ pub async fn measure(plan: &Plan, stack: &mut Stack, figures: &mut Figures) -> a
     for _ in 0..=plan.runs {
         fill(plan, stack).await?;
         let waiting = stack.lag_of(|group| group == GROUP).await?;
-        let used = |stack: &Stack| -> f64 { stack.processes("archiver").into_iter().filter_map(cpu_seconds).sum() };
-        let before = used(stack);
+        let before = stack.cpu_seconds("archiver");
         stack.start_mappings(|group| group == GROUP).await?;
-        let done = async {
-            while stack.lag_of(|group| group == GROUP).await? > 0 {
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
-            anyhow::Ok(())
-        };
-        tokio::time::timeout(PATIENCE, done).await.context("the archiver did not finish")??;
-        runs.push(waiting as f64 / (used(stack) - before));
+        stack.wait_until_done(|group| group == GROUP, PATIENCE).await?;
+        runs.push(waiting as f64 / (stack.cpu_seconds("archiver") - before));
         stack.stop_mappings().await;
     }
     // All runs have records of the same kinds, so one mean size is that of each.

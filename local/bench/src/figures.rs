@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use anyhow::Context as _;
+use hdrhistogram::Histogram;
 use serde::Serialize;
 
 /// One thing, measured several times.
@@ -38,6 +39,13 @@ impl Figures {
         match self.values.iter_mut().find(|(known, _, _)| *known == name) {
             Some((_, _, values)) => values.push(value),
             None => self.values.push((name, unit, vec![value])),
+        }
+    }
+
+    /// Adds `<name>_p50`, `<name>_p95` and `<name>_p99` of a histogram of microseconds.
+    pub fn add_quantiles(&mut self, name: &str, latencies: &Histogram<u64>) {
+        for (quantile, text) in [(0.5, "p50"), (0.95, "p95"), (0.99, "p99")] {
+            self.add(format!("{name}_{text}"), "ms", latencies.value_at_quantile(quantile) as f64 / 1000.0);
         }
     }
 

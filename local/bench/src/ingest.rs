@@ -7,7 +7,7 @@ use stack::stack::Stack;
 use stack::usage::{cpu_seconds, peak_memory};
 
 use crate::figures::Figures;
-use crate::load::{BATCH, LoadSender, bodies, millis};
+use crate::load::{BATCH, LoadSender, bodies};
 use crate::plan::{Plan, Target};
 
 const BATCH_EVENTS: usize = 100_000;
@@ -22,13 +22,10 @@ const SINGLE_WIDTH: usize = 64;
 /// If the stack does not answer.
 pub async fn measure(plan: &Plan, stack: &Stack, figures: &mut Figures) -> anyhow::Result<()> {
     let pid = *stack.processes("ingest").first().context("ingest does not run")?;
-    let keys = make_keys(stack).await?;
-    let sender = |url: String| LoadSender { client: stack.client.clone(), url, key: keys.collector.clone() };
-    let batches = sender(format!("{}/batch", stack.ingest_url()));
-    runs(plan, "ingest_batch", &batches, pid, (BATCH_EVENTS, BATCH, BATCH_WIDTH), figures).await?;
-    runs(plan, "ingest_single", &sender(stack.ingest_url()), pid, (SINGLE_EVENTS, 1, SINGLE_WIDTH), figures).await?;
-    figures.add("ingest_peak_memory", "MB", peak_memory(pid).context("ingest ended")? as f64 / 1e6);
-    Ok(())
+    let key = make_keys(stack).await?.collector;
+    let sender = |url| LoadSender { client: stack.client.clone(), url, key: key.clone() };
+    let (batches, singles) = (sender(format!("{}/batch", stack.ingest_url())), sender(stack.ingest_url()));
+    measure_process(plan, &batches, &singles, pid, figures).await
 }
 
 /// Measures another program by the same load. It is to answer both an array and a single event at its URL.
@@ -37,9 +34,19 @@ pub async fn measure(plan: &Plan, stack: &Stack, figures: &mut Figures) -> anyho
 /// If it does not answer with success.
 pub async fn measure_target(plan: &Plan, target: &Target, figures: &mut Figures) -> anyhow::Result<()> {
     let sender = LoadSender { client: JsonClient::default(), url: target.url.clone(), key: String::new() };
-    runs(plan, "ingest_batch", &sender, target.pid, (BATCH_EVENTS, BATCH, BATCH_WIDTH), figures).await?;
-    runs(plan, "ingest_single", &sender, target.pid, (SINGLE_EVENTS, 1, SINGLE_WIDTH), figures).await?;
-    let memory = peak_memory(target.pid).context("the process TARGET_PID does not exist")?;
+    measure_process(plan, &sender, &sender, target.pid, figures).await
+}
+
+async fn measure_process(
+    plan: &Plan,
+    batches: &LoadSender,
+    singles: &LoadSender,
+    pid: u32,
+    figures: &mut Figures,
+) -> anyhow::Result<()> {
+    runs(plan, "ingest_batch", batches, pid, (BATCH_EVENTS, BATCH, BATCH_WIDTH), figures).await?;
+    runs(plan, "ingest_single", singles, pid, (SINGLE_EVENTS, 1, SINGLE_WIDTH), figures).await?;
+    let memory = peak_memory(pid).with_context(|| format!("process {pid} does not exist"))?;
     figures.add("ingest_peak_memory", "MB", memory as f64 / 1e6);
     Ok(())
 }
@@ -63,9 +70,7 @@ async fn runs(
         let used = cpu()? - before;
         figures.add(name, "events/CPU-s", events as f64 / used);
         figures.add(format!("{name}_clock"), "events/s", events as f64 / sent.elapsed.as_secs_f64());
-        for (quantile, text) in [(0.5, "p50"), (0.95, "p95"), (0.99, "p99")] {
-            figures.add(format!("{name}_{text}"), "ms", millis(&sent.latencies, quantile));
-        }
+        figures.add_quantiles(name, &sent.latencies);
     }
     Ok(())
 }

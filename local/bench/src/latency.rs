@@ -9,7 +9,7 @@ use stack::stack::Stack;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::figures::Figures;
-use crate::load::{LoadSender, bodies, millis};
+use crate::load::{LoadSender, bodies};
 use crate::plan::Plan;
 
 const EVENTS_PER_SECOND: usize = 1_000;
@@ -32,9 +32,7 @@ pub async fn measure(plan: &Plan, stack: &mut Stack, figures: &mut Figures) -> a
             send_steadily(&sender, bodies(plan.scaled(EVENTS_PER_SECOND * SECONDS), batch), batch, watch).await?;
             let latencies = watcher.await.context("the watcher panicked")??;
             if run > 0 {
-                for (quantile, text) in [(0.5, "p50"), (0.95, "p95"), (0.99, "p99")] {
-                    figures.add(format!("latency_{batch}_{text}"), "ms", millis(&latencies, quantile));
-                }
+                figures.add_quantiles(&format!("latency_{batch}"), &latencies);
             }
         }
     }

@@ -82,13 +82,8 @@ impl LoadSender {
 ///
 /// # Errors
 /// Never in practice.
-pub fn histogram() -> anyhow::Result<Histogram<u64>> {
+fn histogram() -> anyhow::Result<Histogram<u64>> {
     Ok(Histogram::new(3)?)
-}
-
-/// A quantile of a histogram of microseconds, in milliseconds.
-pub fn millis(latencies: &Histogram<u64>, quantile: f64) -> f64 {
-    latencies.value_at_quantile(quantile) as f64 / 1000.0
 }
 
 #[cfg(test)]

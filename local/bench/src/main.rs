@@ -1,13 +1,13 @@
 //! `make bench`.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::Context as _;
 use bench::figures::Figures;
 use bench::plan::{Part, Plan};
 use bench::{archiver, chain, ingest, latency, processor};
 use process::stop_signal;
 use settings::ProcessEnvironment;
+use stack::functions::beside_this_program;
 use stack::stack::Stack;
 use tracing_subscriber::EnvFilter;
 
@@ -34,36 +34,20 @@ async fn run(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
         return ingest::measure_target(plan, target, figures).await;
     }
     for part in &plan.parts {
+        let mut stack = start("postgres").await?;
         match part {
-            Part::Ingest => {
-                let stack = start("postgres").await?;
-                ingest::measure(plan, &stack, figures).await?;
-                stack.stop().await?;
-            }
+            Part::Ingest => ingest::measure(plan, &stack, figures).await?,
             Part::Processor => {
-                let mut stack = start("postgres").await?;
                 processor::measure(plan, &mut stack, "processor_clock", Some("processor_cpu"), figures).await?;
                 stack.stop().await?;
-                let mut stack = start("dynamodb").await?;
+                stack = start("dynamodb").await?;
                 processor::measure(plan, &mut stack, "processor_dynamodb_clock", None, figures).await?;
-                stack.stop().await?;
             }
-            Part::Archiver => {
-                let mut stack = start("postgres").await?;
-                archiver::measure(plan, &mut stack, figures).await?;
-                stack.stop().await?;
-            }
-            Part::Chain => {
-                let mut stack = start("postgres").await?;
-                chain::measure(plan, &mut stack, figures).await?;
-                stack.stop().await?;
-            }
-            Part::Latency => {
-                let mut stack = start("postgres").await?;
-                latency::measure(plan, &mut stack, figures).await?;
-                stack.stop().await?;
-            }
+            Part::Archiver => archiver::measure(plan, &mut stack, figures).await?,
+            Part::Chain => chain::measure(plan, &mut stack, figures).await?,
+            Part::Latency => latency::measure(plan, &mut stack, figures).await?,
         }
+        stack.stop().await?;
         eprintln!("{part:?} is measured");
     }
     Ok(())
@@ -71,12 +55,7 @@ async fn run(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
 
 /// A new stack, with that store of claims unless `DEDUP_STORE` names another.
 async fn start(dedup_store: &str) -> anyhow::Result<Stack> {
-    let options = Plan::stack_options(&ProcessEnvironment, binaries()?)?.with_default("DEDUP_STORE", dedup_store);
+    let options =
+        Plan::stack_options(&ProcessEnvironment, beside_this_program()?)?.with_default("DEDUP_STORE", dedup_store);
     Stack::start(options).await
-}
-
-/// The function binaries are beside this one.
-fn binaries() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe().context("cannot find this program's own folder")?;
-    Ok(program.parent().context("this program has no folder")?.to_owned())
 }

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use settings::{Settings, SettingsError, Variables};
 use stack::options::{KafkaChoice, Options};
-use strum::{EnumString, VariantArray, VariantNames};
+use strum::{EnumIter, EnumString, IntoEnumIterator as _, VariantNames};
 
 /// A part of the benchmark.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantArray, VariantNames)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumString, VariantNames)]
 #[strum(serialize_all = "lowercase")]
 pub enum Part {
     Ingest,
@@ -42,17 +42,9 @@ impl Plan {
     /// [`SettingsError`] lists every malformed variable.
     pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
         let mut settings = Settings::new(variables);
-        let names: Vec<String> = settings.list("BENCH");
-        let mut parts = Vec::new();
-        for name in names {
-            match name.parse() {
-                Ok(part) => parts.push(part),
-                Err(_) => settings
-                    .problem(format!("BENCH has {name:?}: must be one or more of {}", Part::VARIANTS_TEXT.join(", "))),
-            }
-        }
+        let mut parts: Vec<Part> = settings.choices("BENCH");
         if parts.is_empty() {
-            parts = <Part as VariantArray>::VARIANTS.to_vec();
+            parts = Part::iter().collect();
         }
         let target = match (settings.optional("TARGET_URL"), settings.optional("TARGET_PID")) {
             (Some(url), Some(pid)) => Some(Target { url, pid }),
@@ -96,10 +88,6 @@ impl Plan {
     }
 }
 
-impl Part {
-    const VARIANTS_TEXT: &[&str] = <Part as VariantNames>::VARIANTS;
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -115,7 +103,7 @@ mod tests {
     fn parts_are_chosen_by_name() {
         assert_eq!(plan(&[]).unwrap().parts.len(), 5);
         assert_eq!(plan(&[("BENCH", "chain, ingest")]).unwrap().parts, [Part::Chain, Part::Ingest]);
-        assert!(plan(&[("BENCH", "chains")]).unwrap_err().contains("one or more of ingest, processor, archiver"));
+        assert!(plan(&[("BENCH", "chains")]).unwrap_err().contains("must be one of ingest, processor, archiver"));
         assert!(plan(&[("BENCH_RUNS", "0")]).is_err());
     }
 

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use pipeline::topic::RAW_EVENTS;
 use stack::demo::make_keys;
 use stack::stack::Stack;
-use stack::usage::{cpu_seconds, peak_memory};
+use stack::usage::peak_memory;
 use tokio_postgres::NoTls;
 
 use crate::figures::Figures;
@@ -46,10 +46,10 @@ pub async fn measure(
         fill(plan, stack).await?;
         let start = client.query_one("SELECT count(*) FROM record_outcomes", &[]).await?.get::<_, i64>(0);
         let waiting = stack.lag_of(|group| group == GROUP).await?;
-        let used_before = used(stack);
+        let before = stack.cpu_seconds("processor");
         stack.start_mappings(|group| group == GROUP).await?;
-        wait_until_done(stack).await?;
-        let used = used(stack) - used_before;
+        stack.wait_until_done(|group| group == GROUP, PATIENCE).await?;
+        let used = stack.cpu_seconds("processor") - before;
         stack.stop_mappings().await;
         // From the first batch's commit to the last's: joining the consumer group is not in it.
         let row = client
@@ -75,18 +75,4 @@ pub async fn measure(
         stack.processes("processor").into_iter().filter_map(peak_memory).max().context("no processor runs")?;
     figures.add("processor_peak_memory", "MB", peak as f64 / 1e6);
     Ok(())
-}
-
-fn used(stack: &Stack) -> f64 {
-    stack.processes("processor").into_iter().filter_map(cpu_seconds).sum()
-}
-
-async fn wait_until_done(stack: &Stack) -> anyhow::Result<()> {
-    let waiting = async {
-        while stack.lag_of(|group| group == GROUP).await? > 0 {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        anyhow::Ok(())
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.context("the processor did not finish")?
 }

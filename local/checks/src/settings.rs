@@ -40,7 +40,7 @@ const READ_BY_LIBRARIES: [&str; 5] = [
 fn calls() -> Result<Vec<Regex>, regex::Error> {
     let forms = [
         // `settings::Settings`; `get` of `Variables`; `require` and `aws` of the local stack's session.
-        r#"\.(?:optional|required|or|choice|secret|list|get|require|aws)(?:::<[^()]*>)?\(\s*"([A-Z][A-Z0-9_]*)""#,
+        r#"\.(?:optional|required|or|choices?|secret|list|get|require|aws)(?:::<[^()]*>)?\(\s*"([A-Z][A-Z0-9_]*)""#,
         r#"\w\(\s*(?:&mut )?settings,\s*"([A-Z][A-Z0-9_]*)""#,
         // The ports of the local stack.
         r#"\bport\(\s*"([A-Z][A-Z0-9_]*)""#,

@@ -61,6 +61,15 @@ pub fn instances(options: &Options) -> usize {
     (options.pollers * 2).max(3)
 }
 
+/// The folder of this program, where `cargo build` puts those of the functions too.
+///
+/// # Errors
+/// If the system does not say where this program is.
+pub fn beside_this_program() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    Ok(program.parent().context("the path of this program has no folder")?.to_owned())
+}
+
 fn program(options: &Options, name: &str) -> anyhow::Result<PathBuf> {
     let program = options.binaries.join(name);
     anyhow::ensure!(

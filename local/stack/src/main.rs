@@ -9,7 +9,7 @@ use clap::{Parser, Subcommand};
 use process::stop_signal;
 use settings::ProcessEnvironment;
 use stack::demo::Demo;
-use stack::functions::FUNCTIONS;
+use stack::functions::{FUNCTIONS, beside_this_program};
 use stack::options::Options;
 use stack::session::Session;
 use stack::stack::Stack;
@@ -115,14 +115,8 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-/// The folder of this program, which also holds the function binaries.
-fn binaries() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe()?;
-    Ok(program.parent().context("the path of this program has no folder")?.to_owned())
-}
-
 async fn run(keep: Option<PathBuf>, watched: Option<Watched>) -> anyhow::Result<ExitCode> {
-    let mut options = Options::for_people(&ProcessEnvironment, binaries()?)?;
+    let mut options = Options::for_people(&ProcessEnvironment, beside_this_program()?)?;
     options.keep = keep;
     let started = std::time::Instant::now();
     let stack = tokio::select! {
@@ -152,7 +146,7 @@ async fn start(options: Options, watched: Option<Watched>) -> anyhow::Result<Sta
 }
 
 async fn demo(input: Option<PathBuf>, events: Option<usize>) -> anyhow::Result<ExitCode> {
-    let mut options = Options::for_one_run(&ProcessEnvironment, binaries()?)?;
+    let mut options = Options::for_one_run(&ProcessEnvironment, beside_this_program()?)?;
     if input.is_some() {
         // A log covers days: sent within seconds, its busiest addresses would all exceed the rate limit.
         options = options.with_default("IP_RATE_LIMIT_PER_MIN", "0");

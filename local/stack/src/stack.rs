@@ -20,6 +20,7 @@ use crate::options::{Options, Port, Routes};
 use crate::reconcile::LedgerProof;
 use crate::schedule::RunningSchedule;
 use crate::session::Session;
+use crate::usage::cpu_seconds;
 use crate::watch::{RunningWatch, Watched};
 
 /// Who hosts the functions.
@@ -215,6 +216,11 @@ impl Stack {
         host.flat_map(|host| host.instances(function)).map(|instance| instance.pid).collect()
     }
 
+    /// User and system CPU time so far of a function's live instances, in seconds.
+    pub fn cpu_seconds(&self, function: &str) -> f64 {
+        self.processes(function).into_iter().filter_map(cpu_seconds).sum()
+    }
+
     /// Number of records that the consumer groups have not finished yet.
     ///
     /// # Errors
@@ -280,9 +286,17 @@ impl Stack {
     /// # Errors
     /// If that takes longer than `patience`.
     pub async fn wait_until_idle(&self, patience: Duration) -> anyhow::Result<()> {
+        self.wait_until_done(|_| true, patience).await
+    }
+
+    /// Waits until the consumer groups that are meant have finished all records.
+    ///
+    /// # Errors
+    /// If that takes longer than `patience`.
+    pub async fn wait_until_done(&self, is_meant: impl Fn(&str) -> bool, patience: Duration) -> anyhow::Result<()> {
         let deadline = Instant::now() + patience;
         loop {
-            let lag = self.lag().await?;
+            let lag = self.lag_of(&is_meant).await?;
             // The outcomes of the last batch are published before its offsets are committed, so when the lag of all
             // mappings is zero, no record is in flight.
             if lag == 0 {

@@ -1,7 +1,6 @@
 //! How a failure is handled: by its class, never by its text.
 
 use std::error::Error;
-use std::fmt;
 use std::time::Duration;
 
 use strum::IntoStaticStr;
@@ -18,7 +17,7 @@ pub enum ErrorClass {
 }
 
 /// A service that we depend on. A bounded set, so that it can be a metric label.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::Display, IntoStaticStr)]
 #[strum(serialize_all = "lowercase", const_into_str)]
 pub enum Dependency {
     Kafka,
@@ -42,12 +41,6 @@ impl Dependency {
             Dependency::Scorer => "scorer-failed",
             Dependency::S3 => "s3-failed",
         }
-    }
-}
-
-impl fmt::Display for Dependency {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

@@ -1,7 +1,5 @@
 //! The outcome of a record.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
@@ -17,6 +15,7 @@ use strum::{EnumString, IntoStaticStr, VariantArray};
     Ord,
     Serialize,
     Deserialize,
+    strum::Display,
     EnumString,
     IntoStaticStr,
     VariantArray,
@@ -49,11 +48,5 @@ impl Outcome {
             Outcome::Valid | Outcome::Fraud => true,
             Outcome::Duplicate | Outcome::Blocked | Outcome::DeadLettered => false,
         }
-    }
-}
-
-impl fmt::Display for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }

@@ -7,7 +7,7 @@ use strum::{EnumIter, EnumString, IntoStaticStr};
 
 /// The bounded part of a reason, by which records are counted and dead letters are grouped. Written in kebab case in
 /// the ledger, in outcomes and in dead letters. Earlier builds wrote some in snake case; those names are still read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EnumIter, EnumString, IntoStaticStr)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, strum::Display, EnumIter, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case", const_into_str)]
 pub enum ReasonTag {
     /// The text in which the trigger delivers key, value or headers cannot be decoded.
@@ -75,12 +75,6 @@ impl ReasonTag {
 
     pub const fn as_str(self) -> &'static str {
         self.into_str()
-    }
-}
-
-impl fmt::Display for ReasonTag {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
     }
 }
 

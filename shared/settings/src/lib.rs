@@ -121,11 +121,21 @@ impl<'a> Settings<'a> {
 
     /// One of a fixed set of names; absent means the default. Any other name is a problem that lists the set.
     pub fn choice<T: FromStr + VariantNames>(&mut self, name: &str, default: T) -> T {
-        let Some(text) = self.text(name) else { return default };
-        text.parse().unwrap_or_else(|_| {
+        self.text(name).and_then(|text| self.chosen(name, &text)).unwrap_or(default)
+    }
+
+    /// Comma-separated names of a fixed set; absent means none.
+    pub fn choices<T: FromStr + VariantNames>(&mut self, name: &str) -> Vec<T> {
+        let texts: Vec<String> = self.list(name);
+        texts.iter().filter_map(|text| self.chosen(name, text)).collect()
+    }
+
+    fn chosen<T: FromStr + VariantNames>(&mut self, name: &str, text: &str) -> Option<T> {
+        let chosen = text.parse().ok();
+        if chosen.is_none() {
             self.problem(format!("{name}={text:?}: must be one of {}", T::VARIANTS.join(", ")));
-            default
-        })
+        }
+        chosen
     }
 
     /// A value that is never shown, not even in an error.
@@ -178,6 +188,27 @@ mod tests {
             "the settings cannot be used: PORT=\"http\": invalid digit found in string; KAFKA_BROKERS is not set; \
              NETS has \"x\": invalid digit found in string"
         );
+    }
+
+    #[test]
+    fn a_name_outside_of_its_set_is_a_problem_that_lists_the_set() {
+        #[derive(Debug, PartialEq, strum::EnumString, VariantNames)]
+        #[strum(serialize_all = "lowercase")]
+        enum Colour {
+            Red,
+            Blue,
+        }
+        let variables =
+            BTreeMap::from([("ONE", "blue"), ("SOME", "red, blue"), ("BAD", "green"), ("MIXED", "red,green")]);
+        let mut settings = Settings::new(&variables);
+        assert_eq!(settings.choice("ONE", Colour::Red), Colour::Blue);
+        assert_eq!(settings.choice("ABSENT", Colour::Red), Colour::Red);
+        assert_eq!(settings.choices::<Colour>("SOME"), [Colour::Red, Colour::Blue]);
+        assert_eq!(settings.choices::<Colour>("ABSENT"), []);
+        settings.choice("BAD", Colour::Red);
+        settings.choices::<Colour>("MIXED");
+        let expected = |name| format!("{name}=\"green\": must be one of red, blue");
+        assert_eq!(settings.problems, [expected("BAD"), expected("MIXED")]);
     }
 
     #[test]

@@ -24,7 +24,6 @@ use pipeline::topic::RAW_EVENTS;
 use tokio_postgres::{NoTls, Row};
 
 use crate::stack::Stack;
-use crate::usage::cpu_seconds;
 
 pub use report::DemoReport;
 pub use sender::{BatchSender, Keys, SendReceipt, Sent, send_all};
@@ -86,7 +85,7 @@ impl Demo {
         let latencies = watcher.await.context("the watcher panicked")??;
         let elapsed = started.elapsed();
         progress.finish_and_clear();
-        let cpu = cpu_of_functions(stack);
+        let cpu_seconds = cpu_of_functions(stack);
         let ledger = LedgerFigures::read(stack, &sent.receipts).await?;
         let archive = ArchiveFigures::read(stack, &sent.receipts).await?;
         let accepted = sent.receipts.len() as u64;
@@ -107,7 +106,7 @@ impl Demo {
             visible_p99_ms: latencies.value_at_quantile(0.99) / 1000,
             seconds: elapsed.as_secs_f64(),
             events_per_second,
-            cpu_seconds: cpu,
+            cpu_seconds,
             unaccounted: ledger.missing + ledger.unaccounted + ledger.contradictions() + archive.missing,
             rejected: sent.rejected,
             bad_lines,
@@ -148,8 +147,9 @@ async fn send_foreign(stack: &Stack, foreign: &[(&'static str, Vec<u8>)], sent: 
 
 /// CPU time so far of the functions that process events.
 fn cpu_of_functions(stack: &Stack) -> BTreeMap<String, f64> {
-    let of = |function: &str| stack.processes(function).into_iter().filter_map(cpu_seconds).sum();
-    ["ingest", "processor", "scorer", "archiver"].map(|function| (function.to_owned(), of(function))).into()
+    ["ingest", "processor", "scorer", "archiver"]
+        .map(|function| (function.to_owned(), stack.cpu_seconds(function)))
+        .into()
 }
 
 /// What Postgres knows about the receipts, read with plain SQL: the demo checks the pipeline without using its code.
