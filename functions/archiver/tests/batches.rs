@@ -76,7 +76,7 @@ fn event(records: &[Record]) -> String {
     for record in records {
         let Position { topic, partition, offset } = &record.position;
         let headers: Vec<_> =
-            record.headers.0.iter().map(|header| json!({&header.name: header.value.as_deref()})).collect();
+            record.headers.0.iter().map(|header| json!({&*header.name: header.value.as_deref()})).collect();
         partitions.entry(format!("{topic}-{partition}")).or_default().push(json!({
             "topic": **topic, "partition": partition, "offset": offset, "timestamp": record.timestamp.as_millis(),
             "key": base64(&record.key), "value": base64(&record.value), "headers": headers,

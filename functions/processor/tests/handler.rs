@@ -169,7 +169,7 @@ fn batch(records: &[(i32, i64, &str, &str)]) -> String {
 /// A record of a trigger event, written that many milliseconds after the first one.
 fn delivered(partition: i32, offset: i64, key: Option<&[u8]>, value: Option<&[u8]>, headers: &[Header]) -> Value {
     let base64 = |bytes: &[u8]| STANDARD.encode_to_string(bytes);
-    let header = |header: &Header| json!({&header.name: header.value.as_deref()});
+    let header = |header: &Header| json!({&*header.name: header.value.as_deref()});
     json!({
         "topic": "raw-events", "partition": partition, "offset": offset, "timestamp": 1_795_197_720_000_i64 + offset,
         "timestampType": "CREATE_TIME", "key": key.map(base64), "value": value.map(base64),

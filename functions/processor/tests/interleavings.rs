@@ -252,7 +252,7 @@ fn redriven(original: &ModelRecord, attempt: usize) -> Vec<Header> {
 }
 
 fn wire(position: &Position, timestamp: i64, value: Option<&[u8]>, headers: &[Header]) -> String {
-    let headers: Vec<_> = headers.iter().map(|header| json!({&header.name: header.value.as_deref()})).collect();
+    let headers: Vec<_> = headers.iter().map(|header| json!({&*header.name: header.value.as_deref()})).collect();
     json!({
         "topic": *position.topic, "partition": position.partition, "offset": position.offset, "timestamp": timestamp,
         "value": value.map(|value| STANDARD.encode_to_string(value)), "headers": headers,

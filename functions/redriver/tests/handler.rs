@@ -313,7 +313,7 @@ fn trigger_event(records: &[Record]) -> String {
         let headers: Vec<Value> = headers
             .0
             .iter()
-            .map(|header| json!({ &header.name: header.value.as_ref().map(|value| value.to_vec()) }))
+            .map(|header| json!({ &*header.name: header.value.as_ref().map(|value| value.to_vec()) }))
             .collect();
         map.entry(format!("{}-{}", position.topic, position.partition)).or_default().push(json!({
             "topic": &*position.topic, "partition": position.partition, "offset": position.offset,

@@ -188,7 +188,7 @@ pub fn decode(line: &[u8], topic: &Arc<str>) -> Result<Record, LineError> {
     let topic = if *line.topic == **topic { Arc::clone(topic) } else { Arc::from(&*line.topic) };
     let headers = line.headers.into_iter().map(|header| {
         let value = one_form("a header's value", header.value.map(text_bytes), header.value_base64)?;
-        Ok(Header { name: header.name, value })
+        Ok(Header { name: header.name.into(), value })
     });
     let json = line.value.map(|json| Bytes::copy_from_slice(json.get().as_bytes()));
     let value = match (json, line.value_text) {

@@ -137,7 +137,7 @@ fn to_client(record: NewRecord) -> Record {
     let mut to = Record::new(record.topic, bytes::Bytes::new());
     to.key = record.key;
     to.value = record.value;
-    to.headers = record.headers.into_iter().map(|header| (header.name, header.value)).collect();
+    to.headers = record.headers.into_iter().map(|header| (header.name.into_owned(), header.value)).collect();
     to
 }
 

@@ -105,7 +105,7 @@ fn decode_headers(json: &str) -> Option<RecordHeaders> {
             None => None,
             Some(numbers) => Some(numbers.into_iter().map(byte_of).collect::<Option<Vec<u8>>>()?.into()),
         };
-        headers.push(Header { name, value });
+        headers.push(Header { name: name.into(), value });
     }
     Some(RecordHeaders(headers))
 }

@@ -124,7 +124,7 @@ impl DeadLetter {
 
 fn added_by_redrive(id: &LetterId, origin_timestamp: i64) -> [Header; 3] {
     let values = [id.origin.to_string(), origin_timestamp.to_string(), id.attempt.to_string()];
-    let mut headers = ADDED_BY_REDRIVE.map(|name| Header { name: name.to_owned(), value: None });
+    let mut headers = ADDED_BY_REDRIVE.map(|name| Header { name: name.into(), value: None });
     for (header, value) in headers.iter_mut().zip(values) {
         header.value = Some(Bytes::from(value));
     }
@@ -132,7 +132,7 @@ fn added_by_redrive(id: &LetterId, origin_timestamp: i64) -> [Header; 3] {
 }
 
 fn names(headers: &[Header]) -> impl Iterator<Item = &str> {
-    headers.iter().map(|header| header.name.as_str())
+    headers.iter().map(|header| &*header.name)
 }
 
 /// The tenant in a key `tenant/id`.

@@ -1,5 +1,6 @@
 //! A Kafka record, as the pipeline represents it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -62,12 +63,13 @@ impl fmt::Display for Position {
 /// A header: Kafka allows any bytes and no value at all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
-    pub name: String,
+    /// Borrowed for the names in [`header`], which are most of them.
+    pub name: Cow<'static, str>,
     pub value: Option<Bytes>,
 }
 
 impl Header {
-    pub fn new(name: impl Into<String>, value: impl Into<Bytes>) -> Self {
+    pub fn new(name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) -> Self {
         Header { name: name.into(), value: Some(value.into()) }
     }
 }

@@ -194,7 +194,7 @@ mod tests {
     }
 
     fn headers(record: &NewRecord) -> Vec<(&str, &str)> {
-        record.headers.iter().map(|header| (header.name.as_str(), text(header.value.as_ref()))).collect()
+        record.headers.iter().map(|header| (&*header.name, text(header.value.as_ref()))).collect()
     }
 
     #[test]

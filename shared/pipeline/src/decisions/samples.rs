@@ -42,7 +42,7 @@ pub fn origin(text: &str) -> Origin {
     text.parse().unwrap()
 }
 
-pub fn record(offset: i64, value: Option<&str>, headers: &[(&str, &str)]) -> Record {
+pub fn record(offset: i64, value: Option<&str>, headers: &[(&'static str, &str)]) -> Record {
     Record {
         position: Position::new("raw-events", 0, offset),
         timestamp: Timestamp::from_millis(1_000 + offset),
