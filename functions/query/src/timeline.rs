@@ -1,6 +1,7 @@
 //! The timeline of an event: everything known about it, in the order in which it happened. Pure.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use event::{EventId, Origin, Timestamp};
 use pipeline::ports::{History, LedgerEntry, LetterStep, Mark, MarkState, RiskScore, StoredEvent};
@@ -95,7 +96,7 @@ pub enum RedriveState {
 pub struct Risk {
     pub score: u8,
     pub reasons: Vec<String>,
-    pub rules_version: String,
+    pub rules_version: Arc<str>,
 }
 
 fn as_text<S: serde::Serializer>(position: &Position, serializer: S) -> Result<S::Ok, S::Error> {

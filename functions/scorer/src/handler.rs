@@ -92,7 +92,6 @@ fn score_batch<'a>(events: &'a [ScoreRequest], rules: &'a Rules) -> Result<Box<R
 #[cfg(test)]
 mod tests {
     use pipeline::chain;
-    use pipeline::ports::Score;
     use testkit::samples::sample;
 
     use super::*;
@@ -115,6 +114,13 @@ mod tests {
 
     #[test]
     fn scores_a_batch_in_its_order() {
+        #[derive(Deserialize)]
+        struct Score {
+            event_id: String,
+            risk_score: u8,
+            reasons: Vec<String>,
+            rules_version: String,
+        }
         #[derive(Deserialize)]
         struct Answer {
             scores: Vec<Score>,

@@ -7,20 +7,23 @@ use deadpool_postgres::ClientWrapper;
 use event::{Origin, Timestamp};
 use pipeline::DependencyError;
 use pipeline::ports::{Claim, ClaimStore, ClaimVerdict};
-use time::OffsetDateTime;
+use tokio_postgres::Row;
 
 use crate::database::Database;
 use crate::error::PostgresError;
+use crate::statement::{Parameters, parameter};
+use crate::store;
 use crate::text::storable;
 
 /// How often claims are read again that another transaction made while our statement ran. Once is enough: by then they
 /// are committed, unless they expire in the meantime.
 const ATTEMPTS: u32 = 5;
 
-/// Takes free or expired claims, and returns the owners of the others. In the order of the keys, so that two batches
-/// with the same keys cannot deadlock. `owner_topic` is NULL for a claim that another transaction made or took over
-/// after the statement began. The probe has no condition on the expiry, or the planner could use the index of expiries
-/// instead of the key's.
+/// Takes free or expired claims, and returns the owners of the others: normally there are none, and nothing is read or
+/// sent back. In the order of the keys, so that two batches with the same keys cannot deadlock. `owner_topic` is NULL
+/// for a claim that another transaction made or took over after the statement began. NOT IN becomes a hash table
+/// whatever the planner thinks of the number of rows, and nothing in it is NULL. The probe has no condition on the
+/// expiry, or the planner could use the index of expiries instead of the key's.
 const CLAIM: &str = "
     WITH wanted AS (
         SELECT * FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::int4[], $6::int8[], $7::bytea[])
@@ -37,14 +40,13 @@ const CLAIM: &str = "
         WHERE c.expires_at <= $8
         RETURNING c.tenant, c.event_id
     )
-    SELECT w.ordinal, made.tenant IS NOT NULL AS is_new,
-           CASE WHEN c.expires_at > $8 THEN c.owner_topic END AS owner_topic, c.owner_partition, c.owner_offset,
-           c.payload_hash = w.payload_hash AS same_payload
+    SELECT w.ordinal, CASE WHEN c.expires_at > $8 THEN c.owner_topic END AS owner_topic, c.owner_partition,
+           c.owner_offset, c.payload_hash = w.payload_hash AS same_payload
     FROM wanted w
-    LEFT JOIN made ON made.tenant = w.tenant AND made.event_id = w.event_id
     LEFT JOIN LATERAL (
         SELECT * FROM claims c WHERE c.tenant = w.tenant AND c.event_id = w.event_id LIMIT 1
-    ) c ON true";
+    ) c ON true
+    WHERE (w.tenant, w.event_id) NOT IN (SELECT made.tenant, made.event_id FROM made)";
 
 /// [`ClaimStore`] on Postgres: one statement, one round trip, one commit per batch.
 #[derive(Clone, Debug)]
@@ -59,69 +61,80 @@ impl PostgresClaims {
     }
 
     async fn claim_all(&self, claims: &[Claim], now: Timestamp) -> Result<Vec<ClaimVerdict>, PostgresError> {
-        let mut verdicts: Vec<Option<ClaimVerdict>> = vec![None; claims.len()];
-        let mut open: Vec<(usize, &Claim)> = claims.iter().enumerate().collect();
-        open.sort_by(|(_, a), (_, b)| a.key.cmp(&b.key));
+        let mut verdicts = vec![ClaimVerdict::New; claims.len()];
+        let mut open: Vec<usize> = (0..claims.len()).collect();
+        open.sort_by(|a, b| claims[*a].key.cmp(&claims[*b].key));
         for _ in 0..ATTEMPTS {
             if open.is_empty() {
-                break;
+                return Ok(verdicts);
             }
             let client = self.database.connection().await?;
-            let result = self.database.within(self.ask(&client, &open, now)).await;
+            let result = self.database.within(self.ask(&client, claims, &open, now)).await;
+            let mut undetermined = Vec::new();
             for (index, verdict) in Database::give_back(client, result)? {
-                if let Some(slot) = verdicts.get_mut(index) {
-                    *slot = Some(verdict);
+                match verdict {
+                    Some(verdict) => verdicts[index] = verdict,
+                    None => undetermined.push(index),
                 }
             }
-            open.retain(|(index, _)| verdicts.get(*index).is_some_and(Option::is_none));
+            // The answer has them in the order of the question.
+            open = undetermined;
         }
-        verdicts.into_iter().collect::<Option<_>>().ok_or(PostgresError::Contention)
+        if open.is_empty() { Ok(verdicts) } else { Err(PostgresError::Contention) }
     }
 
-    /// Answers what is certain. A claim that another transaction has just made is not answered yet.
+    /// Makes the claims at `indexes`, and returns the index and the verdict of those that were not free. The verdict is
+    /// `None` if another transaction has just made the claim, so that its owner is not known yet.
     async fn ask(
         &self,
         client: &ClientWrapper,
-        claims: &[(usize, &Claim)],
+        claims: &[Claim],
+        indexes: &[usize],
         now: Timestamp,
-    ) -> Result<Vec<(usize, ClaimVerdict)>, PostgresError> {
-        let topics: Vec<_> = claims.iter().map(|(_, claim)| storable(&claim.origin.topic)).collect();
-        let ordinal: Vec<i32> = (0..).take(claims.len()).collect();
-        let tenant: Vec<&str> = claims.iter().map(|(_, claim)| claim.key.tenant.as_str()).collect();
-        let event_id: Vec<&str> = claims.iter().map(|(_, claim)| claim.key.id.as_str()).collect();
+    ) -> Result<Vec<(usize, Option<ClaimVerdict>)>, PostgresError> {
+        let wanted = || indexes.iter().map(|index| &claims[*index]);
+        let topics: Vec<_> = wanted().map(|claim| storable(&claim.origin.topic)).collect();
+        let ordinal: Vec<i32> = (0..).take(indexes.len()).collect();
+        let tenant: Vec<&str> = wanted().map(|claim| claim.key.tenant.as_str()).collect();
+        let event_id: Vec<&str> = wanted().map(|claim| claim.key.id.as_str()).collect();
         let topic: Vec<&str> = topics.iter().map(AsRef::as_ref).collect();
-        let partition: Vec<i32> = claims.iter().map(|(_, claim)| claim.origin.partition).collect();
-        let offset: Vec<i64> = claims.iter().map(|(_, claim)| claim.origin.offset).collect();
-        let payload_hash: Vec<&[u8]> = claims.iter().map(|(_, claim)| claim.payload_hash.0.as_slice()).collect();
-        let (now, expires_at): (OffsetDateTime, OffsetDateTime) = (now.to_utc(), now.plus(self.ttl).to_utc());
-        let statement = client.prepare_cached(CLAIM).await?;
-        let rows = client
-            .query(
-                &statement,
-                &[&ordinal, &tenant, &event_id, &topic, &partition, &offset, &payload_hash, &now, &expires_at],
-            )
-            .await?;
-        let mut verdicts = Vec::with_capacity(rows.len());
-        for row in rows {
-            let at = usize::try_from(row.try_get::<_, i32>("ordinal")?).unwrap_or(usize::MAX);
-            let (Some((index, claim)), Some(topic)) = (claims.get(at), topic.get(at)) else { continue };
-            let verdict = if row.try_get("is_new")? {
-                ClaimVerdict::New
-            } else if let Some(owner_topic) = row.try_get::<_, Option<&str>>("owner_topic")? {
-                let (partition, offset) = (row.try_get("owner_partition")?, row.try_get("owner_offset")?);
-                if owner_topic == *topic && partition == claim.origin.partition && offset == claim.origin.offset {
-                    ClaimVerdict::Own
-                } else {
-                    let same_payload = row.try_get("same_payload")?;
-                    ClaimVerdict::Taken { owner: Origin::new(owner_topic, partition, offset), same_payload }
-                }
-            } else {
-                continue;
+        let partition: Vec<i32> = wanted().map(|claim| claim.origin.partition).collect();
+        let offset: Vec<i64> = wanted().map(|claim| claim.origin.offset).collect();
+        let payload_hash: Vec<&[u8]> = wanted().map(|claim| claim.payload_hash.0.as_slice()).collect();
+        let (now, expires_at) = (now.to_utc(), now.plus(self.ttl).to_utc());
+        let parameters: Parameters<'_, 9> = [
+            parameter(&ordinal),
+            parameter(&tenant),
+            parameter(&event_id),
+            parameter(&topic),
+            parameter(&partition),
+            parameter(&offset),
+            parameter(&payload_hash),
+            parameter(&now),
+            parameter(&expires_at),
+        ];
+        let rows = client.query_typed(CLAIM, &parameters).await?;
+        let mut held = Vec::with_capacity(rows.len());
+        for row in &rows {
+            let at = store::ordinal(row)?;
+            let (Some(index), Some(topic)) = (indexes.get(at), topic.get(at)) else {
+                return Err(PostgresError::Row { table: "the answer", column: "ordinal" });
             };
-            verdicts.push((*index, verdict));
+            held.push((*index, verdict(row, &claims[*index], topic)?));
         }
-        Ok(verdicts)
+        Ok(held)
     }
+}
+
+/// What a row of the answer says about a claim; `topic` is the storable form of its topic.
+fn verdict(row: &Row, claim: &Claim, topic: &str) -> Result<Option<ClaimVerdict>, PostgresError> {
+    let Some(owner_topic) = row.try_get::<_, Option<&str>>("owner_topic")? else { return Ok(None) };
+    let (partition, offset) = (row.try_get("owner_partition")?, row.try_get("owner_offset")?);
+    if owner_topic == topic && partition == claim.origin.partition && offset == claim.origin.offset {
+        return Ok(Some(ClaimVerdict::Own));
+    }
+    let same_payload = row.try_get("same_payload")?;
+    Ok(Some(ClaimVerdict::Taken { owner: Origin::new(owner_topic, partition, offset), same_payload }))
 }
 
 #[async_trait]

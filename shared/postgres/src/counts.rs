@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use event::Timestamp;
 use pipeline::Outcome;
 use time::OffsetDateTime;
-use tokio_postgres::types::ToSql;
+
+use crate::statement::{Parameters, parameter};
 
 const HOUR_MS: i64 = 3_600_000;
 
@@ -54,7 +55,13 @@ impl<'a> CountColumns<'a> {
         columns
     }
 
-    pub(crate) fn parameters(&self) -> [&(dyn ToSql + Sync); 5] {
-        [&self.hour, &self.tenant, &self.event_type, &self.status, &self.events]
+    pub(crate) fn parameters(&self) -> Parameters<'_, 5> {
+        [
+            parameter(&self.hour),
+            parameter(&self.tenant),
+            parameter(&self.event_type),
+            parameter(&self.status),
+            parameter(&self.events),
+        ]
     }
 }

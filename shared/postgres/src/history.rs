@@ -9,11 +9,11 @@ use pipeline::ports::{EventHistory, History, LedgerEntry, MAX_HISTORY, StoredEve
 use pipeline::{DependencyError, Position};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 use crate::database::{Database, RollbackOnDrop};
 use crate::error::PostgresError;
 use crate::ledger::{Corrupt, entry_from_row, risk_from_row};
+use crate::statement::{Parameter, parameter};
 
 /// One row more than is returned, to find out whether there are more.
 const LIMIT: i64 = MAX_HISTORY as i64 + 1;
@@ -81,29 +81,24 @@ impl EventHistory for PostgresEventHistory {
 
 /// One round trip: requests are sent in the order in which they are first polled.
 async fn read(client: &ClientWrapper, key: &EventKey, positions: &[Position]) -> Result<History, PostgresError> {
-    let (events, by_key, by_position, not_reached) = tokio::try_join!(
-        client.prepare_cached(EVENTS),
-        client.prepare_cached(RECORDS_BY_KEY),
-        client.prepare_cached(RECORDS_BY_POSITION),
-        client.prepare_cached(NOT_REACHED),
-    )?;
     let (tenant, id) = (key.tenant.as_str(), key.id.as_str());
     let topics: Vec<&str> = positions.iter().map(|position| &*position.topic).collect();
     let partitions: Vec<i32> = positions.iter().map(|position| position.partition).collect();
     let offsets: Vec<i64> = positions.iter().map(|position| position.offset).collect();
-    let of_key: [&(dyn ToSql + Sync); 3] = [&tenant, &id, &LIMIT];
-    let of_both: [&(dyn ToSql + Sync); 6] = [&tenant, &id, &topics, &partitions, &offsets, &LIMIT];
-    let of_positions: [&(dyn ToSql + Sync); 3] = [&topics, &partitions, &offsets];
+    let (tenant, id, limit) = (parameter(&tenant), parameter(&id), parameter(&LIMIT));
+    let of_positions = [parameter(&topics), parameter(&partitions), parameter(&offsets)];
+    let of_key = [tenant, id, limit];
+    let of_both: Vec<Parameter<'_>> = of_key[..2].iter().chain(&of_positions).chain(&of_key[2..]).cloned().collect();
     let transaction = RollbackOnDrop::new(client);
     let ((), events, by_key, by_position, not_reached, ()) = tokio::try_join!(
         biased;
         // One snapshot for all statements: a record that is processed at the same time is either not reached yet or
         // found.
         client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
-        client.query(&events, &of_key),
-        client.query(&by_key, &of_key),
-        client.query(&by_position, &of_both),
-        client.query(&not_reached, &of_positions),
+        client.query_typed(EVENTS, &of_key),
+        client.query_typed(RECORDS_BY_KEY, &of_key),
+        client.query_typed(RECORDS_BY_POSITION, &of_both),
+        client.query_typed(NOT_REACHED, &of_positions),
         client.batch_execute("COMMIT"),
     )?;
     transaction.finish();

@@ -60,7 +60,7 @@ pub(crate) fn risk_from_row(row: &Row) -> Result<Option<RiskScore>, PostgresErro
     Ok(Some(RiskScore {
         score: u8::try_from(score).map_err(|_| corrupt("risk_score"))?,
         reasons: row.try_get::<_, Option<Vec<String>>>("risk_reasons")?.unwrap_or_default(),
-        rules_version: row.try_get::<_, Option<String>>("rules_version")?.unwrap_or_default(),
+        rules_version: row.try_get::<_, Option<&str>>("rules_version")?.unwrap_or_default().into(),
     }))
 }
 
@@ -216,7 +216,8 @@ pub struct Checkpoint {
 /// If the database fails.
 pub async fn checkpoints(database: &Database) -> Result<Vec<Checkpoint>, PostgresError> {
     let client = database.connection().await?;
-    let query = client.query("SELECT topic, partition, next_offset, updated_at FROM checkpoints ORDER BY 1, 2", &[]);
+    let query =
+        client.query_typed("SELECT topic, partition, next_offset, updated_at FROM checkpoints ORDER BY 1, 2", &[]);
     let result = database.within(async { Ok(query.await?) }).await;
     let checkpoint = |row: &Row| {
         Ok(Checkpoint {

@@ -5,8 +5,8 @@
 //! late scores and their outbox ([`PostgresUnscoredEvents`]), runs of the replayer ([`PostgresReplay`]), fingerprints,
 //! partitions and retention. Does not own the verdicts on records and the handling of errors (`pipeline`).
 //!
-//! Works directly and through a transaction-pooling proxy: every unit of work is one transaction or one statement. Only
-//! migrations use session state, on a connection that is closed afterwards.
+//! Works directly and through a transaction-pooling proxy: every unit of work is one transaction or one statement, and no
+//! statement has a name (`statement.rs`). Only migrations use session state, on a connection that is closed afterwards.
 
 mod claims;
 mod config;
@@ -20,6 +20,7 @@ pub mod ledger;
 pub mod migrations;
 pub mod partitions;
 mod replay;
+mod statement;
 mod store;
 mod text;
 mod unscored;

@@ -198,7 +198,7 @@ async fn expire_outcomes(
 ) -> Result<(), PostgresError> {
     let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
     let cutoff = Timestamp::from_millis(now.as_millis().saturating_sub(retention_ms)).to_utc();
-    let partitions = client.query("SELECT topic, partition FROM checkpoints ORDER BY 1, 2", &[]).await?;
+    let partitions = client.query_typed("SELECT topic, partition FROM checkpoints ORDER BY 1, 2", &[]).await?;
     for row in partitions {
         let (topic, partition): (String, i32) = (row.try_get("topic")?, row.try_get("partition")?);
         while expire_chunk(client, &topic, partition, &cutoff, report).await? {}

@@ -7,13 +7,13 @@ use event::Timestamp;
 use pipeline::ports::{LedgerEntry, ReplayProgress, ReplayRuns, ReprocessedOutcomes, TakeOver};
 use pipeline::{DependencyError, Position};
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 use crate::database::Database;
 use crate::error::PostgresError;
 use crate::ledger::{Corrupt, entry_from_row};
+use crate::statement::{Parameter, parameter};
 use crate::store::{EntryColumns, FIND_ENTRIES, PositionColumns, ordinal};
-use crate::text::{storable, storable_list};
+use crate::text::{storable, storable_list, storable_shared};
 
 /// If the run exists with a different request, its row is not changed and not returned.
 const TAKE_OVER: &str = "
@@ -51,16 +51,16 @@ impl PostgresReplay {
         PostgresReplay { database }
     }
 
-    async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, PostgresError> {
+    async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, PostgresError> {
         let client = self.database.connection().await?;
-        let work = async { Ok(client.query(&client.prepare_cached(sql).await?, parameters).await?) };
+        let work = async { Ok(client.query_typed(sql, parameters).await?) };
         let result = self.database.within(work).await;
         Database::give_back(client, result)
     }
 
-    async fn execute(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<u64, PostgresError> {
+    async fn execute(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, PostgresError> {
         let client = self.database.connection().await?;
-        let work = async { Ok(client.execute(&client.prepare_cached(sql).await?, parameters).await?) };
+        let work = async { Ok(client.execute_typed(sql, parameters).await?) };
         let result = self.database.within(work).await;
         Database::give_back(client, result)
     }
@@ -72,7 +72,9 @@ impl PostgresReplay {
         holder: &str,
         now: Timestamp,
     ) -> Result<TakeOver, PostgresError> {
-        let rows = self.query(TAKE_OVER, &[&run, &request, &holder, &now.to_utc()]).await?;
+        let now = now.to_utc();
+        let parameters = [parameter(&run), parameter(&request), parameter(&holder), parameter(&now)];
+        let rows = self.query(TAKE_OVER, &parameters).await?;
         if let Some(row) = rows.first() {
             let partitions: Vec<i32> = row.try_get("partitions")?;
             let offsets: Vec<i64> = row.try_get("offsets")?;
@@ -80,7 +82,7 @@ impl PostgresReplay {
             return Ok(TakeOver::Ours(ReplayProgress { next, counts: row.try_get("counts")? }));
         }
         // Runs are never deleted, so the conflicting row is still there.
-        let rows = self.query("SELECT request FROM replay_progress WHERE run = $1", &[&run]).await?;
+        let rows = self.query("SELECT request FROM replay_progress WHERE run = $1", &[parameter(&run)]).await?;
         let row = rows.first().ok_or_else(|| Corrupt("replay_progress").column("run"))?;
         Ok(TakeOver::Other { request: row.try_get("request")? })
     }
@@ -93,8 +95,15 @@ impl PostgresReplay {
         now: Timestamp,
     ) -> Result<bool, PostgresError> {
         let (partitions, offsets): (Vec<i32>, Vec<i64>) = progress.next.iter().unzip();
-        let parameters: [&(dyn ToSql + Sync); 6] =
-            [&run, &holder, &partitions, &offsets, &progress.counts, &now.to_utc()];
+        let now = now.to_utc();
+        let parameters = [
+            parameter(&run),
+            parameter(&holder),
+            parameter(&partitions),
+            parameter(&offsets),
+            parameter(&progress.counts),
+            parameter(&now),
+        ];
         Ok(self.execute(SAVE, &parameters).await? > 0)
     }
 
@@ -111,7 +120,7 @@ impl PostgresReplay {
         let columns = EntryColumns::of(entries.iter());
         let at: Vec<_> = entries.iter().map(|entry| entry.recorded_at.to_utc()).collect();
         let mut parameters = columns.parameters(&at).to_vec();
-        parameters.push(&version);
+        parameters.push(parameter(&version));
         self.execute(ADD, &parameters).await
     }
 }
@@ -121,7 +130,7 @@ fn storable_entry(mut entry: LedgerEntry) -> LedgerEntry {
     entry.reason = storable(&entry.reason).into_owned();
     if let Some(risk) = &mut entry.risk {
         risk.reasons = storable_list(std::mem::take(&mut risk.reasons));
-        risk.rules_version = storable(&risk.rules_version).into_owned();
+        risk.rules_version = storable_shared(risk.rules_version.clone());
     }
     entry
 }

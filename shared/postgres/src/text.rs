@@ -1,6 +1,7 @@
 //! Text that Postgres can store.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Longest text in an index with other columns, in bytes; an index row can have 2,704 bytes. Event types are the names
 /// of our schema files and far shorter, so this only keeps a malformed record from failing its batch.
@@ -14,15 +15,27 @@ pub(crate) fn storable(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }
 }
 
+/// [`storable`] for a shared text, which stays shared if nothing must be replaced.
+pub(crate) fn storable_shared(text: Arc<str>) -> Arc<str> {
+    match storable(&text) {
+        Cow::Owned(replaced) => replaced.into(),
+        Cow::Borrowed(_) => text,
+    }
+}
+
 pub(crate) fn indexed(text: &str) -> Cow<'_, str> {
     let end = text.floor_char_boundary(MAX_INDEXED_BYTES);
     storable(text.get(..end).unwrap_or(text))
 }
 
+/// Whether [`storable_list`] would leave the list as it is.
+pub(crate) fn is_storable_list(list: &[String]) -> bool {
+    !list.iter().any(|text| text.is_empty() || text.contains(['\0', SEPARATOR]))
+}
+
 /// A list in a form that can be stored: no U+0000, no separator, no empty elements.
 pub(crate) fn storable_list(list: Vec<String>) -> Vec<String> {
-    let odd = |text: &String| text.is_empty() || text.contains(['\0', SEPARATOR]);
-    if !list.iter().any(odd) {
+    if is_storable_list(&list) {
         return list;
     }
     list.into_iter().filter(|text| !text.is_empty()).map(|text| text.replace(['\0', SEPARATOR], "\u{fffd}")).collect()

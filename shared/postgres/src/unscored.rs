@@ -12,13 +12,13 @@ use serde_json::value::RawValue;
 use time::macros::date;
 use time::{Date, OffsetDateTime};
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 
 use crate::counts::{ADD_COUNTS, CountChange, CountColumns};
 use crate::database::{Database, RollbackOnDrop};
 use crate::error::PostgresError;
 use crate::ledger::{Corrupt, risk_from_row};
-use crate::text::{join, storable, storable_list};
+use crate::statement::{Parameter, Parameters, parameter};
+use crate::text::{join, storable_list, storable_shared};
 
 /// Payloads in one answer of `unpublished`, in bytes. The first entry is returned whatever its size.
 const MAX_PAYLOAD_BYTES: i64 = 4_000_000;
@@ -111,19 +111,17 @@ impl PostgresUnscoredEvents {
         PostgresUnscoredEvents { database }
     }
 
-    async fn query(&self, sql: &str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, PostgresError> {
+    async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, PostgresError> {
         let client: Object = self.database.connection().await?;
-        let query = async {
-            let statement = client.prepare_cached(sql).await?;
-            Ok(client.query(&statement, parameters).await?)
-        };
-        let result = self.database.within(query).await;
+        let result = self.database.within(async { Ok(client.query_typed(sql, parameters).await?) }).await;
         Database::give_back(client, result)
     }
 
     async fn find_after(&self, after: Option<&EventPlace>, limit: i64) -> Result<Vec<UnscoredEvent>, PostgresError> {
         let (day, received_at, tenant, id) = cursor(after);
-        let rows = self.query(FIND, &[&day, &received_at, &tenant, &id, &limit]).await?;
+        let parameters =
+            [parameter(&day), parameter(&received_at), parameter(&tenant), parameter(&id), parameter(&limit)];
+        let rows = self.query(FIND, &parameters).await?;
         rows.iter().map(unscored_from_row).collect()
     }
 
@@ -145,13 +143,16 @@ impl PostgresUnscoredEvents {
 
     async fn outbox_after(&self, after: Option<&EventPlace>, limit: i64) -> Result<Vec<LateOutcome>, PostgresError> {
         let (day, _, tenant, id) = cursor(after);
-        let rows = self.query(UNPUBLISHED, &[&day, &tenant, &id, &limit, &MAX_PAYLOAD_BYTES]).await?;
+        let parameters =
+            [parameter(&day), parameter(&tenant), parameter(&id), parameter(&limit), parameter(&MAX_PAYLOAD_BYTES)];
+        let rows = self.query(UNPUBLISHED, &parameters).await?;
         rows.iter().map(late_outcome_from_row).collect()
     }
 
     async fn take_off(&self, places: &[EventPlace]) -> Result<(), PostgresError> {
         let PlaceColumns { day, tenant, event_id } = PlaceColumns::of(places);
-        self.query(MARK_PUBLISHED, &[&day, &tenant, &event_id]).await.map(drop)
+        let parameters = [parameter(&day), parameter(&tenant), parameter(&event_id)];
+        self.query(MARK_PUBLISHED, &parameters).await.map(drop)
     }
 }
 
@@ -187,21 +188,15 @@ async fn settle(
     scores: Vec<LateScore>,
     now: Timestamp,
 ) -> Result<Vec<LateScore>, PostgresError> {
-    let (lock, set_scores, add_to_outbox, add_counts) = tokio::try_join!(
-        client.prepare_cached(LOCK),
-        client.prepare_cached(SCORE),
-        client.prepare_cached(ADD_TO_OUTBOX),
-        client.prepare_cached(ADD_COUNTS),
-    )?;
     let transaction = RollbackOnDrop::new(client);
     let ordinals: Vec<i32> = (0..).take(scores.len()).collect();
     let wanted = PlaceColumns::of(scores.iter().map(|score| &score.event.place));
-    let wanted: [&(dyn ToSql + Sync); 4] = [&ordinals, &wanted.day, &wanted.tenant, &wanted.event_id];
+    let wanted = [parameter(&ordinals), parameter(&wanted.day), parameter(&wanted.tenant), parameter(&wanted.event_id)];
     let ((), locked) = tokio::try_join!(
         biased;
         // Set explicitly, because the locking needs it: the condition is checked on the row as it is when it is locked.
         client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
-        client.query(&lock, &wanted),
+        client.query_typed(LOCK, &wanted),
     )?;
     let mut types = Vec::with_capacity(locked.len());
     for row in &locked {
@@ -236,9 +231,9 @@ async fn settle(
     pipeline::failpoint!("postgres::late-scores");
     tokio::try_join!(
         biased;
-        client.execute(&set_scores, &scored),
-        client.execute(&add_to_outbox, &entries),
-        client.execute(&add_counts, &counts),
+        client.execute_typed(SCORE, &scored),
+        client.execute_typed(ADD_TO_OUTBOX, &entries),
+        client.execute_typed(ADD_COUNTS, &counts),
         client.batch_execute("COMMIT"),
     )?;
     transaction.finish();
@@ -248,7 +243,7 @@ async fn settle(
 /// As for the processor's scores, every character that Postgres cannot store is replaced.
 fn storable_score(mut score: LateScore) -> LateScore {
     score.risk.reasons = storable_list(score.risk.reasons);
-    score.risk.rules_version = storable(&score.risk.rules_version).into_owned();
+    score.risk.rules_version = storable_shared(score.risk.rules_version);
     score
 }
 
@@ -309,21 +304,37 @@ impl<'a> ScoreColumns<'a> {
             status: scores.iter().map(|score| score.outcome.as_str()).collect(),
             risk_score: scores.iter().map(|score| i16::from(score.risk.score)).collect(),
             risk_reasons: scores.iter().map(|score| join(&score.risk.reasons)).collect(),
-            rules_version: scores.iter().map(|score| score.risk.rules_version.as_str()).collect(),
+            rules_version: scores.iter().map(|score| &*score.risk.rules_version).collect(),
             topic: scores.iter().map(|score| &*position(score).topic).collect(),
             partition: scores.iter().map(|score| position(score).partition).collect(),
             record_offset: scores.iter().map(|score| position(score).offset).collect(),
         }
     }
 
-    fn scores<'b>(&'b self, now: &'b OffsetDateTime) -> [&'b (dyn ToSql + Sync); 8] {
+    fn scores<'b>(&'b self, now: &'b OffsetDateTime) -> Parameters<'b, 8> {
         let PlaceColumns { day, tenant, event_id } = &self.places;
-        [day, tenant, event_id, &self.status, &self.risk_score, &self.risk_reasons, &self.rules_version, now]
+        [
+            parameter(day),
+            parameter(tenant),
+            parameter(event_id),
+            parameter(&self.status),
+            parameter(&self.risk_score),
+            parameter(&self.risk_reasons),
+            parameter(&self.rules_version),
+            parameter(now),
+        ]
     }
 
-    fn outbox(&self) -> [&(dyn ToSql + Sync); 6] {
+    fn outbox(&self) -> Parameters<'_, 6> {
         let PlaceColumns { day, tenant, event_id } = &self.places;
-        [day, tenant, event_id, &self.topic, &self.partition, &self.record_offset]
+        [
+            parameter(day),
+            parameter(tenant),
+            parameter(event_id),
+            parameter(&self.topic),
+            parameter(&self.partition),
+            parameter(&self.record_offset),
+        ]
     }
 }
 

@@ -30,10 +30,18 @@ const MAX_CLOCK_SKEW: Duration = Duration::from_secs(300);
 pub struct ClaimPlan<'a> {
     /// To be sent to the claim store, in this order.
     pub claims: Vec<Claim>,
-    /// For each claim, the records that hold its event, in the order of the batch; the claim is the first one's.
-    copies: Vec<Vec<Tracked<'a, Read>>>,
+    /// For each claim, the records that hold its event.
+    copies: Vec<Copies<'a>>,
     /// Records that make no claim: closed, or too old for one.
     others: Vec<Tracked<'a, Claimed>>,
+}
+
+/// The records of a batch that hold one event, in the order of the batch. Nearly always there is one.
+#[derive(Debug)]
+struct Copies<'a> {
+    /// The first one, which makes the claim.
+    claimant: Tracked<'a, Read>,
+    others: Vec<Tracked<'a, Read>>,
 }
 
 impl<'a> ClaimPlan<'a> {
@@ -43,7 +51,7 @@ impl<'a> ClaimPlan<'a> {
         let mut plan = ClaimPlan {
             claims: Vec::with_capacity(records.len()),
             copies: Vec::with_capacity(records.len()),
-            others: Vec::new(),
+            others: Vec::with_capacity(records.len()),
         };
         for record in records {
             let event = match record.open() {
@@ -54,7 +62,7 @@ impl<'a> ClaimPlan<'a> {
                 }
             };
             match groups.get(&event.key).and_then(|group| plan.copies.get_mut(*group)) {
-                Some(copies) => copies.push(record),
+                Some(copies) => copies.others.push(record),
                 None => {
                     groups.insert(event.key.clone(), plan.claims.len());
                     plan.claims.push(Claim {
@@ -62,7 +70,7 @@ impl<'a> ClaimPlan<'a> {
                         origin: record.origin.clone(),
                         payload_hash: event.payload_hash,
                     });
-                    plan.copies.push(vec![record]);
+                    plan.copies.push(Copies { claimant: record, others: Vec::new() });
                 }
             }
         }
@@ -99,28 +107,26 @@ fn may_claim(received_at: Timestamp, now: Timestamp, window: Duration) -> bool {
 }
 
 /// Adds the copies of one event to the judged records.
-fn judge<'a>(
-    claim: &Claim,
-    copies: Vec<Tracked<'a, Read>>,
-    answer: &ClaimVerdict,
-    judged: &mut Vec<Tracked<'a, Claimed>>,
-) {
+fn judge<'a>(claim: &Claim, copies: Copies<'a>, answer: &ClaimVerdict, judged: &mut Vec<Tracked<'a, Claimed>>) {
+    let Copies { claimant, others } = copies;
     let (owner, redelivered, claimant_is_owners) = match answer {
         ClaimVerdict::New => (&claim.origin, false, true),
         ClaimVerdict::Own => (&claim.origin, true, true),
         ClaimVerdict::Taken { owner, same_payload } => (owner, true, *same_payload),
     };
-    // An owner that is not the claimant may be one of the copies behind it.
-    let claimants = match answer {
-        ClaimVerdict::New | ClaimVerdict::Own => 0,
-        ClaimVerdict::Taken { .. } => 1,
+    // An owner that is not the claimant may be one of the copies behind it. A record that was redriven twice has several
+    // copies with one origin: the first one is the owner.
+    let place_of_owner = match answer {
+        ClaimVerdict::New | ClaimVerdict::Own => Some(0),
+        ClaimVerdict::Taken { .. } => others.iter().position(|copy| copy.origin == *owner).map(|place| place + 1),
     };
-    // A record that was redriven twice has several copies with one origin: the first one is the owner.
-    let hash = copies.iter().skip(claimants).find(|copy| copy.origin == *owner).and_then(payload_hash);
-    let mut owner_is_passed = false;
-    for (mut copy, place) in copies.into_iter().zip(0_usize..) {
-        if !owner_is_passed && place >= claimants && copy.origin == *owner {
-            owner_is_passed = true;
+    let hash = match place_of_owner {
+        Some(0) => payload_hash(&claimant),
+        Some(place) => others.get(place - 1).and_then(payload_hash),
+        None => None,
+    };
+    for (mut copy, place) in std::iter::once(claimant).chain(others).zip(0_usize..) {
+        if place_of_owner == Some(place) {
             judged.push(copy.advance(|_, Read| Claimed { redelivered }));
             continue;
         }

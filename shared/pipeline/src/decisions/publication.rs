@@ -125,7 +125,7 @@ fn write(
         user_id: event.and_then(|event| event.user_id.as_deref()).map(Cow::Borrowed),
         risk_score: entry.risk.as_ref().map(|risk| risk.score),
         risk_reasons: entry.risk.as_ref().map(|risk| Cow::Borrowed(risk.reasons.as_slice())),
-        rules_version: entry.risk.as_ref().map(|risk| Cow::Borrowed(risk.rules_version.as_str())),
+        rules_version: entry.risk.as_ref().map(|risk| Cow::Borrowed(&*risk.rules_version)),
         schema: stored.map(|event| event.schema_version),
         id_source: stored.map(|event| event.id_source),
         occurred_at: stored.and_then(|event| event.occurred_at),

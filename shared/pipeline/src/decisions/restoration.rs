@@ -104,7 +104,7 @@ fn risk(value: &OutcomeValue<'_>) -> Option<RiskScore> {
     Some(RiskScore {
         score: value.risk_score?,
         reasons: value.risk_reasons.as_deref().unwrap_or_default().to_vec(),
-        rules_version: value.rules_version.as_deref().unwrap_or_default().to_owned(),
+        rules_version: value.rules_version.as_deref().unwrap_or_default().into(),
     })
 }
 

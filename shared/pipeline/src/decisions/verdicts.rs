@@ -85,7 +85,7 @@ mod tests {
             event_id: event::EventId::new(id).unwrap(),
             risk_score: *risk_score,
             reasons: Vec::new(),
-            rules_version: "1".to_owned(),
+            rules_version: "1".into(),
         };
         Some(of.iter().map(score).collect())
     }

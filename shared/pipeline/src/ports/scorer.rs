@@ -1,6 +1,7 @@
 //! The fraud score of an event.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use event::EventId;
@@ -17,14 +18,15 @@ pub struct ScoreRequest {
 }
 
 /// The scorer's answer.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Score {
     pub event_id: EventId,
     /// 0 (no sign of fraud) to 100.
     pub risk_score: u8,
     /// Names of the rules that matched, in the order of the rules.
     pub reasons: Vec<String>,
-    pub rules_version: String,
+    /// Shared by all scores of an answer.
+    pub rules_version: Arc<str>,
 }
 
 #[async_trait]

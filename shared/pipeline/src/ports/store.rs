@@ -1,5 +1,7 @@
 //! The system of record: events, the ledger of outcomes, counts and checkpoints.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use event::{EventKey, Origin, Timestamp};
 
@@ -12,7 +14,7 @@ use crate::{DependencyError, Outcome, Position};
 pub struct RiskScore {
     pub score: u8,
     pub reasons: Vec<String>,
-    pub rules_version: String,
+    pub rules_version: Arc<str>,
 }
 
 impl From<Score> for RiskScore {

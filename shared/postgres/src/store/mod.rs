@@ -20,14 +20,14 @@ use pipeline::ports::{EventStore, LedgerEntry};
 use pipeline::tracked::{Decided, Tracked};
 use pipeline::{DependencyError, Position};
 use time::{Date, OffsetDateTime};
-use tokio_postgres::types::ToSql;
-use tokio_postgres::{Row, Statement};
+use tokio_postgres::Row;
 
 use self::plan::{Found, NewEvent, Plan, Planned, plan, storable_record};
 use crate::counts::{ADD_COUNTS, CountChange, CountColumns};
 use crate::database::{Database, RollbackOnDrop};
 use crate::error::PostgresError;
 use crate::ledger::{Corrupt, entry_from_row};
+use crate::statement::{Parameters, SqlType, parameter};
 use crate::text::join;
 
 /// How often a batch starts over because another transaction stored one of its events in the meantime. Copies of an
@@ -45,8 +45,8 @@ const LOCK_PARTITIONS: &str = "
         next_offset = greatest(checkpoints.next_offset, excluded.next_offset),
         updated_at = excluded.updated_at";
 
-/// With LATERAL and LIMIT in this and the next statement, the planner can only use one index probe per record. It could
-/// turn a join into a scan of the whole table while there are few statistics.
+/// With LATERAL and LIMIT here, and OFFSET in the next statement, the planner can only use one index probe per record.
+/// It could turn a join into a scan of the whole table while there are few statistics.
 pub(crate) const FIND_ENTRIES: &str = "
     SELECT w.ordinal, e.*
     FROM unnest($1::int4[], $2::text[], $3::int4[], $4::int8[]) AS w (ordinal, topic, partition, record_offset)
@@ -58,7 +58,8 @@ pub(crate) const FIND_ENTRIES: &str = "
         LIMIT 1
     ) e";
 
-/// The limits on the day exclude partitions. A copy is of the same day (the unique key) or within the window.
+/// A copy is of the same day (the unique key) or within the window, so a record has at most one copy per day of its window;
+/// the oldest comes last. The days of the whole batch, $9 and $10, decide which partitions are planned for.
 const FIND_COPIES: &str = "
     SELECT w.ordinal, e.received_at, e.payload_hash, e.origin_topic, e.origin_partition, e.origin_offset
     FROM unnest($1::int4[], $2::text[], $3::text[], $4::date[], $5::date[], $6::date[],
@@ -68,11 +69,12 @@ const FIND_COPIES: &str = "
         SELECT e.received_at, e.payload_hash, e.origin_topic, e.origin_partition, e.origin_offset
         FROM events e
         WHERE e.tenant = w.tenant AND e.event_id = w.event_id
+          AND e.received_day BETWEEN $9 AND $10
           AND e.received_day BETWEEN w.first_day AND w.last_day
           AND (e.received_day = w.day OR e.received_at > w.after AND e.received_at < w.before)
-        ORDER BY e.received_at
-        LIMIT 1
-    ) e";
+        OFFSET 0
+    ) e
+    ORDER BY e.received_at DESC";
 
 /// No ON CONFLICT, because a row that exists after all must cause an error; see the comment of the module.
 const INSERT_EVENTS: &str = "
@@ -147,12 +149,11 @@ impl PostgresEventStore {
         records: &[&Tracked<'_, Decided>],
         now: Timestamp,
     ) -> Result<Vec<LedgerEntry>, PostgresError> {
-        let statements = Statements::prepare(client).await?;
         let transaction = RollbackOnDrop::new(client);
-        let found = self.look(client, &statements, records, now).await?;
+        let found = self.look(client, records, now).await?;
         let Plan { entries, new_events } = plan(records.iter().copied().zip(found), self.dedup_window, now);
         pipeline::failpoint!("postgres::in-transaction");
-        write(client, &statements, &entries, new_events, now).await?;
+        write(client, &entries, new_events, now).await?;
         pipeline::failpoint!("postgres::committed");
         transaction.finish();
         Ok(entries.into_iter().map(|planned| planned.entry).collect())
@@ -163,25 +164,29 @@ impl PostgresEventStore {
     async fn look(
         &self,
         client: &ClientWrapper,
-        statements: &Statements,
         records: &[&Tracked<'_, Decided>],
         now: Timestamp,
     ) -> Result<Vec<Found>, PostgresError> {
         let partitions = PartitionColumns::of(records.iter().map(|record| &record.position));
         let positions = PositionColumns::of(records.iter().map(|record| &record.position));
         let keys = KeyColumns::of(records, self.dedup_window);
+        let days = keys.days();
         let now = now.to_utc();
         let lock = partitions.parameters(&now);
         let find_entries = positions.parameters();
-        let find_copies = keys.parameters();
         let ((), _, entries, copies) = tokio::try_join!(
             biased;
             // Set explicitly, because the locking above needs it: each statement sees what was committed before it
             // began.
             client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
-            client.execute(&statements.lock_partitions, &lock),
-            client.query(&statements.find_entries, &find_entries),
-            client.query(&statements.find_copies, &find_copies),
+            client.execute_typed(LOCK_PARTITIONS, &lock),
+            client.query_typed(FIND_ENTRIES, &find_entries),
+            async {
+                match &days {
+                    Some(days) => client.query_typed(FIND_COPIES, &keys.parameters(days)).await,
+                    None => Ok(Vec::new()),
+                }
+            },
         )?;
         let mut found = Vec::new();
         found.resize_with(records.len(), Found::default);
@@ -206,34 +211,9 @@ impl EventStore for PostgresEventStore {
     }
 }
 
-/// Prepared once per connection.
-struct Statements {
-    lock_partitions: Statement,
-    find_entries: Statement,
-    find_copies: Statement,
-    insert_events: Statement,
-    insert_entries: Statement,
-    add_counts: Statement,
-}
-
-impl Statements {
-    async fn prepare(client: &ClientWrapper) -> Result<Self, PostgresError> {
-        let (lock_partitions, find_entries, find_copies, insert_events, insert_entries, add_counts) = tokio::try_join!(
-            client.prepare_cached(LOCK_PARTITIONS),
-            client.prepare_cached(FIND_ENTRIES),
-            client.prepare_cached(FIND_COPIES),
-            client.prepare_cached(INSERT_EVENTS),
-            client.prepare_cached(INSERT_ENTRIES),
-            client.prepare_cached(ADD_COUNTS),
-        )?;
-        Ok(Statements { lock_partitions, find_entries, find_copies, insert_events, insert_entries, add_counts })
-    }
-}
-
 /// Writes and commits in one round trip. If a statement fails, the server turns the COMMIT into a rollback.
 async fn write(
     client: &ClientWrapper,
-    statements: &Statements,
     entries: &[Planned],
     mut new_events: Vec<NewEvent<'_, '_>>,
     now: Timestamp,
@@ -248,7 +228,7 @@ async fn write(
     let ledger = EntryColumns::of(new_entries);
     let ledger = ledger.parameters(&at);
     if new_events.is_empty() {
-        tokio::try_join!(biased; client.execute(&statements.insert_entries, &ledger), commit)?;
+        tokio::try_join!(biased; client.execute_typed(INSERT_ENTRIES, &ledger), commit)?;
         return Ok(());
     }
     // In the order of the unique key, as everywhere, so that two batches with the same events cannot deadlock.
@@ -261,12 +241,12 @@ async fn write(
         by: 1,
     }));
     let counts = counts.parameters();
-    let insert_events = insert_events(client, &statements.insert_events, &new_events, &at);
+    let insert_events = insert_events(client, &new_events, &at);
     tokio::try_join!(
         biased;
         insert_events,
-        async { Ok(client.execute(&statements.insert_entries, &ledger).await?) },
-        async { Ok(client.execute(&statements.add_counts, &counts).await?) },
+        async { Ok(client.execute_typed(INSERT_ENTRIES, &ledger).await?) },
+        async { Ok(client.execute_typed(ADD_COUNTS, &counts).await?) },
         async { Ok(commit.await?) },
     )?;
     Ok(())
@@ -284,34 +264,38 @@ fn column<'r, 'a, T>(events: &[NewEvent<'r, 'a>], of: impl Fn(&NewEvent<'r, 'a>)
 /// Inserts the rows of new events, column by column.
 async fn insert_events(
     client: &ClientWrapper,
-    statement: &Statement,
     events: &[NewEvent<'_, '_>],
     at: &OffsetDateTime,
 ) -> Result<u64, PostgresError> {
     let risk_reasons = |new: &NewEvent<'_, '_>| new.decided.risk.as_ref().map(|risk| join(&risk.reasons));
-    let parameters: Parameters<'_, 20> = [
-        &column(events, day_of),
-        &column(events, |new| new.event.key.tenant.as_str()),
-        &column(events, |new| new.event.key.id.as_str()),
-        &column(events, |new| &*new.event.event_type),
-        &column(events, |new| i64::from(new.event.schema_version)),
-        &column(events, |new| new.decided.outcome.as_str()),
-        &column(events, |new| new.event.received_at.to_utc()),
-        &column(events, |new| new.event.occurred_at.map(Timestamp::to_utc)),
-        &column(events, |new| new.event.ip),
-        &column(events, |new| new.event.user_agent.as_deref()),
-        &column(events, |new| new.event.user_id.as_deref()),
-        &column(events, |new| new.event.payload_hash.0.as_slice()),
-        &column(events, |new| new.event.payload.as_str()),
-        &column(events, |new| new.decided.risk.as_ref().map(|risk| i16::from(risk.score))),
-        &column(events, risk_reasons),
-        &column(events, |new| new.decided.risk.as_ref().map(|risk| risk.rules_version.as_str())),
-        &column(events, |new| &*new.origin.topic),
-        &column(events, |new| new.origin.partition),
-        &column(events, |new| new.origin.offset),
-        at,
-    ];
-    Ok(client.execute(statement, &parameters).await?)
+    let rows = client
+        .execute_typed(
+            INSERT_EVENTS,
+            &[
+                parameter(&column(events, day_of)),
+                parameter(&column(events, |new| new.event.key.tenant.as_str())),
+                parameter(&column(events, |new| new.event.key.id.as_str())),
+                parameter(&column(events, |new| &*new.event.event_type)),
+                parameter(&column(events, |new| i64::from(new.event.schema_version))),
+                parameter(&column(events, |new| new.decided.outcome.as_str())),
+                parameter(&column(events, |new| new.event.received_at.to_utc())),
+                parameter(&column(events, |new| new.event.occurred_at.map(Timestamp::to_utc))),
+                parameter(&column(events, |new| new.event.ip)),
+                parameter(&column(events, |new| new.event.user_agent.as_deref())),
+                parameter(&column(events, |new| new.event.user_id.as_deref())),
+                parameter(&column(events, |new| new.event.payload_hash.0.as_slice())),
+                parameter(&column(events, |new| new.event.payload.as_str())),
+                parameter(&column(events, |new| new.decided.risk.as_ref().map(|risk| i16::from(risk.score)))),
+                parameter(&column(events, risk_reasons)),
+                parameter(&column(events, |new| new.decided.risk.as_ref().map(|risk| &*risk.rules_version))),
+                parameter(&column(events, |new| &*new.origin.topic)),
+                parameter(&column(events, |new| new.origin.partition)),
+                parameter(&column(events, |new| new.origin.offset)),
+                parameter(at),
+            ],
+        )
+        .await?;
+    Ok(rows)
 }
 
 /// The finding for the record of one row of the answer.
@@ -335,8 +319,6 @@ fn copy_from_row(row: &Row) -> Result<StoredCopy, PostgresError> {
         ),
     })
 }
-
-pub(crate) type Parameters<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];
 
 /// Lists are far shorter than `i32::MAX`: an invocation has at most 6 MB.
 fn ordinal_of(index: usize) -> i32 {
@@ -370,7 +352,13 @@ impl<'a> PartitionColumns<'a> {
     }
 
     fn parameters<'b>(&'b self, now: &'b OffsetDateTime) -> Parameters<'b, 5> {
-        [&self.topic, &self.partition, &self.floor_offset, &self.next_offset, now]
+        [
+            parameter(&self.topic),
+            parameter(&self.partition),
+            parameter(&self.floor_offset),
+            parameter(&self.next_offset),
+            parameter(now),
+        ]
     }
 }
 
@@ -395,7 +383,7 @@ impl<'a> PositionColumns<'a> {
     }
 
     pub(crate) fn parameters(&self) -> Parameters<'_, 4> {
-        [&self.ordinal, &self.topic, &self.partition, &self.record_offset]
+        [parameter(&self.ordinal), parameter(&self.topic), parameter(&self.partition), parameter(&self.record_offset)]
     }
 }
 
@@ -432,16 +420,23 @@ impl<'a> KeyColumns<'a> {
         columns
     }
 
-    fn parameters(&self) -> Parameters<'_, 8> {
+    /// The first and the last day on which a copy may be; `None` if there is no event.
+    fn days(&self) -> Option<(Date, Date)> {
+        Some((*self.first_day.iter().min()?, *self.last_day.iter().max()?))
+    }
+
+    fn parameters<'b>(&'b self, (first_day, last_day): &'b (Date, Date)) -> Parameters<'b, 10> {
         [
-            &self.ordinal,
-            &self.tenant,
-            &self.event_id,
-            &self.day,
-            &self.first_day,
-            &self.last_day,
-            &self.after,
-            &self.before,
+            parameter(&self.ordinal),
+            parameter(&self.tenant),
+            parameter(&self.event_id),
+            parameter(&self.day),
+            parameter(&self.first_day),
+            parameter(&self.last_day),
+            parameter(&self.after),
+            parameter(&self.before),
+            parameter(first_day),
+            parameter(last_day),
         ]
     }
 }
@@ -479,28 +474,28 @@ impl<'a> EntryColumns<'a> {
             columns.reason.push(&entry.reason);
             columns.risk_score.push(entry.risk.as_ref().map(|risk| i16::from(risk.score)));
             columns.risk_reasons.push(entry.risk.as_ref().map(|risk| join(&risk.reasons)));
-            columns.rules_version.push(entry.risk.as_ref().map(|risk| risk.rules_version.as_str()));
+            columns.rules_version.push(entry.risk.as_ref().map(|risk| &*risk.rules_version));
         }
         columns
     }
 
     /// The records with their recording times: one time for all, or one for each.
-    pub(crate) fn parameters<'b>(&'b self, at: &'b (dyn ToSql + Sync)) -> Parameters<'b, 14> {
+    pub(crate) fn parameters<'b>(&'b self, at: &'b impl SqlType) -> Parameters<'b, 14> {
         [
-            &self.topic,
-            &self.partition,
-            &self.record_offset,
-            &self.origin_topic,
-            &self.origin_partition,
-            &self.origin_offset,
-            &self.tenant,
-            &self.event_id,
-            &self.outcome,
-            &self.reason,
-            &self.risk_score,
-            &self.risk_reasons,
-            &self.rules_version,
-            at,
+            parameter(&self.topic),
+            parameter(&self.partition),
+            parameter(&self.record_offset),
+            parameter(&self.origin_topic),
+            parameter(&self.origin_partition),
+            parameter(&self.origin_offset),
+            parameter(&self.tenant),
+            parameter(&self.event_id),
+            parameter(&self.outcome),
+            parameter(&self.reason),
+            parameter(&self.risk_score),
+            parameter(&self.risk_reasons),
+            parameter(&self.rules_version),
+            parameter(at),
         ]
     }
 }

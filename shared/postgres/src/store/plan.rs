@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::iter::successors;
+use std::sync::Arc;
 use std::time::Duration;
 
 use event::{EventKey, Origin, Timestamp};
@@ -11,7 +13,7 @@ use pipeline::ports::{LedgerEntry, RiskScore};
 use pipeline::tracked::{Decided, Event, State, Tracked};
 use pipeline::{Outcome, Position};
 
-use crate::text::{indexed, storable, storable_list};
+use crate::text::{indexed, is_storable_list, storable, storable_list, storable_shared};
 
 /// What is stored already for a record.
 #[derive(Debug, Default)]
@@ -27,6 +29,13 @@ pub(super) struct NewEvent<'r, 'a> {
     pub event: &'r Event<'a>,
     pub decided: &'r Decided,
     pub origin: &'r Origin,
+}
+
+impl NewEvent<'_, '_> {
+    /// The row as the other copies of its event will find it.
+    fn as_copy(&self) -> StoredCopy {
+        StoredCopy { payload_hash: self.event.payload_hash, origin: self.origin.clone() }
+    }
 }
 
 /// The answer about one record.
@@ -62,9 +71,7 @@ pub(super) fn storable_record<'r, 'a>(record: &'r Tracked<'a, Decided>) -> Cow<'
         }
     }
     let mut record = record.clone();
-    if let Cow::Owned(topic) = storable(&record.origin.topic) {
-        record.origin.topic = topic.into();
-    }
+    record.origin.topic = storable_shared(record.origin.topic);
     match &mut record.state {
         State::Open { event, found } => {
             event.event_type = Cow::Owned(indexed(&event.event_type).into_owned());
@@ -72,7 +79,7 @@ pub(super) fn storable_record<'r, 'a>(record: &'r Tracked<'a, Decided>) -> Cow<'
             event.user_id.iter_mut().for_each(replace_cow);
             if let Some(RiskScore { reasons, rules_version, .. }) = &mut found.risk {
                 *reasons = storable_list(std::mem::take(reasons));
-                replace(rules_version);
+                *rules_version = storable_shared(Arc::clone(rules_version));
             }
         }
         State::Closed { reason, .. } => replace(reason),
@@ -87,9 +94,10 @@ fn is_storable(record: &Tracked<'_, Decided>) -> bool {
             indexed(&event.event_type) == event.event_type
                 && event.user_agent.as_deref().is_none_or(is_plain)
                 && event.user_id.as_deref().is_none_or(is_plain)
-                && found.risk.as_ref().is_none_or(|risk| {
-                    is_plain(&risk.rules_version) && storable_list(risk.reasons.clone()) == risk.reasons
-                })
+                && found
+                    .risk
+                    .as_ref()
+                    .is_none_or(|risk| is_plain(&risk.rules_version) && is_storable_list(&risk.reasons))
         }
         State::Closed { reason, .. } => is_plain(reason),
     };
@@ -98,16 +106,19 @@ fn is_storable(record: &Tracked<'_, Decided>) -> bool {
 
 /// Decides what to write for each record, given what was found for it.
 pub(super) fn plan<'r, 'a>(
-    records: impl IntoIterator<Item = (&'r Tracked<'a, Decided>, Found)>,
+    records: impl ExactSizeIterator<Item = (&'r Tracked<'a, Decided>, Found)>,
     window: Duration,
     now: Timestamp,
 ) -> Plan<'r, 'a>
 where
     'a: 'r,
 {
-    let mut plan = Plan { entries: Vec::new(), new_events: Vec::new() };
-    let mut accepted = HashMap::<&EventKey, Vec<(Timestamp, StoredCopy)>>::new();
-    let mut places = HashMap::<&Position, usize>::new();
+    let count = records.len();
+    let mut plan = Plan { entries: Vec::with_capacity(count), new_events: Vec::with_capacity(count) };
+    // The last new event of each key, and for each new event the one of the same key before it.
+    let mut last_of_key = HashMap::<&EventKey, usize>::with_capacity(count);
+    let mut before = Vec::<Option<usize>>::with_capacity(count);
+    let mut places = HashMap::<&Position, usize>::with_capacity(count);
     for (record, found) in records {
         if let Some(entry) = found.entry {
             plan.entries.push(Planned { entry, is_new: false });
@@ -127,14 +138,18 @@ where
         let (outcome, reason, risk) = match &record.state {
             State::Closed { outcome, reason, .. } => (*outcome, reason.clone(), None),
             State::Open { event, found: decided } => {
-                let in_batch = accepted.entry(&event.key).or_default();
-                let is_copy = |(at, _): &&(Timestamp, StoredCopy)| are_copies(*at, event.received_at, window);
-                let copy = found.copy.as_ref().or_else(|| in_batch.iter().find(is_copy).map(|(_, copy)| copy));
+                let last = last_of_key.get(&event.key).copied();
+                let copy = found.copy.or_else(|| {
+                    let of_key = successors(last, |at| before.get(*at).copied().flatten());
+                    let in_batch = of_key.filter_map(|at| plan.new_events.get(at));
+                    let copies = in_batch.filter(|new| are_copies(new.event.received_at, event.received_at, window));
+                    copies.last().map(NewEvent::as_copy)
+                });
                 match copy {
                     Some(copy) => (Outcome::Duplicate, copy.duplicate(event.payload_hash).to_string(), None),
                     None => {
-                        let copy = StoredCopy { payload_hash: event.payload_hash, origin: record.origin.clone() };
-                        in_batch.push((event.received_at, copy));
+                        last_of_key.insert(&event.key, plan.new_events.len());
+                        before.push(last);
                         plan.new_events.push(NewEvent { event, decided, origin: &record.origin });
                         (decided.outcome, String::new(), decided.risk.clone())
                     }
@@ -184,8 +199,8 @@ mod tests {
     }
 
     /// The plan for records, the first of which have what `found` says.
-    fn planned<'r>(records: &'r [Tracked<'static, Decided>], found: Vec<Found>) -> Plan<'r, 'static> {
-        let found = found.into_iter().chain(std::iter::repeat_with(Found::default));
+    fn planned<'r>(records: &'r [Tracked<'static, Decided>], mut found: Vec<Found>) -> Plan<'r, 'static> {
+        found.resize_with(records.len(), Found::default);
         plan(records.iter().zip(found), WINDOW, Timestamp::EPOCH)
     }
 

@@ -33,7 +33,7 @@ fn entry(row: &Row) -> LedgerEntry {
         risk: row.get::<_, Option<i16>>("risk_score").map(|score| RiskScore {
             score: u8::try_from(score).unwrap(),
             reasons: row.get("risk_reasons"),
-            rules_version: row.get("rules_version"),
+            rules_version: row.get::<_, String>("rules_version").into(),
         }),
         recorded_at: row.get::<_, OffsetDateTime>("reprocessed_at").into(),
     }

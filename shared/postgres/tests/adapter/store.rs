@@ -51,7 +51,7 @@ impl StoreView for View {
                     risk: row.get::<_, Option<i16>>("risk_score").map(|score| pipeline::ports::RiskScore {
                         score: u8::try_from(score).unwrap(),
                         reasons: row.get("risk_reasons"),
-                        rules_version: row.get("rules_version"),
+                        rules_version: row.get::<_, String>("rules_version").into(),
                     }),
                 }
             })

@@ -285,7 +285,7 @@ impl<'a> Case<'a> {
         let long_id = "é".repeat(128);
         let mut foreign = self.closes(4, Outcome::DeadLettered, "header\0\u{1f}: \"{\\");
         foreign.origin = Origin::new("odd\0topic", i32::MAX, i64::MAX);
-        let none = RiskScore { score: 0, reasons: vec![], rules_version: String::new() };
+        let none = RiskScore { score: 0, reasons: vec![], rules_version: "".into() };
         let batch = [
             stored(self.position(0, 0), odd.clone(), valid(Some(odd_risk))),
             self.stores(1, self.event("plain", "{}")),

@@ -33,7 +33,7 @@ fn score(request: &ScoreRequest) -> Score {
         event_id: request.event_id.clone(),
         risk_score: if private { 100 } else { 0 },
         reasons: if private { vec!["private-range".to_owned()] } else { Vec::new() },
-        rules_version: "fake".to_owned(),
+        rules_version: "fake".into(),
     }
 }
 
