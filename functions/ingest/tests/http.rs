@@ -207,7 +207,7 @@ async fn cloud_events_come_in_all_three_modes() {
     for record in &records {
         let envelope = Envelope::parse(record.value.as_ref().unwrap()).unwrap();
         assert_eq!(
-            registry.check(&envelope).unwrap().user_id(),
+            registry.check(&envelope).unwrap().user_id().as_deref(),
             Some("u-42"),
             "what ingest wrote, the processor reads"
         );

@@ -1,7 +1,7 @@
 //! Publishes the outcomes of a batch and its dead letters.
 
 use pipeline::dead_letter::dead_letter;
-use pipeline::decisions::publication;
+use pipeline::decisions::publication::OutcomeWriter;
 use pipeline::guard::all_published;
 use pipeline::ports::LedgerEntry;
 use pipeline::tracked::{Decided, Tracked};
@@ -24,9 +24,10 @@ pub async fn publish(
     deadline: Instant,
 ) -> Result<(), ProcessorError> {
     let mut outgoing = Vec::with_capacity(ledger.len());
+    let mut outcomes = OutcomeWriter::new(delivered);
     for ((delivered, record), entry) in delivered.iter().zip(records).zip(ledger) {
         let traceparent = delivered.headers.get(header::TRACEPARENT);
-        outgoing.push(publication::outcome(record, entry, traceparent).map_err(ProcessorError::Outcome)?);
+        outgoing.push(outcomes.outcome(record, entry, traceparent).map_err(ProcessorError::Outcome)?);
         outgoing.extend(dead_letter(delivered, entry));
     }
     let (publisher, timeout) = (&*app.publisher, app.policy.publish_timeout);

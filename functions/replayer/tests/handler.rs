@@ -216,7 +216,7 @@ async fn process(store: &FakeStore, records: &[Record], now: Timestamp) -> Vec<(
     let decided: Vec<_> = reader.read_all(records).into_iter().map(decide).collect();
     let entries = store.record(&decided, now).await.unwrap();
     let published = records.iter().zip(&decided).zip(&entries).map(|((raw, tracked), entry)| {
-        let outcome = publication::outcome(tracked, entry, None).unwrap();
+        let outcome = publication::OutcomeWriter::new(&[]).outcome(tracked, entry, None).unwrap();
         let record = Record {
             position: entry.position.clone(),
             timestamp: now,

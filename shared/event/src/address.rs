@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::parse_str;
+
 /// The addresses that one client controls: a single IPv4 address, or a /64 of IPv6.
 ///
 /// A household or server gets a whole /64 (RFC 6177), so a limit on single IPv6 addresses would be easy to avoid.
@@ -51,8 +53,7 @@ impl Serialize for AddressKey {
 
 impl<'de> Deserialize<'de> for AddressKey {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        parse_str(deserializer, str::parse)
     }
 }
 

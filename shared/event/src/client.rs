@@ -178,7 +178,7 @@ impl<'a> ClientEvent<'a> {
     }
 
     /// The user the event is about, if it names one.
-    pub fn user_id(&self) -> Option<&str> {
+    pub fn user_id(&self) -> Option<Cow<'a, str>> {
         user_id(self.payload())
     }
 
@@ -373,8 +373,12 @@ fn cloud_event_fields<'a>(attributes: &impl ContextAttributes<'a>, violations: &
 }
 
 /// A user id with control characters is ignored: Postgres cannot store a NUL, and scoring needs only a name.
-pub(crate) fn user_id<'v>(payload: &'v Value<'_>) -> Option<&'v str> {
-    payload.get("user_id").and_then(Value::as_str).filter(|user| !user.contains(char::is_control))
+pub(crate) fn user_id<'a>(payload: &Value<'a>) -> Option<Cow<'a, str>> {
+    match payload.get("user_id") {
+        // The clone of borrowed text is borrowed.
+        Some(Value::String(user)) if !user.contains(char::is_control) => Some(user.clone()),
+        Some(_) | None => None,
+    }
 }
 
 /// Whether a media type is JSON: `application/json`, `text/json` or `…+json`, with any parameters.
@@ -415,7 +419,7 @@ mod tests {
             "user_id":"u-1","amount":9.5,"currency":"EUR","client_ip":"::ffff:192.0.2.1"} "#;
         let registry = registry();
         let event = registry.read(text).unwrap();
-        assert_eq!((&*event.event_type, event.schema, event.user_id()), ("transaction", 1, Some("u-1")));
+        assert_eq!((&*event.event_type, event.schema, event.user_id().as_deref()), ("transaction", 1, Some("u-1")));
         assert_eq!(event.occurred_at.unwrap().to_string(), "2026-11-20T16:02:00.000Z");
         assert_eq!(event.client_ip, Some("192.0.2.1".parse().unwrap()));
         assert_eq!(event.data.get().as_bytes(), text.trim_ascii());
@@ -527,7 +531,7 @@ mod tests {
         let event = registry.read(STRUCTURED.as_bytes()).unwrap();
         assert_eq!(event.data.get(), STRUCTURED);
         assert_eq!(
-            (event.user_id(), event.client_ip.is_some(), event.occurred_at.is_some()),
+            (event.user_id().as_deref(), event.client_ip.is_some(), event.occurred_at.is_some()),
             (Some("u-1"), true, true)
         );
         assert_eq!(event.identify(None).unwrap(), (EventId::new("c-1").unwrap(), IdSource::Client));
@@ -559,7 +563,7 @@ mod tests {
         let registry = registry();
         let body = br#"{"user_id":"u-1","campaign_id":"k"}"#;
         let event = registry.read_binary(&full, body).unwrap();
-        assert_eq!((event.user_id(), event.data.get().as_bytes()), (Some("u-1"), &body[..]));
+        assert_eq!((event.user_id().as_deref(), event.data.get().as_bytes()), (Some("u-1"), &body[..]));
         assert_eq!(event.identify(None).unwrap().0.as_str(), "c-1");
 
         let error = registry.read_binary(&attributes(&[("specversion", "1.0"), ("type", "click")]), b"[]").unwrap_err();
@@ -578,7 +582,7 @@ mod tests {
         let check = |value: &str| {
             let envelope = Envelope::parse(value.as_bytes()).unwrap();
             let checked = registry.check(&envelope)?;
-            Ok::<_, EventError>(checked.user_id().map(str::to_owned))
+            Ok::<_, EventError>(checked.user_id().map(Cow::into_owned))
         };
         let user = Some("u-1".to_owned());
         let payload = r#"{"user_id":"u-1","campaign_id":"k"}"#;

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::text::borrowed;
 use crate::{EventId, EventKey, PayloadHash, TenantId, Timestamp};
 
 /// The version this build writes and reads.
@@ -60,7 +61,7 @@ pub struct Envelope<'a> {
     /// The verified client address.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "borrowed", skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<std::borrow::Cow<'a, str>>,
     /// CloudEvents context attributes that are not part of `data` (binary mode), as a JSON object.
     #[serde(borrow, skip_serializing_if = "Option::is_none")]

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::text::parse_str;
+
 /// Longest id a client may send, in bytes. With the tenant it stays far below DynamoDB's 2,048-byte key limit.
 const MAX_ID_BYTES: usize = 256;
 /// Longest tenant name, in bytes.
@@ -45,8 +47,7 @@ impl fmt::Display for EventId {
 
 impl<'de> Deserialize<'de> for EventId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        EventId::new(&text).map_err(serde::de::Error::custom)
+        parse_str(deserializer, EventId::new)
     }
 }
 
@@ -77,8 +78,7 @@ impl fmt::Display for TenantId {
 
 impl<'de> Deserialize<'de> for TenantId {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        TenantId::new(&text).map_err(serde::de::Error::custom)
+        parse_str(deserializer, TenantId::new)
     }
 }
 

@@ -13,6 +13,7 @@ pub mod json;
 pub mod limits;
 mod origin;
 pub mod schema;
+mod text;
 mod timestamp;
 mod violation;
 

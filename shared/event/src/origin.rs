@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::text::parse_str;
+
 /// The topic, partition and offset at which a record was first written, `raw-events/3/1234`.
 ///
 /// A redriven or replayed copy has another position but names the origin of the first record in the header `origin`.
@@ -63,8 +65,7 @@ impl Serialize for Origin {
 
 impl<'de> Deserialize<'de> for Origin {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        text.parse().map_err(serde::de::Error::custom)
+        parse_str(deserializer, str::parse)
     }
 }
 

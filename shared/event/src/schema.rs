@@ -1,5 +1,6 @@
 //! The JSON Schemas that events must meet, and the one validator that ingest and the processor share.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jsonschema::Validator;
@@ -128,9 +129,9 @@ pub struct CheckedData<'a> {
     form: Form,
 }
 
-impl CheckedData<'_> {
+impl<'a> CheckedData<'a> {
     /// The user the event is about, if it names one.
-    pub fn user_id(&self) -> Option<&str> {
+    pub fn user_id(&self) -> Option<Cow<'a, str>> {
         user_id(self.form.payload(&self.json))
     }
 }

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::text::parse_str;
+
 /// Milliseconds since 1970-01-01T00:00:00Z.
 ///
 /// Serialised as an RFC 3339 string with milliseconds, in UTC: `2026-11-20T18:02:00.000Z`.
@@ -105,8 +107,7 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        Self::parse(&text).map_err(serde::de::Error::custom)
+        parse_str(deserializer, Self::parse)
     }
 }
 

@@ -274,7 +274,7 @@ impl GroupConsumer {
 }
 
 pub(crate) fn from_client(record: ConsumerRecord) -> Record {
-    let headers = record.headers.into_iter().map(|(name, value)| Header { name: name.into(), value }).collect();
+    let headers = record.headers.into_iter().map(|(name, value)| Header::read(&name, value)).collect();
     Record {
         position: Position { topic: record.topic, partition: record.partition, offset: record.offset },
         timestamp: Timestamp::from_millis(record.timestamp),

@@ -1,5 +1,6 @@
 //! The idempotent producer behind [`RecordPublisher`].
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -105,9 +106,13 @@ impl RecordPublisher for KafkaPublisher {
             queued.push((topic, self.enqueue(record, deadline).await));
         }
         let mut answers = Vec::with_capacity(queued.len());
+        let mut topics: Vec<Arc<str>> = Vec::new();
         for (topic, handle) in queued {
             let answer = match handle {
-                Ok(handle) => in_time(topic, deadline, handle).await.and_then(|stored| position(topic, &stored)),
+                Ok(handle) => match in_time(topic, deadline, handle).await {
+                    Ok(stored) => position(shared(&mut topics, topic), &stored),
+                    Err(error) => Err(error),
+                },
                 Err(error) => Err(error),
             };
             answers.push(answer.map_err(|error| error.into_dependency_error("publishing a record")));
@@ -141,11 +146,23 @@ fn to_client(record: NewRecord) -> Record {
     to
 }
 
-fn position(topic: &'static str, stored: &RecordMetadata) -> Result<Position, KafkaError> {
+/// The topic's name, one for all records of a call. They have few topics.
+fn shared(topics: &mut Vec<Arc<str>>, topic: &str) -> Arc<str> {
+    match topics.iter().find(|known| ***known == *topic) {
+        Some(known) => Arc::clone(known),
+        None => {
+            let name: Arc<str> = Arc::from(topic);
+            topics.push(Arc::clone(&name));
+            name
+        }
+    }
+}
+
+fn position(topic: Arc<str>, stored: &RecordMetadata) -> Result<Position, KafkaError> {
     match stored.delivery {
         DeliveryConfirmation::Offset => Ok(Position::new(topic, stored.partition, stored.offset)),
         // An earlier attempt stored it, too long ago for the broker to know the offset. The same holds for other
         // confirmations that a later version of the client may return.
-        _ => Err(KafkaError::OffsetUnknown { topic: topic.to_owned(), partition: stored.partition }),
+        _ => Err(KafkaError::OffsetUnknown { topic: (*topic).to_owned(), partition: stored.partition }),
     }
 }

@@ -31,6 +31,18 @@ pub mod header {
     pub const ERROR_CLASS: &str = "error-class";
     pub const ERROR_REASON: &str = "error-reason";
     pub const FAILED_AT: &str = "failed-at";
+    pub const ALL: [&str; 10] = [
+        EVENT_ID,
+        EVENT_TYPE,
+        TRACEPARENT,
+        ORIGIN,
+        ORIGIN_TIMESTAMP,
+        ATTEMPT,
+        OUTCOME,
+        ERROR_CLASS,
+        ERROR_REASON,
+        FAILED_AT,
+    ];
 }
 
 /// The position of a record in Kafka; the key of `record_outcomes`.
@@ -71,6 +83,12 @@ pub struct Header {
 impl Header {
     pub fn new(name: impl Into<Cow<'static, str>>, value: impl Into<Bytes>) -> Self {
         Header { name: name.into(), value: Some(value.into()) }
+    }
+
+    /// A header of a record that was read. Only a name that is not one of [`header::ALL`] is copied.
+    pub fn read(name: &str, value: Option<Bytes>) -> Self {
+        let known = header::ALL.into_iter().find(|known| *known == name);
+        Header { name: known.map_or_else(|| Cow::Owned(name.to_owned()), Cow::Borrowed), value }
     }
 }
 

@@ -116,7 +116,7 @@ impl Reader<'_> {
     }
 }
 
-fn event_of<'a>(envelope: &Envelope<'a>, user_id: Option<&str>) -> Event<'a> {
+fn event_of<'a>(envelope: &Envelope<'a>, user_id: Option<Cow<'a, str>>) -> Event<'a> {
     Event {
         key: envelope.key(),
         id_source: envelope.id_source,
@@ -126,7 +126,7 @@ fn event_of<'a>(envelope: &Envelope<'a>, user_id: Option<&str>) -> Event<'a> {
         occurred_at: envelope.occurred_at,
         ip: envelope.ip,
         user_agent: envelope.user_agent.clone(),
-        user_id: user_id.map(|user_id| Cow::Owned(user_id.to_owned())),
+        user_id,
         payload_hash: envelope.payload_hash(),
         payload: Payload(Cow::Borrowed(envelope.data)),
     }

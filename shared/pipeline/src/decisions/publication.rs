@@ -5,16 +5,17 @@
 //! published.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::net::IpAddr;
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use event::{EventId, IdSource, Origin, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::ports::{LateOutcome, LedgerEntry, NewRecord};
 use crate::tracked::{Decided, Event, Tracked};
-use crate::{Header, Outcome, ReasonTag, header, topic};
+use crate::{Header, Outcome, ReasonTag, Record, header, topic};
 
 /// Largest record written, in bytes. An outcome adds a few hundred bytes to its event, and a dead letter adds headers,
 /// so both exceed the limit of `raw-events`, about 1 MB, when the event is just within it. The topics of both must
@@ -30,7 +31,8 @@ pub(super) const SCORED_LATER: &str = "#scored";
 pub(super) struct OutcomeValue<'a> {
     /// The position of the record on `raw-events`, which identifies the outcome, because each record has one. With the
     /// suffix `#scored`, it identifies the late score of the event that the record stored.
-    pub outcome_id: String,
+    #[serde(borrow)]
+    pub outcome_id: Cow<'a, str>,
     pub outcome: Outcome,
     #[serde(borrow)]
     pub reason: Cow<'a, str>,
@@ -69,25 +71,117 @@ pub(super) struct OutcomeValue<'a> {
     pub data: Option<&'a RawValue>,
 }
 
-/// The outcome of a record, for `processed-events`, with the `traceparent` of the record. Its key is the event's key,
-/// so that an event's outcomes stay in one partition; if there is no event, the key is the origin.
-///
-/// # Errors
-/// Never in practice: everything in an outcome can be written as JSON.
-pub fn outcome(
-    record: &Tracked<'_, Decided>,
-    entry: &LedgerEntry,
-    traceparent: Option<&[u8]>,
-) -> Result<NewRecord, serde_json::Error> {
-    let about = (record.event_type(), record.received_at(), record.ip());
-    write(entry.position.to_string(), entry, about, record.event(), traceparent)
+/// Writes outcomes into one buffer: their keys, values and header values are pieces of it, and the bytes of a piece are
+/// freed with the last piece of its batch.
+#[derive(Debug)]
+pub struct OutcomeWriter {
+    /// Empty between calls.
+    buffer: BytesMut,
+    outcome_id: String,
+}
+
+impl OutcomeWriter {
+    /// What an outcome has besides the bytes of its record, roughly.
+    const OVERHEAD: usize = 512;
+
+    /// A writer for the outcomes of these records.
+    pub fn new(records: &[Record]) -> Self {
+        let value = |record: &Record| record.value.as_ref().map_or(0, Bytes::len);
+        let bytes: usize = records.iter().map(|record| value(record) + Self::OVERHEAD).sum();
+        OutcomeWriter { buffer: BytesMut::with_capacity(bytes), outcome_id: String::new() }
+    }
+
+    /// The outcome of a record, for `processed-events`, with the `traceparent` of the record. Its key is the event's
+    /// key, so that an event's outcomes stay in one partition; if there is no event, the key is the origin.
+    ///
+    /// # Errors
+    /// Never in practice: everything in an outcome can be written as JSON.
+    pub fn outcome(
+        &mut self,
+        record: &Tracked<'_, Decided>,
+        entry: &LedgerEntry,
+        traceparent: Option<&[u8]>,
+    ) -> Result<NewRecord, serde_json::Error> {
+        let about = (record.event_type(), record.received_at(), record.ip());
+        self.write("", entry, about, record.event(), traceparent)
+    }
+
+    fn write(
+        &mut self,
+        id_suffix: &'static str,
+        entry: &LedgerEntry,
+        (event_type, received_at, ip): (Option<&str>, Option<Timestamp>, Option<IpAddr>),
+        event: Option<&Event<'_>>,
+        traceparent: Option<&[u8]>,
+    ) -> Result<NewRecord, serde_json::Error> {
+        let stored = event.filter(|_| entry.outcome.is_stored());
+        self.outcome_id.clear();
+        append(&mut self.outcome_id, format_args!("{}{id_suffix}", entry.position));
+        let value = OutcomeValue {
+            outcome_id: Cow::Borrowed(&self.outcome_id),
+            outcome: entry.outcome,
+            reason: Cow::Borrowed(&entry.reason),
+            tenant: entry.key.as_ref().map(|key| key.tenant.clone()),
+            id: entry.key.as_ref().map(|key| key.id.clone()),
+            event_type: event_type.map(Cow::Borrowed),
+            received_at,
+            recorded_at: entry.recorded_at,
+            origin: entry.origin.clone(),
+            ip,
+            user_id: event.and_then(|event| event.user_id.as_deref()).map(Cow::Borrowed),
+            risk_score: entry.risk.as_ref().map(|risk| risk.score),
+            risk_reasons: entry.risk.as_ref().map(|risk| Cow::Borrowed(risk.reasons.as_slice())),
+            rules_version: entry.risk.as_ref().map(|risk| Cow::Borrowed(&*risk.rules_version)),
+            schema: stored.map(|event| event.schema_version),
+            id_source: stored.map(|event| event.id_source),
+            occurred_at: stored.and_then(|event| event.occurred_at),
+            user_agent: stored.and_then(|event| event.user_agent.as_deref()).map(Cow::Borrowed),
+            data: stored.map(|event| &*event.payload.0),
+        };
+        serde_json::to_writer((&mut self.buffer).writer(), &value)?;
+        let value = self.piece();
+        let mut headers = Vec::with_capacity(5);
+        if let Some(key) = &entry.key {
+            headers.push(Header::new(header::EVENT_ID, self.text(&key.id)));
+        }
+        if let Some(event_type) = event_type {
+            headers.push(Header::new(header::EVENT_TYPE, self.text(event_type)));
+        }
+        if let Some(traceparent) = traceparent {
+            self.buffer.extend_from_slice(traceparent);
+            headers.push(Header::new(header::TRACEPARENT, self.piece()));
+        }
+        let origin = self.text(&entry.origin);
+        let key = match &entry.key {
+            Some(key) => self.text(key),
+            None => origin.clone(),
+        };
+        headers.push(Header::new(header::ORIGIN, origin));
+        headers.push(Header::new(header::OUTCOME, entry.outcome.as_str()));
+        Ok(NewRecord { topic: topic::PROCESSED_EVENTS, key: Some(key), value: Some(value), headers })
+    }
+
+    /// What was written since the last piece.
+    fn piece(&mut self) -> Bytes {
+        self.buffer.split().freeze()
+    }
+
+    fn text(&mut self, text: impl fmt::Display) -> Bytes {
+        append(&mut self.buffer, format_args!("{text}"));
+        self.piece()
+    }
+}
+
+/// Writing to memory does not fail, and nothing written here has a `Display` that fails.
+fn append(to: &mut impl fmt::Write, text: fmt::Arguments<'_>) {
+    let _ = to.write_fmt(text);
 }
 
 /// The second outcome of an event that was stored unscored, in the format of the first and in the same partition. It
 /// has no `traceparent`, because that is not stored.
 ///
 /// # Errors
-/// Never in practice, as for [`outcome`].
+/// Never in practice, as for [`OutcomeWriter::outcome`].
 pub fn late_outcome(late: &LateOutcome) -> Result<NewRecord, serde_json::Error> {
     let LateOutcome { event, origin, position, outcome, risk, scored_at } = late;
     let entry = LedgerEntry {
@@ -100,54 +194,7 @@ pub fn late_outcome(late: &LateOutcome) -> Result<NewRecord, serde_json::Error> 
         recorded_at: *scored_at,
     };
     let about = (Some(&*event.event_type), Some(event.received_at), event.ip);
-    write(format!("{position}{SCORED_LATER}"), &entry, about, Some(event), None)
-}
-
-fn write(
-    outcome_id: String,
-    entry: &LedgerEntry,
-    (event_type, received_at, ip): (Option<&str>, Option<Timestamp>, Option<IpAddr>),
-    event: Option<&Event<'_>>,
-    traceparent: Option<&[u8]>,
-) -> Result<NewRecord, serde_json::Error> {
-    let stored = event.filter(|_| entry.outcome.is_stored());
-    let value = OutcomeValue {
-        outcome_id,
-        outcome: entry.outcome,
-        reason: Cow::Borrowed(&entry.reason),
-        tenant: entry.key.as_ref().map(|key| key.tenant.clone()),
-        id: entry.key.as_ref().map(|key| key.id.clone()),
-        event_type: event_type.map(Cow::Borrowed),
-        received_at,
-        recorded_at: entry.recorded_at,
-        origin: entry.origin.clone(),
-        ip,
-        user_id: event.and_then(|event| event.user_id.as_deref()).map(Cow::Borrowed),
-        risk_score: entry.risk.as_ref().map(|risk| risk.score),
-        risk_reasons: entry.risk.as_ref().map(|risk| Cow::Borrowed(risk.reasons.as_slice())),
-        rules_version: entry.risk.as_ref().map(|risk| Cow::Borrowed(&*risk.rules_version)),
-        schema: stored.map(|event| event.schema_version),
-        id_source: stored.map(|event| event.id_source),
-        occurred_at: stored.and_then(|event| event.occurred_at),
-        user_agent: stored.and_then(|event| event.user_agent.as_deref()).map(Cow::Borrowed),
-        data: stored.map(|event| &*event.payload.0),
-    };
-    let value = Bytes::from(serde_json::to_vec(&value)?);
-    let mut headers = Vec::with_capacity(5);
-    if let Some(key) = &entry.key {
-        headers.push(Header::new(header::EVENT_ID, key.id.as_str().to_owned()));
-    }
-    if let Some(event_type) = event_type {
-        headers.push(Header::new(header::EVENT_TYPE, event_type.to_owned()));
-    }
-    if let Some(traceparent) = traceparent {
-        headers.push(Header::new(header::TRACEPARENT, Bytes::copy_from_slice(traceparent)));
-    }
-    let origin = entry.origin.to_string();
-    let key = entry.key.as_ref().map_or_else(|| origin.clone(), ToString::to_string);
-    headers.push(Header::new(header::ORIGIN, origin));
-    headers.push(Header::new(header::OUTCOME, entry.outcome.as_str()));
-    Ok(NewRecord { topic: topic::PROCESSED_EVENTS, key: Some(key.into()), value: Some(value), headers })
+    OutcomeWriter::new(&[]).write(SCORED_LATER, &entry, about, Some(event), None)
 }
 
 #[cfg(test)]
@@ -158,10 +205,10 @@ mod tests {
     use super::super::intake::Reader;
     use super::super::samples::record;
     use super::*;
+    use crate::Position;
     use crate::dead_letter::dead_letter;
     use crate::ports::RiskScore;
     use crate::tracked::Read;
-    use crate::{Position, Record};
 
     const ENVELOPE: &str = r#"{"envelope":1,"id":"a","id_source":"client","type":"click","schema":1,"tenant":"acme","received_at":"2026-11-20T18:02:00.000Z","occurred_at":"2026-11-20T18:01:00.000Z","ip":"203.0.113.7","user_agent":"curl","data":{ "type":"click" , "id":"a","user_id":"u-1","campaign_id":"c"}}"#;
 
@@ -186,7 +233,8 @@ mod tests {
             recorded_at: Timestamp::from_millis(0),
         };
         let traceparent = record.headers.get(header::TRACEPARENT);
-        (outcome(&tracked, &entry, traceparent).unwrap(), dead_letter(record, &entry))
+        let outcome = OutcomeWriter::new(&[]).outcome(&tracked, &entry, traceparent).unwrap();
+        (outcome, dead_letter(record, &entry))
     }
 
     fn text(bytes: Option<&Bytes>) -> &str {

@@ -56,7 +56,7 @@ impl<'a> ArchivedOutcome<'a> {
         let mut value: OutcomeValue<'a> = serde_json::from_slice(value).map_err(RestorationError::Malformed)?;
         let (position, is_late_score) = match value.outcome_id.strip_suffix(SCORED_LATER) {
             Some(position) => (position, true),
-            None => (value.outcome_id.as_str(), false),
+            None => (&*value.outcome_id, false),
         };
         // A position has the form of an origin.
         let Origin { topic, partition, offset } = position.parse().map_err(|_| RestorationError::Position)?;
@@ -187,7 +187,7 @@ mod tests {
         let decided = read.advance(|_, Read| Decided { outcome, risk: risk.clone() });
         let (position, origin, key) = (decided.position.clone(), decided.origin.clone(), decided.key().cloned());
         let entry = LedgerEntry { position, origin, key, outcome, reason, risk, recorded_at: at() };
-        let outcome = publication::outcome(&decided, &entry, None).unwrap();
+        let outcome = publication::OutcomeWriter::new(&[]).outcome(&decided, &entry, None).unwrap();
         (decided, entry, outcome.value.unwrap().to_vec())
     }
 

@@ -49,7 +49,7 @@ pub fn record(offset: i64, value: Option<&str>, headers: &[(&'static str, &str)]
         key: Some(Bytes::from_static(b"acme/a")),
         value: value.map(|value| Bytes::from(value.to_owned())),
         headers: RecordHeaders(
-            headers.iter().map(|(name, value)| Header::new(*name, Bytes::from((*value).to_owned()))).collect(),
+            headers.iter().map(|(name, value)| Header::read(name, Some(Bytes::from((*value).to_owned())))).collect(),
         ),
         undecodable: None,
     }

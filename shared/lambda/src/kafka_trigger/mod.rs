@@ -1,12 +1,14 @@
 //! The event of a Kafka trigger, and the answer to it (reference: AWS Lambda "Using Lambda with Amazon
 //! MSK" and "Retain discarded records / retry configurations for Kafka").
 
+mod headers;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64_simd::STANDARD;
-use bytes::Bytes;
+use bytes::BytesMut;
 use event::Timestamp;
 use pipeline::{Header, Position, Record, RecordHeaders};
 use serde::{Deserialize, Serialize};
@@ -24,26 +26,31 @@ const UNDECODABLE_HEADERS: &str = "undecodable-headers";
 #[derive(Deserialize)]
 struct WireEvent<'a> {
     #[serde(borrow)]
-    records: BTreeMap<Cow<'a, str>, Vec<WireRecord<'a>>>,
+    records: BTreeMap<Text<'a>, Vec<WireRecord<'a>>>,
 }
 
 #[derive(Deserialize)]
 struct WireRecord<'a> {
     #[serde(borrow)]
-    topic: Cow<'a, str>,
+    topic: Text<'a>,
     partition: i32,
     offset: i64,
     #[serde(default)]
     timestamp: i64,
     #[serde(borrow, default)]
-    key: Option<Cow<'a, str>>,
+    key: Option<Text<'a>>,
     // AWS does not document whether a tombstone has null or no value; both are accepted.
     #[serde(borrow, default)]
-    value: Option<Cow<'a, str>>,
+    value: Option<Text<'a>>,
     // Kept raw, so that a malformed header makes neither its record nor the batch fail.
     #[serde(borrow, default)]
     headers: Option<&'a RawValue>,
 }
+
+/// A string, borrowed unless it has escapes. The `Deserialize` of `Cow`, and of `Option<Cow>`, would always copy it.
+#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(transparent)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Decodes a trigger event into records, ordered by topic, partition and offset.
 ///
@@ -51,40 +58,47 @@ struct WireRecord<'a> {
 /// [`TriggerError`] if the event does not have the trigger's format. A record whose key, value or headers cannot be
 /// decoded is not an error: its field `undecodable` says what is wrong.
 pub fn decode(event: &str) -> Result<Vec<Record>, TriggerError> {
+    // The decoded bytes of a batch are shorter than its text.
+    let mut buffer = BytesMut::with_capacity(event.len());
     let event: WireEvent<'_> = serde_json::from_str(event)?;
     let mut records = Vec::with_capacity(event.records.values().map(Vec::len).sum());
     let mut topic: Arc<str> = Arc::from("");
     for wire in event.records.into_values().flatten() {
-        if *topic != *wire.topic {
-            topic = Arc::from(&*wire.topic);
+        if *topic != *wire.topic.0 {
+            topic = Arc::from(&*wire.topic.0);
         }
-        records.push(decode_record(wire, Arc::clone(&topic)));
+        records.push(decode_record(&wire, Arc::clone(&topic), &mut buffer));
     }
     records.sort_by(|a, b| a.position.cmp(&b.position));
     Ok(records)
 }
 
-fn decode_record(wire: WireRecord<'_>, topic: Arc<str>) -> Record {
+/// The parts of the record are pieces of `buffer`, which is empty before and after.
+fn decode_record(wire: &WireRecord<'_>, topic: Arc<str>, buffer: &mut BytesMut) -> Record {
     let mut problem = None;
-    let mut binary = |text: Option<Cow<'_, str>>, what: &'static str| {
-        text.map(|text| match STANDARD.decode_to_vec(text.as_bytes()) {
-            Ok(bytes) => Bytes::from(bytes),
+    let mut binary = |text: Option<&Text<'_>>, what: &'static str| {
+        let Text(text) = text?;
+        buffer.extend_from_slice(text.as_bytes());
+        match STANDARD.decode_inplace(buffer).map(|bytes| bytes.len()) {
+            Ok(length) => buffer.truncate(length),
             Err(_) => {
                 problem = Some(what);
-                Bytes::copy_from_slice(text.as_bytes())
+                // What is decoded before the fault is found has changed the text.
+                buffer.clear();
+                buffer.extend_from_slice(text.as_bytes());
             }
-        })
-    };
-    let key = binary(wire.key, "the key is not base64");
-    let value = binary(wire.value, "the value is not base64");
-    let headers = match wire.headers.map(|raw| decode_headers(raw.get())) {
-        None => RecordHeaders::default(),
-        Some(Some(headers)) => headers,
-        Some(None) => {
-            problem = Some("the headers are not objects of byte arrays");
-            let text = wire.headers.map(RawValue::get).unwrap_or_default();
-            RecordHeaders(vec![Header::new(UNDECODABLE_HEADERS, text.to_owned())])
         }
+        Some(buffer.split().freeze())
+    };
+    let key = binary(wire.key.as_ref(), "the key is not base64");
+    let value = binary(wire.value.as_ref(), "the value is not base64");
+    let headers = match wire.headers.map(RawValue::get) {
+        None => RecordHeaders::default(),
+        Some(json) => headers::decode(json, buffer).unwrap_or_else(|_| {
+            problem = Some("the headers are not objects of byte arrays");
+            buffer.clear();
+            RecordHeaders(vec![Header::new(UNDECODABLE_HEADERS, json.to_owned())])
+        }),
     };
     Record {
         position: Position { topic, partition: wire.partition, offset: wire.offset },
@@ -94,25 +108,6 @@ fn decode_record(wire: WireRecord<'_>, topic: Arc<str>) -> Record {
         headers,
         undecodable: problem,
     }
-}
-
-/// `[{"name": [bytes]}, …]`, with signed bytes as in Java; null is a header without a value.
-fn decode_headers(json: &str) -> Option<RecordHeaders> {
-    let wire: Option<Vec<BTreeMap<String, Option<Vec<i16>>>>> = serde_json::from_str(json).ok()?;
-    let mut headers = Vec::new();
-    for (name, value) in wire.unwrap_or_default().into_iter().flatten() {
-        let value = match value {
-            None => None,
-            Some(numbers) => Some(numbers.into_iter().map(byte_of).collect::<Option<Vec<u8>>>()?.into()),
-        };
-        headers.push(Header { name: name.into(), value });
-    }
-    Some(RecordHeaders(headers))
-}
-
-/// Java writes bytes as -128 to 127; other emulators write 0 to 255.
-fn byte_of(number: i16) -> Option<u8> {
-    u8::try_from(number).ok().or_else(|| i8::try_from(number).ok().map(i8::cast_unsigned))
 }
 
 /// The answer to a Kafka batch: which records to send again.
