@@ -7,8 +7,9 @@ use lambda::invocation::{Invocation, InvocationError};
 use lambda::kafka_trigger::{BatchAnswer, decode};
 use pipeline::decisions::dedup::ClaimPlan;
 use pipeline::decisions::intake::Reader;
-use pipeline::decisions::limits::LimitPlan;
-use pipeline::decisions::verdicts;
+use pipeline::decisions::limits::{Blocks, LimitPlan};
+use pipeline::decisions::verdicts::{self, ScorePlan};
+use pipeline::ports::{Score, ScoreRequest};
 use pipeline::tracked::{Admitted, Claimed, Read, Tracked};
 use pipeline::{Record, chain, failpoint};
 use serde_json::value::{RawValue, to_raw_value};
@@ -66,15 +67,14 @@ impl App {
         stopwatch.durations.claim = stopwatch.lap();
         failpoint!("processor::claimed");
 
-        let records = self.limit(records, deadline).await?;
-        stopwatch.durations.limit = stopwatch.lap();
-        failpoint!("processor::limited");
-
-        let scores = match verdicts::score_requests(&records).as_slice() {
-            [] => None,
-            requests => self.scoring.score(requests, deadline).await,
-        };
-        stopwatch.durations.score = stopwatch.lap();
+        let limiting = self.plan_limits(records, deadline).await?;
+        let scoring = ScorePlan::new(&limiting.records);
+        // Neither needs the other. The events that the limit refuses only now are scored in vain: few, because the block
+        // list has refused the others of their addresses.
+        let (records, scores) = tokio::join!(self.limit(limiting, deadline), self.score(&scoring.requests, deadline));
+        let records = records?;
+        let scores = scores.map(|scores| scoring.of_open(&records, scores)).transpose()?;
+        stopwatch.durations.limit_and_score = stopwatch.lap();
         failpoint!("processor::scored");
 
         let mut records = verdicts::decide(records, scores, self.policy.fraud_threshold)?;
@@ -110,17 +110,25 @@ impl App {
         Ok(plan.resolve(answers)?)
     }
 
-    async fn limit<'a>(
+    /// Applies the block list, and says what to count.
+    async fn plan_limits<'a>(
         &self,
         records: Vec<Tracked<'a, Claimed>>,
         deadline: Instant,
-    ) -> Result<Vec<Tracked<'a, Admitted>>, ProcessorError> {
+    ) -> Result<LimitPlan<'a>, ProcessorError> {
         if records.iter().all(|record| record.event().is_none()) {
-            return Ok(records.into_iter().map(|record| record.advance(|_, Claimed { .. }| Admitted)).collect());
+            return Ok(LimitPlan::new(records, &Blocks::default(), self.policy.limits));
         }
         in_time(Step::Limit, deadline)?;
         let blocks = self.block_list.current(&self.dynamodb, deadline).await?;
-        let plan = LimitPlan::new(records, &blocks, self.policy.limits);
+        Ok(LimitPlan::new(records, &blocks, self.policy.limits))
+    }
+
+    async fn limit<'a>(
+        &self,
+        plan: LimitPlan<'a>,
+        deadline: Instant,
+    ) -> Result<Vec<Tracked<'a, Admitted>>, ProcessorError> {
         let totals = match plan.counts.as_slice() {
             [] => Vec::new(),
             counts => {
@@ -135,7 +143,12 @@ impl App {
             }
             self.block_list.add(&verdicts.blocks, &self.dynamodb, deadline).await?;
         }
+        failpoint!("processor::limited");
         Ok(verdicts.records)
+    }
+
+    async fn score(&self, requests: &[ScoreRequest], deadline: Instant) -> Option<Vec<Score>> {
+        if requests.is_empty() { None } else { self.scoring.score(requests, deadline).await }
     }
 }
 

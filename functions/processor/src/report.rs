@@ -21,8 +21,7 @@ pub struct Stopwatch {
 pub struct Durations {
     pub read: Duration,
     pub claim: Duration,
-    pub limit: Duration,
-    pub score: Duration,
+    pub limit_and_score: Duration,
     pub store: Duration,
     pub publish: Duration,
 }
@@ -76,8 +75,7 @@ pub fn finished(request_id: &str, records: &[Tracked<'_, Decided>], ledger: &[Le
         payload_differs,
         read_ms = ms(durations.read),
         claim_ms = ms(durations.claim),
-        limit_ms = ms(durations.limit),
-        score_ms = ms(durations.score),
+        limit_and_score_ms = ms(durations.limit_and_score),
         store_ms = ms(durations.store),
         publish_ms = ms(durations.publish),
         duration_ms = ms(stopwatch.total()),

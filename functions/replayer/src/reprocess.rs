@@ -79,7 +79,7 @@ impl<'a> Reprocessor<'a> {
         let records: Vec<Cow<'_, Record>> = records.iter().zip(&firsts).map(as_delivered).collect();
         let read = reader.read_all(records.iter().map(|record| &**record));
         let admitted = reprocessing::admit(read, &firsts)?;
-        let scores = match verdicts::score_requests(&admitted).as_slice() {
+        let scores = match verdicts::ScorePlan::new(&admitted).requests.as_slice() {
             [] => Vec::new(),
             requests => self.scoring.score(requests, deadline).await.ok_or(ReplayerError::NoScores)?,
         };

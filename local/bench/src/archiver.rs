@@ -14,15 +14,16 @@ use crate::processor::fill;
 const PATIENCE: Duration = Duration::from_secs(300);
 const GROUP: &str = "archiver-raw";
 
-/// Measures the archiver: bytes of values, and records, per CPU-second.
+/// Measures the archiver: bytes of values, and records, per CPU-second. Returns the number of records it archived.
 ///
 /// # Errors
 /// If the stack does not finish.
-pub async fn measure(plan: &Plan, stack: &mut Stack, figures: &mut Figures) -> anyhow::Result<()> {
-    let mut runs = Vec::new();
+pub async fn measure(plan: &Plan, stack: &mut Stack, figures: &mut Figures) -> anyhow::Result<usize> {
+    let (mut runs, mut archived) = (Vec::new(), 0);
     for _ in 0..=plan.runs {
         fill(plan, stack).await?;
         let waiting = stack.lag_of(|group| group == GROUP).await?;
+        archived += usize::try_from(waiting)?;
         let before = stack.cpu_seconds("archiver");
         stack.start_mappings(|group| group == GROUP).await?;
         stack.wait_until_done(|group| group == GROUP, PATIENCE).await?;
@@ -36,7 +37,7 @@ pub async fn measure(plan: &Plan, stack: &mut Stack, figures: &mut Figures) -> a
         figures.add("archiver", "MB of values/CPU-s", records_per_second * bytes_per_record / 1e6);
         figures.add("archiver_records", "records/CPU-s", records_per_second);
     }
-    Ok(())
+    Ok(archived)
 }
 
 async fn mean_value_bytes(stack: &Stack) -> anyhow::Result<f64> {

@@ -16,16 +16,54 @@ const SINGLE_EVENTS: usize = 20_000;
 const BATCH_WIDTH: usize = 4;
 const SINGLE_WIDTH: usize = 64;
 
-/// Measures our ingest.
+/// How events are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Load {
+    Batches,
+    Singles,
+}
+
+impl Load {
+    pub const ALL: [Load; 2] = [Load::Batches, Load::Singles];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Load::Batches => "ingest_batch",
+            Load::Singles => "ingest_single",
+        }
+    }
+
+    const fn events(self) -> usize {
+        match self {
+            Load::Batches => BATCH_EVENTS,
+            Load::Singles => SINGLE_EVENTS,
+        }
+    }
+
+    /// Events in a POST, and connections.
+    const fn shape(self) -> (usize, usize) {
+        match self {
+            Load::Batches => (BATCH, BATCH_WIDTH),
+            Load::Singles => (1, SINGLE_WIDTH),
+        }
+    }
+}
+
+/// Measures our ingest, and returns the number of events sent.
 ///
 /// # Errors
 /// If the stack does not answer.
-pub async fn measure(plan: &Plan, stack: &Stack, figures: &mut Figures) -> anyhow::Result<()> {
+pub async fn measure(plan: &Plan, stack: &Stack, load: Load, figures: &mut Figures) -> anyhow::Result<usize> {
     let pid = *stack.processes("ingest").first().context("ingest does not run")?;
     let key = make_keys(stack).await?.collector;
-    let sender = |url| LoadSender { client: stack.client.clone(), url, key: key.clone() };
-    let (batches, singles) = (sender(format!("{}/batch", stack.ingest_url())), sender(stack.ingest_url()));
-    measure_process(plan, &batches, &singles, pid, figures).await
+    let url = match load {
+        Load::Batches => format!("{}/batch", stack.ingest_url()),
+        Load::Singles => stack.ingest_url(),
+    };
+    let sender = LoadSender { client: stack.client.clone(), url, key };
+    let sent = runs(plan, load, &sender, pid, figures).await?;
+    add_peak_memory(pid, figures)?;
+    Ok(sent)
 }
 
 /// Measures another program by the same load. It is to answer both an array and a single event at its URL.
@@ -34,34 +72,23 @@ pub async fn measure(plan: &Plan, stack: &Stack, figures: &mut Figures) -> anyho
 /// If it does not answer with success.
 pub async fn measure_target(plan: &Plan, target: &Target, figures: &mut Figures) -> anyhow::Result<()> {
     let sender = LoadSender { client: JsonClient::default(), url: target.url.clone(), key: String::new() };
-    measure_process(plan, &sender, &sender, target.pid, figures).await
+    for load in Load::ALL {
+        runs(plan, load, &sender, target.pid, figures).await?;
+    }
+    add_peak_memory(target.pid, figures)
 }
 
-async fn measure_process(
-    plan: &Plan,
-    batches: &LoadSender,
-    singles: &LoadSender,
-    pid: u32,
-    figures: &mut Figures,
-) -> anyhow::Result<()> {
-    runs(plan, "ingest_batch", batches, pid, (BATCH_EVENTS, BATCH, BATCH_WIDTH), figures).await?;
-    runs(plan, "ingest_single", singles, pid, (SINGLE_EVENTS, 1, SINGLE_WIDTH), figures).await?;
+fn add_peak_memory(pid: u32, figures: &mut Figures) -> anyhow::Result<()> {
     let memory = peak_memory(pid).with_context(|| format!("process {pid} does not exist"))?;
     figures.add("ingest_peak_memory", "MB", memory as f64 / 1e6);
     Ok(())
 }
 
-async fn runs(
-    plan: &Plan,
-    name: &str,
-    sender: &LoadSender,
-    pid: u32,
-    (events, batch, width): (usize, usize, usize),
-    figures: &mut Figures,
-) -> anyhow::Result<()> {
-    let events = plan.scaled(events);
+async fn runs(plan: &Plan, load: Load, sender: &LoadSender, pid: u32, figures: &mut Figures) -> anyhow::Result<usize> {
+    let (name, (batch, width), events) = (load.name(), load.shape(), plan.scaled(load.events()));
     // Opens the connections and warms caches up.
-    sender.send(bodies(events.div_ceil(20), batch), width).await?;
+    let warm_up = events.div_ceil(20);
+    sender.send(bodies(warm_up, batch), width).await?;
     for _ in 0..plan.runs {
         let bodies = bodies(events, batch);
         let cpu = || cpu_seconds(pid).with_context(|| format!("process {pid} ended"));
@@ -72,5 +99,5 @@ async fn runs(
         figures.add(format!("{name}_clock"), "events/s", events as f64 / sent.elapsed.as_secs_f64());
         figures.add_quantiles(name, &sent.latencies);
     }
-    Ok(())
+    Ok(warm_up + plan.runs * events)
 }

@@ -8,6 +8,7 @@
 
 #![expect(clippy::cast_precision_loss, reason = "figures are for people, and none comes near 2^52")]
 
+pub mod allocations;
 pub mod archiver;
 pub mod chain;
 pub mod figures;

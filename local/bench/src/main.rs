@@ -1,8 +1,11 @@
 //! `make bench`.
+#![expect(clippy::cast_precision_loss, reason = "figures are for people, and none comes near 2^52")]
 
 use std::path::Path;
 
+use bench::allocations::{self, AllocationLog};
 use bench::figures::Figures;
+use bench::ingest::Load;
 use bench::plan::{Part, Plan};
 use bench::{archiver, chain, ingest, latency, processor};
 use process::stop_signal;
@@ -34,28 +37,57 @@ async fn run(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
         return ingest::measure_target(plan, target, figures).await;
     }
     for part in &plan.parts {
-        let mut stack = start("postgres").await?;
         match part {
-            Part::Ingest => ingest::measure(plan, &stack, figures).await?,
-            Part::Processor => {
-                processor::measure(plan, &mut stack, "processor_clock", Some("processor_cpu"), figures).await?;
-                stack.stop().await?;
-                stack = start("dynamodb").await?;
-                processor::measure(plan, &mut stack, "processor_dynamodb_clock", None, figures).await?;
+            Part::Ingest => {
+                for load in Load::ALL {
+                    let (stack, log) = start("postgres", "ingest-http.log").await?;
+                    let events = ingest::measure(plan, &stack, load, figures).await?;
+                    stack.stop().await?;
+                    figures.add(format!("{}_allocations", load.name()), "per event", per(&log, events)?);
+                }
             }
-            Part::Archiver => archiver::measure(plan, &mut stack, figures).await?,
-            Part::Chain => chain::measure(plan, &mut stack, figures).await?,
-            Part::Latency => latency::measure(plan, &mut stack, figures).await?,
+            Part::Processor => {
+                let (mut stack, log) = start("postgres", "processor.log").await?;
+                let records =
+                    processor::measure(plan, &mut stack, "processor_clock", Some("processor_cpu"), figures).await?;
+                stack.stop().await?;
+                figures.add("processor_allocations", "per record", per(&log, records)?);
+                let (mut stack, _) = start("dynamodb", "processor.log").await?;
+                processor::measure(plan, &mut stack, "processor_dynamodb_clock", None, figures).await?;
+                stack.stop().await?;
+            }
+            Part::Archiver => {
+                let (mut stack, log) = start("postgres", "archiver.log").await?;
+                let records = archiver::measure(plan, &mut stack, figures).await?;
+                stack.stop().await?;
+                figures.add("archiver_allocations", "per record", per(&log, records)?);
+            }
+            Part::Chain => {
+                let mut stack = start("postgres", "processor.log").await?.0;
+                chain::measure(plan, &mut stack, figures).await?;
+                stack.stop().await?;
+            }
+            Part::Latency => {
+                let mut stack = start("postgres", "processor.log").await?.0;
+                latency::measure(plan, &mut stack, figures).await?;
+                stack.stop().await?;
+            }
         }
-        stack.stop().await?;
         eprintln!("{part:?} is measured");
     }
     Ok(())
 }
 
-/// A new stack, with that store of claims unless `DEDUP_STORE` names another.
-async fn start(dedup_store: &str) -> anyhow::Result<Stack> {
-    let options =
-        Plan::stack_options(&ProcessEnvironment, beside_this_program()?)?.with_default("DEDUP_STORE", dedup_store);
-    Stack::start(options).await
+/// A new stack, with that store of claims unless `DEDUP_STORE` names another, and the named log of a function from now
+/// on.
+async fn start(dedup_store: &str, log: &str) -> anyhow::Result<(Stack, AllocationLog)> {
+    let options = Plan::stack_options(&ProcessEnvironment, beside_this_program()?)?;
+    let options = allocations::counted(options.with_default("DEDUP_STORE", dedup_store));
+    let log = AllocationLog::from_now_on(&options.logs, log);
+    Ok((Stack::start(options).await?, log))
+}
+
+/// Allocations for each of so many events; includes those of the start.
+fn per(log: &AllocationLog, events: usize) -> anyhow::Result<f64> {
+    Ok(log.allocations()? as f64 / events as f64)
 }

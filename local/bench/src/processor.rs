@@ -28,7 +28,8 @@ pub async fn fill(plan: &Plan, stack: &Stack) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Measures the processor. `clock` is the figure by the clock, `cpu` that by CPU time, if it is wanted.
+/// Measures the processor, and returns the number of records it processed. `clock` is the figure by the clock, `cpu`
+/// that by CPU time, if it is wanted.
 ///
 /// # Errors
 /// If the stack does not finish.
@@ -38,7 +39,7 @@ pub async fn measure(
     clock: &str,
     cpu: Option<&str>,
     figures: &mut Figures,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<usize> {
     let (client, connection) = tokio_postgres::connect(stack.database_url(), NoTls).await?;
     tokio::spawn(connection);
     // The first run only warms up.
@@ -74,5 +75,5 @@ pub async fn measure(
     let peak: u64 =
         stack.processes("processor").into_iter().filter_map(peak_memory).max().context("no processor runs")?;
     figures.add("processor_peak_memory", "MB", peak as f64 / 1e6);
-    Ok(())
+    Ok((plan.runs + 1) * plan.scaled(RECORDS))
 }

@@ -72,7 +72,7 @@ impl World {
         let totals = self.counters.add(&plan.counts).await.unwrap();
         let limited = plan.resolve(&totals).unwrap();
         self.block_list.block(&limited.blocks).await.unwrap();
-        let scores = self.scorer.score(&verdicts::score_requests(&limited.records)).await.ok();
+        let scores = self.scorer.score(&verdicts::ScorePlan::new(&limited.records).requests).await.ok();
         let mut decided = verdicts::decide(limited.records, scores, FRAUD_THRESHOLD).unwrap();
         for record in &mut decided {
             if record.key().is_some_and(|key| key.id.as_str() == self.refused) {

@@ -51,7 +51,8 @@ fn block_covers(block: &Block, received_at: Timestamp, redelivered: bool) -> boo
 pub struct LimitPlan<'a> {
     /// The counts to add to the counters, each address and minute once, in a fixed order.
     pub counts: Vec<AddressCount>,
-    records: Vec<Tracked<'a, Claimed>>,
+    /// All records of the batch, in their order.
+    pub records: Vec<Tracked<'a, Claimed>>,
     policy: LimitPolicy,
 }
 

@@ -52,7 +52,7 @@ mod tests {
 
     use super::super::intake::Reader;
     use super::super::samples::record;
-    use super::super::verdicts::{decide, score_requests};
+    use super::super::verdicts::{ScorePlan, decide};
     use super::*;
     use crate::Record;
     use crate::ports::{Score, ScoreRequest};
@@ -92,7 +92,7 @@ mod tests {
         let reader = Reader { registry: &registry, foreign_tenant: &tenant };
         let admitted = admit(reader.read_all(&records), &firsts).unwrap();
 
-        let asked = score_requests(&admitted);
+        let asked = ScorePlan::new(&admitted).requests;
         let ids: Vec<&str> = asked.iter().map(|request| request.event_id.as_str()).collect();
         assert_eq!(ids, ["valid", "fraud", "dead", "unseen"]);
         let score = |(request, risk_score): (&ScoreRequest, u8)| Score {

@@ -4,14 +4,44 @@ use crate::ports::{RiskScore, Score, ScoreRequest};
 use crate::tracked::{Admitted, Decided, Tracked};
 use crate::{Outcome, Reason, ReasonTag, WrongNumberOfAnswers};
 
-/// What to ask the scorer about the records that will be stored, in their order.
-pub fn score_requests(records: &[Tracked<'_, Admitted>]) -> Vec<ScoreRequest> {
-    let request = |record: &Tracked<'_, Admitted>| {
-        let (event, Admitted) = record.open()?;
-        let user_id = event.user_id.as_deref().map(str::to_owned);
-        Some(ScoreRequest { event_id: event.key.id.clone(), ip: event.ip, user_id })
-    };
-    records.iter().filter_map(request).collect()
+/// What to ask the scorer about the open records of a batch, in their order.
+///
+/// A record's score depends on the record alone, so it may be asked for while another step still decides whether the
+/// record stays open; see [`ScorePlan::of_open`].
+#[derive(Debug)]
+pub struct ScorePlan {
+    pub requests: Vec<ScoreRequest>,
+    /// For each request, its record's place in the batch.
+    places: Vec<usize>,
+}
+
+impl ScorePlan {
+    pub fn new<S>(records: &[Tracked<'_, S>]) -> Self {
+        let open = records.iter().enumerate().filter_map(|(place, record)| Some((place, record.open()?.0)));
+        let (places, requests) = open
+            .map(|(place, event)| {
+                let user_id = event.user_id.as_deref().map(str::to_owned);
+                (place, ScoreRequest { event_id: event.key.id.clone(), ip: event.ip, user_id })
+            })
+            .unzip();
+        ScorePlan { requests, places }
+    }
+
+    /// The scores of those records that are still open, from the scores of all that were. `records` are the same
+    /// records in the same order.
+    ///
+    /// # Errors
+    /// If the number of scores differs from the number of requests.
+    pub fn of_open<S>(
+        &self,
+        records: &[Tracked<'_, S>],
+        scores: Vec<Score>,
+    ) -> Result<Vec<Score>, WrongNumberOfAnswers> {
+        WrongNumberOfAnswers::check(self.requests.len(), scores.len())?;
+        let is_open = |place: &usize| records.get(*place).is_some_and(|record| record.open().is_some());
+        let scores = self.places.iter().zip(scores).filter(|(place, _)| is_open(place)).map(|(_, score)| score);
+        Ok(scores.collect())
+    }
 }
 
 /// The outcome of an event that is stored: `fraud` if its score is at or above `fraud_threshold`, else `valid`, also if
@@ -20,8 +50,8 @@ pub fn stored_outcome(risk: Option<&RiskScore>, fraud_threshold: u8) -> Outcome 
     if risk.is_some_and(|risk| risk.score >= fraud_threshold) { Outcome::Fraud } else { Outcome::Valid }
 }
 
-/// Decides on every record of the batch. `scores` are the answers to [`score_requests`], or `None` if the scorer did
-/// not answer; events are then stored unscored, to be scored later.
+/// Decides on every record of the batch. `scores` are those of the open records, in their order, or `None` if the
+/// scorer did not answer; events are then stored unscored, to be scored later.
 ///
 /// # Errors
 /// If the number of scores differs from the number of requests.
@@ -111,7 +141,7 @@ mod tests {
         with_batch(|mut batch| {
             batch[1].close(Outcome::Duplicate, Reason::new(ReasonTag::AlreadyClaimed, "t/0/1"));
             batch[2].close(Outcome::Blocked, Reason::new(ReasonTag::AddressRate, ""));
-            let requests = score_requests(&batch);
+            let requests = ScorePlan::new(&batch).requests;
             assert_eq!(requests.len(), 1);
             assert_eq!(requests[0].event_id.as_str(), "e-4");
             assert_eq!(requests[0].user_id.as_deref(), Some("u-1"));
@@ -120,6 +150,20 @@ mod tests {
                 outcomes(&decided),
                 [Outcome::DeadLettered, Outcome::Duplicate, Outcome::Blocked, Outcome::Fraud]
             );
+        });
+    }
+
+    #[test]
+    fn a_record_that_is_closed_while_it_is_scored_takes_no_score() {
+        with_batch(|mut batch| {
+            let plan = ScorePlan::new(&batch);
+            assert_eq!(plan.requests.len(), 3);
+            batch[2].close(Outcome::Blocked, Reason::new(ReasonTag::AddressRate, ""));
+            let all = scores(&[("e-2", 10), ("e-3", 100), ("e-4", 80)]).unwrap();
+            assert!(plan.of_open(&batch, all[1..].to_vec()).is_err());
+            let left = plan.of_open(&batch, all).unwrap();
+            let decided = decide(batch, Some(left), 80).unwrap();
+            assert_eq!(outcomes(&decided), [Outcome::DeadLettered, Outcome::Valid, Outcome::Blocked, Outcome::Fraud]);
         });
     }
 
