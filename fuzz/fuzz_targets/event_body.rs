@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::LazyLock;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use event::limits::{Item, Limits};
 use event::schema::Registry;
 use event::{TenantId, Timestamp};
@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
         idempotency_key: None,
         attributes,
     };
-    let accept = || decide(Item::single(body), &sender, &REGISTRY, &LIMITS);
+    let accept = || decide(Item::single(body), &sender, &REGISTRY, &LIMITS, &mut BytesMut::new());
     let (Ok(accepted), Ok(again)) = (accept(), accept()) else { return };
     assert_eq!(accepted.record, again.record, "deciding is repeatable");
 

@@ -1,12 +1,13 @@
 //! Decides about one event of a request: a record for `raw-events`, or the reason for refusing it. Pure.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::net::IpAddr;
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 use event::limits::{Item, LimitError, Limits};
 use event::schema::{Registry, Violation};
-use event::{ENVELOPE_VERSION, Envelope, EventError, EventId, EventKey, Timestamp};
+use event::{ENVELOPE_VERSION, Envelope, EventError, EventId, Timestamp};
 use pipeline::ports::{ApiKey, NewRecord};
 use pipeline::{Header, header, topic};
 use serde_json::value::to_raw_value;
@@ -36,7 +37,8 @@ pub struct Acceptable {
     pub record: NewRecord,
 }
 
-/// Checks one event and builds its record.
+/// Checks one event and builds its record. The record is written into `buffer`, which the events of a request share, so
+/// that a record has no memory of its own; whatever `buffer` holds is overwritten.
 ///
 /// # Errors
 /// [`IngestError`] with what the sender must correct.
@@ -45,6 +47,7 @@ pub fn decide(
     sender: &Sender<'_>,
     registry: &Registry,
     limits: &Limits,
+    buffer: &mut BytesMut,
 ) -> Result<Acceptable, IngestError> {
     let bytes = item.within(limits)?;
     let event = match &sender.attributes {
@@ -68,14 +71,13 @@ pub fn decide(
         return Err(LimitError::ItemTooLarge { limit: limits.item_bytes }.into());
     }
     let event_type = registry.known_type(&event.event_type).unwrap_or_default();
-    let key = EventKey { tenant: sender.key.tenant.clone(), id };
     let envelope = Envelope {
         envelope: ENVELOPE_VERSION,
-        id: key.id.clone(),
+        id: id.clone(),
         id_source,
         event_type: event.event_type,
         schema: event.schema,
-        tenant: key.tenant.clone(),
+        tenant: sender.key.tenant.clone(),
         received_at: sender.received_at,
         occurred_at: event.occurred_at,
         ip,
@@ -83,20 +85,37 @@ pub fn decide(
         attributes: attributes.as_deref(),
         data: event.data,
     };
-    let mut value = Vec::with_capacity(bytes.len() + ENVELOPE_BYTES);
-    serde_json::to_writer(&mut value, &envelope).map_err(EventError::Malformed)?;
-    let record = NewRecord {
-        topic: topic::RAW_EVENTS,
-        key: Some(key.to_string().into()),
-        value: Some(value.into()),
-        headers: vec![
-            Header::new(header::EVENT_ID, key.id.as_str().to_owned()),
-            Header::new(header::EVENT_TYPE, event_type),
-            Header::new(header::TRACEPARENT, sender.traceparent.clone()),
-        ],
-    };
-    Ok(Acceptable { id: key.id, event_type, record })
+    let record = record(&envelope, event_type, sender.traceparent.clone(), buffer).map_err(EventError::Malformed)?;
+    Ok(Acceptable { id, event_type, record })
 }
 
-/// Room for what the envelope adds to the data, so that the value is rarely reallocated while it is written.
-const ENVELOPE_BYTES: usize = 512;
+/// Writes the key and the value of a record into `buffer`, and takes them out of it without copying.
+fn record(
+    envelope: &Envelope<'_>,
+    event_type: &'static str,
+    traceparent: Bytes,
+    buffer: &mut BytesMut,
+) -> Result<NewRecord, serde_json::Error> {
+    let id = envelope.id.as_str();
+    // An error while writing leaves a part of a record.
+    buffer.clear();
+    write!(buffer.writer(), "{}", envelope.key()).map_err(serde_json::Error::io)?;
+    let key = buffer.split().freeze();
+    serde_json::to_writer(buffer.writer(), envelope)?;
+    let value = buffer.split().freeze();
+    let headers = vec![
+        // The key ends in the id.
+        Header::new(header::EVENT_ID, key.slice(key.len() - id.len()..)),
+        Header::new(header::EVENT_TYPE, event_type),
+        Header::new(header::TRACEPARENT, traceparent),
+    ];
+    Ok(NewRecord { topic: topic::RAW_EVENTS, key: Some(key), value: Some(value), headers })
+}
+
+/// Room for the records of `items`, so that the buffer rarely grows.
+pub fn record_bytes(items: &[Item<'_>]) -> usize {
+    items.iter().map(|item| item.size() + ENVELOPE_BYTES).sum()
+}
+
+/// What a record has besides its data: the envelope and the key, with short names and a usual user agent.
+const ENVELOPE_BYTES: usize = 384;

@@ -1,5 +1,6 @@
 //! One request, from its headers to the answer.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use axum::routing::post;
+use bytes::BytesMut;
 use event::EventId;
 use lambda::http::{Deadline, Peer};
 use lambda::metrics::{Counter, Histogram};
@@ -17,7 +19,7 @@ use tokio::time::Instant;
 
 use crate::answer::{ItemOutcome, Sums};
 use crate::app::App;
-use crate::decide::{Acceptable, Sender, decide};
+use crate::decide::{Acceptable, Sender, decide, record_bytes};
 use crate::error::IngestError;
 use crate::submission::{Endpoint, Submission};
 use crate::{address, answer, body, error, submission, trace};
@@ -65,8 +67,12 @@ impl App {
             idempotency_key: submission.idempotency_key,
             attributes: submission.attributes,
         };
-        let decisions =
-            submission.items.into_iter().map(|item| decide(item, &sender, &self.registry, &self.limits)).collect();
+        let mut buffer = BytesMut::with_capacity(record_bytes(&submission.items));
+        let decisions = submission
+            .items
+            .into_iter()
+            .map(|item| decide(item, &sender, &self.registry, &self.limits, &mut buffer))
+            .collect();
         let timeout = Deadline::at_most(parts.extensions.get::<Deadline>(), self.kafka_timeout, ANSWER_RESERVE);
         Ok((submission.is_batch, self.publish(decisions, timeout).await))
     }
@@ -119,9 +125,13 @@ impl App {
     }
 }
 
-fn user_agent(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(header::USER_AGENT)?;
-    Some(String::from_utf8_lossy(value.as_bytes()).chars().take(MAX_USER_AGENT_CHARS).collect())
+fn user_agent(headers: &HeaderMap) -> Option<Cow<'_, str>> {
+    let text = String::from_utf8_lossy(headers.get(header::USER_AGENT)?.as_bytes());
+    let beyond = text.char_indices().nth(MAX_USER_AGENT_CHARS);
+    Some(match beyond {
+        Some((end, _)) => text[..end].to_owned().into(),
+        None => text,
+    })
 }
 
 async fn submit(State(app): State<Arc<App>>, endpoint: Endpoint, request: Request) -> Response {

@@ -1,6 +1,7 @@
 //! The canonical form of JSON (RFC 8785), and the fingerprint made of it.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use serde::Serialize as _;
 use serde_json::Number;
@@ -36,7 +37,7 @@ pub enum CanonicalError {
 /// [`CanonicalError::InexactNumber`] if the value holds a number beyond ±(2^53 - 1).
 pub fn fingerprint(value: &Value<'_>) -> Result<EventId, CanonicalError> {
     let mut text = Vec::with_capacity(1024);
-    write(value, &mut text, &mut Vec::new())?;
+    write(value, &mut text, &Path::Root)?;
     let digest: [u8; 32] = Sha256::digest(&text).into();
     let mut hex = [0_u8; 64];
     for (pair, byte) in hex.chunks_exact_mut(2).zip(digest) {
@@ -47,19 +48,29 @@ pub fn fingerprint(value: &Value<'_>) -> Result<EventId, CanonicalError> {
     Ok(EventId::new(&String::from_utf8_lossy(&hex))?)
 }
 
-/// One step of the path from the root to a value. The steps are joined to a JSON pointer only for an error.
-#[derive(Clone, Copy)]
-enum Step<'v> {
-    Member(&'v str),
-    Item(usize),
+/// The path from the root to a value, on the stack. It is written only for an error, as a JSON pointer (RFC 6901).
+enum Path<'p> {
+    Root,
+    Member(&'p Path<'p>, &'p str),
+    Item(&'p Path<'p>, usize),
+}
+
+impl fmt::Display for Path<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Path::Root => Ok(()),
+            Path::Member(of, name) => write!(f, "{of}/{}", name.replace('~', "~0").replace('/', "~1")),
+            Path::Item(of, index) => write!(f, "{of}/{index}"),
+        }
+    }
 }
 
 /// Writes the canonical form.
 ///
-/// `serde_json_canonicalizer` takes five times as long (it writes every member into its own buffer), so it is used
-/// only for fractional numbers, which are difficult to write. A test compares the two on whole documents. Strings need
-/// no code here: `serde_json` escapes exactly what RFC 8785 (section 3.2.2.2) requires.
-fn write<'v>(value: &'v Value<'_>, out: &mut Vec<u8>, path: &mut Vec<Step<'v>>) -> Result<(), CanonicalError> {
+/// `serde_json_canonicalizer` takes five times as long, because it writes every member into its own buffer; a test
+/// compares the two. What is difficult is left to libraries: `ryu-js` writes fractional numbers as ECMAScript does
+/// (section 3.2.2.3), and `serde_json` escapes in strings exactly what RFC 8785 (section 3.2.2.2) requires.
+fn write(value: &Value<'_>, out: &mut Vec<u8>, path: &Path<'_>) -> Result<(), CanonicalError> {
     match value {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
@@ -72,9 +83,7 @@ fn write<'v>(value: &'v Value<'_>, out: &mut Vec<u8>, path: &mut Vec<Step<'v>>) 
                 if index > 0 {
                     out.push(b',');
                 }
-                path.push(Step::Item(index));
-                write(item, out, path)?;
-                path.pop();
+                write(item, out, &Path::Item(path, index))?;
             }
             out.push(b']');
         }
@@ -88,9 +97,7 @@ fn write<'v>(value: &'v Value<'_>, out: &mut Vec<u8>, path: &mut Vec<Step<'v>>) 
                 }
                 write_string(name, out)?;
                 out.push(b':');
-                path.push(Step::Member(name));
-                write(value, out, path)?;
-                path.pop();
+                write(value, out, &Path::Member(path, name))?;
             }
             out.push(b'}');
         }
@@ -108,30 +115,16 @@ fn write_string(text: &str, out: &mut Vec<u8>) -> Result<(), serde_json::Error> 
     text.serialize(&mut serde_json::Serializer::new(out))
 }
 
-fn write_number(number: &Number, out: &mut Vec<u8>, path: &[Step<'_>]) -> Result<(), CanonicalError> {
-    if number.as_f64().is_none_or(|value| value.abs() > MAX_EXACT) {
-        return Err(CanonicalError::InexactNumber { pointer: pointer(path) });
-    }
+fn write_number(number: &Number, out: &mut Vec<u8>, path: &Path<'_>) -> Result<(), CanonicalError> {
+    let exact = number.as_f64().filter(|value| value.abs() <= MAX_EXACT);
+    let value = exact.ok_or_else(|| CanonicalError::InexactNumber { pointer: path.to_string() })?;
     if number.is_f64() {
-        serde_json_canonicalizer::to_writer(number, out)?;
+        out.extend_from_slice(ryu_js::Buffer::new().format_finite(value).as_bytes());
     } else {
         // ECMAScript writes an integer of this size as its digits.
         number.serialize(&mut serde_json::Serializer::new(out))?;
     }
     Ok(())
-}
-
-/// RFC 6901.
-fn pointer(path: &[Step<'_>]) -> String {
-    let mut text = String::new();
-    for step in path {
-        text.push('/');
-        match step {
-            Step::Member(name) => text.push_str(&name.replace('~', "~0").replace('/', "~1")),
-            Step::Item(index) => text.push_str(&index.to_string()),
-        }
-    }
-    text
 }
 
 #[cfg(test)]
@@ -140,7 +133,7 @@ mod tests {
 
     fn canonical(text: &str) -> Result<String, CanonicalError> {
         let mut out = Vec::new();
-        write(&Value::parse(text.as_bytes()).unwrap(), &mut out, &mut Vec::new())?;
+        write(&Value::parse(text.as_bytes()).unwrap(), &mut out, &Path::Root)?;
         Ok(String::from_utf8(out).unwrap())
     }
 

@@ -10,6 +10,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use serde_json::value::RawValue;
@@ -240,8 +241,8 @@ fn plain_fields<'a>(json: &Value<'a>, violations: &mut Vec<Violation>) -> Fields
     };
     Fields {
         event_type: event_type.map(|(_, value)| value).unwrap_or_default(),
-        id: id.and_then(|(name, value)| event_id(format!("/{name}"), &value, violations)),
-        occurred_at: at.and_then(|(name, value)| instant(format!("/{name}"), &value, violations)),
+        id: id.and_then(|(name, value)| event_id(format_args!("/{name}"), &value, violations)),
+        occurred_at: at.and_then(|(name, value)| instant(format_args!("/{name}"), &value, violations)),
         schema_version,
         client_ip: address.and_then(|value| ip_address("/client_ip", &value, violations)),
     }
@@ -278,35 +279,46 @@ fn aliased<'a>(
     }
 }
 
-fn event_id(field: impl Into<String>, value: &str, violations: &mut Vec<Violation>) -> Option<EventId> {
-    EventId::new(value).map_err(|error| violations.push(Violation::new(field, "format", error.to_string()))).ok()
-}
-
-fn instant(field: impl Into<String>, value: &str, violations: &mut Vec<Violation>) -> Option<Timestamp> {
-    Timestamp::parse(value)
-        .map_err(|_| violations.push(Violation::new(field, "format", "value is not a \"date-time\" (RFC 3339)")))
+// The name of the field becomes text only for a violation.
+fn event_id(field: impl fmt::Display, value: &str, violations: &mut Vec<Violation>) -> Option<EventId> {
+    EventId::new(value)
+        .map_err(|error| violations.push(Violation::new(field.to_string(), "format", error.to_string())))
         .ok()
 }
 
-fn ip_address(field: impl Into<String>, value: &str, violations: &mut Vec<Violation>) -> Option<IpAddr> {
+fn instant(field: impl fmt::Display, value: &str, violations: &mut Vec<Violation>) -> Option<Timestamp> {
+    Timestamp::parse(value)
+        .map_err(|_| {
+            let message = "value is not a \"date-time\" (RFC 3339)";
+            violations.push(Violation::new(field.to_string(), "format", message));
+        })
+        .ok()
+}
+
+fn ip_address(field: impl fmt::Display, value: &str, violations: &mut Vec<Violation>) -> Option<IpAddr> {
     value
         .parse::<IpAddr>()
         .map(|address| address.to_canonical())
-        .map_err(|_| violations.push(Violation::new(field, "format", "value is not an IPv4 or IPv6 address")))
+        .map_err(|_| {
+            let message = "value is not an IPv4 or IPv6 address";
+            violations.push(Violation::new(field.to_string(), "format", message));
+        })
         .ok()
 }
 
 /// Context attributes of a CloudEvent, in a JSON object or in headers.
 trait ContextAttributes<'a> {
+    /// What the name of an attribute begins with in a violation.
+    const PREFIX: &'static str;
     /// The attribute as text; an empty one counts as absent.
     fn get(&self, name: &str) -> Option<Cow<'a, str>>;
-    /// The name of the attribute in a violation.
-    fn field(&self, name: &str) -> String;
 }
 
 struct MemberAttributes<'v, 'a>(&'v Value<'a>);
 
 impl<'a> ContextAttributes<'a> for MemberAttributes<'_, 'a> {
+    const PREFIX: &'static str = "/";
+
     fn get(&self, name: &str) -> Option<Cow<'a, str>> {
         match self.0.get(name)? {
             Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
@@ -315,29 +327,24 @@ impl<'a> ContextAttributes<'a> for MemberAttributes<'_, 'a> {
             Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         }
     }
-
-    fn field(&self, name: &str) -> String {
-        format!("/{name}")
-    }
 }
 
 impl<'a> ContextAttributes<'a> for BTreeMap<String, String> {
+    const PREFIX: &'static str = "ce-";
+
     fn get(&self, name: &str) -> Option<Cow<'a, str>> {
         BTreeMap::get(self, name).filter(|text| !text.is_empty()).map(|text| Cow::Owned(text.clone()))
-    }
-
-    fn field(&self, name: &str) -> String {
-        format!("ce-{name}")
     }
 }
 
 /// CloudEvents 1.0.2, section 3: `id`, `source`, `specversion` and `type` are required and not empty.
-fn cloud_event_fields<'a>(attributes: &impl ContextAttributes<'a>, violations: &mut Vec<Violation>) -> Fields<'a> {
+fn cloud_event_fields<'a, A: ContextAttributes<'a>>(attributes: &A, violations: &mut Vec<Violation>) -> Fields<'a> {
+    let prefix = A::PREFIX;
     let mut required = |name: &str| {
         let value = attributes.get(name);
         if value.is_none() {
             let message = format!("a CloudEvent needs a {name} that is a non-empty string");
-            violations.push(Violation::new(attributes.field(name), "required", message));
+            violations.push(Violation::new(format!("{prefix}{name}"), "required", message));
         }
         value
     };
@@ -346,29 +353,29 @@ fn cloud_event_fields<'a>(attributes: &impl ContextAttributes<'a>, violations: &
     // The event's `id` alone identifies it within its tenant, so the value of `source` is not used.
     let _source = required("source");
     if required("specversion").is_some_and(|version| version != "1.0") {
-        violations.push(Violation::new(attributes.field("specversion"), "const", "this service accepts only \"1.0\""));
+        violations.push(Violation::new(format!("{prefix}specversion"), "const", "this service accepts only \"1.0\""));
     }
     if let Some(content_type) = attributes.get("datacontenttype")
         && !is_json(&content_type)
     {
-        violations.push(Violation::new(attributes.field("datacontenttype"), "const", "data must be JSON"));
+        violations.push(Violation::new(format!("{prefix}datacontenttype"), "const", "data must be JSON"));
     }
     let schema_version = attributes.get("schemaversion").and_then(|text| {
         let version = text.parse().ok().filter(|version| *version > 0);
         if version.is_none() {
-            let field = attributes.field("schemaversion");
+            let field = format!("{prefix}schemaversion");
             violations.push(Violation::new(field, "type", "value is not a positive integer"));
         }
         version
     });
     Fields {
         event_type,
-        id: id.and_then(|value| event_id(attributes.field("id"), &value, violations)),
-        occurred_at: attributes.get("time").and_then(|value| instant(attributes.field("time"), &value, violations)),
+        id: id.and_then(|value| event_id(format_args!("{prefix}id"), &value, violations)),
+        occurred_at: attributes.get("time").and_then(|value| instant(format_args!("{prefix}time"), &value, violations)),
         schema_version,
         client_ip: attributes
             .get("clientip")
-            .and_then(|value| ip_address(attributes.field("clientip"), &value, violations)),
+            .and_then(|value| ip_address(format_args!("{prefix}clientip"), &value, violations)),
     }
 }
 

@@ -16,6 +16,9 @@ use serde_json::Number;
 /// Up to this many members, a new key is compared with each earlier key. With more members, a set is used.
 const LINEAR_KEYS: usize = 16;
 
+/// Room for the members of an object, so that those of most events are allocated once.
+const USUAL_MEMBERS: usize = 12;
+
 /// A JSON value. Members keep the order of the text.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value<'a> {
@@ -110,7 +113,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value<'de>, A::Error> {
-        let mut members: Vec<(Cow<'de, str>, Value<'de>)> = Vec::with_capacity(LINEAR_KEYS / 2);
+        let mut members: Vec<(Cow<'de, str>, Value<'de>)> = Vec::new();
         let mut seen: HashSet<Cow<'de, str>> = HashSet::new();
         while let Some(Key(key)) = entries.next_key()? {
             let repeated = if members.len() < LINEAR_KEYS {
@@ -123,6 +126,9 @@ impl<'de> Visitor<'de> for ValueVisitor {
             };
             if repeated {
                 return Err(de::Error::custom("an object has the same member twice"));
+            }
+            if members.is_empty() {
+                members.reserve_exact(USUAL_MEMBERS);
             }
             members.push((key, entries.next_value()?));
         }

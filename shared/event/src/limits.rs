@@ -53,6 +53,11 @@ impl<'a> Item<'a> {
         Item { bytes: body, depth }
     }
 
+    /// The number of bytes.
+    pub const fn size(self) -> usize {
+        self.bytes.len()
+    }
+
     /// The bytes, if they are within the limits of one event.
     ///
     /// # Errors

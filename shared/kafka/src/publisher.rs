@@ -105,14 +105,13 @@ impl RecordPublisher for KafkaPublisher {
             let topic = record.topic;
             queued.push((topic, self.enqueue(record, deadline).await));
         }
+        let mut names = TopicNames::default();
         let mut answers = Vec::with_capacity(queued.len());
-        let mut topics: Vec<Arc<str>> = Vec::new();
         for (topic, handle) in queued {
             let answer = match handle {
-                Ok(handle) => match in_time(topic, deadline, handle).await {
-                    Ok(stored) => position(shared(&mut topics, topic), &stored),
-                    Err(error) => Err(error),
-                },
+                Ok(handle) => {
+                    in_time(topic, deadline, handle).await.and_then(|stored| position(names.of(topic), &stored))
+                }
                 Err(error) => Err(error),
             };
             answers.push(answer.map_err(|error| error.into_dependency_error("publishing a record")));
@@ -146,14 +145,17 @@ fn to_client(record: NewRecord) -> Record {
     to
 }
 
-/// The topic's name, one for all records of a call. They have few topics.
-fn shared(topics: &mut Vec<Arc<str>>, topic: &str) -> Arc<str> {
-    match topics.iter().find(|known| ***known == *topic) {
-        Some(known) => Arc::clone(known),
-        None => {
-            let name: Arc<str> = Arc::from(topic);
-            topics.push(Arc::clone(&name));
-            name
+/// The name of the last topic, so that the positions of a call share it. Most calls have one topic.
+#[derive(Default)]
+struct TopicNames {
+    last: Option<Arc<str>>,
+}
+
+impl TopicNames {
+    fn of(&mut self, topic: &str) -> Arc<str> {
+        match &self.last {
+            Some(name) if **name == *topic => Arc::clone(name),
+            Some(_) | None => Arc::clone(self.last.insert(topic.into())),
         }
     }
 }
@@ -163,6 +165,6 @@ fn position(topic: Arc<str>, stored: &RecordMetadata) -> Result<Position, KafkaE
         DeliveryConfirmation::Offset => Ok(Position::new(topic, stored.partition, stored.offset)),
         // An earlier attempt stored it, too long ago for the broker to know the offset. The same holds for other
         // confirmations that a later version of the client may return.
-        _ => Err(KafkaError::OffsetUnknown { topic: (*topic).to_owned(), partition: stored.partition }),
+        _ => Err(KafkaError::OffsetUnknown { topic: topic.as_ref().to_owned(), partition: stored.partition }),
     }
 }
