@@ -1,6 +1,6 @@
 //! Records that wait, by partition, and the batches built from them. No I/O; `now` is an argument.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +10,10 @@ use tokio::time::Instant;
 
 use crate::config::MappingConfig;
 use crate::event::{EncodedRecord, EventFrame, MAX_EVENT_BYTES, partition_overhead};
+
+/// Maximum size in bytes of all records that wait in one poller, encoded: eight events. The partitions share it equally,
+/// so that one that is held for long leaves room for the others. Each may exceed its share by what one poll returns.
+const MAX_WAITING_BYTES: usize = 8 * MAX_EVENT_BYTES;
 
 /// Records of one partition in a batch, by offset; offsets may have gaps.
 #[derive(Clone, Debug)]
@@ -59,8 +63,12 @@ struct Queue {
     of: TopicPartition,
     epoch: u64,
     records: VecDeque<EncodedRecord>,
+    /// Size of the records.
+    bytes: usize,
     /// When the oldest record arrived.
     since: Instant,
+    /// Whether the consumer was told not to read this partition, because it has no room.
+    paused: bool,
     /// Set after a partial failure: the offset that failed, and how long the partition waits.
     retry: Option<Retry>,
 }
@@ -73,9 +81,17 @@ struct Retry {
 }
 
 impl Queue {
-    fn is_held(&self, now: Instant) -> bool {
+    /// Whether the partition waits before its failed records are sent again.
+    fn backs_off(&self, now: Instant) -> bool {
         self.retry.is_some_and(|retry| retry.not_before > now)
     }
+}
+
+/// Whether a partition is to be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reading {
+    Pause(TopicPartition),
+    Resume(TopicPartition),
 }
 
 /// The records that a poller has read and not yet sent, for the partitions that it owns.
@@ -89,9 +105,9 @@ pub(crate) struct Buffer {
     next_epoch: u64,
     /// The queue that the next batch starts with, so that one busy partition cannot starve the others.
     turn: usize,
-    /// Number of records and bytes that wait.
-    records: usize,
-    bytes: usize,
+    /// Partitions of the batches that are out. By name and not by assignment: while the function works on records of a
+    /// partition that was revoked and came back, it must not get others of that partition.
+    out: BTreeSet<TopicPartition>,
 }
 
 impl Buffer {
@@ -104,8 +120,7 @@ impl Buffer {
             queues: Vec::new(),
             next_epoch: 0,
             turn: 0,
-            records: 0,
-            bytes: 0,
+            out: BTreeSet::new(),
         }
     }
 
@@ -129,21 +144,13 @@ impl Buffer {
     fn add(&mut self, of: TopicPartition, now: Instant) -> usize {
         let epoch = self.next_epoch;
         self.next_epoch += 1;
-        self.queues.push(Queue { of, epoch, records: VecDeque::new(), since: now, retry: None });
+        let records = VecDeque::new();
+        self.queues.push(Queue { of, epoch, records, bytes: 0, since: now, paused: false, retry: None });
         self.queues.len() - 1
     }
 
     fn remove(&mut self, of: &TopicPartition) {
-        if let Some(index) = self.queues.iter().position(|queue| queue.of == *of) {
-            let queue = self.queues.remove(index);
-            self.records -= queue.records.len();
-            self.bytes -= queue.records.iter().map(|record| record.json.len()).sum::<usize>();
-        }
-    }
-
-    /// Partitions owned now.
-    pub(crate) fn partitions(&self) -> impl Iterator<Item = &TopicPartition> {
-        self.queues.iter().map(|queue| &queue.of)
+        self.queues.retain(|queue| queue.of != *of);
     }
 
     /// Adds a polled record. If it is too large for any event, returns its position: it will be skipped.
@@ -166,47 +173,76 @@ impl Buffer {
         if queue.records.is_empty() {
             queue.since = now;
         }
-        self.records += 1;
-        self.bytes += encoded.json.len();
+        queue.bytes += encoded.json.len();
         queue.records.push_back(encoded);
         too_large.then(|| position.clone())
     }
 
-    /// Whether to read more: there is room for one more batch while another is in flight.
-    pub(crate) fn has_room(&self) -> bool {
-        self.records < 2 * self.batch_size && self.bytes < self.max_event_bytes
+    /// Whether a whole batch of this partition waits, or its share of the memory is used.
+    fn is_full(&self, queue: &Queue) -> bool {
+        let share = (MAX_WAITING_BYTES / self.queues.len()).min(self.max_event_bytes);
+        queue.records.len() >= self.batch_size || queue.bytes >= share
     }
 
-    /// When the next batch is due; `None` if nothing waits. A batch is due when it is full, by count or bytes, or when
-    /// its window has passed.
+    /// Whether records of this partition may be sent now.
+    fn is_free(&self, queue: &Queue, now: Instant) -> bool {
+        !queue.records.is_empty() && !queue.backs_off(now) && !self.out.contains(&queue.of)
+    }
+
+    /// What has to change in the reading of the partitions, now that the caller knows it: a full one is paused until it
+    /// has room.
+    pub(crate) fn change_reading(&mut self) -> Vec<Reading> {
+        let full: Vec<bool> = self.queues.iter().map(|queue| self.is_full(queue)).collect();
+        let mut changes = Vec::new();
+        for (queue, full) in self.queues.iter_mut().zip(full) {
+            if queue.paused != full {
+                queue.paused = full;
+                let of = queue.of.clone();
+                changes.push(if full { Reading::Pause(of) } else { Reading::Resume(of) });
+            }
+        }
+        changes
+    }
+
+    /// Whether a partition is paused.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.queues.iter().any(|queue| queue.paused)
+    }
+
+    /// When the next batch is due; `None` if nothing waits that is not out already. A batch is due when it is full, by
+    /// count or bytes, when a partition has no room for more, or when the window has passed.
     pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
         let (mut records, mut bytes, mut earliest) = (0, self.frame.len(), None::<Instant>);
-        for queue in self.queues.iter().filter(|queue| !queue.records.is_empty()) {
+        for queue in self.queues.iter().filter(|queue| !queue.records.is_empty() && !self.out.contains(&queue.of)) {
             let due = match queue.retry {
                 Some(retry) => retry.not_before,
                 None => queue.since + self.window,
             };
             earliest = Some(earliest.map_or(due, |earliest| earliest.min(due)));
-            if !queue.is_held(now) {
+            if !queue.backs_off(now) {
+                if self.is_full(queue) {
+                    return Some(now);
+                }
                 records += queue.records.len();
-                bytes += partition_overhead(&queue.of);
-                bytes += queue.records.iter().map(|record| record.json.len() + 1).sum::<usize>();
+                // Including the comma after each record.
+                bytes += partition_overhead(&queue.of) + queue.bytes + queue.records.len();
             }
         }
         if records >= self.batch_size || bytes >= self.max_event_bytes { Some(now) } else { earliest }
     }
 
-    /// Builds a batch of the records that may be sent now.
+    /// Builds a batch of the records that may be sent now. Its partitions are in no other batch until it comes back, by
+    /// [`Buffer::complete`] or [`Buffer::still_owned`].
     pub(crate) fn cut(&mut self, now: Instant) -> Option<InvocationBatch> {
         let mut spans: Vec<BatchSpan> = Vec::new();
         let (mut count, mut bytes) = (0, self.frame.len());
         let queues = self.queues.len();
         for step in 0..queues {
             let index = (self.turn + step) % queues;
-            let queue = &mut self.queues[index];
-            if queue.records.is_empty() || queue.is_held(now) {
+            if !self.is_free(&self.queues[index], now) {
                 continue;
             }
+            let queue = &mut self.queues[index];
             bytes += partition_overhead(&queue.of);
             let mut taken = 0;
             for record in &queue.records {
@@ -224,9 +260,9 @@ impl Buffer {
             }
             count += taken;
             let records: Vec<EncodedRecord> = queue.records.drain(..taken).collect();
-            self.records -= records.len();
-            self.bytes -= records.iter().map(|record| record.json.len()).sum::<usize>();
+            queue.bytes -= size(&records);
             let cut_off = !queue.records.is_empty();
+            self.out.insert(queue.of.clone());
             spans.push(BatchSpan { of: queue.of.clone(), epoch: queue.epoch, records });
             if cut_off {
                 self.turn = index + 1;
@@ -246,13 +282,17 @@ impl Buffer {
         self.queues.iter_mut().find(|queue| queue.epoch == span.epoch)
     }
 
-    /// Removes the partitions that this poller no longer owns from a batch. `None` if nothing remains.
-    pub(crate) fn still_owned(&self, batch: InvocationBatch) -> Option<InvocationBatch> {
+    /// Removes the partitions that this poller no longer owns from a batch that the function does not have. `None` if
+    /// nothing remains.
+    pub(crate) fn still_owned(&mut self, batch: InvocationBatch) -> Option<InvocationBatch> {
         let owned = |span: &BatchSpan| self.queues.iter().any(|queue| queue.epoch == span.epoch);
         if batch.spans.iter().all(owned) {
             return Some(batch);
         }
-        let spans: Vec<BatchSpan> = batch.spans.into_iter().filter(owned).collect();
+        let (spans, given_up): (Vec<BatchSpan>, Vec<BatchSpan>) = batch.spans.into_iter().partition(owned);
+        for span in &given_up {
+            self.out.remove(&span.of);
+        }
         if spans.is_empty() { None } else { Some(self.batch(spans)) }
     }
 
@@ -269,6 +309,7 @@ impl Buffer {
     ) -> Vec<Position> {
         let mut next = Vec::with_capacity(batch.spans.len());
         for (mut span, retry_from) in batch.spans.into_iter().zip(retry_from) {
+            self.out.remove(&span.of);
             let Some(queue) = self.owner(&span) else { continue };
             let (Some(first), Some(last)) = (span.records.first(), span.records.last()) else { continue };
             let (first, last) = (first.offset, last.offset);
@@ -284,18 +325,21 @@ impl Buffer {
             };
             queue.retry = Some(Retry { offset: failed, not_before: now + backoff.next(), backoff });
             let again = span.records.split_off(span.records.partition_point(|record| record.offset < failed));
-            let (records, bytes) = (again.len(), again.iter().map(|record| record.json.len()).sum::<usize>());
+            queue.bytes += size(&again);
             for record in again.into_iter().rev() {
                 queue.records.push_front(record);
             }
-            self.records += records;
-            self.bytes += bytes;
             if failed > first {
                 next.push(Position { topic: span.of.topic, partition: span.of.partition, offset: failed });
             }
         }
         next
     }
+}
+
+/// Size in bytes of encoded records.
+fn size(records: &[EncodedRecord]) -> usize {
+    records.iter().map(|record| record.json.len()).sum()
 }
 
 #[cfg(test)]
@@ -341,6 +385,14 @@ pub(crate) mod tests {
         batch.spans.iter().map(of_span).collect()
     }
 
+    /// Size of what waits, by partition in the order of assignment; it must be what the buffer counted.
+    fn bytes(buffer: &Buffer) -> Vec<usize> {
+        let counted = buffer.queues.iter().map(|queue| queue.bytes).collect();
+        let of_queue = |queue: &Queue| queue.records.iter().map(|record| record.json.len()).sum();
+        assert_eq!(counted, buffer.queues.iter().map(of_queue).collect::<Vec<usize>>());
+        counted
+    }
+
     fn fill(buffer: &mut Buffer, partition: i32, range: std::ops::Range<i64>, now: Instant) {
         for offset in range {
             buffer.push(&record(partition, offset, 1), now);
@@ -369,6 +421,7 @@ pub(crate) mod tests {
         let mut order = Vec::new();
         while let Some(batch) = buffer.cut(now) {
             order.extend(offsets(&batch));
+            buffer.complete(batch, &[None], now);
         }
         assert_eq!(order, [(0, vec![0, 1]), (1, vec![0, 1]), (0, vec![2, 3]), (1, vec![2, 3])]);
     }
@@ -386,8 +439,10 @@ pub(crate) mod tests {
             assert!(batch.event.len() <= MAX_EVENT_BYTES, "{}", batch.event.len());
             assert!(batch.records >= 6 || seen + batch.records == 20, "{} records", batch.records);
             seen += batch.records;
+            let done = vec![None; batch.spans.len()];
+            buffer.complete(batch, &done, now);
         }
-        assert_eq!((seen, buffer.records, buffer.bytes), (20, 0, 0));
+        assert_eq!((seen, bytes(&buffer)), (20, [0, 0, 0].to_vec()));
     }
 
     #[test]
@@ -401,10 +456,10 @@ pub(crate) mod tests {
         assert_eq!(buffer.push(&record(0, 2, 1), now), None);
         let first = buffer.cut(now).unwrap();
         assert_eq!((first.records, offsets(&first)), (1, vec![(0, vec![0, 1])]));
-        let second = buffer.cut(now).unwrap();
-        assert_eq!(offsets(&second), [(0, vec![2])]);
         let next = buffer.complete(first, &[None], now);
         assert_eq!(next, [Position::new("t", 0, 2)], "the offset of the skipped record is committed");
+        let second = buffer.cut(now).unwrap();
+        assert_eq!(offsets(&second), [(0, vec![2])]);
     }
 
     #[test]
@@ -446,17 +501,108 @@ pub(crate) mod tests {
         assert_eq!(buffer.complete(batch.clone(), &[None, None], now), [Position::new("t", 1, 2)]);
         buffer.rebalance(&Rebalance::Lost(vec![of(1)]), now);
         assert!(buffer.still_owned(batch).is_none());
-        assert_eq!((buffer.records, buffer.bytes), (0, 0));
+        assert_eq!(bytes(&buffer), [0]);
     }
 
     #[test]
-    fn reads_ahead_by_one_batch() {
+    fn batches_that_are_out_share_no_partition() {
+        let now = Instant::now();
+        let mut buffer = buffer(3, Duration::ZERO);
+        fill(&mut buffer, 0, 0..4, now);
+        fill(&mut buffer, 1, 0..2, now);
+        fill(&mut buffer, 2, 0..2, now);
+        let first = buffer.cut(now).unwrap();
+        assert_eq!(offsets(&first), [(0, vec![0, 1, 2])]);
+        let second = buffer.cut(now).unwrap();
+        assert_eq!(offsets(&second), [(1, vec![0, 1]), (2, vec![0])]);
+        fill(&mut buffer, 1, 2..9, now);
+        assert!(buffer.cut(now).is_none(), "every partition is out");
+        assert_eq!(buffer.due(now), None, "records of partitions that are out are not due, however many they are");
+        assert_eq!(buffer.complete(second, &[None, None], now), [Position::new("t", 1, 2), Position::new("t", 2, 1)]);
+        let third = buffer.cut(now).unwrap();
+        assert_eq!(offsets(&third), [(1, vec![2, 3, 4])], "partition 0 is still out");
+        let fourth = buffer.cut(now).unwrap();
+        assert_eq!(offsets(&fourth), [(2, vec![1])]);
+        assert_eq!(buffer.complete(first, &[Some(1)], now), [Position::new("t", 0, 1)]);
+        let due = buffer.due(now).unwrap();
+        assert!(due > now, "the failed partition waits, and the others are out");
+        assert_eq!(offsets(&buffer.cut(due).unwrap()), [(0, vec![1, 2, 3])]);
+        buffer.complete(third, &[None], now);
+        assert_eq!(offsets(&buffer.cut(now).unwrap()), [(1, vec![5, 6, 7])]);
+        buffer.complete(fourth, &[None], now);
+        assert_eq!(bytes(&buffer)[2], 0);
+    }
+
+    #[test]
+    fn a_window_runs_while_other_partitions_are_out() {
+        let now = Instant::now();
+        let window = Duration::from_secs(5);
+        let mut buffer = buffer(3, window);
+        fill(&mut buffer, 0, 0..3, now);
+        let full = buffer.cut(now).unwrap();
+        fill(&mut buffer, 0, 3..5, now);
+        let later = now + Duration::from_secs(1);
+        fill(&mut buffer, 1, 0..2, later);
+        assert_eq!(buffer.due(later), Some(later + window), "two records that may go: neither full nor old enough");
+        buffer.complete(full, &[None], later);
+        assert_eq!(buffer.due(later), Some(later), "four records that may go");
+    }
+
+    #[test]
+    fn a_partition_that_comes_back_waits_for_the_batch_that_the_function_has() {
+        let now = Instant::now();
+        let mut buffer = buffer(10, Duration::ZERO);
+        buffer.rebalance(&Rebalance::Assigned(vec![of(0), of(1)]), now);
+        fill(&mut buffer, 0, 0..2, now);
+        let zero = buffer.cut(now).unwrap();
+        fill(&mut buffer, 1, 0..2, now);
+        let one = buffer.cut(now).unwrap();
+        buffer.rebalance(&Rebalance::Revoked(vec![of(0), of(1)]), now);
+        buffer.rebalance(&Rebalance::Assigned(vec![of(0), of(1)]), now);
+        fill(&mut buffer, 0, 0..2, now);
+        fill(&mut buffer, 1, 0..2, now);
+        assert!(buffer.cut(now).is_none());
+        assert_eq!(buffer.complete(zero, &[None], now), [], "the assignment under which it was read has ended");
+        assert_eq!(offsets(&buffer.cut(now).unwrap()), [(0, vec![0, 1])]);
+        assert!(buffer.still_owned(one).is_none());
+        assert_eq!(offsets(&buffer.cut(now).unwrap()), [(1, vec![0, 1])]);
+    }
+
+    #[test]
+    fn a_partition_is_paused_while_one_batch_waits_and_the_others_are_read() {
         let now = Instant::now();
         let mut buffer = buffer(2, Duration::ZERO);
-        fill(&mut buffer, 0, 0..3, now);
-        assert!(buffer.has_room());
+        buffer.rebalance(&Rebalance::Assigned(vec![of(0), of(1)]), now);
+        fill(&mut buffer, 0, 0..2, now);
+        let batch = buffer.cut(now).unwrap();
+        fill(&mut buffer, 0, 2..3, now);
+        assert_eq!(buffer.change_reading(), []);
         fill(&mut buffer, 0, 3..4, now);
-        assert!(!buffer.has_room());
+        assert_eq!(buffer.change_reading(), [Reading::Pause(of(0))]);
+        assert!(buffer.is_paused());
+        assert_eq!(buffer.change_reading(), [], "the caller knows");
+        buffer.complete(batch, &[None], now);
+        buffer.cut(now).unwrap();
+        assert_eq!(buffer.change_reading(), [Reading::Resume(of(0))]);
+        assert!(!buffer.is_paused());
+    }
+
+    #[test]
+    fn partitions_share_the_memory_and_one_that_used_its_share_is_due() {
+        let now = Instant::now();
+        let mut buffer = buffer(10_000, Duration::from_secs(300));
+        let partitions: Vec<TopicPartition> = (0..24).map(of).collect();
+        buffer.rebalance(&Rebalance::Assigned(partitions.clone()), now);
+        // A third of an event's limit in base64.
+        assert_eq!(buffer.push(&record(0, 0, MAX_EVENT_BYTES / 4), now), None);
+        assert_eq!(buffer.change_reading(), [Reading::Pause(of(0))]);
+        assert_eq!(buffer.due(now), Some(now), "it cannot grow, so it does not wait for its window");
+        for partition in 1..24 {
+            buffer.push(&record(partition, 0, MAX_EVENT_BYTES / 4), now);
+        }
+        assert_eq!(buffer.change_reading().len(), 23);
+        let most = MAX_WAITING_BYTES + partitions.len() * 1024;
+        assert!(bytes(&buffer).into_iter().sum::<usize>() < most);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The configuration of a mapping. Its file has the format of the AWS API's `CreateEventSourceMapping` request, so that
 //! the same file works here and with `aws lambda create-event-source-mapping --cli-input-json`.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use ::event::Timestamp;
@@ -48,9 +49,11 @@ pub struct MappingConfig {
     /// 500 ms by default.
     pub window: Duration,
     pub mode: PollerMode,
-    /// Members of the group, each with at most one invocation in flight. More members than partitions are useless. AWS
-    /// varies the number; here it is fixed.
+    /// Members of the group. More members than partitions are useless. AWS varies the number; here it is fixed.
     pub pollers: usize,
+    /// Maximum number of invocations at once, over all pollers. Without it the partitions are the limit: each is in at
+    /// most one invocation. A request to AWS has no such field.
+    pub concurrency: Option<NonZeroUsize>,
     /// `ReportBatchItemFailures`: the function names the records that must be sent again.
     pub partial_answers: bool,
     pub source: EventSource,
@@ -59,7 +62,8 @@ pub struct MappingConfig {
 }
 
 impl MappingConfig {
-    /// A mapping with AWS's defaults: on demand, from the oldest record, 100 records or 500 ms, one poller.
+    /// A mapping with AWS's defaults: on demand, from the oldest record, 100 records or 500 ms, one poller, as
+    /// many invocations at once as partitions.
     pub fn new(function: impl Into<String>, topic: impl Into<String>, group: impl Into<String>) -> Self {
         MappingConfig {
             function: function.into(),
@@ -70,6 +74,7 @@ impl MappingConfig {
             window: Duration::from_millis(500),
             mode: PollerMode::OnDemand,
             pollers: 1,
+            concurrency: None,
             partial_answers: false,
             source: EventSource::SelfManaged,
             bootstrap_servers: String::new(),
@@ -218,6 +223,7 @@ impl CreateMappingRequest {
             window: self.maximum_batching_window_in_seconds.map_or(defaults.window, Duration::from_secs),
             mode: if self.provisioned_poller_config.is_some() { PollerMode::Provisioned } else { PollerMode::OnDemand },
             pollers: self.provisioned_poller_config.and_then(|config| config.minimum_pollers).unwrap_or(1),
+            concurrency: defaults.concurrency,
             partial_answers,
             source,
             bootstrap_servers,

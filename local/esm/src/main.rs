@@ -1,11 +1,12 @@
 //! Runs event source mappings until SIGTERM or SIGINT.
 
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser;
-use esm::{Invoker, LambdaInvoker, Mapping, MappingConfig};
+use esm::{Functions, LambdaInvoker, Mapping, MappingConfig};
 use kafka::{KafkaClient, KafkaConfig};
 use settings::{ProcessEnvironment, Settings};
 
@@ -18,6 +19,10 @@ struct Arguments {
     /// Files with one CreateEventSourceMapping request each, in the format of the AWS CLI.
     #[arg(required = true)]
     mappings: Vec<PathBuf>,
+    /// Calls at once to each function, over all mappings: 1 for the Runtime Interface Emulator, which takes one at a
+    /// time. Without it, each mapping makes as many as it has partitions.
+    #[arg(long, env = "CONCURRENCY")]
+    concurrency: Option<NonZeroUsize>,
 }
 
 #[global_allocator]
@@ -37,10 +42,13 @@ async fn main() -> anyhow::Result<()> {
         let text = tokio::fs::read_to_string(path).await.with_context(|| format!("cannot read {}", path.display()))?;
         configs.push(MappingConfig::from_json(&text, kafka.brokers()).with_context(|| path.display().to_string())?);
     }
-    let invoker: Arc<dyn Invoker> = Arc::new(LambdaInvoker::new(&aws::sdk_config().await));
+    let mut functions = Functions::new(Arc::new(LambdaInvoker::new(&aws::sdk_config().await)));
+    if let Some(concurrency) = arguments.concurrency {
+        functions = functions.with_concurrency(concurrency);
+    }
     let mut mappings = Vec::with_capacity(configs.len());
     for config in configs {
-        mappings.push(Mapping::start(config, &kafka, Arc::clone(&invoker)).await?);
+        mappings.push(Mapping::start(config, &kafka, &functions).await?);
     }
     process::stop_signal().await;
     let mut stopping = tokio::task::JoinSet::new();

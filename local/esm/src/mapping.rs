@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::config::MappingConfig;
 use crate::error::EsmError;
-use crate::invoker::Invoker;
+use crate::functions::Functions;
 use crate::poller::{Counters, Poller};
 
 /// Starts mappings.
@@ -25,9 +25,10 @@ impl Mapping {
     pub async fn start(
         config: MappingConfig,
         kafka: &KafkaClient,
-        invoker: Arc<dyn Invoker>,
+        functions: &Functions,
     ) -> Result<RunningMapping, EsmError> {
         config.validate()?;
+        let function = functions.function(&config.function, config.concurrency);
         let config = Arc::new(config);
         let counters = Arc::new(Counters::default());
         let (stop, stopping) = watch::channel(false);
@@ -41,13 +42,8 @@ impl Mapping {
             let starting = |source| failed(&config, "starting a poller", source);
             // With its own connections, so that neither another poller nor the lag has to wait for its polls.
             let consumer = kafka.separate().await.map_err(starting)?.consumer(options).await.map_err(starting)?;
-            let poller = Poller::new(
-                Arc::clone(&config),
-                consumer,
-                Arc::clone(&invoker),
-                Arc::clone(&counters),
-                stopping.clone(),
-            );
+            let poller =
+                Poller::new(Arc::clone(&config), consumer, function.clone(), Arc::clone(&counters), stopping.clone());
             pollers.spawn(poller.run());
         }
         tracing::info!(
@@ -55,6 +51,7 @@ impl Mapping {
             group = config.group,
             topics = config.topics.join(","),
             pollers = config.pollers,
+            concurrency = config.concurrency,
             "event source mapping started"
         );
         Ok(RunningMapping { config, kafka: kafka.clone(), counters, stop, pollers })

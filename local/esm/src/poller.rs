@@ -1,25 +1,31 @@
 //! One member of the group: reads, sends, commits. It is a single task, so its state needs no lock, and it reads ahead
-//! while the function works.
+//! while the function works. Each invocation is a task of its own ([`crate::flight`]).
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use kafka::{GroupConsumer, Rebalance, TopicPartition};
+use futures::FutureExt as _;
+use kafka::{GroupConsumer, KafkaError, Rebalance, TopicPartition};
 use pipeline::chain;
 use pipeline::{Position, Record};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::answer::{BatchOutcome, InvocationOutcome, judge, read_answer};
-use crate::batch::{Buffer, InvocationBatch, RetryDelay};
+use crate::answer::{BatchOutcome, InvocationOutcome, read_answer};
+use crate::batch::{Buffer, InvocationBatch, Reading, RetryDelay};
 use crate::config::MappingConfig;
-use crate::invoker::Invoker;
+use crate::flight::{Flight, FlightEvent, Flights};
+use crate::functions::{Function, Slot};
 
-/// Maximum wait of one poll. It must be short, because rebalances and failed commits are handled between polls.
+/// Maximum wait of one poll. Polls keep this member in the group, and a failed commit is repeated after one.
 const POLL_WAIT: Duration = Duration::from_millis(500);
-/// Maximum wait for the invocation in flight when stopping. Kubernetes kills a process after 30 s by default.
+/// Maximum wait of one poll while a partition is paused: one that is resumed is not fetched before the fetch of the
+/// others has ended.
+const PAUSED_POLL_WAIT: Duration = Duration::from_millis(20);
+/// Maximum wait for the invocations in flight when stopping. Kubernetes kills a process after 30 s by default.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum wait for the request that leaves the group.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
@@ -42,111 +48,149 @@ impl Counters {
 
 pub(crate) struct Poller {
     config: Arc<MappingConfig>,
-    consumer: GroupConsumer,
-    invoker: Arc<dyn Invoker>,
+    consumer: Arc<GroupConsumer>,
     counters: Arc<Counters>,
     /// Becomes true when the mapping must stop.
     stop: watch::Receiver<bool>,
     buffer: Buffer,
+    flights: Flights,
     /// The next offset of each partition whose commit has not succeeded yet.
     uncommitted: BTreeMap<TopicPartition, i64>,
-    paused: bool,
     poll_backoff: RetryDelay,
+    /// How long the next poll waits before it starts, because the last one failed.
+    poll_delay: Duration,
 }
 
 impl Poller {
     pub(crate) fn new(
         config: Arc<MappingConfig>,
         consumer: GroupConsumer,
-        invoker: Arc<dyn Invoker>,
+        function: Function,
         counters: Arc<Counters>,
         stop: watch::Receiver<bool>,
     ) -> Self {
         let buffer = Buffer::new(&config);
         Poller {
             config,
-            consumer,
-            invoker,
+            consumer: Arc::new(consumer),
             counters,
             stop,
             buffer,
+            flights: Flights::new(function),
             uncommitted: BTreeMap::new(),
-            paused: false,
             poll_backoff: RetryDelay::default(),
+            poll_delay: Duration::ZERO,
         }
     }
 
-    /// Runs until the mapping stops; then commits and leaves the group.
+    /// Runs until the mapping stops; then waits for the invocations in flight, commits, and leaves the group.
     pub(crate) async fn run(mut self) {
-        while let Some(batch) = self.gather().await {
-            self.deliver(batch).await;
-        }
-        self.commit().await;
+        self.work().await;
+        self.drain().await;
         if let Err(error) = self.consumer.close(LEAVE_TIMEOUT).await {
             tracing::warn!(group = self.config.group, error = %error, "a poller could not leave its consumer group");
         }
     }
 
-    /// Reads until a batch is due. `None` when stopping.
-    async fn gather(&mut self) -> Option<InvocationBatch> {
-        loop {
-            if *self.stop.borrow() {
-                return None;
-            }
-            let now = Instant::now();
-            let due = self.buffer.due(now);
-            if due.is_some_and(|due| due <= now)
-                && let Some(batch) = self.buffer.cut(now)
-            {
-                return Some(batch);
-            }
+    /// Reads, sends and commits until the mapping stops.
+    async fn work(&mut self) {
+        let consumer = Arc::clone(&self.consumer);
+        let mut stop = self.stop.clone();
+        // A poll lives through many rounds: one that is dropped leaves a fetch whose answer nobody reads.
+        let mut polling = pin!(poll(&consumer, Duration::ZERO, POLL_WAIT));
+        let mut has_polled = false;
+        let mut slot = None;
+        while !*stop.borrow() {
+            let due = self.launch(slot.take());
             self.commit().await;
-            let wait = due.map_or(POLL_WAIT, |due| due.saturating_duration_since(now).min(POLL_WAIT));
-            self.read(wait).await;
-        }
-    }
-
-    /// Polls once; returns early when stopping. Polling also keeps this member in the group, so this is called all the
-    /// time, with all partitions paused if there is no room.
-    ///
-    /// Dropping this future loses nothing: a poll returns its records in one step, and adding them does not wait.
-    async fn read(&mut self, wait: Duration) {
-        self.pause_if_full().await;
-        let polled = tokio::select! {
-            polled = self.consumer.poll(wait) => polled,
-            () = stopping(&mut self.stop) => return,
-        };
-        self.follow_rebalances();
-        match polled {
-            Ok(records) => {
-                self.poll_backoff = RetryDelay::default();
-                self.take_in(&records);
+            let has_resumed = self.change_reading().await;
+            if has_polled || has_resumed {
+                polling.set(poll(&consumer, self.poll_delay, self.poll_wait()));
+                has_polled = false;
             }
-            Err(error) => {
-                let (tag, cause) = (error.tag(), chain(&error));
-                tracing::warn!(group = self.config.group, tag, cause, "polling Kafka failed and will be retried");
-                let wait = self.poll_backoff.next();
-                tokio::select! {
-                    () = tokio::time::sleep(wait) => {}
-                    () = stopping(&mut self.stop) => {}
+            tokio::select! {
+                () = stopping(&mut stop) => {}
+                event = self.flights.next() => {
+                    slot = self.follow(event);
+                    // What else has happened comes before the commit, so that one commit is for all that is done.
+                    while slot.is_none() && let Some(event) = self.flights.next().now_or_never() {
+                        slot = self.follow(event);
+                    }
+                }
+                polled = &mut polling => {
+                    self.take_in(polled);
+                    has_polled = true;
+                }
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    self.follow_rebalances();
                 }
             }
         }
     }
 
-    async fn pause_if_full(&mut self) {
-        let full = !self.buffer.has_room();
-        if full == self.paused {
-            return;
+    /// Sends every batch that is due and has a slot. Returns when the next one will be due, or `None` if nothing waits
+    /// but for a slot.
+    ///
+    /// The slot comes first and the batch is cut then: while a batch waits for its slot it still grows.
+    fn launch(&mut self, mut slot: Option<Slot>) -> Option<Instant> {
+        loop {
+            let now = Instant::now();
+            let due = self.buffer.due(now)?;
+            if due > now {
+                return Some(due);
+            }
+            let free = slot.take().or_else(|| self.flights.slot())?;
+            let batch = self.buffer.cut(now)?;
+            slot = self.send(Flight::new(batch), free);
         }
-        for of in self.buffer.partitions() {
-            if full {
-                self.consumer.pause(of).await;
-            } else {
-                self.consumer.resume(of).await;
+    }
+
+    /// Sends a batch. Gives the slot back if the batch has no record that can be sent; its offsets are skipped.
+    fn send(&mut self, flight: Flight, slot: Slot) -> Option<Slot> {
+        if flight.batch.records == 0 {
+            let done = vec![None; flight.batch.spans.len()];
+            self.complete(flight.batch, &done);
+            return Some(slot);
+        }
+        Counters::add(&self.counters.invocations, 1);
+        self.flights.send(flight, slot);
+        None
+    }
+
+    /// Returns a slot that is free for a new batch.
+    fn follow(&mut self, event: FlightEvent) -> Option<Slot> {
+        self.follow_rebalances();
+        match event {
+            FlightEvent::Slot(slot) => Some(slot),
+            FlightEvent::Again(flight, slot) => match flight.still_owned(&mut self.buffer) {
+                Some(flight) => self.send(flight, slot),
+                None => Some(slot),
+            },
+            FlightEvent::Ended(flight, outcome) => {
+                self.settle(flight, outcome);
+                None
             }
         }
-        self.paused = full;
+    }
+
+    /// Pauses partitions that are full and resumes those that have room again. True if one was resumed: only a new poll
+    /// fetches it.
+    async fn change_reading(&mut self) -> bool {
+        let mut resumed = false;
+        for change in self.buffer.change_reading() {
+            match change {
+                Reading::Pause(of) => self.consumer.pause(&of).await,
+                Reading::Resume(of) => {
+                    self.consumer.resume(&of).await;
+                    resumed = true;
+                }
+            }
+        }
+        resumed
+    }
+
+    fn poll_wait(&self) -> Duration {
+        if self.buffer.is_paused() { PAUSED_POLL_WAIT } else { POLL_WAIT }
     }
 
     fn follow_rebalances(&mut self) {
@@ -154,19 +198,26 @@ impl Poller {
         for change in self.consumer.take_rebalances() {
             tracing::info!(group = self.config.group, ?change, "the consumer group was rebalanced");
             self.buffer.rebalance(&change, now);
-            match change {
-                // A new partition is not paused; the next read pauses it if needed.
-                Rebalance::Assigned(_) => self.paused = false,
-                Rebalance::Revoked(partitions) | Rebalance::Lost(partitions) => {
-                    self.uncommitted.retain(|of, _| !partitions.contains(of));
-                }
+            if let Rebalance::Revoked(partitions) | Rebalance::Lost(partitions) = change {
+                self.uncommitted.retain(|of, _| !partitions.contains(of));
             }
         }
     }
 
-    fn take_in(&mut self, records: &[Record]) {
+    fn take_in(&mut self, polled: Result<Vec<Record>, KafkaError>) {
+        self.follow_rebalances();
+        let records = match polled {
+            Ok(records) => records,
+            Err(error) => {
+                let (tag, cause) = (error.tag(), chain(&error));
+                tracing::warn!(group = self.config.group, tag, cause, "polling Kafka failed and will be retried");
+                self.poll_delay = self.poll_backoff.next();
+                return;
+            }
+        };
+        (self.poll_backoff, self.poll_delay) = (RetryDelay::default(), Duration::ZERO);
         let now = Instant::now();
-        for record in records {
+        for record in &records {
             if let Some(position) = self.buffer.push(record, now) {
                 Counters::add(&self.counters.records_dropped, 1);
                 tracing::error!(
@@ -181,102 +232,61 @@ impl Poller {
         }
     }
 
-    /// Sends a batch until the function has answered, this poller no longer owns its partitions, or the mapping stops.
-    async fn deliver(&mut self, mut batch: InvocationBatch) {
-        let mut backoff = RetryDelay::default();
-        // Throttles and failures of the service do not count as attempts (AWS).
-        let mut attempts = 0_u32;
-        while batch.records > 0 {
-            let Some(verdict) = self.invoke(&batch).await else { return };
-            self.follow_rebalances();
-            let reason = match verdict {
-                InvocationOutcome::Answered(answer) => {
-                    match read_answer(&batch, self.config.partial_answers, &answer) {
-                        BatchOutcome::PerPartition(retry_from) => return self.complete(batch, &retry_from).await,
-                        BatchOutcome::RetryAll(reason) => {
-                            attempts += 1;
-                            reason
-                        }
+    /// Completes a batch after its answer, or lets it wait until it is sent again.
+    fn settle(&mut self, mut flight: Flight, outcome: InvocationOutcome) {
+        let reason = match outcome {
+            InvocationOutcome::Answered(answer) => {
+                match read_answer(&flight.batch, self.config.partial_answers, &answer) {
+                    BatchOutcome::PerPartition(retry_from) => return self.complete(flight.batch, &retry_from),
+                    BatchOutcome::RetryAll(reason) => {
+                        flight.attempts += 1;
+                        reason
                     }
                 }
-                InvocationOutcome::Failed(reason) => {
-                    attempts += 1;
-                    reason
-                }
-                InvocationOutcome::Throttled => {
-                    Counters::add(&self.counters.throttles, 1);
-                    "throttled".to_owned()
-                }
-                InvocationOutcome::Unavailable(reason) => reason,
-            };
-            Counters::add(&self.counters.failed_invocations, 1);
-            let wait = backoff.next();
+            }
+            InvocationOutcome::Failed(reason) => {
+                flight.attempts += 1;
+                reason
+            }
+            InvocationOutcome::Throttled => {
+                Counters::add(&self.counters.throttles, 1);
+                "throttled".to_owned()
+            }
+            InvocationOutcome::Unavailable(reason) => reason,
+        };
+        Counters::add(&self.counters.failed_invocations, 1);
+        let wait = flight.backoff.next();
+        tracing::warn!(
+            function = self.config.function,
+            group = self.config.group,
+            records = flight.batch.records,
+            attempts = flight.attempts,
+            reason,
+            wait_ms = wait.as_millis(),
+            "the batch failed and will be sent again"
+        );
+        self.flights.send_later(flight, wait);
+    }
+
+    /// Waits for the invocations in flight, and commits what they have done.
+    async fn drain(&mut self) {
+        let until = Instant::now() + DRAIN_TIMEOUT;
+        while let Ok(Some((flight, outcome))) = tokio::time::timeout_at(until, self.flights.drain()).await {
+            self.follow_rebalances();
+            self.settle(flight, outcome);
+            self.commit().await;
+        }
+        if self.flights.invocations() > 0 {
             tracing::warn!(
                 function = self.config.function,
-                group = self.config.group,
-                records = batch.records,
-                attempts,
-                reason,
-                wait_ms = wait.as_millis(),
-                "the batch failed and will be sent again"
+                invocations = self.flights.invocations(),
+                "the mapping stopped before the function answered; the batches will be delivered again"
             );
-            if !self.read_for(wait).await {
-                return;
-            }
-            match self.buffer.still_owned(batch) {
-                Some(left) => batch = left,
-                None => return,
-            }
         }
-        // No record of the batch can be sent; its offsets are skipped.
-        let done = vec![None; batch.spans.len()];
-        self.complete(batch, &done).await;
+        self.commit().await;
     }
 
-    /// Makes one attempt and reads ahead at the same time. `None` if the mapping stopped before an answer came.
-    async fn invoke(&mut self, batch: &InvocationBatch) -> Option<InvocationOutcome> {
-        Counters::add(&self.counters.invocations, 1);
-        let (invoker, config) = (Arc::clone(&self.invoker), Arc::clone(&self.config));
-        let mut invocation = std::pin::pin!(invoker.invoke(&config.function, batch.event.clone()));
-        let replied = loop {
-            if *self.stop.borrow() {
-                let Ok(replied) = tokio::time::timeout(DRAIN_TIMEOUT, &mut invocation).await else {
-                    tracing::warn!(
-                        function = config.function,
-                        records = batch.records,
-                        "the mapping stopped before the function answered; the batch will be delivered again"
-                    );
-                    return None;
-                };
-                break replied;
-            }
-            tokio::select! {
-                biased;
-                replied = &mut invocation => break replied,
-                () = self.read(POLL_WAIT) => {}
-            }
-        };
-        Some(match replied {
-            Ok(reply) => judge(reply),
-            Err(error) => InvocationOutcome::Unavailable(chain(&error)),
-        })
-    }
-
-    /// Keeps reading for this long. False when stopping.
-    async fn read_for(&mut self, wait: Duration) -> bool {
-        let until = Instant::now() + wait;
-        while !*self.stop.borrow() {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return true;
-            }
-            // A failed poll may wait longer than the remaining time.
-            let _ = tokio::time::timeout(left, self.read(left)).await;
-        }
-        false
-    }
-
-    async fn complete(&mut self, batch: InvocationBatch, retry_from: &[Option<i64>]) {
+    fn complete(&mut self, batch: InvocationBatch, retry_from: &[Option<i64>]) {
         let records = batch.records;
         let failed = retry_from.iter().flatten().count();
         if failed > 0 {
@@ -292,10 +302,9 @@ impl Poller {
             self.uncommitted.insert(TopicPartition::new(next.topic, next.partition), next.offset);
         }
         Counters::add(&self.counters.records_delivered, records);
-        self.commit().await;
     }
 
-    /// Commits what is done. A failed commit is retried with the next batch, or after the next poll.
+    /// Commits what is done. A failed commit is retried with the next one, at the latest after the next poll.
     async fn commit(&mut self) {
         if self.uncommitted.is_empty() {
             return;
@@ -313,6 +322,14 @@ impl Poller {
             }
         }
     }
+}
+
+/// Polls once, after a delay.
+async fn poll(consumer: &GroupConsumer, delay: Duration, wait: Duration) -> Result<Vec<Record>, KafkaError> {
+    if !delay.is_zero() {
+        tokio::time::sleep(delay).await;
+    }
+    consumer.poll(wait).await
 }
 
 /// Resolves when the mapping must stop, or when its handle was dropped.

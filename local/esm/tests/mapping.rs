@@ -9,7 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use esm::{
-    EsmError, Invoker, InvokerError, Mapping, MappingConfig, PollerMode, Reply, RunningMapping, StartingPosition,
+    EsmError, Functions, Invoker, InvokerError, Mapping, MappingConfig, PollerMode, Reply, RunningMapping,
+    StartingPosition,
 };
 use kafka::{KafkaClient, KafkaConfig, PublisherOptions, TopicSpec};
 use pipeline::Position;
@@ -125,12 +126,16 @@ impl Setup {
     }
 
     async fn start(&self, config: MappingConfig, function: &Arc<ScriptedFunction>) -> RunningMapping {
-        Mapping::start(config, &self.kafka, Arc::clone(function) as Arc<dyn Invoker>).await.unwrap()
+        Mapping::start(config, &self.kafka, &functions(function)).await.unwrap()
     }
 
     async fn committed(&self) -> Vec<Position> {
         self.kafka.topics().committed(GROUP).await.unwrap()
     }
+}
+
+fn functions(function: &Arc<ScriptedFunction>) -> Functions {
+    Functions::new(Arc::clone(function) as Arc<dyn Invoker>)
 }
 
 fn config() -> MappingConfig {
@@ -370,8 +375,8 @@ async fn latest_skips_what_was_there_unless_the_group_has_committed() {
 #[tokio::test]
 async fn a_bad_configuration_is_an_error() {
     let setup = Setup::with(1).await;
-    let function: Arc<dyn Invoker> = ScriptedFunction::new(|_| done());
+    let functions = functions(&ScriptedFunction::new(|_| done()));
     let bad = MappingConfig { batch_size: 0, ..config() };
-    let error = Mapping::start(bad, &setup.kafka, function).await.unwrap_err();
+    let error = Mapping::start(bad, &setup.kafka, &functions).await.unwrap_err();
     assert!(matches!(error, EsmError::Config { .. }), "{error}");
 }

@@ -116,9 +116,6 @@ impl ConsumerRebalanceListener for Rebalances {
     }
 }
 
-/// Pause after a poll that returned early and without records.
-const IDLE_PAUSE: Duration = Duration::from_millis(5);
-
 /// A member of a consumer group. Never commits by itself.
 pub struct GroupConsumer {
     consumer: Consumer,
@@ -147,7 +144,9 @@ impl GroupConsumer {
             // With either protocol, members keep their partitions when another member joins or leaves.
             .partition_assignment_strategy(PartitionAssignmentStrategy::CooperativeSticky)
             .max_poll_records(max_poll_records)
-            .max_buffered_records(max_poll_records)
+            // No cap: a full buffer stops the fetches of every partition, and records of paused partitions would fill
+            // it. Without one, each partition still keeps at most one fetch.
+            .max_buffered_records(0)
             .session_timeout(options.session_timeout)
             .max_poll_interval(options.max_poll_interval)
             .metrics_push(false)
@@ -163,6 +162,8 @@ impl GroupConsumer {
     /// Records in the order of each partition, waiting at most `max_wait` for the first. Joins the group and stays in
     /// it. Call [`GroupConsumer::take_rebalances`] after every poll, before using the records.
     ///
+    /// Dropping the future loses no record. Other calls may be made before it has ended.
+    ///
     /// # Errors
     /// Polling again after an error is safe: no record is skipped.
     pub async fn poll(&self, max_wait: Duration) -> Result<Vec<Record>, KafkaError> {
@@ -170,15 +171,7 @@ impl GroupConsumer {
         loop {
             let wait = deadline.saturating_duration_since(Instant::now());
             match self.consumer.poll(wait).await {
-                Ok(records) => {
-                    // The client answers at once, without records, while its buffer holds only records of paused
-                    // partitions. A caller that polls in a loop would then block its thread, and the work for which it
-                    // paused would not run.
-                    if records.is_empty() {
-                        tokio::time::sleep(IDLE_PAUSE.min(deadline.saturating_duration_since(Instant::now()))).await;
-                    }
-                    return Ok(records.into_iter().map(from_client).collect());
-                }
+                Ok(records) => return Ok(records.into_iter().map(from_client).collect()),
                 Err(KrafkaError::NoOffset { partitions }) => self.find_start(&partitions).await?,
                 Err(source) => return Err(self.failed("polling", source)),
             }
@@ -250,7 +243,9 @@ impl GroupConsumer {
         moved.map_err(|source| self.failed("seeking", source))
     }
 
-    /// Polls return no records of that partition until it is resumed or reassigned.
+    /// Polls return no records of that partition until it is resumed or reassigned. Other partitions are read as before.
+    /// A partition that is resumed during a poll is fetched when the current fetch of the others ends, so after at most
+    /// that poll's `max_wait`.
     pub async fn pause(&self, partition: &TopicPartition) {
         self.consumer.pause(&partition.topic, &[partition.partition]).await;
     }

@@ -231,6 +231,28 @@ async fn a_paused_partition_is_silent_until_it_is_resumed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_paused_partition_with_many_records_does_not_silence_the_others() {
+    for cluster in Cluster::all().await {
+        let topic = cluster.new_topic(2).await;
+        let sent = cluster.publish(topic, numbers(0..100)).await;
+        let options = ConsumerOptions {
+            max_poll_records: 5,
+            ..ConsumerOptions::new(unique("group"), &[topic], StartingPosition::TrimHorizon)
+        };
+        let consumer = cluster.client.consumer(options).await.unwrap();
+        // The client has fetched more of the partition than it has handed out.
+        let first = read(&consumer, 1).await;
+        let paused = first[0].position.partition;
+        consumer.pause(&TopicPartition::new(topic, paused)).await;
+        let others = sent.iter().filter(|position| position.partition != paused).count();
+        let heard_first = first.iter().filter(|record| record.position.partition != paused).count();
+        let heard = read(&consumer, others - heard_first).await;
+        assert!(heard.iter().all(|record| record.position.partition != paused), "{heard:?}");
+        consumer.close(PATIENCE).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_starting_position_counts_only_without_a_commit() {
     for cluster in Cluster::all().await {
         let topic = cluster.new_topic(1).await;

@@ -1,0 +1,122 @@
+//! Batches that are out: with the function, or waiting to be sent again.
+
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use tokio::task::{JoinError, JoinSet};
+
+use crate::answer::InvocationOutcome;
+use crate::batch::{Buffer, InvocationBatch, RetryDelay};
+use crate::functions::{Function, Slot};
+
+/// A batch that is out.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    pub(crate) batch: InvocationBatch,
+    /// How often the function failed. Throttles and failures of the service do not count (AWS).
+    pub(crate) attempts: u32,
+    pub(crate) backoff: RetryDelay,
+}
+
+impl Flight {
+    pub(crate) fn new(batch: InvocationBatch) -> Self {
+        Flight { batch, attempts: 0, backoff: RetryDelay::default() }
+    }
+
+    /// Without the partitions that the poller no longer owns; see [`Buffer::still_owned`].
+    pub(crate) fn still_owned(self, buffer: &mut Buffer) -> Option<Self> {
+        Some(Flight { batch: buffer.still_owned(self.batch)?, ..self })
+    }
+}
+
+/// What happens to batches while a poller reads.
+pub(crate) enum FlightEvent {
+    /// There is a slot for a new batch.
+    Slot(Slot),
+    /// The time to send a batch again has come, and there is a slot for it.
+    Again(Flight, Slot),
+    Ended(Flight, InvocationOutcome),
+}
+
+/// The batches of one poller that are out. They run as tasks, so none waits while the poller commits.
+pub(crate) struct Flights {
+    function: Function,
+    invocations: JoinSet<(Flight, InvocationOutcome)>,
+    /// Batches to be sent again, each with its own place in the queue for slots, and the place of the next new batch
+    /// (`None`).
+    queue: JoinSet<(Option<Flight>, Slot)>,
+    /// Whether the next new batch has a place in the queue.
+    queues_for_new: bool,
+}
+
+impl Flights {
+    pub(crate) fn new(function: Function) -> Self {
+        Flights { function, invocations: JoinSet::new(), queue: JoinSet::new(), queues_for_new: false }
+    }
+
+    /// A slot for a new batch. If there is none, it comes as [`FlightEvent::Slot`].
+    pub(crate) fn slot(&mut self) -> Option<Slot> {
+        if self.queues_for_new {
+            return None;
+        }
+        let free = self.function.slot().now_or_never();
+        if free.is_none() {
+            let function = self.function.clone();
+            self.queue.spawn(async move { (None, function.slot().await) });
+            self.queues_for_new = true;
+        }
+        free
+    }
+
+    pub(crate) fn send(&mut self, flight: Flight, slot: Slot) {
+        let function = self.function.clone();
+        self.invocations.spawn(async move {
+            let outcome = function.invoke(flight.batch.event.clone(), slot).await;
+            (flight, outcome)
+        });
+    }
+
+    /// Comes back as [`FlightEvent::Again`]. It keeps no slot while it waits.
+    pub(crate) fn send_later(&mut self, flight: Flight, wait: Duration) {
+        let function = self.function.clone();
+        self.queue.spawn(async move {
+            tokio::time::sleep(wait).await;
+            (Some(flight), function.slot().await)
+        });
+    }
+
+    /// The next event. Dropping the future loses nothing.
+    pub(crate) async fn next(&mut self) -> FlightEvent {
+        tokio::select! {
+            Some(ended) = self.invocations.join_next() => {
+                let (flight, outcome) = unwind(ended);
+                FlightEvent::Ended(flight, outcome)
+            }
+            Some(ready) = self.queue.join_next() => match unwind(ready) {
+                (Some(flight), slot) => FlightEvent::Again(flight, slot),
+                (None, slot) => {
+                    self.queues_for_new = false;
+                    FlightEvent::Slot(slot)
+                }
+            },
+            else => std::future::pending().await,
+        }
+    }
+
+    /// Gives up every batch and place that waits, and waits for the next end of an invocation. `None` when there are no
+    /// more.
+    pub(crate) async fn drain(&mut self) -> Option<(Flight, InvocationOutcome)> {
+        self.queue.abort_all();
+        self.invocations.join_next().await.map(unwind)
+    }
+
+    /// Number of invocations that have not ended.
+    pub(crate) fn invocations(&self) -> usize {
+        self.invocations.len()
+    }
+}
+
+/// A panic of a task goes on in the poller, as if it had made the call itself. Tasks that are awaited are never aborted.
+fn unwind<T>(joined: Result<T, JoinError>) -> T {
+    joined.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
