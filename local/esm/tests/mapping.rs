@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail the test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,10 +27,35 @@ const GROUP: &str = "g";
 type Delivery = Vec<(i32, i64)>;
 type Script = Box<dyn FnMut(&Delivery) -> Result<Reply, InvokerError> + Send>;
 
+/// The calls that a function has at the same time.
+#[derive(Default)]
+struct Overlap {
+    calls: usize,
+    most_calls: usize,
+    partitions: BTreeSet<i32>,
+    /// Partitions that were in two calls at the same time.
+    shared: BTreeSet<i32>,
+}
+
+impl Overlap {
+    fn begin(&mut self, partitions: &BTreeSet<i32>) {
+        self.calls += 1;
+        self.most_calls = self.most_calls.max(self.calls);
+        self.shared.extend(self.partitions.intersection(partitions));
+        self.partitions.extend(partitions);
+    }
+
+    fn end(&mut self, partitions: &BTreeSet<i32>) {
+        self.calls -= 1;
+        self.partitions.retain(|partition| !partitions.contains(partition));
+    }
+}
+
 /// A function that follows a script and remembers what it received.
 struct ScriptedFunction {
     script: Mutex<Script>,
     events: Mutex<Vec<Bytes>>,
+    overlap: Mutex<Overlap>,
     /// One permit for each call that may end.
     gate: Semaphore,
 }
@@ -39,8 +66,8 @@ impl ScriptedFunction {
     }
 
     fn gated(calls: usize, script: impl FnMut(&Delivery) -> Result<Reply, InvokerError> + Send + 'static) -> Arc<Self> {
-        let (events, gate) = (Mutex::default(), Semaphore::new(calls));
-        Arc::new(ScriptedFunction { script: Mutex::new(Box::new(script)), events, gate })
+        let (events, overlap, gate) = (Mutex::default(), Mutex::default(), Semaphore::new(calls));
+        Arc::new(ScriptedFunction { script: Mutex::new(Box::new(script)), events, overlap, gate })
     }
 
     fn deliveries(&self) -> Vec<Delivery> {
@@ -55,6 +82,20 @@ impl ScriptedFunction {
         }
         offsets
     }
+
+    /// The largest number of calls at the same time; no two of them may have shared a partition.
+    fn most_calls(&self) -> usize {
+        let overlap = self.overlap.lock().unwrap();
+        assert_eq!(overlap.shared, BTreeSet::new(), "partitions in two calls at the same time");
+        overlap.most_calls
+    }
+
+    /// Waits until this many calls are in flight, and a little longer for one too many.
+    async fn holds(&self, calls: usize) {
+        eventually("calls in flight", async || self.overlap.lock().unwrap().calls >= calls).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        assert_eq!((self.overlap.lock().unwrap().calls, self.most_calls()), (calls, calls));
+    }
 }
 
 fn decode(event: &Bytes) -> Delivery {
@@ -66,8 +107,14 @@ fn decode(event: &Bytes) -> Delivery {
 impl Invoker for ScriptedFunction {
     async fn invoke(&self, _function: &str, event: Bytes) -> Result<Reply, InvokerError> {
         self.events.lock().unwrap().push(event.clone());
+        let delivery = decode(&event);
+        let partitions = delivery.iter().map(|(partition, _)| *partition).collect();
+        self.overlap.lock().unwrap().begin(&partitions);
         self.gate.acquire().await.unwrap().forget();
-        (self.script.lock().unwrap())(&decode(&event))
+        // So that calls that are made at the same time also work at the same time.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.overlap.lock().unwrap().end(&partitions);
+        (self.script.lock().unwrap())(&delivery)
     }
 }
 
@@ -132,6 +179,10 @@ impl Setup {
     async fn committed(&self) -> Vec<Position> {
         self.kafka.topics().committed(GROUP).await.unwrap()
     }
+
+    async fn committed_by_partition(&self) -> BTreeMap<i32, i64> {
+        self.committed().await.into_iter().map(|position| (position.partition, position.offset)).collect()
+    }
 }
 
 fn functions(function: &Arc<ScriptedFunction>) -> Functions {
@@ -179,9 +230,7 @@ async fn delivers_everything_once_and_in_order_and_commits_it() {
     let status = mapping.status();
     assert_eq!((status.records_delivered, status.failed_invocations, status.records_dropped), (1000, 0, 0));
     mapping.stop().await;
-    let committed: BTreeMap<i32, i64> =
-        setup.committed().await.into_iter().map(|position| (position.partition, position.offset)).collect();
-    assert_eq!(committed, written);
+    assert_eq!(setup.committed_by_partition().await, written);
 }
 
 #[tokio::test]
@@ -280,10 +329,160 @@ async fn reads_ahead_while_the_function_works() {
     let mapping = setup.start(MappingConfig { batch_size: 10, ..config() }, &function).await;
     eventually("the first call", async || function.deliveries().len() == 1).await;
     tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(function.deliveries().len(), 1, "one invocation at a time for each poller");
+    assert_eq!(function.deliveries().len(), 1, "one invocation at a time for each partition");
     function.gate.add_permits(2);
     caught_up(&mapping).await;
     assert_eq!(function.offsets()[&0], (0..20).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn as_many_batches_are_in_flight_as_there_are_partitions_and_none_shares_one() {
+    let setup = Setup::with(4).await;
+    let written = setup.write(400, 10).await;
+    let function = ScriptedFunction::gated(0, |_| done());
+    let mapping = setup.start(MappingConfig { batch_size: 5, ..config() }, &function).await;
+    function.holds(4).await;
+    function.gate.add_permits(1000);
+    caught_up(&mapping).await;
+    assert_eq!(function.most_calls(), 4);
+    assert_eq!(function.offsets(), every_offset_once(&written));
+    mapping.stop().await;
+    assert_eq!(setup.committed_by_partition().await, written);
+}
+
+#[tokio::test]
+async fn a_mapping_may_limit_its_invocations() {
+    let setup = Setup::with(4).await;
+    let written = setup.write(400, 10).await;
+    let function = ScriptedFunction::gated(0, |_| done());
+    let two = MappingConfig { batch_size: 5, pollers: 2, concurrency: NonZeroUsize::new(2), ..config() };
+    let mapping = setup.start(two, &function).await;
+    function.holds(2).await;
+    function.gate.add_permits(1000);
+    caught_up(&mapping).await;
+    assert_eq!(function.most_calls(), 2);
+    let delivered = function.offsets().into_iter().map(|(partition, offsets)| {
+        // The second poller takes over partitions of the first, so some records may come twice.
+        let distinct: BTreeSet<i64> = offsets.into_iter().collect();
+        (partition, distinct.into_iter().collect())
+    });
+    assert_eq!(delivered.collect::<BTreeMap<i32, Vec<i64>>>(), every_offset_once(&written));
+}
+
+#[tokio::test]
+async fn a_function_that_takes_one_call_gets_one_from_all_mappings() {
+    let setup = Setup::with(3).await;
+    setup.write(120, 10).await;
+    let function = ScriptedFunction::gated(0, |_| done());
+    let functions = functions(&function).with_concurrency(NonZeroUsize::MIN);
+    let small = MappingConfig { batch_size: 5, ..config() };
+    let one = Mapping::start(small.clone(), &setup.kafka, &functions).await.unwrap();
+    let other = MappingConfig { group: "other".into(), ..small };
+    let two = Mapping::start(other, &setup.kafka, &functions).await.unwrap();
+    function.holds(1).await;
+    function.gate.add_permits(10);
+    eventually("ten calls", async || function.deliveries().len() > 10).await;
+    let (first, second) = (one.status().invocations, two.status().invocations);
+    assert!(first.abs_diff(second) <= 2, "the mappings take turns: {first} and {second}");
+    function.gate.add_permits(1000);
+    caught_up(&one).await;
+    caught_up(&two).await;
+    assert_eq!(function.most_calls(), 1);
+}
+
+#[tokio::test]
+async fn a_batch_grows_while_it_waits_for_its_turn() {
+    let setup = Setup::with(2).await;
+    let busy = *setup.write(1, 10).await.keys().next().unwrap();
+    let function = ScriptedFunction::gated(0, |_| done());
+    let functions = functions(&function).with_concurrency(NonZeroUsize::MIN);
+    let mapping = Mapping::start(config(), &setup.kafka, &functions).await.unwrap();
+    function.holds(1).await;
+    let mut waiting = 0;
+    for _ in 0..3 {
+        waiting += setup.write(10, 10).await[&(1 - busy)];
+        // Longer than the window.
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    function.gate.add_permits(1000);
+    caught_up(&mapping).await;
+    let next = &function.deliveries()[1];
+    assert_eq!(next.iter().filter(|(partition, _)| *partition != busy).count(), usize::try_from(waiting).unwrap());
+}
+
+#[tokio::test]
+async fn a_partition_that_fails_does_not_hold_the_others() {
+    let setup = Setup::with(3).await;
+    let mut written = setup.write(1, 10).await;
+    let bad = *written.keys().next().unwrap();
+    let healed = Arc::new(AtomicBool::new(false));
+    let function = ScriptedFunction::new({
+        let healed = Arc::clone(&healed);
+        move |delivery| {
+            let fails = !healed.load(Ordering::Relaxed) && delivery.iter().any(|(partition, _)| *partition == bad);
+            if fails { function_error() } else { done() }
+        }
+    });
+    let mapping = setup.start(MappingConfig { batch_size: 5, ..config() }, &function).await;
+    eventually("a failure", async || mapping.status().failed_invocations > 0).await;
+    // Many more than one batch of the bad partition, so that it is paused.
+    for (partition, count) in setup.write(200, 10).await {
+        *written.entry(partition).or_insert(0) += count;
+    }
+    let others: BTreeMap<i32, i64> =
+        written.iter().map(|(of, count)| (*of, *count)).filter(|(of, _)| *of != bad).collect();
+    eventually("the others are done", async || setup.committed_by_partition().await == others).await;
+    let failures = mapping.status().failed_invocations;
+    eventually("more failures", async || mapping.status().failed_invocations > failures).await;
+    assert!(function.offsets()[&bad].iter().all(|offset| *offset == 0), "the same batch each time");
+    healed.store(true, Ordering::Relaxed);
+    caught_up(&mapping).await;
+    function.most_calls();
+    assert_eq!(setup.committed_by_partition().await, written);
+    let mut offsets = function.offsets();
+    offsets.get_mut(&bad).unwrap().dedup();
+    assert_eq!(offsets, every_offset_once(&written));
+}
+
+#[tokio::test]
+async fn whatever_fails_no_commit_skips_a_record() {
+    let setup = Setup::with(4).await;
+    let written = setup.write(1000, 10).await;
+    let succeeded = Arc::new(Mutex::new(BTreeSet::<(i32, i64)>::new()));
+    let mut call = 0;
+    let function = ScriptedFunction::new({
+        let succeeded = Arc::clone(&succeeded);
+        move |delivery| {
+            call += 1;
+            let bad = delivery[call % delivery.len()];
+            let is_done = |record: &&(i32, i64)| record.0 != bad.0 || record.1 < bad.1;
+            match call % 7 {
+                1 => function_error(),
+                3 => reply(429, "{}"),
+                5 => {
+                    succeeded.lock().unwrap().extend(delivery.iter().filter(is_done));
+                    failures(&[bad])
+                }
+                _ => {
+                    succeeded.lock().unwrap().extend(delivery);
+                    done()
+                }
+            }
+        }
+    });
+    let mapping = setup.start(MappingConfig { batch_size: 10, window: Duration::ZERO, ..partial() }, &function).await;
+    eventually("every commit", async || {
+        let committed = setup.committed_by_partition().await;
+        let succeeded = succeeded.lock().unwrap();
+        for (partition, next) in &committed {
+            let skipped: Vec<i64> = (0..*next).filter(|offset| !succeeded.contains(&(*partition, *offset))).collect();
+            assert_eq!(skipped, [], "partition {partition} is committed up to {next}");
+        }
+        committed == written
+    })
+    .await;
+    assert!(function.most_calls() > 1);
+    mapping.stop().await;
 }
 
 #[tokio::test]
@@ -334,6 +533,29 @@ async fn stopping_waits_for_the_call_in_flight_and_commits_it() {
     let mapping = setup.start(ten, &next).await;
     caught_up(&mapping).await;
     assert_eq!(next.offsets()[&0], (10..30).collect::<Vec<_>>(), "continues where the first one stopped");
+}
+
+#[tokio::test]
+async fn stopping_waits_for_every_call_in_flight_and_starts_none() {
+    let setup = Setup::with(4).await;
+    setup.write(400, 10).await;
+    let function = ScriptedFunction::gated(0, |_| done());
+    let three = MappingConfig { batch_size: 5, concurrency: NonZeroUsize::new(3), ..config() };
+    let mapping = setup.start(three, &function).await;
+    function.holds(3).await;
+    let stopping = tokio::spawn(mapping.stop());
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    for _ in 0..3 {
+        assert!(!stopping.is_finished());
+        function.gate.add_permits(1);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    function.gate.add_permits(1);
+    stopping.await.unwrap();
+    assert_eq!(function.deliveries().len(), 3, "a batch that waits for its turn is not sent any more");
+    let delivered: BTreeMap<i32, i64> =
+        function.deliveries().into_iter().flatten().map(|(partition, offset)| (partition, offset + 1)).collect();
+    assert_eq!(setup.committed_by_partition().await, delivered);
 }
 
 #[tokio::test]

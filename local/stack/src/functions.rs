@@ -55,10 +55,10 @@ pub fn environment(options: &Options, backing: &Backing, routes: &Routes) -> Vec
     variables
 }
 
-/// Maximum number of instances of one function: one for each poller of the archiver's two mappings, and at least as
-/// many as operators may want to run at the same time.
+/// Maximum number of instances of one function: as many as the processor's mapping calls at once, and at least as many as
+/// operators may want to run at the same time. The archiver's two mappings call one each.
 pub fn instances(options: &Options) -> usize {
-    (options.pollers * 2).max(3)
+    options.concurrency.get().max(3)
 }
 
 /// The folder of this program, where `cargo build` puts those of the functions too.

@@ -1,9 +1,12 @@
 //! The event source mappings of the pipeline: which function reads which topic, and how.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use esm::{MappingConfig, PollerMode};
 use pipeline::topic::{PROCESSED_EVENTS, RAW_EVENTS};
+
+use crate::options::Options;
 
 /// Batch size of the processor: large, so that records share round trips, but small enough to keep latency low.
 const PROCESSOR_BATCH: usize = 1000;
@@ -14,16 +17,20 @@ const ARCHIVER_BATCH: usize = 5000;
 pub const ARCHIVERS: [(&str, &str); 2] = [(RAW_EVENTS, "archiver-raw"), (PROCESSED_EVENTS, "archiver-outcomes")];
 
 /// The event source mappings that Terraform creates on AWS.
-pub fn mapping_configs(pollers: usize) -> Vec<MappingConfig> {
-    let mapping = |function, topic, group, batch_size, window_ms| {
+pub fn mapping_configs(options: &Options) -> Vec<MappingConfig> {
+    let mapping = |function, topic, group, batch_size, window_ms, concurrency| {
         let mut config = MappingConfig::new(function, topic, group);
         config.batch_size = batch_size;
         config.window = Duration::from_millis(window_ms);
-        config.pollers = pollers;
+        config.pollers = options.pollers;
+        config.concurrency = Some(concurrency);
         config.mode = PollerMode::Provisioned;
         config.partial_answers = true;
         config
     };
-    let archivers = ARCHIVERS.map(|(topic, group)| mapping("archiver", topic, group, ARCHIVER_BATCH, 500));
-    std::iter::once(mapping("processor", RAW_EVENTS, "processor", PROCESSOR_BATCH, 0)).chain(archivers).collect()
+    // One at a time: what arrives in the meantime makes the next object larger.
+    let archivers =
+        ARCHIVERS.map(|(topic, group)| mapping("archiver", topic, group, ARCHIVER_BATCH, 500, NonZeroUsize::MIN));
+    let processor = mapping("processor", RAW_EVENTS, "processor", PROCESSOR_BATCH, 0, options.concurrency);
+    std::iter::once(processor).chain(archivers).collect()
 }

@@ -1,6 +1,7 @@
 //! The options of a stack: what it starts, and where.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -129,6 +130,10 @@ const PASSED_ON: [&str; 15] = [
     "TRUSTED_PROXIES",
 ];
 
+/// Enough for a laptop: four processors and their scorers at work. With the pools of all functions at four instances each
+/// the embedded Postgres still has connections to spare.
+const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(4).unwrap();
+
 /// The addresses of the dependencies for the functions, if not direct: the fault suite puts proxies in between.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
@@ -158,6 +163,9 @@ pub struct Options {
     /// Group members of each mapping. AWS starts with one, and so do we: when a second member joins, it takes over
     /// partitions, and the records in flight are delivered again.
     pub pollers: usize,
+    /// Invocations of the processor at once; its partitions are a limit too. Each may use as many connections to Postgres
+    /// as the pool of an instance has (`DB_POOL_SIZE`).
+    pub concurrency: NonZeroUsize,
     /// Whether the mappings start with the stack, or later by [`Stack::start_mappings`](crate::stack::Stack::start_mappings).
     pub mappings: bool,
     /// Maximum duration of one invocation.
@@ -209,6 +217,7 @@ impl Options {
             bucket: settings.or("ARCHIVE_BUCKET", "forebay-archive".to_owned()),
             function_settings,
             pollers: settings.or("POLLERS", 1),
+            concurrency: settings.or("CONCURRENCY", DEFAULT_CONCURRENCY),
             mappings: true,
             function_timeout: Duration::from_secs(60),
             rescore_every: match settings.or("RESCORE_EVERY_SEC", 60) {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use archive::S3Objects;
-use esm::{LambdaInvoker, Mapping, RunningMapping};
+use esm::{Functions, LambdaInvoker, Mapping, RunningMapping};
 use host::{Host, RunningHttpFunction};
 use kafka::{KafkaClient, KafkaConfig};
 use postgres::{Database, PostgresConfig};
@@ -147,9 +147,10 @@ impl Stack {
     /// # Errors
     /// If the brokers do not answer.
     pub async fn start_mappings(&mut self, is_meant: impl Fn(&str) -> bool) -> anyhow::Result<()> {
-        let lambda = Arc::new(LambdaInvoker::new(&self.session.aws("AWS_ENDPOINT_URL_LAMBDA").await));
-        for config in mapping_configs(self.options.pollers).into_iter().filter(|config| is_meant(&config.group)) {
-            self.mappings.push(Mapping::start(config, &self.kafka, Arc::<LambdaInvoker>::clone(&lambda)).await?);
+        let lambda = LambdaInvoker::new(&self.session.aws("AWS_ENDPOINT_URL_LAMBDA").await);
+        let functions = Functions::new(Arc::new(lambda));
+        for config in mapping_configs(&self.options).into_iter().filter(|config| is_meant(&config.group)) {
+            self.mappings.push(Mapping::start(config, &self.kafka, &functions).await?);
         }
         Ok(())
     }
@@ -236,7 +237,7 @@ impl Stack {
     pub async fn lag_of(&self, is_meant: impl Fn(&str) -> bool) -> anyhow::Result<u64> {
         let topics = self.kafka.topics();
         let mut lag = 0;
-        for config in mapping_configs(self.options.pollers).into_iter().filter(|config| is_meant(&config.group)) {
+        for config in mapping_configs(&self.options).into_iter().filter(|config| is_meant(&config.group)) {
             let committed = topics.committed(&config.group).await?;
             for partition in topics.watermarks(&config.topics[0]).await? {
                 let done = committed
