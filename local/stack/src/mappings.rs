@@ -34,3 +34,27 @@ pub fn mapping_configs(options: &Options) -> Vec<MappingConfig> {
     let processor = mapping("processor", RAW_EVENTS, "processor", PROCESSOR_BATCH, 0, options.concurrency);
     std::iter::once(processor).chain(archivers).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::functions::instances;
+
+    #[test]
+    fn the_processor_gets_several_calls_an_archiver_one_and_the_host_has_room_for_all() {
+        for concurrency in ["1", "2", "9"] {
+            let variables = BTreeMap::from([("CONCURRENCY", concurrency)]);
+            let options = Options::for_one_run(&variables, PathBuf::new()).unwrap();
+            let mut calls = BTreeMap::<String, usize>::new();
+            for config in mapping_configs(&options) {
+                *calls.entry(config.function).or_default() += config.concurrency.unwrap().get();
+            }
+            let expected = [("archiver".to_owned(), 2), ("processor".to_owned(), concurrency.parse().unwrap())];
+            assert_eq!(calls, BTreeMap::from(expected));
+            assert!(calls.values().all(|calls| *calls <= instances(&options)));
+        }
+    }
+}
