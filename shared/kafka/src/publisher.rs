@@ -165,6 +165,6 @@ fn position(topic: Arc<str>, stored: &RecordMetadata) -> Result<Position, KafkaE
         DeliveryConfirmation::Offset => Ok(Position::new(topic, stored.partition, stored.offset)),
         // An earlier attempt stored it, too long ago for the broker to know the offset. The same holds for other
         // confirmations that a later version of the client may return.
-        _ => Err(KafkaError::OffsetUnknown { topic: topic.as_ref().to_owned(), partition: stored.partition }),
+        _ => Err(KafkaError::OffsetUnknown { topic: topic.to_string(), partition: stored.partition }),
     }
 }
