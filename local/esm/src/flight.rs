@@ -106,7 +106,8 @@ impl Flights {
     /// Gives up every batch and place that waits, and waits for the next end of an invocation. `None` when there are no
     /// more.
     pub(crate) async fn drain(&mut self) -> Option<(Flight, InvocationOutcome)> {
-        self.queue.abort_all();
+        // Dropped and not only aborted: a slot that came and was not taken yet goes to the next in its queue.
+        self.queue = JoinSet::new();
         self.invocations.join_next().await.map(unwind)
     }
 
