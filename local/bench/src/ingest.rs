@@ -18,33 +18,33 @@ const SINGLE_WIDTH: usize = 64;
 
 /// How events are sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Load {
+pub enum IngestLoad {
     Batches,
     Singles,
 }
 
-impl Load {
-    pub const ALL: [Load; 2] = [Load::Batches, Load::Singles];
+impl IngestLoad {
+    pub const ALL: [IngestLoad; 2] = [IngestLoad::Batches, IngestLoad::Singles];
 
     pub const fn name(self) -> &'static str {
         match self {
-            Load::Batches => "ingest_batch",
-            Load::Singles => "ingest_single",
+            IngestLoad::Batches => "ingest_batch",
+            IngestLoad::Singles => "ingest_single",
         }
     }
 
     const fn events(self) -> usize {
         match self {
-            Load::Batches => BATCH_EVENTS,
-            Load::Singles => SINGLE_EVENTS,
+            IngestLoad::Batches => BATCH_EVENTS,
+            IngestLoad::Singles => SINGLE_EVENTS,
         }
     }
 
     /// Events in a POST, and connections.
     const fn shape(self) -> (usize, usize) {
         match self {
-            Load::Batches => (BATCH, BATCH_WIDTH),
-            Load::Singles => (1, SINGLE_WIDTH),
+            IngestLoad::Batches => (BATCH, BATCH_WIDTH),
+            IngestLoad::Singles => (1, SINGLE_WIDTH),
         }
     }
 }
@@ -53,12 +53,12 @@ impl Load {
 ///
 /// # Errors
 /// If the stack does not answer.
-pub async fn measure(plan: &Plan, stack: &Stack, load: Load, figures: &mut Figures) -> anyhow::Result<usize> {
+pub async fn measure(plan: &Plan, stack: &Stack, load: IngestLoad, figures: &mut Figures) -> anyhow::Result<usize> {
     let pid = *stack.processes("ingest").first().context("ingest does not run")?;
     let key = make_keys(stack).await?.collector;
     let url = match load {
-        Load::Batches => format!("{}/batch", stack.ingest_url()),
-        Load::Singles => stack.ingest_url(),
+        IngestLoad::Batches => format!("{}/batch", stack.ingest_url()),
+        IngestLoad::Singles => stack.ingest_url(),
     };
     let sender = LoadSender { client: stack.client.clone(), url, key };
     let sent = runs(plan, load, &sender, pid, figures).await?;
@@ -72,7 +72,7 @@ pub async fn measure(plan: &Plan, stack: &Stack, load: Load, figures: &mut Figur
 /// If it does not answer with success.
 pub async fn measure_target(plan: &Plan, target: &Target, figures: &mut Figures) -> anyhow::Result<()> {
     let sender = LoadSender { client: JsonClient::default(), url: target.url.clone(), key: String::new() };
-    for load in Load::ALL {
+    for load in IngestLoad::ALL {
         runs(plan, load, &sender, target.pid, figures).await?;
     }
     add_peak_memory(target.pid, figures)
@@ -84,7 +84,13 @@ fn add_peak_memory(pid: u32, figures: &mut Figures) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn runs(plan: &Plan, load: Load, sender: &LoadSender, pid: u32, figures: &mut Figures) -> anyhow::Result<usize> {
+async fn runs(
+    plan: &Plan,
+    load: IngestLoad,
+    sender: &LoadSender,
+    pid: u32,
+    figures: &mut Figures,
+) -> anyhow::Result<usize> {
     let (name, (batch, width), events) = (load.name(), load.shape(), plan.scaled(load.events()));
     // Opens the connections and warms caches up.
     let warm_up = events.div_ceil(20);

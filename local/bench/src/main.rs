@@ -5,7 +5,7 @@ use std::path::Path;
 
 use bench::allocations::{self, AllocationLog};
 use bench::figures::Figures;
-use bench::ingest::Load;
+use bench::ingest::IngestLoad;
 use bench::plan::{Part, Plan};
 use bench::{archiver, chain, ingest, latency, processor};
 use process::stop_signal;
@@ -39,7 +39,7 @@ async fn run(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
     for part in &plan.parts {
         match part {
             Part::Ingest => {
-                for load in Load::ALL {
+                for load in IngestLoad::ALL {
                     let (stack, log) = start("postgres", "ingest-http.log").await?;
                     let events = ingest::measure(plan, &stack, load, figures).await?;
                     stack.stop().await?;
