@@ -67,7 +67,7 @@ async fn process_once(delivered: &[Record], claims: &FakeClaims, store: &FakeSto
 
     let mut published = Vec::new();
     for ((record, tracked), entry) in delivered.iter().zip(&decided).zip(&ledger) {
-        let outcome = publication::outcome(tracked, entry, None).unwrap();
+        let outcome = publication::OutcomeWriter::new(&[]).outcome(tracked, entry, None).unwrap();
         let value: Value = serde_json::from_slice(outcome.value.as_deref().unwrap()).unwrap();
         assert_eq!(value["outcome_id"], entry.position.to_string());
         published.push(outcome);
