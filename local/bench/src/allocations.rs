@@ -49,10 +49,13 @@ impl AllocationLog {
     }
 }
 
-/// Line by line, because the output of several processes may be mixed.
+/// Wherever the counters are, because processes end their output without a line break.
 fn sum(log: &str) -> Option<u64> {
-    let count = |line: &str| line.trim().strip_prefix(REQUESTS)?.trim().trim_end_matches(',').parse::<u64>().ok();
-    log.lines().filter_map(count).reduce(|sum, count| sum + count)
+    let count = |text: &str| {
+        let end = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
+        text[..end].parse::<u64>().ok()
+    };
+    log.split(REQUESTS).skip(1).filter_map(count).reduce(|sum, count| sum + count)
 }
 
 #[cfg(test)]
@@ -60,9 +63,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_are_summed_whatever_lines_are_between_them() {
-        let log =
-            "{\"level\":\"INFO\"}\n\t\"small\": {\n\t\t\"nrequests\": 40,\n{\"x\":1}\n\t\t\"nrequests\": 2\n\t}\n";
+    fn counters_are_summed_whatever_is_between_them() {
+        let log = r#"{"level":"INFO"}
+            {"small":{"nrequests":40,"nfills":1},"large":{"nrequests":2}}{"level":"INFO"}"#;
         assert_eq!(sum(log), Some(42));
         assert_eq!(sum("{\"level\":\"INFO\"}\n"), None);
     }
@@ -72,7 +75,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let log = AllocationLog::from_now_on(folder.path(), "ingest-http.log");
         assert!(log.allocations().is_err(), "no log yet");
-        std::fs::write(folder.path().join("ingest-http.log"), "\"nrequests\": 1\n").unwrap();
+        std::fs::write(folder.path().join("ingest-http.log"), "\"nrequests\":1}").unwrap();
         assert_eq!(log.allocations().unwrap(), 1);
         let later = AllocationLog::from_now_on(folder.path(), "ingest-http.log");
         assert!(later.allocations().is_err());
