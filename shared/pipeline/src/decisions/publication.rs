@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
-use bytes::{BufMut as _, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 use event::{EventId, IdSource, Origin, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -77,6 +77,8 @@ pub(super) struct OutcomeValue<'a> {
 pub struct OutcomeWriter {
     /// Empty between calls.
     buffer: BytesMut,
+    /// A value while it is written: JSON comes in many small parts, which cost more to append to shared bytes.
+    json: Vec<u8>,
     outcome_id: String,
 }
 
@@ -88,7 +90,7 @@ impl OutcomeWriter {
     pub fn new(records: &[Record]) -> Self {
         let value = |record: &Record| record.value.as_ref().map_or(0, Bytes::len);
         let bytes: usize = records.iter().map(|record| value(record) + Self::OVERHEAD).sum();
-        OutcomeWriter { buffer: BytesMut::with_capacity(bytes), outcome_id: String::new() }
+        OutcomeWriter { buffer: BytesMut::with_capacity(bytes), json: Vec::new(), outcome_id: String::new() }
     }
 
     /// The outcome of a record, for `processed-events`, with the `traceparent` of the record. Its key is the event's
@@ -138,7 +140,9 @@ impl OutcomeWriter {
             user_agent: stored.and_then(|event| event.user_agent.as_deref()).map(Cow::Borrowed),
             data: stored.map(|event| &*event.payload.0),
         };
-        serde_json::to_writer((&mut self.buffer).writer(), &value)?;
+        self.json.clear();
+        serde_json::to_writer(&mut self.json, &value)?;
+        self.buffer.extend_from_slice(&self.json);
         let value = self.piece();
         let mut headers = Vec::with_capacity(5);
         if let Some(key) = &entry.key {
