@@ -13,6 +13,8 @@ use jsonschema::json::{Array, Json, Node, NodeIdentity, Object};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
+use crate::text::JsonStr;
+
 /// Up to this many members, a new key is compared with each earlier key. With more members, a set is used.
 const LINEAR_KEYS: usize = 16;
 
@@ -115,7 +117,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value<'de>, A::Error> {
         let mut members: Vec<(Cow<'de, str>, Value<'de>)> = Vec::new();
         let mut seen: HashSet<Cow<'de, str>> = HashSet::new();
-        while let Some(Key(key)) = entries.next_key()? {
+        while let Some(JsonStr(key)) = entries.next_key()? {
             let repeated = if members.len() < LINEAR_KEYS {
                 members.iter().any(|(earlier, _)| *earlier == key)
             } else {
@@ -133,31 +135,6 @@ impl<'de> Visitor<'de> for ValueVisitor {
             members.push((key, entries.next_value()?));
         }
         Ok(Value::Object(members))
-    }
-}
-
-/// A member's name. The `Deserialize` of `Cow` would always copy it.
-struct Key<'a>(Cow<'a, str>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Key<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct KeyVisitor;
-        impl<'de> Visitor<'de> for KeyVisitor {
-            type Value = Key<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a member's name")
-            }
-
-            fn visit_borrowed_str<E>(self, value: &'de str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Borrowed(value)))
-            }
-
-            fn visit_str<E>(self, value: &str) -> Result<Key<'de>, E> {
-                Ok(Key(Cow::Owned(value.to_owned())))
-            }
-        }
-        deserializer.deserialize_str(KeyVisitor)
     }
 }
 

@@ -23,4 +23,5 @@ pub use client::{ClientEvent, EventError, is_json};
 pub use envelope::{ENVELOPE_VERSION, Envelope, EnvelopeError, IdSource};
 pub use id::{EventId, EventKey, IdError, PayloadHash, TenantId};
 pub use origin::{Origin, OriginError};
+pub use text::JsonStr;
 pub use timestamp::{Timestamp, TimestampError};

@@ -29,9 +29,11 @@ impl<T, E: fmt::Display> Visitor<'_> for TextVisitor<T, E> {
     }
 }
 
-/// A string that may be absent. The `Deserialize` of `Option<Cow>` always copies it.
+/// A string, borrowed unless it has escapes. The `Deserialize` of `Cow` and of `Option<Cow>` would always copy it.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub struct JsonStr<'a>(#[serde(borrow)] pub Cow<'a, str>);
+
+/// A [`JsonStr`] that may be absent, as `Cow`.
 pub(crate) fn borrowed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'de, str>>, D::Error> {
-    #[derive(Deserialize)]
-    struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-    Ok(Option::<Text<'de>>::deserialize(deserializer)?.map(|Text(text)| text))
+    Ok(Option::<JsonStr<'de>>::deserialize(deserializer)?.map(|JsonStr(text)| text))
 }

@@ -3,10 +3,9 @@
 use std::fmt;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use event::JsonStr;
 use pipeline::{Header, RecordHeaders};
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-
-use super::Text;
 
 /// Reads headers; their values become pieces of `buffer`. After an error it holds a part of a value.
 pub(super) fn decode(json: &str, buffer: &mut BytesMut) -> Result<RecordHeaders, serde_json::Error> {
@@ -55,7 +54,7 @@ impl<'de> Visitor<'de> for Object<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<(), A::Error> {
-        while let Some(Text(name)) = entries.next_key()? {
+        while let Some(JsonStr(name)) = entries.next_key()? {
             let value = entries.next_value_seed(Value(self.buffer))?;
             self.headers.push(Header::read(&name, value));
         }

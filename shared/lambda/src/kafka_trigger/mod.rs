@@ -3,13 +3,12 @@
 
 mod headers;
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use base64_simd::STANDARD;
 use bytes::BytesMut;
-use event::Timestamp;
+use event::{JsonStr, Timestamp};
 use pipeline::{Header, Position, Record, RecordHeaders};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -26,31 +25,26 @@ const UNDECODABLE_HEADERS: &str = "undecodable-headers";
 #[derive(Deserialize)]
 struct WireEvent<'a> {
     #[serde(borrow)]
-    records: BTreeMap<Text<'a>, Vec<WireRecord<'a>>>,
+    records: BTreeMap<JsonStr<'a>, Vec<WireRecord<'a>>>,
 }
 
 #[derive(Deserialize)]
 struct WireRecord<'a> {
     #[serde(borrow)]
-    topic: Text<'a>,
+    topic: JsonStr<'a>,
     partition: i32,
     offset: i64,
     #[serde(default)]
     timestamp: i64,
     #[serde(borrow, default)]
-    key: Option<Text<'a>>,
+    key: Option<JsonStr<'a>>,
     // AWS does not document whether a tombstone has null or no value; both are accepted.
     #[serde(borrow, default)]
-    value: Option<Text<'a>>,
+    value: Option<JsonStr<'a>>,
     // Kept raw, so that a malformed header makes neither its record nor the batch fail.
     #[serde(borrow, default)]
     headers: Option<&'a RawValue>,
 }
-
-/// A string, borrowed unless it has escapes. The `Deserialize` of `Cow`, and of `Option<Cow>`, would always copy it.
-#[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
-#[serde(transparent)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Decodes a trigger event into records, ordered by topic, partition and offset.
 ///
@@ -76,8 +70,8 @@ pub fn decode(event: &str) -> Result<Vec<Record>, TriggerError> {
 /// The parts of the record are pieces of `buffer`, which is empty before and after.
 fn decode_record(wire: &WireRecord<'_>, topic: Arc<str>, buffer: &mut BytesMut) -> Record {
     let mut problem = None;
-    let mut binary = |text: Option<&Text<'_>>, what: &'static str| {
-        let Text(text) = text?;
+    let mut binary = |text: Option<&JsonStr<'_>>, what: &'static str| {
+        let JsonStr(text) = text?;
         buffer.extend_from_slice(text.as_bytes());
         match STANDARD.decode_inplace(buffer).map(|bytes| bytes.len()) {
             Ok(length) => buffer.truncate(length),
