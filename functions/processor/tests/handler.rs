@@ -1,6 +1,7 @@
 //! Tests of the whole handler on fakes: samples, redelivery, crashes between any two steps, and failing dependencies.
 #![expect(clippy::unwrap_used, reason = "test helpers: a missing value fails the test")]
 
+mod policy;
 mod published;
 
 use std::collections::BTreeMap;
@@ -12,12 +13,11 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use base64_simd::STANDARD;
 use event::schema::Registry;
-use event::{AddressKey, TenantId, Timestamp};
+use event::{AddressKey, Timestamp};
 use lambda::batch_response::BatchResponse;
 use lambda::invocation::{Invocation, InvocationError};
 use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::clock::Clock;
-use pipeline::decisions::limits::LimitPolicy;
 use pipeline::ports::{Block, BlockList as _, EventStore, LedgerEntry};
 use pipeline::tracked::{Decided, Tracked};
 use pipeline::{Dependency, DependencyError, ErrorClass, Header, Outcome, Record, header, topic};
@@ -31,6 +31,8 @@ use testkit::fakes::publisher::FakePublisher;
 use testkit::fakes::scorer::FakeScorer;
 use testkit::fakes::store::FakeStore;
 use testkit::samples::sample;
+
+use crate::policy::policy;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -125,21 +127,6 @@ impl World {
             by_name.insert(id, record);
         }
         by_name
-    }
-}
-
-fn policy() -> Policy {
-    Policy {
-        dedup_window: DAY,
-        limits: LimitPolicy { per_minute: NonZeroU32::new(100), block_for: Duration::from_secs(900) },
-        block_list_age: Duration::from_secs(2),
-        fraud_threshold: 80,
-        scorer_timeout: Duration::from_secs(2),
-        publish_timeout: Duration::from_secs(10),
-        foreign_tenant: TenantId::new("kafka").unwrap(),
-        batch_response: BatchResponse::Whole,
-        dedup_store: DedupStore::Dynamodb,
-        breaker_open: OPEN_FOR,
     }
 }
 

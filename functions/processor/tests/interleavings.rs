@@ -6,6 +6,8 @@
 //! time passes between deliveries.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod policy;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::future::{Future, pending};
 use std::num::NonZeroU32;
@@ -19,7 +21,6 @@ use base64_simd::STANDARD;
 use bytes::Bytes;
 use event::schema::Registry;
 use event::{AddressKey, EventKey, TenantId, Timestamp};
-use lambda::batch_response::BatchResponse;
 use lambda::invocation::Invocation;
 use pipeline::clock::Clock;
 use pipeline::decisions::limits::LimitPolicy;
@@ -29,7 +30,7 @@ use pipeline::ports::{
 };
 use pipeline::tracked::{Decided, Tracked};
 use pipeline::{Dependency, DependencyError, ErrorClass, Header, Outcome, Position, RecordHeaders, header, topic};
-use processor::{App, DedupStore, Policy, Ports, handle};
+use processor::{App, Policy, Ports, handle};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;
@@ -498,15 +499,10 @@ impl Services {
         let policy = Policy {
             dedup_window: WINDOW,
             limits: LimitPolicy { per_minute: self.limit, block_for: Duration::from_secs(900) },
-            block_list_age: Duration::from_secs(2),
-            fraud_threshold: 80,
-            scorer_timeout: Duration::from_secs(2),
-            publish_timeout: Duration::from_secs(10),
             foreign_tenant: foreign_tenant(),
-            batch_response: BatchResponse::Whole,
-            dedup_store: DedupStore::Dynamodb,
             // An open breaker would prevent the calls that are tested here.
             breaker_open: Duration::ZERO,
+            ..policy::policy()
         };
         Instance { app: App::new(policy, Arc::clone(&REGISTRY), ports), gate }
     }

@@ -1,0 +1,25 @@
+//! The policy of the instances under test.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use event::TenantId;
+use lambda::batch_response::BatchResponse;
+use pipeline::breaker::OPEN_FOR;
+use pipeline::decisions::limits::LimitPolicy;
+use processor::{DedupStore, Policy};
+
+pub fn policy() -> Policy {
+    Policy {
+        dedup_window: Duration::from_secs(86_400),
+        limits: LimitPolicy { per_minute: NonZeroU32::new(100), block_for: Duration::from_secs(900) },
+        block_list_age: Duration::from_secs(2),
+        fraud_threshold: 80,
+        scorer_timeout: Duration::from_secs(2),
+        publish_timeout: Duration::from_secs(10),
+        foreign_tenant: TenantId::new("kafka").unwrap(),
+        batch_response: BatchResponse::Whole,
+        dedup_store: DedupStore::Dynamodb,
+        breaker_open: OPEN_FOR,
+    }
+}
