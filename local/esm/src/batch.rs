@@ -210,13 +210,14 @@ impl Buffer {
     }
 
     /// When the next batch is due; `None` if nothing waits that is not out already. A batch is due when it is full, by
-    /// count or bytes, when a partition has no room for more, or when the window has passed.
-    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
+    /// count or bytes, when a partition has no room for more, or when the window has passed, but not before its oldest
+    /// record has waited for `at_least`.
+    pub(crate) fn due(&self, now: Instant, at_least: Duration) -> Option<Instant> {
         let (mut records, mut bytes, mut earliest) = (0, self.frame.len(), None::<Instant>);
         for queue in self.queues.iter().filter(|queue| !queue.records.is_empty() && !self.out.contains(&queue.of)) {
             let due = match queue.retry {
                 Some(retry) => retry.not_before,
-                None => queue.since + self.window,
+                None => queue.since + self.window.max(at_least),
             };
             earliest = Some(earliest.map_or(due, |earliest| earliest.min(due)));
             if !queue.backs_off(now) {
@@ -403,11 +404,15 @@ pub(crate) mod tests {
     fn a_batch_is_due_by_window_or_count() {
         let now = Instant::now();
         let mut buffer = buffer(3, Duration::from_secs(5));
-        assert_eq!(buffer.due(now), None);
+        assert_eq!(buffer.due(now, Duration::ZERO), None);
         fill(&mut buffer, 0, 0..2, now);
-        assert_eq!(buffer.due(now), Some(now + Duration::from_secs(5)), "the window starts with the first record");
+        assert_eq!(
+            buffer.due(now, Duration::ZERO),
+            Some(now + Duration::from_secs(5)),
+            "the window starts with the first record"
+        );
         fill(&mut buffer, 1, 0..1, now + Duration::from_secs(1));
-        assert_eq!(buffer.due(now), Some(now), "full");
+        assert_eq!(buffer.due(now, Duration::ZERO), Some(now), "full");
         assert_eq!(offsets(&buffer.cut(now).unwrap()), [(0, vec![0, 1]), (1, vec![0])]);
         assert!(buffer.cut(now).is_none());
     }
@@ -433,7 +438,7 @@ pub(crate) mod tests {
         for offset in 0..20 {
             assert_eq!(buffer.push(&record(offset % 3, i64::from(offset), 700_000), now), None);
         }
-        assert_eq!(buffer.due(now), Some(now), "full by bytes");
+        assert_eq!(buffer.due(now, Duration::ZERO), Some(now), "full by bytes");
         let mut seen = 0;
         while let Some(batch) = buffer.cut(now) {
             assert!(batch.event.len() <= MAX_EVENT_BYTES, "{}", batch.event.len());
@@ -475,7 +480,7 @@ pub(crate) mod tests {
         assert_eq!(next, [Position::new("t", 0, 11), Position::new("t", 1, 6)]);
         let meanwhile = buffer.cut(now).unwrap();
         assert_eq!(offsets(&meanwhile), [(1, vec![6])], "only the failed partition waits");
-        let due = buffer.due(now).unwrap();
+        let due = buffer.due(now, Duration::ZERO).unwrap();
         assert!(due > now && due <= now + RetryDelay::CAP);
         let again = buffer.cut(due).unwrap();
         assert_eq!(offsets(&again), [(0, vec![11, 12, 13])]);
@@ -517,14 +522,18 @@ pub(crate) mod tests {
         assert_eq!(offsets(&second), [(1, vec![0, 1]), (2, vec![0])]);
         fill(&mut buffer, 1, 2..9, now);
         assert!(buffer.cut(now).is_none(), "every partition is out");
-        assert_eq!(buffer.due(now), None, "records of partitions that are out are not due, however many they are");
+        assert_eq!(
+            buffer.due(now, Duration::ZERO),
+            None,
+            "records of partitions that are out are not due, however many they are"
+        );
         assert_eq!(buffer.complete(second, &[None, None], now), [Position::new("t", 1, 2), Position::new("t", 2, 1)]);
         let third = buffer.cut(now).unwrap();
         assert_eq!(offsets(&third), [(1, vec![2, 3, 4])], "partition 0 is still out");
         let fourth = buffer.cut(now).unwrap();
         assert_eq!(offsets(&fourth), [(2, vec![1])]);
         assert_eq!(buffer.complete(first, &[Some(1)], now), [Position::new("t", 0, 1)]);
-        let due = buffer.due(now).unwrap();
+        let due = buffer.due(now, Duration::ZERO).unwrap();
         assert!(due > now, "the failed partition waits, and the others are out");
         assert_eq!(offsets(&buffer.cut(due).unwrap()), [(0, vec![1, 2, 3])]);
         buffer.complete(third, &[None], now);
@@ -543,9 +552,13 @@ pub(crate) mod tests {
         fill(&mut buffer, 0, 3..5, now);
         let later = now + Duration::from_secs(1);
         fill(&mut buffer, 1, 0..2, later);
-        assert_eq!(buffer.due(later), Some(later + window), "two records that may go: neither full nor old enough");
+        assert_eq!(
+            buffer.due(later, Duration::ZERO),
+            Some(later + window),
+            "two records that may go: neither full nor old enough"
+        );
         buffer.complete(full, &[None], later);
-        assert_eq!(buffer.due(later), Some(later), "four records that may go");
+        assert_eq!(buffer.due(later, Duration::ZERO), Some(later), "four records that may go");
     }
 
     #[test]
@@ -596,7 +609,7 @@ pub(crate) mod tests {
         // A third of an event's limit in base64.
         assert_eq!(buffer.push(&record(0, 0, MAX_EVENT_BYTES / 4), now), None);
         assert_eq!(buffer.change_reading(), [Reading::Pause(of(0))]);
-        assert_eq!(buffer.due(now), Some(now), "it cannot grow, so it does not wait for its window");
+        assert_eq!(buffer.due(now, Duration::ZERO), Some(now), "it cannot grow, so it does not wait for its window");
         for partition in 1..24 {
             buffer.push(&record(partition, 0, MAX_EVENT_BYTES / 4), now);
         }

@@ -25,6 +25,10 @@ const POLL_WAIT: Duration = Duration::from_millis(500);
 /// Maximum wait of one poll while a partition is paused: one that is resumed is not fetched before the fetch of the
 /// others has ended.
 const PAUSED_POLL_WAIT: Duration = Duration::from_millis(20);
+/// How long records wait while the function works on another batch of this poller, unless they fill a batch. When that one
+/// is done they go at once, so a function that keeps up gets few batches, each with all that has come; and one that takes
+/// long, or that has much to catch up with, gets several at the same time.
+const BESIDE_WINDOW: Duration = Duration::from_millis(50);
 /// Maximum wait for the invocations in flight when stopping. Kubernetes kills a process after 30 s by default.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum wait for the request that leaves the group.
@@ -135,7 +139,8 @@ impl Poller {
     fn launch(&mut self, mut slot: Option<Slot>) -> Option<Instant> {
         loop {
             let now = Instant::now();
-            let due = self.buffer.due(now)?;
+            let at_least = if self.flights.invocations() == 0 { Duration::ZERO } else { BESIDE_WINDOW };
+            let due = self.buffer.due(now, at_least)?;
             if due > now {
                 return Some(due);
             }

@@ -71,7 +71,7 @@ impl PostgresClaims {
             let client = self.database.connection().await?;
             let result = self.database.within(self.ask(&client, claims, &open, now)).await;
             let mut undetermined = Vec::new();
-            for (index, verdict) in Database::give_back(client, result)? {
+            for (index, verdict) in self.database.give_back(client, result)? {
                 match verdict {
                     Some(verdict) => verdicts[index] = verdict,
                     None => undetermined.push(index),
@@ -113,7 +113,8 @@ impl PostgresClaims {
             parameter(&now),
             parameter(&expires_at),
         ];
-        let rows = client.query_typed(CLAIM, &parameters).await?;
+        let [claim] = self.database.ready(client, [CLAIM]).await?;
+        let rows = claim.query(client, &parameters).await?;
         let mut held = Vec::with_capacity(rows.len());
         for row in &rows {
             let at = store::ordinal(row)?;

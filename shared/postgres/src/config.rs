@@ -29,6 +29,18 @@ enum Encryption {
     Disable,
 }
 
+/// What is between us and the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
+pub(crate) enum Pooler {
+    /// A connection of ours is one of the server's.
+    None,
+    /// A pooler that gives each transaction any connection of the server's: PgBouncer with `pool_mode = transaction`,
+    /// RDS Proxy. It refuses start-up options, and what belongs to a session (settings, named statements, locks) is lost
+    /// or meets another client, or pins the connection.
+    Transaction,
+}
+
 /// The login for which an IAM token is the password.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IamLogin {
@@ -44,6 +56,7 @@ pub struct PostgresConfig {
     pub(crate) tls: bool,
     pub(crate) ca_file: Option<PathBuf>,
     pub(crate) iam: Option<IamLogin>,
+    pub(crate) pooler: Pooler,
     pub(crate) pool_size: usize,
     pub(crate) statement_timeout: Duration,
 }
@@ -58,6 +71,7 @@ impl fmt::Debug for PostgresConfig {
             .field("user", &self.connection.get_user())
             .field("tls", &self.tls)
             .field("iam", &self.iam.is_some())
+            .field("pooler", &self.pooler)
             .field("pool_size", &self.pool_size)
             .finish_non_exhaustive()
     }
@@ -66,8 +80,8 @@ impl fmt::Debug for PostgresConfig {
 impl PostgresConfig {
     /// Reads `DATABASE_URL`, or `DB_HOST`, `DB_PORT` (5432), `DB_NAME`, `DB_USER`, `DB_PASSWORD`, `DB_AUTH`
     /// (`password` or `iam`; default `password`) and `DB_SSLMODE` (`require` or `disable`; default `require`). With
-    /// both: `DB_CA_FILE` (PEM bundle, as the one for RDS; default: the public roots), `DB_POOL_SIZE` (connections,
-    /// default 4) and `DB_STATEMENT_TIMEOUT_SEC` (15).
+    /// both: `DB_CA_FILE` (PEM bundle, as the one for RDS; default: the public roots), `DB_POOLER` (`none` or
+    /// `transaction`; default `none`), `DB_POOL_SIZE` (connections, default 4) and `DB_STATEMENT_TIMEOUT_SEC` (15).
     ///
     /// With a URL without `sslmode`, connections are encrypted unless the host is this machine. Encryption always
     /// verifies the server's certificate and name. `None` after a problem was recorded.
@@ -81,6 +95,7 @@ impl PostgresConfig {
         let auth = settings.choice("DB_AUTH", Auth::Password);
         let encryption = settings.choice("DB_SSLMODE", Encryption::Require);
         let ca_file = settings.optional::<PathBuf>("DB_CA_FILE");
+        let pooler = settings.choice("DB_POOLER", Pooler::None);
         let pool_size = settings.or("DB_POOL_SIZE", 4_usize).max(1);
         let statement_timeout = Duration::from_secs(settings.or("DB_STATEMENT_TIMEOUT_SEC", 15));
 
@@ -131,19 +146,23 @@ impl PostgresConfig {
         if connection.get_application_name().is_none() {
             connection.application_name("forebay");
         }
-        if connection.get_options().is_none() {
-            // The idle limit is for a client that freezes or disappears inside a transaction: it must not keep its
-            // partition's lock. Plans are fixed and small by design; planning for a hundred partitions each time, or
-            // compiling the plans, takes longer than running them.
-            let idle_ms = (statement_timeout * 2).as_millis();
-            connection.options(format!(
-                "-c statement_timeout={} -c idle_in_transaction_session_timeout={idle_ms} \
-                 -c plan_cache_mode=force_generic_plan -c jit=off",
-                statement_timeout.as_millis()
-            ));
+        if pooler == Pooler::None && connection.get_options().is_none() {
+            let settings = session_settings(statement_timeout).map(|(name, value)| format!("-c {name}={value}"));
+            // Statements with a name are fixed, and planning them for their values would take longer than running them.
+            connection.options(format!("{} -c plan_cache_mode=force_generic_plan", settings.join(" ")));
         }
-        Some(PostgresConfig { connection, tls, ca_file, iam, pool_size, statement_timeout })
+        Some(PostgresConfig { connection, tls, ca_file, iam, pooler, pool_size, statement_timeout })
     }
+}
+
+/// What every transaction runs with. The idle limit is for a client that freezes or disappears inside a transaction: it
+/// must not keep its partition's lock. Plans are small by design: compiling them takes longer than running them.
+pub(crate) fn session_settings(statement_timeout: Duration) -> [(&'static str, String); 3] {
+    [
+        ("statement_timeout", statement_timeout.as_millis().to_string()),
+        ("idle_in_transaction_session_timeout", (statement_timeout * 2).as_millis().to_string()),
+        ("jit", "off".to_owned()),
+    ]
 }
 
 fn parse_url(settings: &mut Settings<'_>, url: &SecretString) -> Option<(tokio_postgres::Config, bool)> {

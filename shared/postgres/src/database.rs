@@ -6,7 +6,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use deadpool_postgres::{ConfigConnectImpl, Connect, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime};
+use deadpool_postgres::{
+    ClientWrapper, ConfigConnectImpl, Connect, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime,
+};
 use event::Timestamp;
 use pipeline::clock::{Clock as _, SystemClock};
 use rustls::pki_types::CertificateDer;
@@ -16,15 +18,19 @@ use tokio::task::JoinHandle;
 use tokio_postgres::NoTls;
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::config::{CONNECT_TIMEOUT, PostgresConfig};
+use crate::config::{CONNECT_TIMEOUT, Pooler, PostgresConfig, session_settings};
 use crate::error::PostgresError;
 use crate::iam::IamTokens;
+use crate::statement::Ready;
 
 /// A pool of connections to one database. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Database {
     pool: Pool,
     tokens: Option<Arc<IamTokens>>,
+    pooler: Pooler,
+    /// Begins a transaction.
+    begin: Arc<str>,
     statement_timeout: Duration,
 }
 
@@ -53,7 +59,9 @@ impl Database {
             // Timeouts without a runtime are the only cause, and the runtime is named above.
             Err(_) => return Err(PostgresError::Connection(deadpool_postgres::PoolError::NoRuntimeSpecified)),
         };
-        let database = Database { pool, tokens, statement_timeout: config.statement_timeout };
+        let (pooler, statement_timeout) = (config.pooler, config.statement_timeout);
+        let begin = begin(pooler, statement_timeout).into();
+        let database = Database { pool, tokens, pooler, begin, statement_timeout };
         drop(database.connection().await?);
         Ok(database)
     }
@@ -69,6 +77,24 @@ impl Database {
         self.pool.get().await.map_err(PostgresError::Connection)
     }
 
+    /// The statements, with a name unless a pooler is between.
+    pub(crate) async fn ready<const N: usize>(
+        &self,
+        client: &ClientWrapper,
+        sql: [&'static str; N],
+    ) -> Result<[Ready; N], PostgresError> {
+        match self.pooler {
+            Pooler::None => Ok(Ready::named(client, sql).await?),
+            Pooler::Transaction => Ok(sql.map(Ready::Unnamed)),
+        }
+    }
+
+    /// The statement that begins a transaction in which each statement sees what was committed before it began. Set
+    /// explicitly, because what we lock relies on it.
+    pub(crate) fn begin(&self) -> &str {
+        &self.begin
+    }
+
     /// Runs `work`, which uses `client`, within the statement timeout.
     ///
     /// The server has the same timeout, but no answer comes on a lost connection.
@@ -82,12 +108,29 @@ impl Database {
         }
     }
 
-    /// Returns a connection to the pool, or closes it if it may still run a statement that we gave up.
-    pub(crate) fn give_back<T>(client: Object, result: Result<T, PostgresError>) -> Result<T, PostgresError> {
-        if let Err(PostgresError::Timeout(_)) = &result {
+    /// Returns a connection to the pool, or closes it: if it may still run a statement that we gave up, or if the error
+    /// is the connection's. Then the others that wait in the pool are closed too, for they were made at the same server.
+    pub(crate) fn give_back<T>(&self, client: Object, result: Result<T, PostgresError>) -> Result<T, PostgresError> {
+        let Err(error) = &result else { return result };
+        if error.is_of_connection() {
+            self.pool.retain(|_, _| false);
+        }
+        if error.is_of_connection() || matches!(error, PostgresError::Timeout(_)) {
             drop(Object::take(client));
         }
         result
+    }
+}
+
+fn begin(pooler: Pooler, statement_timeout: Duration) -> String {
+    let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
+    match pooler {
+        Pooler::None => begin.to_owned(),
+        Pooler::Transaction => {
+            let settings =
+                session_settings(statement_timeout).map(|(name, value)| format!("; SET LOCAL {name} = {value}"));
+            [begin, &settings.concat()].concat()
+        }
     }
 }
 

@@ -124,6 +124,27 @@ impl PostgresError {
         DependencyError { dependency: Dependency::Postgres, class, tag, doing, source: Box::new(self) }
     }
 
+    /// Whether the same statement may succeed on another connection: this one is broken or shutting down, its server is
+    /// read-only because another became the primary, or its prepared statements or their plans are gone or stale.
+    pub(crate) fn is_of_connection(&self) -> bool {
+        let PostgresError::Statement(error) = self else { return false };
+        let Some(code) = error.code() else { return true };
+        code.code().starts_with("08")
+            || [
+                SqlState::ADMIN_SHUTDOWN,
+                SqlState::CRASH_SHUTDOWN,
+                SqlState::CANNOT_CONNECT_NOW,
+                SqlState::DATABASE_DROPPED,
+                SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+                SqlState::READ_ONLY_SQL_TRANSACTION,
+                SqlState::INVALID_SQL_STATEMENT_NAME,
+                SqlState::DUPLICATE_PSTATEMENT,
+                // "cached plan must not change result type"; we send nothing that a server does not support.
+                SqlState::FEATURE_NOT_SUPPORTED,
+            ]
+            .contains(code)
+    }
+
     pub(crate) fn is_unique_violation(&self) -> bool {
         match self {
             PostgresError::Statement(error) => error.code() == Some(&SqlState::UNIQUE_VIOLATION),

@@ -68,7 +68,7 @@ impl PostgresEventHistory {
     async fn history(&self, key: &EventKey, positions: &[Position]) -> Result<History, PostgresError> {
         let client = self.database.connection().await?;
         let result = self.database.within(read(&client, key, positions)).await;
-        Database::give_back(client, result)
+        self.database.give_back(client, result)
     }
 }
 

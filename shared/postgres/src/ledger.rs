@@ -227,5 +227,5 @@ pub async fn checkpoints(database: &Database) -> Result<Vec<Checkpoint>, Postgre
             updated_at: row.try_get::<_, OffsetDateTime>("updated_at")?.into(),
         })
     };
-    Database::give_back(client, result)?.iter().map(checkpoint).collect()
+    database.give_back(client, result)?.iter().map(checkpoint).collect()
 }

@@ -55,14 +55,14 @@ impl PostgresReplay {
         let client = self.database.connection().await?;
         let work = async { Ok(client.query_typed(sql, parameters).await?) };
         let result = self.database.within(work).await;
-        Database::give_back(client, result)
+        self.database.give_back(client, result)
     }
 
     async fn execute(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, PostgresError> {
         let client = self.database.connection().await?;
         let work = async { Ok(client.execute_typed(sql, parameters).await?) };
         let result = self.database.within(work).await;
-        Database::give_back(client, result)
+        self.database.give_back(client, result)
     }
 
     async fn taken_over(

@@ -114,7 +114,7 @@ impl PostgresUnscoredEvents {
     async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, PostgresError> {
         let client: Object = self.database.connection().await?;
         let result = self.database.within(async { Ok(client.query_typed(sql, parameters).await?) }).await;
-        Database::give_back(client, result)
+        self.database.give_back(client, result)
     }
 
     async fn find_after(&self, after: Option<&EventPlace>, limit: i64) -> Result<Vec<UnscoredEvent>, PostgresError> {
@@ -137,8 +137,8 @@ impl PostgresUnscoredEvents {
         }
         let scores: Vec<LateScore> = scores.into_iter().map(storable_score).collect();
         let client = self.database.connection().await?;
-        let result = self.database.within(settle(&client, scores, now)).await;
-        Database::give_back(client, result)
+        let result = self.database.within(settle(&client, self.database.begin(), scores, now)).await;
+        self.database.give_back(client, result)
     }
 
     async fn outbox_after(&self, after: Option<&EventPlace>, limit: i64) -> Result<Vec<LateOutcome>, PostgresError> {
@@ -185,6 +185,7 @@ impl UnscoredEvents for PostgresUnscoredEvents {
 /// into a rollback.
 async fn settle(
     client: &ClientWrapper,
+    begin: &str,
     scores: Vec<LateScore>,
     now: Timestamp,
 ) -> Result<Vec<LateScore>, PostgresError> {
@@ -194,8 +195,8 @@ async fn settle(
     let wanted = [parameter(&ordinals), parameter(&wanted.day), parameter(&wanted.tenant), parameter(&wanted.event_id)];
     let ((), locked) = tokio::try_join!(
         biased;
-        // Set explicitly, because the locking needs it: the condition is checked on the row as it is when it is locked.
-        client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
+        // The condition of the locking is checked on the row as it is when it is locked.
+        client.batch_execute(begin),
         client.query_typed(LOCK, &wanted),
     )?;
     let mut types = Vec::with_capacity(locked.len());

@@ -27,7 +27,7 @@ use crate::counts::{ADD_COUNTS, CountChange, CountColumns};
 use crate::database::{Database, RollbackOnDrop};
 use crate::error::PostgresError;
 use crate::ledger::{Corrupt, entry_from_row};
-use crate::statement::{Parameters, SqlType, parameter};
+use crate::statement::{Parameters, Ready, SqlType, parameter};
 use crate::text::join;
 
 /// How often a batch starts over because another transaction stored one of its events in the meantime. Copies of an
@@ -133,7 +133,7 @@ impl PostgresEventStore {
         for _ in 0..ATTEMPTS {
             let client = self.database.connection().await?;
             let result = self.database.within(self.attempt(&client, &records, now)).await;
-            match Database::give_back(client, result) {
+            match self.database.give_back(client, result) {
                 Err(error) if error.is_unique_violation() => {
                     tracing::debug!("another transaction stored an event of this batch: starting the transaction over");
                 }
@@ -149,11 +149,12 @@ impl PostgresEventStore {
         records: &[&Tracked<'_, Decided>],
         now: Timestamp,
     ) -> Result<Vec<LedgerEntry>, PostgresError> {
+        let statements = Statements::ready(&self.database, client).await?;
         let transaction = RollbackOnDrop::new(client);
-        let found = self.look(client, records, now).await?;
+        let found = self.look(client, &statements, records, now).await?;
         let Plan { entries, new_events } = plan(records.iter().copied().zip(found), self.dedup_window, now);
         pipeline::failpoint!("postgres::in-transaction");
-        write(client, &entries, new_events, now).await?;
+        write(client, &statements, &entries, new_events, now).await?;
         pipeline::failpoint!("postgres::committed");
         transaction.finish();
         Ok(entries.into_iter().map(|planned| planned.entry).collect())
@@ -164,6 +165,7 @@ impl PostgresEventStore {
     async fn look(
         &self,
         client: &ClientWrapper,
+        statements: &Statements,
         records: &[&Tracked<'_, Decided>],
         now: Timestamp,
     ) -> Result<Vec<Found>, PostgresError> {
@@ -176,13 +178,12 @@ impl PostgresEventStore {
         let find_entries = positions.parameters();
         let ((), _, entries, copies) = tokio::try_join!(
             biased;
-            // Set explicitly, because the locking above needs it: each statement sees what was committed before it
-            // began.
-            client.batch_execute("BEGIN ISOLATION LEVEL READ COMMITTED"),
-            client.execute_typed(LOCK_PARTITIONS, &lock),
-            client.query_typed(FIND_ENTRIES, &find_entries),
+            client.batch_execute(self.database.begin()),
+            statements.lock_partitions.execute(client, &lock),
+            statements.find_entries.query(client, &find_entries),
             async {
                 match &days {
+                    // Never with a name: a plan for any days locks every partition there is.
                     Some(days) => client.query_typed(FIND_COPIES, &keys.parameters(days)).await,
                     None => Ok(Vec::new()),
                 }
@@ -211,9 +212,28 @@ impl EventStore for PostgresEventStore {
     }
 }
 
+/// What a batch sends more than once in the life of a connection.
+struct Statements {
+    lock_partitions: Ready,
+    find_entries: Ready,
+    insert_events: Ready,
+    insert_entries: Ready,
+    add_counts: Ready,
+}
+
+impl Statements {
+    async fn ready(database: &Database, client: &ClientWrapper) -> Result<Self, PostgresError> {
+        let sql = [LOCK_PARTITIONS, FIND_ENTRIES, INSERT_EVENTS, INSERT_ENTRIES, ADD_COUNTS];
+        let [lock_partitions, find_entries, insert_events, insert_entries, add_counts] =
+            database.ready(client, sql).await?;
+        Ok(Statements { lock_partitions, find_entries, insert_events, insert_entries, add_counts })
+    }
+}
+
 /// Writes and commits in one round trip. If a statement fails, the server turns the COMMIT into a rollback.
 async fn write(
     client: &ClientWrapper,
+    statements: &Statements,
     entries: &[Planned],
     mut new_events: Vec<NewEvent<'_, '_>>,
     now: Timestamp,
@@ -228,7 +248,7 @@ async fn write(
     let ledger = EntryColumns::of(new_entries);
     let ledger = ledger.parameters(&at);
     if new_events.is_empty() {
-        tokio::try_join!(biased; client.execute_typed(INSERT_ENTRIES, &ledger), commit)?;
+        tokio::try_join!(biased; statements.insert_entries.execute(client, &ledger), commit)?;
         return Ok(());
     }
     // In the order of the unique key, as everywhere, so that two batches with the same events cannot deadlock.
@@ -241,12 +261,12 @@ async fn write(
         by: 1,
     }));
     let counts = counts.parameters();
-    let insert_events = insert_events(client, &new_events, &at);
+    let insert_events = insert_events(client, &statements.insert_events, &new_events, &at);
     tokio::try_join!(
         biased;
         insert_events,
-        async { Ok(client.execute_typed(INSERT_ENTRIES, &ledger).await?) },
-        async { Ok(client.execute_typed(ADD_COUNTS, &counts).await?) },
+        async { Ok(statements.insert_entries.execute(client, &ledger).await?) },
+        async { Ok(statements.add_counts.execute(client, &counts).await?) },
         async { Ok(commit.await?) },
     )?;
     Ok(())
@@ -264,13 +284,14 @@ fn column<'r, 'a, T>(events: &[NewEvent<'r, 'a>], of: impl Fn(&NewEvent<'r, 'a>)
 /// Inserts the rows of new events, column by column.
 async fn insert_events(
     client: &ClientWrapper,
+    statement: &Ready,
     events: &[NewEvent<'_, '_>],
     at: &OffsetDateTime,
 ) -> Result<u64, PostgresError> {
     let risk_reasons = |new: &NewEvent<'_, '_>| new.decided.risk.as_ref().map(|risk| join(&risk.reasons));
-    let rows = client
-        .execute_typed(
-            INSERT_EVENTS,
+    let rows = statement
+        .execute(
+            client,
             &[
                 parameter(&column(events, day_of)),
                 parameter(&column(events, |new| new.event.key.tenant.as_str())),
