@@ -74,7 +74,7 @@ fn event(records: &[Record]) -> String {
     let base64 = |bytes: &Option<Bytes>| bytes.as_ref().map(|bytes| STANDARD.encode_to_string(bytes));
     let mut partitions: BTreeMap<String, Vec<serde_json::Value>> = BTreeMap::new();
     for record in records {
-        let Position { topic, partition, offset } = &record.position;
+        let Position { topic, partition, offset, .. } = &record.position;
         let headers: Vec<_> =
             record.headers.0.iter().map(|header| json!({&*header.name: header.value.as_deref()})).collect();
         partitions.entry(format!("{topic}-{partition}")).or_default().push(json!({

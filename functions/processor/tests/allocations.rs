@@ -94,6 +94,7 @@ impl EventStore for Answers {
             };
             LedgerEntry {
                 position: record.position.clone(),
+                digest: record.digest,
                 origin: record.origin.clone(),
                 key: record.key().cloned(),
                 outcome,

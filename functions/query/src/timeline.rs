@@ -116,10 +116,10 @@ pub fn redriven_origins(history: &History) -> BTreeSet<Origin> {
     let of_records = history
         .records
         .iter()
-        .filter(|entry| entry.outcome == Outcome::DeadLettered || entry.position.as_origin() != entry.origin)
+        .filter(|entry| entry.outcome == Outcome::DeadLettered || !entry.is_first_copy())
         .map(|entry| &entry.origin);
     let has_record = |stored: &StoredEvent| {
-        history.records.iter().any(|entry| entry.outcome.is_stored() && entry.position.as_origin() == stored.origin)
+        history.records.iter().any(|entry| entry.outcome.is_stored() && entry.as_origin().is_same(&stored.origin))
     };
     let of_rows = history.stored.iter().filter(|stored| !has_record(stored)).map(|stored| &stored.origin);
     of_records.chain(of_rows).cloned().collect()
@@ -136,14 +136,14 @@ pub fn status(history: &History) -> Option<Outcome> {
 pub fn steps(history: History, marks: Vec<Mark>) -> Vec<TimelineStep> {
     let mut steps: Vec<(Timestamp, TimelineStep)> = Vec::new();
     for entry in &history.records {
-        if entry.position.as_origin() == entry.origin {
+        if entry.is_first_copy() {
             let row = history.stored.iter().find(|stored| stored.origin == entry.origin);
             let at = row.map(|stored| stored.received_at);
             steps.push((at.unwrap_or(entry.recorded_at), TimelineStep::Accepted { at, record: entry.origin.clone() }));
         }
     }
     for stored in &history.stored {
-        if !history.records.iter().any(|entry| entry.position.as_origin() == stored.origin) {
+        if !history.records.iter().any(|entry| entry.as_origin().is_same(&stored.origin)) {
             let at = stored.received_at;
             steps.push((at, TimelineStep::Accepted { at: Some(at), record: stored.origin.clone() }));
         }
@@ -166,7 +166,7 @@ pub fn steps(history: History, marks: Vec<Mark>) -> Vec<TimelineStep> {
 }
 
 fn recorded(entry: LedgerEntry) -> TimelineStep {
-    let LedgerEntry { position, origin, outcome, reason, recorded_at, key: _, risk: _ } = entry;
+    let LedgerEntry { position, digest: _, origin, outcome, reason, recorded_at, key: _, risk: _ } = entry;
     TimelineStep::Recorded { at: recorded_at, record: position, origin, outcome, reason }
 }
 
@@ -195,6 +195,7 @@ mod tests {
     fn entry(offset: i64, origin: i64, outcome: Outcome, at: i64) -> LedgerEntry {
         LedgerEntry {
             position: Position::new("raw-events", 0, offset),
+            digest: None,
             origin: Origin::new("raw-events", 0, origin),
             key: None,
             outcome,

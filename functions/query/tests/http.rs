@@ -21,7 +21,7 @@ use pipeline::{ErrorClass, Outcome, Position};
 use query::{App, Config, router};
 use serde_json::{Value, json};
 use testkit::contracts::store::DEDUP_WINDOW;
-use testkit::events::{closed, event, stored, valid};
+use testkit::events::{DIGEST, closed, event, stored, valid};
 use testkit::fakes::api_keys::FakeApiKeys;
 use testkit::fakes::history::FakeHistory;
 use testkit::fakes::redrive::FakeRedriveMarks;
@@ -67,7 +67,7 @@ impl Service {
 
     /// Records an outcome at `RECEIVED_AT` plus one second plus as many seconds as the offset.
     async fn record(&self, origin: i64, record: Tracked<'static, Decided>) {
-        let record = Tracked { origin: position(origin).as_origin(), ..record };
+        let record = Tracked { origin: position(origin).as_origin(record.digest), ..record };
         let now = after(1 + record.position.offset.unsigned_abs());
         self.store.record(&[record], now).await.unwrap();
     }
@@ -205,7 +205,8 @@ async fn copies_blocks_and_letters_are_told_with_their_reasons() {
 async fn a_redriven_letter_is_told_with_its_copy() {
     let service = Service::start().await;
     service.close(0, "a", Outcome::DeadLettered, "schema-violation: /amount").await;
-    let key = MarkKey { letter: LetterId { origin: position(0).as_origin(), attempt: 0 }, step: LetterStep::Send };
+    let origin = position(0).as_origin(Some(DIGEST));
+    let key = MarkKey { letter: LetterId { origin, attempt: 0 }, step: LetterStep::Send };
     service.marks.begin(std::slice::from_ref(&key), "run-1", after(2), after(60)).await.unwrap();
     let under_way = service.get("/events/a").await;
     assert_eq!(under_way.body["status"], "dead_lettered");

@@ -25,10 +25,12 @@ const ZSTD_LEVEL: i32 = 3;
 /// Largest line that is read, in bytes. A letter has at most 1.5 MB, and base64 adds a third.
 const MAX_LINE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// `parked/topic=raw-events/partition=0/00000000000000000005.a3.ndjson.zst`.
+/// `parked/topic=raw-events/partition=0/00000000000000000005.<digest>.a3.ndjson.zst`, with the digest of the letter's
+/// origin if it has one.
 pub fn object_key(letter: &LetterId) -> String {
-    let LetterId { origin: Origin { topic, partition, offset }, attempt } = letter;
-    format!("{PREFIX}topic={topic}/partition={partition}/{offset:020}.a{attempt}{EXTENSION}")
+    let LetterId { origin: Origin { topic, partition, offset, digest }, attempt } = letter;
+    let digest = digest.map(|digest| format!(".{digest}")).unwrap_or_default();
+    format!("{PREFIX}topic={topic}/partition={partition}/{offset:020}{digest}.a{attempt}{EXTENSION}")
 }
 
 fn pack(letter: &DeadLetter) -> Result<Bytes, RedriverError> {

@@ -15,6 +15,7 @@ use lambda::batch_response::BatchResponse;
 use lambda::invocation::{Invocation, InvocationError};
 use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::clock::Clock;
+use pipeline::dead_letter::DeadLetter;
 use pipeline::decisions::limits::LimitPolicy;
 use pipeline::ports::{EventStore, LedgerEntry, NewRecord, RecordPublisher, RedriveMarks as _};
 use pipeline::tracked::{Decided, Tracked};
@@ -520,7 +521,7 @@ async fn three_failed_redrives_park_a_letter_which_can_be_released() {
     assert_eq!(counts(&world.ask(release()).await, &["sent", "already"]), [0, 4]);
     let released = world.ask(json!({"action": "parked"})).await;
     assert!(released["letters"].as_array().unwrap().iter().all(|letter| letter["released"] == true));
-    let origin = world.letters()[0].origin();
+    let origin = DeadLetter::read(world.letters()[0].clone()).unwrap().id.origin;
     assert_eq!(world.marks.of_origin(&origin).await.unwrap().len(), 5, "the marks of all its attempts are found");
 }
 

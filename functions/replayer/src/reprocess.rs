@@ -8,7 +8,7 @@ use lambda::breaker::guard;
 use pipeline::decisions::intake::Reader;
 use pipeline::decisions::{reprocessing, verdicts};
 use pipeline::ports::{LedgerEntry, Scorer};
-use pipeline::{Dependency, Position, ReasonTag, Record};
+use pipeline::{Dependency, ReasonTag, Record};
 use scoring::{ScorerClient, Scoring};
 use tokio::time::Instant;
 
@@ -69,13 +69,11 @@ impl<'a> Reprocessor<'a> {
         counts: &mut Counts,
         deadline: Instant,
     ) -> Result<(), ReplayerError> {
-        let positions: Vec<Position> = records.iter().map(|record| record.position.clone()).collect();
-        let look_up = || self.app.ports.reprocessed.first_outcomes(&positions);
-        let firsts =
-            self.app.postgres.call_each(deadline, "looking up first outcomes", positions.len(), look_up).await?;
-
         let policy = &self.app.policy;
         let reader = Reader { registry: &self.app.registry, foreign_tenant: &policy.foreign_tenant };
+        let read = reader.read_all(records);
+        let look_up = || self.app.ports.reprocessed.first_outcomes(&read);
+        let firsts = self.app.postgres.call_each(deadline, "looking up first outcomes", read.len(), look_up).await?;
         let records: Vec<Cow<'_, Record>> = records.iter().zip(&firsts).map(as_delivered).collect();
         let read = reader.read_all(records.iter().map(|record| &**record));
         let admitted = reprocessing::admit(read, &firsts)?;
@@ -95,7 +93,7 @@ impl<'a> Reprocessor<'a> {
             }
             let value_bytes = record.value.as_ref().map_or(0, |value| value.len());
             let event_type = event_type.map(str::to_owned);
-            let second = reprocessing::entry(tracked, now);
+            let second = reprocessing::entry(tracked, first.as_ref(), now);
             counts.add(second.outcome, event_type.as_deref(), value_bytes);
             let changes = &mut counts.reprocessed.get_or_insert_default().changes;
             *changes.entry(reprocessing::change(first.as_ref(), &second)).or_default() += 1;

@@ -316,7 +316,7 @@ impl Buffer {
             let (first, last) = (first.offset, last.offset);
             let Some(failed) = *retry_from else {
                 queue.retry = None;
-                next.push(Position { topic: span.of.topic, partition: span.of.partition, offset: last + 1 });
+                next.push(Position::new(span.of.topic, span.of.partition, last + 1));
                 continue;
             };
             let mut backoff = match queue.retry {
@@ -331,7 +331,7 @@ impl Buffer {
                 queue.records.push_front(record);
             }
             if failed > first {
-                next.push(Position { topic: span.of.topic, partition: span.of.partition, offset: failed });
+                next.push(Position::new(span.of.topic, span.of.partition, failed));
             }
         }
         next

@@ -317,7 +317,7 @@ impl Poller {
         let next: Vec<Position> = self
             .uncommitted
             .iter()
-            .map(|(of, offset)| Position { topic: of.topic.clone(), partition: of.partition, offset: *offset })
+            .map(|(of, offset)| Position::new(of.topic.clone(), of.partition, *offset))
             .collect();
         match self.consumer.commit(&next).await {
             Ok(()) => self.uncommitted.clear(),

@@ -98,6 +98,8 @@ fn untouched(marks: &PartitionWatermarks) -> PartitionAccount {
     PartitionAccount {
         topic: RAW_EVENTS.to_owned(),
         partition: marks.partition,
+        incarnation: 0,
+        is_present: true,
         floor_offset: marks.earliest,
         next_offset: marks.earliest,
         rows: 0,

@@ -196,7 +196,7 @@ pub fn decode(line: &[u8], topic: &Arc<str>) -> Result<Record, LineError> {
         (json, text) => json.or(text.map(text_bytes)),
     };
     Ok(Record {
-        position: Position { topic, partition: line.partition, offset: line.offset },
+        position: Position::new(topic, line.partition, line.offset),
         timestamp: Timestamp::from_millis(line.timestamp),
         key: one_form("the key", line.key.map(text_bytes), line.key_base64)?,
         value: one_form("the value", value, line.value_base64)?,

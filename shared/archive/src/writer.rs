@@ -49,11 +49,7 @@ pub struct PackedObject {
 impl PackedObject {
     /// The records in it, in the order of their offsets.
     pub fn positions(&self) -> impl Iterator<Item = Position> + '_ {
-        self.offsets.iter().map(|offset| Position {
-            topic: Arc::clone(&self.topic),
-            partition: self.key.partition,
-            offset: *offset,
-        })
+        self.offsets.iter().map(|offset| Position::new(Arc::clone(&self.topic), self.key.partition, *offset))
     }
 }
 
@@ -70,7 +66,7 @@ struct Place<'a> {
 
 impl<'a> Place<'a> {
     fn of(record: &'a Record) -> Self {
-        let Position { topic, partition, offset } = &record.position;
+        let Position { topic, partition, offset, .. } = &record.position;
         Place {
             topic,
             partition: *partition,

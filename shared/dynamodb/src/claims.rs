@@ -74,7 +74,7 @@ fn judge<'a>(claim: &Claim, held: Option<&'a Held>, now: Timestamp) -> Finding<'
     match held {
         None => Finding::Gone,
         Some(held) if held.expires_at <= now.as_secs() => Finding::Expired(held),
-        Some(held) if held.owner == claim.origin => Finding::Verdict(ClaimVerdict::Own),
+        Some(held) if held.owner.is_same(&claim.origin) => Finding::Verdict(ClaimVerdict::Own),
         Some(held) => Finding::Verdict(ClaimVerdict::Taken {
             owner: held.owner.clone(),
             same_payload: held.payload_hash == claim.payload_hash,

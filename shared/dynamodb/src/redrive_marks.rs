@@ -143,10 +143,7 @@ impl DynamoRedriveMarks {
             let (attempt, step) = value.as_s().ok()?.split_once('#')?;
             Some((attempt.parse().ok()?, step.parse().ok()?))
         })?;
-        let position = |value: &AttributeValue| {
-            let Origin { topic, partition, offset } = value.as_s().ok()?.parse().ok()?;
-            Some(Position { topic, partition, offset })
-        };
+        let position = |value: &AttributeValue| value.as_s().ok()?.parse().ok();
         let state = match item.text(STATE)? {
             DONE if item.item.contains_key(POSITION) => {
                 MarkState::Done { position: Some(item.read(POSITION, position)?) }

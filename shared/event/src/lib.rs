@@ -7,6 +7,7 @@
 mod address;
 mod canonical;
 mod client;
+mod digest;
 mod envelope;
 mod id;
 pub mod json;
@@ -20,6 +21,7 @@ mod violation;
 pub use address::AddressKey;
 pub use canonical::{CanonicalError, fingerprint};
 pub use client::{ClientEvent, EventError, is_json};
+pub use digest::{RecordDigest, RecordDigestError};
 pub use envelope::{ENVELOPE_VERSION, Envelope, EnvelopeError, IdSource};
 pub use id::{EventId, EventKey, IdError, PayloadHash, TenantId};
 pub use origin::{Origin, OriginError};

@@ -271,7 +271,7 @@ impl GroupConsumer {
 pub(crate) fn from_client(record: ConsumerRecord) -> Record {
     let headers = record.headers.into_iter().map(|(name, value)| Header::read(&name, value)).collect();
     Record {
-        position: Position { topic: record.topic, partition: record.partition, offset: record.offset },
+        position: Position::new(record.topic, record.partition, record.offset),
         timestamp: Timestamp::from_millis(record.timestamp),
         key: record.key,
         value: record.value,

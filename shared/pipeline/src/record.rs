@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use event::{Origin, Timestamp};
+use event::{Origin, RecordDigest, Timestamp};
 
 /// Topic names (DESIGN section 3).
 pub mod topic {
@@ -21,7 +21,7 @@ pub mod header {
     pub const EVENT_ID: &str = "event-id";
     pub const EVENT_TYPE: &str = "event-type";
     pub const TRACEPARENT: &str = "traceparent";
-    /// `<topic>/<partition>/<offset>` of the first copy; only on redriven or replayed copies and dead letters.
+    /// The [`Origin`] of the first copy; only on redriven or replayed copies, outcomes and dead letters.
     pub const ORIGIN: &str = "origin";
     /// The first copy's Kafka timestamp, in milliseconds; goes with `origin`.
     pub const ORIGIN_TIMESTAMP: &str = "origin-timestamp";
@@ -52,23 +52,55 @@ pub mod header {
 pub struct Position {
     pub topic: Arc<str>,
     pub partition: i32,
+    /// Which log of this partition, as the ledger counts them: 0 is the first, and each time that another record is found
+    /// at a known position, the next one has begun. Kafka does not know it: 0 in a record that is not recorded yet.
+    pub incarnation: i32,
     pub offset: i64,
 }
 
 impl Position {
+    /// A position as Kafka knows it.
     pub fn new(topic: impl Into<Arc<str>>, partition: i32, offset: i64) -> Self {
-        Position { topic: topic.into(), partition, offset }
+        Position { topic: topic.into(), partition, incarnation: 0, offset }
+    }
+
+    pub fn in_incarnation(self, incarnation: i32) -> Self {
+        Position { incarnation, ..self }
     }
 
     /// The origin of a record that is its own first copy.
-    pub fn as_origin(&self) -> Origin {
-        Origin { topic: Arc::clone(&self.topic), partition: self.partition, offset: self.offset }
+    pub fn as_origin(&self, digest: Option<RecordDigest>) -> Origin {
+        Origin { topic: Arc::clone(&self.topic), partition: self.partition, offset: self.offset, digest }
     }
 }
 
+/// `raw-events/3/1234`, and `raw-events/3/1234@1` in the first incarnation after the first log.
 impl fmt::Display for Position {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)
+        write!(f, "{}/{}/{}", self.topic, self.partition, self.offset)?;
+        if self.incarnation == 0 { Ok(()) } else { write!(f, "@{}", self.incarnation) }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("a position must have the form <topic>/<partition>/<offset> or <topic>/<partition>/<offset>@<incarnation>")]
+pub struct PositionError;
+
+impl FromStr for Position {
+    type Err = PositionError;
+
+    fn from_str(text: &str) -> Result<Self, PositionError> {
+        let (origin, incarnation) = match text.rsplit_once('@') {
+            Some((origin, incarnation)) => (origin, incarnation.parse().map_err(|_| PositionError)?),
+            None => (text, 0),
+        };
+        // The rest has the form of an origin from before there were digests.
+        match origin.parse() {
+            Ok(Origin { topic, partition, offset, digest: None }) if incarnation >= 0 => {
+                Ok(Position { topic, partition, incarnation, offset })
+            }
+            Ok(_) | Err(_) => Err(PositionError),
+        }
     }
 }
 
@@ -124,11 +156,21 @@ pub struct Record {
 }
 
 impl Record {
-    /// The position of the record's first copy: the `origin` header, or the record's own position.
+    /// What the broker fixed: equal in every delivery of this record, through the trigger and read directly. `None` if it
+    /// could not be decoded, because then only a direct reader sees its bytes.
+    pub fn digest(&self) -> Option<RecordDigest> {
+        if self.undecodable.is_some() {
+            return None;
+        }
+        let headers = self.headers.0.iter().map(|header| (&*header.name, header.value.as_deref()));
+        Some(RecordDigest::of(self.timestamp.as_millis(), self.key.as_deref(), self.value.as_deref(), headers))
+    }
+
+    /// The record's first copy: the `origin` header, or the record itself, with its digest.
     ///
     /// A header that cannot be parsed is ignored: then the record is its own origin.
-    pub fn origin(&self) -> Origin {
-        self.headers.parse(header::ORIGIN).unwrap_or_else(|| self.position.as_origin())
+    pub fn origin(&self, digest: Option<RecordDigest>) -> Origin {
+        self.headers.parse(header::ORIGIN).unwrap_or_else(|| self.position.as_origin(digest))
     }
 
     /// Kafka's timestamp of the first copy.
@@ -159,9 +201,10 @@ mod tests {
 
     #[test]
     fn origin_is_the_position_unless_a_header_names_another() {
-        assert_eq!(record(vec![]).origin().to_string(), "raw-events/1/7");
+        let digest = Some(RecordDigest([0; RecordDigest::BYTES]));
+        assert_eq!(record(vec![]).origin(digest).to_string(), "raw-events/1/7/00000000000000000000000000000000");
         let redriven = record(vec![Header::new(header::ORIGIN, "raw-events/0/3"), Header::new(header::ATTEMPT, "2")]);
-        assert_eq!(redriven.origin().to_string(), "raw-events/0/3");
+        assert_eq!(redriven.origin(digest).to_string(), "raw-events/0/3");
         assert_eq!(redriven.attempt(), 2);
     }
 
@@ -172,9 +215,21 @@ mod tests {
             Header { name: header::ATTEMPT.into(), value: None },
             Header::new(header::ORIGIN_TIMESTAMP, "soon"),
         ]);
-        assert_eq!(odd.origin(), odd.position.as_origin());
+        assert_eq!(odd.origin(odd.digest()), odd.position.as_origin(odd.digest()));
         assert_eq!(odd.attempt(), 0);
         assert_eq!(odd.origin_timestamp(), odd.timestamp);
+    }
+
+    #[test]
+    fn the_text_of_a_position_round_trips() {
+        let first = Position::new("raw-events", 3, 12);
+        for (position, text) in [(first.clone(), "raw-events/3/12"), (first.in_incarnation(2), "raw-events/3/12@2")] {
+            assert_eq!(position.to_string(), text);
+            assert_eq!(text.parse::<Position>().unwrap(), position);
+        }
+        for text in ["", "raw-events/3", "raw-events/3/12@", "raw-events/3/12@-1", "a@1/3/12"] {
+            assert!(text.parse::<Position>().is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
-use event::{EventKey, IdSource, Origin, PayloadHash, Timestamp};
+use event::{EventKey, IdSource, Origin, PayloadHash, RecordDigest, Timestamp};
 use serde_json::value::RawValue;
 
 use crate::ports::RiskScore;
@@ -112,6 +112,10 @@ pub enum State<'a, S> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracked<'a, S> {
     pub position: Position,
+    /// `None` if the record could not be decoded, or if an outcome from before there were digests is restored.
+    pub digest: Option<RecordDigest>,
+    /// The incarnation of its log, if it is known before the ledger is asked: only when an outcome is restored.
+    pub incarnation: Option<i32>,
     pub origin: Origin,
     pub state: State<'a, S>,
 }
@@ -191,7 +195,7 @@ impl<'a, S> Tracked<'a, S> {
     /// # Errors
     /// The error of the step.
     pub fn try_advance<T, E>(self, step: impl FnOnce(&Event<'a>, S) -> Result<T, E>) -> Result<Tracked<'a, T>, E> {
-        let Tracked { position, origin, state } = self;
+        let Tracked { position, digest, incarnation, origin, state } = self;
         let state = match state {
             State::Open { event, found } => {
                 let found = step(&event, found)?;
@@ -199,7 +203,7 @@ impl<'a, S> Tracked<'a, S> {
             }
             State::Closed { outcome, reason, known } => State::Closed { outcome, reason, known },
         };
-        Ok(Tracked { position, origin, state })
+        Ok(Tracked { position, digest, incarnation, origin, state })
     }
 
     /// Like [`Tracked::try_advance`], for a step that cannot fail.
@@ -246,6 +250,8 @@ mod tests {
                 known: Known::Event(read("t/0/1", "a", "x").event().unwrap().clone()),
             },
             position: Position::new("t", 0, 1),
+            digest: read("t/0/1", "a", "x").digest,
+            incarnation: None,
             origin: "t/0/1".parse().unwrap(),
         };
         assert_eq!(record, expected);

@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
-use event::{Origin, Timestamp};
+use event::{Origin, RecordDigest, Timestamp};
 use pipeline::DependencyError;
 use pipeline::ports::{Claim, ClaimStore, ClaimVerdict};
 use tokio_postgres::Row;
 
 use crate::database::Database;
 use crate::error::PostgresError;
+use crate::ledger::digest_from_row;
 use crate::statement::{Parameters, parameter};
 use crate::store;
 use crate::text::storable;
@@ -26,22 +27,25 @@ const ATTEMPTS: u32 = 5;
 /// expiry, or the planner could use the index of expiries instead of the key's.
 const CLAIM: &str = "
     WITH wanted AS (
-        SELECT * FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::int4[], $6::int8[], $7::bytea[])
-            AS w (ordinal, tenant, event_id, owner_topic, owner_partition, owner_offset, payload_hash)
+        SELECT * FROM unnest($1::int4[], $2::text[], $3::text[], $4::text[], $5::int4[], $6::int8[], $7::bytea[],
+                             $10::bytea[])
+            AS w (ordinal, tenant, event_id, owner_topic, owner_partition, owner_offset, payload_hash, owner_digest)
     ), made AS (
-        INSERT INTO claims AS c (tenant, event_id, owner_topic, owner_partition, owner_offset, payload_hash, expires_at)
-        SELECT tenant, event_id, owner_topic, owner_partition, owner_offset, payload_hash, $9 FROM wanted
+        INSERT INTO claims AS c (tenant, event_id, owner_topic, owner_partition, owner_offset, payload_hash,
+                                 owner_digest, expires_at)
+        SELECT tenant, event_id, owner_topic, owner_partition, owner_offset, payload_hash, owner_digest, $9 FROM wanted
         ON CONFLICT (tenant, event_id) DO UPDATE SET
             owner_topic = excluded.owner_topic,
             owner_partition = excluded.owner_partition,
             owner_offset = excluded.owner_offset,
             payload_hash = excluded.payload_hash,
+            owner_digest = excluded.owner_digest,
             expires_at = excluded.expires_at
         WHERE c.expires_at <= $8
         RETURNING c.tenant, c.event_id
     )
     SELECT w.ordinal, CASE WHEN c.expires_at > $8 THEN c.owner_topic END AS owner_topic, c.owner_partition,
-           c.owner_offset, c.payload_hash = w.payload_hash AS same_payload
+           c.owner_offset, c.owner_digest, c.payload_hash = w.payload_hash AS same_payload
     FROM wanted w
     LEFT JOIN LATERAL (
         SELECT * FROM claims c WHERE c.tenant = w.tenant AND c.event_id = w.event_id LIMIT 1
@@ -101,8 +105,10 @@ impl PostgresClaims {
         let partition: Vec<i32> = wanted().map(|claim| claim.origin.partition).collect();
         let offset: Vec<i64> = wanted().map(|claim| claim.origin.offset).collect();
         let payload_hash: Vec<&[u8]> = wanted().map(|claim| claim.payload_hash.0.as_slice()).collect();
+        let digest: Vec<Option<&[u8]>> =
+            wanted().map(|claim| claim.origin.digest.as_ref().map(RecordDigest::as_bytes)).collect();
         let (now, expires_at) = (now.to_utc(), now.plus(self.ttl).to_utc());
-        let parameters: Parameters<'_, 9> = [
+        let parameters: Parameters<'_, 10> = [
             parameter(&ordinal),
             parameter(&tenant),
             parameter(&event_id),
@@ -112,6 +118,7 @@ impl PostgresClaims {
             parameter(&payload_hash),
             parameter(&now),
             parameter(&expires_at),
+            parameter(&digest),
         ];
         let [claim] = self.database.ready(client, [CLAIM]).await?;
         let rows = claim.query(client, &parameters).await?;
@@ -130,12 +137,12 @@ impl PostgresClaims {
 /// What a row of the answer says about a claim; `topic` is the storable form of its topic.
 fn verdict(row: &Row, claim: &Claim, topic: &str) -> Result<Option<ClaimVerdict>, PostgresError> {
     let Some(owner_topic) = row.try_get::<_, Option<&str>>("owner_topic")? else { return Ok(None) };
-    let (partition, offset) = (row.try_get("owner_partition")?, row.try_get("owner_offset")?);
-    if owner_topic == topic && partition == claim.origin.partition && offset == claim.origin.offset {
+    let owner = Origin::new(owner_topic, row.try_get("owner_partition")?, row.try_get("owner_offset")?)
+        .with_digest(digest_from_row(row, "claims", "owner_digest")?);
+    if owner.is_same(&Origin { topic: topic.into(), ..claim.origin.clone() }) {
         return Ok(Some(ClaimVerdict::Own));
     }
-    let same_payload = row.try_get("same_payload")?;
-    Ok(Some(ClaimVerdict::Taken { owner: Origin::new(owner_topic, partition, offset), same_payload }))
+    Ok(Some(ClaimVerdict::Taken { owner, same_payload: row.try_get("same_payload")? }))
 }
 
 #[async_trait]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
-use event::{EventKey, Origin, Timestamp};
+use event::{EventKey, Timestamp};
 use pipeline::ports::{EventHistory, History, LedgerEntry, MAX_HISTORY, StoredEvent};
 use pipeline::{DependencyError, Position};
 use time::OffsetDateTime;
@@ -12,7 +12,7 @@ use tokio_postgres::Row;
 
 use crate::database::{Database, RollbackOnDrop};
 use crate::error::PostgresError;
-use crate::ledger::{Corrupt, entry_from_row, risk_from_row};
+use crate::ledger::{Corrupt, entry_from_row, origin_from_row, risk_from_row};
 use crate::statement::{Parameter, parameter};
 
 /// One row more than is returned, to find out whether there are more.
@@ -20,7 +20,7 @@ const LIMIT: i64 = MAX_HISTORY as i64 + 1;
 
 /// One probe of the unique key per day partition.
 const EVENTS: &str = "
-    SELECT status, event_type, origin_topic, origin_partition, origin_offset, received_at, occurred_at, stored_at,
+    SELECT status, event_type, origin_topic, origin_partition, origin_offset, origin_digest, received_at, occurred_at, stored_at,
            risk_score, risk_reasons, rules_version, scored_at
     FROM events WHERE tenant = $1 AND event_id = $2 ORDER BY received_at LIMIT $3";
 
@@ -31,7 +31,7 @@ const RECORDS_BY_KEY: &str = "
     ORDER BY recorded_at, topic, partition, record_offset LIMIT $3";
 
 /// A foreign producer may have written a wrong origin header, and a client may send a wrong position. So an entry is
-/// returned only if it has the key. LATERAL with LIMIT: one index probe per position, whatever the statistics.
+/// returned only if it has the key. LATERAL with OFFSET: one index probe per position, whatever the statistics.
 const RECORDS_BY_POSITION: &str = "
     SELECT e.* FROM (
         SELECT w.topic, w.partition, w.record_offset
@@ -43,7 +43,7 @@ const RECORDS_BY_POSITION: &str = "
     CROSS JOIN LATERAL (
         SELECT * FROM record_outcomes o
         WHERE o.topic = w.topic AND o.partition = w.partition AND o.record_offset = w.record_offset
-        LIMIT 1
+        OFFSET 0
     ) e
     WHERE e.tenant = $1 AND e.event_id = $2";
 
@@ -128,11 +128,7 @@ fn stored_from_row(row: &Row) -> Result<StoredEvent, PostgresError> {
     Ok(StoredEvent {
         outcome: row.try_get::<_, &str>("status")?.parse().map_err(|_| Corrupt("events").column("status"))?,
         event_type: row.try_get("event_type")?,
-        origin: Origin::new(
-            row.try_get::<_, &str>("origin_topic")?,
-            row.try_get("origin_partition")?,
-            row.try_get("origin_offset")?,
-        ),
+        origin: origin_from_row(row)?,
         received_at: row.try_get::<_, OffsetDateTime>("received_at")?.into(),
         occurred_at: row.try_get::<_, Option<OffsetDateTime>>("occurred_at")?.map(Timestamp::from),
         stored_at: row.try_get::<_, OffsetDateTime>("stored_at")?.into(),

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use event::{EventId, EventKey, Origin, TenantId, Timestamp};
+use event::{EventId, EventKey, Origin, RecordDigest, TenantId, Timestamp};
 use pipeline::ports::{LedgerEntry, RiskScore};
 use pipeline::{Outcome, Position};
 use serde::Serialize;
 use time::OffsetDateTime;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Row};
 
 use crate::database::Database;
@@ -44,14 +45,34 @@ pub(crate) fn entry_from_row(row: &Row) -> Result<LedgerEntry, PostgresError> {
         (Some(_), None) | (None, Some(_) | None) => None,
     };
     Ok(LedgerEntry {
-        position: Position::new(topic, row.try_get("partition")?, row.try_get("record_offset")?),
-        origin: Origin::new(origin_topic, row.try_get("origin_partition")?, row.try_get("origin_offset")?),
+        position: Position::new(topic, row.try_get("partition")?, row.try_get("record_offset")?)
+            .in_incarnation(row.try_get("incarnation")?),
+        digest: digest_from_row(row, "record_outcomes", "digest")?,
+        origin: Origin::new(origin_topic, row.try_get("origin_partition")?, row.try_get("origin_offset")?)
+            .with_digest(digest_from_row(row, "record_outcomes", "origin_digest")?),
         key,
         outcome: row.try_get::<_, &str>("outcome")?.parse().map_err(|_| corrupt("outcome"))?,
         reason: row.try_get("reason")?,
         risk: risk_from_row(row)?,
         recorded_at: row.try_get::<_, OffsetDateTime>("recorded_at")?.into(),
     })
+}
+
+/// Reads a digest; `None` in a row from before there were any.
+pub(crate) fn digest_from_row(
+    row: &Row,
+    table: &'static str,
+    column: &'static str,
+) -> Result<Option<RecordDigest>, PostgresError> {
+    let Some(bytes) = row.try_get::<_, Option<&[u8]>>(column)? else { return Ok(None) };
+    Ok(Some(RecordDigest(bytes.try_into().map_err(|_| Corrupt(table).column(column))?)))
+}
+
+/// Reads `origin_topic`, `origin_partition`, `origin_offset` and `origin_digest` of `events`.
+pub(crate) fn origin_from_row(row: &Row) -> Result<Origin, PostgresError> {
+    let (partition, offset) = (row.try_get("origin_partition")?, row.try_get("origin_offset")?);
+    let digest = digest_from_row(row, "events", "origin_digest")?;
+    Ok(Origin::new(row.try_get::<_, &str>("origin_topic")?, partition, offset).with_digest(digest))
 }
 
 /// Reads `risk_score`, `risk_reasons` and `rules_version`.
@@ -71,11 +92,14 @@ pub struct OffsetRange {
     pub last: i64,
 }
 
-/// The sums of one Kafka partition: `next_offset - floor_offset` records were seen, and there must be as many rows.
+/// The sums of one incarnation of a Kafka partition's log: `next_offset - floor_offset` records were seen, and there must be as many rows.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct PartitionAccount {
     pub topic: String,
     pub partition: i32,
+    pub incarnation: i32,
+    /// Whether it is the log that is processed now, and not one before it.
+    pub is_present: bool,
     /// The first offset for which the ledger must have a row.
     pub floor_offset: i64,
     /// One more than the last.
@@ -115,17 +139,24 @@ pub async fn reconcile(database: &Database) -> Result<Reconciliation, PostgresEr
     // The ledger grows with traffic, and here a complete answer matters more than a quick one.
     transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
     let mut partitions = Vec::new();
-    let checkpoints = "SELECT topic, partition, floor_offset, next_offset FROM checkpoints ORDER BY topic, partition";
+    let checkpoints = "
+        SELECT topic, partition, incarnation, floor_offset, next_offset, true AS is_present FROM checkpoints
+        UNION ALL
+        SELECT topic, partition, incarnation, floor_offset, next_offset, false FROM ended_logs
+        ORDER BY topic, partition, incarnation";
     for row in transaction.query(checkpoints, &[]).await? {
         let topic: String = row.try_get("topic")?;
         let partition: i32 = row.try_get("partition")?;
+        let incarnation: i32 = row.try_get("incarnation")?;
         let floor_offset: i64 = row.try_get("floor_offset")?;
         let next_offset: i64 = row.try_get("next_offset")?;
         let sums = "SELECT outcome, count(*) AS records FROM record_outcomes
-                    WHERE topic = $1 AND partition = $2 AND record_offset >= $3 AND record_offset < $4 GROUP BY outcome";
+                    WHERE topic = $1 AND partition = $2 AND record_offset >= $3 AND record_offset < $4
+                      AND incarnation = $5
+                    GROUP BY outcome";
         let mut outcomes: BTreeMap<String, i64> =
             Outcome::ALL.iter().map(|outcome| (outcome.as_str().to_owned(), 0)).collect();
-        for row in transaction.query(sums, &[&topic, &partition, &floor_offset, &next_offset]).await? {
+        for row in transaction.query(sums, &[&topic, &partition, &floor_offset, &next_offset, &incarnation]).await? {
             outcomes.insert(row.try_get("outcome")?, row.try_get("records")?);
         }
         let rows: i64 = outcomes.values().sum();
@@ -139,16 +170,21 @@ pub async fn reconcile(database: &Database) -> Result<Reconciliation, PostgresEr
                     FROM (
                         SELECT record_offset FROM record_outcomes
                         WHERE topic = $1 AND partition = $2 AND record_offset >= $3 AND record_offset < $4
+                          AND incarnation = $6
                         UNION ALL SELECT $4::int8
                     ) present
                 ) steps WHERE record_offset > before + 1 ORDER BY first LIMIT $5";
-            let rows = transaction.query(gaps, &[&topic, &partition, &floor_offset, &next_offset, &MAX_RANGES]).await?;
+            let account: [&(dyn ToSql + Sync); 6] =
+                [&topic, &partition, &floor_offset, &next_offset, &MAX_RANGES, &incarnation];
+            let rows = transaction.query(gaps, &account).await?;
             let range = |row: &Row| Ok(OffsetRange { first: row.try_get("first")?, last: row.try_get("last")? });
             rows.iter().map(range).collect::<Result<_, PostgresError>>()?
         };
         partitions.push(PartitionAccount {
             topic,
             partition,
+            incarnation,
+            is_present: row.try_get("is_present")?,
             floor_offset,
             next_offset,
             rows,

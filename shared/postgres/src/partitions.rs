@@ -188,8 +188,7 @@ async fn delete_in_chunks(
     }
 }
 
-/// Deletes, for each Kafka partition, the ledger rows before the first that is still kept, and moves the partition's
-/// floor to that row.
+/// Deletes, for each log, the ledger rows before the first that is still kept, and moves the log's floor to that row.
 async fn expire_outcomes(
     client: &mut ClientWrapper,
     now: Timestamp,
@@ -198,52 +197,83 @@ async fn expire_outcomes(
 ) -> Result<(), PostgresError> {
     let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
     let cutoff = Timestamp::from_millis(now.as_millis().saturating_sub(retention_ms)).to_utc();
-    let partitions = client.query_typed("SELECT topic, partition FROM checkpoints ORDER BY 1, 2", &[]).await?;
-    for row in partitions {
-        let (topic, partition): (String, i32) = (row.try_get("topic")?, row.try_get("partition")?);
-        while expire_chunk(client, &topic, partition, &cutoff, report).await? {}
+    for account in [&CHECKPOINTS, &ENDED_LOGS] {
+        for row in client.query_typed(account.logs, &[]).await? {
+            let log = (row.try_get("topic")?, row.try_get("partition")?, row.try_get("incarnation")?);
+            while expire_chunk(client, account, &log, &cutoff, report).await? {}
+        }
     }
+    // Of an ended log nothing is left to account for.
+    client.execute_typed("DELETE FROM ended_logs WHERE floor_offset >= next_offset", &[]).await?;
     Ok(())
 }
+
+/// The statements on a table that has the spans of logs.
+struct Accounts {
+    logs: &'static str,
+    lock: &'static str,
+    raise: &'static str,
+}
+
+const CHECKPOINTS: Accounts = Accounts {
+    logs: "SELECT topic, partition, incarnation FROM checkpoints ORDER BY 1, 2",
+    // Recording takes the same row lock, so no records are added in the meantime.
+    lock: "SELECT floor_offset, next_offset FROM checkpoints
+           WHERE topic = $1 AND partition = $2 AND incarnation = $3 FOR UPDATE",
+    raise: "UPDATE checkpoints SET floor_offset = $4 WHERE topic = $1 AND partition = $2 AND incarnation = $3",
+};
+
+const ENDED_LOGS: Accounts = Accounts {
+    logs: "SELECT topic, partition, incarnation FROM ended_logs ORDER BY 1, 2, 3",
+    lock: "SELECT floor_offset, next_offset FROM ended_logs
+           WHERE topic = $1 AND partition = $2 AND incarnation = $3 FOR UPDATE",
+    raise: "UPDATE ended_logs SET floor_offset = $4 WHERE topic = $1 AND partition = $2 AND incarnation = $3",
+};
 
 /// Returns whether there may be more.
 async fn expire_chunk(
     client: &mut ClientWrapper,
-    topic: &str,
-    partition: i32,
+    account: &Accounts,
+    (topic, partition, incarnation): &(String, i32, i32),
     cutoff: &OffsetDateTime,
     report: &mut PartitionReport,
 ) -> Result<bool, PostgresError> {
     let transaction = begin(client).await?;
-    // Recording takes the same row lock, so no records are added in the meantime.
-    let account = "SELECT floor_offset, next_offset FROM checkpoints WHERE topic = $1 AND partition = $2 FOR UPDATE";
-    let Some(account) = transaction.query_opt(account, &[&topic, &partition]).await? else { return Ok(false) };
-    let (floor, next): (i64, i64) = (account.try_get("floor_offset")?, account.try_get("next_offset")?);
+    let Some(span) = transaction.query_opt(account.lock, &[topic, partition, incarnation]).await? else {
+        return Ok(false);
+    };
+    let (floor, next): (i64, i64) = (span.try_get("floor_offset")?, span.try_get("next_offset")?);
     // The lowest rows, and the first of them that must be kept.
     let look = "
-        SELECT min(record_offset) FILTER (WHERE recorded_at >= $3) AS first_kept, max(record_offset) AS last,
+        SELECT min(record_offset) FILTER (WHERE recorded_at >= $4) AS first_kept, max(record_offset) AS last,
                count(*) AS rows
         FROM (
             SELECT record_offset, recorded_at FROM record_outcomes
-            WHERE topic = $1 AND partition = $2 ORDER BY record_offset LIMIT $4
+            WHERE topic = $1 AND partition = $2 AND incarnation = $3 ORDER BY record_offset LIMIT $5
         ) lowest";
-    let lowest = transaction.query_one(look, &[&topic, &partition, cutoff, &CHUNK]).await?;
+    let lowest = transaction.query_one(look, &[topic, partition, incarnation, cutoff, &CHUNK]).await?;
     let first_kept: Option<i64> = lowest.try_get("first_kept")?;
     let Some(last) = lowest.try_get::<_, Option<i64>>("last")? else { return Ok(false) };
     let full = lowest.try_get::<_, i64>("rows")? == CHUNK;
     let new_floor = first_kept.unwrap_or(last.saturating_add(1)).min(next);
-    let delete = "DELETE FROM record_outcomes WHERE topic = $1 AND partition = $2 AND record_offset < $3";
-    let deleted = transaction.execute(delete, &[&topic, &partition, &new_floor]).await?;
+    let delete = "DELETE FROM record_outcomes
+                  WHERE topic = $1 AND partition = $2 AND incarnation = $3 AND record_offset < $4";
+    let deleted = transaction.execute(delete, &[topic, partition, incarnation, &new_floor]).await?;
     if deleted == 0 {
         return Ok(false);
     }
-    let raise = "UPDATE checkpoints SET floor_offset = $3 WHERE topic = $1 AND partition = $2";
-    transaction.execute(raise, &[&topic, &partition, &new_floor]).await?;
+    transaction.execute(account.raise, &[topic, partition, incarnation, &new_floor]).await?;
     transaction.commit().await?;
     report.deleted_outcomes += deleted;
     let forgotten = u64::try_from(new_floor.saturating_sub(floor)).unwrap_or(0).saturating_sub(deleted);
     if forgotten > 0 {
-        tracing::warn!(topic, partition, forgotten, "offsets without an outcome are past the ledger's retention");
+        tracing::warn!(
+            topic,
+            partition,
+            incarnation,
+            forgotten,
+            "offsets without an outcome are past the ledger's retention"
+        );
         report.forgotten_offsets += forgotten;
     }
     Ok(full && first_kept.is_none())

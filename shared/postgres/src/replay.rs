@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 use event::Timestamp;
+use pipeline::DependencyError;
+use pipeline::decisions::recording::entry_of;
 use pipeline::ports::{LedgerEntry, ReplayProgress, ReplayRuns, ReprocessedOutcomes, TakeOver};
-use pipeline::{DependencyError, Position};
+use pipeline::tracked::{Read, Tracked};
 use tokio_postgres::Row;
 
 use crate::database::Database;
@@ -30,14 +32,15 @@ const SAVE: &str = "
 const ADD: &str = "
     INSERT INTO reprocessed_outcomes (
         version, topic, partition, record_offset, origin_topic, origin_partition, origin_offset, tenant, event_id,
-        outcome, reason, risk_score, risk_reasons, rules_version, reprocessed_at)
-    SELECT $15::text, w.topic, w.partition, w.record_offset, w.origin_topic, w.origin_partition, w.origin_offset, w.tenant,
+        outcome, reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest, reprocessed_at)
+    SELECT $18::text, w.topic, w.partition, w.record_offset, w.origin_topic, w.origin_partition, w.origin_offset, w.tenant,
            w.event_id, w.outcome, w.reason, w.risk_score, string_to_array(w.risk_reasons, E'\\x1f'), w.rules_version,
-           w.reprocessed_at
+           w.incarnation, w.digest, w.origin_digest, w.reprocessed_at
     FROM unnest($1::text[], $2::int4[], $3::int8[], $4::text[], $5::int4[], $6::int8[], $7::text[], $8::text[],
-                $9::text[], $10::text[], $11::int2[], $12::text[], $13::text[], $14::timestamptz[])
+                $9::text[], $10::text[], $11::int2[], $12::text[], $13::text[], $14::int4[], $15::bytea[], $16::bytea[],
+                $17::timestamptz[])
         AS w (topic, partition, record_offset, origin_topic, origin_partition, origin_offset, tenant, event_id, outcome,
-              reason, risk_score, risk_reasons, rules_version, reprocessed_at)
+              reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest, reprocessed_at)
     ON CONFLICT DO NOTHING";
 
 /// [`ReplayRuns`] and [`ReprocessedOutcomes`] on Postgres.
@@ -107,12 +110,15 @@ impl PostgresReplay {
         Ok(self.execute(SAVE, &parameters).await? > 0)
     }
 
-    async fn found(&self, positions: &[Position]) -> Result<Vec<Option<LedgerEntry>>, PostgresError> {
-        let columns = PositionColumns::of(positions);
+    async fn found(&self, records: &[Tracked<'_, Read>]) -> Result<Vec<Option<LedgerEntry>>, PostgresError> {
+        let columns = PositionColumns::of(records.iter().map(|record| &record.position));
         let rows = self.query(FIND_ENTRIES, &columns.parameters()).await?;
-        let entries = rows.iter().map(|row| Ok((ordinal(row)?, entry_from_row(row)?)));
-        let mut entries: BTreeMap<usize, LedgerEntry> = entries.collect::<Result<_, PostgresError>>()?;
-        Ok((0..positions.len()).map(|index| entries.remove(&index)).collect())
+        let mut entries = BTreeMap::<usize, Vec<LedgerEntry>>::new();
+        for row in &rows {
+            entries.entry(ordinal(row)?).or_default().push(entry_from_row(row)?);
+        }
+        let found = records.iter().enumerate().map(|(index, record)| entry_of(record, entries.remove(&index)?));
+        Ok(found.collect())
     }
 
     async fn added(&self, version: &str, entries: &[LedgerEntry]) -> Result<u64, PostgresError> {
@@ -162,8 +168,8 @@ impl ReplayRuns for PostgresReplay {
 
 #[async_trait]
 impl ReprocessedOutcomes for PostgresReplay {
-    async fn first_outcomes(&self, positions: &[Position]) -> Result<Vec<Option<LedgerEntry>>, DependencyError> {
-        self.found(positions).await.map_err(|error| error.into_dependency("looking up first outcomes"))
+    async fn first_outcomes(&self, records: &[Tracked<'_, Read>]) -> Result<Vec<Option<LedgerEntry>>, DependencyError> {
+        self.found(records).await.map_err(|error| error.into_dependency("looking up first outcomes"))
     }
 
     async fn add(&self, version: &str, entries: &[LedgerEntry]) -> Result<u64, DependencyError> {

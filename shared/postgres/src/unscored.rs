@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use async_trait::async_trait;
 use deadpool_postgres::{ClientWrapper, Object};
-use event::{EventId, EventKey, IdSource, Origin, PayloadHash, TenantId, Timestamp};
+use event::{EventId, EventKey, IdSource, PayloadHash, TenantId, Timestamp};
 use pipeline::ports::{EventPlace, LateOutcome, LateScore, UnscoredEvent, UnscoredEvents};
 use pipeline::tracked::{Event, Payload};
 use pipeline::{DependencyError, Outcome, Position};
@@ -16,7 +16,7 @@ use tokio_postgres::Row;
 use crate::counts::{ADD_COUNTS, CountChange, CountColumns};
 use crate::database::{Database, RollbackOnDrop};
 use crate::error::PostgresError;
-use crate::ledger::{Corrupt, risk_from_row};
+use crate::ledger::{Corrupt, origin_from_row, risk_from_row};
 use crate::statement::{Parameter, Parameters, parameter};
 use crate::text::{join, storable_list, storable_shared};
 
@@ -27,20 +27,20 @@ const MAX_PAYLOAD_BYTES: i64 = 4_000_000;
 /// another key at the row's origin is not its record: origins come from headers and can be wrong.
 const FIND: &str = "
     SELECT e.*, coalesce(o.topic, e.origin_topic) AS topic, coalesce(o.partition, e.origin_partition) AS partition,
-           coalesce(o.record_offset, e.origin_offset) AS record_offset
+           coalesce(o.record_offset, e.origin_offset) AS record_offset, coalesce(o.incarnation, 0) AS incarnation
     FROM (
         SELECT tenant, event_id, received_at, event_type, ip_address, user_id,
-               origin_topic, origin_partition, origin_offset
+               origin_topic, origin_partition, origin_offset, origin_digest
         FROM events
         WHERE risk_score IS NULL AND received_day >= $1 AND (received_at, tenant, event_id) > ($2, $3, $4)
         ORDER BY received_at, tenant, event_id
         LIMIT $5
     ) e
     LEFT JOIN LATERAL (
-        SELECT topic, partition, record_offset FROM record_outcomes o
+        SELECT topic, partition, record_offset, incarnation FROM record_outcomes o
         WHERE o.tenant = e.tenant AND o.event_id = e.event_id AND o.outcome = 'valid' AND o.risk_score IS NULL
           AND o.origin_topic = e.origin_topic AND o.origin_partition = e.origin_partition
-          AND o.origin_offset = e.origin_offset
+          AND o.origin_offset = e.origin_offset AND o.origin_digest IS NOT DISTINCT FROM e.origin_digest
         ORDER BY o.recorded_at, o.topic, o.partition, o.record_offset
         LIMIT 1
     ) o ON true
@@ -70,8 +70,8 @@ const SCORE: &str = "
 
 /// An existing entry is kept, because the late outcome is made from the event's row.
 const ADD_TO_OUTBOX: &str = "
-    INSERT INTO late_scores (received_day, tenant, event_id, topic, partition, record_offset)
-    SELECT * FROM unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::int4[], $6::int8[])
+    INSERT INTO late_scores (received_day, tenant, event_id, topic, partition, record_offset, incarnation)
+    SELECT * FROM unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::int4[], $6::int8[], $7::int4[])
     ON CONFLICT DO NOTHING";
 
 /// The inner limit is on rows, the outer condition on bytes. Lengths are read without the payloads.
@@ -80,7 +80,7 @@ const UNPUBLISHED: &str = "
         SELECT p.*, sum(octet_length(p.payload)) OVER (ORDER BY p.received_day, p.tenant, p.event_id)
                         - octet_length(p.payload) AS bytes_before
         FROM (
-            SELECT l.topic, l.partition, l.record_offset, e.*
+            SELECT l.topic, l.partition, l.record_offset, l.incarnation, e.*
             FROM late_scores l
             CROSS JOIN LATERAL (
                 SELECT * FROM events e
@@ -295,6 +295,7 @@ struct ScoreColumns<'a> {
     topic: Vec<&'a str>,
     partition: Vec<i32>,
     record_offset: Vec<i64>,
+    incarnation: Vec<i32>,
 }
 
 impl<'a> ScoreColumns<'a> {
@@ -309,6 +310,7 @@ impl<'a> ScoreColumns<'a> {
             topic: scores.iter().map(|score| &*position(score).topic).collect(),
             partition: scores.iter().map(|score| position(score).partition).collect(),
             record_offset: scores.iter().map(|score| position(score).offset).collect(),
+            incarnation: scores.iter().map(|score| position(score).incarnation).collect(),
         }
     }
 
@@ -326,7 +328,7 @@ impl<'a> ScoreColumns<'a> {
         ]
     }
 
-    fn outbox(&self) -> Parameters<'_, 6> {
+    fn outbox(&self) -> Parameters<'_, 7> {
         let PlaceColumns { day, tenant, event_id } = &self.places;
         [
             parameter(day),
@@ -335,6 +337,7 @@ impl<'a> ScoreColumns<'a> {
             parameter(&self.topic),
             parameter(&self.partition),
             parameter(&self.record_offset),
+            parameter(&self.incarnation),
         ]
     }
 }
@@ -350,13 +353,9 @@ fn key_from_row(row: &Row) -> Result<EventKey, PostgresError> {
     })
 }
 
-fn origin_from_row(row: &Row) -> Result<Origin, PostgresError> {
-    let (partition, offset) = (row.try_get("origin_partition")?, row.try_get("origin_offset")?);
-    Ok(Origin::new(row.try_get::<_, &str>("origin_topic")?, partition, offset))
-}
-
 fn position_from_row(row: &Row) -> Result<Position, PostgresError> {
-    Ok(Position::new(row.try_get::<_, &str>("topic")?, row.try_get("partition")?, row.try_get("record_offset")?))
+    Ok(Position::new(row.try_get::<_, &str>("topic")?, row.try_get("partition")?, row.try_get("record_offset")?)
+        .in_incarnation(row.try_get("incarnation")?))
 }
 
 fn unscored_from_row(row: &Row) -> Result<UnscoredEvent, PostgresError> {

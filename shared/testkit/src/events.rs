@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use event::{EventId, EventKey, IdSource, PayloadHash, TenantId, Timestamp};
+use event::{EventId, EventKey, IdSource, PayloadHash, RecordDigest, TenantId, Timestamp};
 use pipeline::ports::RiskScore;
 use pipeline::tracked::{Decided, Event, Known, Payload, State, Tracked};
 use pipeline::{Outcome, Position};
@@ -33,7 +33,7 @@ pub fn event(tenant: &TenantId, id: &str, json: &str, received_at: Timestamp) ->
 
 /// A record that is its own first copy, and whose event is to be stored.
 pub fn stored(position: Position, event: Event<'static>, decided: Decided) -> Tracked<'static, Decided> {
-    Tracked { origin: position.as_origin(), position, state: State::Open { event, found: decided } }
+    first_copy(position, State::Open { event, found: decided })
 }
 
 /// The decision to store an event as `valid`.
@@ -45,5 +45,13 @@ pub fn valid(risk: Option<RiskScore>) -> Decided {
 pub fn closed(position: Position, key: Option<EventKey>, outcome: Outcome, reason: &str) -> Tracked<'static, Decided> {
     let known = Known::Partly { key, event_type: None, received_at: None, ip: None };
     let state = State::Closed { outcome, reason: reason.to_owned(), known };
-    Tracked { origin: position.as_origin(), position, state }
+    first_copy(position, state)
+}
+
+/// The digest of the records that these functions make.
+pub const DIGEST: RecordDigest = RecordDigest([7; RecordDigest::BYTES]);
+
+fn first_copy(position: Position, state: State<'static, Decided>) -> Tracked<'static, Decided> {
+    let origin = position.as_origin(Some(DIGEST));
+    Tracked { position, digest: Some(DIGEST), incarnation: None, origin, state }
 }

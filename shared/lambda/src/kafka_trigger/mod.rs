@@ -95,7 +95,7 @@ fn decode_record(wire: &WireRecord<'_>, topic: Arc<str>, buffer: &mut BytesMut) 
         }),
     };
     Record {
-        position: Position { topic, partition: wire.partition, offset: wire.offset },
+        position: Position::new(topic, wire.partition, wire.offset),
         timestamp: Timestamp::from_millis(wire.timestamp),
         key,
         value,

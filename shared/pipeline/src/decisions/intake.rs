@@ -46,7 +46,8 @@ impl Reader<'_> {
                 State::Closed { outcome: Outcome::DeadLettered, reason: reason.to_string(), known: *known }
             }
         };
-        Tracked { position: record.position.clone(), origin: record.origin(), state }
+        let digest = record.digest();
+        Tracked { position: record.position.clone(), digest, incarnation: None, origin: record.origin(digest), state }
     }
 
     fn event<'a>(self, record: &'a Record) -> Result<Event<'a>, (Reason, Box<Known<'a>>)> {
@@ -192,7 +193,7 @@ mod tests {
     #[test]
     fn reads_an_envelope() {
         let record = read_record(record(5, Some(ENVELOPE), &[]));
-        assert_eq!(record.origin.to_string(), "raw-events/0/5");
+        assert_eq!(record.origin, record.position.as_origin(record.digest));
         let candidate = event(record);
         assert_eq!(candidate.key.to_string(), "acme/a");
         assert_eq!((candidate.event_type.as_ref(), candidate.schema_version), ("click", 1));

@@ -9,7 +9,7 @@ use std::fmt;
 use std::net::IpAddr;
 
 use bytes::{Bytes, BytesMut};
-use event::{EventId, IdSource, Origin, TenantId, Timestamp};
+use event::{EventId, IdSource, Origin, RecordDigest, TenantId, Timestamp};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -29,8 +29,8 @@ pub(super) const SCORED_LATER: &str = "#scored";
 /// that both can be restored from outcomes alone ([`super::restoration`]).
 #[derive(Serialize, Deserialize)]
 pub(super) struct OutcomeValue<'a> {
-    /// The position of the record on `raw-events`, which identifies the outcome, because each record has one. With the
-    /// suffix `#scored`, it identifies the late score of the event that the record stored.
+    /// The position of the record on `raw-events`, with its incarnation, which identifies the outcome, because each
+    /// record has one. With the suffix `#scored`, it identifies the late score of the event that the record stored.
     #[serde(borrow)]
     pub outcome_id: Cow<'a, str>,
     pub outcome: Outcome,
@@ -46,6 +46,9 @@ pub(super) struct OutcomeValue<'a> {
     pub received_at: Option<Timestamp>,
     pub recorded_at: Timestamp,
     pub origin: Origin,
+    /// That of the record itself, if it differs from the origin's: it is a copy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub digest: Option<RecordDigest>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -129,6 +132,7 @@ impl OutcomeWriter {
             received_at,
             recorded_at: entry.recorded_at,
             origin: entry.origin.clone(),
+            digest: entry.digest.filter(|_| entry.digest != entry.origin.digest),
             ip,
             user_id: event.and_then(|event| event.user_id.as_deref()).map(Cow::Borrowed),
             risk_score: entry.risk.as_ref().map(|risk| risk.score),
@@ -190,6 +194,8 @@ pub fn late_outcome(late: &LateOutcome) -> Result<NewRecord, serde_json::Error> 
     let LateOutcome { event, origin, position, outcome, risk, scored_at } = late;
     let entry = LedgerEntry {
         position: position.clone(),
+        // The first outcome has it; nothing is made from that of a late one.
+        digest: None,
         origin: origin.clone(),
         key: Some(event.key.clone()),
         outcome: *outcome,
@@ -203,8 +209,8 @@ pub fn late_outcome(late: &LateOutcome) -> Result<NewRecord, serde_json::Error> 
 
 #[cfg(test)]
 mod tests {
+    use event::TenantId;
     use event::schema::Registry;
-    use event::{Origin, TenantId};
 
     use super::super::intake::Reader;
     use super::super::samples::record;
@@ -229,7 +235,8 @@ mod tests {
         let tracked = reader.read(record).advance(|_, Read| Decided { outcome: Outcome::Valid, risk: None });
         let entry = LedgerEntry {
             position: record.position.clone(),
-            origin: record.origin(),
+            digest: tracked.digest,
+            origin: tracked.origin.clone(),
             key: tracked.key().cloned(),
             outcome: outcome_is,
             reason: reason.to_owned(),
@@ -245,6 +252,11 @@ mod tests {
         std::str::from_utf8(bytes.unwrap()).unwrap()
     }
 
+    /// The member that the outcome of a copy has for the copy's own digest.
+    fn digest_member(record: &Record) -> String {
+        format!(",\"digest\":\"{}\"", record.digest().unwrap())
+    }
+
     fn headers(record: &NewRecord) -> Vec<(&str, &str)> {
         record.headers.iter().map(|header| (&*header.name, text(header.value.as_ref()))).collect()
     }
@@ -257,7 +269,7 @@ mod tests {
         assert_eq!(outcome.topic, "processed-events");
         assert_eq!(text(outcome.key.as_ref()), "acme/a");
         assert_eq!(
-            text(outcome.value.as_ref()),
+            text(outcome.value.as_ref()).replace(&digest_member(&record), ""),
             concat!(
                 r#"{"outcome_id":"raw-events/0/5","outcome":"fraud","reason":"","tenant":"acme","id":"a","type":"click","#,
                 r#""received_at":"2026-11-20T18:02:00.000Z","recorded_at":"1970-01-01T00:00:00.000Z","#,
@@ -290,7 +302,7 @@ mod tests {
         let read = Reader { registry: &registry, foreign_tenant: &foreign_tenant }.read(&stored);
         let late = LateOutcome {
             event: read.event().unwrap().clone().into_owned(),
-            origin: Origin::new("raw-events", 0, 5),
+            origin: read.origin.clone(),
             position: Position::new("raw-events", 0, 5),
             outcome: Outcome::Fraud,
             risk,
@@ -317,6 +329,24 @@ mod tests {
             );
         assert_eq!(text(second.value.as_ref()), expected);
         assert_eq!(late_outcome(&late).unwrap(), second);
+    }
+
+    #[test]
+    fn the_outcomes_of_two_records_at_one_position_have_ids_of_their_own() {
+        let record = record(5, Some(ENVELOPE), &[]);
+        let registry = Registry::embedded().unwrap();
+        let foreign_tenant = TenantId::new("kafka").unwrap();
+        let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant };
+        let tracked = reader.read(&record).advance(|_, Read| Decided { outcome: Outcome::Valid, risk: None });
+        let id = |incarnation| {
+            let entry = LedgerEntry {
+                position: record.position.clone().in_incarnation(incarnation),
+                ..super::super::samples::entry(&tracked)
+            };
+            let outcome = OutcomeWriter::new(&[]).outcome(&tracked, &entry, None).unwrap();
+            serde_json::from_slice::<OutcomeValue<'_>>(&outcome.value.unwrap()).unwrap().outcome_id.into_owned()
+        };
+        assert_eq!([id(0), id(2)], ["raw-events/0/5", "raw-events/0/5@2"]);
     }
 
     #[test]
@@ -357,7 +387,7 @@ mod tests {
         // The outcome of a record without an event is keyed by its origin.
         assert_eq!(text(outcome.key.as_ref()), "raw-events/2/7");
         assert_eq!(
-            text(outcome.value.as_ref()),
+            text(outcome.value.as_ref()).replace(&digest_member(&original), ""),
             concat!(
                 r#"{"outcome_id":"raw-events/0/5","outcome":"dead_lettered","reason":"malformed-json: expected value","#,
                 r#""recorded_at":"1970-01-01T00:00:00.000Z","origin":"raw-events/2/7"}"#

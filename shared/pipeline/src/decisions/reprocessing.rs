@@ -28,15 +28,16 @@ pub fn admit<'a>(
     Ok(records.into_iter().zip(firsts).map(admit).collect())
 }
 
-/// How a record ends now.
-pub fn entry(record: Tracked<'_, Decided>, now: Timestamp) -> LedgerEntry {
+/// How a record ends now. `first` is its entry in the ledger.
+pub fn entry(record: Tracked<'_, Decided>, first: Option<&LedgerEntry>, now: Timestamp) -> LedgerEntry {
     let key = record.key().cloned();
-    let Tracked { position, origin, state } = record;
+    let Tracked { position, digest, incarnation: _, origin, state } = record;
     let (outcome, reason, risk) = match state {
         State::Open { found: Decided { outcome, risk }, .. } => (outcome, String::new(), risk),
         State::Closed { outcome, reason, .. } => (outcome, reason, None),
     };
-    LedgerEntry { position, origin, key, outcome, reason, risk, recorded_at: now }
+    let position = first.map_or(position, |first| first.position.clone());
+    LedgerEntry { position, digest, origin, key, outcome, reason, risk, recorded_at: now }
 }
 
 /// The change that a reprocessing makes to a record, such as `valid -> fraud`; `valid -> valid` if there is none, and
@@ -62,7 +63,8 @@ mod tests {
     fn first(record: &Record, outcome: Outcome, reason: &str) -> Option<LedgerEntry> {
         Some(LedgerEntry {
             position: record.position.clone(),
-            origin: record.origin(),
+            digest: record.digest(),
+            origin: record.origin(record.digest()),
             key: None,
             outcome,
             reason: reason.into(),
@@ -103,7 +105,8 @@ mod tests {
         };
         let scores = asked.iter().zip([80, 79, 0, 100]).map(score).collect();
         let decided = decide(admitted, Some(scores), 80).unwrap();
-        let seconds: Vec<LedgerEntry> = decided.into_iter().map(|record| entry(record, NOW)).collect();
+        let seconds: Vec<LedgerEntry> =
+            decided.into_iter().zip(&firsts).map(|(record, first)| entry(record, first.as_ref(), NOW)).collect();
         let changes: Vec<String> =
             firsts.iter().zip(&seconds).map(|(first, second)| change(first.as_ref(), second)).collect();
         assert_eq!(

@@ -38,7 +38,7 @@ pub enum Effect<'a> {
 pub enum RestorationError {
     #[error("not an outcome")]
     Malformed(#[source] serde_json::Error),
-    #[error("outcome_id is not <topic>/<partition>/<offset>")]
+    #[error("outcome_id is not <topic>/<partition>/<offset> or <topic>/<partition>/<offset>@<incarnation>")]
     Position,
     /// An older build wrote it; older builds did not publish all columns of the row.
     #[error("the outcome of a stored event lacks {0}")]
@@ -58,15 +58,15 @@ impl<'a> ArchivedOutcome<'a> {
             Some(position) => (position, true),
             None => (&*value.outcome_id, false),
         };
-        // A position has the form of an origin.
-        let Origin { topic, partition, offset } = position.parse().map_err(|_| RestorationError::Position)?;
+        let position: Position = position.parse().map_err(|_| RestorationError::Position)?;
         let key = match (value.tenant.take(), value.id.take()) {
             (Some(tenant), Some(id)) => Some(EventKey { tenant, id }),
             (None, None) => None,
             (Some(_), None) | (None, Some(_)) => return Err(RestorationError::HalfKey),
         };
         let entry = LedgerEntry {
-            position: Position { topic, partition, offset },
+            digest: value.digest.or_else(|| value.origin.digest.filter(|_| is_first_copy(&position, &value.origin))),
+            position,
             origin: value.origin.clone(),
             key,
             outcome: value.outcome,
@@ -86,7 +86,7 @@ impl<'a> ArchivedOutcome<'a> {
     /// The record to give to the store, with the entry's time; `None` for a late score, whose event is already
     /// recorded.
     pub fn record(&self) -> Option<Tracked<'a, Decided>> {
-        let LedgerEntry { position, origin, key, outcome, reason, risk, .. } = self.entry.clone();
+        let LedgerEntry { position, digest, origin, key, outcome, reason, risk, .. } = self.entry.clone();
         let state = match &self.effect {
             Effect::Stored(event) => State::Open { event: Event::clone(event), found: Decided { outcome, risk } },
             Effect::Nothing => {
@@ -96,8 +96,13 @@ impl<'a> ArchivedOutcome<'a> {
             }
             Effect::ScoredLater(_) => return None,
         };
-        Some(Tracked { position, origin, state })
+        let incarnation = Some(position.incarnation);
+        Some(Tracked { position: Position { incarnation: 0, ..position }, digest, incarnation, origin, state })
     }
+}
+
+fn is_first_copy(position: &Position, origin: &Origin) -> bool {
+    (position.offset, position.partition, &position.topic) == (origin.offset, origin.partition, &origin.topic)
 }
 
 fn risk(value: &OutcomeValue<'_>) -> Option<RiskScore> {
@@ -185,8 +190,9 @@ mod tests {
             Err((outcome, reason)) => (outcome, reason.to_string(), None),
         };
         let decided = read.advance(|_, Read| Decided { outcome, risk: risk.clone() });
-        let (position, origin, key) = (decided.position.clone(), decided.origin.clone(), decided.key().cloned());
-        let entry = LedgerEntry { position, origin, key, outcome, reason, risk, recorded_at: at() };
+        let (position, digest) = (decided.position.clone(), decided.digest);
+        let (origin, key) = (decided.origin.clone(), decided.key().cloned());
+        let entry = LedgerEntry { position, digest, origin, key, outcome, reason, risk, recorded_at: at() };
         let outcome = publication::OutcomeWriter::new(&[]).outcome(&decided, &entry, None).unwrap();
         (decided, entry, outcome.value.unwrap().to_vec())
     }
@@ -240,7 +246,9 @@ mod tests {
             let restored = ArchivedOutcome::read(&value).unwrap();
             assert_eq!(restored.entry, entry);
             let record = restored.record().unwrap();
-            assert_eq!((&record.position, &record.origin), (&stored.position, &stored.origin));
+            assert_eq!(record.incarnation, Some(0));
+            let place = |record: &Tracked<'_, Decided>| (record.position.clone(), record.digest, record.origin.clone());
+            assert_eq!(place(&record), place(&stored));
             assert_eq!(recorded(&record), recorded(&stored));
         }
     }

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use event::{EventId, EventKey, IdSource, Origin, PayloadHash, TenantId, Timestamp};
+use event::{EventId, EventKey, IdSource, Origin, PayloadHash, RecordDigest, TenantId, Timestamp};
 use serde_json::value::RawValue;
 
+use crate::ports::LedgerEntry;
 use crate::tracked::{Event, Payload, Read, State, Tracked};
-use crate::{Header, Position, Record, RecordHeaders};
+use crate::{Header, Outcome, Position, Record, RecordHeaders};
 
 /// A short way to make an open record for a table test: it is its own first copy, received at the epoch.
 pub fn read(origin_text: &str, id: &str, payload: &str) -> Tracked<'static, Read> {
@@ -25,8 +26,9 @@ pub fn read(origin_text: &str, id: &str, payload: &str) -> Tracked<'static, Read
         payload_hash: PayloadHash::of(payload.as_bytes()),
         payload: Payload(Cow::Borrowed(RawValue::NULL)),
     };
-    let position = Position { topic: origin.topic.clone(), partition: origin.partition, offset: origin.offset };
-    Tracked { position, origin, state: State::Open { event, found: Read } }
+    let position = Position::new(origin.topic.clone(), origin.partition, origin.offset);
+    let digest = Some(RecordDigest([1; RecordDigest::BYTES]));
+    Tracked { position, digest, incarnation: None, origin, state: State::Open { event, found: Read } }
 }
 
 /// Records from `(origin, id, payload)`, whose positions are in the order given.
@@ -36,6 +38,20 @@ pub fn batch(records: &[(&str, &str, &str)]) -> Vec<Tracked<'static, Read>> {
         ..read(origin, id, payload)
     };
     records.iter().zip(0..).map(at).collect()
+}
+
+/// The entry of a valid event.
+pub fn entry<S>(record: &Tracked<'_, S>) -> LedgerEntry {
+    LedgerEntry {
+        position: record.position.clone(),
+        digest: record.digest,
+        origin: record.origin.clone(),
+        key: record.key().cloned(),
+        outcome: Outcome::Valid,
+        reason: String::new(),
+        risk: None,
+        recorded_at: Timestamp::EPOCH,
+    }
 }
 
 pub fn origin(text: &str) -> Origin {

@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use event::Timestamp;
 
 use super::LedgerEntry;
-use crate::{DependencyError, Position};
+use crate::DependencyError;
+use crate::tracked::{Read, Tracked};
 
 /// How far a run is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub trait ReplayRuns: Send + Sync {
 #[async_trait]
 pub trait ReprocessedOutcomes: Send + Sync {
     /// The ledger's entry of each record; `None` if it has none.
-    async fn first_outcomes(&self, positions: &[Position]) -> Result<Vec<Option<LedgerEntry>>, DependencyError>;
+    async fn first_outcomes(&self, records: &[Tracked<'_, Read>]) -> Result<Vec<Option<LedgerEntry>>, DependencyError>;
 
     /// Adds the entries that do not exist yet, by version and position, and returns how many were added. Existing
     /// entries and the ledger never change. An entry's `recorded_at` is when it was reprocessed. An `Err` means that

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
-use event::{Origin, PayloadHash, Timestamp};
+use event::{PayloadHash, RecordDigest, Timestamp};
 use pipeline::decisions::recording::StoredCopy;
 use pipeline::ports::{EventStore, LedgerEntry};
 use pipeline::tracked::{Decided, Tracked};
@@ -22,11 +22,11 @@ use pipeline::{DependencyError, Position};
 use time::{Date, OffsetDateTime};
 use tokio_postgres::Row;
 
-use self::plan::{Found, NewEvent, Plan, Planned, plan, storable_record};
+use self::plan::{Found, IncarnationSpan, LogAccount, LogKey, NewEvent, Plan, Span, plan, storable_record};
 use crate::counts::{ADD_COUNTS, CountChange, CountColumns};
 use crate::database::{Database, RollbackOnDrop};
 use crate::error::PostgresError;
-use crate::ledger::{Corrupt, entry_from_row};
+use crate::ledger::{Corrupt, entry_from_row, origin_from_row};
 use crate::statement::{Parameters, Ready, SqlType, parameter};
 use crate::text::join;
 
@@ -36,37 +36,62 @@ const ATTEMPTS: u32 = 5;
 
 /// Takes the row locks of the partitions, in the order of their keys so that two batches cannot deadlock. From then on
 /// no other transaction records these partitions, and later statements see everything that was committed before.
+///
+/// It also advances the checkpoints, as if every record were new and of the present incarnation, because so it is nearly
+/// always. The answer has the spans before and after, so that [`mod@plan`] sees when it is not.
 const LOCK_PARTITIONS: &str = "
-    INSERT INTO checkpoints (topic, partition, floor_offset, next_offset, updated_at)
+    INSERT INTO checkpoints AS c (topic, partition, floor_offset, next_offset, updated_at)
     SELECT w.topic, w.partition, w.floor_offset, w.next_offset, $5
     FROM unnest($1::text[], $2::int4[], $3::int8[], $4::int8[]) AS w (topic, partition, floor_offset, next_offset)
     ON CONFLICT (topic, partition) DO UPDATE SET
-        floor_offset = least(checkpoints.floor_offset, excluded.floor_offset),
-        next_offset = greatest(checkpoints.next_offset, excluded.next_offset),
+        floor_before = c.floor_offset,
+        next_before = c.next_offset,
+        floor_offset = least(c.floor_offset, excluded.floor_offset),
+        next_offset = greatest(c.next_offset, excluded.next_offset),
+        updated_at = excluded.updated_at
+    RETURNING topic, partition, incarnation, floor_before, next_before, floor_offset, next_offset";
+
+const CORRECT_CHECKPOINTS: &str = "
+    UPDATE checkpoints c SET incarnation = w.incarnation, floor_offset = w.floor_offset, next_offset = w.next_offset
+    FROM unnest($1::text[], $2::int4[], $3::int4[], $4::int8[], $5::int8[])
+        AS w (topic, partition, incarnation, floor_offset, next_offset)
+    WHERE c.topic = w.topic AND c.partition = w.partition";
+
+const ADD_ENDED_LOGS: &str = "
+    INSERT INTO ended_logs AS l (topic, partition, incarnation, floor_offset, next_offset, updated_at)
+    SELECT w.topic, w.partition, w.incarnation, w.floor_offset, w.next_offset, $6
+    FROM unnest($1::text[], $2::int4[], $3::int4[], $4::int8[], $5::int8[])
+        AS w (topic, partition, incarnation, floor_offset, next_offset)
+    ON CONFLICT (topic, partition, incarnation) DO UPDATE SET
+        floor_offset = least(l.floor_offset, excluded.floor_offset),
+        next_offset = greatest(l.next_offset, excluded.next_offset),
         updated_at = excluded.updated_at";
 
-/// With LATERAL and LIMIT here, and OFFSET in the next statement, the planner can only use one index probe per record.
-/// It could turn a join into a scan of the whole table while there are few statistics.
+/// With LATERAL and OFFSET, here and in the next statement, the planner can only use one index probe per record. It
+/// could turn a join into a scan of the whole table while there are few statistics. A position has more than one entry
+/// only if its log was made again.
 pub(crate) const FIND_ENTRIES: &str = "
     SELECT w.ordinal, e.*
     FROM unnest($1::int4[], $2::text[], $3::int4[], $4::int8[]) AS w (ordinal, topic, partition, record_offset)
     CROSS JOIN LATERAL (
-        SELECT o.topic, o.partition, o.record_offset, o.origin_topic, o.origin_partition, o.origin_offset,
-               o.tenant, o.event_id, o.outcome, o.reason, o.risk_score, o.risk_reasons, o.rules_version, o.recorded_at
+        SELECT o.topic, o.partition, o.record_offset, o.incarnation, o.digest, o.origin_topic, o.origin_partition,
+               o.origin_offset, o.origin_digest, o.tenant, o.event_id, o.outcome, o.reason, o.risk_score,
+               o.risk_reasons, o.rules_version, o.recorded_at
         FROM record_outcomes o
         WHERE o.topic = w.topic AND o.partition = w.partition AND o.record_offset = w.record_offset
-        LIMIT 1
+        ORDER BY o.incarnation
+        OFFSET 0
     ) e";
 
 /// A copy is of the same day (the unique key) or within the window, so a record has at most one copy per day of its window;
 /// the oldest comes last. The days of the whole batch, $9 and $10, decide which partitions are planned for.
 const FIND_COPIES: &str = "
-    SELECT w.ordinal, e.received_at, e.payload_hash, e.origin_topic, e.origin_partition, e.origin_offset
+    SELECT w.ordinal, e.received_at, e.payload_hash, e.origin_topic, e.origin_partition, e.origin_offset, e.origin_digest
     FROM unnest($1::int4[], $2::text[], $3::text[], $4::date[], $5::date[], $6::date[],
                 $7::timestamptz[], $8::timestamptz[])
         AS w (ordinal, tenant, event_id, day, first_day, last_day, after, before)
     CROSS JOIN LATERAL (
-        SELECT e.received_at, e.payload_hash, e.origin_topic, e.origin_partition, e.origin_offset
+        SELECT e.received_at, e.payload_hash, e.origin_topic, e.origin_partition, e.origin_offset, e.origin_digest
         FROM events e
         WHERE e.tenant = w.tenant AND e.event_id = w.event_id
           AND e.received_day BETWEEN $9 AND $10
@@ -81,30 +106,30 @@ const INSERT_EVENTS: &str = "
     INSERT INTO events (
         received_day, tenant, event_id, event_type, schema_version, status, received_at, occurred_at, ip_address,
         user_agent, user_id, payload_hash, payload, risk_score, risk_reasons, rules_version, scored_at,
-        origin_topic, origin_partition, origin_offset, stored_at)
+        origin_topic, origin_partition, origin_offset, origin_digest, stored_at)
     SELECT w.received_day, w.tenant, w.event_id, w.event_type, w.schema_version, w.status, w.received_at, w.occurred_at,
            w.ip_address, w.user_agent, w.user_id, w.payload_hash, w.payload, w.risk_score,
            string_to_array(w.risk_reasons, E'\\x1f'), w.rules_version,
            CASE WHEN w.risk_score IS NOT NULL THEN $20::timestamptz END,
-           w.origin_topic, w.origin_partition, w.origin_offset, $20
+           w.origin_topic, w.origin_partition, w.origin_offset, w.origin_digest, $20
     FROM unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::text[], $7::timestamptz[],
                 $8::timestamptz[], $9::inet[], $10::text[], $11::text[], $12::bytea[], $13::text[], $14::int2[],
-                $15::text[], $16::text[], $17::text[], $18::int4[], $19::int8[])
+                $15::text[], $16::text[], $17::text[], $18::int4[], $19::int8[], $21::bytea[])
         AS w (received_day, tenant, event_id, event_type, schema_version, status, received_at, occurred_at, ip_address,
               user_agent, user_id, payload_hash, payload, risk_score, risk_reasons, rules_version, origin_topic,
-              origin_partition, origin_offset)";
+              origin_partition, origin_offset, origin_digest)";
 
 const INSERT_ENTRIES: &str = "
     INSERT INTO record_outcomes (
         topic, partition, record_offset, origin_topic, origin_partition, origin_offset, tenant, event_id, outcome,
-        reason, risk_score, risk_reasons, rules_version, recorded_at)
+        reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest, recorded_at)
     SELECT w.topic, w.partition, w.record_offset, w.origin_topic, w.origin_partition, w.origin_offset, w.tenant,
            w.event_id, w.outcome, w.reason, w.risk_score, string_to_array(w.risk_reasons, E'\\x1f'), w.rules_version,
-           $14
+           w.incarnation, w.digest, w.origin_digest, $17
     FROM unnest($1::text[], $2::int4[], $3::int8[], $4::text[], $5::int4[], $6::int8[], $7::text[], $8::text[],
-                $9::text[], $10::text[], $11::int2[], $12::text[], $13::text[])
+                $9::text[], $10::text[], $11::int2[], $12::text[], $13::text[], $14::int4[], $15::bytea[], $16::bytea[])
         AS w (topic, partition, record_offset, origin_topic, origin_partition, origin_offset, tenant, event_id, outcome,
-              reason, risk_score, risk_reasons, rules_version)";
+              reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest)";
 
 /// [`EventStore`] on Postgres.
 #[derive(Clone, Debug)]
@@ -151,13 +176,21 @@ impl PostgresEventStore {
     ) -> Result<Vec<LedgerEntry>, PostgresError> {
         let statements = Statements::ready(&self.database, client).await?;
         let transaction = RollbackOnDrop::new(client);
-        let found = self.look(client, &statements, records, now).await?;
-        let Plan { entries, new_events } = plan(records.iter().copied().zip(found), self.dedup_window, now);
+        let (accounts, found) = self.look(client, &statements, records, now).await?;
+        let plan = plan(records.iter().copied().zip(found), &accounts, self.dedup_window, now);
         pipeline::failpoint!("postgres::in-transaction");
-        write(client, &statements, &entries, new_events, now).await?;
+        write(client, &statements, &plan, now).await?;
         pipeline::failpoint!("postgres::committed");
         transaction.finish();
-        Ok(entries.into_iter().map(|planned| planned.entry).collect())
+        for (topic, partition) in &plan.begun {
+            tracing::warn!(
+                topic = &**topic,
+                partition,
+                "another record is at a position that is recorded: this log was made again or lost its tail, and its next \
+                 incarnation begins"
+            );
+        }
+        Ok(plan.entries.into_iter().map(|planned| planned.entry).collect())
     }
 
     /// Begins, locks the partitions and reads what is stored about each record, in one round trip: requests are sent in
@@ -168,7 +201,7 @@ impl PostgresEventStore {
         statements: &Statements,
         records: &[&Tracked<'_, Decided>],
         now: Timestamp,
-    ) -> Result<Vec<Found>, PostgresError> {
+    ) -> Result<(BTreeMap<LogKey, LogAccount>, Vec<Found>), PostgresError> {
         let partitions = PartitionColumns::of(records.iter().map(|record| &record.position));
         let positions = PositionColumns::of(records.iter().map(|record| &record.position));
         let keys = KeyColumns::of(records, self.dedup_window);
@@ -176,10 +209,10 @@ impl PostgresEventStore {
         let now = now.to_utc();
         let lock = partitions.parameters(&now);
         let find_entries = positions.parameters();
-        let ((), _, entries, copies) = tokio::try_join!(
+        let ((), accounts, entries, copies) = tokio::try_join!(
             biased;
             client.batch_execute(self.database.begin()),
-            statements.lock_partitions.execute(client, &lock),
+            statements.lock_partitions.query(client, &lock),
             statements.find_entries.query(client, &find_entries),
             async {
                 match &days {
@@ -192,12 +225,12 @@ impl PostgresEventStore {
         let mut found = Vec::new();
         found.resize_with(records.len(), Found::default);
         for row in &entries {
-            of_ordinal(&mut found, row)?.entry = Some(entry_from_row(row)?);
+            of_ordinal(&mut found, row)?.entries.push(entry_from_row(row)?);
         }
         for row in &copies {
             of_ordinal(&mut found, row)?.copy = Some(copy_from_row(row)?);
         }
-        Ok(found)
+        Ok((accounts.iter().map(account_from_row).collect::<Result<_, _>>()?, found))
     }
 }
 
@@ -234,17 +267,22 @@ impl Statements {
 async fn write(
     client: &ClientWrapper,
     statements: &Statements,
-    entries: &[Planned],
-    mut new_events: Vec<NewEvent<'_, '_>>,
+    Plan { entries, new_events, corrections, begun: _ }: &Plan<'_, '_>,
     now: Timestamp,
 ) -> Result<(), PostgresError> {
+    let at = now.to_utc();
+    if !corrections.is_empty() {
+        let (present, ended) = (SpanColumns::of(&corrections.present), SpanColumns::of(&corrections.ended));
+        let ended = ended.parameters().into_iter().chain([parameter(&at)]).collect::<Vec<_>>();
+        client.execute_typed(CORRECT_CHECKPOINTS, &present.parameters()).await?;
+        client.execute_typed(ADD_ENDED_LOGS, &ended).await?;
+    }
     let commit = client.batch_execute("COMMIT");
     let new_entries: Vec<&LedgerEntry> =
         entries.iter().filter(|planned| planned.is_new).map(|planned| &planned.entry).collect();
     if new_entries.is_empty() {
         return Ok(commit.await?);
     }
-    let at = now.to_utc();
     let ledger = EntryColumns::of(new_entries);
     let ledger = ledger.parameters(&at);
     if new_events.is_empty() {
@@ -252,8 +290,9 @@ async fn write(
         return Ok(());
     }
     // In the order of the unique key, as everywhere, so that two batches with the same events cannot deadlock.
+    let mut new_events: Vec<&NewEvent<'_, '_>> = new_events.iter().collect();
     new_events.sort_by(|a, b| (&a.event.key, day_of(a)).cmp(&(&b.event.key, day_of(b))));
-    let counts = CountColumns::of(new_events.iter().map(|NewEvent { event, decided, .. }| CountChange {
+    let counts = CountColumns::of(new_events.iter().map(|&NewEvent { event, decided, .. }| CountChange {
         received_at: event.received_at,
         tenant: event.key.tenant.as_str(),
         event_type: &event.event_type,
@@ -277,15 +316,15 @@ fn day_of(new: &NewEvent<'_, '_>) -> Date {
 }
 
 /// One column of the rows to insert.
-fn column<'r, 'a, T>(events: &[NewEvent<'r, 'a>], of: impl Fn(&NewEvent<'r, 'a>) -> T) -> Vec<T> {
-    events.iter().map(of).collect()
+fn column<'r, 'a, T>(events: &[&NewEvent<'r, 'a>], of: impl Fn(&NewEvent<'r, 'a>) -> T) -> Vec<T> {
+    events.iter().map(|event| of(event)).collect()
 }
 
 /// Inserts the rows of new events, column by column.
 async fn insert_events(
     client: &ClientWrapper,
     statement: &Ready,
-    events: &[NewEvent<'_, '_>],
+    events: &[&NewEvent<'_, '_>],
     at: &OffsetDateTime,
 ) -> Result<u64, PostgresError> {
     let risk_reasons = |new: &NewEvent<'_, '_>| new.decided.risk.as_ref().map(|risk| join(&risk.reasons));
@@ -313,6 +352,7 @@ async fn insert_events(
                 parameter(&column(events, |new| new.origin.partition)),
                 parameter(&column(events, |new| new.origin.offset)),
                 parameter(at),
+                parameter(&column(events, |new| new.origin.digest.as_ref().map(RecordDigest::as_bytes))),
             ],
         )
         .await?;
@@ -333,12 +373,21 @@ fn copy_from_row(row: &Row) -> Result<StoredCopy, PostgresError> {
     let bad_hash = |_| Corrupt("events").column("payload_hash");
     Ok(StoredCopy {
         payload_hash: PayloadHash(row.try_get::<_, &[u8]>("payload_hash")?.try_into().map_err(bad_hash)?),
-        origin: Origin::new(
-            row.try_get::<_, &str>("origin_topic")?,
-            row.try_get("origin_partition")?,
-            row.try_get("origin_offset")?,
-        ),
+        origin: origin_from_row(row)?,
     })
+}
+
+fn account_from_row(row: &Row) -> Result<(LogKey, LogAccount), PostgresError> {
+    let before = match (row.try_get("floor_before")?, row.try_get("next_before")?) {
+        (Some(floor), Some(next)) => Some(Span { floor, next }),
+        (None, _) | (_, None) => None,
+    };
+    let account = LogAccount {
+        incarnation: row.try_get("incarnation")?,
+        before,
+        locked: Span { floor: row.try_get("floor_offset")?, next: row.try_get("next_offset")? },
+    };
+    Ok(((row.try_get::<_, &str>("topic")?.into(), row.try_get("partition")?), account))
 }
 
 /// Lists are far shorter than `i32::MAX`: an invocation has at most 6 MB.
@@ -356,14 +405,14 @@ struct PartitionColumns<'a> {
 
 impl<'a> PartitionColumns<'a> {
     fn of(positions: impl IntoIterator<Item = &'a Position>) -> Self {
-        let mut spans = BTreeMap::<(&str, i32), (i64, i64)>::new();
+        let mut spans = BTreeMap::<(&str, i32), Span>::new();
         for position in positions {
-            let next = position.offset.saturating_add(1);
-            let span = spans.entry((&position.topic, position.partition)).or_insert((position.offset, next));
-            *span = (span.0.min(position.offset), span.1.max(next));
+            let span = Span::of(position.offset);
+            let spans = spans.entry((&position.topic, position.partition));
+            spans.and_modify(|known| *known = known.and(span)).or_insert(span);
         }
         let mut columns = Self::default();
-        for ((topic, partition), (floor, next)) in spans {
+        for ((topic, partition), Span { floor, next }) in spans {
             columns.topic.push(topic);
             columns.partition.push(partition);
             columns.floor_offset.push(floor);
@@ -379,6 +428,39 @@ impl<'a> PartitionColumns<'a> {
             parameter(&self.floor_offset),
             parameter(&self.next_offset),
             parameter(now),
+        ]
+    }
+}
+
+#[derive(Default)]
+struct SpanColumns<'a> {
+    topic: Vec<&'a str>,
+    partition: Vec<i32>,
+    incarnation: Vec<i32>,
+    floor_offset: Vec<i64>,
+    next_offset: Vec<i64>,
+}
+
+impl<'a> SpanColumns<'a> {
+    fn of(spans: &'a [IncarnationSpan]) -> Self {
+        let mut columns = Self::default();
+        for IncarnationSpan { log: (topic, partition), incarnation, span } in spans {
+            columns.topic.push(topic);
+            columns.partition.push(*partition);
+            columns.incarnation.push(*incarnation);
+            columns.floor_offset.push(span.floor);
+            columns.next_offset.push(span.next);
+        }
+        columns
+    }
+
+    fn parameters(&self) -> Parameters<'_, 5> {
+        [
+            parameter(&self.topic),
+            parameter(&self.partition),
+            parameter(&self.incarnation),
+            parameter(&self.floor_offset),
+            parameter(&self.next_offset),
         ]
     }
 }
@@ -477,6 +559,9 @@ pub(crate) struct EntryColumns<'a> {
     risk_score: Vec<Option<i16>>,
     risk_reasons: Vec<Option<String>>,
     rules_version: Vec<Option<&'a str>>,
+    incarnation: Vec<i32>,
+    digest: Vec<Option<&'a [u8]>>,
+    origin_digest: Vec<Option<&'a [u8]>>,
 }
 
 impl<'a> EntryColumns<'a> {
@@ -496,12 +581,15 @@ impl<'a> EntryColumns<'a> {
             columns.risk_score.push(entry.risk.as_ref().map(|risk| i16::from(risk.score)));
             columns.risk_reasons.push(entry.risk.as_ref().map(|risk| join(&risk.reasons)));
             columns.rules_version.push(entry.risk.as_ref().map(|risk| &*risk.rules_version));
+            columns.incarnation.push(entry.position.incarnation);
+            columns.digest.push(entry.digest.as_ref().map(RecordDigest::as_bytes));
+            columns.origin_digest.push(entry.origin.digest.as_ref().map(RecordDigest::as_bytes));
         }
         columns
     }
 
     /// The records with their recording times: one time for all, or one for each.
-    pub(crate) fn parameters<'b>(&'b self, at: &'b impl SqlType) -> Parameters<'b, 14> {
+    pub(crate) fn parameters<'b>(&'b self, at: &'b impl SqlType) -> Parameters<'b, 17> {
         [
             parameter(&self.topic),
             parameter(&self.partition),
@@ -516,6 +604,9 @@ impl<'a> EntryColumns<'a> {
             parameter(&self.risk_score),
             parameter(&self.risk_reasons),
             parameter(&self.rules_version),
+            parameter(&self.incarnation),
+            parameter(&self.digest),
+            parameter(&self.origin_digest),
             parameter(at),
         ]
     }

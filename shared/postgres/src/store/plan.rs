@@ -1,14 +1,13 @@
 //! Decides what to write for a batch, given what is stored already. Pure.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::iter::successors;
 use std::sync::Arc;
 use std::time::Duration;
 
 use event::{EventKey, Origin, Timestamp};
-use pipeline::decisions::recording::{StoredCopy, are_copies};
+use pipeline::decisions::recording::{Logs, Standing, StoredCopy, are_copies};
 use pipeline::ports::{LedgerEntry, RiskScore};
 use pipeline::tracked::{Decided, Event, State, Tracked};
 use pipeline::{Outcome, Position};
@@ -18,7 +17,8 @@ use crate::text::{indexed, is_storable_list, storable, storable_list, storable_s
 /// What is stored already for a record.
 #[derive(Debug, Default)]
 pub(super) struct Found {
-    pub entry: Option<LedgerEntry>,
+    /// Every entry at its position, in the order of their incarnations.
+    pub entries: Vec<LedgerEntry>,
     /// A row of the same event.
     pub copy: Option<StoredCopy>,
 }
@@ -38,6 +38,78 @@ impl NewEvent<'_, '_> {
     }
 }
 
+/// The offsets that the ledger accounts for: `floor` to `next`, the latter excluded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub floor: i64,
+    pub next: i64,
+}
+
+impl Span {
+    pub(super) fn of(offset: i64) -> Self {
+        Span { floor: offset, next: offset.saturating_add(1) }
+    }
+
+    pub(super) fn and(self, other: Span) -> Self {
+        Span { floor: self.floor.min(other.floor), next: self.next.max(other.next) }
+    }
+}
+
+/// The account of a partition's log, as its lock found it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LogAccount {
+    pub incarnation: i32,
+    /// Before this batch; `None` if this is the partition's first.
+    pub before: Option<Span>,
+    /// With every record of this batch, as if all were of this incarnation and new.
+    pub locked: Span,
+}
+
+/// A topic and a partition of it.
+pub(super) type LogKey = (Arc<str>, i32);
+
+/// The span of one incarnation, to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct IncarnationSpan {
+    pub log: LogKey,
+    pub incarnation: i32,
+    pub span: Span,
+}
+
+/// What the lock of the partitions could not write, because it did not know yet which records are new and of which
+/// incarnation: normally nothing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Corrections {
+    pub present: Vec<IncarnationSpan>,
+    pub ended: Vec<IncarnationSpan>,
+}
+
+impl Corrections {
+    pub(super) fn is_empty(&self) -> bool {
+        self.present.is_empty() && self.ended.is_empty()
+    }
+
+    fn of(accounts: &BTreeMap<LogKey, LogAccount>, logs: &Logs, mut new: BTreeMap<(LogKey, i32), Span>) -> Self {
+        let mut corrections = Corrections::default();
+        for (log, account) in accounts {
+            let present = logs.present(&log.0, log.1);
+            if let Some(before) = account.before {
+                new.entry((log.clone(), account.incarnation))
+                    .and_modify(|span| *span = span.and(before))
+                    .or_insert(before);
+            }
+            if let Some(span) = new.remove(&(log.clone(), present))
+                && (present != account.incarnation || span != account.locked)
+            {
+                corrections.present.push(IncarnationSpan { log: log.clone(), incarnation: present, span });
+            }
+        }
+        let ended = new.into_iter().map(|((log, incarnation), span)| IncarnationSpan { log, incarnation, span });
+        corrections.ended.extend(ended);
+        corrections
+    }
+}
+
 /// The answer about one record.
 #[derive(Debug)]
 pub(super) struct Planned {
@@ -46,11 +118,22 @@ pub(super) struct Planned {
     pub is_new: bool,
 }
 
+impl Planned {
+    /// Whether it is about a record that was delivered with that position.
+    fn is_at(&self, position: &Position) -> bool {
+        let Position { topic, partition, offset, incarnation: _ } = &self.entry.position;
+        (*offset, *partition, topic) == (position.offset, position.partition, &position.topic)
+    }
+}
+
 #[derive(Debug)]
 pub(super) struct Plan<'r, 'a> {
     /// One for each record, in their order.
     pub entries: Vec<Planned>,
     pub new_events: Vec<NewEvent<'r, 'a>>,
+    pub corrections: Corrections,
+    /// The logs of which another incarnation began in this batch.
+    pub begun: Vec<LogKey>,
 }
 
 /// The record with every character replaced that Postgres cannot store, so that no record makes its batch fail. This is
@@ -104,9 +187,10 @@ fn is_storable(record: &Tracked<'_, Decided>) -> bool {
     state_is_storable && is_plain(&record.origin.topic)
 }
 
-/// Decides what to write for each record, given what was found for it.
+/// Decides what to write for each record, given what was found for it and for its log.
 pub(super) fn plan<'r, 'a>(
     records: impl ExactSizeIterator<Item = (&'r Tracked<'a, Decided>, Found)>,
+    accounts: &BTreeMap<LogKey, LogAccount>,
     window: Duration,
     now: Timestamp,
 ) -> Plan<'r, 'a>
@@ -114,50 +198,53 @@ where
     'a: 'r,
 {
     let count = records.len();
-    let mut plan = Plan { entries: Vec::with_capacity(count), new_events: Vec::with_capacity(count) };
+    let mut entries = Vec::<Planned>::with_capacity(count);
+    let mut new_events = Vec::<NewEvent<'r, 'a>>::with_capacity(count);
     // The last new event of each key, and for each new event the one of the same key before it.
     let mut last_of_key = HashMap::<&EventKey, usize>::with_capacity(count);
     let mut before = Vec::<Option<usize>>::with_capacity(count);
-    let mut places = HashMap::<&Position, usize>::with_capacity(count);
-    for (record, found) in records {
-        if let Some(entry) = found.entry {
-            plan.entries.push(Planned { entry, is_new: false });
-            continue;
+    let mut positions = HashSet::<&Position>::with_capacity(count);
+    let mut logs = Logs::new(accounts.iter().map(|(log, account)| (log.clone(), account.incarnation)));
+    let mut new_spans = NewSpans::default();
+    for (record, mut found) in records {
+        if !positions.insert(&record.position) {
+            // A record that comes twice in one batch gets the same outcome both times.
+            let earlier = entries.iter().filter(|planned| planned.is_new && planned.is_at(&record.position));
+            found.entries.extend(earlier.map(|planned| planned.entry.clone()));
         }
-        // A record that comes twice in one batch gets the same outcome both times.
-        match places.entry(&record.position) {
-            Entry::Occupied(first) => {
-                if let Some(Planned { entry, .. }) = plan.entries.get(*first.get()) {
-                    let entry = entry.clone();
-                    plan.entries.push(Planned { entry, is_new: false });
-                    continue;
-                }
+        let incarnation = match logs.place(record, found.entries) {
+            Standing::Recorded(entry) => {
+                entries.push(Planned { entry: *entry, is_new: false });
+                continue;
             }
-            Entry::Vacant(place) => _ = place.insert(plan.entries.len()),
-        }
+            Standing::New { incarnation } => incarnation,
+        };
+        let position = record.position.clone().in_incarnation(incarnation);
+        new_spans.add(&position);
         let (outcome, reason, risk) = match &record.state {
             State::Closed { outcome, reason, .. } => (*outcome, reason.clone(), None),
             State::Open { event, found: decided } => {
                 let last = last_of_key.get(&event.key).copied();
                 let copy = found.copy.or_else(|| {
                     let of_key = successors(last, |at| before.get(*at).copied().flatten());
-                    let in_batch = of_key.filter_map(|at| plan.new_events.get(at));
+                    let in_batch = of_key.filter_map(|at| new_events.get(at));
                     let copies = in_batch.filter(|new| are_copies(new.event.received_at, event.received_at, window));
                     copies.last().map(NewEvent::as_copy)
                 });
                 match copy {
                     Some(copy) => (Outcome::Duplicate, copy.duplicate(event.payload_hash).to_string(), None),
                     None => {
-                        last_of_key.insert(&event.key, plan.new_events.len());
+                        last_of_key.insert(&event.key, new_events.len());
                         before.push(last);
-                        plan.new_events.push(NewEvent { event, decided, origin: &record.origin });
+                        new_events.push(NewEvent { event, decided, origin: &record.origin });
                         (decided.outcome, String::new(), decided.risk.clone())
                     }
                 }
             }
         };
         let entry = LedgerEntry {
-            position: record.position.clone(),
+            position,
+            digest: record.digest,
             origin: record.origin.clone(),
             key: record.key().cloned(),
             outcome,
@@ -165,14 +252,32 @@ where
             risk,
             recorded_at: now,
         };
-        plan.entries.push(Planned { entry, is_new: true });
+        entries.push(Planned { entry, is_new: true });
     }
-    plan
+    let begun = accounts.iter().filter(|(log, account)| logs.present(&log.0, log.1) != account.incarnation);
+    let begun = begun.map(|(log, _)| log.clone()).collect();
+    let corrections = Corrections::of(accounts, &logs, new_spans.spans);
+    Plan { entries, new_events, corrections, begun }
+}
+
+/// The spans of the new records of a batch, by incarnation.
+#[derive(Default)]
+struct NewSpans {
+    spans: BTreeMap<(LogKey, i32), Span>,
+}
+
+impl NewSpans {
+    fn add(&mut self, position: &Position) {
+        let log = (Arc::clone(&position.topic), position.partition);
+        let span = Span::of(position.offset);
+        let spans = self.spans.entry((log, position.incarnation));
+        spans.and_modify(|known| *known = known.and(span)).or_insert(span);
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use event::{EventId, IdSource, PayloadHash, TenantId};
+    use event::{EventId, IdSource, PayloadHash, RecordDigest, TenantId};
     use pipeline::tracked::Payload;
 
     use super::*;
@@ -195,13 +300,70 @@ mod tests {
             payload: Payload(Cow::Owned(serde_json::value::to_raw_value(payload).unwrap())),
         };
         let found = Decided { outcome: Outcome::Valid, risk: None };
-        Tracked { origin: position.as_origin(), position, state: State::Open { event, found } }
+        let digest = Some(RecordDigest([1; RecordDigest::BYTES]));
+        let origin = position.as_origin(digest);
+        Tracked { position, digest, incarnation: None, origin, state: State::Open { event, found } }
     }
 
     /// The plan for records, the first of which have what `found` says.
     fn planned<'r>(records: &'r [Tracked<'static, Decided>], mut found: Vec<Found>) -> Plan<'r, 'static> {
         found.resize_with(records.len(), Found::default);
-        plan(records.iter().zip(found), WINDOW, Timestamp::EPOCH)
+        plan(records.iter().zip(found), &BTreeMap::new(), WINDOW, Timestamp::EPOCH)
+    }
+
+    fn account(incarnation: i32, before: Option<(i64, i64)>, locked: (i64, i64)) -> BTreeMap<LogKey, LogAccount> {
+        let span = |(floor, next)| Span { floor, next };
+        let account = LogAccount { incarnation, before: before.map(span), locked: span(locked) };
+        BTreeMap::from([((Arc::from("raw-events"), 0), account)])
+    }
+
+    fn spans(spans: &[IncarnationSpan]) -> Vec<(i32, i64, i64)> {
+        spans.iter().map(|of| (of.incarnation, of.span.floor, of.span.next)).collect()
+    }
+
+    /// The entry of another record at the position of `record`.
+    fn another(record: &Tracked<'_, Decided>) -> LedgerEntry {
+        let digest = Some(RecordDigest([2; RecordDigest::BYTES]));
+        let other = Tracked { digest, ..record.clone() };
+        planned_entry(&other)
+    }
+
+    fn planned_entry(record: &Tracked<'_, Decided>) -> LedgerEntry {
+        let accounts = BTreeMap::new();
+        plan([(record, Found::default())].into_iter(), &accounts, WINDOW, Timestamp::EPOCH).entries.remove(0).entry
+    }
+
+    #[test]
+    fn what_the_lock_wrote_is_corrected_only_if_it_is_wrong() {
+        let records = [open(5, "a", 0, "x"), open(6, "b", 0, "x")];
+        let found = || records.iter().map(|_| Found::default());
+        let of = |found: Vec<Found>, accounts| plan(records.iter().zip(found), &accounts, WINDOW, Timestamp::EPOCH);
+
+        let next = of(found().collect(), account(0, Some((2, 5)), (2, 7)));
+        assert!(next.corrections.is_empty() && next.begun.is_empty());
+        let first = of(found().collect(), account(0, None, (5, 7)));
+        assert!(first.corrections.is_empty());
+
+        // The log was made again: the account of the first one ends as it was before.
+        let others = records.iter().map(|record| Found { entries: vec![another(record)], copy: None }).collect();
+        let again = of(others, account(0, Some((2, 9)), (2, 9)));
+        assert_eq!(again.begun, [(Arc::from("raw-events"), 0)]);
+        assert_eq!(spans(&again.corrections.present), [(1, 5, 7)]);
+        assert_eq!(spans(&again.corrections.ended), [(0, 2, 9)]);
+
+        // It begins inside the batch: the record before belongs to the first.
+        let inside = of(
+            vec![Found::default(), Found { entries: vec![another(&records[1])], copy: None }],
+            account(0, Some((6, 9)), (5, 9)),
+        );
+        assert_eq!(spans(&inside.corrections.present), [(1, 6, 7)]);
+        assert_eq!(spans(&inside.corrections.ended), [(0, 5, 9)]);
+
+        // A redelivery from an ended log moves nothing.
+        let known = records.iter().map(|record| Found { entries: vec![planned_entry(record)], copy: None }).collect();
+        let redelivered = of(known, account(1, Some((0, 3)), (0, 7)));
+        assert_eq!(spans(&redelivered.corrections.present), [(1, 0, 3)]);
+        assert!(redelivered.corrections.ended.is_empty());
     }
 
     fn reasons(plan: &Plan<'_, '_>) -> Vec<String> {
@@ -219,7 +381,7 @@ mod tests {
             payload_hash: PayloadHash::of(payload.as_bytes()),
             origin: Origin::new("raw-events", 1, 2),
         };
-        let found = |payload| Found { entry: None, copy: Some(copy(payload)) };
+        let found = |payload| Found { entries: vec![], copy: Some(copy(payload)) };
         let plan = planned(&records, vec![found("x"), found("y")]);
         let expected = ["duplicate|already-stored: raw-events/1/2", "duplicate|payload-differs: raw-events/1/2"];
         assert_eq!(reasons(&plan), expected);
@@ -232,6 +394,7 @@ mod tests {
         let records = [open(5, "a", 0, "x"), open(6, "a", 0, "x")];
         let blocked = LedgerEntry {
             position: records[0].position.clone(),
+            digest: records[0].digest,
             origin: records[0].origin.clone(),
             key: records[0].key().cloned(),
             outcome: Outcome::Blocked,
@@ -239,7 +402,7 @@ mod tests {
             risk: None,
             recorded_at: Timestamp::EPOCH,
         };
-        let plan = planned(&records, vec![Found { entry: Some(blocked.clone()), copy: None }]);
+        let plan = planned(&records, vec![Found { entries: vec![blocked.clone()], copy: None }]);
         assert_eq!(plan.entries[0].entry, blocked);
         assert_eq!((new_offsets(&plan), plan.new_events.len()), (vec![6], 1));
     }

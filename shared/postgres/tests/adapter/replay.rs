@@ -1,5 +1,5 @@
 use async_trait::async_trait;
-use event::{EventId, EventKey, Origin, TenantId};
+use event::{EventId, EventKey, Origin, RecordDigest, TenantId};
 use pipeline::Position;
 use pipeline::ports::{LedgerEntry, RiskScore};
 use postgres::{Database, PostgresEventStore, PostgresReplay};
@@ -24,9 +24,13 @@ impl ReprocessedView for View {
 fn entry(row: &Row) -> LedgerEntry {
     let key =
         |tenant: &str, id: &str| EventKey { tenant: TenantId::new(tenant).unwrap(), id: EventId::new(id).unwrap() };
+    let digest = |column| row.get::<_, Option<&[u8]>>(column).map(|bytes| RecordDigest(bytes.try_into().unwrap()));
     LedgerEntry {
-        position: Position::new(row.get::<_, &str>("topic"), row.get("partition"), row.get("record_offset")),
-        origin: Origin::new(row.get::<_, &str>("origin_topic"), row.get("origin_partition"), row.get("origin_offset")),
+        position: Position::new(row.get::<_, &str>("topic"), row.get("partition"), row.get("record_offset"))
+            .in_incarnation(row.get("incarnation")),
+        digest: digest("digest"),
+        origin: Origin::new(row.get::<_, &str>("origin_topic"), row.get("origin_partition"), row.get("origin_offset"))
+            .with_digest(digest("origin_digest")),
         key: row.get::<_, Option<&str>>("tenant").map(|tenant| key(tenant, row.get("event_id"))),
         outcome: row.get::<_, &str>("outcome").parse().unwrap(),
         reason: row.get("reason"),

@@ -10,7 +10,7 @@ use pipeline::ports::{EventHistory, EventStore, History, LedgerEntry, MAX_HISTOR
 use pipeline::tracked::{Decided, Event, Tracked};
 use pipeline::{Outcome, Position};
 
-use crate::events::{closed, event, stored, valid};
+use crate::events::{DIGEST, closed, event, stored, valid};
 
 /// Runs the suite on a history of the records in `store`. Tenants and topics are new in every run.
 pub async fn history_contract(history: &dyn EventHistory, store: &dyn EventStore) {
@@ -157,7 +157,7 @@ impl<'a> Case<'a> {
     async fn a_forged_origin_shows_nobody_elses_record(self) {
         self.record(1, vec![self.stores(0, "victim")]).await;
         let mut forged = self.stores(1, "a");
-        forged.origin = self.position(0).as_origin();
+        forged.origin = self.position(0).as_origin(Some(DIGEST));
         self.record(2, vec![forged]).await;
         let history = self.look_up("a", &[self.position(0)]).await;
         assert_eq!((history.stored.len(), history.records.len()), (1, 0));

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use event::{EventId, EventKey, TenantId, Timestamp};
+use event::{EventId, EventKey, RecordDigest, TenantId, Timestamp};
 use pipeline::clock::{Clock as _, SystemClock};
 use pipeline::ports::{EventStore, LedgerEntry, ReplayProgress, ReplayRuns, ReprocessedOutcomes, RiskScore, TakeOver};
-use pipeline::tracked::Tracked;
+use pipeline::tracked::{Known, Read, State, Tracked};
 use pipeline::{DependencyError, Outcome, Position};
 
-use crate::events::closed;
+use crate::events::{DIGEST, closed};
 
 /// A view of the stored outcomes, which the port does not offer.
 #[async_trait]
@@ -91,21 +91,24 @@ pub async fn reprocessed_outcomes_contract(
     let tenant = TenantId::new("acme").expect("a tenant");
     let key = EventKey { tenant, id: EventId::new("a").expect("an id") };
     let close = |offset, reason: &str| Tracked {
-        origin: Position::new(topic.as_str(), 9, 9).as_origin(),
+        origin: Position::new(topic.as_str(), 9, 9).as_origin(Some(DIGEST)),
         ..closed(position(offset), Some(key.clone()), Outcome::Blocked, reason)
     };
     let firsts = ok(store.record(&[close(3, "address-rate"), close(1, "address-blocked")], NOW).await);
 
-    let asked = [position(1), position(2), position(3), position(1)];
+    let asked = [1, 2, 3, 1].map(|offset| read(position(offset)));
     let found = ok(reprocessed.first_outcomes(&asked).await);
     let expected = [Some(&firsts[1]), None, Some(&firsts[0]), Some(&firsts[1])].map(Option::<&LedgerEntry>::cloned);
     assert_eq!(found, expected, "first outcomes are in the order of the positions");
     assert!(ok(reprocessed.first_outcomes(&[]).await).is_empty());
+    let other = Tracked { digest: Some(RecordDigest([8; RecordDigest::BYTES])), ..read(position(1)) };
+    assert_eq!(ok(reprocessed.first_outcomes(&[other]).await), [None], "another record at a known position");
 
     let risk = RiskScore { score: 90, reasons: vec!["a".into(), "b".into()], rules_version: "2".into() };
     let entry = |offset, outcome, risk| LedgerEntry {
         position: position(offset),
-        origin: position(offset).as_origin(),
+        digest: Some(DIGEST),
+        origin: position(offset).as_origin(Some(DIGEST)),
         key: Some(key.clone()),
         outcome,
         reason: String::new(),
@@ -124,4 +127,11 @@ pub async fn reprocessed_outcomes_contract(
     assert_eq!(view.outcomes(&other).await, changed);
     assert_eq!(ok(reprocessed.add(&other, &[]).await), 0);
     assert_eq!(ok(reprocessed.first_outcomes(&asked).await), expected, "the ledger is not changed");
+}
+
+/// A record as it is read again.
+fn read(position: Position) -> Tracked<'static, Read> {
+    let state = State::Closed { outcome: Outcome::DeadLettered, reason: "tombstone".to_owned(), known: Known::NOTHING };
+    let origin = position.as_origin(Some(DIGEST));
+    Tracked { position, digest: Some(DIGEST), incarnation: None, origin, state }
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event::{EventId, EventKey, Origin, TenantId, Timestamp};
+use event::{EventId, EventKey, Origin, RecordDigest, TenantId, Timestamp};
 use futures::future::join_all;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::ports::{EventStore, LedgerEntry, RiskScore};
@@ -54,6 +54,8 @@ pub async fn store_contract(store: &dyn EventStore, view: &dyn StoreView) {
     Case::new(store, view, "all").every_outcome_is_recorded_and_only_stored_ones_are_events().await;
     Case::new(store, view, "again").a_redelivery_gets_the_same_entries_however_it_is_cut().await;
     Case::new(store, view, "second").another_decision_for_a_recorded_position_changes_nothing().await;
+    Case::new(store, view, "again-made").a_log_that_was_made_again_is_recorded_beside_the_first().await;
+    Case::new(store, view, "mixed").a_new_incarnation_may_begin_inside_a_batch().await;
     Case::new(store, view, "copies").copies_are_duplicates_and_say_whether_they_differ().await;
     Case::new(store, view, "batch").copies_within_one_batch_are_found().await;
     Case::new(store, view, "redriven").a_redriven_copy_of_a_stored_event_is_a_duplicate().await;
@@ -113,7 +115,8 @@ impl<'a> Case<'a> {
             Ok(entries) => {
                 assert_eq!(entries.len(), records.len(), "one entry for each record");
                 for (entry, record) in entries.iter().zip(records) {
-                    assert_eq!(entry.position, record.position, "entries are in the order of the records");
+                    let position = entry.position.clone().in_incarnation(0);
+                    assert_eq!(position, record.position, "entries are in the order of the records");
                 }
                 entries
             }
@@ -208,6 +211,60 @@ impl<'a> Case<'a> {
         assert_eq!(second[0], first[0], "the first recording counts");
         assert_eq!(second[1].outcome, Outcome::Valid, "the other record was not stored, so this is not a copy");
         self.assert_stored(vec!["a"]).await;
+    }
+
+    /// A record of another log than [`Case::stores`], at the same offset.
+    fn stores_in_log(&self, log: u8, offset: i64, id: &str) -> Decision {
+        let mut record = self.stores(offset, self.event(id, "{}"));
+        record.digest = Some(RecordDigest([log; RecordDigest::BYTES]));
+        record.origin = record.position.as_origin(record.digest);
+        record
+    }
+
+    async fn a_log_that_was_made_again_is_recorded_beside_the_first(self) {
+        let first: Vec<Decision> =
+            (0..6).map(|offset| self.stores(offset, self.event(&format!("a{offset}"), "{}"))).collect();
+        let of_first = self.record(&first).await;
+        let second: Vec<Decision> = (0..3).map(|offset| self.stores_in_log(1, offset, &format!("b{offset}"))).collect();
+        let of_second = self.record(&second).await;
+        for (entry, offset) in of_second.iter().zip(0..) {
+            assert_eq!((entry.outcome, &entry.position), (Outcome::Valid, &self.position(0, offset).in_incarnation(1)));
+        }
+        assert_eq!(
+            self.view.span(&self.topic, 0).await,
+            Some(Span { floor: 0, next: 3 }),
+            "the new log has its own span"
+        );
+        let later = self.noon.plus(HOUR);
+        assert_eq!(self.record_at(&second, later).await, of_second);
+        assert_eq!(self.record_at(&first, later).await, of_first, "records of the first log are still known");
+        assert_eq!(self.view.span(&self.topic, 0).await, Some(Span { floor: 0, next: 3 }), "and move nothing");
+        let third = self.record(&[self.stores_in_log(2, 1, "c1")]).await;
+        assert_eq!(third[0].position, self.position(0, 1).in_incarnation(2));
+        assert_eq!(self.view.span(&self.topic, 0).await, Some(Span { floor: 1, next: 2 }));
+        let next = self.record(&[self.stores_in_log(2, 9, "c9")]).await;
+        assert_eq!(next[0].position, self.position(0, 9).in_incarnation(2), "a free position continues the last log");
+        let ids = ["a0", "a1", "a2", "a3", "a4", "a5", "b0", "b1", "b2", "c1", "c9"];
+        self.assert_stored(ids.to_vec()).await;
+    }
+
+    /// A record that a person invoked with a position that the real log reaches later, and the same record twice.
+    async fn a_new_incarnation_may_begin_inside_a_batch(self) {
+        self.record(&[self.stores_in_log(9, 2, "sample")]).await;
+        let batch = [
+            self.stores(0, self.event("a", "{}")),
+            self.stores(1, self.event("b", "{}")),
+            self.stores(2, self.event("c", "{}")),
+            self.stores(2, self.event("c", "{}")),
+            self.stores(3, self.event("d", "{}")),
+        ];
+        let entries = self.record(&batch).await;
+        let incarnations: Vec<i32> = entries.iter().map(|entry| entry.position.incarnation).collect();
+        assert_eq!(incarnations, [0, 0, 1, 1, 1]);
+        assert_eq!(entries[2], entries[3], "a record that comes twice has one entry");
+        assert_eq!(self.view.span(&self.topic, 0).await, Some(Span { floor: 2, next: 4 }));
+        assert_eq!(self.record(&batch).await, entries);
+        self.assert_stored(vec!["sample", "a", "b", "c", "d"]).await;
     }
 
     async fn copies_are_duplicates_and_say_whether_they_differ(self) {
@@ -337,7 +394,7 @@ impl<'a> Case<'a> {
                 .map(|n| {
                     let mut record = self.stores(n, self.event(&format!("id-{n}"), "{}"));
                     record.position = self.position(partition, n);
-                    record.origin = record.position.as_origin();
+                    record.origin = record.position.as_origin(record.digest);
                     record
                 })
                 .collect();

@@ -10,7 +10,7 @@ use pipeline::tracked::{Decided, Event, Tracked};
 use pipeline::{DependencyError, Outcome, Position};
 
 use super::store::StoreView;
-use crate::events::{closed, event, stored, valid};
+use crate::events::{DIGEST, closed, event, stored, valid};
 
 /// Runs the suite on the records in `store`. The store must be empty, and nothing else may use it meanwhile.
 pub async fn unscored_contract(events: &dyn UnscoredEvents, store: &dyn EventStore, view: &dyn StoreView) {
@@ -120,7 +120,7 @@ impl Suite<'_> {
             event_type: "click".into(),
             ip: Some([10, 0, 0, 7].into()),
             user_id: Some("u-1".into()),
-            origin: position.as_origin(),
+            origin: position.as_origin(Some(DIGEST)),
             position,
         };
         assert_eq!(first[0], expected);

@@ -39,7 +39,7 @@ impl FakeClaims {
     fn judge(&self, claims: &[Claim], now: Timestamp) -> Vec<ClaimVerdict> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let verdict = |claim: &Claim| match held.get(&claim.key).filter(|held| now < held.expires_at) {
-            Some(held) if held.owner == claim.origin => ClaimVerdict::Own,
+            Some(held) if held.owner.is_same(&claim.origin) => ClaimVerdict::Own,
             Some(held) => {
                 ClaimVerdict::Taken { owner: held.owner.clone(), same_payload: held.payload_hash == claim.payload_hash }
             }

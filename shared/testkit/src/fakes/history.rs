@@ -50,8 +50,8 @@ impl FakeHistory {
             .collect();
         let is_found = |entry: &LedgerEntry| {
             !entry.outcome.is_stored()
-                || positions.contains(&entry.position)
-                || stored.iter().any(|stored| stored.origin == entry.position.as_origin())
+                || positions.contains(&entry.position.clone().in_incarnation(0))
+                || stored.iter().any(|stored| stored.origin.is_same(&entry.as_origin()))
         };
         let mut records: Vec<LedgerEntry> = ledger.iter().filter(|entry| is_found(entry)).cloned().collect();
         records.retain(|entry| entry.key.as_ref() == Some(key));

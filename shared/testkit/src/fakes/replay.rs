@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use event::Timestamp;
+use pipeline::decisions::recording::entry_of;
 use pipeline::ports::{LedgerEntry, ReplayProgress, ReplayRuns, ReprocessedOutcomes, TakeOver};
+use pipeline::tracked::{Read, Tracked};
 use pipeline::{Dependency, DependencyError, Position};
 
 use super::Faults;
@@ -99,11 +101,9 @@ impl ReplayRuns for FakeReplay {
 
 #[async_trait]
 impl ReprocessedOutcomes for FakeReplay {
-    async fn first_outcomes(&self, positions: &[Position]) -> Result<Vec<Option<LedgerEntry>>, DependencyError> {
+    async fn first_outcomes(&self, records: &[Tracked<'_, Read>]) -> Result<Vec<Option<LedgerEntry>>, DependencyError> {
         self.faults.apply(Dependency::Postgres, || {
-            let entries: BTreeMap<Position, LedgerEntry> =
-                self.store.ledger().into_iter().map(|entry| (entry.position.clone(), entry)).collect();
-            positions.iter().map(|position| entries.get(position).cloned()).collect()
+            records.iter().map(|record| entry_of(record, self.store.entries_at(&record.position))).collect()
         })
     }
 

@@ -1,12 +1,12 @@
 //! The system of record in memory.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use event::{EventKey, Origin, TenantId, Timestamp};
-use pipeline::decisions::recording::{StoredCopy, are_copies};
+use pipeline::decisions::recording::{Logs, Standing, StoredCopy, are_copies};
 use pipeline::ports::{EventPlace, EventStore, LateOutcome, LateScore, LedgerEntry, UnscoredEvent};
 use pipeline::tracked::{Decided, Event, State as RecordState, Tracked};
 use pipeline::{Dependency, DependencyError, Outcome, Position, Reason};
@@ -29,9 +29,11 @@ struct State {
     events: Vec<StoredRow>,
     /// Indices into `events`.
     by_key: HashMap<EventKey, Vec<usize>>,
+    /// With the incarnation of each record's log.
     ledger: BTreeMap<Position, LedgerEntry>,
+    logs: Logs,
     counts: BTreeMap<(i64, TenantId, String, Outcome), u64>,
-    spans: BTreeMap<(String, i32), Span>,
+    spans: BTreeMap<(Arc<str>, i32, i32), Span>,
     /// When each event that got a late score was scored.
     scored_late: BTreeMap<EventPlace, Timestamp>,
     outbox: BTreeMap<EventPlace, LateOutcome>,
@@ -54,6 +56,10 @@ impl FakeStore {
     /// Every event, in the order of storing.
     pub fn events(&self) -> Vec<StoredRow> {
         self.state().events.clone()
+    }
+
+    pub(super) fn entries_at(&self, position: &Position) -> Vec<LedgerEntry> {
+        self.state().entries_at(position)
     }
 
     /// Every ledger entry, by position.
@@ -117,13 +123,15 @@ impl State {
     }
 
     fn record_one(&mut self, record: &Tracked<'_, Decided>, now: Timestamp, window: Duration) -> LedgerEntry {
-        let position = &record.position;
-        if let Some(entry) = self.ledger.get(position) {
-            return entry.clone();
-        }
+        let standing = self.logs.place(record, self.entries_at(&record.position));
+        let incarnation = match standing {
+            Standing::Recorded(entry) => return *entry,
+            Standing::New { incarnation } => incarnation,
+        };
+        let position = record.position.clone().in_incarnation(incarnation);
         let span = self
             .spans
-            .entry((position.topic.to_string(), position.partition))
+            .entry((Arc::clone(&position.topic), position.partition, incarnation))
             .or_insert(Span { floor: position.offset, next: position.offset + 1 });
         *span = Span { floor: span.floor.min(position.offset), next: span.next.max(position.offset + 1) };
         let (outcome, reason, risk) = match &record.state {
@@ -135,6 +143,7 @@ impl State {
         };
         let entry = LedgerEntry {
             position: position.clone(),
+            digest: record.digest,
             origin: record.origin.clone(),
             key: record.key().cloned(),
             outcome,
@@ -142,8 +151,14 @@ impl State {
             risk,
             recorded_at: now,
         };
-        self.ledger.insert(position.clone(), entry.clone());
+        self.ledger.insert(position, entry.clone());
         entry
+    }
+
+    /// The entries of a position that Kafka knows, one for each incarnation.
+    fn entries_at(&self, position: &Position) -> Vec<LedgerEntry> {
+        let at = |entry: &&LedgerEntry| position.clone().in_incarnation(entry.position.incarnation) == entry.position;
+        self.ledger.values().filter(at).cloned().collect()
     }
 
     /// Stores the row, or returns why it is a duplicate.
@@ -188,6 +203,9 @@ impl StoreView for FakeStore {
     }
 
     async fn span(&self, topic: &str, partition: i32) -> Option<Span> {
-        self.state().spans.get(&(topic.to_owned(), partition)).copied()
+        let state = self.state();
+        let topic: Arc<str> = topic.into();
+        let present = state.logs.present(&topic, partition);
+        state.spans.get(&(topic, partition, present)).copied()
     }
 }
