@@ -60,7 +60,7 @@ async fn read(objects: Arc<dyn ObjectStore>, filter: &Filter) -> Vec<Record> {
     while let Some(record) = records.next().await.unwrap() {
         read.push(record);
     }
-    assert_eq!(records.tally().conflicts, 0);
+    assert_eq!(records.tally().reused_offsets, 0);
     read
 }
 

@@ -12,6 +12,9 @@ use crate::error::MaintainerError;
 use crate::request::{Request, RevokedKey};
 use crate::{api_keys, block_list, upkeep};
 
+/// Most ranges of missing offsets in an answer, for each log: an answer of Lambda has at most 6 MB.
+const MAX_RANGES: usize = 100;
+
 /// Carries out one request, and answers with what was done.
 ///
 /// # Errors
@@ -51,7 +54,8 @@ async fn carry_out(request: Request, app: &App) -> Result<Box<RawValue>, Maintai
             to_raw_value(&json!({ "key_hash": hash.to_string(), "revoked": true }))
         }
         Request::Reconcile {} => {
-            let account = upkeep::reconcile(app).await?;
+            let mut account = upkeep::reconcile(app).await?;
+            account.partitions.iter_mut().for_each(|partition| partition.missing.truncate(MAX_RANGES));
             to_raw_value(&json!({ "unaccounted": account.unaccounted(), "partitions": account.partitions }))
         }
     };

@@ -11,6 +11,7 @@ use archive::{ArchiveReader, Coverage, Filter, OffsetRanges, PartitionCoverage};
 use kafka::{KafkaClient, PartitionWatermarks};
 use pipeline::Position;
 
+use crate::log_content::{Offsets, records_at};
 use crate::mappings::ARCHIVERS;
 
 /// Compares the archive with what Kafka has and the archiver has committed.
@@ -29,9 +30,9 @@ struct ArchivedPartition {
     committed: i64,
     /// How many of the offsets in Kafka are in the archive.
     covered: u64,
-    /// Committed offsets that are not in the archive.
+    /// Committed offsets that hold a record and are not in the archive.
     missing: OffsetRanges,
-    /// How many offsets are neither committed nor in the archive yet.
+    /// How many records are neither committed nor in the archive yet.
     waiting: u64,
     /// How many lines in the archive repeat an offset.
     overlaps: u64,
@@ -49,35 +50,39 @@ impl ArchiveProof {
             let committed = topics.committed(group).await?;
             let watermarks = topics.watermarks(topic).await?;
             let coverage = archive.coverage(&Filter::topic(topic)).await?;
-            proof.compare(topic, &committed, &watermarks, &coverage);
+            let records = records_at(kafka, topic, &not_archived(&watermarks, &coverage)).await?;
+            proof.compare(topic, &committed, &watermarks, &coverage, &records);
         }
         Ok(proof)
     }
 
+    /// `records` are those of the offsets that are [`not_archived`].
     fn compare(
         &mut self,
         topic: &'static str,
         committed: &[Position],
         watermarks: &[PartitionWatermarks],
         coverage: &Coverage,
+        records: &Offsets,
     ) {
         let committed: BTreeMap<i32, i64> = committed
             .iter()
             .filter(|position| *position.topic == *topic)
             .map(|position| (position.partition, position.offset))
             .collect();
-        let nothing = PartitionCoverage::default();
+        let (nothing, none) = (PartitionCoverage::default(), OffsetRanges::default());
         for marks in watermarks {
             let PartitionWatermarks { partition, earliest, latest } = *marks;
             let archived = coverage.partitions.get(&partition).unwrap_or(&nothing);
             let committed = committed.get(&partition).copied().unwrap_or(earliest).clamp(earliest, latest);
-            let missing = archived.gaps(below(earliest, committed));
-            let waiting = archived.gaps(below(committed, latest)).len();
+            let records = records.get(&partition).unwrap_or(&none);
+            let missing = records.within(below(earliest, committed));
+            let waiting = records.within(below(committed, latest)).len();
             self.lines.push(ArchivedPartition {
                 topic,
                 marks: *marks,
                 committed,
-                covered: latest.abs_diff(earliest) - missing.len() - waiting,
+                covered: archived.held.within(below(earliest, latest)).len(),
                 missing,
                 waiting,
                 overlaps: archived.overlaps(),
@@ -94,6 +99,16 @@ impl ArchiveProof {
     pub fn waiting(&self) -> u64 {
         self.lines.iter().map(|line| line.waiting).sum()
     }
+}
+
+/// The offsets in Kafka that are not in the archive. Whether they hold records must be looked up.
+fn not_archived(watermarks: &[PartitionWatermarks], coverage: &Coverage) -> Offsets {
+    let nothing = PartitionCoverage::default();
+    let gaps = watermarks.iter().map(|PartitionWatermarks { partition, earliest, latest }| {
+        let archived = coverage.partitions.get(partition).unwrap_or(&nothing);
+        (*partition, archived.gaps(below(*earliest, *latest)))
+    });
+    gaps.collect()
 }
 
 /// From the first offset up to but not including the second.
@@ -141,12 +156,27 @@ mod tests {
         Coverage { partitions: BTreeMap::from([(0, partition)]) }
     }
 
+    /// With a record at every offset.
     fn proof(earliest: i64, committed: Option<i64>, latest: i64, archive: &Coverage) -> ArchiveProof {
+        proof_without(&[], earliest, committed, latest, archive)
+    }
+
+    fn proof_without(
+        empty: &[i64],
+        earliest: i64,
+        committed: Option<i64>,
+        latest: i64,
+        archive: &Coverage,
+    ) -> ArchiveProof {
         let mut proof = ArchiveProof::default();
         let other = Position::new(PROCESSED_EVENTS, 0, 99);
         let committed: Vec<Position> =
             committed.map(|offset| Position::new(RAW_EVENTS, 0, offset)).into_iter().chain([other]).collect();
-        proof.compare(RAW_EVENTS, &committed, &[PartitionWatermarks { partition: 0, earliest, latest }], archive);
+        let marks = [PartitionWatermarks { partition: 0, earliest, latest }];
+        let asked = not_archived(&marks, archive).remove(&0).unwrap();
+        let records = (earliest..latest).filter(|offset| asked.contains(*offset) && !empty.contains(offset));
+        let records = Offsets::from([(0, OffsetRanges::union_of(records.map(|offset| offset..=offset)))]);
+        proof.compare(RAW_EVENTS, &committed, &marks, archive, &records);
         proof
     }
 
@@ -168,6 +198,11 @@ mod tests {
         assert!(text.contains("raw-events partition 0: offsets 3 to 4 are not in the archive"), "{text}");
         assert!(text.contains("raw-events partition 0: offsets 7 to 7 are not in the archive"), "{text}");
         assert!(text.contains("missing in the archive: 3; waiting: 0"), "{text}");
+    }
+
+    #[test]
+    fn an_offset_that_never_was_a_record_is_neither_missing_nor_waiting() {
+        assert_eq!(sums(&proof_without(&[3, 4, 9], 0, Some(8), 10, &archive(&[0..=2, 5..=8]))), (7, 0, 0, 0));
     }
 
     #[test]

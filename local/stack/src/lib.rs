@@ -10,6 +10,7 @@ pub mod client;
 pub mod commands;
 pub mod demo;
 pub mod functions;
+mod log_content;
 pub mod mappings;
 pub mod options;
 pub mod reconcile;

@@ -5,7 +5,7 @@ use std::fmt;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use archive::{ArchiveReader, S3Objects};
+use archive::{ArchiveReader, OffsetRanges, S3Objects};
 use kafka::{KafkaClient, KafkaConfig, PartitionWatermarks};
 use pipeline::topic::RAW_EVENTS;
 use postgres::ledger::{OffsetRange, PartitionAccount, Reconciliation};
@@ -13,7 +13,11 @@ use postgres::{Database, PostgresConfig};
 use settings::{Settings, Variables as _};
 
 use crate::archived::ArchiveProof;
+use crate::log_content::{Offsets, records_at};
 use crate::session::Session;
+
+/// Most ranges of offsets that are listed of one kind and partition.
+const MAX_LISTED: usize = 100;
 
 /// Prints the sums per partition; exit status 1 if anything is unaccounted or missing in the archive. Without
 /// `ARCHIVE_BUCKET` the archive is not checked.
@@ -39,7 +43,7 @@ pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
         println!("\nthe archive is not checked: ARCHIVE_BUCKET is not set");
         0
     };
-    Ok(if proof.unaccounted() == 0 && missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if proof.is_complete() && missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Compares the ledger of `raw-events` with what Kafka has.
@@ -51,37 +55,50 @@ pub struct LedgerProof {
 /// One partition.
 #[derive(Debug)]
 struct ReconciledPartition {
+    /// The log that is processed now.
     account: PartitionAccount,
-    /// Number of records in Kafka before the first one in the ledger.
-    before_floor: i64,
+    /// Its offsets without an outcome that hold a record in Kafka.
+    missing: OffsetRanges,
+    /// Its offsets without an outcome that Kafka has deleted: nobody can tell any more whether they held a record.
+    unknown: OffsetRanges,
+    /// Records in Kafka before the first one in the ledger.
+    before_floor: OffsetRanges,
     /// Number of records at or above the checkpoint: not processed yet.
-    waiting: i64,
+    waiting: u64,
+    /// How far the checkpoint lies beyond the end of the log.
+    beyond_end: i64,
+    /// The logs before this one. Kafka has none of their records.
+    ended: Vec<PartitionAccount>,
 }
 
 impl LedgerProof {
-    /// Reads the whole ledger.
+    /// Reads the whole ledger, and from Kafka what has no outcome.
     ///
     /// # Errors
     /// If Postgres or Kafka cannot be read.
     pub async fn gather(database: &Database, kafka: &KafkaClient) -> anyhow::Result<Self> {
         let reconciliation = postgres::ledger::reconcile(database).await?;
         let watermarks = kafka.topics().watermarks(RAW_EVENTS).await?;
-        Ok(Self::compare(reconciliation, &watermarks))
+        let accounts = by_partition(reconciliation, &watermarks);
+        let doubtful = accounts.iter().map(|(marks, account, _)| (marks.partition, doubtful(marks, account))).collect();
+        let records = records_at(kafka, RAW_EVENTS, &doubtful).await?;
+        Ok(Self::compare(accounts, &records))
     }
 
-    fn compare(reconciliation: Reconciliation, watermarks: &[PartitionWatermarks]) -> Self {
-        let mut accounts: BTreeMap<i32, PartitionAccount> = reconciliation
-            .partitions
-            .into_iter()
-            .filter(|account| account.topic == RAW_EVENTS)
-            .map(|account| (account.partition, account))
-            .collect();
-        let lines = watermarks.iter().map(|marks| {
-            let account = accounts.remove(&marks.partition).unwrap_or_else(|| untouched(marks));
+    /// `records` are those in Kafka of the [`doubtful`] offsets.
+    fn compare(accounts: Vec<Accounts>, records: &Offsets) -> Self {
+        let none = OffsetRanges::default();
+        let lines = accounts.into_iter().map(|(marks, account, ended)| {
+            let records = records.get(&marks.partition).unwrap_or(&none);
+            let PartitionAccount { floor_offset: floor, next_offset: next, .. } = account;
             ReconciledPartition {
-                before_floor: (account.floor_offset - marks.earliest).max(0),
-                waiting: (marks.latest - account.next_offset).max(0),
+                missing: records.within(floor..=next - 1),
+                unknown: gaps(&account).within(floor..=marks.earliest - 1),
+                before_floor: records.within(marks.earliest..=floor - 1),
+                waiting: records.within(next..=marks.latest - 1).len(),
+                beyond_end: (next - marks.latest).max(0),
                 account,
+                ended,
             }
         });
         LedgerProof { lines: lines.collect() }
@@ -89,8 +106,38 @@ impl LedgerProof {
 
     /// Number of records below a checkpoint that have no outcome, or that were never processed.
     pub fn unaccounted(&self) -> u64 {
-        self.lines.iter().map(|line| line.account.difference.unsigned_abs() + line.before_floor.unsigned_abs()).sum()
+        self.lines.iter().map(|line| line.missing.len() + line.before_floor.len()).sum()
     }
+
+    /// Whether every record is proved to have its outcome or to wait for it.
+    pub fn is_complete(&self) -> bool {
+        let has_no_gaps = |account: &PartitionAccount| account.missing.is_empty();
+        self.unaccounted() == 0
+            && self
+                .lines
+                .iter()
+                .all(|line| line.unknown.is_empty() && line.beyond_end == 0 && line.ended.iter().all(has_no_gaps))
+    }
+}
+
+/// What Kafka has of a partition, the account of its present log, and those of the logs before it.
+type Accounts = (PartitionWatermarks, PartitionAccount, Vec<PartitionAccount>);
+
+fn by_partition(reconciliation: Reconciliation, watermarks: &[PartitionWatermarks]) -> Vec<Accounts> {
+    let mut present = BTreeMap::new();
+    let mut ended: BTreeMap<i32, Vec<PartitionAccount>> = BTreeMap::new();
+    for account in reconciliation.partitions.into_iter().filter(|account| account.topic == RAW_EVENTS) {
+        if account.is_present {
+            present.insert(account.partition, account);
+        } else {
+            ended.entry(account.partition).or_default().push(account);
+        }
+    }
+    let accounts = watermarks.iter().map(|marks| {
+        let account = present.remove(&marks.partition).unwrap_or_else(|| untouched(marks));
+        (*marks, account, ended.remove(&marks.partition).unwrap_or_default())
+    });
+    accounts.collect()
 }
 
 /// The sums of a partition without any processed record.
@@ -109,46 +156,67 @@ fn untouched(marks: &PartitionWatermarks) -> PartitionAccount {
     }
 }
 
+/// The offsets below the checkpoint without an outcome.
+fn gaps(account: &PartitionAccount) -> OffsetRanges {
+    OffsetRanges::union_of(account.missing.iter().map(|OffsetRange { first, last }| *first..=*last))
+}
+
+/// The offsets in Kafka without an outcome. Whether they hold records must be looked up.
+fn doubtful(marks: &PartitionWatermarks, account: &PartitionAccount) -> OffsetRanges {
+    let (before, after) = (marks.earliest..=account.floor_offset - 1, account.next_offset..=marks.latest - 1);
+    let gaps = gaps(account).within(marks.earliest..=marks.latest - 1);
+    OffsetRanges::union_of(gaps.ranges().iter().cloned().chain([before, after]))
+}
+
 impl fmt::Display for LedgerProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{:>9} {:>10} {:>10} {:>10} {:>10} {:>10}  outcomes",
-            "partition", "from", "checkpoint", "rows", "difference", "waiting"
+            "{:>9} {:>4} {:>10} {:>10} {:>10} {:>10} {:>10}  outcomes",
+            "partition", "log", "from", "checkpoint", "rows", "missing", "waiting"
         )?;
         let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
-        for ReconciledPartition { account, before_floor: _, waiting } in &self.lines {
-            let outcomes: Vec<String> = account
-                .outcomes
-                .iter()
-                .filter(|(_, count)| **count > 0)
-                .map(|(outcome, count)| format!("{outcome} {count}"))
-                .collect();
+        let mut line = |f: &mut fmt::Formatter<'_>,
+                        account: &PartitionAccount,
+                        missing: &dyn fmt::Display,
+                        waiting: u64| {
+            let present = account.outcomes.iter().filter(|(_, count)| **count > 0);
+            let outcomes: Vec<String> = present.map(|(outcome, count)| format!("{outcome} {count}")).collect();
+            let PartitionAccount { partition, incarnation, floor_offset, next_offset, rows, .. } = account;
             writeln!(
                 f,
-                "{:>9} {:>10} {:>10} {:>10} {:>10} {waiting:>10}  {}",
-                account.partition,
-                account.floor_offset,
-                account.next_offset,
-                account.rows,
-                account.difference,
+                "{partition:>9} {incarnation:>4} {floor_offset:>10} {next_offset:>10} {rows:>10} {missing:>10} {waiting:>10}  {}",
                 outcomes.join(", ")
-            )?;
-            for (outcome, count) in &account.outcomes {
+            )
+        };
+        for ReconciledPartition { account, missing, before_floor, waiting, ended, .. } in &self.lines {
+            for account in ended {
+                line(f, account, &"ended", 0)?;
+            }
+            line(f, account, &(missing.len() + before_floor.len()), *waiting)?;
+            for (outcome, count) in ended.iter().chain([account]).flat_map(|account| &account.outcomes) {
                 *sums.entry(outcome).or_default() += count;
             }
         }
-        for ReconciledPartition { account, before_floor, .. } in &self.lines {
-            if *before_floor > 0 {
-                let (from, to) = (account.floor_offset - before_floor, account.floor_offset - 1);
+        for ReconciledPartition { account, missing, unknown, before_floor, beyond_end, ended, waiting: _ } in
+            &self.lines
+        {
+            let partition = account.partition;
+            list(f, partition, before_floor, "are in Kafka and were never processed")?;
+            list(f, partition, missing, "have records and no outcome")?;
+            list(f, partition, unknown, "have no outcome and are unknown: Kafka has deleted them")?;
+            for account in ended {
+                let why = format!("of log {} have no outcome and are unknown: that log has ended", account.incarnation);
+                list(f, partition, &gaps(account), &why)?;
+            }
+            if *beyond_end > 0 {
+                let (checkpoint, end) = (account.next_offset, account.next_offset - beyond_end);
                 writeln!(
                     f,
-                    "partition {}: offsets {from} to {to} are in Kafka and were never processed",
-                    account.partition
+                    "partition {partition}: the checkpoint {checkpoint} lies beyond the end of the log, {end}. The topic was made \
+                     again, or lost its tail, or this is another cluster, and none of its records was processed since. Check \
+                     that the trigger runs: when the processor finds another record at a known position, it begins a new log"
                 )?;
-            }
-            for OffsetRange { first, last } in &account.missing {
-                writeln!(f, "partition {}: no outcome for offsets {first} to {last}", account.partition)?;
             }
         }
         let sums: Vec<String> = sums.iter().map(|(outcome, count)| format!("{outcome} {count}")).collect();
@@ -157,44 +225,100 @@ impl fmt::Display for LedgerProof {
     }
 }
 
+/// Names offsets, at most [`MAX_LISTED`] ranges of them.
+fn list(f: &mut fmt::Formatter<'_>, partition: i32, offsets: &OffsetRanges, what: &str) -> fmt::Result {
+    for range in offsets.ranges().iter().take(MAX_LISTED) {
+        writeln!(f, "partition {partition}: offsets {} to {} {what}", range.start(), range.end())?;
+    }
+    match offsets.ranges().len().checked_sub(MAX_LISTED) {
+        Some(more) if more > 0 => writeln!(f, "partition {partition}: and {more} more ranges that {what}"),
+        Some(_) | None => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn account(floor_offset: i64, next_offset: i64, rows: i64) -> Reconciliation {
-        let account = PartitionAccount {
+    fn account(floor_offset: i64, next_offset: i64, missing: &[(i64, i64)]) -> PartitionAccount {
+        PartitionAccount {
             floor_offset,
             next_offset,
-            rows,
-            difference: next_offset - floor_offset - rows,
-            missing: vec![OffsetRange { first: 3, last: 3 }],
+            missing: missing.iter().map(|(first, last)| OffsetRange { first: *first, last: *last }).collect(),
             ..untouched(&PartitionWatermarks { partition: 0, earliest: 0, latest: 0 })
-        };
-        Reconciliation { partitions: vec![account] }
+        }
     }
 
-    fn marks(earliest: i64, latest: i64) -> [PartitionWatermarks; 1] {
-        [PartitionWatermarks { partition: 0, earliest, latest }]
+    /// The proof if Kafka has the offsets from `earliest` to `latest`, all of them with records but `empty`.
+    fn proof(accounts: Vec<PartitionAccount>, (earliest, latest): (i64, i64), empty: &[i64]) -> LedgerProof {
+        let marks = [PartitionWatermarks { partition: 0, earliest, latest }];
+        let accounts = by_partition(Reconciliation { partitions: accounts }, &marks);
+        let records = |(marks, account, _): &Accounts| {
+            let asked = doubtful(marks, account);
+            let held = (earliest..latest).filter(|offset| asked.contains(*offset) && !empty.contains(offset));
+            (marks.partition, OffsetRanges::union_of(held.map(|offset| offset..=offset)))
+        };
+        let records = accounts.iter().map(records).collect();
+        LedgerProof::compare(accounts, &records)
     }
 
     #[test]
-    fn a_missing_row_is_unaccounted_and_named() {
-        let proof = LedgerProof::compare(account(0, 10, 9), &marks(0, 12));
-        assert_eq!(proof.unaccounted(), 1);
+    fn a_record_without_an_outcome_is_unaccounted_and_named() {
+        let proof = proof(vec![account(0, 10, &[(3, 3)])], (0, 12), &[]);
+        assert_eq!((proof.unaccounted(), proof.lines[0].waiting), (1, 2));
+        assert!(!proof.is_complete());
         let text = proof.to_string();
-        assert!(text.contains("no outcome for offsets 3 to 3"), "{text}");
+        assert!(text.contains("offsets 3 to 3 have records and no outcome"), "{text}");
+    }
+
+    #[test]
+    fn an_offset_that_never_was_a_record_is_neither_missing_nor_waiting() {
+        let proof = proof(vec![account(2, 10, &[(3, 4), (7, 7)])], (0, 12), &[0, 1, 3, 4, 7, 10, 11]);
+        assert_eq!((proof.unaccounted(), proof.lines[0].waiting), (0, 0));
+        assert!(proof.is_complete());
+    }
+
+    #[test]
+    fn an_offset_that_kafka_has_deleted_is_unknown() {
+        let proof = proof(vec![account(0, 10, &[(3, 6)])], (5, 10), &[5, 6]);
+        assert_eq!(proof.unaccounted(), 0);
+        assert!(!proof.is_complete());
+        let text = proof.to_string();
+        assert!(text.contains("offsets 3 to 4 have no outcome and are unknown: Kafka has deleted them"), "{text}");
     }
 
     #[test]
     fn records_from_before_the_ledger_began_are_unaccounted_while_kafka_has_them() {
-        assert_eq!(LedgerProof::compare(account(5, 10, 5), &marks(2, 10)).unaccounted(), 3);
-        assert_eq!(LedgerProof::compare(account(5, 10, 5), &marks(7, 10)).unaccounted(), 0);
+        assert_eq!(proof(vec![account(5, 10, &[])], (2, 10), &[]).unaccounted(), 3);
+        assert_eq!(proof(vec![account(5, 10, &[])], (7, 10), &[]).unaccounted(), 0);
     }
 
     #[test]
     fn waiting_records_are_not_lost() {
-        let proof = LedgerProof::compare(Reconciliation::default(), &marks(0, 4));
+        let proof = proof(vec![], (0, 4), &[]);
+        assert_eq!((proof.unaccounted(), proof.lines[0].waiting), (0, 4));
+        assert!(proof.is_complete());
+    }
+
+    #[test]
+    fn a_checkpoint_beyond_the_end_of_the_log_proves_nothing() {
+        let proof = proof(vec![account(0, 120, &[])], (0, 20), &[]);
         assert_eq!(proof.unaccounted(), 0);
-        assert_eq!(proof.lines[0].waiting, 4);
+        assert!(!proof.is_complete());
+        let text = proof.to_string();
+        assert!(text.contains("the checkpoint 120 lies beyond the end of the log, 20"), "{text}");
+    }
+
+    #[test]
+    fn the_logs_before_are_listed_and_their_gaps_are_unknown() {
+        let ended = PartitionAccount { is_present: false, ..account(0, 9, &[]) };
+        let present = PartitionAccount { incarnation: 1, ..account(0, 4, &[]) };
+        assert!(proof(vec![ended.clone(), present.clone()], (0, 4), &[]).is_complete());
+        let ended = PartitionAccount { missing: vec![OffsetRange { first: 2, last: 3 }], ..ended };
+        let proof = proof(vec![ended, present], (0, 4), &[]);
+        assert_eq!(proof.unaccounted(), 0);
+        assert!(!proof.is_complete());
+        let text = proof.to_string();
+        assert!(text.contains("offsets 2 to 3 of log 0 have no outcome and are unknown: that log has ended"), "{text}");
     }
 }

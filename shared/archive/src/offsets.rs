@@ -38,6 +38,17 @@ impl OffsetRanges {
         self.0.is_empty()
     }
 
+    pub fn contains(&self, offset: i64) -> bool {
+        let after = self.0.partition_point(|range| *range.start() <= offset);
+        after.checked_sub(1).and_then(|index| self.0.get(index)).is_some_and(|range| range.contains(&offset))
+    }
+
+    /// The offsets of `within` that are in the set.
+    pub fn within(&self, within: RangeInclusive<i64>) -> OffsetRanges {
+        let cut = |range: &RangeInclusive<i64>| *range.start().max(within.start())..=*range.end().min(within.end());
+        OffsetRanges::union_of(self.0.iter().map(cut))
+    }
+
     /// The offsets of `within` that are not in the set.
     pub fn missing(&self, within: RangeInclusive<i64>) -> OffsetRanges {
         let mut missing = Vec::new();
@@ -77,6 +88,15 @@ mod tests {
         let set = OffsetRanges::union_of([8..=12, 5..=9, 6..=7, 13..=13, 20..=21, RangeInclusive::new(0, -1)]);
         assert_eq!(set.ranges(), [5..=13, 20..=21]);
         assert_eq!(set.len(), 11);
+    }
+
+    #[test]
+    fn the_part_within_a_range_is_cut_at_both_ends() {
+        let set = OffsetRanges::union_of([5..=9, 12..=12, 15..=20]);
+        assert_eq!(set.within(8..=16).ranges(), [8..=9, 12..=12, 15..=16]);
+        assert!(set.within(10..=11).is_empty());
+        let held: Vec<i64> = (0..=21).filter(|offset| set.contains(*offset)).collect();
+        assert_eq!(held, [5, 6, 7, 8, 9, 12, 15, 16, 17, 18, 19, 20]);
     }
 
     #[test]

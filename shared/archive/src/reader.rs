@@ -1,8 +1,8 @@
 //! From objects back to records, each record once.
 //!
 //! Batches that were cut differently leave overlapping objects, so the same record may be in several. All objects of a
-//! partition are merged by offset, and each offset is returned once. Copies can differ only if a topic was deleted and
-//! created again. They are counted as conflicts and logged; the copy in the object that sorts first is returned.
+//! partition are merged by offset, and copies are recognised by offset and content. Two different records at one offset are
+//! of two logs: the topic was made again, or lost its tail. Both are returned, in the order of their objects' names.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -200,6 +200,7 @@ impl ArchiveReader {
             pending,
             open: BinaryHeap::new(),
             failed: VecDeque::new(),
+            others: VecDeque::new(),
             tally: Tally::default(),
         })
     }
@@ -303,10 +304,10 @@ pub struct Tally {
     pub bytes: u64,
     /// Records returned.
     pub records: u64,
-    /// Further copies of a record that were equal to the first and were skipped.
+    /// Further copies of a record, which were skipped.
     pub overlaps: u64,
-    /// Further copies of a record that differed from the first.
-    pub conflicts: u64,
+    /// Records at an offset at which there is another record too.
+    pub reused_offsets: u64,
 }
 
 /// The stream of records that [`ArchiveReader::records`] returns.
@@ -319,6 +320,8 @@ pub struct Records {
     open: BinaryHeap<Reverse<OpenObject>>,
     /// Errors that have not been returned yet.
     failed: VecDeque<ArchiveError>,
+    /// Other records at the offset of the last one, that have not been returned yet.
+    others: VecDeque<Record>,
     tally: Tally,
 }
 
@@ -334,7 +337,8 @@ impl Records {
             if let Some(error) = self.failed.pop_front() {
                 return Err(error);
             }
-            let Some(record) = self.take_lowest() else { return Ok(None) };
+            let next = self.others.pop_front().or_else(|| self.take_lowest());
+            let Some(record) = next else { return Ok(None) };
             if self.filter.wants_record(&record) {
                 self.tally.records += 1;
                 return Ok(Some(record));
@@ -369,22 +373,19 @@ impl Records {
         }
     }
 
-    /// Takes the record with the lowest offset, and skips its copies in other objects.
+    /// Takes the record with the lowest offset, skips its copies in other objects, and keeps other records at that offset.
     fn take_lowest(&mut self) -> Option<Record> {
         let Reverse(OpenObject { head, lines }) = self.open.pop()?;
         self.go_on_with(lines);
         while self.open.peek().is_some_and(|Reverse(copy)| copy.head.position.offset == head.position.offset) {
             let Some(Reverse(copy)) = self.open.pop() else { break };
-            if copy.head == head {
+            // By digest: two readers of one record may differ in what is absent and what is empty.
+            let digest = copy.head.digest();
+            if digest == head.digest() || self.others.iter().any(|other| other.digest() == digest) {
                 self.tally.overlaps += 1;
             } else {
-                self.tally.conflicts += 1;
-                tracing::warn!(
-                    position = %head.position,
-                    object = %copy.lines.name,
-                    "the archive has two different records with this position and the first is used; \
-                     was the topic deleted and created again?"
-                );
+                self.tally.reused_offsets += 1;
+                self.others.push_back(copy.head);
             }
             self.go_on_with(copy.lines);
         }

@@ -149,6 +149,8 @@ impl GroupConsumer {
             .max_buffered_records(0)
             .session_timeout(options.session_timeout)
             .max_poll_interval(options.max_poll_interval)
+            // What a transaction aborted was never sent.
+            .isolation_level(IsolationLevel::ReadCommitted)
             .metrics_push(false)
             .rebalance_listener(Arc::clone(&rebalances))
             .build()

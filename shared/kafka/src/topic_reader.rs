@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use krafka::KrafkaError;
-use krafka::consumer::{AutoOffsetReset, Consumer};
+use krafka::consumer::{AutoOffsetReset, Consumer, IsolationLevel};
 use pipeline::ports::{PartitionSpan, TopicReader, TopicSource};
 use pipeline::{DependencyError, Record};
 
@@ -44,6 +44,8 @@ impl BoundedReader {
             .auto_offset_reset(AutoOffsetReset::Earliest)
             .max_poll_records(MAX_RECORDS)
             .max_buffered_records(MAX_RECORDS)
+            // As the trigger: what was aborted was never sent.
+            .isolation_level(IsolationLevel::ReadCommitted)
             .metrics_push(false)
             .build()
             .await

@@ -8,14 +8,10 @@ use pipeline::ports::{LedgerEntry, RiskScore};
 use pipeline::{Outcome, Position};
 use serde::Serialize;
 use time::OffsetDateTime;
-use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Row};
 
 use crate::database::Database;
 use crate::error::PostgresError;
-
-/// Largest number of gaps listed for one partition; the difference counts all.
-const MAX_RANGES: i64 = 100;
 
 /// A table with a row that cannot be read.
 pub(crate) struct Corrupt(pub &'static str);
@@ -106,9 +102,9 @@ pub struct PartitionAccount {
     pub next_offset: i64,
     /// Number of rows in `record_outcomes` between the two.
     pub rows: i64,
-    /// Records minus rows; anything but zero is a defect.
+    /// Offsets minus rows; more than the number of offsets without a record is a defect.
     pub difference: i64,
-    /// The offsets without a row, lowest first, at most a hundred ranges.
+    /// The offsets without a row, lowest first. Not every one needs a row: an offset may hold no record.
     pub missing: Vec<OffsetRange>,
     /// Rows per outcome.
     pub outcomes: BTreeMap<String, i64>,
@@ -170,13 +166,12 @@ pub async fn reconcile(database: &Database) -> Result<Reconciliation, PostgresEr
                     FROM (
                         SELECT record_offset FROM record_outcomes
                         WHERE topic = $1 AND partition = $2 AND record_offset >= $3 AND record_offset < $4
-                          AND incarnation = $6
+                          AND incarnation = $5
                         UNION ALL SELECT $4::int8
                     ) present
-                ) steps WHERE record_offset > before + 1 ORDER BY first LIMIT $5";
-            let account: [&(dyn ToSql + Sync); 6] =
-                [&topic, &partition, &floor_offset, &next_offset, &MAX_RANGES, &incarnation];
-            let rows = transaction.query(gaps, &account).await?;
+                ) steps WHERE record_offset > before + 1 ORDER BY first";
+            let rows =
+                transaction.query(gaps, &[&topic, &partition, &floor_offset, &next_offset, &incarnation]).await?;
             let range = |row: &Row| Ok(OffsetRange { first: row.try_get("first")?, last: row.try_get("last")? });
             rows.iter().map(range).collect::<Result<_, PostgresError>>()?
         };
