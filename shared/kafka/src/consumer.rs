@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use event::Timestamp;
 use krafka::consumer::{
-    AutoOffsetReset, Consumer, ConsumerRebalanceListener, ConsumerRecord, OffsetAndMetadata,
+    AutoOffsetReset, Consumer, ConsumerRebalanceListener, ConsumerRecord, IsolationLevel, OffsetAndMetadata,
     PartitionAssignmentStrategy,
 };
 use krafka::{CloseOptions, Kafka, KrafkaError};
