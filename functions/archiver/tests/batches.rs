@@ -33,6 +33,8 @@ use services::s3::{ACCESS_KEY_ID, EmbeddedS3, SECRET_ACCESS_KEY};
 use testkit::fakes::objects::FakeObjects;
 use testkit::samples::sample;
 
+/// The topic of the samples: not a real one, so that a sample never meets the archive of real records.
+const SAMPLE_TOPIC: &str = "sample-events";
 const TURN_OF_THE_HOUR: i64 = 1_763_661_600_000;
 
 fn app(objects: &Arc<FakeObjects>, batch_response: BatchResponse) -> App {
@@ -93,12 +95,12 @@ async fn a_batch_becomes_one_object_per_partition_and_hour() {
     assert_eq!(
         objects.keys(),
         [
-            "raw/topic=raw-events/dt=2025-11-20/hour=17/partition=0/00000000000000000041-00000000000000000042.ndjson.zst",
-            "raw/topic=raw-events/dt=2025-11-20/hour=17/partition=2/00000000000000000007-00000000000000000007.ndjson.zst",
-            "raw/topic=raw-events/dt=2025-11-20/hour=18/partition=0/00000000000000000043-00000000000000000043.ndjson.zst",
+            "raw/topic=sample-events/dt=2025-11-20/hour=17/partition=0/00000000000000000041-00000000000000000042.ndjson.zst",
+            "raw/topic=sample-events/dt=2025-11-20/hour=17/partition=2/00000000000000000007-00000000000000000007.ndjson.zst",
+            "raw/topic=sample-events/dt=2025-11-20/hour=18/partition=0/00000000000000000043-00000000000000000043.ndjson.zst",
         ]
     );
-    assert_eq!(read(objects, &Filter::topic(topic::RAW_EVENTS)).await, records_of(&event));
+    assert_eq!(read(objects, &Filter::topic(SAMPLE_TOPIC)).await, records_of(&event));
 }
 
 #[tokio::test]
@@ -121,7 +123,7 @@ async fn nothing_is_too_odd_to_archive() {
     let objects = Arc::new(FakeObjects::default());
     let event = sample("archiver", "tombstone-and-binary");
     invoke(&app(&objects, BatchResponse::Whole), &event).await.unwrap();
-    let read = read(objects, &Filter::topic(topic::RAW_EVENTS)).await;
+    let read = read(objects, &Filter::topic(SAMPLE_TOPIC)).await;
     assert_eq!(read, records_of(&event));
     let values: Vec<Option<&[u8]>> = read.iter().map(|record| record.value.as_deref()).collect();
     let expected: [Option<&[u8]>; 6] = [
@@ -150,7 +152,7 @@ async fn the_records_of_an_unwritten_object_come_again_and_no_others() {
     let event = sample("archiver", "valid-batch");
     objects.refuse("hour=17/partition=0/");
     let answer = invoke(&app(&objects, BatchResponse::Partial), &event).await.unwrap();
-    let again = [41, 42].map(|offset| Position::new(topic::RAW_EVENTS, 0, offset));
+    let again = [41, 42].map(|offset| Position::new(SAMPLE_TOPIC, 0, offset));
     assert_eq!(answer, BatchAnswer::retry(again));
     assert_eq!(objects.keys().len(), 2, "the other objects are written");
     assert_eq!(objects.puts(), 5, "three attempts at the refused one");
@@ -163,7 +165,7 @@ async fn the_records_of_an_unwritten_object_come_again_and_no_others() {
     for batch_response in [BatchResponse::Whole, BatchResponse::Partial] {
         assert_eq!(invoke(&app(&objects, batch_response), &event).await.unwrap(), BatchAnswer::done());
     }
-    assert_eq!(read(objects, &Filter::topic(topic::RAW_EVENTS)).await, records_of(&event));
+    assert_eq!(read(objects, &Filter::topic("sample-events")).await, records_of(&event));
 }
 
 #[tokio::test]
@@ -173,7 +175,7 @@ async fn a_short_outage_and_lost_answers_are_ridden_out() {
     objects.faults.fail(1, ErrorClass::Overload);
     objects.faults.lose_answer(2, ErrorClass::Transient);
     assert_eq!(invoke(&app(&objects, BatchResponse::Whole), &event).await.unwrap(), BatchAnswer::done());
-    assert_eq!(read(objects, &Filter::topic(topic::RAW_EVENTS)).await, records_of(&event));
+    assert_eq!(read(objects, &Filter::topic("sample-events")).await, records_of(&event));
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,7 +197,7 @@ async fn while_s3_is_down_it_is_left_alone_and_afterwards_nothing_is_missing() {
     let rest = invoke(&app, &event).await.unwrap();
     assert_ne!(rest, all);
     assert_eq!(invoke(&app, &event).await.unwrap(), BatchAnswer::done());
-    assert_eq!(read(objects, &Filter::topic(topic::RAW_EVENTS)).await, records_of(&event));
+    assert_eq!(read(objects, &Filter::topic("sample-events")).await, records_of(&event));
 }
 
 #[tokio::test]
@@ -243,7 +245,7 @@ async fn what_takes_too_long_comes_again_and_the_answer_is_in_time() {
         assert!(Instant::now() < deadline);
         match batch_response {
             BatchResponse::Partial => {
-                assert_eq!(answer.unwrap(), BatchAnswer::retry([Position::new(topic::RAW_EVENTS, 2, 7)]));
+                assert_eq!(answer.unwrap(), BatchAnswer::retry([Position::new(SAMPLE_TOPIC, 2, 7)]));
             }
             BatchResponse::Whole => assert_eq!(answer.unwrap_err().error_type, "out-of-time"),
         }

@@ -17,6 +17,7 @@ use scoring::{ScorerClient, Scoring};
 
 use crate::block_list::CachedBlockList;
 use crate::config::{Config, DedupStore, Policy};
+use crate::report;
 
 /// What the processor needs from the outside.
 pub struct Ports {
@@ -105,7 +106,7 @@ impl App {
             counters: Arc::new(DynamoAddressCounters::new(&dynamo, &config.access_table)),
             block_list: Arc::new(DynamoBlockList::new(&dynamo, &config.access_table)),
             scorer: Arc::new(ScorerClient::new(&sdk, config.scorer_function)),
-            store: Arc::new(PostgresEventStore::new(database, dedup_window)),
+            store: Arc::new(PostgresEventStore::new(database, dedup_window).announcing(report::incarnation_begun)),
             publisher: Arc::new(publisher),
             clock: Arc::new(SystemClock),
         };

@@ -45,6 +45,11 @@ impl Stopwatch {
     }
 }
 
+/// Counts a log that was found made again.
+pub fn incarnation_begun(topic: &str) {
+    Counter::IncarnationsBegun.add(1, &[("topic", topic.to_owned())]);
+}
+
 /// Writes the log line of a finished batch and adds to the metrics. The counts are taken from the ledger entries, so a
 /// redelivered batch is counted again.
 pub fn finished(request_id: &str, records: &[Tracked<'_, Decided>], ledger: &[LedgerEntry], stopwatch: &Stopwatch) {

@@ -175,11 +175,11 @@ async fn a_valid_batch_is_stored_scored_and_published() {
     assert_eq!(
         tags(&world.outcomes()),
         [
-            ("raw-events/0/100", "valid", ""),
-            ("raw-events/0/101", "fraud", ""),
-            ("raw-events/1/7", "valid", ""),
-            ("raw-events/1/8", "valid", ""),
-            ("raw-events/2/0", "valid", ""),
+            ("sample-events/0/100", "valid", ""),
+            ("sample-events/0/101", "fraud", ""),
+            ("sample-events/1/7", "valid", ""),
+            ("sample-events/1/8", "valid", ""),
+            ("sample-events/2/0", "valid", ""),
         ]
     );
     let keys: Vec<String> = world.store.events().iter().map(|row| row.event.key.to_string()).collect();
@@ -198,15 +198,15 @@ async fn duplicates_are_recorded_with_their_reason() {
     assert_eq!(
         tags(&world.outcomes())[2..],
         [
-            ("raw-events/0/200", "duplicate", "already-claimed"),
-            ("raw-events/0/201", "duplicate", "already-claimed"),
-            ("raw-events/0/202", "duplicate", "payload-differs"),
-            ("raw-events/0/203", "valid", ""),
-            ("raw-events/1/7", "valid", ""),
-            ("raw-events/1/8", "valid", ""),
-            ("raw-events/1/300", "valid", ""),
-            ("raw-events/1/301", "duplicate", "copy-in-batch"),
-            ("raw-events/2/0", "valid", ""),
+            ("sample-events/0/200", "duplicate", "already-claimed"),
+            ("sample-events/0/201", "duplicate", "already-claimed"),
+            ("sample-events/0/202", "duplicate", "payload-differs"),
+            ("sample-events/0/203", "valid", ""),
+            ("sample-events/1/7", "valid", ""),
+            ("sample-events/1/8", "valid", ""),
+            ("sample-events/1/300", "valid", ""),
+            ("sample-events/1/301", "duplicate", "copy-in-batch"),
+            ("sample-events/2/0", "valid", ""),
         ]
     );
 }
@@ -218,23 +218,23 @@ async fn bad_records_become_dead_letters_and_spoil_no_other() {
     assert_eq!(
         tags(&world.outcomes()),
         [
-            ("raw-events/0/400", "dead_lettered", "undecodable"),
-            ("raw-events/0/401", "dead_lettered", "malformed-json"),
-            ("raw-events/0/402", "dead_lettered", "empty-value"),
-            ("raw-events/0/403", "dead_lettered", "tombstone"),
-            ("raw-events/0/404", "dead_lettered", "unknown-envelope-version"),
-            ("raw-events/0/405", "dead_lettered", "unknown-type"),
-            ("raw-events/0/406", "dead_lettered", "schema-violation"),
-            ("raw-events/0/407", "valid", ""),
+            ("sample-events/0/400", "dead_lettered", "undecodable"),
+            ("sample-events/0/401", "dead_lettered", "malformed-json"),
+            ("sample-events/0/402", "dead_lettered", "empty-value"),
+            ("sample-events/0/403", "dead_lettered", "tombstone"),
+            ("sample-events/0/404", "dead_lettered", "unknown-envelope-version"),
+            ("sample-events/0/405", "dead_lettered", "unknown-type"),
+            ("sample-events/0/406", "dead_lettered", "schema-violation"),
+            ("sample-events/0/407", "valid", ""),
         ]
     );
     let letters = world.published(topic::DEAD_LETTER_EVENTS, "");
     assert_eq!(letters.len(), 7);
-    assert_eq!(letters["raw-events/0/401"].value.as_deref(), Some(&b"not json"[..]));
-    assert_eq!(letters["raw-events/0/403"].value, None);
-    assert_eq!(letters["raw-events/0/403"].headers.0[0].name, "deleted");
+    assert_eq!(letters["sample-events/0/401"].value.as_deref(), Some(&b"not json"[..]));
+    assert_eq!(letters["sample-events/0/403"].value, None);
+    assert_eq!(letters["sample-events/0/403"].headers.0[0].name, "deleted");
     // A malformed origin header from the client is ignored, and its bytes are kept before our headers.
-    assert_eq!(letters["raw-events/0/406"].headers.0[0].value.as_deref(), Some(&b"not/an/origin"[..]));
+    assert_eq!(letters["sample-events/0/406"].headers.0[0].value.as_deref(), Some(&b"not/an/origin"[..]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -418,7 +418,7 @@ async fn a_dependency_that_is_down_fails_the_batch_and_makes_no_dead_letter() {
         let answer: Value = serde_json::from_str(&answer.unwrap()).unwrap();
         let failures = answer["batchItemFailures"].as_array().unwrap();
         assert_eq!(failures.len(), 8);
-        assert_eq!(failures[0]["itemIdentifier"], json!({"partition": "raw-events-0", "offset": 400}));
+        assert_eq!(failures[0]["itemIdentifier"], json!({"partition": "sample-events-0", "offset": 400}));
     }
 }
 
@@ -581,10 +581,10 @@ async fn a_record_the_store_refuses_is_dead_lettered_alone() {
     let app = world.app_with(policy(), Arc::new(picky));
     assert_eq!(invoke(&app, &sample("processor", "valid-batch")).await.unwrap(), DONE);
     assert_eq!(world.store.events().len(), 4);
-    assert_eq!(tags(&world.outcomes())[1], ("raw-events/0/101", "dead_lettered", "store-refused"));
+    assert_eq!(tags(&world.outcomes())[1], ("sample-events/0/101", "dead_lettered", "store-refused"));
     let letters = world.published(topic::DEAD_LETTER_EVENTS, "");
-    assert_eq!(letters.keys().collect::<Vec<_>>(), ["raw-events/0/101"]);
-    assert_eq!(letters["raw-events/0/101"].headers.get(header::ERROR_CLASS), Some(&b"store-refused"[..]));
+    assert_eq!(letters.keys().collect::<Vec<_>>(), ["sample-events/0/101"]);
+    assert_eq!(letters["sample-events/0/101"].headers.get(header::ERROR_CLASS), Some(&b"store-refused"[..]));
 }
 
 #[tokio::test(start_paused = true)]

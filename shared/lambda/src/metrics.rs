@@ -17,6 +17,8 @@ pub enum Counter {
     FraudDetected,
     /// Duplicates whose payload differs from the first copy's. No labels.
     PayloadDiffers,
+    /// Logs that were found made again: another record is at a known position. Labels: `topic`.
+    IncarnationsBegun,
     /// Events stored without a score, to be scored later. No labels.
     EventsUnscored,
     /// Events that got their score after they were stored. Labels: `status`.
@@ -33,6 +35,7 @@ impl Counter {
             Counter::EventsProcessed => "events_processed_total",
             Counter::FraudDetected => "fraud_detected_total",
             Counter::PayloadDiffers => "payload_differs_total",
+            Counter::IncarnationsBegun => "incarnations_begun_total",
             Counter::EventsUnscored => "events_unscored_total",
             Counter::EventsScoredLate => "events_scored_late_total",
             Counter::RecordsArchived => "records_archived_total",

@@ -99,11 +99,11 @@ async fn stored_events() {
     assert_published(
         &world,
         &[
-            ("raw-events/0/100", "valid"),
-            ("raw-events/0/101", "fraud"),
-            ("raw-events/1/7", "valid_sensor_over_ipv6"),
-            ("raw-events/1/8", "valid_click"),
-            ("raw-events/2/0", "valid_from_another_producer"),
+            ("sample-events/0/100", "valid"),
+            ("sample-events/0/101", "fraud"),
+            ("sample-events/1/7", "valid_sensor_over_ipv6"),
+            ("sample-events/1/8", "valid_click"),
+            ("sample-events/2/0", "valid_from_another_producer"),
         ],
     );
 }
@@ -123,12 +123,12 @@ async fn duplicates() {
     assert_published(
         &world,
         &[
-            ("raw-events/0/200", "valid_first_copy"),
-            ("raw-events/0/201", "duplicate_copy_in_batch"),
-            ("raw-events/0/202", "duplicate_payload_differs"),
-            ("raw-events/0/203", "valid_same_id_of_another_tenant"),
-            ("raw-events/1/300", "valid_redriven_copy"),
-            ("raw-events/1/301", "duplicate_of_a_redriven_copy"),
+            ("sample-events/0/200", "valid_first_copy"),
+            ("sample-events/0/201", "duplicate_copy_in_batch"),
+            ("sample-events/0/202", "duplicate_payload_differs"),
+            ("sample-events/0/203", "valid_same_id_of_another_tenant"),
+            ("sample-events/1/300", "valid_redriven_copy"),
+            ("sample-events/1/301", "duplicate_of_a_redriven_copy"),
         ],
     );
 
@@ -173,14 +173,14 @@ async fn dead_letters_of_the_samples() {
     assert_published(
         &world,
         &[
-            ("raw-events/0/400", "dead_lettered_undecodable"),
-            ("raw-events/0/401", "dead_lettered_malformed_json"),
-            ("raw-events/0/402", "dead_lettered_empty_value"),
-            ("raw-events/0/403", "dead_lettered_tombstone"),
-            ("raw-events/0/404", "dead_lettered_unknown_envelope_version"),
-            ("raw-events/0/405", "dead_lettered_unknown_type"),
-            ("raw-events/0/406", "dead_lettered_schema_violation"),
-            ("raw-events/0/407", "valid_among_bad_records"),
+            ("sample-events/0/400", "dead_lettered_undecodable"),
+            ("sample-events/0/401", "dead_lettered_malformed_json"),
+            ("sample-events/0/402", "dead_lettered_empty_value"),
+            ("sample-events/0/403", "dead_lettered_tombstone"),
+            ("sample-events/0/404", "dead_lettered_unknown_envelope_version"),
+            ("sample-events/0/405", "dead_lettered_unknown_type"),
+            ("sample-events/0/406", "dead_lettered_schema_violation"),
+            ("sample-events/0/407", "valid_among_bad_records"),
         ],
     );
 }

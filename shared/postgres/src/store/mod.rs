@@ -136,13 +136,20 @@ const INSERT_ENTRIES: &str = "
 pub struct PostgresEventStore {
     database: Database,
     dedup_window: Duration,
+    on_begun: fn(topic: &str),
 }
 
 impl PostgresEventStore {
     /// Two records with one key are copies if they were received less than `dedup_window` apart, or on the same UTC
     /// day.
     pub fn new(database: Database, dedup_window: Duration) -> Self {
-        PostgresEventStore { database, dedup_window }
+        PostgresEventStore { database, dedup_window, on_begun: |_topic| {} }
+    }
+
+    /// Calls `on_begun` for each log of which another incarnation has begun, once that is committed.
+    #[must_use]
+    pub fn announcing(self, on_begun: fn(topic: &str)) -> Self {
+        PostgresEventStore { on_begun, ..self }
     }
 
     async fn record_all(
@@ -183,6 +190,7 @@ impl PostgresEventStore {
         pipeline::failpoint!("postgres::committed");
         transaction.finish();
         for (topic, partition) in &plan.begun {
+            (self.on_begun)(topic);
             tracing::warn!(
                 topic = &**topic,
                 partition,
