@@ -176,7 +176,7 @@ impl fmt::Display for LedgerProof {
             "partition", "log", "from", "checkpoint", "rows", "missing", "waiting"
         )?;
         let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
-        let mut line = |f: &mut fmt::Formatter<'_>,
+        let line = |f: &mut fmt::Formatter<'_>,
                         account: &PartitionAccount,
                         missing: &dyn fmt::Display,
                         waiting: u64| {
