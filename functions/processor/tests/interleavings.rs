@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use base64_simd::STANDARD;
 use bytes::Bytes;
 use event::schema::Registry;
-use event::{AddressKey, EventKey, TenantId, Timestamp};
+use event::{AddressKey, EventKey, RecordDigest, TenantId, Timestamp};
 use lambda::invocation::Invocation;
 use pipeline::clock::Clock;
 use pipeline::decisions::limits::LimitPolicy;
@@ -243,7 +243,10 @@ fn event(id: u8, reading: &str, address: u8) -> (Vec<u8>, EventKey) {
 /// Every copy has its own attempt number, which distinguishes its dead letters from those of other copies.
 fn redriven(original: &ModelRecord, attempt: usize) -> Vec<Header> {
     let earlier = RecordHeaders(original.headers.clone());
-    let origin = earlier.parse(header::ORIGIN).unwrap_or_else(|| original.position.to_string());
+    let headers = original.headers.iter().map(|header| (&*header.name, header.value.as_deref()));
+    let value = original.value.as_deref();
+    let digest = RecordDigest::of(original.timestamp.as_millis(), None, value, headers);
+    let origin = earlier.parse(header::ORIGIN).unwrap_or_else(|| original.position.as_origin(Some(digest)).to_string());
     let timestamp = earlier.parse(header::ORIGIN_TIMESTAMP).unwrap_or_else(|| original.timestamp.as_millis());
     vec![
         Header::new(header::ORIGIN, origin),

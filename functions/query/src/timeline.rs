@@ -48,7 +48,8 @@ pub enum TimelineStep {
     Accepted {
         #[serde(skip_serializing_if = "Option::is_none")]
         at: Option<Timestamp>,
-        record: Origin,
+        #[serde(serialize_with = "as_text")]
+        record: Position,
     },
     /// A record reached its outcome. One whose origin is another record is a redriven or replayed copy.
     Recorded {
@@ -139,13 +140,16 @@ pub fn steps(history: History, marks: Vec<Mark>) -> Vec<TimelineStep> {
         if entry.is_first_copy() {
             let row = history.stored.iter().find(|stored| stored.origin == entry.origin);
             let at = row.map(|stored| stored.received_at);
-            steps.push((at.unwrap_or(entry.recorded_at), TimelineStep::Accepted { at, record: entry.origin.clone() }));
+            steps
+                .push((at.unwrap_or(entry.recorded_at), TimelineStep::Accepted { at, record: entry.position.clone() }));
         }
     }
     for stored in &history.stored {
         if !history.records.iter().any(|entry| entry.as_origin().is_same(&stored.origin)) {
             let at = stored.received_at;
-            steps.push((at, TimelineStep::Accepted { at: Some(at), record: stored.origin.clone() }));
+            let Origin { topic, partition, offset, digest: _ } = stored.origin.clone();
+            let record = Position::new(topic, partition, offset);
+            steps.push((at, TimelineStep::Accepted { at: Some(at), record }));
         }
     }
     steps.extend(history.records.into_iter().map(|entry| (entry.recorded_at, recorded(entry))));

@@ -177,9 +177,9 @@ impl fmt::Display for LedgerProof {
         )?;
         let mut sums: BTreeMap<&str, i64> = BTreeMap::new();
         let line = |f: &mut fmt::Formatter<'_>,
-                        account: &PartitionAccount,
-                        missing: &dyn fmt::Display,
-                        waiting: u64| {
+                    account: &PartitionAccount,
+                    missing: &dyn fmt::Display,
+                    waiting: u64| {
             let present = account.outcomes.iter().filter(|(_, count)| **count > 0);
             let outcomes: Vec<String> = present.map(|(outcome, count)| format!("{outcome} {count}")).collect();
             let PartitionAccount { partition, incarnation, floor_offset, next_offset, rows, .. } = account;

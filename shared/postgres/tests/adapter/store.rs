@@ -2,7 +2,7 @@ use std::borrow::Cow;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event::{EventId, EventKey, IdSource, Origin, PayloadHash, TenantId, Timestamp};
+use event::{EventId, EventKey, IdSource, Origin, PayloadHash, RecordDigest, TenantId, Timestamp};
 use pipeline::ports::EventStore;
 use pipeline::tracked::{Decided, Event, Tracked};
 use pipeline::{ErrorClass, Outcome, Position};
@@ -46,6 +46,10 @@ impl StoreView for View {
                         row.get::<_, &str>("origin_topic"),
                         row.get("origin_partition"),
                         row.get("origin_offset"),
+                    )
+                    .with_digest(
+                        row.get::<_, Option<&[u8]>>("origin_digest")
+                            .map(|bytes| RecordDigest(bytes.try_into().unwrap())),
                     ),
                     outcome: row.get::<_, &str>("status").parse().unwrap(),
                     risk: row.get::<_, Option<i16>>("risk_score").map(|score| pipeline::ports::RiskScore {
