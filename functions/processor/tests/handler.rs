@@ -105,13 +105,14 @@ impl World {
         self.store.ledger().into_iter().map(entry).collect()
     }
 
-    /// The records published on a topic, by the member `name` of the value, or by origin if `name` is empty. Copies
+    /// The records published on a topic, by the member `name` of the value, or by the position of their origin if `name` is
+    /// empty. Copies
     /// must be byte-equal.
     fn published(&self, topic: &str, name: &str) -> BTreeMap<String, Record> {
         let mut by_name: BTreeMap<String, Record> = BTreeMap::new();
         for record in self.publisher.records(topic) {
             let id = if name.is_empty() {
-                record.headers.parse::<Origin>(header::ORIGIN).unwrap().with_digest(None).to_string()
+                position_of_origin(&record)
             } else {
                 serde_json::from_slice::<Value>(record.value.as_ref().unwrap()).unwrap()[name]
                     .as_str()
@@ -128,6 +129,10 @@ impl World {
         }
         by_name
     }
+}
+
+fn position_of_origin(record: &Record) -> String {
+    record.headers.parse::<Origin>(header::ORIGIN).unwrap().with_digest(None).to_string()
 }
 
 async fn invoke(app: &App, event: &str) -> Result<String, InvocationError> {

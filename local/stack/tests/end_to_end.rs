@@ -11,10 +11,13 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pipeline::topic::RAW_EVENTS;
+use postgres::Database;
 use serde_json::{Value, json};
 use stack::client::JsonClient;
 use stack::demo::{BatchSender, Demo, DemoReport, RequestBatch, SenderKind, Sent, Traffic, make_keys, send_all};
 use stack::options::Options;
+use stack::reconcile::LedgerProof;
 use stack::stack::Stack;
 use tokio_postgres::NoTls;
 
@@ -130,6 +133,29 @@ async fn killing_the_processor_changes_no_sum() {
     assert_eq!(rows, 4000);
     assert_eq!(outcomes, BTreeMap::from([("valid".to_owned(), 4000), ("duplicate".to_owned(), 500)]));
     assert_eq!(unaccounted, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_after_the_topic_was_made_again_are_recorded_beside_those_before() {
+    let stack = Stack::start(options().with_setting("IP_RATE_LIMIT_PER_MIN", "0")).await.unwrap();
+    send(&stack, batches(&clicks(0, 500), 50)).await;
+    stack.wait_until_idle(PATIENCE).await.unwrap();
+    stack.kafka.topics().delete(RAW_EVENTS).await.unwrap();
+    stack.invoke("maintainer", json!({"action": "maintain"})).await.unwrap();
+    let sent = send(&stack, batches(&clicks(500, 520), 1)).await;
+    let database = Database::connect(&stack.postgres_config().unwrap()).await.unwrap();
+    let until = Instant::now() + PATIENCE;
+    while sums(&stack).await.1 < 520 && Instant::now() < until {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let (outcomes, rows) = sums(&stack).await;
+    let proof = LedgerProof::gather(&database, &stack.kafka).await.unwrap();
+    stack.stop().await.unwrap();
+    assert_eq!(sent.receipts.len(), 20);
+    assert_eq!((rows, outcomes), (520, BTreeMap::from([("valid".to_owned(), 520)])), "{proof}");
+    assert_eq!(proof.unaccounted(), 0, "{proof}");
+    let text = proof.to_string();
+    assert!(text.contains("ended"), "both logs are listed: {text}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

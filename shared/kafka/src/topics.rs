@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use krafka::KrafkaError;
 use krafka::admin::{
-    AdminClient, CreatePartitionsOptions, CreateTopicsOptions, DescribeTopicsOptions, ListConsumerGroupOffsetsOptions,
-    ListOffsetsOptions, NewTopic, OffsetSpec, TopicDescription, TopicPartition,
+    AdminClient, CreatePartitionsOptions, CreateTopicsOptions, DeleteTopicsOptions, DescribeTopicsOptions,
+    ListConsumerGroupOffsetsOptions, ListOffsetsOptions, NewTopic, OffsetSpec, TopicDescription, TopicPartition,
 };
 use krafka::error::ErrorCode;
 use pipeline::Position;
@@ -119,6 +119,24 @@ impl TopicAdmin {
             Err(KrafkaError::Broker { code: ErrorCode::TopicAlreadyExists, .. }) => Ok(false),
             Err(source) => Err(creating(source)),
         }
+    }
+
+    /// Deletes a topic with all its records, and returns when the brokers have forgotten it. Only the fault suite and tests
+    /// do that.
+    ///
+    /// # Errors
+    /// If the topic cannot be deleted, also if there is none, or if it is still there after a minute.
+    pub async fn delete(&self, name: &str) -> Result<(), KafkaError> {
+        let deleted = one(self.admin.delete_topics([name], DeleteTopicsOptions::default()).await);
+        deleted.map_err(|source| failed("deleting topic", name, source))?;
+        let deadline = Instant::now() + READY_TIMEOUT;
+        while self.describe(name).await?.is_some() {
+            if Instant::now() >= deadline {
+                return Err(KafkaError::NotReady { topic: name.to_owned() });
+            }
+            tokio::time::sleep(READY_POLL).await;
+        }
+        Ok(())
     }
 
     async fn wait_until_led(&self, spec: &TopicSpec) -> Result<(), KafkaError> {

@@ -77,7 +77,7 @@ fn assert_published(world: &World, names: &[(&str, &str)]) {
     assert_eq!(outcomes.keys().collect::<Vec<_>>(), positions);
     for ((position, name), outcome) in names.iter().zip(outcomes.values()) {
         let mut shown = shown_outcome(outcome);
-        let origin = text(outcome.headers.get(header::ORIGIN));
+        let origin = position_of_origin(outcome);
         if let Some(letter) = letters.remove(&origin) {
             assert_eq!(outcome.headers.get(header::OUTCOME), Some(&b"dead_lettered"[..]), "{position}");
             shown = format!("{shown}\n{}", shown_letter(&letter));
