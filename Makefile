@@ -126,7 +126,7 @@ rustdoc: ## The documentation of the source, with warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 
 .PHONY: ci
-ci: setup setup-kafka check shellcheck deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract demo-check chaos-short lambda-check ## What CI runs
+ci: setup setup-kafka check shellcheck deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check chaos-short lambda-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
@@ -146,6 +146,11 @@ chaos: chaos-binaries ## Break the pipeline on purpose and check that nothing is
 .PHONY: chaos-short
 chaos-short: chaos-binaries ## A selection of it, a few minutes long
 	@$(CHAOS) --short $(if $(SEED),--seed $(SEED)) $(if $(SCENARIO),--scenario $(SCENARIO))
+
+.PHONY: pooler-contract
+pooler-contract: setup ## Run the Postgres adapter's tests through PgBouncer in transaction mode
+	@local/setup/install.sh pooler
+	@local/setup/pooler.sh cargo test --workspace --locked --test adapter
 
 .PHONY: mutations
 mutations: chaos-binaries ## Break the source on purpose and see that the suite notices: NAME=commit-before-publish

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the machine lacks, from its own package manager, and only that. Safe to run again.
-# Usage: install.sh base|chaos|check|kafka|python
+# Usage: install.sh base|chaos|check|kafka|pooler|python
 set -euo pipefail
 
-group=${1:?usage: install.sh base|chaos|check|kafka|python}
+group=${1:?usage: install.sh base|chaos|check|kafka|pooler|python}
 missing=()
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -27,6 +27,9 @@ case $group in
     ;;
   check)
     has shellcheck || missing+=(shellcheck)
+    ;;
+  pooler)
+    has pgbouncer || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)
     ;;
   python)
     python3 -c 'import venv, ensurepip' 2>/dev/null || missing+=(python3-venv)

@@ -5,6 +5,7 @@ use tokio_postgres::IsolationLevel;
 
 use crate::database::Database;
 use crate::error::PostgresError;
+use crate::statement::parameter;
 
 /// The tables to compare: everything that a restoration restores. Checkpoints are not compared, because they follow
 /// from the ledger and have the time at which they were moved; claims are not, because they expire.
@@ -49,11 +50,11 @@ pub async fn fingerprint(database: &Database) -> Result<Fingerprint, PostgresErr
              FROM (SELECT ('x' || left(hash, 16))::bit(64)::int8 AS a, ('x' || right(hash, 16))::bit(64)::int8 AS b
                    FROM (SELECT md5(t::text) AS hash FROM {table} t) hashes) parts"
         );
-        let row = transaction.query_one(&sums, &[]).await?;
+        let row = transaction.query_typed_one(&sums, &[]).await?;
         tables.push(TableFingerprint { table, rows: row.try_get("rows")?, hash: row.try_get("hash")? });
     }
     let hashes: Vec<&str> = tables.iter().map(|table| table.hash.as_str()).collect();
     let whole = "SELECT encode(sha256(convert_to($1::text, 'UTF8')), 'hex')";
-    let hash = transaction.query_one(whole, &[&hashes.join("/")]).await?.try_get(0)?;
+    let hash = transaction.query_typed_one(whole, &[parameter(&hashes.join("/"))]).await?.try_get(0)?;
     Ok(Fingerprint { hash, tables })
 }

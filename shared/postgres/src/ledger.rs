@@ -12,6 +12,7 @@ use tokio_postgres::{IsolationLevel, Row};
 
 use crate::database::Database;
 use crate::error::PostgresError;
+use crate::statement::parameter;
 
 /// A table with a row that cannot be read.
 pub(crate) struct Corrupt(pub &'static str);
@@ -140,19 +141,26 @@ pub async fn reconcile(database: &Database) -> Result<Reconciliation, PostgresEr
         UNION ALL
         SELECT topic, partition, incarnation, floor_offset, next_offset, false FROM ended_logs
         ORDER BY topic, partition, incarnation";
-    for row in transaction.query(checkpoints, &[]).await? {
+    for row in transaction.query_typed(checkpoints, &[]).await? {
         let topic: String = row.try_get("topic")?;
         let partition: i32 = row.try_get("partition")?;
         let incarnation: i32 = row.try_get("incarnation")?;
         let floor_offset: i64 = row.try_get("floor_offset")?;
         let next_offset: i64 = row.try_get("next_offset")?;
+        let log = [
+            parameter(&topic),
+            parameter(&partition),
+            parameter(&floor_offset),
+            parameter(&next_offset),
+            parameter(&incarnation),
+        ];
         let sums = "SELECT outcome, count(*) AS records FROM record_outcomes
                     WHERE topic = $1 AND partition = $2 AND record_offset >= $3 AND record_offset < $4
                       AND incarnation = $5
                     GROUP BY outcome";
         let mut outcomes: BTreeMap<String, i64> =
             Outcome::ALL.iter().map(|outcome| (outcome.as_str().to_owned(), 0)).collect();
-        for row in transaction.query(sums, &[&topic, &partition, &floor_offset, &next_offset, &incarnation]).await? {
+        for row in transaction.query_typed(sums, &log).await? {
             outcomes.insert(row.try_get("outcome")?, row.try_get("records")?);
         }
         let rows: i64 = outcomes.values().sum();
@@ -170,8 +178,7 @@ pub async fn reconcile(database: &Database) -> Result<Reconciliation, PostgresEr
                         UNION ALL SELECT $4::int8
                     ) present
                 ) steps WHERE record_offset > before + 1 ORDER BY first";
-            let rows =
-                transaction.query(gaps, &[&topic, &partition, &floor_offset, &next_offset, &incarnation]).await?;
+            let rows = transaction.query_typed(gaps, &log).await?;
             let range = |row: &Row| Ok(OffsetRange { first: row.try_get("first")?, last: row.try_get("last")? });
             rows.iter().map(range).collect::<Result<_, PostgresError>>()?
         };
@@ -215,15 +222,16 @@ pub async fn totals(database: &Database) -> Result<Totals, PostgresError> {
     transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
     let mut outcomes: BTreeMap<String, i64> =
         Outcome::ALL.iter().map(|outcome| (outcome.as_str().to_owned(), 0)).collect();
-    for row in
-        transaction.query("SELECT outcome, count(*) AS records FROM record_outcomes GROUP BY outcome", &[]).await?
+    for row in transaction
+        .query_typed("SELECT outcome, count(*) AS records FROM record_outcomes GROUP BY outcome", &[])
+        .await?
     {
         outcomes.insert(row.try_get("outcome")?, row.try_get("records")?);
     }
     let sums = "SELECT (SELECT count(*) FROM events) AS events,
                        (SELECT count(*) FROM events WHERE risk_score IS NULL) AS unscored,
                        (SELECT coalesce(sum(events), 0)::int8 FROM event_counts_hourly) AS counted";
-    let row = transaction.query_one(sums, &[]).await?;
+    let row = transaction.query_typed_one(sums, &[]).await?;
     Ok(Totals {
         outcomes,
         events: row.try_get("events")?,

@@ -5,8 +5,8 @@
 //! late scores and their outbox ([`PostgresUnscoredEvents`]), runs of the replayer ([`PostgresReplay`]), fingerprints,
 //! partitions and retention. Does not own the verdicts on records and the handling of errors (`pipeline`).
 //!
-//! Works directly and through a transaction-pooling proxy: every unit of work is one transaction or one statement, and no
-//! statement has a name (`statement.rs`). Only migrations use session state, on a connection that is closed afterwards.
+//! Works directly and through a pooler that gives each transaction another connection (`DB_POOLER`): every unit of work is
+//! one transaction or one statement, and nothing needs a session. Without a pooler, the statements of a batch have names.
 
 mod claims;
 mod config;

@@ -10,6 +10,7 @@ use time::{Date, OffsetDateTime};
 
 use crate::database::Database;
 use crate::error::PostgresError;
+use crate::statement::{Parameter, parameter};
 
 /// The advisory lock for changes of partitions: any number that nothing else in this database uses.
 const LOCK: i64 = 0x666f_7265_6261_7902;
@@ -93,7 +94,7 @@ pub async fn maintain(
         &mut client,
         "DELETE FROM events_default WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM events_default WHERE received_day < $1::date LIMIT $2))",
-        &first_kept,
+        parameter(&first_kept),
     )
     .await?;
     report.deleted_claims = delete_in_chunks(
@@ -101,7 +102,7 @@ pub async fn maintain(
         "DELETE FROM claims WHERE (tenant, event_id) IN (
             SELECT tenant, event_id FROM claims WHERE expires_at <= $1::timestamptz ORDER BY expires_at LIMIT $2
             FOR UPDATE SKIP LOCKED) AND expires_at <= $1",
-        &now.to_utc(),
+        parameter(&now.to_utc()),
     )
     .await?;
     expire_outcomes(&mut client, now, policy.ledger_retention, &mut report).await?;
@@ -112,7 +113,7 @@ pub async fn maintain(
 async fn begin(client: &mut ClientWrapper) -> Result<Transaction<'_>, PostgresError> {
     let transaction = client.transaction().await?;
     transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
-    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    transaction.query_typed("SELECT pg_advisory_xact_lock($1)", &[parameter(&LOCK)]).await?;
     // Set after the advisory lock, because waiting for a concurrent run may take any time.
     transaction.batch_execute(LOCK_TIMEOUT).await?;
     Ok(transaction)
@@ -138,14 +139,14 @@ fn day_of(table: &str) -> Option<Date> {
 async fn existing_days(transaction: &Transaction<'_>) -> Result<Vec<Date>, PostgresError> {
     let tables = "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                   WHERE i.inhparent = 'events'::regclass ORDER BY 1";
-    let rows = transaction.query(tables, &[]).await?;
+    let rows = transaction.query_typed(tables, &[]).await?;
     let names = rows.iter().map(|row| row.try_get::<_, &str>(0)).collect::<Result<Vec<_>, _>>()?;
     Ok(names.into_iter().filter_map(day_of).collect())
 }
 
 async fn days_in_default(transaction: &Transaction<'_>, first: Date, last: Date) -> Result<Vec<Date>, PostgresError> {
     let days = "SELECT DISTINCT received_day FROM events_default WHERE received_day BETWEEN $1 AND $2";
-    let rows = transaction.query(days, &[&first, &last]).await?;
+    let rows = transaction.query_typed(days, &[parameter(&first), parameter(&last)]).await?;
     Ok(rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?)
 }
 
@@ -157,12 +158,12 @@ async fn create(transaction: &Transaction<'_>, day: Date) -> Result<u64, Postgre
     transaction.batch_execute(&format!("CREATE TABLE {table} (LIKE events INCLUDING ALL)")).await?;
     let columns = "received_day, tenant, event_id, event_type, schema_version, status, received_at, occurred_at, \
                    ip_address, user_agent, user_id, payload_hash, payload, risk_score, risk_reasons, rules_version, \
-                   scored_at, origin_topic, origin_partition, origin_offset, stored_at";
+                   scored_at, origin_topic, origin_partition, origin_offset, origin_digest, stored_at";
     let moving = format!(
         "WITH moved AS (DELETE FROM events_default WHERE received_day = $1 RETURNING {columns})
          INSERT INTO {table} ({columns}) SELECT {columns} FROM moved"
     );
-    let moved = transaction.execute(&moving, &[&day]).await?;
+    let moved = transaction.execute_typed(&moving, &[parameter(&day)]).await?;
     let next = plus_days(day, 1);
     // Literals, because a definition takes no parameters; these are numbers.
     transaction
@@ -174,12 +175,12 @@ async fn create(transaction: &Transaction<'_>, day: Date) -> Result<u64, Postgre
 async fn delete_in_chunks(
     client: &mut ClientWrapper,
     statement: &str,
-    before: &(dyn tokio_postgres::types::ToSql + Sync),
+    before: Parameter<'_>,
 ) -> Result<u64, PostgresError> {
     let mut total = 0;
     loop {
         let transaction = begin(client).await?;
-        let deleted = transaction.execute(statement, &[before, &CHUNK]).await?;
+        let deleted = transaction.execute_typed(statement, &[before.clone(), parameter(&CHUNK)]).await?;
         transaction.commit().await?;
         total += deleted;
         if deleted < CHUNK.unsigned_abs() {
@@ -239,7 +240,8 @@ async fn expire_chunk(
     report: &mut PartitionReport,
 ) -> Result<bool, PostgresError> {
     let transaction = begin(client).await?;
-    let Some(span) = transaction.query_opt(account.lock, &[topic, partition, incarnation]).await? else {
+    let log = [parameter(topic), parameter(partition), parameter(incarnation)];
+    let Some(span) = transaction.query_typed_opt(account.lock, &log).await? else {
         return Ok(false);
     };
     let (floor, next): (i64, i64) = (span.try_get("floor_offset")?, span.try_get("next_offset")?);
@@ -251,18 +253,19 @@ async fn expire_chunk(
             SELECT record_offset, recorded_at FROM record_outcomes
             WHERE topic = $1 AND partition = $2 AND incarnation = $3 ORDER BY record_offset LIMIT $5
         ) lowest";
-    let lowest = transaction.query_one(look, &[topic, partition, incarnation, cutoff, &CHUNK]).await?;
+    let lowest =
+        transaction.query_typed_one(look, &[&log[..], &[parameter(cutoff), parameter(&CHUNK)]].concat()).await?;
     let first_kept: Option<i64> = lowest.try_get("first_kept")?;
     let Some(last) = lowest.try_get::<_, Option<i64>>("last")? else { return Ok(false) };
     let full = lowest.try_get::<_, i64>("rows")? == CHUNK;
     let new_floor = first_kept.unwrap_or(last.saturating_add(1)).min(next);
     let delete = "DELETE FROM record_outcomes
                   WHERE topic = $1 AND partition = $2 AND incarnation = $3 AND record_offset < $4";
-    let deleted = transaction.execute(delete, &[topic, partition, incarnation, &new_floor]).await?;
+    let deleted = transaction.execute_typed(delete, &[&log[..], &[parameter(&new_floor)]].concat()).await?;
     if deleted == 0 {
         return Ok(false);
     }
-    transaction.execute(account.raise, &[topic, partition, incarnation, &new_floor]).await?;
+    transaction.execute_typed(account.raise, &[&log[..], &[parameter(&new_floor)]].concat()).await?;
     transaction.commit().await?;
     report.deleted_outcomes += deleted;
     let forgotten = u64::try_from(new_floor.saturating_sub(floor)).unwrap_or(0).saturating_sub(deleted);

@@ -1,4 +1,5 @@
-//! The adapter on a real server: the one of `DATABASE_URL`, else a temporary one. Each test has its own database.
+//! The adapter on a real server: the one of `DATABASE_URL`, else a temporary one. Each test has its own database. With
+//! `DB_POOLER=transaction`, `DATABASE_URL` may be that of a PgBouncer before the server (pooler.sh).
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod claims;
@@ -31,7 +32,8 @@ async fn empty_database() -> Database {
 }
 
 fn config(url: &str) -> PostgresConfig {
-    let variables = BTreeMap::from([("DATABASE_URL", url), ("DB_POOL_SIZE", "8")]);
+    let pooler = ProcessEnvironment.get("DB_POOLER").unwrap_or_else(|| "none".to_owned());
+    let variables = BTreeMap::from([("DATABASE_URL", url), ("DB_POOL_SIZE", "8"), ("DB_POOLER", &pooler)]);
     let mut settings = Settings::new(&variables);
     let config = PostgresConfig::from_settings(&mut settings);
     settings.build(config).unwrap()
@@ -59,7 +61,7 @@ async fn database_url() -> String {
 
 /// The first column of the first row.
 async fn scalar<T: for<'a> tokio_postgres::types::FromSql<'a>>(database: &Database, query: &str) -> T {
-    database.connection().await.unwrap().query_one(query, &[]).await.unwrap().get(0)
+    database.connection().await.unwrap().query_typed_one(query, &[]).await.unwrap().get(0)
 }
 
 async fn execute(database: &Database, statements: &str) {

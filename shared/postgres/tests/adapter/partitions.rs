@@ -49,8 +49,11 @@ async fn events_that_came_first_move_to_their_day() {
     let database = database().await;
     store(&database, 0, noon()).await;
     store(&database, 1, noon().plus(DAY)).await;
+    let rows = "SELECT string_agg(e::text, '|' ORDER BY event_id, received_day) FROM events e";
+    let before: String = scalar(&database, rows).await;
     let report = maintain(&database, noon(), POLICY).await.unwrap();
     assert_eq!(report.moved_events, 2);
+    assert_eq!(scalar::<String>(&database, rows).await, before, "with every column");
     let left: i64 = scalar(&database, "SELECT count(*) FROM ONLY events_default").await;
     assert_eq!(left, 0);
     assert_eq!(store(&database, 2, noon()).await, Outcome::Duplicate, "and are still known");

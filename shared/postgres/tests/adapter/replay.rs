@@ -7,6 +7,7 @@ use testkit::contracts::replay::{ReprocessedView, replay_runs_contract, reproces
 use testkit::contracts::store::DEDUP_WINDOW;
 use time::OffsetDateTime;
 use tokio_postgres::Row;
+use tokio_postgres::types::Type;
 
 use super::database;
 
@@ -17,7 +18,7 @@ impl ReprocessedView for View {
     async fn outcomes(&self, version: &str) -> Vec<LedgerEntry> {
         let client = self.0.connection().await.unwrap();
         let sql = "SELECT * FROM reprocessed_outcomes WHERE version = $1 ORDER BY topic, partition, record_offset";
-        client.query(sql, &[&version]).await.unwrap().iter().map(entry).collect()
+        client.query_typed(sql, &[(&version, Type::TEXT)]).await.unwrap().iter().map(entry).collect()
     }
 }
 

@@ -10,6 +10,7 @@ use postgres::{Database, PostgresEventStore};
 use testkit::contracts::store::{DEDUP_WINDOW, Span, StoreView, StoredRow, store_contract};
 use testkit::events::{event, payload, stored, valid};
 use time::OffsetDateTime;
+use tokio_postgres::types::Type;
 
 use super::{database, execute, scalar};
 
@@ -19,7 +20,10 @@ pub struct View(pub Database);
 impl StoreView for View {
     async fn events(&self, tenant: &TenantId) -> Vec<StoredRow> {
         let client = self.0.connection().await.unwrap();
-        let rows = client.query("SELECT * FROM events WHERE tenant = $1", &[&tenant.as_str()]).await.unwrap();
+        let rows = client
+            .query_typed("SELECT * FROM events WHERE tenant = $1", &[(&tenant.as_str(), Type::TEXT)])
+            .await
+            .unwrap();
         let time = |at: OffsetDateTime| Timestamp::from(at);
         rows.iter()
             .map(|row| {
@@ -65,14 +69,17 @@ impl StoreView for View {
     async fn counted(&self, tenant: &TenantId, outcome: Outcome) -> u64 {
         let client = self.0.connection().await.unwrap();
         let sum = "SELECT coalesce(sum(events), 0)::int8 FROM event_counts_hourly WHERE tenant = $1 AND status = $2";
-        let row = client.query_one(sum, &[&tenant.as_str(), &outcome.as_str()]).await.unwrap();
+        let row = client
+            .query_typed_one(sum, &[(&tenant.as_str(), Type::TEXT), (&outcome.as_str(), Type::TEXT)])
+            .await
+            .unwrap();
         u64::try_from(row.get::<_, i64>(0)).unwrap()
     }
 
     async fn span(&self, topic: &str, partition: i32) -> Option<Span> {
         let client = self.0.connection().await.unwrap();
         let span = "SELECT floor_offset, next_offset FROM checkpoints WHERE topic = $1 AND partition = $2";
-        let row = client.query_opt(span, &[&topic, &partition]).await.unwrap()?;
+        let row = client.query_typed_opt(span, &[(&topic, Type::TEXT), (&partition, Type::INT4)]).await.unwrap()?;
         Some(Span { floor: row.get(0), next: row.get(1) })
     }
 }
