@@ -52,8 +52,8 @@ impl From<tokio_postgres::Error> for PostgresError {
 
 /// The class of an SQLSTATE (PostgreSQL manual, appendix A).
 ///
-/// Only errors that the data itself causes are permanent. A wrong password, a missing table or a full disk must be
-/// corrected by people and is not the fault of a record.
+/// Only errors that the data itself causes are permanent. A wrong password, a missing table or partition, a changed column
+/// or a full disk must be corrected by people and is not the fault of a record.
 fn class_and_tag(code: &SqlState) -> (ErrorClass, &'static str) {
     if *code == SqlState::QUERY_CANCELED {
         return (ErrorClass::Transient, "timeout");
@@ -61,10 +61,23 @@ fn class_and_tag(code: &SqlState) -> (ErrorClass, &'static str) {
     if *code == SqlState::LOCK_NOT_AVAILABLE {
         return (ErrorClass::Transient, "conflict");
     }
+    // What a value can cause: a character that the database's encoding lacks, a value beyond the range of its type, and one
+    // too long for an index. The rest of these classes comes from a schema that this build does not know: a missing
+    // partition is a check violation, and a column of another type is wrong binary data.
+    let of_data = [
+        SqlState::CHARACTER_NOT_IN_REPERTOIRE,
+        SqlState::UNTRANSLATABLE_CHARACTER,
+        SqlState::STRING_DATA_RIGHT_TRUNCATION,
+        SqlState::NUMERIC_VALUE_OUT_OF_RANGE,
+        SqlState::DATETIME_FIELD_OVERFLOW,
+        SqlState::PROGRAM_LIMIT_EXCEEDED,
+    ];
+    if of_data.contains(code) {
+        return (ErrorClass::Permanent, "data");
+    }
     let class = code.code().get(..2).unwrap_or_default();
     match class {
-        // Data exception, constraint violation, program limit (a value too long for an index).
-        "22" | "23" | "54" => (ErrorClass::Permanent, "data"),
+        "22" | "23" => (ErrorClass::Transient, "schema"),
         // Insufficient resources: too many connections, out of memory, disk full.
         "53" => (ErrorClass::Overload, "overload"),
         // Serialisation failure, deadlock.
@@ -168,8 +181,12 @@ mod tests {
     fn only_data_is_permanent_and_unknown_codes_are_transient() {
         let cases = [
             ("08006", ErrorClass::Transient, "unavailable"),
+            ("22003", ErrorClass::Permanent, "data"),
+            ("22021", ErrorClass::Permanent, "data"),
+            ("22P03", ErrorClass::Transient, "schema"),
             ("22P05", ErrorClass::Permanent, "data"),
-            ("23514", ErrorClass::Permanent, "data"),
+            ("23502", ErrorClass::Transient, "schema"),
+            ("23514", ErrorClass::Transient, "schema"),
             ("25006", ErrorClass::Transient, "read-only"),
             ("28P01", ErrorClass::Transient, "refused"),
             ("40001", ErrorClass::Transient, "conflict"),

@@ -106,7 +106,7 @@ async fn a_failed_batch_leaves_nothing_and_its_connection_is_usable() {
     execute(&database, "ALTER TABLE event_counts_hourly ADD CHECK (events < 2)").await;
     let batch = [record(0, "a"), record(1, "b")];
     let error = store(&database).record(&batch, Timestamp::EPOCH).await.unwrap_err();
-    assert_eq!((error.class, error.tag), (ErrorClass::Permanent, "data"), "{}", error.source);
+    assert_eq!((error.class, error.tag), (ErrorClass::Transient, "schema"), "{}", error.source);
     for table in ["events", "record_outcomes", "event_counts_hourly", "checkpoints"] {
         let rows: i64 = scalar(&database, &format!("SELECT count(*) FROM {table}")).await;
         assert_eq!(rows, 0, "{table}");
@@ -135,6 +135,46 @@ async fn a_caller_that_gives_up_leaves_no_transaction_open() {
     )
     .await;
     assert_eq!(open, 0);
+}
+
+/// Records in these states of the database wait; none of them becomes a dead letter.
+#[tokio::test]
+async fn a_fault_of_the_store_is_not_the_records() {
+    let faults = [
+        ("DROP TABLE events_default", "schema"),
+        ("ALTER TABLE events ALTER COLUMN schema_version TYPE boolean USING schema_version > 0", "schema"),
+        ("ALTER TABLE events DROP COLUMN user_agent", "schema"),
+        ("ALTER TABLE record_outcomes ADD COLUMN extra int NOT NULL", "schema"),
+        ("SET default_transaction_read_only = on", "read-only"),
+    ];
+    for (fault, tag) in faults {
+        let database = database().await;
+        execute(&database, fault).await;
+        let recorded = store(&database).record(&[record(0, "a")], Timestamp::EPOCH).await;
+        let Err(error) = recorded else { panic!("it was recorded in spite of {fault}") };
+        assert_eq!((error.class, error.tag), (ErrorClass::Transient, tag), "{fault}: {}", error.source);
+    }
+}
+
+/// Without the connection being dropped, each of these would fail for as long as it lives.
+#[tokio::test]
+async fn a_connection_that_cannot_work_any_more_is_replaced() {
+    let faults =
+        ["SET default_transaction_read_only = on", "DEALLOCATE ALL", "SELECT pg_terminate_backend(pg_backend_pid())"];
+    for fault in faults {
+        let database = database().await;
+        let store = store(&database);
+        store.record(&[record(0, "a")], Timestamp::EPOCH).await.unwrap();
+        // The pool has this connection only, because nothing ran at the same time.
+        let broken = database.connection().await.unwrap().batch_execute(fault).await;
+        assert_eq!(broken.is_err(), fault.contains("terminate"), "{fault}");
+        let mut attempts = 0;
+        while let Err(error) = store.record(&[record(1, "b")], Timestamp::EPOCH).await {
+            assert_eq!(error.class, ErrorClass::Transient, "{fault}: {}", error.source);
+            attempts += 1;
+            assert!(attempts < 2, "{fault}: {}", error.source);
+        }
+    }
 }
 
 #[tokio::test]
