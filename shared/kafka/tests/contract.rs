@@ -12,7 +12,7 @@ use kafka::{
     PublisherOptions, Rebalance, StartingPosition, TopicChange, TopicPartition, TopicSpec,
 };
 use pipeline::clock::{Clock, SystemClock};
-use pipeline::ports::{NewRecord, RecordPublisher};
+use pipeline::ports::{NewRecord, RecordPublisher, TopicSource as _};
 use pipeline::{Position, Record};
 use services::apache_kafka::ApacheKafka;
 use services::kafka::EmbeddedKafka;
@@ -190,6 +190,34 @@ async fn a_group_resumes_from_its_commit() {
         cluster.publish(topic, ["new".to_owned()]).await;
         assert_eq!(values(&read(&third, 1).await), BTreeSet::from(["new".to_owned()]));
         third.close(PATIENCE).await.unwrap();
+    }
+}
+
+/// The markers of transactions and aborted records take offsets, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_transaction_aborted_is_never_delivered() {
+    for cluster in Cluster::all().await {
+        let (topic, group) = (cluster.new_topic(1).await, unique("group"));
+        let kafka = krafka::Kafka::builder(cluster.client.brokers()).connect().await.unwrap();
+        let producer = kafka.producer().build_transactional(unique("transaction")).await.unwrap();
+        for (value, commits) in [("kept-1", true), ("aborted", false), ("kept-2", true)] {
+            producer.begin().unwrap();
+            producer.send(krafka::Record::new(topic, value)).await.unwrap();
+            if commits { producer.commit().await.unwrap() } else { producer.abort().await.unwrap() }
+        }
+        producer.close().await.unwrap();
+        let expected = BTreeSet::from(["kept-1".to_owned(), "kept-2".to_owned()]);
+        let member = cluster.consumer(group, topic, StartingPosition::TrimHorizon).await;
+        assert_eq!(values(&read(&member, 2).await), expected, "{}", cluster.name);
+        member.close(PATIENCE).await.unwrap();
+        let mut reader = cluster.client.open(topic, &BTreeMap::new()).await.unwrap();
+        let mut found = Vec::new();
+        let until = Instant::now() + PATIENCE;
+        while reader.spans().values().any(|span| !span.is_finished()) {
+            assert!(Instant::now() < until, "the markers are passed: {:?}", reader.spans());
+            found.extend(reader.read(POLL).await.unwrap());
+        }
+        assert_eq!(values(&found), expected, "{}", cluster.name);
     }
 }
 
