@@ -45,7 +45,7 @@ const NEVER_LINKED: [(&str, &[&str]); 10] = [
 ];
 
 /// HTTP servers, the Lambda runtime, metrics, and the edge itself.
-const HTTP_SERVERS: &[&str] = &["axum", "lambda", "lambda_http", "lambda_runtime", "metrics-exporter-prometheus"];
+const HTTP_SERVERS: &[&str] = &["axum", "lambda", "lambda_runtime", "metrics-exporter-prometheus"];
 
 /// A crate's normal dependencies, by crate.
 pub type Graph = BTreeMap<String, BTreeSet<String>>;
