@@ -86,6 +86,21 @@ def event_bodies():
         batches.add(f"{case}-lines", "\n".join(json.dumps(item) for item in items))
 
 
+def http_triggers():
+    corpus = Corpus("http_trigger")
+    for function in ["ingest", "query"]:
+        for case, text in samples(function):
+            corpus.add(f"{function}-{case}", text)
+    # Lines of the target: path, query string, Host, X-Forwarded-Proto, name and value of a header, body.
+    page = '{"type":"page_view","path":"/"}'
+    for name, lines in [
+        ("plain", ["/events", "a=1", "a.example", "https", "accept", "*/*", page]),
+        ("stage", ["/prod/events", "", "[::1", "ht tp", "content-type", "application/json", page]),
+        ("odd", ["/events/%2F é?#", "%zz&=", "a:99999", "", "a b", "c\t", "bm90IGpzb24="]),
+    ]:
+        corpus.add(name, "\n".join(lines))
+
+
 def kafka_events():
     triggers, envelopes = Corpus("kafka_trigger"), Corpus("envelope")
     lines, objects = Corpus("archive_line"), Corpus("archive_object")
@@ -131,6 +146,7 @@ def requests():
 
 
 event_bodies()
+http_triggers()
 kafka_events()
 requests()
 addresses()

@@ -10,7 +10,8 @@ use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
 use event::{Envelope, IdSource, TenantId, Timestamp};
 use ingest::{App, Config, router};
-use lambda::http::{Deadline, Peer, with_peers};
+use lambda::http::{Deadline, Peer};
+use lambda::http_trigger;
 use pipeline::breaker::FAILURES_TO_OPEN;
 use pipeline::ports::{ApiKey, ApiKeys as _, KeyHash};
 use pipeline::{ErrorClass, Record, topic};
@@ -84,17 +85,14 @@ impl Service {
         self.send(request(path, "sample-key").body(body.into()).unwrap()).await
     }
 
-    /// A sample, converted by `lambda_http`.
+    /// A sample, as the event of its trigger.
     async fn invoke(&self, case: &str) -> Answer {
-        let request = lambda_http::request::from_str(&sample("ingest", case)).unwrap();
-        let (parts, body) = request.into_parts();
-        let body: Vec<u8> = match body {
-            lambda_http::Body::Text(text) => text.into_bytes(),
-            lambda_http::Body::Binary(bytes) => bytes,
-            _ => Vec::new(),
-        };
-        let request = Request::from_parts(parts, Body::from(body));
-        Answer::of(with_peers(self.router.clone()).oneshot(request).await.unwrap()).await
+        self.invoke_with(&serde_json::from_str(&sample("ingest", case)).unwrap()).await
+    }
+
+    async fn invoke_with(&self, event: &Value) -> Answer {
+        let answer = http_trigger::answer(self.router.clone(), &event.to_string(), None).await.unwrap();
+        Answer::of_trigger(&serde_json::from_str(answer.get()).unwrap())
     }
 
     fn records(&self) -> Vec<Record> {
@@ -134,6 +132,21 @@ impl Answer {
             media_type: media_type.unwrap_or_default(),
             retry_after,
             body: serde_json::from_slice(&body).unwrap_or_default(),
+        }
+    }
+
+    /// From the answer to a trigger, in any of its formats.
+    fn of_trigger(answer: &Value) -> Self {
+        assert_eq!(answer["isBase64Encoded"], false);
+        let header = |name: &str| {
+            let value = answer["headers"].get(name).or_else(|| answer["multiValueHeaders"][name].get(0));
+            value.map(|value| value.as_str().unwrap().to_owned())
+        };
+        Answer {
+            status: StatusCode::from_u16(answer["statusCode"].as_u64().unwrap().try_into().unwrap()).unwrap(),
+            media_type: header("content-type").unwrap_or_default(),
+            retry_after: header("retry-after"),
+            body: serde_json::from_str(answer["body"].as_str().unwrap()).unwrap_or_default(),
         }
     }
 
@@ -251,6 +264,103 @@ async fn bad_requests_are_problem_documents() {
     let brotli = request("/events", "sample-key").header(header::CONTENT_ENCODING, "br").body(Body::empty()).unwrap();
     assert_eq!(service.send(brotli).await.problem(), (415, "unsupported_encoding"));
     assert!(service.records().is_empty());
+}
+
+/// An event in each format, with the same request in it.
+fn events_of_every_trigger(more: &Value) -> Vec<Value> {
+    let common = json!({"httpMethod": "POST", "path": "/events", "body": CLICK, "isBase64Encoded": false,
+        "headers": {"x-api-key": "sample-key", "content-type": "application/json", "x-forwarded-for": "203.0.113.7"}});
+    let rest = json!({"requestContext": {"stage": "prod", "identity": {"sourceIp": "203.0.113.7"}}});
+    let alb = json!({"requestContext": {"elb": {"targetGroupArn": "arn:aws:elasticloadbalancing:eu-west-1:1:x"}}});
+    let http_api = json!({"version": "2.0", "rawPath": "/events", "rawQueryString": "", "routeKey": "$default",
+        "requestContext": {"stage": "$default", "http": {"method": "POST", "sourceIp": "203.0.113.7"}}});
+    [rest, alb, http_api].map(|trigger| merged(&merged(&common, &trigger), more)).into()
+}
+
+/// `base` with the members of `more`; objects in both are merged.
+fn merged(base: &Value, more: &Value) -> Value {
+    let (Value::Object(base), Value::Object(more)) = (base, more) else { return more.clone() };
+    let mut all = base.clone();
+    for (name, value) in more {
+        let value = base.get(name).map_or_else(|| value.clone(), |earlier| merged(earlier, value));
+        all.insert(name.clone(), value);
+    }
+    Value::Object(all)
+}
+
+#[tokio::test]
+async fn whatever_a_client_puts_into_a_trigger_event_is_answered() {
+    let service = Service::start().await;
+    let long = format!("/{}", "x".repeat(70_000));
+    for (more, expected) in [
+        // No URL has such a host or scheme, but none is needed.
+        (json!({"headers": {"host": "[::1"}}), (202, "")),
+        (json!({"headers": {"host": "a:99999"}}), (202, "")),
+        (json!({"headers": {"host": ""}}), (202, "")),
+        (json!({"headers": {"x-forwarded-proto": "ht tp", "host": "a"}}), (202, "")),
+        (json!({"isBase64Encoded": true}), (400, "undecodable_body")),
+        (json!({"isBase64Encoded": true, "body": "e30"}), (400, "undecodable_body")),
+        (json!({"path": long, "rawPath": long}), (414, "uri_too_long")),
+        (json!({"path": "/events/\u{0} é?#%", "rawPath": "/events/\u{0} é?#%"}), (404, "no_such_path")),
+        (json!({"path": "", "rawPath": ""}), (404, "no_such_path")),
+        (json!({"path": "//[::1", "rawPath": "//[::1"}), (404, "no_such_path")),
+        (json!({"httpMethod": "GE T", "requestContext": {"http": {"method": "GE T"}}}), (400, "bad_method")),
+        (json!({"httpMethod": "BREW", "requestContext": {"http": {"method": "BREW"}}}), (405, "method_not_allowed")),
+        (json!({"headers": {"a b": "c"}}), (400, "bad_header")),
+        (json!({"headers": {"a": "b\nc"}}), (400, "bad_header")),
+        (json!({"headers": {"a": null}, "queryStringParameters": {"a": null}}), (202, "")),
+        (json!({"rawQueryString": "a=\u{0}&%zz#", "queryStringParameters": {"a\u{0}": "%zz#"}}), (202, "")),
+    ] {
+        for mut event in events_of_every_trigger(&more) {
+            // Only this format has the method there.
+            if event["version"] != "2.0" {
+                event["requestContext"].as_object_mut().unwrap().remove("http");
+            }
+            let answer = service.invoke_with(&event).await;
+            if expected.0 == 202 {
+                assert_eq!(answer.status, StatusCode::ACCEPTED, "{event}: {answer:?}");
+            } else {
+                assert_eq!(answer.problem(), expected, "{event}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_trigger_gets_the_answer_in_its_own_format() {
+    let service = Service::start().await;
+    let mut answers = Vec::new();
+    for event in events_of_every_trigger(&json!({})) {
+        let answer = http_trigger::answer(service.router.clone(), &event.to_string(), None).await.unwrap();
+        answers.push(serde_json::from_str::<Value>(answer.get()).unwrap());
+    }
+    let [rest, alb, http_api] = answers.try_into().unwrap();
+    assert_eq!((rest.get("headers"), &rest["multiValueHeaders"]["content-type"]), (None, &json!(["application/json"])));
+    assert_eq!(alb["statusDescription"], "202 Accepted");
+    assert_eq!(alb["headers"]["content-type"], "application/json");
+    assert_eq!(alb["multiValueHeaders"]["content-type"], json!(["application/json"]));
+    assert_eq!((http_api.get("multiValueHeaders"), &http_api["statusCode"]), (None, &json!(202)));
+    for record in service.records() {
+        let value = record.value.unwrap();
+        assert_eq!(Envelope::parse(&value).unwrap().ip.unwrap().to_string(), "203.0.113.7");
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_another_trigger_says_what_was_expected() {
+    let service = Service::start().await;
+    for (event, problem) in [
+        ("[]", "it is not a JSON object"),
+        ("{}", "it has neither requestContext.http nor httpMethod with a requestContext"),
+        (r#"{"records":{}}"#, "it has neither requestContext.http nor httpMethod with a requestContext"),
+        (r#"{"headers":7}"#, "its member headers has another type"),
+        (r#"{"requestContext":{"http":{"method":7}}}"#, "its member requestContext.http.method has another type"),
+    ] {
+        let error = http_trigger::answer(service.router.clone(), event, None).await.unwrap_err().to_string();
+        let expected = "the event is not an HTTP request: expected the event of an API Gateway (REST API or HTTP API), \
+                        a function URL or an Application Load Balancer";
+        assert_eq!(error, format!("{expected}; {problem}"));
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,8 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
 use event::{EventId, EventKey, TenantId, Timestamp};
-use lambda::http::{Deadline, with_peers};
+use lambda::http::Deadline;
+use lambda::http_trigger;
 use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::ports::{
     ApiKey, ApiKeys as _, EventStore as _, KeyHash, LetterId, LetterStep, MarkKey, RedriveMarks as _, RiskScore,
@@ -85,17 +86,17 @@ impl Service {
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
-        Answer::of(with_peers(self.router.clone()).oneshot(request).await.unwrap()).await
+        Answer::of(self.router.clone().oneshot(request).await.unwrap()).await
     }
 
     async fn get(&self, path: &str) -> Answer {
         self.send(Request::get(path).header("x-api-key", "sample-key").body(Body::empty()).unwrap()).await
     }
 
-    /// A sample, converted by `lambda_http`.
+    /// A sample, as the event of its trigger.
     async fn invoke(&self, case: &str) -> Answer {
-        let request = lambda_http::request::from_str(&sample("query", case)).unwrap();
-        self.send(request.map(|_| Body::empty())).await
+        let answer = http_trigger::answer(self.router.clone(), &sample("query", case), None).await.unwrap();
+        Answer::of_trigger(&serde_json::from_str(answer.get()).unwrap())
     }
 }
 
@@ -120,6 +121,18 @@ impl Answer {
         let (status, headers) = (response.status(), headers.collect());
         let body = axum::body::to_bytes(response.into_body(), usize::MAX).await.unwrap();
         Answer { status, headers, body: serde_json::from_slice(&body).unwrap_or_default() }
+    }
+
+    /// From the answer to a trigger, in any of its formats.
+    fn of_trigger(answer: &Value) -> Self {
+        let headers = if answer["headers"].is_object() { &answer["headers"] } else { &answer["multiValueHeaders"] };
+        let text = |value: &Value| value.as_str().or_else(|| value[0].as_str()).unwrap().to_owned();
+        let headers = headers.as_object().unwrap().iter().map(|(name, value)| (name.clone(), text(value)));
+        Answer {
+            status: StatusCode::from_u16(answer["statusCode"].as_u64().unwrap().try_into().unwrap()).unwrap(),
+            headers: headers.collect(),
+            body: serde_json::from_str(answer["body"].as_str().unwrap()).unwrap_or_default(),
+        }
     }
 
     fn header(&self, name: header::HeaderName) -> Option<&str> {

@@ -202,7 +202,7 @@ async fn what_a_transaction_aborted_is_never_delivered() {
         let producer = kafka.producer().build_transactional(unique("transaction")).await.unwrap();
         for (value, commits) in [("kept-1", true), ("aborted", false), ("kept-2", true)] {
             producer.begin().unwrap();
-            producer.send(krafka::Record::new(topic, value)).await.unwrap();
+            let _sent = producer.send(krafka::Record::new(topic, value)).await.unwrap();
             if commits { producer.commit().await.unwrap() } else { producer.abort().await.unwrap() }
         }
         producer.close().await.unwrap();

@@ -4,18 +4,27 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::header;
+use axum::middleware::{self, Next};
+use axum::response::Response;
 use axum::routing::get;
 use process::stop_signal;
 use tokio::net::TcpListener;
 
 use crate::platform::ServeError;
 use crate::shutdown::DRAIN_TIMEOUT;
+use crate::surroundings::Peer;
 
 pub(crate) async fn serve_plain(address: SocketAddr, router: Router) -> Result<(), ServeError> {
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
     tracing::info!(%address, "serving HTTP");
     serve_until(stop_signal(), DRAIN_TIMEOUT, listener, router.merge(operations_router())).await
+}
+
+async fn name_peer(ConnectInfo(address): ConnectInfo<SocketAddr>, mut request: Request, next: Next) -> Response {
+    request.extensions_mut().insert(Peer::Socket(address.ip()));
+    next.run(request).await
 }
 
 /// Serves until `stop`, and then waits at most `drain` for the open requests.
@@ -25,6 +34,7 @@ async fn serve_until(
     listener: TcpListener,
     router: Router,
 ) -> Result<(), ServeError> {
+    let router = router.layer(middleware::from_fn(name_peer));
     let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let (stopping, stopped) = tokio::sync::oneshot::channel::<()>();
     let server = axum::serve(listener, service).with_graceful_shutdown(async move {

@@ -1,0 +1,46 @@
+//! What the platform says about a request besides the request itself. It is in the request's extensions.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// Who sent the request, as far as the platform guarantees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// The client itself, named by API Gateway or a function URL. Forwarding headers are ignored.
+    Gateway(IpAddr),
+    /// The TCP peer, which may be a proxy.
+    Socket(IpAddr),
+    /// A load balancer that does not name its own address. It added the client to `X-Forwarded-For`.
+    LoadBalancer,
+    /// The platform names no client.
+    Unknown,
+}
+
+/// When the platform will stop the function. Only on Lambda.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(pub Instant);
+
+impl Deadline {
+    /// At most `wish`, shortened so that `reserve` is left before the deadline for sending an answer. Without a
+    /// deadline, all of `wish`.
+    pub fn at_most(deadline: Option<&Deadline>, wish: Duration, reserve: Duration) -> Duration {
+        let left = |Deadline(at): &Deadline| at.saturating_duration_since(Instant::now()).saturating_sub(reserve);
+        deadline.map(left).map_or(wish, |left| left.min(wish))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_waited_for_past_the_deadline() {
+        let (wish, reserve) = (Duration::from_secs(5), Duration::from_millis(500));
+        let with = |left: Duration| Deadline::at_most(Some(&Deadline(Instant::now() + left)), wish, reserve);
+        assert_eq!(Deadline::at_most(None, wish, reserve), wish);
+        assert_eq!(with(Duration::from_secs(60)), wish);
+        assert!(with(wish) <= wish - reserve);
+        assert_eq!(with(reserve), Duration::ZERO);
+        assert_eq!(with(Duration::ZERO), Duration::ZERO);
+    }
+}
