@@ -347,6 +347,25 @@ async fn every_trigger_gets_the_answer_in_its_own_format() {
 }
 
 #[tokio::test]
+async fn behind_any_gateway_stage_or_domain_the_path_is_the_same() {
+    for case in [
+        "rest-api-stage",
+        "rest-api-custom-domain",
+        "http-api-stage",
+        "http-api-custom-domain",
+        "http-api-format-1",
+        "function-url",
+        "load-balancer",
+    ] {
+        let service = Service::start().await;
+        let answer = service.invoke(case).await;
+        assert_eq!((answer.status, &answer.body["id"]), (StatusCode::ACCEPTED, &json!("order-1001")), "{case}");
+        let value = service.only_value();
+        assert_eq!(Envelope::parse(&value).unwrap().ip.unwrap().to_string(), "203.0.113.7", "{case}");
+    }
+}
+
+#[tokio::test]
 async fn an_event_of_another_trigger_says_what_was_expected() {
     let service = Service::start().await;
     for (event, problem) in [

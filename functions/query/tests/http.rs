@@ -184,6 +184,24 @@ async fn a_stored_event_is_told_whole() {
 }
 
 #[tokio::test]
+async fn behind_any_gateway_stage_or_domain_the_path_is_the_same() {
+    let service = Service::start().await;
+    service.store(5, 5, "order-1001").await;
+    for case in [
+        "rest-api-stage",
+        "rest-api-custom-domain",
+        "http-api-stage",
+        "http-api-custom-domain",
+        "http-api-format-1",
+        "function-url",
+        "load-balancer",
+    ] {
+        let answer = service.invoke(case).await;
+        assert_eq!((answer.status, &answer.body["id"]), (StatusCode::OK, &json!("order-1001")), "{case}");
+    }
+}
+
+#[tokio::test]
 async fn ids_are_percent_encoded() {
     let service = Service::start().await;
     service.store(0, 0, "order/1 é").await;

@@ -42,6 +42,6 @@ pub async fn serve(router: Router) -> Result<(), ServeError> {
             let runtime = Runtime::new(service).layer(TracingLayer::new());
             shutdown::run(runtime).await.map_err(ServeError::Lambda)
         }
-        Platform::Http { address, timeout: _ } => serve_plain(address, router).await,
+        Platform::Http { address, timeout: _, limits } => serve_plain(address, limits, router).await,
     }
 }

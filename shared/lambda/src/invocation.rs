@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, Request, State};
 use axum::http::{HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
@@ -83,9 +83,9 @@ where
             let runtime = Runtime::new(service).layer(TracingLayer::new());
             shutdown::run(runtime).await.map_err(ServeError::Lambda)
         }
-        Platform::Http { address, timeout } => {
-            let router = invoke_router(name, timeout, Arc::new(handler));
-            serve_plain(address, router).await
+        Platform::Http { address, timeout, limits } => {
+            let router = invoke_router(name, timeout, limits.body_timeout, Arc::new(handler));
+            serve_plain(address, limits, router).await
         }
     }
 }
@@ -93,33 +93,39 @@ where
 struct InvokeState<H> {
     name: &'static str,
     timeout: Duration,
+    body_timeout: Duration,
     handler: Arc<H>,
     next_id: std::sync::atomic::AtomicU64,
 }
 
-fn invoke_router<H, F>(name: &'static str, timeout: Duration, handler: Arc<H>) -> Router
+fn invoke_router<H, F>(name: &'static str, timeout: Duration, body_timeout: Duration, handler: Arc<H>) -> Router
 where
     H: Fn(Box<RawValue>, Invocation) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Box<RawValue>, InvocationError>> + Send + 'static,
 {
-    let state = InvokeState { name, timeout, handler, next_id: std::sync::atomic::AtomicU64::new(1) };
+    let state = InvokeState { name, timeout, body_timeout, handler, next_id: std::sync::atomic::AtomicU64::new(1) };
     Router::new()
         .route("/2015-03-31/functions/{function}/invocations", post(invoke::<H, F>))
         .layer(DefaultBodyLimit::max(MAX_PAYLOAD_BYTES))
         .with_state(Arc::new(state))
 }
 
-async fn invoke<H, F>(State(state): State<Arc<InvokeState<H>>>, body: Bytes) -> Response
+async fn invoke<H, F>(State(state): State<Arc<InvokeState<H>>>, request: Request) -> Response
 where
     H: Fn(Box<RawValue>, Invocation) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Box<RawValue>, InvocationError>> + Send + 'static,
 {
+    let body = match tokio::time::timeout(state.body_timeout, Bytes::from_request(request, &())).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(rejection)) => return rejection.into_response(),
+        Err(_) => {
+            let problem = format!("the event did not arrive within {} s", state.body_timeout.as_secs_f32());
+            return refused(StatusCode::REQUEST_TIMEOUT, &problem);
+        }
+    };
     let event = match serde_json::from_slice::<Box<RawValue>>(&body) {
         Ok(event) => event,
-        Err(error) => {
-            let body = error_body("InvalidRequestContentException", &format!("the event is not JSON: {error}"));
-            return (StatusCode::BAD_REQUEST, [(header::CONTENT_TYPE, "application/json")], body).into_response();
-        }
+        Err(error) => return refused(StatusCode::BAD_REQUEST, &format!("the event is not JSON: {error}")),
     };
     let number = state.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let invocation =
@@ -134,6 +140,11 @@ where
     }
 }
 
+fn refused(status: StatusCode, problem: &str) -> Response {
+    let body = error_body("InvalidRequestContentException", problem);
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
 fn function_error(error_type: &str, message: &str) -> Response {
     const FUNCTION_ERROR: HeaderName = HeaderName::from_static("x-amz-function-error");
     let headers = [(header::CONTENT_TYPE, "application/json"), (FUNCTION_ERROR, "Unhandled")];
@@ -146,7 +157,38 @@ fn error_body(error_type: &str, message: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use hyper::body::{Body, Frame};
+    use tower::ServiceExt as _;
+
     use super::*;
+
+    /// A body that sends nothing and does not end.
+    struct Never;
+
+    impl Body for Never {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_event_that_comes_too_slowly_is_refused() {
+        let handler = async |_, _| Ok(serde_json::value::to_raw_value("done").unwrap());
+        let second = Duration::from_secs(1);
+        let router = invoke_router("f", 60 * second, 10 * second, Arc::new(handler));
+        let path = "/2015-03-31/functions/f/invocations";
+        let whole = axum::http::Request::post(path).body(axum::body::Body::from("{}")).unwrap();
+        assert_eq!(router.clone().oneshot(whole).await.unwrap().status(), StatusCode::OK);
+        let never = axum::http::Request::post(path).body(axum::body::Body::new(Never)).unwrap();
+        assert_eq!(router.oneshot(never).await.unwrap().status(), StatusCode::REQUEST_TIMEOUT);
+    }
 
     #[test]
     fn nothing_remains_after_the_deadline_or_within_the_reserve() {

@@ -1,6 +1,7 @@
 //! The platform on which the process runs, and how much time its calls have.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
 use event::Timestamp;
@@ -17,8 +18,6 @@ pub enum ServeError {
         #[source]
         source: std::io::Error,
     },
-    #[error("the HTTP server failed")]
-    Http(#[source] std::io::Error),
     #[error("the Lambda runtime client failed")]
     Lambda(#[source] lambda_runtime::Error),
 }
@@ -26,7 +25,38 @@ pub enum ServeError {
 /// Where the process runs.
 pub(crate) enum Platform {
     Lambda,
-    Http { address: SocketAddr, timeout: Duration },
+    Http { address: SocketAddr, timeout: Duration, limits: ServerLimits },
+}
+
+const DEFAULT_CONNECTIONS: NonZeroU16 = NonZeroU16::MIN.saturating_add(511);
+
+/// What clients of the plain HTTP server may hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ServerLimits {
+    /// `HEADER_TIMEOUT_MS`: longest time for the head of a request, in milliseconds; 10000.
+    pub(crate) header_timeout: Duration,
+    /// `BODY_TIMEOUT_MS`: longest time for the body of an invocation, in milliseconds; 10000. An HTTP function reads its
+    /// bodies by itself.
+    pub(crate) body_timeout: Duration,
+    /// `IDLE_TIMEOUT_SEC`: how long a connection may wait for its next request, and for its client to take an answer, in
+    /// seconds; 75, which is longer than the 60 s for which load balancers keep an idle connection.
+    pub(crate) idle_timeout: Duration,
+    /// `MAX_CONNECTIONS`: open connections; 512, half of the file descriptors that a process usually may open.
+    pub(crate) connections: u16,
+    /// `MAX_BODY_BYTES_IN_FLIGHT`: bytes of bodies that all open requests hold together; 67108864.
+    pub(crate) body_bytes: usize,
+}
+
+impl ServerLimits {
+    fn from_settings(settings: &mut Settings<'_>) -> Self {
+        ServerLimits {
+            header_timeout: Duration::from_millis(settings.or("HEADER_TIMEOUT_MS", 10_000)),
+            body_timeout: Duration::from_millis(settings.or("BODY_TIMEOUT_MS", 10_000)),
+            idle_timeout: Duration::from_secs(settings.or("IDLE_TIMEOUT_SEC", 75)),
+            connections: settings.or("MAX_CONNECTIONS", DEFAULT_CONNECTIONS).get(),
+            body_bytes: settings.or("MAX_BODY_BYTES_IN_FLIGHT", 64 * 1024 * 1024),
+        }
+    }
 }
 
 impl Platform {
@@ -40,7 +70,8 @@ impl Platform {
         // Loopback by default, so that a laptop does not offer its pipeline to the network.
         let bind = settings.or("HTTP_BIND", IpAddr::V4(Ipv4Addr::LOCALHOST));
         let timeout = Duration::from_secs(settings.or("FUNCTION_TIMEOUT_SEC", 60));
-        settings.build(port.map(|port| Platform::Http { address: SocketAddr::new(bind, port), timeout }))
+        let limits = ServerLimits::from_settings(&mut settings);
+        settings.build(port.map(|port| Platform::Http { address: SocketAddr::new(bind, port), timeout, limits }))
     }
 }
 
@@ -72,7 +103,23 @@ pub(crate) fn deadline_instant(deadline_ms: u64, now: Timestamp, instant: Instan
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+
+    #[test]
+    fn a_server_without_settings_has_limits() {
+        let variables = BTreeMap::from([("PORT", "8080")]);
+        let Ok(Platform::Http { limits, .. }) = Platform::detect(&variables) else { panic!("HTTP") };
+        let second = Duration::from_secs(1);
+        assert_eq!(
+            (limits.header_timeout, limits.body_timeout, limits.idle_timeout),
+            (10 * second, 10 * second, 75 * second)
+        );
+        assert_eq!((limits.connections, limits.body_bytes), (512, 67_108_864));
+        let none = BTreeMap::from([("PORT", "8080"), ("MAX_CONNECTIONS", "0")]);
+        assert!(Platform::detect(&none).is_err(), "a server that takes no connection");
+    }
 
     #[test]
     fn a_deadline_is_honoured_if_it_can_be_true() {

@@ -6,9 +6,14 @@
 //! | HTTP API with payload format 2.0, function URL | `requestContext.http` | `rawPath` | `rawQueryString` |
 //! | Application Load Balancer | `requestContext.elb` | `path` | the same as REST API, still encoded |
 //!
+//! The function's own path is what is behind the stage and the base path of a custom domain; see [`path`]. API Gateway puts
+//! the stage into `rawPath`, also behind a custom domain, and into the `path` of an HTTP API with format 1.0; a REST API does
+//! not. The `path` of both has the base path of a custom domain. The route's template (`resource`, `routeKey`) tells what
+//! is in front of it.
+//!
 //! Of `lambda_http`, the answers are used and the requests are not: it builds a URL from `Host`, `X-Forwarded-Proto` and
 //! the path, and panics if they do not make one, or if the body is not the base64 that the event says it is. All of these
-//! come from the client. It also puts the stage into the path.
+//! come from the client. It also puts the stage of a REST API into the path.
 
 mod answer;
 mod path;
@@ -30,6 +35,7 @@ use serde_json::value::RawValue;
 use tower::ServiceExt as _;
 
 use self::answer::Format;
+use self::path::Route;
 use crate::problem::{Problem, problem_response};
 use crate::surroundings::{Deadline, Peer};
 
@@ -76,7 +82,9 @@ enum Refusal {
     Uri,
     #[error("the method cannot be read")]
     Method,
-    #[error("a header cannot be read: its name has a character that no name may have, or its value a control character")]
+    #[error(
+        "a header cannot be read: its name has a character that no name may have, or its value a control character"
+    )]
     Header,
 }
 
@@ -257,12 +265,17 @@ fn headers(event: &Event<'_>) -> Result<HeaderMap, Refusal> {
 }
 
 fn uri(event: &Event<'_>, format: Format) -> Result<Uri, Refusal> {
-    let text = |text: &Option<JsonStr<'_>>| text.as_ref().map(|JsonStr(text)| text.as_ref().to_owned());
     let path = match format {
-        Format::HttpApi => text(&event.raw_path),
-        Format::RestApi | Format::LoadBalancer => text(&event.path),
+        Format::HttpApi => &event.raw_path,
+        Format::RestApi | Format::LoadBalancer => &event.path,
     };
-    let mut uri = path::encoded(&path.unwrap_or_default());
+    let path = path.as_ref().map_or("", |JsonStr(path)| path);
+    let parameter = |name: &str| {
+        let mut parameters = event.path_parameters.iter().flatten();
+        let (_, value) = parameters.find(|(JsonStr(key), _)| key == name)?;
+        value.as_ref().map(|JsonStr(value)| value.clone().into_owned())
+    };
+    let mut uri = path::encoded(path::own(path, route(event, format), parameter));
     match format {
         Format::HttpApi => path::append_raw_query(&mut uri, event.raw_query_string.as_ref().map_or("", |text| &text.0)),
         Format::RestApi | Format::LoadBalancer => {
@@ -278,13 +291,30 @@ fn uri(event: &Event<'_>, format: Format) -> Result<Uri, Refusal> {
     PathAndQuery::try_from(uri).map(Uri::from).map_err(|_| Refusal::Uri)
 }
 
+fn route<'e>(event: &'e Event<'_>, format: Format) -> Route<'e> {
+    let text = |text: &'e Option<JsonStr<'_>>| text.as_ref().map(|JsonStr(text)| text.as_ref());
+    let stage = event.request_context.as_ref().and_then(|context| text(&context.stage));
+    let (template, has_stage) = match format {
+        Format::HttpApi => {
+            (text(&event.route_key).and_then(|key| key.split_once(' ')).map(|(_, template)| template), true)
+        }
+        Format::RestApi => (text(&event.resource), text(&event.version) == Some("1.0")),
+        Format::LoadBalancer => (None, false),
+    };
+    Route {
+        template: template.filter(|template| template.starts_with('/')),
+        stage: stage.filter(|stage| has_stage && !stage.is_empty() && *stage != "$default"),
+    }
+}
+
 /// The query string's parameters, with all their values if the trigger gives all.
 fn pairs<'e, 'a>(event: &'e Event<'a>) -> impl Iterator<Item = (&'e JsonStr<'a>, &'e str)> {
     let all = event.multi_value_query_string_parameters.as_ref().filter(|all| !all.is_empty());
     let single = event.query_string_parameters.as_ref().filter(|_| all.is_none());
-    let all = all.into_iter().flatten().flat_map(|(name, values)| {
-        values.iter().flatten().map(move |JsonStr(value)| (name, value.as_ref()))
-    });
+    let all = all
+        .into_iter()
+        .flatten()
+        .flat_map(|(name, values)| values.iter().flatten().map(move |JsonStr(value)| (name, value.as_ref())));
     let single = single.into_iter().flatten();
     all.chain(single.filter_map(|(name, value)| value.as_ref().map(|JsonStr(value)| (name, value.as_ref()))))
 }

@@ -2,6 +2,7 @@
 //!
 //! Some gateways decode a part of the path before they pass it on, so it may have characters that a URI must not have.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
 /// Characters of a path besides letters and digits (RFC 3986, section 3.3).
@@ -10,6 +11,68 @@ const IN_PATH: &[u8] = b"-._~!$&'()*+,;=:@/";
 const IN_QUERY: &[u8] = b"-._~!$&'()*+,;=:@/?";
 /// Characters that mean nothing in a query string (section 2.3).
 const UNRESERVED: &[u8] = b"-._~";
+
+/// What the trigger says about the part of a path in front of the function's own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Route<'r> {
+    /// The template of the API's route, such as `/events/{id}` or `/{proxy+}`, if a route with a path matched.
+    pub template: Option<&'r str>,
+    /// The stage, if this kind of trigger puts it into the path.
+    pub stage: Option<&'r str>,
+}
+
+/// The part of `path` that the function knows: without the stage and without the base path of a custom domain.
+///
+/// The route's template, filled in with its `parameters`, is the end of the path; what is in front of it is stage or base
+/// path. Without a template, a first segment that is the stage is taken away.
+pub(super) fn own<'p>(path: &'p str, route: Route<'_>, parameters: impl Fn(&str) -> Option<String>) -> &'p str {
+    let filled = route.template.and_then(|template| filled(template, parameters));
+    if let Some(own) = filled.and_then(|filled| ending(path, &filled)) {
+        return own;
+    }
+    let after_stage = route.stage.and_then(|stage| path.strip_prefix('/')?.strip_prefix(stage));
+    after_stage.filter(|rest| rest.is_empty() || rest.starts_with('/')).unwrap_or(path)
+}
+
+/// `template` with the values of its parameters; `None` if one is missing.
+fn filled(template: &str, parameters: impl Fn(&str) -> Option<String>) -> Option<String> {
+    let segments =
+        template.split('/').map(|segment| match segment.strip_prefix('{').and_then(|name| name.strip_suffix('}')) {
+            Some(name) => parameters(name.strip_suffix('+').unwrap_or(name)).map(Cow::Owned),
+            None => Some(Cow::Borrowed(segment)),
+        });
+    Some(segments.collect::<Option<Vec<_>>>()?.join("/"))
+}
+
+/// The end of `path` that is `filled`. A gateway may have decoded either of them, and drops a slash at the end of the
+/// template.
+fn ending<'p>(path: &'p str, filled: &str) -> Option<&'p str> {
+    let filled = filled.trim_end_matches('/');
+    let decoded = decoded(path);
+    let front = [path, &decoded].into_iter().find_map(|path| path.trim_end_matches('/').strip_suffix(filled))?;
+    // Only whole segments; neither stage nor base path is encoded, so they have as many slashes in `path`.
+    let segments = front.matches('/').count();
+    let own = path.match_indices('/').nth(segments).map_or("", |(at, _)| &path[at..]);
+    (filled.is_empty() || filled.starts_with('/')).then_some(own)
+}
+
+fn decoded(path: &str) -> Cow<'_, str> {
+    if !path.contains('%') {
+        return Cow::Borrowed(path);
+    }
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut rest = path.as_bytes();
+    while let Some((byte, after)) = rest.split_first() {
+        let escaped = after.split_at_checked(2).filter(|_| *byte == b'%').and_then(|(digits, after)| {
+            let digits = std::str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_hexdigit))?;
+            Some((u8::from_str_radix(digits, 16).ok()?, after))
+        });
+        let (byte, after) = escaped.unwrap_or((*byte, after));
+        decoded.push(byte);
+        rest = after;
+    }
+    Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
+}
 
 /// `path` with everything encoded that no path has; what is already encoded stays. It begins with a slash.
 pub(super) fn encoded(path: &str) -> String {
@@ -66,6 +129,49 @@ fn append(out: &mut String, byte: u8, allowed: &[u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_functions_own_path_is_behind_stage_and_base_path() {
+        let own = |path, template, stage| {
+            let parameters = |name: &str| match name {
+                "proxy" => Some("events/batch".to_owned()),
+                "id" => Some("order/1 é".to_owned()),
+                "raw" => Some("order%2F1".to_owned()),
+                _ => None,
+            };
+            own(path, Route { template, stage }, parameters)
+        };
+        for (path, template, stage, expected) in [
+            // Nothing is in front of it.
+            ("/events", None, None, "/events"),
+            ("/events", Some("/events"), None, "/events"),
+            ("/events/batch", Some("/{proxy+}"), Some("prod"), "/events/batch"),
+            ("/", Some("/"), None, "/"),
+            // The stage, with a route that has a path or with `$default`.
+            ("/prod/events/batch", Some("/{proxy+}"), Some("prod"), "/events/batch"),
+            ("/prod/events", None, Some("prod"), "/events"),
+            ("/prod", None, Some("prod"), ""),
+            ("/production/events", None, Some("prod"), "/production/events"),
+            // A stage with the name of a path: the route tells them apart.
+            ("/events/batch", Some("/{proxy+}"), Some("events"), "/events/batch"),
+            ("/events/events/batch", Some("/{proxy+}"), Some("events"), "/events/batch"),
+            // Base paths, also of several segments.
+            ("/v1/events", Some("/events"), None, "/events"),
+            ("/v1/eu/events/batch", Some("/{proxy+}"), None, "/events/batch"),
+            ("/v1/events/", Some("/events"), None, "/events/"),
+            ("/v1/", Some("/"), None, "/"),
+            // Encoded in the path, decoded in the parameter, and the other way round.
+            ("/v1/events/order%2F1%20%C3%A9", Some("/events/{id}"), None, "/events/order%2F1%20%C3%A9"),
+            ("/v1/events/order/1 é", Some("/events/{id}"), None, "/events/order/1 é"),
+            ("/v1/events/order%2F1", Some("/events/{raw}"), None, "/events/order%2F1"),
+            // A template that does not fit says nothing.
+            ("/other", Some("/events"), None, "/other"),
+            ("/v1-events", Some("events"), None, "/v1-events"),
+            ("/prod/events/x", Some("/events/{missing}"), Some("prod"), "/events/x"),
+        ] {
+            assert_eq!(own(path, template, stage), expected, "{path} {template:?} {stage:?}");
+        }
+    }
 
     #[test]
     fn a_path_has_only_what_a_uri_may_have() {
