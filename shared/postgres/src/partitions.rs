@@ -97,6 +97,17 @@ pub async fn maintain(
         parameter(&first_kept),
     )
     .await?;
+    // A time far in the future never gets a day of its own. Such an event is kept for as long as any other, from when it was
+    // stored.
+    report.deleted_events += delete_in_chunks(
+        &mut client,
+        "DELETE FROM events_default WHERE ctid = ANY (ARRAY(
+            SELECT ctid FROM events_default
+            WHERE received_day > (stored_at AT TIME ZONE 'UTC')::date AND (stored_at AT TIME ZONE 'UTC')::date < $1::date
+            LIMIT $2))",
+        parameter(&first_kept),
+    )
+    .await?;
     report.deleted_claims = delete_in_chunks(
         &mut client,
         "DELETE FROM claims WHERE (tenant, event_id) IN (

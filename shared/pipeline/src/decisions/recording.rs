@@ -71,11 +71,16 @@ fn index_of<S>(record: &Tracked<'_, S>, recorded: &[LedgerEntry]) -> Option<usiz
     recorded.iter().rposition(|entry| is_entry_of(entry, record))
 }
 
-/// Whether an entry at the record's position is the record's own. Without digests it is if it is about the same event.
+/// Whether an entry at the record's position is the record's own. One without a digest is, unless it is about another
+/// event: it is from before there were digests, or neither delivery could be decoded.
 fn is_entry_of<S>(entry: &LedgerEntry, record: &Tracked<'_, S>) -> bool {
     match (entry.digest, record.digest) {
         (Some(entry), Some(record)) => entry == record,
-        (None, _) | (_, None) => entry.key.as_ref() == record.key(),
+        (Some(_), None) => false,
+        (None, _) => match (&entry.key, record.key()) {
+            (Some(entry), Some(record)) => entry == record,
+            (None, _) | (_, None) => true,
+        },
     }
 }
 
@@ -157,7 +162,13 @@ mod tests {
         let before = LedgerEntry { digest: None, ..entry(&record, 0) };
         assert_eq!(logs(0).place(&record, vec![before.clone()]), Standing::Recorded(Box::new(before.clone())));
         let other = read("t/0/5", "b", "x");
-        assert_eq!(logs(0).place(&other, vec![before]), Standing::New { incarnation: 1 });
+        assert_eq!(logs(0).place(&other, vec![before.clone()]), Standing::New { incarnation: 1 });
+        // A build that could not read the record wrote no key, and this one can.
+        let unread = LedgerEntry { key: None, ..before };
+        assert_eq!(logs(0).place(&record, vec![unread.clone()]), Standing::Recorded(Box::new(unread)));
+        // What cannot be decoded is not the record that was recorded with a digest.
+        let undecoded = Tracked { digest: None, ..delivered(5, 1) };
+        assert_eq!(logs(0).place(&undecoded, vec![entry(&record, 0)]), Standing::New { incarnation: 1 });
     }
 
     #[test]

@@ -70,11 +70,13 @@ async fn what_is_past_its_retention_goes() {
     maintain(&database, noon(), POLICY).await.unwrap();
     store(&database, 0, noon()).await;
     store(&database, 1, Timestamp::EPOCH).await;
+    store(&database, 2, Timestamp::parse("9999-12-31T00:00:00Z").unwrap()).await;
     let still = maintain(&database, noon().plus(DAY * 3), POLICY).await.unwrap();
     assert!(still.dropped.is_empty(), "kept for three whole days after its own");
     assert_eq!(still.deleted_events, 1, "an old day without a partition of its own");
     let report = maintain(&database, noon().plus(DAY * 4), POLICY).await.unwrap();
     assert_eq!(report.dropped, ["2026-11-20"]);
+    assert_eq!(report.deleted_events, 1, "a day far in the future, which never gets a partition of its own");
     let left: i64 = scalar(&database, "SELECT count(*) FROM events").await;
     assert_eq!(left, 0);
 }
