@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use event::limits::{Item, LimitError, Limits};
 use event::schema::{Registry, Violation};
-use event::{ENVELOPE_VERSION, Envelope, EventError, EventId, Timestamp};
+use event::{ENVELOPE_VERSION, Envelope, EventError, EventId, Form, Timestamp};
 use pipeline::ports::{ApiKey, NewRecord};
 use pipeline::{Header, header, topic};
 use serde_json::value::to_raw_value;
@@ -25,8 +25,27 @@ pub struct Sender<'r> {
     pub received_at: Timestamp,
     /// Only for a single event.
     pub idempotency_key: Option<EventId>,
-    /// Only for a CloudEvent in binary mode.
-    pub attributes: Option<BTreeMap<String, String>>,
+    /// The form of the events, as the media type says it.
+    pub form: EventForm,
+}
+
+/// The form of the events of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventForm {
+    Plain,
+    /// CloudEvents with their data in a member.
+    Structured,
+    /// One CloudEvent, with its attributes in headers.
+    Binary(BTreeMap<String, String>),
+}
+
+impl EventForm {
+    const fn attributes(&self) -> Option<&BTreeMap<String, String>> {
+        match self {
+            EventForm::Plain | EventForm::Structured => None,
+            EventForm::Binary(attributes) => Some(attributes),
+        }
+    }
 }
 
 /// An event that may be published.
@@ -50,9 +69,10 @@ pub fn decide(
     buffer: &mut BytesMut,
 ) -> Result<Acceptable, IngestError> {
     let bytes = item.within(limits)?;
-    let event = match &sender.attributes {
-        Some(attributes) => registry.read_binary(attributes, bytes)?,
-        None => registry.read(bytes)?,
+    let event = match &sender.form {
+        EventForm::Plain => registry.read_as(Form::Plain, bytes)?,
+        EventForm::Structured => registry.read_as(Form::Structured, bytes)?,
+        EventForm::Binary(attributes) => registry.read_binary(attributes, bytes)?,
     };
     // A collector is not the client, so its own address is not used for its events.
     let ip = match event.client_ip {
@@ -66,7 +86,7 @@ pub fn decide(
         }
     };
     let (id, id_source) = event.identify(sender.idempotency_key.as_ref())?;
-    let attributes = sender.attributes.as_ref().map(to_raw_value).transpose().map_err(EventError::Malformed)?;
+    let attributes = sender.form.attributes().map(to_raw_value).transpose().map_err(EventError::Malformed)?;
     if attributes.as_ref().is_some_and(|attributes| attributes.get().len() + bytes.len() > limits.item_bytes) {
         return Err(LimitError::ItemTooLarge { limit: limits.item_bytes }.into());
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use api_keys::KeyError;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, StatusCode};
 use event::EventError;
 use event::limits::LimitError;
 use lambda::problem::retry_after_failure;
@@ -25,6 +25,8 @@ pub enum IngestError {
     Body(#[from] BodyError),
     #[error("media type {0:?} is not supported; send JSON, a CloudEvent, or newline-delimited JSON as a batch")]
     MediaType(String),
+    #[error("the header {0} is there with different values")]
+    HeaderConflict(HeaderName),
     #[error(transparent)]
     Limit(#[from] LimitError),
     #[error("the batch has no events")]
@@ -62,6 +64,7 @@ impl IngestError {
                 | BodyError::Decode(_),
             )
             | IngestError::MediaType(_)
+            | IngestError::HeaderConflict(_)
             | IngestError::Limit(_)
             | IngestError::EmptyBatch
             | IngestError::Event(_)
@@ -87,6 +90,7 @@ impl IngestError {
             IngestError::Body(BodyError::Slow(_)) => "slow_body",
             IngestError::Body(BodyError::BrokeOff(_)) => "incomplete_body",
             IngestError::MediaType(_) => "unsupported_media_type",
+            IngestError::HeaderConflict(_) => "header_conflict",
             IngestError::Limit(error) => error.tag(),
             IngestError::EmptyBatch => "empty_batch",
             IngestError::Event(error) => error.tag(),
@@ -108,14 +112,17 @@ impl IngestError {
             | IngestError::Body(
                 BodyError::TooLarge { .. } | BodyError::DecodedTooLarge { .. } | BodyError::Ratio { .. },
             )
-            | IngestError::Limit(LimitError::TooManyItems { .. } | LimitError::ItemTooLarge { .. })
+            | IngestError::Limit(
+                LimitError::TooManyItems { .. } | LimitError::ItemTooLarge { .. } | LimitError::MemberTooLarge { .. },
+            )
             | IngestError::Refused(_) => StatusCode::PAYLOAD_TOO_LARGE,
             IngestError::Body(BodyError::Encoding(_)) | IngestError::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             IngestError::Body(BodyError::Slow(_)) => StatusCode::REQUEST_TIMEOUT,
             IngestError::Event(EventError::Fingerprint(_)) => StatusCode::INTERNAL_SERVER_ERROR,
             IngestError::Address(UnverifiedAddress)
             | IngestError::Body(BodyError::Decode(_) | BodyError::BrokeOff(_))
-            | IngestError::Limit(LimitError::TooDeep { .. } | LimitError::NotABatch)
+            | IngestError::HeaderConflict(_)
+            | IngestError::Limit(LimitError::TooDeep { .. } | LimitError::NotABatch | LimitError::MalformedWrapper)
             | IngestError::EmptyBatch
             | IngestError::Event(
                 EventError::Malformed(_)

@@ -22,7 +22,7 @@ use crate::app::App;
 use crate::decide::{Acceptable, Sender, decide, record_bytes};
 use crate::error::IngestError;
 use crate::submission::{Endpoint, Submission};
-use crate::{address, answer, body, error, submission, trace};
+use crate::{address, answer, body, error, headers, submission, trace};
 
 /// Time before the platform's deadline that is reserved for the answer.
 const ANSWER_RESERVE: Duration = Duration::from_millis(500);
@@ -46,6 +46,7 @@ impl App {
     async fn accept(&self, endpoint: Endpoint, request: Request) -> Result<(bool, Vec<ItemOutcome>), IngestError> {
         let (parts, body) = request.into_parts();
         let headers = &parts.headers;
+        headers::check(headers)?;
         let key = self.authenticator.authenticate(headers).await?;
         let peer = parts.extensions.get::<Peer>().copied().unwrap_or(Peer::Unknown);
         let forwarded: Vec<&[u8]> = headers.get_all("x-forwarded-for").iter().map(|value| value.as_bytes()).collect();
@@ -65,7 +66,7 @@ impl App {
             traceparent: trace::traceparent(headers.get("traceparent").map(|value| value.as_bytes())).into(),
             received_at: now,
             idempotency_key: submission.idempotency_key,
-            attributes: submission.attributes,
+            form: submission.form,
         };
         let mut buffer = BytesMut::with_capacity(record_bytes(&submission.items));
         let decisions = submission
