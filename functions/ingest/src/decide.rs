@@ -7,12 +7,13 @@ use std::net::IpAddr;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use event::limits::{Item, LimitError, Limits};
 use event::schema::{Registry, Violation};
-use event::{ENVELOPE_VERSION, Envelope, EventError, EventId, Form, Timestamp};
+use event::{ENVELOPE_VERSION, Envelope, EventError, EventId, Form, IdSource, Timestamp};
 use pipeline::ports::{ApiKey, NewRecord};
 use pipeline::{Header, header, topic};
 use serde_json::value::to_raw_value;
 
 use crate::IngestError;
+use crate::answer::IdFrom;
 
 /// What all events of a request have in common.
 #[derive(Debug)]
@@ -52,6 +53,7 @@ impl EventForm {
 #[derive(Debug)]
 pub struct Acceptable {
     pub id: EventId,
+    pub id_from: IdFrom,
     pub event_type: &'static str,
     pub record: NewRecord,
 }
@@ -70,10 +72,17 @@ pub fn decide(
 ) -> Result<Acceptable, IngestError> {
     let bytes = item.within(limits)?;
     let event = match &sender.form {
-        EventForm::Plain => registry.read_as(Form::Plain, bytes)?,
-        EventForm::Structured => registry.read_as(Form::Structured, bytes)?,
-        EventForm::Binary(attributes) => registry.read_binary(attributes, bytes)?,
+        EventForm::Plain => registry.read_as(Form::Plain, bytes),
+        EventForm::Structured => registry.read_as(Form::Structured, bytes),
+        EventForm::Binary(attributes) => registry.read_binary(attributes, bytes),
     };
+    let event = event.map_err(|error| match error {
+        EventError::UnknownType(name) => {
+            let known: Vec<&str> = registry.types().map(|(name, _)| name).collect();
+            IngestError::UnknownType { name, known: known.join(", ") }
+        }
+        other => IngestError::Event(other),
+    })?;
     // A collector is not the client, so its own address is not used for its events.
     let ip = match event.client_ip {
         None if sender.key.trusted_collector => None,
@@ -86,6 +95,11 @@ pub fn decide(
         }
     };
     let (id, id_source) = event.identify(sender.idempotency_key.as_ref())?;
+    let id_from = match id_source {
+        IdSource::Fingerprint => IdFrom::Fingerprint,
+        IdSource::Client if event.has_id() => IdFrom::Client,
+        IdSource::Client => IdFrom::IdempotencyKey,
+    };
     let attributes = sender.form.attributes().map(to_raw_value).transpose().map_err(EventError::Malformed)?;
     if attributes.as_ref().is_some_and(|attributes| attributes.get().len() + bytes.len() > limits.item_bytes) {
         return Err(LimitError::ItemTooLarge { limit: limits.item_bytes }.into());
@@ -106,7 +120,7 @@ pub fn decide(
         data: event.data,
     };
     let record = record(&envelope, event_type, sender.traceparent.clone(), buffer).map_err(EventError::Malformed)?;
-    Ok(Acceptable { id, event_type, record })
+    Ok(Acceptable { id, id_from, event_type, record })
 }
 
 /// Writes the key and the value of a record into `buffer`, and takes them out of it without copying.

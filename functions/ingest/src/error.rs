@@ -31,6 +31,8 @@ pub enum IngestError {
     Limit(#[from] LimitError),
     #[error("the batch has no events")]
     EmptyBatch,
+    #[error("unknown event type {name:?}; the types are {known}")]
+    UnknownType { name: String, known: String },
     #[error(transparent)]
     Event(#[from] EventError),
     /// Kafka will never accept the record. Nothing has been written.
@@ -67,6 +69,7 @@ impl IngestError {
             | IngestError::HeaderConflict(_)
             | IngestError::Limit(_)
             | IngestError::EmptyBatch
+            | IngestError::UnknownType { .. }
             | IngestError::Event(_)
             | IngestError::Refused(_)
             | IngestError::NoSuchPath
@@ -93,6 +96,7 @@ impl IngestError {
             IngestError::HeaderConflict(_) => "header_conflict",
             IngestError::Limit(error) => error.tag(),
             IngestError::EmptyBatch => "empty_batch",
+            IngestError::UnknownType { .. } => "unknown_type",
             IngestError::Event(error) => error.tag(),
             IngestError::Refused(_) => "record_refused",
             IngestError::Unacknowledged(_) => "unacknowledged",
@@ -124,6 +128,7 @@ impl IngestError {
             | IngestError::HeaderConflict(_)
             | IngestError::Limit(LimitError::TooDeep { .. } | LimitError::NotABatch | LimitError::MalformedWrapper)
             | IngestError::EmptyBatch
+            | IngestError::UnknownType { .. }
             | IngestError::Event(
                 EventError::Malformed(_)
                 | EventError::NotAnObject
