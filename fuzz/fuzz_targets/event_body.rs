@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use event::limits::{Item, Limits};
 use event::schema::Registry;
 use event::{TenantId, Timestamp};
-use ingest::decide::{Sender, decide};
+use ingest::decide::{EventForm, Sender, decide};
 use libfuzzer_sys::fuzz_target;
 use pipeline::decisions::intake::Reader;
 use pipeline::ports::{ApiKey, KeyHash};
@@ -26,6 +26,15 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::embedded().unwr
 fuzz_target!(|data: &[u8]| {
     // Lines in front of an empty one are the attributes of a binary CloudEvent, `name:value`; seeds have them or not.
     let (attributes, body) = attributes(data);
+    // Else the media type says the form: both are tried.
+    let forms = match attributes {
+        Some(attributes) => vec![EventForm::Binary(attributes)],
+        None => vec![EventForm::Plain, EventForm::Structured],
+    };
+    forms.into_iter().for_each(|form| check(form, body));
+});
+
+fn check(form: EventForm, body: &[u8]) {
     let key = ApiKey {
         hash: KeyHash::of(b"key"),
         tenant: TenantId::new("acme").unwrap(),
@@ -41,7 +50,7 @@ fuzz_target!(|data: &[u8]| {
         traceparent: Bytes::new(),
         received_at: RECEIVED_AT,
         idempotency_key: None,
-        attributes,
+        form,
     };
     let accept = || decide(Item::single(body), &sender, &REGISTRY, &LIMITS, &mut BytesMut::new());
     let (Ok(accepted), Ok(again)) = (accept(), accept()) else { return };
@@ -63,7 +72,7 @@ fuzz_target!(|data: &[u8]| {
     assert_eq!(event.event_type, accepted.event_type);
     assert_eq!(event.received_at, RECEIVED_AT);
     assert_eq!(event.payload.as_str().as_bytes(), body.trim_ascii(), "the client's bytes are untouched");
-});
+}
 
 fn attributes(data: &[u8]) -> (Option<BTreeMap<String, String>>, &[u8]) {
     let Some(split) = data.windows(2).position(|pair| pair == b"\n\n") else { return (None, data) };

@@ -1,14 +1,35 @@
 //! Answers to clients: receipts, and problem documents (RFC 9457).
 
+use std::borrow::Cow;
+use std::io;
+
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use event::EventId;
 use event::schema::Violation;
+use lambda::http::AnswerLimit;
 use lambda::problem::{Problem, json_response, problem_response, retry_after};
 use pipeline::Position;
 use serde::Serialize;
 
 use crate::IngestError;
+
+/// Longest detail of a problem, and longest name of a field and message in its errors, in characters. A client chooses the
+/// names of its members, so without limits it chooses the size of the answer, too.
+const MAX_DETAIL_CHARS: usize = 2_000;
+const MAX_ERROR_CHARS: usize = 300;
+
+/// Where an event's id comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IdFrom {
+    /// The event itself has it.
+    Client,
+    /// The header `Idempotency-Key`.
+    IdempotencyKey,
+    /// The hash of the event: another event that is equal has the same id.
+    Fingerprint,
+}
 
 /// The result for one event.
 #[derive(Debug)]
@@ -16,6 +37,7 @@ pub enum ItemOutcome {
     /// The event is on every in-sync replica.
     Accepted {
         id: EventId,
+        id_source: IdFrom,
         position: Position,
     },
     Rejected(IngestError),
@@ -65,6 +87,8 @@ struct ItemAnswer<'a> {
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<&'a EventId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_source: Option<IdFrom>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     position: Option<Place<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,10 +106,11 @@ impl<'a> ItemAnswer<'a> {
     fn of(index: Option<usize>, outcome: &'a ItemOutcome) -> Self {
         let problem = outcome.error().map(Refusal::of);
         match outcome {
-            ItemOutcome::Accepted { id, position } => ItemAnswer {
+            ItemOutcome::Accepted { id, id_source, position } => ItemAnswer {
                 index,
                 status: "accepted",
                 id: Some(id),
+                id_source: Some(*id_source),
                 position: Some(Place {
                     topic: &position.topic,
                     partition: position.partition,
@@ -93,9 +118,11 @@ impl<'a> ItemAnswer<'a> {
                 }),
                 problem,
             },
-            ItemOutcome::Rejected(_) => ItemAnswer { index, status: "rejected", id: None, position: None, problem },
+            ItemOutcome::Rejected(_) => {
+                ItemAnswer { index, status: "rejected", id: None, id_source: None, position: None, problem }
+            }
             ItemOutcome::Unknown { id, .. } => {
-                ItemAnswer { index, status: "unknown", id: Some(id), position: None, problem }
+                ItemAnswer { index, status: "unknown", id: Some(id), id_source: None, position: None, problem }
             }
         }
     }
@@ -112,20 +139,29 @@ struct Refusal<'a> {
 
 #[derive(Serialize)]
 struct FieldError<'a> {
-    field: &'a str,
+    field: Cow<'a, str>,
     rule: &'a str,
-    message: &'a str,
+    message: Cow<'a, str>,
+}
+
+/// `text` itself, or its beginning with an ellipsis.
+fn bounded(text: &str, chars: usize) -> Cow<'_, str> {
+    match text.char_indices().nth(chars) {
+        Some((end, _)) => Cow::Owned(format!("{}…", &text[..end])),
+        None => Cow::Borrowed(text),
+    }
 }
 
 impl<'a> Refusal<'a> {
     fn of(error: &'a IngestError) -> Self {
         let violations: &[Violation] = if let IngestError::Event(error) = error { error.violations() } else { &[] };
         let errors = violations.iter().map(|violation| FieldError {
-            field: &violation.field,
+            field: bounded(&violation.field, MAX_ERROR_CHARS),
             rule: &violation.rule,
-            message: &violation.message,
+            message: bounded(&violation.message, MAX_ERROR_CHARS),
         });
-        Refusal { problem: Problem::new(error.status(), error.tag(), error.detail()), errors: errors.collect() }
+        let detail = bounded(&error.detail(), MAX_DETAIL_CHARS).into_owned();
+        Refusal { problem: Problem::new(error.status(), error.tag(), detail), errors: errors.collect() }
     }
 }
 
@@ -136,6 +172,57 @@ struct BatchReceipt<'a> {
     #[serde(flatten)]
     sums: Sums,
     items: Vec<ItemAnswer<'a>>,
+    /// How many items at the end of the batch are missing from `items`, because the answer would have been too large.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    items_omitted: Option<usize>,
+}
+
+impl<'a> BatchReceipt<'a> {
+    fn new(problem: Option<Refusal<'a>>, sums: Sums, items: Vec<ItemAnswer<'a>>, limit: Option<AnswerLimit>) -> Self {
+        let mut receipt = BatchReceipt { problem, sums, items, items_omitted: None };
+        if let Some(AnswerLimit(limit)) = limit
+            && size_as_text(&receipt) > limit
+        {
+            receipt.cut(limit);
+        }
+        receipt
+    }
+
+    /// Leaves away items at the end until the answer fits.
+    fn cut(&mut self, limit: usize) {
+        let mut items = std::mem::take(&mut self.items);
+        self.items_omitted = Some(items.len());
+        let mut size = size_as_text(self);
+        let fitting = items.iter().take_while(|item| {
+            size = size.saturating_add(size_as_text(item)).saturating_add(1);
+            size <= limit
+        });
+        let fitting = fitting.count();
+        self.items_omitted = Some(items.len() - fitting);
+        items.truncate(fitting);
+        self.items = items;
+    }
+}
+
+/// The bytes of `value` as JSON inside a JSON string, as triggers get the body of an answer.
+fn size_as_text(value: &impl Serialize) -> usize {
+    let mut size = SizeAsText(0);
+    // What cannot be written is answered with 500 later.
+    serde_json::to_writer(&mut size, value).map_or(0, |()| size.0)
+}
+
+struct SizeAsText(usize);
+
+impl io::Write for SizeAsText {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let escaped = bytes.iter().filter(|byte| matches!(byte, b'"' | b'\\')).count();
+        self.0 += bytes.len() + escaped;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[derive(Serialize)]
@@ -157,8 +244,9 @@ pub fn single(outcome: &ItemOutcome) -> Response {
 }
 
 /// The answer to a batch: 202 if all events are accepted, 207 if some are rejected, the status of the rejections (400
-/// if they differ) if all are rejected, and 503 if any event is unknown. Every answer lists every item.
-pub fn batch(outcomes: &[ItemOutcome]) -> Response {
+/// if they differ) if all are rejected, and 503 if any event is unknown. An answer lists every item, unless that would pass
+/// `limit`: the events are in Kafka then, and an answer that the trigger refuses would say that they are not.
+pub fn batch(outcomes: &[ItemOutcome], limit: Option<AnswerLimit>) -> Response {
     let sums = Sums::of(outcomes);
     let items = outcomes.iter().enumerate().map(|(index, outcome)| ItemAnswer::of(Some(index), outcome)).collect();
     let unknown = outcomes.iter().find_map(|outcome| match outcome {
@@ -166,19 +254,19 @@ pub fn batch(outcomes: &[ItemOutcome]) -> Response {
         ItemOutcome::Accepted { .. } | ItemOutcome::Rejected(_) => None,
     });
     if let Some(error) = unknown {
-        let answer = BatchReceipt { problem: Some(Refusal::of(error)), sums, items };
+        let answer = BatchReceipt::new(Some(Refusal::of(error)), sums, items, limit);
         return with_headers(problem_response(error.status(), &answer), error);
     }
     if sums.accepted > 0 || outcomes.is_empty() {
         let status = if sums.rejected == 0 { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
-        return json_response(status, &BatchReceipt { problem: None, sums, items });
+        return json_response(status, &BatchReceipt::new(None, sums, items, limit));
     }
     let mut statuses = outcomes.iter().filter_map(ItemOutcome::error).map(IngestError::status);
     let first = statuses.next().unwrap_or(StatusCode::BAD_REQUEST);
     let status = if statuses.all(|status| status == first) { first } else { StatusCode::BAD_REQUEST };
     let problem = Problem::new(status, "all_rejected", "no event of the batch was accepted; each item says why");
     let problem = Some(Refusal { problem, errors: Vec::new() });
-    problem_response(status, &BatchReceipt { problem, sums, items })
+    problem_response(status, &BatchReceipt::new(problem, sums, items, limit))
 }
 
 /// The answer to a request that is refused as a whole.

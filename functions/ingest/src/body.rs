@@ -11,6 +11,8 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
 
+use crate::headers::trimmed;
+
 /// Limits of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyLimits {
@@ -61,7 +63,7 @@ fn encoding(headers: &HeaderMap) -> Result<Encoding, BodyError> {
     let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
     let (first, second) = (values.next(), values.next());
     let Some(value) = first else { return Ok(Encoding::Identity) };
-    let name = value.as_bytes().trim_ascii();
+    let name = trimmed(value);
     let supported = [
         ("gzip", Encoding::Gzip),
         ("x-gzip", Encoding::Gzip),

@@ -7,12 +7,13 @@ use std::net::IpAddr;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use event::limits::{Item, LimitError, Limits};
 use event::schema::{Registry, Violation};
-use event::{ENVELOPE_VERSION, Envelope, EventError, EventId, Timestamp};
+use event::{ENVELOPE_VERSION, Envelope, EventError, EventId, Form, IdSource, Timestamp};
 use pipeline::ports::{ApiKey, NewRecord};
 use pipeline::{Header, header, topic};
 use serde_json::value::to_raw_value;
 
 use crate::IngestError;
+use crate::answer::IdFrom;
 
 /// What all events of a request have in common.
 #[derive(Debug)]
@@ -25,14 +26,34 @@ pub struct Sender<'r> {
     pub received_at: Timestamp,
     /// Only for a single event.
     pub idempotency_key: Option<EventId>,
-    /// Only for a CloudEvent in binary mode.
-    pub attributes: Option<BTreeMap<String, String>>,
+    /// The form of the events, as the media type says it.
+    pub form: EventForm,
+}
+
+/// The form of the events of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventForm {
+    Plain,
+    /// CloudEvents with their data in a member.
+    Structured,
+    /// One CloudEvent, with its attributes in headers.
+    Binary(BTreeMap<String, String>),
+}
+
+impl EventForm {
+    const fn attributes(&self) -> Option<&BTreeMap<String, String>> {
+        match self {
+            EventForm::Plain | EventForm::Structured => None,
+            EventForm::Binary(attributes) => Some(attributes),
+        }
+    }
 }
 
 /// An event that may be published.
 #[derive(Debug)]
 pub struct Acceptable {
     pub id: EventId,
+    pub id_from: IdFrom,
     pub event_type: &'static str,
     pub record: NewRecord,
 }
@@ -50,10 +71,18 @@ pub fn decide(
     buffer: &mut BytesMut,
 ) -> Result<Acceptable, IngestError> {
     let bytes = item.within(limits)?;
-    let event = match &sender.attributes {
-        Some(attributes) => registry.read_binary(attributes, bytes)?,
-        None => registry.read(bytes)?,
+    let event = match &sender.form {
+        EventForm::Plain => registry.read_as(Form::Plain, bytes),
+        EventForm::Structured => registry.read_as(Form::Structured, bytes),
+        EventForm::Binary(attributes) => registry.read_binary(attributes, bytes),
     };
+    let event = event.map_err(|error| match error {
+        EventError::UnknownType(name) => {
+            let known: Vec<&str> = registry.types().map(|(name, _)| name).collect();
+            IngestError::UnknownType { name, known: known.join(", ") }
+        }
+        other => IngestError::Event(other),
+    })?;
     // A collector is not the client, so its own address is not used for its events.
     let ip = match event.client_ip {
         None if sender.key.trusted_collector => None,
@@ -66,7 +95,12 @@ pub fn decide(
         }
     };
     let (id, id_source) = event.identify(sender.idempotency_key.as_ref())?;
-    let attributes = sender.attributes.as_ref().map(to_raw_value).transpose().map_err(EventError::Malformed)?;
+    let id_from = match id_source {
+        IdSource::Fingerprint => IdFrom::Fingerprint,
+        IdSource::Client if event.has_id() => IdFrom::Client,
+        IdSource::Client => IdFrom::IdempotencyKey,
+    };
+    let attributes = sender.form.attributes().map(to_raw_value).transpose().map_err(EventError::Malformed)?;
     if attributes.as_ref().is_some_and(|attributes| attributes.get().len() + bytes.len() > limits.item_bytes) {
         return Err(LimitError::ItemTooLarge { limit: limits.item_bytes }.into());
     }
@@ -86,7 +120,7 @@ pub fn decide(
         data: event.data,
     };
     let record = record(&envelope, event_type, sender.traceparent.clone(), buffer).map_err(EventError::Malformed)?;
-    Ok(Acceptable { id, event_type, record })
+    Ok(Acceptable { id, id_from, event_type, record })
 }
 
 /// Writes the key and the value of a record into `buffer`, and takes them out of it without copying.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use api_keys::KeyError;
-use axum::http::StatusCode;
+use axum::http::{HeaderName, StatusCode};
 use event::EventError;
 use event::limits::LimitError;
 use lambda::problem::retry_after_failure;
@@ -25,10 +25,14 @@ pub enum IngestError {
     Body(#[from] BodyError),
     #[error("media type {0:?} is not supported; send JSON, a CloudEvent, or newline-delimited JSON as a batch")]
     MediaType(String),
+    #[error("the header {0} is there with different values")]
+    HeaderConflict(HeaderName),
     #[error(transparent)]
     Limit(#[from] LimitError),
     #[error("the batch has no events")]
     EmptyBatch,
+    #[error("unknown event type {name:?}; the types are {known}")]
+    UnknownType { name: String, known: String },
     #[error(transparent)]
     Event(#[from] EventError),
     /// Kafka will never accept the record. Nothing has been written.
@@ -62,8 +66,10 @@ impl IngestError {
                 | BodyError::Decode(_),
             )
             | IngestError::MediaType(_)
+            | IngestError::HeaderConflict(_)
             | IngestError::Limit(_)
             | IngestError::EmptyBatch
+            | IngestError::UnknownType { .. }
             | IngestError::Event(_)
             | IngestError::Refused(_)
             | IngestError::NoSuchPath
@@ -87,8 +93,10 @@ impl IngestError {
             IngestError::Body(BodyError::Slow(_)) => "slow_body",
             IngestError::Body(BodyError::BrokeOff(_)) => "incomplete_body",
             IngestError::MediaType(_) => "unsupported_media_type",
+            IngestError::HeaderConflict(_) => "header_conflict",
             IngestError::Limit(error) => error.tag(),
             IngestError::EmptyBatch => "empty_batch",
+            IngestError::UnknownType { .. } => "unknown_type",
             IngestError::Event(error) => error.tag(),
             IngestError::Refused(_) => "record_refused",
             IngestError::Unacknowledged(_) => "unacknowledged",
@@ -108,15 +116,19 @@ impl IngestError {
             | IngestError::Body(
                 BodyError::TooLarge { .. } | BodyError::DecodedTooLarge { .. } | BodyError::Ratio { .. },
             )
-            | IngestError::Limit(LimitError::TooManyItems { .. } | LimitError::ItemTooLarge { .. })
+            | IngestError::Limit(
+                LimitError::TooManyItems { .. } | LimitError::ItemTooLarge { .. } | LimitError::MemberTooLarge { .. },
+            )
             | IngestError::Refused(_) => StatusCode::PAYLOAD_TOO_LARGE,
             IngestError::Body(BodyError::Encoding(_)) | IngestError::MediaType(_) => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             IngestError::Body(BodyError::Slow(_)) => StatusCode::REQUEST_TIMEOUT,
             IngestError::Event(EventError::Fingerprint(_)) => StatusCode::INTERNAL_SERVER_ERROR,
             IngestError::Address(UnverifiedAddress)
             | IngestError::Body(BodyError::Decode(_) | BodyError::BrokeOff(_))
-            | IngestError::Limit(LimitError::TooDeep { .. } | LimitError::NotABatch)
+            | IngestError::HeaderConflict(_)
+            | IngestError::Limit(LimitError::TooDeep { .. } | LimitError::NotABatch | LimitError::MalformedWrapper)
             | IngestError::EmptyBatch
+            | IngestError::UnknownType { .. }
             | IngestError::Event(
                 EventError::Malformed(_)
                 | EventError::NotAnObject

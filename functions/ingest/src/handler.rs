@@ -12,17 +12,17 @@ use axum::response::Response;
 use axum::routing::post;
 use bytes::BytesMut;
 use event::EventId;
-use lambda::http::{Deadline, Peer};
+use lambda::http::{AnswerLimit, Deadline, Peer};
 use lambda::metrics::{Counter, Histogram};
 use pipeline::{ErrorClass, failpoint};
 use tokio::time::Instant;
 
-use crate::answer::{ItemOutcome, Sums};
+use crate::answer::{IdFrom, ItemOutcome, Sums};
 use crate::app::App;
 use crate::decide::{Acceptable, Sender, decide, record_bytes};
 use crate::error::IngestError;
 use crate::submission::{Endpoint, Submission};
-use crate::{address, answer, body, error, submission, trace};
+use crate::{address, answer, body, error, headers, submission, trace};
 
 /// Time before the platform's deadline that is reserved for the answer.
 const ANSWER_RESERVE: Duration = Duration::from_millis(500);
@@ -32,10 +32,14 @@ const MAX_USER_AGENT_CHARS: usize = 512;
 /// The routes of the function.
 pub fn router(app: Arc<App>) -> Router {
     let single = || post(|app, request| submit(app, Endpoint::Events, request));
+    let batch = || post(|app, request| submit(app, Endpoint::Batch, request));
     Router::new()
         .route("/events", single())
+        .route("/events/", single())
         .route("/event", single())
-        .route("/events/batch", post(|app, request| submit(app, Endpoint::Batch, request)))
+        .route("/event/", single())
+        .route("/events/batch", batch())
+        .route("/events/batch/", batch())
         .method_not_allowed_fallback(async || turn_away(&IngestError::Method))
         .fallback(async || turn_away(&IngestError::NoSuchPath))
         .with_state(app)
@@ -46,6 +50,7 @@ impl App {
     async fn accept(&self, endpoint: Endpoint, request: Request) -> Result<(bool, Vec<ItemOutcome>), IngestError> {
         let (parts, body) = request.into_parts();
         let headers = &parts.headers;
+        headers::check(headers)?;
         let key = self.authenticator.authenticate(headers).await?;
         let peer = parts.extensions.get::<Peer>().copied().unwrap_or(Peer::Unknown);
         let forwarded: Vec<&[u8]> = headers.get_all("x-forwarded-for").iter().map(|value| value.as_bytes()).collect();
@@ -65,7 +70,7 @@ impl App {
             traceparent: trace::traceparent(headers.get("traceparent").map(|value| value.as_bytes())).into(),
             received_at: now,
             idempotency_key: submission.idempotency_key,
-            attributes: submission.attributes,
+            form: submission.form,
         };
         let mut buffer = BytesMut::with_capacity(record_bytes(&submission.items));
         let decisions = submission
@@ -80,12 +85,12 @@ impl App {
     /// Publishes the valid events, all at once, and returns the result of each event.
     async fn publish(&self, decisions: Vec<Result<Acceptable, IngestError>>, timeout: Duration) -> Vec<ItemOutcome> {
         let mut records = Vec::with_capacity(decisions.len());
-        let decisions: Vec<Result<(EventId, &'static str), IngestError>> = decisions
+        let decisions: Vec<Result<(EventId, IdFrom, &'static str), IngestError>> = decisions
             .into_iter()
             .map(|decision| {
-                decision.map(|Acceptable { id, event_type, record }| {
+                decision.map(|Acceptable { id, id_from, event_type, record }| {
                     records.push(record);
-                    (id, event_type)
+                    (id, id_from, event_type)
                 })
             })
             .collect();
@@ -105,10 +110,10 @@ impl App {
             .into_iter()
             .map(|decision| match decision {
                 Err(error) => ItemOutcome::Rejected(error),
-                Ok((id, event_type)) => match answers.next().unwrap_or_else(|| Err(error::no_answer())) {
+                Ok((id, id_source, event_type)) => match answers.next().unwrap_or_else(|| Err(error::no_answer())) {
                     Ok(position) => {
                         *received.entry(event_type).or_default() += 1;
-                        ItemOutcome::Accepted { id, position }
+                        ItemOutcome::Accepted { id, id_source, position }
                     }
                     // Only what the record itself is guilty of is permanent, and then it has not been written.
                     Err(error) if error.class == ErrorClass::Permanent => {
@@ -136,10 +141,11 @@ fn user_agent(headers: &HeaderMap) -> Option<Cow<'_, str>> {
 
 async fn submit(State(app): State<Arc<App>>, endpoint: Endpoint, request: Request) -> Response {
     let started = Instant::now();
+    let limit = request.extensions().get::<AnswerLimit>().copied();
     let accepted = app.accept(endpoint, request).await;
     let response = match &accepted {
-        Ok((true, outcomes)) => answer::batch(outcomes),
-        Ok((false, outcomes)) => outcomes.first().map_or_else(|| answer::batch(outcomes), answer::single),
+        Ok((true, outcomes)) => answer::batch(outcomes, limit),
+        Ok((false, outcomes)) => outcomes.first().map_or_else(|| answer::batch(outcomes, limit), answer::single),
         Err(error) => return turn_away(error),
     };
     let outcomes = accepted.map(|(_, outcomes)| outcomes).unwrap_or_default();
@@ -150,13 +156,11 @@ async fn submit(State(app): State<Arc<App>>, endpoint: Endpoint, request: Reques
 /// Counts and logs a request that was refused as a whole.
 fn turn_away(error: &IngestError) -> Response {
     Counter::EventsRejected.add(1, &[("reason", error.tag().to_owned())]);
-    match error.class() {
-        ErrorClass::Transient => {
-            tracing::error!(tag = error.tag(), error = %pipeline::chain(error), "request failed");
-        }
-        ErrorClass::Overload | ErrorClass::Permanent => {
-            tracing::info!(tag = error.tag(), status = error.status().as_u16(), "request refused");
-        }
+    // A body that comes slowly or breaks off is the client's, although the same request may succeed later.
+    if error.status().is_server_error() {
+        tracing::error!(tag = error.tag(), error = %pipeline::chain(error), "request failed");
+    } else {
+        tracing::info!(tag = error.tag(), status = error.status().as_u16(), "request refused");
     }
     answer::problem(error)
 }

@@ -15,6 +15,7 @@ mod config;
 pub mod decide;
 mod error;
 mod handler;
+pub mod headers;
 pub mod rate;
 pub mod submission;
 mod trace;

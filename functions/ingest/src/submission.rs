@@ -1,5 +1,6 @@
 //! A request's body, split into events that are not parsed yet.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use axum::http::{HeaderMap, HeaderValue, header};
@@ -8,6 +9,8 @@ use event::schema::Violation;
 use event::{EventError, EventId};
 
 use crate::IngestError;
+use crate::decide::EventForm;
+use crate::headers::trimmed;
 
 /// The path of the request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +24,10 @@ pub enum Endpoint {
 /// The format of the body, from its `Content-Type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MediaType {
-    /// `application/json` and other JSON, including structured CloudEvents. Also no `Content-Type` at all.
+    /// `application/json` and other JSON. Also no `Content-Type` at all.
     Json,
+    /// `application/cloudevents+json`
+    CloudEvent,
     /// `application/cloudevents-batch+json`
     CloudEventsBatch,
     /// `application/x-ndjson`
@@ -33,10 +38,12 @@ impl MediaType {
     fn of(headers: &HeaderMap) -> Result<Self, IngestError> {
         let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(MediaType::Json) };
         let text = String::from_utf8_lossy(value.as_bytes());
-        let essence = text.split(';').next().unwrap_or_default().trim();
+        let essence = event::essence(&text);
         let is = |name: &str| essence.eq_ignore_ascii_case(name);
         if is("application/cloudevents-batch+json") {
             Ok(MediaType::CloudEventsBatch)
+        } else if is("application/cloudevents+json") {
+            Ok(MediaType::CloudEvent)
         } else if is("application/x-ndjson") || is("application/jsonl") {
             Ok(MediaType::Lines)
         } else if event::is_json(essence) {
@@ -53,8 +60,7 @@ pub struct Submission<'b> {
     /// Whether the answer lists items.
     pub is_batch: bool,
     pub items: Vec<Item<'b>>,
-    /// Only for a CloudEvent in binary mode.
-    pub attributes: Option<BTreeMap<String, String>>,
+    pub form: EventForm,
     /// Only for a single event; in a batch each event has its own id.
     pub idempotency_key: Option<EventId>,
 }
@@ -78,66 +84,99 @@ impl<'b> Submission<'b> {
         body: &'b [u8],
         limits: &Limits,
     ) -> Result<Self, IngestError> {
-        let attributes = cloud_event_attributes(headers)?;
-        let is_array = endpoint == Endpoint::Batch || limits::is_array(body);
-        let items = match MediaType::of(headers)? {
-            MediaType::Json if attributes.is_some() && endpoint == Endpoint::Batch => {
+        let media_type = MediaType::of(headers)?;
+        let (form, items) = match media_type {
+            // The media type says that the event is in the body, so attributes in headers are not read.
+            MediaType::CloudEvent => (EventForm::Structured, None),
+            MediaType::CloudEventsBatch => (EventForm::Structured, Some(limits::array_items(body, limits)?)),
+            MediaType::Lines => (EventForm::Plain, Some(limits::line_items(body, limits)?)),
+            MediaType::Json => match cloud_event_attributes(headers)? {
+                Some(attributes) => (EventForm::Binary(attributes), None),
+                None if endpoint == Endpoint::Batch || limits::is_array(body) => {
+                    (EventForm::Plain, Some(limits::batch_items(body, limits)?))
+                }
+                None => (EventForm::Plain, None),
+            },
+        };
+        let Some(items) = items else {
+            if endpoint == Endpoint::Batch {
                 return Err(LimitError::NotABatch.into());
             }
-            MediaType::Json if attributes.is_some() || !is_array => {
-                let idempotency_key = idempotency_key(headers)?;
-                return Ok(Submission {
-                    is_batch: false,
-                    items: vec![Item::single(body)],
-                    attributes,
-                    idempotency_key,
-                });
-            }
-            MediaType::Json | MediaType::CloudEventsBatch => limits::batch_items(body, limits)?,
-            MediaType::Lines => limits::line_items(body, limits)?,
+            let idempotency_key = idempotency_key(headers)?;
+            return Ok(Submission { is_batch: false, items: vec![Item::single(body)], form, idempotency_key });
         };
         if items.is_empty() {
             return Err(IngestError::EmptyBatch);
         }
-        Ok(Submission { is_batch: true, items, attributes: None, idempotency_key: None })
+        if headers.contains_key(IDEMPOTENCY_KEY) {
+            let message = "it belongs to a single event; give each event of a batch an id of its own";
+            return Err(violation(IDEMPOTENCY_KEY, "singleEvent", message));
+        }
+        Ok(Submission { is_batch: true, items, form, idempotency_key: None })
     }
 }
 
-/// `Idempotency-Key`, bare or as the quoted string of the IETF draft.
+const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
+
+/// `Idempotency-Key`, bare or as the quoted string of the IETF draft (a string of RFC 8941, section 3.3.3).
+///
+/// The key becomes the event's id, which is a text. Bytes that are no UTF-8 are refused, and so is the character with which
+/// a gateway replaces such bytes: two keys that differ only there would be one.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<EventId>, IngestError> {
-    let Some(value) = headers.get("idempotency-key") else { return Ok(None) };
-    let text = String::from_utf8_lossy(value.as_bytes());
-    let text = text.trim();
-    let bare = text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(text);
-    EventId::new(bare).map(Some).map_err(|error| violation("Idempotency-Key", "format", error.to_string()))
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let refuse = |message: &str| violation(IDEMPOTENCY_KEY, "format", message);
+    let text = std::str::from_utf8(trimmed(value))
+        .ok()
+        .filter(|text| !text.contains(char::REPLACEMENT_CHARACTER))
+        .ok_or_else(|| refuse("the key is not UTF-8"))?;
+    let unquoted = unquoted(text).ok_or_else(|| refuse("the quoted string has no end, or something follows it"))?;
+    EventId::new(&unquoted).map(Some).map_err(|error| refuse(&error.to_string()))
+}
+
+/// `text` without double quotes around it and with its escapes undone, if it begins with one (RFC 9110, section 5.6.4);
+/// `None` if the quote is not closed at the end.
+fn unquoted(text: &str) -> Option<Cow<'_, str>> {
+    let Some(quoted) = text.strip_prefix('"') else { return Some(Cow::Borrowed(text)) };
+    let mut plain = String::with_capacity(quoted.len());
+    let mut chars = quoted.chars();
+    loop {
+        match chars.next()? {
+            '"' => return chars.next().is_none().then_some(Cow::Owned(plain)),
+            '\\' => plain.push(chars.next()?),
+            other => plain.push(other),
+        }
+    }
 }
 
 fn violation(field: &str, rule: &str, message: impl Into<String>) -> IngestError {
     IngestError::Event(EventError::Invalid(vec![Violation::new(field, rule, message)]))
 }
 
-/// The `ce-` headers without their prefix, if the request is a CloudEvent in binary mode (CloudEvents HTTP binding
-/// 1.0.2, section 3.1).
+/// The `ce-` headers without their prefix, if there are any: then the request is a CloudEvent in binary mode (CloudEvents
+/// HTTP binding 1.0.2, section 3.1). That `ce-specversion` is among them is checked with the other attributes.
 fn cloud_event_attributes(headers: &HeaderMap) -> Result<Option<BTreeMap<String, String>>, IngestError> {
-    if !headers.contains_key("ce-specversion") {
-        return Ok(None);
-    }
     let mut attributes = BTreeMap::new();
     for (header, value) in headers {
         let Some(name) = header.as_str().strip_prefix("ce-") else { continue };
-        let text =
-            percent_decoded(value).ok_or_else(|| violation(header.as_str(), "format", "not percent-encoded UTF-8"))?;
+        let text = attribute_value(value).ok_or_else(|| {
+            violation(header.as_str(), "format", "not percent-encoded UTF-8, or a quote is not closed")
+        })?;
         if attributes.insert(name.to_owned(), text).is_some() {
             return Err(violation(header.as_str(), "conflict", "the header is sent twice"));
         }
     }
-    Ok(Some(attributes))
+    Ok(Some(attributes).filter(|attributes| !attributes.is_empty()))
+}
+
+/// Undoes double quotes and then the percent-encoding, each once (HTTP binding, section 3.1.3.2).
+fn attribute_value(value: &HeaderValue) -> Option<String> {
+    percent_decoded(unquoted(std::str::from_utf8(trimmed(value)).ok()?)?.as_bytes())
 }
 
 /// Decodes the percent-encoding of a CloudEvents header (HTTP binding, section 3.1.3.2).
-fn percent_decoded(value: &HeaderValue) -> Option<String> {
+fn percent_decoded(value: &[u8]) -> Option<String> {
     let mut decoded = Vec::with_capacity(value.len());
-    let mut rest = value.as_bytes();
+    let mut rest = value;
     while let Some((byte, after)) = rest.split_first() {
         rest = after;
         if *byte == b'%' {
@@ -187,6 +226,13 @@ mod tests {
         assert_eq!(split(Events, &[], "{}"), "single");
         assert_eq!(split(Events, &one, "{}"), "single");
         assert_eq!(split(Events, &binary, "[1]"), "single", "data may be anything");
+        assert_eq!(split(Events, &one, "[{}]"), "single", "which is then no object");
+        assert_eq!(split(Batch, &one, "[{}]"), "not_a_batch");
+        assert_eq!(split(Events, &many, r#"{"events":[{}]}"#), "not_a_batch", "the format has no such object");
+        let key = [("content-type", "application/json"), ("idempotency-key", "k")];
+        assert_eq!(split(Events, &key, "{}"), "single");
+        assert_eq!(split(Events, &key, "[{}]"), "schema_violation");
+        assert_eq!(split(Batch, &key, "[{}]"), "schema_violation");
         assert_eq!(split(Events, &json, " [{},{}]"), "2");
         assert_eq!(split(Events, &many, "[{}]"), "1");
         assert_eq!(split(Events, &lines, "{}\n{}\n"), "2");
@@ -205,13 +251,45 @@ mod tests {
     }
 
     #[test]
+    fn the_media_type_alone_says_which_form_events_have() {
+        let form = |media_type, more: &[(&'static str, &'static str)], body: &str| {
+            let all = [&[("content-type", media_type)], more].concat();
+            let endpoint = if body.starts_with('[') { Endpoint::Batch } else { Endpoint::Events };
+            Submission::split(endpoint, &headers(&all), body.as_bytes(), &LIMITS).unwrap().form
+        };
+        let binary = [("ce-specversion", "1.0")];
+        let attributes = BTreeMap::from([("specversion".to_owned(), "1.0".to_owned())]);
+        let event = r#"{"specversion":"1.0"}"#;
+        assert_eq!(form("application/json", &[], event), EventForm::Plain);
+        assert_eq!(form("application/json", &[], "[{}]"), EventForm::Plain);
+        assert_eq!(form("application/json", &binary, event), EventForm::Binary(attributes));
+        assert_eq!(form("application/cloudevents+json", &[], "{}"), EventForm::Structured);
+        assert_eq!(form("Application/CloudEvents+JSON; charset=utf-8", &binary, "{}"), EventForm::Structured);
+        assert_eq!(form("application/cloudevents-batch+json", &binary, "[{}]"), EventForm::Structured);
+    }
+
+    #[test]
+    fn quotes_around_an_attribute_are_undone_and_then_the_percent_encoding() {
+        let value = |text: &[u8]| attribute_value(&HeaderValue::from_bytes(text).unwrap());
+        assert_eq!(value(br#""a b""#).as_deref(), Some("a b"));
+        assert_eq!(value(br#" "a\"b\\c%20" "#).as_deref(), Some(r#"a"b\c "#));
+        assert_eq!(value(b"%22a%22").as_deref(), Some("\"a\""), "one round");
+        assert_eq!(value(b"%2541").as_deref(), Some("%41"), "one round");
+        assert_eq!(value("é%E2%82%AC".as_bytes()).as_deref(), Some("é€"));
+        for bad in [&b"\"a"[..], b"\"a\\\"", b"\"a\"b", b"\xff", b"%ff", b"%4"] {
+            assert_eq!(value(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
     fn reads_attributes_from_headers() {
         let attributes = |pairs: &[(&'static str, &str)]| cloud_event_attributes(&headers(pairs));
         let full =
             attributes(&[("ce-specversion", "1.0"), ("ce-source", "/caf%C3%A9"), ("accept", "x")]).unwrap().unwrap();
         assert_eq!(full["source"], "/café");
         assert_eq!(full.len(), 2);
-        assert!(attributes(&[("ce-id", "1")]).unwrap().is_none());
+        assert_eq!(attributes(&[("ce-id", "1")]).unwrap().unwrap().len(), 1, "that one is missing is said later");
+        assert!(attributes(&[("accept", "x")]).unwrap().is_none());
         for bad in ["%", "%4", "%zz", "%ff"] {
             assert!(attributes(&[("ce-specversion", "1.0"), ("ce-source", bad)]).is_err(), "{bad}");
         }
@@ -222,11 +300,30 @@ mod tests {
 
     #[test]
     fn an_idempotency_key_may_be_quoted() {
-        let key = |text| idempotency_key(&headers(&[("idempotency-key", text)]));
+        let key = |text: &str| idempotency_key(&headers(&[("idempotency-key", text)]));
         assert_eq!(key("abc").unwrap().unwrap().as_str(), "abc");
         assert_eq!(key("\"abc\"").unwrap().unwrap().as_str(), "abc");
         assert!(key("").is_err());
         assert!(key(&"x".repeat(257)).is_err());
         assert!(idempotency_key(&HeaderMap::new()).unwrap().is_none());
+        assert_eq!(key(r#""a\"b\\""#).unwrap().unwrap().as_str(), r#"a"b\"#);
+        assert!(key("\"abc").is_err() && key("\"a\"b").is_err());
+    }
+
+    #[test]
+    fn two_idempotency_keys_never_become_one() {
+        let key = |bytes: &[u8]| {
+            let value = HeaderValue::from_bytes(bytes).unwrap();
+            idempotency_key(&HeaderMap::from_iter([(axum::http::HeaderName::from_static("idempotency-key"), value)]))
+        };
+        assert!(key(b"a\xff").is_err() && key(b"a\xfe").is_err(), "not UTF-8");
+        assert!(key("a\u{fffd}".as_bytes()).is_err(), "what a gateway makes of it");
+        assert_eq!(key("é".as_bytes()).unwrap().unwrap().as_str(), "é");
+        assert_eq!(key(" \ta\t ".as_bytes()).unwrap().unwrap().as_str(), "a");
+        assert_eq!(
+            key("a\u{a0}".as_bytes()).unwrap().unwrap().as_str(),
+            "a\u{a0}",
+            "only space and tab are no part of it"
+        );
     }
 }

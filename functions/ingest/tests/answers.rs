@@ -7,11 +7,13 @@ use std::time::Duration;
 use api_keys::KeyError;
 use axum::body::to_bytes;
 use axum::response::Response;
+use event::schema::Violation;
 use event::{EventError, EventId};
 use ingest::IngestError;
-use ingest::answer::{ItemOutcome, batch, problem, single};
+use ingest::answer::{IdFrom, ItemOutcome, batch, problem, single};
 use ingest::body::BodyError;
 use ingest::rate::RateError;
+use lambda::http::AnswerLimit;
 use pipeline::{BreakerOpen, Dependency, DependencyError, ErrorClass, Position};
 
 /// Status, our own headers, and the body.
@@ -30,7 +32,11 @@ fn failure(class: ErrorClass, tag: &'static str, probe_in: u64) -> DependencyErr
 }
 
 fn accepted() -> ItemOutcome {
-    ItemOutcome::Accepted { id: EventId::new("order-1").unwrap(), position: Position::new("raw-events", 3, 42) }
+    ItemOutcome::Accepted {
+        id: EventId::new("order-1").unwrap(),
+        id_source: IdFrom::Client,
+        position: Position::new("raw-events", 3, 42),
+    }
 }
 
 fn unknown() -> ItemOutcome {
@@ -43,8 +49,42 @@ async fn receipts() {
     insta::assert_snapshot!("receipt_of_one_event", shown(single(&accepted())).await);
     insta::assert_snapshot!("receipt_of_an_unknown_result", shown(single(&unknown())).await);
     let rejected = ItemOutcome::Rejected(IngestError::Event(EventError::NotAnObject));
-    insta::assert_snapshot!("receipt_of_a_batch", shown(batch(&[accepted(), rejected])).await);
-    insta::assert_snapshot!("receipt_of_a_batch_with_an_unknown_result", shown(batch(&[accepted(), unknown()])).await);
+    insta::assert_snapshot!("receipt_of_a_batch", shown(batch(&[accepted(), rejected], None)).await);
+    insta::assert_snapshot!(
+        "receipt_of_a_batch_with_an_unknown_result",
+        shown(batch(&[accepted(), unknown()], None)).await
+    );
+}
+
+#[tokio::test]
+async fn an_answer_fits_the_door_and_keeps_its_counts() {
+    const ESCAPED: &str = "as a JSON string";
+    let violation = || {
+        let long = Violation::new("/\"".repeat(100_000), "type", "x".repeat(100_000));
+        ItemOutcome::Rejected(IngestError::Event(EventError::Invalid(vec![long; 16])))
+    };
+    let outcomes: Vec<ItemOutcome> =
+        (0..1_000).map(|index| if index % 2 == 0 { violation() } else { accepted() }).collect();
+    let body_of = async |limit| to_bytes(batch(&outcomes, limit).into_body(), usize::MAX).await.unwrap();
+    let whole = body_of(None).await;
+    let all: serde_json::Value = serde_json::from_slice(&whole).unwrap();
+    assert_eq!((all["items"].as_array().unwrap().len(), all.get("items_omitted")), (1_000, None));
+    for limit in [2_000, 100_000, 990_000] {
+        let body = body_of(Some(AnswerLimit(limit))).await;
+        let text = std::str::from_utf8(&body).unwrap();
+        let size = serde_json::to_string(text).unwrap().len() - 2;
+        assert!(size <= limit, "{size} {ESCAPED}");
+        let cut: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        let items = cut["items"].as_array().unwrap();
+        assert_eq!((&cut["accepted"], &cut["rejected"]), (&500.into(), &500.into()));
+        assert_eq!(items.len() + usize::try_from(cut["items_omitted"].as_u64().unwrap()).unwrap(), 1_000);
+        assert_eq!(items[..], all["items"].as_array().unwrap()[..items.len()], "from the beginning");
+        assert!(size + 40_000 > limit, "{size}: as many as fit");
+    }
+    let enough = body_of(Some(AnswerLimit(2 * whole.len()))).await;
+    assert_eq!(enough, whole, "nothing is cut that fits");
+    let one = to_bytes(single(&violation()).into_body(), usize::MAX).await.unwrap();
+    assert!(one.len() < 20_000, "{}", one.len());
 }
 
 #[tokio::test]

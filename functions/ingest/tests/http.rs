@@ -170,7 +170,7 @@ async fn an_accepted_event_is_in_kafka_as_its_envelope() {
     let answer = service.invoke("single-transaction").await;
     assert_eq!(answer.status, StatusCode::ACCEPTED);
     let record = service.records().remove(0);
-    let expected = json!({"status": "accepted", "id": "order-1001", "topic": "raw-events",
+    let expected = json!({"status": "accepted", "id": "order-1001", "id_source": "client", "topic": "raw-events",
         "partition": record.position.partition, "offset": 0});
     assert_eq!(answer.body, expected);
 
@@ -543,6 +543,125 @@ async fn an_idempotency_key_is_the_id_of_an_event_without_one() {
         let request = request("/event", "sample-key").header("idempotency-key", "\"retry-1\"");
         service.send(request.body(Body::from(body)).unwrap()).await
     };
-    assert_eq!(send(r#"{"type":"page_view","path":"/"}"#).await.body["id"], "retry-1");
-    assert_eq!(send(CLICK).await.body["id"], "c-1", "the event's own id comes first");
+    let with_key = send(r#"{"type":"page_view","path":"/"}"#).await.body;
+    assert_eq!((&with_key["id"], &with_key["id_source"]), (&json!("retry-1"), &json!("idempotency-key")));
+    let own = send(CLICK).await.body;
+    assert_eq!((&own["id"], &own["id_source"]), (&json!("c-1"), &json!("client")), "the event's own id comes first");
+    let hash = service.post("/events", r#"{"type":"page_view","path":"/"}"#).await.body;
+    assert_eq!(hash["id_source"], "fingerprint");
+    let batch = request("/events/batch", "sample-key").header("idempotency-key", "k");
+    let refused = service.send(batch.body(format!("[{CLICK}]").into()).unwrap()).await;
+    assert_eq!(
+        (refused.problem(), &refused.body["errors"][0]["rule"]),
+        ((400, "schema_violation"), &json!("singleEvent"))
+    );
+}
+
+#[tokio::test]
+async fn two_idempotency_keys_that_are_not_utf8_do_not_become_one_event() {
+    let service = Service::start().await;
+    for key in [&b"a\xff"[..], b"a\xfe", "a\u{fffd}".as_bytes()] {
+        let request = request("/event", "sample-key").header("idempotency-key", key);
+        let answer = service.send(request.body(r#"{"type":"page_view","path":"/"}"#.into()).unwrap()).await;
+        assert_eq!(
+            (answer.problem(), &answer.body["errors"][0]["field"]),
+            ((400, "schema_violation"), &json!("Idempotency-Key"))
+        );
+    }
+    assert!(service.records().is_empty());
+}
+
+#[tokio::test]
+async fn a_header_with_two_values_is_refused() {
+    let service = Service::start().await;
+    for (name, one, other) in [
+        ("content-type", "application/json", "application/cloudevents+json"),
+        ("content-encoding", "gzip", "zstd"),
+        ("idempotency-key", "a", "b"),
+        ("user-agent", "a", "b"),
+        ("x-api-key", "sample-key", "collector-key"),
+        ("authorization", "Bearer sample-key", "Bearer collector-key"),
+    ] {
+        let mut request = Request::post("/events").body(Body::from(CLICK)).unwrap();
+        if name != "authorization" {
+            request.headers_mut().append("x-api-key", "sample-key".parse().unwrap());
+        }
+        request.headers_mut().append(name, one.parse().unwrap());
+        request.headers_mut().append(name, other.parse().unwrap());
+        let answer = service.send(request).await;
+        let expected = if name.ends_with("key") && name != "idempotency-key" || name == "authorization" {
+            "api_key_conflict"
+        } else {
+            "header_conflict"
+        };
+        assert_eq!(answer.problem(), (400, expected), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_the_media_type_says_is_how_an_event_is_read() {
+    let service = Service::start().await;
+    let send = async |headers: &[(&'static str, &'static str)], body: &'static str| {
+        let mut request = Request::post("/events").header("x-api-key", "sample-key").body(Body::from(body)).unwrap();
+        for (name, value) in headers {
+            request.headers_mut().append(*name, value.parse().unwrap());
+        }
+        service.send(request).await
+    };
+    let structured = r#"{"specversion":"1.0","id":"c","source":"/s","type":"page_view","data":{"path":"/"}}"#;
+    let cloud_event = ("content-type", "application/cloudevents+json");
+    let json = ("content-type", "application/json");
+    let fields = |answer: &Answer| -> Vec<String> {
+        let errors = answer.body["errors"].as_array().unwrap().iter();
+        errors
+            .map(|error| format!("{} {}", error["field"].as_str().unwrap(), error["rule"].as_str().unwrap()))
+            .collect()
+    };
+    assert_eq!(send(&[cloud_event], structured).await.status, StatusCode::ACCEPTED);
+    assert_eq!(fields(&send(&[json], structured).await), ["/specversion mediaType", "/path required"]);
+    let plain = r#"{"type":"page_view","id":"c","path":"/"}"#;
+    assert!(fields(&send(&[cloud_event], plain).await).contains(&"/specversion required".to_owned()));
+    assert_eq!(send(&[cloud_event], "[]").await.problem(), (400, "not_an_object"));
+    let binary = [json, ("ce-type", "page_view"), ("ce-id", "\"a%20b\""), ("ce-source", "/s")];
+    assert_eq!(fields(&send(&binary, r#"{"path":"/"}"#).await), ["ce-specversion required"]);
+    let binary = [binary.as_slice(), &[("ce-specversion", "1.0")]].concat();
+    assert_eq!(send(&binary, r#"{"path":"/"}"#).await.body["id"], "a b");
+}
+
+#[tokio::test]
+async fn an_unknown_type_names_the_types_there_are() {
+    let service = Service::start().await;
+    let answer = service.post("/events", r#"{"type":"purchase"}"#).await;
+    assert_eq!(answer.problem(), (400, "unknown_type"));
+    let detail = "unknown event type \"purchase\"; the types are click, impression, page_view, sensor, transaction";
+    assert_eq!(answer.body["detail"], detail);
+}
+
+#[tokio::test]
+async fn a_slash_at_the_end_of_a_path_changes_nothing() {
+    let service = Service::start().await;
+    for path in ["/events/", "/event/"] {
+        assert_eq!(service.post(path, CLICK).await.status, StatusCode::ACCEPTED, "{path}");
+    }
+    assert_eq!(service.post("/events/batch/", format!("[{CLICK}]")).await.status, StatusCode::ACCEPTED);
+    assert_eq!(service.post("/events//", CLICK).await.problem(), (404, "no_such_path"));
+}
+
+#[tokio::test]
+async fn the_answer_to_a_large_batch_fits_a_load_balancer() {
+    let service = Service::with(&[("MAX_BATCH_EVENTS", "20000"), ("API_KEY_RATE_LIMIT_PER_MIN", "1000000")]).await;
+    let body = format!("[{}]", vec![r#"{"type":"page_view","path":"/"}"#; 20_000].join(","));
+    for (mut event, most) in events_of_every_trigger(&json!({})).into_iter().zip([6_291_456, 1_000_000, 6_291_456]) {
+        for (name, path) in [("path", "/events/batch"), ("rawPath", "/events/batch"), ("body", &*body)] {
+            event[name] = json!(path);
+        }
+        let answer = http_trigger::answer(service.router.clone(), &event.to_string(), None).await.unwrap();
+        assert!(answer.get().len() <= most, "{}", answer.get().len());
+        let answer = Answer::of_trigger(&serde_json::from_str(answer.get()).unwrap());
+        assert_eq!((answer.status, &answer.body["accepted"]), (StatusCode::ACCEPTED, &json!(20_000)));
+        let listed = answer.body["items"].as_array().unwrap().len();
+        let omitted = answer.body["items_omitted"].as_u64().unwrap_or_default();
+        assert_eq!(listed as u64 + omitted, 20_000);
+        assert_eq!(omitted > 0, most == 1_000_000);
+    }
 }

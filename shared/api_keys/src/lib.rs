@@ -24,8 +24,10 @@ const MAX_CACHED: usize = 10_000;
 pub enum KeyError {
     #[error("send an API key as \"Authorization: Bearer <key>\" or in X-Api-Key")]
     Missing,
-    #[error("the API key cannot be read, or there are two different ones")]
+    #[error("the API key cannot be read")]
     Unreadable,
+    #[error("there are two different API keys, or two different Authorization headers")]
+    Conflict,
     #[error("the API key is not known")]
     Unknown,
     #[error("the API key has been revoked")]
@@ -39,7 +41,9 @@ impl KeyError {
     pub const fn class(&self) -> ErrorClass {
         match self {
             KeyError::Unavailable(_) => ErrorClass::Transient,
-            KeyError::Missing | KeyError::Unreadable | KeyError::Unknown | KeyError::Revoked => ErrorClass::Permanent,
+            KeyError::Missing | KeyError::Unreadable | KeyError::Conflict | KeyError::Unknown | KeyError::Revoked => {
+                ErrorClass::Permanent
+            }
         }
     }
 
@@ -48,6 +52,7 @@ impl KeyError {
         match self {
             KeyError::Missing => "api_key_missing",
             KeyError::Unreadable => "api_key_unreadable",
+            KeyError::Conflict => "api_key_conflict",
             KeyError::Unknown => "api_key_unknown",
             KeyError::Revoked => "api_key_revoked",
             KeyError::Unavailable(_) => "api_keys_unavailable",
@@ -57,6 +62,7 @@ impl KeyError {
     pub const fn status(&self) -> StatusCode {
         match self {
             KeyError::Missing | KeyError::Unreadable | KeyError::Unknown => StatusCode::UNAUTHORIZED,
+            KeyError::Conflict => StatusCode::BAD_REQUEST,
             KeyError::Revoked => StatusCode::FORBIDDEN,
             KeyError::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -66,7 +72,9 @@ impl KeyError {
     pub const fn dependency(&self) -> Option<&DependencyError> {
         match self {
             KeyError::Unavailable(error) => Some(error),
-            KeyError::Missing | KeyError::Unreadable | KeyError::Unknown | KeyError::Revoked => None,
+            KeyError::Missing | KeyError::Unreadable | KeyError::Conflict | KeyError::Unknown | KeyError::Revoked => {
+                None
+            }
         }
     }
 
@@ -93,8 +101,12 @@ fn presented(headers: &HeaderMap) -> Result<KeyHash, KeyError> {
     for value in headers.get_all("x-api-key") {
         keys.push(value.as_bytes());
     }
-    for value in headers.get_all(header::AUTHORIZATION) {
-        let value = value.as_bytes();
+    let mut authorizations = headers.get_all(header::AUTHORIZATION).iter().map(HeaderValue::as_bytes);
+    let first = authorizations.next();
+    if authorizations.any(|other| Some(other.trim_ascii()) != first.map(<[u8]>::trim_ascii)) {
+        return Err(KeyError::Conflict);
+    }
+    if let Some(value) = first.map(<[u8]>::trim_ascii_start) {
         let (scheme, token) = value.split_at(value.len().min("Bearer ".len()));
         if scheme.eq_ignore_ascii_case(b"Bearer ") {
             keys.push(token);
@@ -102,7 +114,10 @@ fn presented(headers: &HeaderMap) -> Result<KeyHash, KeyError> {
     }
     let (first, others) = keys.split_first().ok_or(KeyError::Missing)?;
     let key = first.trim_ascii();
-    if key.is_empty() || key.len() > MAX_KEY_BYTES || others.iter().any(|other| other.trim_ascii() != key) {
+    if others.iter().any(|other| other.trim_ascii() != key) {
+        return Err(KeyError::Conflict);
+    }
+    if key.is_empty() || key.len() > MAX_KEY_BYTES {
         return Err(KeyError::Unreadable);
     }
     Ok(KeyHash::of(key))
@@ -217,7 +232,11 @@ mod tests {
     };
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value))).collect()
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs {
+            headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
+        }
+        headers
     }
 
     fn key(revoked: bool) -> ApiKey {
@@ -255,7 +274,12 @@ mod tests {
         assert_eq!(hash(&[]), missing);
         assert_eq!(hash(&[("authorization", "Basic eDp5")]), missing);
         let unreadable = Err(KeyError::Unreadable.to_string());
-        assert_eq!(hash(&[("x-api-key", "other"), ("authorization", "Bearer secret")]), unreadable);
+        let conflict = Err(KeyError::Conflict.to_string());
+        assert_eq!(hash(&[("x-api-key", "other"), ("authorization", "Bearer secret")]), conflict);
+        assert_eq!(hash(&[("x-api-key", "secret"), ("x-api-key", "other")]), conflict);
+        assert_eq!(hash(&[("authorization", "Bearer secret"), ("authorization", "Bearer other")]), conflict);
+        assert_eq!(hash(&[("authorization", "Basic eDp5"), ("authorization", "Bearer secret")]), conflict);
+        assert_eq!(hash(&[("authorization", "Bearer secret"), ("authorization", " Bearer secret\t")]), Ok(secret));
         assert_eq!(hash(&[("x-api-key", "")]), unreadable);
         assert_eq!(hash(&[("authorization", "Bearer ")]), unreadable);
     }

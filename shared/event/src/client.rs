@@ -1,12 +1,15 @@
 //! One event as a client sends it: a plain JSON object, or a CloudEvent 1.0.
 //!
-//! | form | recognised by | event members | payload (what the schema applies to) |
-//! |---|---|---|---|
-//! | plain | anything else | `type`/`event_type`, `id`/`event_id`, `timestamp`/`time`, `schema_version`, `client_ip` | the whole object |
-//! | CloudEvent, structured | a member `specversion` | `type`, `id`, `source`, `time`, `schemaversion`, `clientip` | the member `data` |
-//! | CloudEvent, binary | a header `ce-specversion` | the same as `ce-` headers | the body |
+//! | form | event members | payload (what the schema applies to) |
+//! |---|---|---|
+//! | plain | `type`/`event_type`, `id`/`event_id`, `timestamp`/`time`, `schema_version`, `client_ip` | the whole object |
+//! | CloudEvent, structured | `type`, `id`, `source`, `specversion`, `time`, `schemaversion`, `clientip` | the member `data` |
+//! | CloudEvent, binary | the same as attributes beside the body | the body |
 //!
-//! A member may be there in both spellings if the values are equal. `null` counts as absent.
+//! Who receives the event says which form it has ([`Form`]). Later, and in a record of another producer, a member
+//! `specversion` tells a structured CloudEvent from a plain event; so a plain event must not have one.
+//!
+//! A member of a plain event may be there in both spellings if the values are equal. `null` counts as absent.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -75,14 +78,14 @@ impl EventError {
 
 /// The form of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
+pub enum Form {
     Plain,
     Structured,
     Binary,
 }
 
 impl Form {
-    /// The form of a JSON text that is not the body of a binary CloudEvent.
+    /// The form of a JSON text that is not the body of a binary CloudEvent, if nothing else says it.
     pub(crate) fn of(json: &Value<'_>) -> Self {
         if json.get("specversion").is_some() { Form::Structured } else { Form::Plain }
     }
@@ -123,18 +126,26 @@ pub struct ClientEvent<'a> {
 }
 
 impl<'a> ClientEvent<'a> {
-    /// Reads the members that every event has, and collects their violations.
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<(Self, Vec<Violation>), EventError> {
+    /// Reads the members that every event has, and collects their violations. Without a form, the event itself says which
+    /// it has.
+    pub(crate) fn parse(bytes: &'a [u8], form: Option<Form>) -> Result<(Self, Vec<Violation>), EventError> {
         let json = Value::parse(bytes).map_err(EventError::Malformed)?;
         let data = serde_json::from_slice(bytes).map_err(EventError::Malformed)?;
         if !json.is_object() {
             return Err(EventError::NotAnObject);
         }
-        let form = Form::of(&json);
+        let form = form.unwrap_or_else(|| Form::of(&json));
         let mut violations = Vec::new();
         let fields = match form {
-            Form::Plain | Form::Binary => plain_fields(&json, &mut violations),
+            Form::Plain | Form::Binary => {
+                if Form::of(&json) == Form::Structured {
+                    let message = "a CloudEvent needs the media type application/cloudevents+json";
+                    violations.push(Violation::new("/specversion", "mediaType", message));
+                }
+                plain_fields(&json, &mut violations)
+            }
             Form::Structured => {
+                attribute_types(&json, &mut violations);
                 if json.get("data_base64").is_some() {
                     violations.push(Violation::new("/data_base64", "type", "data must be JSON, in the member data"));
                 }
@@ -190,6 +201,11 @@ impl<'a> ClientEvent<'a> {
             Form::Structured => "/clientip",
             Form::Binary => "ce-clientip",
         }
+    }
+
+    /// Whether the event itself has an id.
+    pub const fn has_id(&self) -> bool {
+        self.client_id.is_some()
     }
 
     /// The event's id: the client's own id in the event, else `idempotency_key`, else the fingerprint of everything the
@@ -322,9 +338,9 @@ impl<'a> ContextAttributes<'a> for MemberAttributes<'_, 'a> {
     fn get(&self, name: &str) -> Option<Cow<'a, str>> {
         match self.0.get(name)? {
             Value::String(text) => Some(text.clone()).filter(|text| !text.is_empty()),
-            // Extension attributes may be numbers.
-            Value::Number(number) => Some(Cow::Owned(number.to_string())),
-            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+            // Extensions may be numbers; `attribute_types` refuses other attributes that are.
+            Value::Number(number) if !TEXT_ATTRIBUTES.contains(&name) => Some(Cow::Owned(number.to_string())),
+            Value::Number(_) | Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
         }
     }
 }
@@ -337,14 +353,50 @@ impl<'a> ContextAttributes<'a> for BTreeMap<String, String> {
     }
 }
 
+/// Attributes of the specification that are texts, and not empty (CloudEvents 1.0.2, sections 3.1.1 and 3.1.2).
+const TEXT_ATTRIBUTES: [&str; 8] =
+    ["id", "source", "specversion", "type", "datacontenttype", "dataschema", "subject", "time"];
+
+/// Members of a structured CloudEvent that are no attributes.
+const DATA_MEMBERS: [&str; 2] = ["data", "data_base64"];
+
+/// Checks the types of the attributes: extensions may also be a boolean or an integer of 32 bits (section 3.1 and the JSON
+/// format 1.0.2, section 2.2).
+fn attribute_types(json: &Value<'_>, violations: &mut Vec<Violation>) {
+    let Value::Object(members) = json else { return };
+    for (name, value) in members.iter().filter(|(name, _)| !DATA_MEMBERS.contains(&&**name)) {
+        let is_text = TEXT_ATTRIBUTES.contains(&&**name);
+        let (fits, expected) = match value {
+            Value::Null => (true, ""),
+            Value::String(text) => (!is_text || !text.is_empty(), "a non-empty string"),
+            Value::Bool(_) => (!is_text, "a non-empty string"),
+            Value::Number(number) if !is_text => {
+                (number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()), "an integer of 32 bits")
+            }
+            Value::Number(_) => (false, "a non-empty string"),
+            Value::Array(_) | Value::Object(_) if is_text => (false, "a non-empty string"),
+            Value::Array(_) | Value::Object(_) => (false, "a string, a boolean or an integer"),
+        };
+        if !fits && violations.len() < MAX_ATTRIBUTE_VIOLATIONS {
+            let field = format!("/{}", name.replace('~', "~0").replace('/', "~1"));
+            violations.push(Violation::new(field, "type", format!("value is not {expected}")));
+        }
+    }
+}
+
+/// A client cannot make the answer as long as it likes with attributes that it made up.
+const MAX_ATTRIBUTE_VIOLATIONS: usize = 16;
+
 /// CloudEvents 1.0.2, section 3: `id`, `source`, `specversion` and `type` are required and not empty.
 fn cloud_event_fields<'a, A: ContextAttributes<'a>>(attributes: &A, violations: &mut Vec<Violation>) -> Fields<'a> {
     let prefix = A::PREFIX;
     let mut required = |name: &str| {
         let value = attributes.get(name);
-        if value.is_none() {
+        let field = || format!("{prefix}{name}");
+        // One that is there with another type has been named.
+        if value.is_none() && !violations.iter().any(|violation| violation.field == field()) {
             let message = format!("a CloudEvent needs a {name} that is a non-empty string");
-            violations.push(Violation::new(format!("{prefix}{name}"), "required", message));
+            violations.push(Violation::new(field(), "required", message));
         }
         value
     };
@@ -379,7 +431,8 @@ fn cloud_event_fields<'a, A: ContextAttributes<'a>>(attributes: &A, violations: 
     }
 }
 
-/// A user id with control characters is ignored: Postgres cannot store a NUL, and scoring needs only a name.
+/// A user id with control characters is ignored: Postgres cannot store a NUL, and scoring needs only a name. Events with one
+/// are refused now ([`user_id_violation`]); records from before that are still read.
 pub(crate) fn user_id<'a>(payload: &Value<'a>) -> Option<Cow<'a, str>> {
     match payload.get("user_id") {
         // The clone of borrowed text is borrowed.
@@ -388,9 +441,21 @@ pub(crate) fn user_id<'a>(payload: &Value<'a>) -> Option<Cow<'a, str>> {
     }
 }
 
+/// A user id that could not be stored, and would be missing without a word.
+pub(crate) fn user_id_violation(payload: &Value<'_>, pointer: &str) -> Option<Violation> {
+    let user = payload.get("user_id").and_then(Value::as_str)?;
+    user.contains(char::is_control)
+        .then(|| Violation::new(format!("{pointer}/user_id"), "controlCharacter", "value has a control character"))
+}
+
+/// A media type without its parameters. Only space and tab around it belong to the header (RFC 9110, section 5.6.3).
+pub fn essence(media_type: &str) -> &str {
+    media_type.split(';').next().unwrap_or_default().trim_matches([' ', '\t'])
+}
+
 /// Whether a media type is JSON: `application/json`, `text/json` or `…+json`, with any parameters.
 pub fn is_json(media_type: &str) -> bool {
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
+    let essence = essence(media_type);
     let suffix = |end: &str| {
         essence.len() >= end.len()
             && essence.as_bytes()[essence.len() - end.len()..].eq_ignore_ascii_case(end.as_bytes())
@@ -449,10 +514,17 @@ mod tests {
     }
 
     #[test]
-    fn a_user_with_control_characters_is_nobody() {
-        let registry = registry();
-        let event = registry.read(br#"{"type":"page_view","path":"/","user_id":"a\u0000b"}"#).unwrap();
-        assert_eq!(event.user_id(), None);
+    fn a_user_with_control_characters_is_refused_at_the_door_and_nobody_in_old_records() {
+        for user in ["a\\u0000b", "\\n", "\\u007f", "\\u0085"] {
+            let data = format!(r#"{{"user_id":"{user}","path":"/"}}"#);
+            let plain = data.replace("{", r#"{"type":"page_view","#);
+            assert_eq!(broken(&plain), ["/user_id controlCharacter"]);
+            let structured =
+                format!(r#"{{"specversion":"1.0","type":"page_view","source":"/","id":"a","data":{data}}}"#);
+            assert_eq!(broken(&structured), ["/data/user_id controlCharacter"]);
+            assert_eq!(user_id(&Value::parse(data.as_bytes()).unwrap()), None);
+        }
+        assert_eq!(broken(r#"{"type":"page_view","path":"/","user_id":"Zoë\u00a0😀"}"#), [""; 0]);
     }
 
     #[test]
@@ -548,7 +620,7 @@ mod tests {
     fn checks_a_structured_cloud_event() {
         let with = |from: &str, to: &str| broken(&STRUCTURED.replace(from, to));
         assert_eq!(with(r#""id":"c-1","#, ""), ["/id required"]);
-        assert_eq!(with(r#""source":"/web""#, r#""source":"""#), ["/source required"]);
+        assert_eq!(with(r#""source":"/web""#, r#""source":"""#), ["/source type"]);
         assert_eq!(with(r#""1.0""#, r#""0.3""#), ["/specversion const"]);
         assert_eq!(with(r#""type":"click","#, ""), ["/type required"]);
         assert_eq!(with(r#""schemaversion":1"#, r#""schemaversion":"x""#), ["/schemaversion type"]);
@@ -559,6 +631,52 @@ mod tests {
             ["/data_base64 type", "/data type"]
         );
         assert_eq!(with(r#""id""#, r#""datacontenttype":"text/xml","id""#), ["/datacontenttype const"]);
+    }
+
+    /// Like `broken`, for an event whose form is known.
+    fn broken_as(form: Form, text: &str) -> Vec<String> {
+        match registry().read_as(form, text.as_bytes()) {
+            Ok(_) => vec![],
+            Err(error) => {
+                error.violations().iter().map(|violation| format!("{} {}", violation.field, violation.rule)).collect()
+            }
+        }
+    }
+
+    #[test]
+    fn the_form_is_not_guessed_if_it_is_known() {
+        assert_eq!(broken_as(Form::Structured, STRUCTURED), [""; 0]);
+        assert_eq!(broken_as(Form::Plain, STRUCTURED)[0], "/specversion mediaType");
+        let plain = r#"{"type":"page_view","id":"a","path":"/"}"#;
+        assert_eq!(broken_as(Form::Plain, plain), [""; 0]);
+        assert_eq!(broken_as(Form::Structured, plain), ["/source required", "/specversion required", "/data type"]);
+    }
+
+    #[test]
+    fn attributes_have_their_types() {
+        let with = |from: &str, to: &str| broken_as(Form::Structured, &STRUCTURED.replace(from, to));
+        assert_eq!(with(r#""id":"c-1""#, r#""id":7"#), ["/id type"]);
+        assert_eq!(with(r#""id":"c-1""#, r#""id":true"#), ["/id type"]);
+        assert_eq!(with(r#""type":"click""#, r#""type":["click"]"#), ["/type type"]);
+        assert_eq!(with(r#""1.0""#, "1.0"), ["/specversion type"]);
+        assert_eq!(with(r#""time":"2026-11-20T18:02:00Z""#, r#""time":1795197720"#), ["/time type"]);
+        assert_eq!(with(r#""id""#, r#""subject":"","id""#), ["/subject type"]);
+        assert_eq!(with(r#""id""#, r#""dataschema":{},"id""#), ["/dataschema type"]);
+        for (extension, fits) in [
+            ("1", true),
+            ("-2147483648", true),
+            ("true", true),
+            ("\"\"", true),
+            ("null", true),
+            ("2147483648", false),
+            ("1.5", false),
+            ("[1]", false),
+            ("{}", false),
+        ] {
+            let violations = with(r#""id""#, &format!(r#""comexampleother":{extension},"id""#));
+            let expected: &[&str] = if fits { &[] } else { &["/comexampleother type"] };
+            assert_eq!(violations, expected, "{extension}");
+        }
     }
 
     #[test]
@@ -611,6 +729,8 @@ mod tests {
             ("application/vnd.acme.event+json", true),
             ("text/xml", false),
             ("application/jsonp", false),
+            (" application/json\t; a=b", true),
+            ("application/json\u{a0}", false),
             ("é", false),
             ("", false),
         ] {

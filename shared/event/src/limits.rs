@@ -1,7 +1,10 @@
 //! Limits on requests, checked in one pass over the bytes, before memory of that size is allocated.
 //!
 //! The pass only finds strings and brackets. Whether an item is JSON is checked when it is parsed, so that one bad item
-//! does not reject its batch. Only a body whose items cannot be separated is refused as a whole.
+//! does not reject its batch. What is around the items is checked here, as strictly, and refuses the batch as a whole.
+
+use crate::JsonStr;
+use crate::json::Value;
 
 /// Limits on the events of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +25,12 @@ pub enum LimitError {
     ItemTooLarge { limit: usize },
     #[error("objects and arrays are nested deeper than {limit} levels")]
     TooDeep { limit: usize },
+    #[error("a member besides \"events\" has more than {limit} bytes")]
+    MemberTooLarge { limit: usize },
     #[error("the body is neither a JSON array of events nor an object with an array \"events\"")]
     NotABatch,
+    #[error("the object around \"events\" is not valid JSON, or has a member twice")]
+    MalformedWrapper,
 }
 
 impl LimitError {
@@ -33,7 +40,9 @@ impl LimitError {
             LimitError::TooManyItems { .. } => "too_many_items",
             LimitError::ItemTooLarge { .. } => "item_too_large",
             LimitError::TooDeep { .. } => "too_deep",
+            LimitError::MemberTooLarge { .. } => "member_too_large",
             LimitError::NotABatch => "not_a_batch",
+            LimitError::MalformedWrapper => "malformed_json",
         }
     }
 }
@@ -85,14 +94,20 @@ pub fn is_array(body: &[u8]) -> bool {
 /// shape or a bracket is not closed.
 pub fn batch_items<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<Item<'a>>, LimitError> {
     let start = skip_space(body, 0);
-    match body.get(start) {
-        Some(b'[') => {
-            let (items, end) = array_items(body, start, limits)?;
-            if skip_space(body, end) == body.len() { Ok(items) } else { Err(LimitError::NotABatch) }
-        }
-        Some(b'{') => events_member(body, start, limits),
-        Some(_) | None => Err(LimitError::NotABatch),
+    if body.get(start) == Some(&b'{') { events_member(body, start, limits) } else { array_items(body, limits) }
+}
+
+/// Splits a batch that must be a JSON array into its events.
+///
+/// # Errors
+/// Like [`batch_items`].
+pub fn array_items<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<Item<'a>>, LimitError> {
+    let start = skip_space(body, 0);
+    if body.get(start) != Some(&b'[') {
+        return Err(LimitError::NotABatch);
     }
+    let (items, end) = items_of(body, start, limits)?;
+    if skip_space(body, end) == body.len() { Ok(items) } else { Err(LimitError::NotABatch) }
 }
 
 /// Splits newline-delimited JSON into its events; empty lines are ignored.
@@ -101,7 +116,7 @@ pub fn batch_items<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<Item<'a>>,
 /// [`LimitError::TooManyItems`] at the first event beyond the limit.
 pub fn line_items<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<Item<'a>>, LimitError> {
     let mut items = Vec::new();
-    for line in body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii).filter(|line| !line.is_empty()) {
+    for line in body.split(|byte| *byte == b'\n').map(without_space).filter(|line| !line.is_empty()) {
         if items.len() == limits.items {
             return Err(LimitError::TooManyItems { limit: limits.items });
         }
@@ -110,48 +125,65 @@ pub fn line_items<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<Item<'a>>, 
     Ok(items)
 }
 
-/// Finds the member `events` of the object at `start` and splits its array. Other members are skipped, and a
-/// second `events` is refused.
+/// Finds the member `events` of the object at `start` and splits its array. The other members must be JSON, and none may be
+/// there twice: another reader might take the other one.
 fn events_member<'a>(body: &'a [u8], start: usize, limits: &Limits) -> Result<Vec<Item<'a>>, LimitError> {
     let mut events = None;
-    let mut at = start + 1;
+    let mut names: Vec<JsonStr<'a>> = Vec::new();
+    let mut at = skip_space(body, start + 1);
+    if body.get(at) == Some(&b'}') {
+        return Err(LimitError::NotABatch);
+    }
     loop {
         at = skip_space(body, at);
-        if body.get(at) != Some(&b'"') {
-            return Err(LimitError::NotABatch);
-        }
         let (name_end, _) = value_end(body, at);
-        let name = &body[at..name_end];
+        let name: JsonStr<'a> =
+            serde_json::from_slice(&body[at..name_end]).map_err(|_| LimitError::MalformedWrapper)?;
+        if names.len() == MAX_MEMBERS || names.contains(&name) {
+            return Err(LimitError::MalformedWrapper);
+        }
         at = skip_space(body, name_end);
         if body.get(at) != Some(&b':') {
-            return Err(LimitError::NotABatch);
+            return Err(LimitError::MalformedWrapper);
         }
         at = skip_space(body, at + 1);
-        if name == b"\"events\"" {
-            if events.is_some() || body.get(at) != Some(&b'[') {
+        at = if name.0 == "events" {
+            if body.get(at) != Some(&b'[') {
                 return Err(LimitError::NotABatch);
             }
-            let (items, end) = array_items(body, at, limits)?;
+            let (items, end) = items_of(body, at, limits)?;
             events = Some(items);
-            at = end;
+            end
         } else {
-            let (end, _) = value_end(body, at);
-            if end == at {
-                return Err(LimitError::NotABatch);
-            }
-            at = end;
-        }
+            other_member(body, at, limits)?
+        };
+        names.push(name);
         at = skip_space(body, at);
         match body.get(at) {
             Some(b',') => at += 1,
             Some(b'}') if skip_space(body, at + 1) == body.len() => return events.ok_or(LimitError::NotABatch),
-            Some(_) | None => return Err(LimitError::NotABatch),
+            Some(_) | None => return Err(LimitError::MalformedWrapper),
         }
     }
 }
 
+/// Members of the object around `events`; each name is compared with the earlier ones.
+const MAX_MEMBERS: usize = 64;
+
+/// The end of the value that starts at `at`.
+fn other_member(body: &[u8], at: usize, limits: &Limits) -> Result<usize, LimitError> {
+    let (end, depth) = value_end(body, at);
+    if end - at > limits.item_bytes {
+        return Err(LimitError::MemberTooLarge { limit: limits.item_bytes });
+    }
+    if depth > limits.depth {
+        return Err(LimitError::TooDeep { limit: limits.depth });
+    }
+    Value::parse(&body[at..end]).map(|_| end).map_err(|_| LimitError::MalformedWrapper)
+}
+
 /// The items of the array that opens at `start`, and the position of its end.
-fn array_items<'a>(body: &'a [u8], start: usize, limits: &Limits) -> Result<(Vec<Item<'a>>, usize), LimitError> {
+fn items_of<'a>(body: &'a [u8], start: usize, limits: &Limits) -> Result<(Vec<Item<'a>>, usize), LimitError> {
     let mut items = Vec::new();
     let mut at = skip_space(body, start + 1);
     if body.get(at) == Some(&b']') {
@@ -175,9 +207,19 @@ fn array_items<'a>(body: &'a [u8], start: usize, limits: &Limits) -> Result<(Vec
     }
 }
 
+/// White space of JSON (RFC 8259, section 2).
+const fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
+fn without_space(line: &[u8]) -> &[u8] {
+    let start = skip_space(line, 0);
+    let end = line.iter().rposition(|byte| !is_space(*byte)).map_or(start, |last| last + 1);
+    &line[start..end]
+}
+
 fn skip_space(bytes: &[u8], from: usize) -> usize {
-    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\n' | b'\r');
-    bytes.get(from..).map_or(from, |rest| from + rest.iter().take_while(|byte| is_space(byte)).count())
+    bytes.get(from..).map_or(from, |rest| from + rest.iter().take_while(|byte| is_space(**byte)).count())
 }
 
 /// The end of the value that starts at `from`, and its depth. If the value is not closed, the end is the end of the
@@ -270,21 +312,61 @@ mod tests {
             "[{]",
             "[\"a]",
             "[{\"a\":\"\\",
-            "{",
             "{}",
-            "{\"events\"",
-            "{\"events\":",
             "{\"events\":1}",
-            "{\"events\":[1]",
-            "{\"events\":[1],}",
-            "{\"events\":[1]}{",
-            "{\"events\":[1],\"events\":[2]}",
+            "{\"events\":",
             "{\"other\":[1]}",
-            "{\"a\":,\"events\":[]}",
-            "{events:[1]}",
         ] {
             assert_eq!(texts(body), Err(LimitError::NotABatch), "{body}");
         }
+    }
+
+    #[test]
+    fn the_object_around_the_events_is_strict_json() {
+        for body in [
+            "{",
+            "{\"events\"",
+            "{\"events\":[1]",
+            "{\"events\":[1],}",
+            "{\"events\":[1]}{",
+            "{\"events\":[1]}x",
+            "{events:[1]}",
+            "{'events':[1]}",
+            "{\"events\":[1],\"events\":[2]}",
+            "{\"events\":[1],\"\\u0065vents\":[2]}",
+            "{\"a\":1,\"events\":[1],\"a\":1}",
+            "{\"a\":1,\"\\u0061\":2,\"events\":[]}",
+            "{\"a\":{\"b\":1,\"b\":2},\"events\":[]}",
+            "{\"a\":,\"events\":[]}",
+            "{\"a\":tru,\"events\":[]}",
+            "{\"a\":01,\"events\":[]}",
+            "{\"a\":+1,\"events\":[]}",
+            "{\"a\":1e400,\"events\":[]}",
+            "{\"a\":NaN,\"events\":[]}",
+            "{\"a\":[1,],\"events\":[]}",
+            "{\"a\":[1},\"events\":[]}",
+            "{\"a\":\"\t\",\"events\":[]}",
+            "{\"a\":\"\\x\",\"events\":[]}",
+            "{\"a\":\"\\ud800\",\"events\":[]}",
+            "{\"a\u{1}\":1,\"events\":[]}",
+            "{\"a\":1 2,\"events\":[]}",
+            "{\"a\":1;\"events\":[]}",
+            "{\"a\" 1,\"events\":[]}",
+            "{,\"events\":[]}",
+        ] {
+            assert_eq!(texts(body), Err(LimitError::MalformedWrapper), "{body}");
+        }
+        assert_eq!(batch_items(b"{\"a\":\"\xff\",\"events\":[]}", &LIMITS), Err(LimitError::MalformedWrapper));
+        assert_eq!(texts(r#"{"\u0065vents":[1],"a":{"b":[]},"c":null}"#).unwrap(), ["1"]);
+        let large = format!(r#"{{"a":"{}","events":[]}}"#, "x".repeat(40));
+        assert_eq!(texts(&large), Err(LimitError::MemberTooLarge { limit: 40 }));
+        assert_eq!(texts(r#"{"a":[[[[]]]],"events":[]}"#), Err(LimitError::TooDeep { limit: 3 }));
+    }
+
+    #[test]
+    fn lines_have_the_white_space_of_json() {
+        let lines = line_items(b" {}\t\r\n\x0c{}\n", &LIMITS).unwrap();
+        assert_eq!(lines.iter().map(|item| item.bytes).collect::<Vec<_>>(), [&b"{}"[..], b"\x0c{}"]);
     }
 
     #[test]

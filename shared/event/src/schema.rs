@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 
-use crate::client::{ClientEvent, Form, user_id};
+use crate::client::{ClientEvent, Form, user_id, user_id_violation};
 use crate::json::{Borrowed, Value};
 pub use crate::violation::Violation;
 use crate::{Envelope, EventError};
@@ -62,12 +62,20 @@ impl Registry {
         self.types.get_key_value(event_type).map(|(name, _)| *name)
     }
 
-    /// Reads one event as a client sends it, plain or as a structured CloudEvent, and checks it.
+    /// Reads one event, plain or as a structured CloudEvent, and checks it. The event itself says which it is.
     ///
     /// # Errors
     /// [`EventError`] with everything that is wrong, so that a client can correct it all at once.
     pub fn read<'a>(&self, bytes: &'a [u8]) -> Result<ClientEvent<'a>, EventError> {
-        self.check_event(ClientEvent::parse(bytes)?)
+        self.check_event(ClientEvent::parse(bytes, None)?)
+    }
+
+    /// Like [`Registry::read`], for an event whose media type says which form it has: plain or structured.
+    ///
+    /// # Errors
+    /// Like [`Registry::read`].
+    pub fn read_as<'a>(&self, form: Form, bytes: &'a [u8]) -> Result<ClientEvent<'a>, EventError> {
+        self.check_event(ClientEvent::parse(bytes, Some(form))?)
     }
 
     /// Reads one event of the CloudEvents binary mode: attributes from the `ce-` headers, data in the body.
@@ -90,7 +98,9 @@ impl Registry {
         }
         let (version, validator) = self.find(&event.event_type, event.requested_version)?;
         event.schema = version;
-        check(validator, event.payload(), event.form().payload_pointer(), &mut violations);
+        let pointer = event.form().payload_pointer();
+        check(validator, event.payload(), pointer, &mut violations);
+        violations.extend(user_id_violation(event.payload(), pointer));
         if violations.is_empty() { Ok(event) } else { Err(EventError::Invalid(violations)) }
     }
 

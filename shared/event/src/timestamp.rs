@@ -54,7 +54,14 @@ impl Timestamp {
         self.0.div_euclid(60_000)
     }
 
+    /// Reads an RFC 3339 date-time, as its grammar in section 5.6 has it.
+    ///
+    /// # Errors
+    /// [`TimestampError`] if the text is anything else, or no such date or time exists.
     pub fn parse(text: &str) -> Result<Self, TimestampError> {
+        if !is_rfc3339(text.as_bytes()) {
+            return Err(TimestampError);
+        }
         let at = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| TimestampError)?;
         let ms = i64::try_from(at.unix_timestamp_nanos().div_euclid(1_000_000)).map_err(|_| TimestampError)?;
         Ok(Self::from_millis(ms))
@@ -74,6 +81,16 @@ impl Timestamp {
     pub fn to_utc(self) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
+}
+
+/// What `time` does not check: the letter between date and time, and an offset of at most 23:59.
+fn is_rfc3339(text: &[u8]) -> bool {
+    let has_letter = matches!(text.get(10), Some(b'T' | b't'));
+    let has_offset = match text.split_last_chunk::<6>() {
+        Some((_, [b'+' | b'-', tens, ones, b':', _, _])) => (*tens, *ones) <= (b'2', b'3'),
+        Some(_) | None => matches!(text.last(), Some(b'Z' | b'z')),
+    };
+    has_letter && has_offset
 }
 
 impl From<OffsetDateTime> for Timestamp {
@@ -124,8 +141,42 @@ mod tests {
 
     #[test]
     fn refuses_what_is_no_instant() {
-        for text in ["", "yesterday", "2015-05-17", "2015-13-17T00:00:00Z", "1431857103"] {
+        for text in [
+            "",
+            "yesterday",
+            "2015-05-17",
+            "2015-13-17T00:00:00Z",
+            "1431857103",
+            "2015-05-17 12:05:03Z",
+            "2015-05-17_12:05:03Z",
+            "2015-05-17T12:05:03",
+            "2015-05-17T12:05:03+24:00",
+            "2015-05-17T12:05:03+25:59",
+            "2015-05-17T12:05:03+02:60",
+            "2015-05-17T12:05:03+0200",
+            "2015-05-17T12:05:03+02",
+            "2015-05-17T12:05:03.Z",
+            "2015-05-17T12:05:03,5Z",
+            "2015-05-17T12:05Z",
+            "2015-05-17T24:00:00Z",
+            "2015-05-17T12:05:61Z",
+            "2015-02-29T12:05:03Z",
+            "2015-5-17T12:05:03Z",
+            "+2015-05-17T12:05:03Z",
+            "2015-05-17T12:05:03Z ",
+            "2015-05-17T12:05:03 Z",
+        ] {
             assert!(Timestamp::parse(text).is_err(), "{text}");
+        }
+        for text in [
+            "2015-05-17t12:05:03z",
+            "2015-05-17T12:05:03-00:00",
+            "2015-05-17T12:05:03+23:59",
+            "2015-05-17T12:05:03.123456789123Z",
+            "2016-12-31T23:59:60Z",
+            "2000-02-29T00:00:00Z",
+        ] {
+            assert!(Timestamp::parse(text).is_ok(), "{text}");
         }
     }
 

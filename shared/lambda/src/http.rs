@@ -16,11 +16,11 @@ use crate::plain::serve_plain;
 use crate::platform::{Platform, ServeError, deadline_instant};
 use crate::shutdown;
 
-pub use crate::surroundings::{Deadline, Peer};
+pub use crate::surroundings::{AnswerLimit, Deadline, Peer};
 
 /// Serves `router` until the process is asked to stop, and then finishes the open requests (see [`crate::shutdown`]).
 ///
-/// A request has its [`Peer`] in its extensions, and on Lambda its [`Deadline`].
+/// A request has its [`Peer`] in its extensions, and on Lambda its [`Deadline`] and the [`AnswerLimit`].
 ///
 /// # Errors
 /// [`ServeError`] if the settings are bad or the port is taken.

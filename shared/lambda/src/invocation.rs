@@ -60,7 +60,7 @@ impl InvocationError {
 ///
 /// The handler gets the event's JSON text and returns the answer's JSON text. Outside Lambda the function answers
 /// `POST /2015-03-31/functions/<name>/invocations` as AWS does (200 with `X-Amz-Function-Error` on failure), plus
-/// `GET /healthz` and `GET /metrics`.
+/// `GET /healthz`, `GET /readyz` and `GET /metrics`.
 ///
 /// # Errors
 /// [`ServeError`] if the settings are bad or the port is taken.

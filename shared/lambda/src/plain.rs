@@ -52,7 +52,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) async fn serve_plain(address: SocketAddr, limits: ServerLimits, router: Router) -> Result<(), ServeError> {
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
     tracing::info!(%address, "serving HTTP");
-    serve_until(stop_signal(), DRAIN_TIMEOUT, listener, limits, router.merge(operations_router())).await;
+    serve_until(stop_signal(), DRAIN_TIMEOUT, listener, limits, router).await;
     Ok(())
 }
 
@@ -66,8 +66,12 @@ async fn serve_until(
 ) {
     let slots = Arc::new(Semaphore::new(limits.connections.into()));
     let stopping = watch::Sender::new(false);
-    let server =
-        Server { router, limits, budget: Arc::new(Budget::new(limits.body_bytes)), stopping: stopping.subscribe() };
+    let server = Server {
+        router: router.merge(operations_router(stopping.subscribe())),
+        limits,
+        budget: Arc::new(Budget::new(limits.body_bytes)),
+        stopping: stopping.subscribe(),
+    };
     let (mut connections, mut refusals) = (JoinSet::new(), JoinSet::new());
     tokio::pin!(stop);
     loop {
@@ -200,10 +204,16 @@ async fn refuse(mut stream: TcpStream) {
     let _ = tokio::time::timeout(REFUSAL_TIMEOUT, answering).await;
 }
 
-/// Liveness and metrics, added to every HTTP server.
-pub(crate) fn operations_router() -> Router {
+/// Liveness, readiness and metrics, added to every HTTP server.
+///
+/// A function serves only after it has connected to what it needs at start, so it is ready until it is asked to stop. That a
+/// dependency is down later does not make it unready: it can still answer 503 with the right `Retry-After`.
+fn operations_router(stopping: watch::Receiver<bool>) -> Router {
     let metrics = crate::metrics::install();
-    Router::new().route("/healthz", get(|| async { "ok" })).route(
+    let ready = async move || {
+        if *stopping.borrow() { (StatusCode::SERVICE_UNAVAILABLE, "stopping") } else { (StatusCode::OK, "ready") }
+    };
+    Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready)).route(
         "/metrics",
         get(move || {
             let text = metrics.as_ref().map(metrics_exporter_prometheus::PrometheusHandle::render).unwrap_or_default();
@@ -299,6 +309,22 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("halfdone"), "{answer}");
         echo.server.await.unwrap();
         assert!(TcpStream::connect(echo.address).await.is_err(), "nothing new is taken");
+    }
+
+    #[tokio::test]
+    async fn a_server_is_ready_until_it_is_asked_to_stop() {
+        let stopping = watch::Sender::new(false);
+        let router = operations_router(stopping.subscribe());
+        let status = async |path: &str| {
+            let request = Request::get(path).body(Body::empty()).unwrap();
+            router.clone().oneshot(request).await.unwrap().status()
+        };
+        assert_eq!((status("/healthz").await, status("/readyz").await), (StatusCode::OK, StatusCode::OK));
+        stopping.send_replace(true);
+        assert_eq!(
+            (status("/healthz").await, status("/readyz").await),
+            (StatusCode::OK, StatusCode::SERVICE_UNAVAILABLE)
+        );
     }
 
     #[tokio::test]

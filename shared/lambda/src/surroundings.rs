@@ -29,6 +29,10 @@ impl Deadline {
     }
 }
 
+/// Most bytes that the body of the answer may have, counted as they are inside a JSON string. Only on Lambda.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnswerLimit(pub usize);
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,8 +6,11 @@ use axum::response::Response;
 use lambda_http::Body;
 use lambda_http::aws_lambda_events::alb::AlbTargetGroupResponse;
 use lambda_http::aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayV2httpResponse};
+use pipeline::quota::MAX_PAYLOAD_BYTES;
 use serde::ser::Error as _;
 use serde_json::value::{RawValue, to_raw_value};
+
+use crate::surroundings::AnswerLimit;
 
 /// The format of the event and of its answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +20,19 @@ pub(super) enum Format {
     HttpApi,
     LoadBalancer,
 }
+
+impl Format {
+    /// A load balancer takes 1 MB from a function, and Lambda itself 6 MB. The trigger gets the body as a JSON string.
+    pub(super) const fn answer_limit(self) -> AnswerLimit {
+        match self {
+            Format::LoadBalancer => AnswerLimit(1_000_000 - AROUND_THE_BODY),
+            Format::RestApi | Format::HttpApi => AnswerLimit(MAX_PAYLOAD_BYTES - AROUND_THE_BODY),
+        }
+    }
+}
+
+/// Room for status and headers, in bytes.
+const AROUND_THE_BODY: usize = 10_000;
 
 /// Writes `response` in the format of the trigger.
 ///

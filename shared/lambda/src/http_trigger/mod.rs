@@ -183,6 +183,7 @@ pub async fn answer(router: Router, event: &str, deadline: Option<Deadline>) -> 
     let response = match request(event, format, &method.0) {
         Ok(mut request) => {
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(format.answer_limit());
             if let Some(deadline) = deadline {
                 request.extensions_mut().insert(deadline);
             }

@@ -16,8 +16,24 @@ use serde_json::value::RawValue;
 /// The event is not a Kafka trigger event, or the position of one of its records cannot be read. A Kafka trigger does
 /// not send such an event. The invocation must fail, because any other answer could lose records.
 #[derive(Debug, thiserror::Error)]
-#[error("the event is not a Kafka trigger event")]
-pub struct TriggerError(#[from] serde_json::Error);
+#[error(
+    "the event is not a Kafka trigger event: expected an object \"records\" that has lists of records with topic, partition \
+     and offset; the fault is at {path}"
+)]
+pub struct TriggerError {
+    /// The path of the member that is missing something or has another type; `.` is the event itself.
+    path: String,
+}
+
+impl TriggerError {
+    /// Reads again for the path, so that events without a fault do not pay for it. The message of `serde_json` would name
+    /// our own types.
+    fn locate(event: &str) -> Self {
+        let mut json = serde_json::Deserializer::from_str(event);
+        let read: Result<WireEvent<'_>, _> = serde_path_to_error::deserialize(&mut json);
+        TriggerError { path: read.map_or_else(|error| error.path().to_string(), |_| ".".to_owned()) }
+    }
+}
 
 /// Name of the header that is added to hold the text of headers that could not be decoded.
 const UNDECODABLE_HEADERS: &str = "undecodable-headers";
@@ -54,7 +70,7 @@ struct WireRecord<'a> {
 pub fn decode(event: &str) -> Result<Vec<Record>, TriggerError> {
     // The decoded bytes of a batch are shorter than its text.
     let mut buffer = BytesMut::with_capacity(event.len());
-    let event: WireEvent<'_> = serde_json::from_str(event)?;
+    let event: WireEvent<'_> = serde_json::from_str(event).map_err(|_| TriggerError::locate(event))?;
     let mut records = Vec::with_capacity(event.records.values().map(Vec::len).sum());
     let mut topic: Arc<str> = Arc::from("");
     for wire in event.records.into_values().flatten() {
@@ -149,6 +165,21 @@ impl BatchAnswer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn another_event_is_told_what_was_expected_and_not_which_type_of_ours() {
+        for (event, path) in [
+            ("[]", "."),
+            ("{}", "."),
+            (r#"{"records":7}"#, "records"),
+            (r#"{"records":{"t-0":[{"topic":"t","partition":"x","offset":1}]}}"#, "records.?[0].partition"),
+        ] {
+            let message = decode(event).unwrap_err().to_string();
+            let expected = "expected an object \"records\" that has lists of records with topic, partition and offset";
+            assert!(message.contains(expected) && message.ends_with(&format!("the fault is at {path}")), "{message}");
+            assert!(!message.contains("Wire") && !message.contains("i32"), "{message}");
+        }
+    }
 
     const EVENT: &str = r#"{
         "eventSource": "aws:kafka",
