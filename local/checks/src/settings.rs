@@ -2,7 +2,8 @@
 //!
 //! The source reads a variable where its name, a literal in capitals, is the first argument of a method that reads
 //! (`calls` has their names), or follows `settings` as the second argument of any function. A name that reaches such a
-//! call through a variable is not seen, but then the docs name a variable that nobody reads, and that is found.
+//! call through a variable is not seen, but then the docs name a variable that nobody reads, and that is found. A secret is
+//! also read from the file that its `NAME_FILE` names.
 //!
 //! The docs name a variable in backquotes or in a fenced block; they promise that it is read if `NAME` or `NAME=value` stands in
 //! backquotes under `## Settings`. The example file has a variable on a line of its own, `NAME=default`, behind `#` if it
@@ -10,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regex::Regex;
+use regex::{Captures, Regex};
 
 use crate::text::{Files, code, program, section};
 
@@ -40,7 +41,8 @@ const READ_BY_LIBRARIES: [&str; 5] = [
 fn calls() -> Result<Vec<Regex>, regex::Error> {
     let forms = [
         // `settings::Settings`; `get` of `Variables`; `require` and `aws` of the local stack's session.
-        r#"\.(?:optional|required|or|choices?|secret|list|get|require|aws)(?:::<[^()]*>)?\(\s*"([A-Z][A-Z0-9_]*)""#,
+        r#"\.(?:optional|required|or|choices?|optional_choice|list|get|require|aws)(?:::<[^()]*>)?\(\s*"([A-Z][A-Z0-9_]*)""#,
+        r#"\.(?:secret|secret_source)\(\s*"([A-Z][A-Z0-9_]*)(?<secret>")"#,
         r#"\w\(\s*(?:&mut )?settings,\s*"([A-Z][A-Z0-9_]*)""#,
         // The ports of the local stack.
         r#"\bport\(\s*"([A-Z][A-Z0-9_]*)""#,
@@ -54,7 +56,11 @@ fn calls() -> Result<Vec<Regex>, regex::Error> {
 /// Variables that a source file reads.
 fn reads(source: &str, calls: &[Regex]) -> BTreeSet<String> {
     let program = program(source);
-    calls.iter().flat_map(|call| call.captures_iter(&program)).map(|call| call[1].to_owned()).collect()
+    let names = |call: Captures<'_>| {
+        let file = call.name("secret").map(|_| format!("{}_FILE", &call[1]));
+        [Some(call[1].to_owned()), file]
+    };
+    calls.iter().flat_map(|call| call.captures_iter(&program)).flat_map(names).flatten().collect()
 }
 
 /// Variables that stand anywhere in the code of a Markdown file.

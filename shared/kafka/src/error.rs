@@ -1,8 +1,15 @@
 //! Errors of Kafka, and how to handle them.
 
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
 use krafka::KrafkaError;
 use krafka::error::ErrorCode;
 use pipeline::{Dependency, DependencyError, ErrorClass};
+use rustls::{AlertDescription, CertificateError};
+use settings::SecretError;
 
 /// A failed operation on Kafka.
 #[derive(Debug, thiserror::Error)]
@@ -20,22 +27,25 @@ pub enum KafkaError {
     /// The AWS SDK found no credentials provider or no region.
     #[error("KAFKA_SECURITY=iam needs AWS {missing}")]
     NoAwsIdentity { missing: &'static str },
+    /// The password cannot be read from where it is kept.
+    #[error("cannot read KAFKA_SASL_PASSWORD")]
+    Password(#[source] SecretError),
     /// No broker answered, or none accepted the connection.
-    #[error("cannot connect to Kafka at {brokers}")]
+    #[error("cannot connect to Kafka at {brokers}{}", advice(.source))]
     Connect {
         brokers: String,
         #[source]
         source: KrafkaError,
     },
     /// The client refused its settings or could not start with them, or the cluster refused a producer id.
-    #[error("{doing} failed")]
+    #[error("{doing} failed{}", advice(.source))]
     Start {
         doing: &'static str,
         #[source]
         source: KrafkaError,
     },
     /// A record was refused or not acknowledged.
-    #[error("Kafka did not acknowledge a record for topic {topic}")]
+    #[error("Kafka did not acknowledge a record for topic {topic}{}", advice(.source))]
     Publish {
         topic: String,
         #[source]
@@ -51,7 +61,7 @@ pub enum KafkaError {
     #[error("Kafka stored a record for {topic}/{partition} but did not return its offset")]
     OffsetUnknown { topic: String, partition: i32 },
     /// Polling, committing or moving a consumer failed.
-    #[error("{doing} as consumer group {group} failed")]
+    #[error("{doing} as consumer group {group} failed{}", advice(.source))]
     Consume {
         group: String,
         doing: &'static str,
@@ -59,7 +69,7 @@ pub enum KafkaError {
         source: KrafkaError,
     },
     /// Reading a topic without a group failed.
-    #[error("{doing} topic {topic} failed")]
+    #[error("{doing} topic {topic} failed{}", advice(.source))]
     Read {
         topic: String,
         doing: &'static str,
@@ -67,7 +77,7 @@ pub enum KafkaError {
         source: KrafkaError,
     },
     /// Creating or describing a topic, or reading its offsets, failed.
-    #[error("{doing} {subject} failed")]
+    #[error("{doing} {subject} failed{}", advice(.source))]
     Admin {
         doing: &'static str,
         /// The topic or group.
@@ -97,6 +107,7 @@ impl KafkaError {
             KafkaError::BrokerLookup { .. } => (ErrorClass::Transient, "broker-lookup"),
             KafkaError::NoListener { .. } => (ErrorClass::Transient, "no-listener"),
             KafkaError::NoAwsIdentity { .. } => (ErrorClass::Transient, "no-aws-identity"),
+            KafkaError::Password(_) => (ErrorClass::Transient, "no-password"),
             KafkaError::TooLarge { .. } => (ErrorClass::Permanent, "too-large"),
             KafkaError::NotInTime { .. } => (ErrorClass::Transient, "timeout"),
             KafkaError::OffsetUnknown { .. } => (ErrorClass::Transient, "offset-unknown"),
@@ -159,5 +170,119 @@ fn broker_verdict(code: ErrorCode) -> (ErrorClass, &'static str) {
         ErrorCode::RequestTimedOut => (ErrorClass::Transient, "timeout"),
         // There are some 130 codes, and each Kafka release adds some. Only the codes above need different handling.
         _ => (ErrorClass::Transient, "broker"),
+    }
+}
+
+/// Whether a broker refused the login, so that another one may be needed.
+pub(crate) fn is_refused_login(error: &KafkaError) -> bool {
+    let source = match error {
+        KafkaError::Connect { source, .. }
+        | KafkaError::Start { source, .. }
+        | KafkaError::Publish { source, .. }
+        | KafkaError::Consume { source, .. }
+        | KafkaError::Read { source, .. }
+        | KafkaError::Admin { source, .. } => source,
+        KafkaError::BrokerLookup { .. }
+        | KafkaError::NoListener { .. }
+        | KafkaError::NoAwsIdentity { .. }
+        | KafkaError::Password(_)
+        | KafkaError::TooLarge { .. }
+        | KafkaError::NotInTime { .. }
+        | KafkaError::OffsetUnknown { .. }
+        | KafkaError::NotReady { .. } => return false,
+    };
+    matches!(
+        source,
+        KrafkaError::Auth { .. } | KrafkaError::Broker { code: ErrorCode::SaslAuthenticationFailed, .. }
+    )
+}
+
+/// What to look at after a connection was refused, as the end of a message; empty if the error says nothing about it.
+fn advice(error: &KrafkaError) -> Advice {
+    let about_tls = tls_error(error).and_then(advice_on_tls);
+    Advice(about_tls.or_else(|| advice_on_login(error)).or_else(|| advice_on_files(error)))
+}
+
+struct Advice(Option<&'static str>);
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The error of the TLS library below an error of the client.
+fn tls_error(error: &KrafkaError) -> Option<&rustls::Error> {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        // An I/O error does not count the error that it wraps as its source.
+        let io = error.downcast_ref::<io::Error>().or_else(|| error.downcast_ref::<Arc<io::Error>>().map(Arc::as_ref));
+        let wrapped = io.and_then(io::Error::get_ref).map(|wrapped| -> &(dyn Error + 'static) { wrapped });
+        next = wrapped.or_else(|| error.source());
+    }
+    None
+}
+
+fn advice_on_tls(error: &rustls::Error) -> Option<&'static str> {
+    match error {
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => Some("the broker's certificate is for another name than the one in KAFKA_BROKERS"),
+        rustls::Error::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => Some("the broker's certificate is not valid at this time"),
+        rustls::Error::InvalidCertificate(_) => Some("the broker's certificate is not from an authority in KAFKA_CA_FILE"),
+        rustls::Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::NoCertificate
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied,
+        ) => Some("the broker does not accept the client's certificate, see KAFKA_CLIENT_CERT_FILE"),
+        rustls::Error::InvalidMessage(_) => Some("the broker does not speak TLS there, see KAFKA_SECURITY and KAFKA_BROKERS"),
+        _ => None,
+    }
+}
+
+/// The client reports the steps of SASL in the text of its error only.
+fn advice_on_login(error: &KrafkaError) -> Option<&'static str> {
+    let KrafkaError::Auth { message, .. } = error else { return None };
+    if message.contains("SASL handshake failed: UnsupportedSaslMechanism") {
+        Some("the broker does not offer this KAFKA_SASL_MECHANISM")
+    } else if message.contains("SASL handshake failed") {
+        Some("the broker does not ask for a login there, see KAFKA_SECURITY")
+    } else if message.contains("SASL authentication") {
+        Some(
+            "the broker refuses the login, see KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM (with \
+             KAFKA_SECURITY=iam: the credentials and permissions of the role)",
+        )
+    } else {
+        None
+    }
+}
+
+fn advice_on_files(error: &KrafkaError) -> Option<&'static str> {
+    let KrafkaError::Config { message } = error else { return None };
+    if message.contains("CA bundle") {
+        Some("see KAFKA_CA_FILE")
+    } else if message.contains("client certificate") {
+        Some("see KAFKA_CLIENT_CERT_FILE")
+    } else if message.contains("client key") || message.contains("client auth") {
+        Some("see KAFKA_CLIENT_KEY_FILE")
+    } else {
+        None
     }
 }

@@ -3,7 +3,10 @@
 //! All bad variables are reported together, so that an operator can correct them all at once. If a required variable is
 //! missing, the process does not start.
 
+mod secret;
 pub mod shared;
+
+pub use secret::{SecretError, SecretSource};
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -121,7 +124,13 @@ impl<'a> Settings<'a> {
 
     /// One of a fixed set of names; absent means the default. Any other name is a problem that lists the set.
     pub fn choice<T: FromStr + VariantNames>(&mut self, name: &str, default: T) -> T {
-        self.text(name).and_then(|text| self.chosen(name, &text)).unwrap_or(default)
+        self.optional_choice(name).unwrap_or(default)
+    }
+
+    /// One of a fixed set of names, or `None` if the variable is absent. Any other name is a problem that lists the set.
+    pub fn optional_choice<T: FromStr + VariantNames>(&mut self, name: &str) -> Option<T> {
+        let text = self.text(name)?;
+        self.chosen(name, &text)
     }
 
     /// Comma-separated names of a fixed set; absent means none.
@@ -138,9 +147,36 @@ impl<'a> Settings<'a> {
         chosen
     }
 
-    /// A value that is never shown, not even in an error.
+    /// A value that is never shown, not even in an error: the variable, or the content of the file that `<name>_FILE`
+    /// names. For a secret that is needed again later, use [`Settings::secret_source`].
     pub fn secret(&mut self, name: &str) -> Option<SecretString> {
-        self.text(name).map(SecretString::from)
+        self.read_secret(name).map(|(_, value)| value)
+    }
+
+    /// Like [`Settings::secret`], but can be read again after the secret was rotated. It was readable just now.
+    pub fn secret_source(&mut self, name: &str) -> Option<SecretSource> {
+        self.read_secret(name).map(|(source, _)| source)
+    }
+
+    fn read_secret(&mut self, name: &str) -> Option<(SecretSource, SecretString)> {
+        let file_name = format!("{name}_FILE");
+        let source = match (self.text(name), self.text(&file_name)) {
+            (Some(_), Some(_)) => {
+                self.problem(format!("{name} and {file_name} are both set; set only one"));
+                return None;
+            }
+            (Some(value), None) => SecretSource::Value(value.into()),
+            (None, Some(path)) => SecretSource::File(path.into()),
+            (None, None) => return None,
+        };
+        match source.read() {
+            Ok(value) => Some((source, value)),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+                self.problem(format!("{file_name}: {error}{cause}"));
+                None
+            }
+        }
     }
 
     /// A comma-separated list; absent means empty.
