@@ -91,18 +91,11 @@ impl KafkaClient {
             Bootstrap::Brokers(brokers) => brokers.clone(),
             Bootstrap::MskCluster(cluster) => brokers_of(cluster, &config.security, aws.as_ref()).await?,
         };
-        let password = password(&config.security)?;
+        let password = password(&config.security).await?;
         let kafka = open(&brokers, client_id, &config.security, &password, aws.as_ref()).await?;
-        let shared = Shared {
-            connected: RwLock::new(Connected::new(kafka, password)),
-            renewing: tokio::sync::Mutex::new(()),
-        };
-        Ok(KafkaClient {
-            config: config.clone(),
-            brokers,
-            client_id: client_id.to_owned(),
-            shared: Arc::new(shared),
-        })
+        let shared =
+            Shared { connected: RwLock::new(Connected::new(kafka, password)), renewing: tokio::sync::Mutex::new(()) };
+        Ok(KafkaClient { config: config.clone(), brokers, client_id: client_id.to_owned(), shared: Arc::new(shared) })
     }
 
     /// The handle to use now.
@@ -122,7 +115,7 @@ impl KafkaClient {
             // Another caller has done it meanwhile.
             return Ok(known);
         }
-        let password = password(&self.config.security)?;
+        let password = password(&self.config.security).await?;
         if password.expose_secret() == known.password.expose_secret() {
             known.refused.store(false, Ordering::Release);
             return Ok(known);
@@ -176,9 +169,9 @@ impl KafkaClient {
 }
 
 /// The password as it is now; empty if the security has none.
-fn password(security: &Security) -> Result<SecretString, KafkaError> {
+async fn password(security: &Security) -> Result<SecretString, KafkaError> {
     match security {
-        Security::Sasl(login, _) => login.password.read().map_err(KafkaError::Password),
+        Security::Sasl(login, _) => aws::secrets::read(&login.password).await.map_err(KafkaError::Password),
         Security::Plaintext | Security::Tls(_) | Security::Iam(_) => Ok(SecretString::default()),
     }
 }
@@ -190,10 +183,8 @@ async fn open(
     password: &SecretString,
     aws: Option<&SdkConfig>,
 ) -> Result<Kafka, KafkaError> {
-    let mut builder = Kafka::builder(brokers)
-        .client_id(client_id)
-        .connect_timeout(CONNECT_TIMEOUT)
-        .request_timeout(REQUEST_TIMEOUT);
+    let mut builder =
+        Kafka::builder(brokers).client_id(client_id).connect_timeout(CONNECT_TIMEOUT).request_timeout(REQUEST_TIMEOUT);
     let encrypted = match security {
         Security::Plaintext => None,
         Security::Tls(files) => Some((AuthConfig::plaintext(), files)),

@@ -79,7 +79,7 @@ pub struct SaslLogin {
     pub mechanism: SaslMechanism,
     /// `KAFKA_SASL_USERNAME`.
     pub username: String,
-    /// `KAFKA_SASL_PASSWORD`, or the file of `KAFKA_SASL_PASSWORD_FILE`.
+    /// `KAFKA_SASL_PASSWORD`, the file of `KAFKA_SASL_PASSWORD_FILE`, or the secret of `KAFKA_SASL_PASSWORD_SECRET_ARN`.
     pub password: SecretSource,
 }
 
@@ -134,8 +134,7 @@ fn tls_files(settings: &mut Settings<'_>, protocol: Protocol) -> TlsFiles {
     let ca = settings.optional::<PathBuf>("KAFKA_CA_FILE");
     let certificate = settings.optional::<PathBuf>("KAFKA_CLIENT_CERT_FILE");
     let key = settings.optional::<PathBuf>("KAFKA_CLIENT_KEY_FILE");
-    let files =
-        [("KAFKA_CA_FILE", &ca), ("KAFKA_CLIENT_CERT_FILE", &certificate), ("KAFKA_CLIENT_KEY_FILE", &key)];
+    let files = [("KAFKA_CA_FILE", &ca), ("KAFKA_CLIENT_CERT_FILE", &certificate), ("KAFKA_CLIENT_KEY_FILE", &key)];
     if protocol == Protocol::Plaintext {
         for (name, _) in files.into_iter().filter(|(_, file)| file.is_some()) {
             settings.problem(format!("{name} is set, but KAFKA_SECURITY=plaintext does not encrypt"));
@@ -228,7 +227,8 @@ mod tests {
             assert!(!format!("{config:?}").contains("s3cret"), "{config:?}");
             let Security::Sasl(login, files) = config.security else { panic!("{config:?}") };
             assert_eq!((login.mechanism, login.username.as_str()), (mechanism, "forebay"));
-            assert_eq!(login.password.read().unwrap().expose_secret(), "s3cret");
+            let SecretSource::Value(password) = &login.password else { panic!("{login:?}") };
+            assert_eq!(password.expose_secret(), "s3cret");
             let client = ClientCertificate { certificate: "/cert.pem".into(), key: "/key.pem".into() };
             assert_eq!(files, TlsFiles { ca: Some("/ca.pem".into()), client: Some(client) });
         }

@@ -333,8 +333,8 @@ async fn another_security_than_the_listeners_is_refused() {
     let at = |port: u16| format!("127.0.0.1:{port}");
     let sasl = broker.sasl("PLAIN");
     for (what, variables, tag) in [
-        ("tls at plaintext", broker.tls().with("KAFKA_BROKERS", &broker.plaintext), "auth"),
-        ("sasl at plaintext", sasl.clone().with("KAFKA_BROKERS", &broker.plaintext), "auth"),
+        ("tls at plaintext", broker.tls().with("KAFKA_BROKERS", &broker.plaintext), "network"),
+        ("sasl at plaintext", sasl.clone().with("KAFKA_BROKERS", &broker.plaintext), "network"),
         ("sasl at tls", sasl.with("KAFKA_BROKERS", &at(broker.tls)), "auth"),
         ("tls at sasl", broker.tls().with("KAFKA_BROKERS", &at(broker.sasl)), "network"),
         ("plaintext at tls", Variables::new(broker.tls, "plaintext"), "network"),

@@ -6,7 +6,7 @@
 mod secret;
 pub mod shared;
 
-pub use secret::{SecretError, SecretSource};
+pub use secret::{NotASecretArn, SecretArn, SecretFile, SecretFileError, SecretSource};
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -150,30 +150,49 @@ impl<'a> Settings<'a> {
     /// A value that is never shown, not even in an error: the variable, or the content of the file that `<name>_FILE`
     /// names. For a secret that is needed again later, use [`Settings::secret_source`].
     pub fn secret(&mut self, name: &str) -> Option<SecretString> {
-        self.read_secret(name).map(|(_, value)| value)
-    }
-
-    /// Like [`Settings::secret`], but can be read again after the secret was rotated. It was readable just now.
-    pub fn secret_source(&mut self, name: &str) -> Option<SecretSource> {
-        self.read_secret(name).map(|(source, _)| source)
-    }
-
-    fn read_secret(&mut self, name: &str) -> Option<(SecretSource, SecretString)> {
-        let file_name = format!("{name}_FILE");
-        let source = match (self.text(name), self.text(&file_name)) {
+        match (self.text(name), self.secret_file(name)) {
             (Some(_), Some(_)) => {
-                self.problem(format!("{name} and {file_name} are both set; set only one"));
-                return None;
+                self.problem(format!("only one of {name}, {name}_FILE may be set"));
+                None
             }
-            (Some(value), None) => SecretSource::Value(value.into()),
-            (None, Some(path)) => SecretSource::File(path.into()),
-            (None, None) => return None,
-        };
-        match source.read() {
-            Ok(value) => Some((source, value)),
+            (Some(value), None) => Some(value.into()),
+            (None, file) => file.and_then(|file| self.secret_in(name, &file)),
+        }
+    }
+
+    /// Like [`Settings::secret`], but the secret can be read again after it was rotated, and may be in Secrets Manager
+    /// (`<name>_SECRET_ARN`). A file was readable just now; Secrets Manager is not asked here.
+    pub fn secret_source(&mut self, name: &str) -> Option<SecretSource> {
+        let arn_name = format!("{name}_SECRET_ARN");
+        match (self.text(name), self.secret_file(name), self.text(&arn_name)) {
+            (None, None, None) => None,
+            (Some(value), None, None) => Some(SecretSource::Value(value.into())),
+            (None, Some(file), None) => self.secret_in(name, &file).map(|_| SecretSource::File(file)),
+            // Not with its value, as `optional` would: a secret may have been put there by mistake.
+            (None, None, Some(arn)) => match arn.parse() {
+                Ok(arn) => Some(SecretSource::SecretsManager(arn)),
+                Err(error) => {
+                    self.problem(format!("{arn_name}: {error}"));
+                    None
+                }
+            },
+            _ => {
+                self.problem(format!("only one of {name}, {name}_FILE, {arn_name} may be set"));
+                None
+            }
+        }
+    }
+
+    fn secret_file(&self, name: &str) -> Option<SecretFile> {
+        self.text(&format!("{name}_FILE")).map(|path| SecretFile(path.into()))
+    }
+
+    fn secret_in(&mut self, name: &str, file: &SecretFile) -> Option<SecretString> {
+        match file.read() {
+            Ok(secret) => Some(secret),
             Err(error) => {
                 let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
-                self.problem(format!("{file_name}: {error}{cause}"));
+                self.problem(format!("{name}_FILE: {error}{cause}"));
                 None
             }
         }
