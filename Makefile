@@ -182,8 +182,9 @@ fuzz-check:
 	cd fuzz && cargo check --quiet --locked --target-dir ../target
 
 .PHONY: kafka-contract
-kafka-contract: setup-kafka ## The Kafka contract suite on Apache Kafka
+kafka-contract: setup-kafka ## The Kafka contract suite on Apache Kafka, and its TLS and SASL listeners
 	KAFKA=apache cargo test --workspace --test contract $(CARGO_PROFILE)
+	cargo test --workspace --test security $(CARGO_PROFILE) -- --ignored
 
 .PHONY: demo-check
 demo-check: binaries

@@ -3,6 +3,7 @@
 #
 # Usage: run.sh [PORT [FOLDER]]      PORT: 9092. FOLDER: target/kafka/PORT; kept, and used again by the next run.
 #
+# FOLDER/more.properties, if there, is added to server.properties with the same ports filled in; its settings win.
 # CONTROLLER_PORT (PORT + 1) is where the node connects to itself. ADVERTISED_PORT (PORT) is the port that clients get.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -25,8 +26,10 @@ done
 "$here/fetch.sh"
 mkdir -p "$folder/data"
 folder=$(cd "$folder" && pwd)
+properties=("$here/server.properties")
+if [ -f "$folder/more.properties" ]; then properties+=("$folder/more.properties"); fi
 sed -e "s|@PORT@|$port|" -e "s|@ADVERTISED_PORT@|$advertised_port|" -e "s|@CONTROLLER_PORT@|$controller_port|" \
-  -e "s|@DATA@|$folder/data|" "$here/server.properties" >"$folder/server.properties"
+  -e "s|@DATA@|$folder/data|" "${properties[@]}" >"$folder/server.properties"
 
 libs=$(cd "$target/libs" && pwd)
 if [ ! -f "$folder/data/meta.properties" ]; then

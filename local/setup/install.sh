@@ -24,6 +24,7 @@ case $group in
   kafka)
     has java || missing+=(openjdk-17-jre-headless)
     has mvn || missing+=(maven)
+    has openssl || missing+=(openssl)
     ;;
   check)
     has shellcheck || missing+=(shellcheck)

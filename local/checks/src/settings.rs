@@ -2,7 +2,8 @@
 //!
 //! The source reads a variable where its name, a literal in capitals, is the first argument of a method that reads
 //! (`calls` has their names), or follows `settings` as the second argument of any function. A name that reaches such a
-//! call through a variable is not seen, but then the docs name a variable that nobody reads, and that is found.
+//! call through a variable is not seen, but then the docs name a variable that nobody reads, and that is found. A secret is
+//! also read from the file that its `NAME_FILE` names, and by `secret_source` from what its `NAME_SECRET_ARN` names.
 //!
 //! The docs name a variable in backquotes or in a fenced block; they promise that it is read if `NAME` or `NAME=value` stands in
 //! backquotes under `## Settings`. The example file has a variable on a line of its own, `NAME=default`, behind `#` if it
@@ -10,7 +11,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use regex::Regex;
+use regex::{Captures, Regex};
 
 use crate::text::{Files, code, program, section};
 
@@ -26,21 +27,23 @@ const NOT_SET_BY_HAND: [&str; 2] = [
 ];
 
 /// Variables that libraries read.
-const READ_BY_LIBRARIES: [&str; 5] = [
+const READ_BY_LIBRARIES: [&str; 6] = [
     // The AWS SDK.
     "AWS_REGION",
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL_LAMBDA",
     "AWS_ENDPOINT_URL_S3",
+    "AWS_ENDPOINT_URL_SECRETS_MANAGER",
     // The standard library.
     "RUST_BACKTRACE",
 ];
 
-/// The calls that read a variable. The name is the first group.
+/// The calls that read a variable. The name is the last group.
 fn calls() -> Result<Vec<Regex>, regex::Error> {
     let forms = [
         // `settings::Settings`; `get` of `Variables`; `require` and `aws` of the local stack's session.
-        r#"\.(?:optional|required|or|choices?|secret|list|get|require|aws)(?:::<[^()]*>)?\(\s*"([A-Z][A-Z0-9_]*)""#,
+        r#"\.(?:optional|required|or|choices?|optional_choice|list|get|require|aws)(?:::<[^()]*>)?\(\s*"([A-Z][A-Z0-9_]*)""#,
+        r#"\.(?<secret>secret|secret_source)\(\s*"([A-Z][A-Z0-9_]*)""#,
         r#"\w\(\s*(?:&mut )?settings,\s*"([A-Z][A-Z0-9_]*)""#,
         // The ports of the local stack.
         r#"\bport\(\s*"([A-Z][A-Z0-9_]*)""#,
@@ -54,7 +57,18 @@ fn calls() -> Result<Vec<Regex>, regex::Error> {
 /// Variables that a source file reads.
 fn reads(source: &str, calls: &[Regex]) -> BTreeSet<String> {
     let program = program(source);
-    calls.iter().flat_map(|call| call.captures_iter(&program)).map(|call| call[1].to_owned()).collect()
+    calls.iter().flat_map(|call| call.captures_iter(&program)).flat_map(|call| names(&call)).collect()
+}
+
+/// The variables that a call reads.
+fn names(call: &Captures<'_>) -> Vec<String> {
+    let name = &call[call.len() - 1];
+    let others: &[&str] = match call.name("secret").map(|call| call.as_str()) {
+        Some("secret") => &["_FILE"],
+        Some(_) => &["_FILE", "_SECRET_ARN"],
+        None => &[],
+    };
+    std::iter::once("").chain(others.iter().copied()).map(|ending| format!("{name}{ending}")).collect()
 }
 
 /// Variables that stand anywhere in the code of a Markdown file.
@@ -137,6 +151,7 @@ mod tests {
             let b = millis(&mut settings, "B", 5_000);
             let c = settings.or(
                 "C", 1);
+            let secrets = (settings.secret("S"), settings.secret_source("T"));
             let d = (port("D_PORT", "what", 8080), settings.choice("CHOICE", Choice::A));
             let e = EnvFilter::try_from_env("E_LOG");
             let f = (std::env::var("F"), key.env("F_URL").profile("x"), session.aws("F_AWS"));
@@ -145,7 +160,9 @@ mod tests {
             // settings.or("COMMENT", 1)
         "#;
         let found: Vec<String> = reads(source, &calls().unwrap()).into_iter().collect();
-        assert_eq!(found, ["A_A", "B", "C", "CHOICE", "D_PORT", "E_LOG", "F", "F_AWS", "F_URL", "G"]);
+        let secrets = ["S", "S_FILE", "T", "T_FILE", "T_SECRET_ARN"];
+        let others = ["A_A", "B", "C", "CHOICE", "D_PORT", "E_LOG", "F", "F_AWS", "F_URL", "G"];
+        assert_eq!(found, [&others[..], &secrets].concat());
     }
 
     fn found(readme: &str, example: &str) -> Vec<String> {
@@ -154,8 +171,7 @@ mod tests {
             ("shared/s/src/lib.rs", "settings.secret(\"URL\")"),
             ("local/l/src/main.rs", "settings.list(\"TOOL\")"),
         ];
-        let of_function =
-            "# f\n\n## Settings\n\n| name |\n|---|\n| `TTL` |\n| `URL` | `http` |\n\n## Alarms\n\n`OTHER`\n";
+        let of_function = "# f\n\n## Settings\n\n| name |\n|---|\n| `TTL` |\n| `URL` | `http` |\n| `URL_FILE` | |\n\n## Alarms\n\n`OTHER`\n";
         let docs = [("README.md", readme), ("functions/f/README.md", of_function)];
         let files =
             |files: &[(&str, &str)]| files.iter().map(|(file, text)| ((*file).into(), (*text).into())).collect();
@@ -165,19 +181,19 @@ mod tests {
     #[test]
     fn true_docs_pass() {
         let readme = "# r\n\n## Settings\n\n`TOOL=1` and `AWS_REGION`, besides `DB_` variables\n";
-        assert_eq!(found(readme, "# All of them.\nTTL=1\n#URL=http\n"), Vec::<String>::new());
+        assert_eq!(found(readme, "# All of them.\nTTL=1\n#URL=http\n#URL_FILE=url\n"), Vec::<String>::new());
     }
 
     #[test]
     fn a_variable_that_nobody_explains_is_found() {
         let unexplained = "local/l/src/main.rs reads TOOL, which no README and no file under docs/ explains";
-        assert_eq!(found("TOOL and `TOOLS`", "TTL=1\nURL=a\n"), [unexplained]);
+        assert_eq!(found("TOOL and `TOOLS`", "TTL=1\nURL=a\nURL_FILE=a\n"), [unexplained]);
     }
 
     #[test]
     fn a_setting_that_the_example_lacks_is_found() {
         assert_eq!(
-            found("`TOOL`", "TTL=1\nUR=1\n# URL=1\n"),
+            found("`TOOL`", "TTL=1\nUR=1\n# URL=1\n#URL_FILE=a\n"),
             [
                 ".env.example names UR, which no function reads",
                 "shared/s/src/lib.rs reads URL, which .env.example lacks",
@@ -189,7 +205,7 @@ mod tests {
     fn a_setting_that_nobody_reads_is_found() {
         let readme = "# r\n\n## Settings\n\n| `TOOL`, `TTLS` | a |\n\n## Next\n\n`NEXT`\n";
         assert_eq!(
-            found(readme, "TTL=1\nURL=a\nTOOL=1\n"),
+            found(readme, "TTL=1\nURL=a\nURL_FILE=a\nTOOL=1\n"),
             [
                 ".env.example names TOOL, which no function reads",
                 "README.md names the setting TTLS, which nobody reads",

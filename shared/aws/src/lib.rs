@@ -1,4 +1,7 @@
-//! AWS SDK configuration: one HTTP client with ring TLS, credentials and region from the environment.
+//! AWS SDK configuration: one HTTP client with ring TLS, credentials and region from the environment. Also reads secrets
+//! from where a setting says they are, as they may be in Secrets Manager.
+
+pub mod secrets;
 
 use std::time::Duration;
 

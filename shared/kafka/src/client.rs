@@ -1,13 +1,17 @@
 //! One connection to a cluster, shared by publisher, consumers and administration.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use aws_config::SdkConfig;
 use aws_credential_types::provider::ProvideCredentials;
 use krafka::auth::{AuthConfig, AwsMskIamCredentials, TlsConfig};
 use krafka::{Kafka, KrafkaError};
+use secrecy::{ExposeSecret as _, SecretString};
 
-use crate::config::REQUEST_TIMEOUT;
+use crate::config::{REQUEST_TIMEOUT, SaslLogin, SaslMechanism, TlsFiles};
+use crate::error::is_refused_login;
 use crate::{
     Bootstrap, ConsumerOptions, GroupConsumer, KafkaConfig, KafkaError, KafkaPublisher, PublisherOptions, Security,
     TopicAdmin,
@@ -16,13 +20,60 @@ use crate::{
 /// Longest wait for one broker to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 
+/// How often the files of certificates are read again. Certificates are renewed hours before they end, so an hour would
+/// do; short, because connections that brokers refuse until then are lost time.
+const TLS_RELOAD: Duration = Duration::from_secs(60);
+
 /// A connected cluster. Clones share connections and metadata.
+///
+/// When a broker refuses the password, it is read again from where it comes from before the next operation; if it has
+/// changed, that operation and all later ones use new connections.
 #[derive(Clone, Debug)]
 pub struct KafkaClient {
-    kafka: Kafka,
+    config: KafkaConfig,
     brokers: String,
-    security: Security,
     client_id: String,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    connected: RwLock<Arc<Connected>>,
+    /// Held while the login is read again.
+    renewing: tokio::sync::Mutex<()>,
+}
+
+impl Shared {
+    fn connected(&self) -> Arc<Connected> {
+        Arc::clone(&self.connected.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A handle on the cluster, and the login with which it was made.
+#[derive(Debug)]
+pub(crate) struct Connected {
+    pub kafka: Kafka,
+    /// Empty if the security has none.
+    password: SecretString,
+    refused: AtomicBool,
+}
+
+impl Connected {
+    fn new(kafka: Kafka, password: SecretString) -> Arc<Self> {
+        Arc::new(Connected { kafka, password, refused: AtomicBool::new(false) })
+    }
+
+    /// To be told of every error of what was made from this handle: a login that a broker refused is read again before
+    /// the next operation.
+    pub fn note(&self, error: &KafkaError) {
+        if is_refused_login(error) {
+            self.refused.store(true, Ordering::Release);
+        }
+    }
+
+    fn is_refused(&self) -> bool {
+        self.refused.load(Ordering::Acquire)
+    }
 }
 
 impl KafkaClient {
@@ -30,33 +81,50 @@ impl KafkaClient {
     /// start, and a function's first call does not have to wait for it.
     ///
     /// # Errors
-    /// If the brokers cannot be looked up, or none answers.
+    /// If the brokers cannot be looked up, the password cannot be read, or no broker answers.
     pub async fn connect(config: &KafkaConfig, client_id: &str) -> Result<Self, KafkaError> {
-        let aws = match (&config.bootstrap, config.security) {
-            (Bootstrap::Brokers(_), Security::Plaintext | Security::Tls) => None,
-            (Bootstrap::MskCluster(_), _) | (_, Security::Iam) => Some(aws::sdk_config().await),
+        let aws = match (&config.bootstrap, &config.security) {
+            (Bootstrap::Brokers(_), Security::Plaintext | Security::Tls(_) | Security::Sasl(..)) => None,
+            (Bootstrap::MskCluster(_), _) | (_, Security::Iam(_)) => Some(aws::sdk_config().await),
         };
         let brokers = match &config.bootstrap {
             Bootstrap::Brokers(brokers) => brokers.clone(),
-            Bootstrap::MskCluster(cluster) => brokers_of(cluster, config.security, aws.as_ref()).await?,
+            Bootstrap::MskCluster(cluster) => brokers_of(cluster, &config.security, aws.as_ref()).await?,
         };
-        let mut builder = Kafka::builder(brokers.clone())
-            .client_id(client_id)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .request_timeout(REQUEST_TIMEOUT);
-        match config.security {
-            Security::Plaintext => {}
-            Security::Tls => builder = builder.security(AuthConfig::ssl(TlsConfig::new())),
-            Security::Iam => builder = builder.security(iam(aws.as_ref())?),
-        }
-        match builder.connect().await {
-            Ok(kafka) => Ok(KafkaClient { kafka, brokers, security: config.security, client_id: client_id.to_owned() }),
-            Err(source) => Err(KafkaError::Connect { brokers, source }),
-        }
+        let password = password(&config.security).await?;
+        let kafka = open(&brokers, client_id, &config.security, &password, aws.as_ref()).await?;
+        let shared =
+            Shared { connected: RwLock::new(Connected::new(kafka, password)), renewing: tokio::sync::Mutex::new(()) };
+        Ok(KafkaClient { config: config.clone(), brokers, client_id: client_id.to_owned(), shared: Arc::new(shared) })
     }
 
-    pub(crate) fn kafka(&self) -> &Kafka {
-        &self.kafka
+    /// The handle to use now.
+    ///
+    /// # Errors
+    /// If a broker refused the login before, and the password cannot be read again, or no broker accepts the new one.
+    pub(crate) async fn current(&self) -> Result<Arc<Connected>, KafkaError> {
+        let connected = self.shared.connected();
+        if connected.is_refused() { self.renewed().await } else { Ok(connected) }
+    }
+
+    /// Reads the login again, and connects with it if it has changed.
+    async fn renewed(&self) -> Result<Arc<Connected>, KafkaError> {
+        let _only_one = self.shared.renewing.lock().await;
+        let known = self.shared.connected();
+        if !known.is_refused() {
+            // Another caller has done it meanwhile.
+            return Ok(known);
+        }
+        let password = password(&self.config.security).await?;
+        if password.expose_secret() == known.password.expose_secret() {
+            known.refused.store(false, Ordering::Release);
+            return Ok(known);
+        }
+        let kafka = open(&self.brokers, &self.client_id, &self.config.security, &password, None).await?;
+        let renewed = Connected::new(kafka, password);
+        *self.shared.connected.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&renewed);
+        tracing::info!("Kafka refused the password; connected with the one that has replaced it");
+        Ok(renewed)
     }
 
     /// The addresses for the first connection: comma-separated `host:port`.
@@ -71,7 +139,8 @@ impl KafkaClient {
     /// Like [`KafkaClient::connect`].
     pub async fn separate(&self) -> Result<Self, KafkaError> {
         let bootstrap = Bootstrap::Brokers(self.brokers.clone());
-        Self::connect(&KafkaConfig { bootstrap, security: self.security }, &self.client_id).await
+        let config = KafkaConfig { bootstrap, security: self.config.security.clone() };
+        Self::connect(&config, &self.client_id).await
     }
 
     /// Creates a publisher. One is enough for a process, because concurrent callers can share it.
@@ -79,7 +148,7 @@ impl KafkaClient {
     /// # Errors
     /// If the cluster gives it no producer id.
     pub async fn publisher(&self, options: PublisherOptions) -> Result<KafkaPublisher, KafkaError> {
-        KafkaPublisher::start(&self.kafka, options).await
+        KafkaPublisher::start(self, options).await
     }
 
     /// Creates a member of a consumer group. It joins with its first poll.
@@ -90,17 +159,68 @@ impl KafkaClient {
     /// # Errors
     /// If a topic does not exist.
     pub async fn consumer(&self, options: ConsumerOptions) -> Result<GroupConsumer, KafkaError> {
-        GroupConsumer::start(&self.kafka, options).await
+        GroupConsumer::start(self, options).await
     }
 
     /// Topic administration.
     pub fn topics(&self) -> TopicAdmin {
-        TopicAdmin::new(self.kafka.admin())
+        TopicAdmin::new(self.clone())
+    }
+}
+
+/// The password as it is now; empty if the security has none.
+async fn password(security: &Security) -> Result<SecretString, KafkaError> {
+    match security {
+        Security::Sasl(login, _) => aws::secrets::read(&login.password).await.map_err(KafkaError::Password),
+        Security::Plaintext | Security::Tls(_) | Security::Iam(_) => Ok(SecretString::default()),
+    }
+}
+
+async fn open(
+    brokers: &str,
+    client_id: &str,
+    security: &Security,
+    password: &SecretString,
+    aws: Option<&SdkConfig>,
+) -> Result<Kafka, KafkaError> {
+    let mut builder =
+        Kafka::builder(brokers).client_id(client_id).connect_timeout(CONNECT_TIMEOUT).request_timeout(REQUEST_TIMEOUT);
+    let encrypted = match security {
+        Security::Plaintext => None,
+        Security::Tls(files) => Some((AuthConfig::plaintext(), files)),
+        Security::Sasl(login, files) => Some((sasl(login, password), files)),
+        Security::Iam(files) => Some((iam(aws)?, files)),
+    };
+    if let Some((auth, files)) = encrypted {
+        let reload = (*files != TlsFiles::default()).then_some(TLS_RELOAD);
+        builder = builder.security(auth.with_tls(tls(files))).tls_reload_interval(reload);
+    }
+    builder.connect().await.map_err(|source| KafkaError::Connect { brokers: brokers.to_owned(), source })
+}
+
+/// Paths are text here, because they come from variables that are.
+fn tls(files: &TlsFiles) -> TlsConfig {
+    let mut tls = TlsConfig::new();
+    if let Some(ca) = &files.ca {
+        tls = tls.with_ca_cert(ca.to_string_lossy());
+    }
+    if let Some(client) = &files.client {
+        tls = tls.with_client_cert(client.certificate.to_string_lossy(), client.key.to_string_lossy());
+    }
+    tls
+}
+
+fn sasl(login: &SaslLogin, password: &SecretString) -> AuthConfig {
+    let (name, password) = (&login.username, password.expose_secret());
+    match login.mechanism {
+        SaslMechanism::Plain => AuthConfig::sasl_plain(name, password),
+        SaslMechanism::ScramSha256 => AuthConfig::sasl_scram_sha256(name, password),
+        SaslMechanism::ScramSha512 => AuthConfig::sasl_scram_sha512(name, password),
     }
 }
 
 /// The bootstrap string of an MSK cluster for the configured security.
-async fn brokers_of(cluster: &str, security: Security, aws: Option<&SdkConfig>) -> Result<String, KafkaError> {
+async fn brokers_of(cluster: &str, security: &Security, aws: Option<&SdkConfig>) -> Result<String, KafkaError> {
     let aws = aws.ok_or(KafkaError::NoAwsIdentity { missing: "settings" })?;
     let answer = aws_sdk_kafka::Client::new(aws)
         .get_bootstrap_brokers()
@@ -108,11 +228,13 @@ async fn brokers_of(cluster: &str, security: Security, aws: Option<&SdkConfig>) 
         .send()
         .await
         .map_err(|source| KafkaError::BrokerLookup { cluster: cluster.to_owned(), source: Box::new(source) })?;
-    let (brokers, security) = match security {
-        Security::Plaintext => (answer.bootstrap_broker_string(), "plaintext"),
-        Security::Tls => (answer.bootstrap_broker_string_tls(), "tls"),
-        Security::Iam => (answer.bootstrap_broker_string_sasl_iam(), "iam"),
+    let brokers = match security {
+        Security::Plaintext => answer.bootstrap_broker_string(),
+        Security::Tls(_) => answer.bootstrap_broker_string_tls(),
+        Security::Sasl(..) => answer.bootstrap_broker_string_sasl_scram(),
+        Security::Iam(_) => answer.bootstrap_broker_string_sasl_iam(),
     };
+    let security = security.name();
     brokers.map(str::to_owned).ok_or_else(|| KafkaError::NoListener { cluster: cluster.to_owned(), security })
 }
 

@@ -8,11 +8,12 @@ use krafka::consumer::{
     AutoOffsetReset, Consumer, ConsumerRebalanceListener, ConsumerRecord, IsolationLevel, OffsetAndMetadata,
     PartitionAssignmentStrategy,
 };
-use krafka::{CloseOptions, Kafka, KrafkaError};
+use krafka::{CloseOptions, KrafkaError};
 use pipeline::{Header, Position, Record, RecordHeaders};
 use tokio::time::Instant;
 
-use crate::KafkaError;
+use crate::client::Connected;
+use crate::{KafkaClient, KafkaError};
 
 /// Where a group starts in a partition without a committed offset (AWS: `StartingPosition`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -119,16 +120,19 @@ impl ConsumerRebalanceListener for Rebalances {
 /// A member of a consumer group. Never commits by itself.
 pub struct GroupConsumer {
     consumer: Consumer,
+    connected: Arc<Connected>,
     group: String,
     start: StartingPosition,
     rebalances: Arc<Rebalances>,
 }
 
 impl GroupConsumer {
-    pub(crate) async fn start(kafka: &Kafka, options: ConsumerOptions) -> Result<Self, KafkaError> {
+    pub(crate) async fn start(client: &KafkaClient, options: ConsumerOptions) -> Result<Self, KafkaError> {
+        let connected = client.current().await?;
         let rebalances = Arc::new(Rebalances::default());
         let max_poll_records = i32::try_from(options.max_poll_records).unwrap_or(i32::MAX);
-        let consumer = kafka
+        let consumer = connected
+            .kafka
             .consumer(options.group.clone())
             .enable_auto_commit(false)
             .auto_offset_reset(match options.start {
@@ -156,7 +160,7 @@ impl GroupConsumer {
             .build()
             .await
             .map_err(|source| KafkaError::Start { doing: "starting a consumer", source })?;
-        let member = GroupConsumer { consumer, group: options.group, start: options.start, rebalances };
+        let member = GroupConsumer { consumer, connected, group: options.group, start: options.start, rebalances };
         member.consumer.subscribe(&options.topics).await.map_err(|source| member.failed("subscribing", source))?;
         Ok(member)
     }
@@ -266,7 +270,9 @@ impl GroupConsumer {
     }
 
     fn failed(&self, doing: &'static str, source: KrafkaError) -> KafkaError {
-        KafkaError::Consume { group: self.group.clone(), doing, source }
+        let error = KafkaError::Consume { group: self.group.clone(), doing, source };
+        self.connected.note(&error);
+        error
     }
 }
 

@@ -1,8 +1,15 @@
 //! Errors of Kafka, and how to handle them.
 
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use aws::secrets::SecretError;
 use krafka::KrafkaError;
 use krafka::error::ErrorCode;
 use pipeline::{Dependency, DependencyError, ErrorClass};
+use rustls::{AlertDescription, CertificateError};
 
 /// A failed operation on Kafka.
 #[derive(Debug, thiserror::Error)]
@@ -20,22 +27,25 @@ pub enum KafkaError {
     /// The AWS SDK found no credentials provider or no region.
     #[error("KAFKA_SECURITY=iam needs AWS {missing}")]
     NoAwsIdentity { missing: &'static str },
+    /// The password cannot be read from where it is kept.
+    #[error("cannot read KAFKA_SASL_PASSWORD")]
+    Password(#[source] SecretError),
     /// No broker answered, or none accepted the connection.
-    #[error("cannot connect to Kafka at {brokers}")]
+    #[error("cannot connect to Kafka at {brokers}{}", advice_on_connecting(.source))]
     Connect {
         brokers: String,
         #[source]
         source: KrafkaError,
     },
     /// The client refused its settings or could not start with them, or the cluster refused a producer id.
-    #[error("{doing} failed")]
+    #[error("{doing} failed{}", advice(.source))]
     Start {
         doing: &'static str,
         #[source]
         source: KrafkaError,
     },
     /// A record was refused or not acknowledged.
-    #[error("Kafka did not acknowledge a record for topic {topic}")]
+    #[error("Kafka did not acknowledge a record for topic {topic}{}", advice(.source))]
     Publish {
         topic: String,
         #[source]
@@ -51,7 +61,7 @@ pub enum KafkaError {
     #[error("Kafka stored a record for {topic}/{partition} but did not return its offset")]
     OffsetUnknown { topic: String, partition: i32 },
     /// Polling, committing or moving a consumer failed.
-    #[error("{doing} as consumer group {group} failed")]
+    #[error("{doing} as consumer group {group} failed{}", advice(.source))]
     Consume {
         group: String,
         doing: &'static str,
@@ -59,7 +69,7 @@ pub enum KafkaError {
         source: KrafkaError,
     },
     /// Reading a topic without a group failed.
-    #[error("{doing} topic {topic} failed")]
+    #[error("{doing} topic {topic} failed{}", advice(.source))]
     Read {
         topic: String,
         doing: &'static str,
@@ -67,7 +77,7 @@ pub enum KafkaError {
         source: KrafkaError,
     },
     /// Creating or describing a topic, or reading its offsets, failed.
-    #[error("{doing} {subject} failed")]
+    #[error("{doing} {subject} failed{}", advice(.source))]
     Admin {
         doing: &'static str,
         /// The topic or group.
@@ -97,6 +107,7 @@ impl KafkaError {
             KafkaError::BrokerLookup { .. } => (ErrorClass::Transient, "broker-lookup"),
             KafkaError::NoListener { .. } => (ErrorClass::Transient, "no-listener"),
             KafkaError::NoAwsIdentity { .. } => (ErrorClass::Transient, "no-aws-identity"),
+            KafkaError::Password(_) => (ErrorClass::Transient, "no-password"),
             KafkaError::TooLarge { .. } => (ErrorClass::Permanent, "too-large"),
             KafkaError::NotInTime { .. } => (ErrorClass::Transient, "timeout"),
             KafkaError::OffsetUnknown { .. } => (ErrorClass::Transient, "offset-unknown"),
@@ -159,5 +170,217 @@ fn broker_verdict(code: ErrorCode) -> (ErrorClass, &'static str) {
         ErrorCode::RequestTimedOut => (ErrorClass::Transient, "timeout"),
         // There are some 130 codes, and each Kafka release adds some. Only the codes above need different handling.
         _ => (ErrorClass::Transient, "broker"),
+    }
+}
+
+/// Whether a broker refused the login, so that another one may be needed.
+pub(crate) fn is_refused_login(error: &KafkaError) -> bool {
+    let source = match error {
+        KafkaError::Connect { source, .. }
+        | KafkaError::Start { source, .. }
+        | KafkaError::Publish { source, .. }
+        | KafkaError::Consume { source, .. }
+        | KafkaError::Read { source, .. }
+        | KafkaError::Admin { source, .. } => source,
+        KafkaError::BrokerLookup { .. }
+        | KafkaError::NoListener { .. }
+        | KafkaError::NoAwsIdentity { .. }
+        | KafkaError::Password(_)
+        | KafkaError::TooLarge { .. }
+        | KafkaError::NotInTime { .. }
+        | KafkaError::OffsetUnknown { .. }
+        | KafkaError::NotReady { .. } => return false,
+    };
+    matches!(source, KrafkaError::Auth { .. } | KrafkaError::Broker { code: ErrorCode::SaslAuthenticationFailed, .. })
+}
+
+/// What to look at after a connection was refused, as the end of a message; empty if the error says nothing about it.
+fn advice(error: &KrafkaError) -> Advice {
+    let about_tls = causes(error).find_map(|cause| cause.downcast_ref()).and_then(advice_on_tls);
+    Advice(about_tls.or_else(|| advice_on_login(error)).or_else(|| advice_on_files(error)))
+}
+
+/// The same for the first connection. Later, the other side ends connections for many reasons; at the start most often
+/// because it does not understand them.
+fn advice_on_connecting(error: &KrafkaError) -> Advice {
+    let Advice(None) = advice(error) else { return advice(error) };
+    let not_understood = causes(error).any(|cause| {
+        let kind = cause.downcast_ref().map(io::Error::kind);
+        matches!(cause.downcast_ref(), Some(KrafkaError::Protocol { .. }))
+            || matches!(kind, Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset))
+    });
+    Advice(not_understood.then_some("the broker may expect another KAFKA_SECURITY there"))
+}
+
+/// The error and everything below it.
+fn causes(error: &KrafkaError) -> impl Iterator<Item = &(dyn Error + 'static)> {
+    let first: &(dyn Error + 'static) = error;
+    std::iter::successors(Some(first), |error| cause(*error))
+}
+
+/// What is below an error. An I/O error does not count the error that it wraps as its source; here it does.
+fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    if let Some(shared) = error.downcast_ref::<Arc<io::Error>>() {
+        return Some(shared.as_ref());
+    }
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
+}
+
+struct Advice(Option<&'static str>);
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn advice_on_tls(error: &rustls::Error) -> Option<&'static str> {
+    match error {
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => Some(
+            "the broker's certificate is for another name than the one in KAFKA_BROKERS, or that the broker advertises",
+        ),
+        rustls::Error::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => Some("the broker's certificate is not valid at this time"),
+        rustls::Error::InvalidCertificate(_) => {
+            Some("the broker's certificate is not from an authority in KAFKA_CA_FILE, or without it from a public one")
+        }
+        rustls::Error::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::NoCertificate
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied,
+        ) => Some("the broker does not accept the client's certificate, see KAFKA_CLIENT_CERT_FILE"),
+        rustls::Error::InvalidMessage(_) => Some("the broker does not speak TLS there, see KAFKA_SECURITY"),
+        _ => None,
+    }
+}
+
+/// The client reports the steps of SASL in the text of its error only.
+fn advice_on_login(error: &KrafkaError) -> Option<&'static str> {
+    let KrafkaError::Auth { message, .. } = error else { return None };
+    if message.contains("SASL handshake failed: UnsupportedSaslMechanism") {
+        Some("the broker does not offer this KAFKA_SASL_MECHANISM")
+    } else if message.contains("SASL handshake failed") {
+        Some("the broker does not ask for a login there, see KAFKA_SECURITY")
+    } else if message.contains("SASL authentication") {
+        Some(
+            "the broker refuses the login, see KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM (with \
+             KAFKA_SECURITY=iam: the credentials and permissions of the role)",
+        )
+    } else {
+        None
+    }
+}
+
+fn advice_on_files(error: &KrafkaError) -> Option<&'static str> {
+    let KrafkaError::Config { message } = error else { return None };
+    if message.contains("CA bundle") {
+        Some("see KAFKA_CA_FILE")
+    } else if message.contains("client certificate") {
+        Some("see KAFKA_CLIENT_CERT_FILE")
+    } else if message.contains("client key") || message.contains("client auth") {
+        Some("see KAFKA_CLIENT_KEY_FILE")
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::pki_types::{ServerName, UnixTime};
+
+    use super::*;
+
+    /// An error of TLS as the client reports it: during the handshake, or from a connection that seemed to stand.
+    fn tls(error: rustls::Error) -> [KrafkaError; 2] {
+        let io = || io::Error::new(io::ErrorKind::InvalidData, error.clone());
+        [KrafkaError::auth_with_source("TLS handshake failed", io()), KrafkaError::network(io())]
+    }
+
+    fn refused(certificate: CertificateError) -> [KrafkaError; 2] {
+        tls(rustls::Error::InvalidCertificate(certificate))
+    }
+
+    fn advised(source: KrafkaError) -> String {
+        KafkaError::Publish { topic: "t".into(), source }.to_string()
+    }
+
+    #[test]
+    fn an_error_of_tls_says_what_to_look_at_wherever_it_is_found() {
+        let (time, not_after) = (UnixTime::since_unix_epoch(std::time::Duration::from_secs(9)), UnixTime::now());
+        let presented = Vec::new();
+        let expected = ServerName::try_from("kafka.example").unwrap();
+        let named = CertificateError::NotValidForNameContext { expected, presented };
+        for (errors, advice) in [
+            (refused(CertificateError::UnknownIssuer), "KAFKA_CA_FILE"),
+            (refused(CertificateError::BadSignature), "KAFKA_CA_FILE"),
+            (refused(CertificateError::NotValidForName), "KAFKA_BROKERS"),
+            (refused(named), "KAFKA_BROKERS"),
+            (refused(CertificateError::Expired), "not valid at this time"),
+            (refused(CertificateError::ExpiredContext { time, not_after }), "not valid at this time"),
+            (refused(CertificateError::NotValidYet), "not valid at this time"),
+            (tls(rustls::Error::AlertReceived(AlertDescription::CertificateRequired)), "KAFKA_CLIENT_CERT_FILE"),
+            (tls(rustls::Error::AlertReceived(AlertDescription::UnknownCA)), "KAFKA_CLIENT_CERT_FILE"),
+            (tls(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)), "KAFKA_SECURITY"),
+        ] {
+            for error in errors {
+                let text = advised(error);
+                assert!(text.contains(advice), "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_error_that_is_not_about_the_connection_has_no_advice() {
+        for error in [
+            KrafkaError::broker(ErrorCode::NotEnoughReplicas, "few"),
+            KrafkaError::timeout("waiting"),
+            KrafkaError::auth("something new"),
+            KrafkaError::config("a setting of the client"),
+            KrafkaError::network(io::Error::from(io::ErrorKind::ConnectionReset)),
+            tls(rustls::Error::AlertReceived(AlertDescription::InternalError))[1].clone(),
+        ] {
+            assert_eq!(advised(error), "Kafka did not acknowledge a record for topic t");
+        }
+    }
+
+    #[test]
+    fn a_connection_that_ends_at_once_may_be_of_another_security() {
+        let connecting = |source| KafkaError::Connect { brokers: "k:1".into(), source }.to_string();
+        for kind in [io::ErrorKind::ConnectionReset, io::ErrorKind::UnexpectedEof] {
+            let text = connecting(KrafkaError::network(io::Error::from(kind)));
+            assert!(text.contains("KAFKA_SECURITY"), "{text}");
+        }
+        for kind in [io::ErrorKind::ConnectionRefused, io::ErrorKind::NotFound] {
+            assert_eq!(connecting(KrafkaError::network(io::Error::from(kind))), "cannot connect to Kafka at k:1");
+        }
+    }
+
+    /// Another login may help only where a broker refused one; a missing permission is not of that kind.
+    #[test]
+    fn only_a_refused_login_is_read_again() {
+        let admin = |source| KafkaError::Admin { doing: "creating topic", subject: "t".into(), source };
+        assert!(is_refused_login(&admin(KrafkaError::auth("SASL authentication failed"))));
+        assert!(is_refused_login(&admin(KrafkaError::broker(ErrorCode::SaslAuthenticationFailed, ""))));
+        assert!(!is_refused_login(&admin(KrafkaError::broker(ErrorCode::TopicAuthorizationFailed, ""))));
+        assert!(!is_refused_login(&admin(KrafkaError::timeout(""))));
+        assert!(!is_refused_login(&KafkaError::NotInTime { topic: "t".into() }));
     }
 }

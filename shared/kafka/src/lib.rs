@@ -1,6 +1,6 @@
 //! Kafka behind the pipeline's ports.
 //!
-//! Owns the connection (brokers or an MSK cluster; plaintext, TLS or IAM), the idempotent publisher, topic
+//! Owns the connection (brokers or an MSK cluster; plaintext, TLS, SASL or IAM), the idempotent publisher, topic
 //! administration, and the group consumer with which `local/esm` polls. Functions on Lambda link only the publisher
 //! and the administration: they get records from the trigger. The callers own retries across calls, dead letters and
 //! the meaning of records.
@@ -17,7 +17,7 @@ mod topic_reader;
 mod topics;
 
 pub use client::KafkaClient;
-pub use config::{Bootstrap, KafkaConfig, Security};
+pub use config::{Bootstrap, ClientCertificate, KafkaConfig, SaslLogin, SaslMechanism, Security, TlsFiles};
 pub use consumer::{ConsumerOptions, GroupConsumer, GroupProtocol, Rebalance, StartingPosition, TopicPartition};
 pub use error::KafkaError;
 pub use publisher::{Compression, KafkaPublisher, PublisherOptions};

@@ -1,17 +1,18 @@
 //! The idempotent producer behind [`RecordPublisher`].
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use krafka::producer::{Acks, DeliveryConfirmation, DeliveryHandle, Producer, RecordMetadata};
-use krafka::{Kafka, KrafkaError, Record};
+use krafka::{KrafkaError, Record};
 use pipeline::ports::{NewRecord, RecordPublisher};
 use pipeline::{DependencyError, Position};
 use tokio::time::{Instant, timeout_at};
 
-use crate::KafkaError;
+use crate::client::Connected;
 use crate::config::REQUEST_TIMEOUT;
+use crate::{KafkaClient, KafkaError};
 
 /// The compression of batches, on the way to the broker and in its log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,13 +55,22 @@ const DELIVERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Writes records with acks=all and an idempotent producer.
 #[derive(Debug)]
 pub struct KafkaPublisher {
-    producer: Producer,
-    max_record_bytes: usize,
+    client: KafkaClient,
+    options: PublisherOptions,
+    started: RwLock<Started>,
 }
 
-impl KafkaPublisher {
-    pub(crate) async fn start(kafka: &Kafka, options: PublisherOptions) -> Result<Self, KafkaError> {
-        let producer = kafka
+/// A producer, and the handle from which it was made.
+#[derive(Clone, Debug)]
+struct Started {
+    producer: Arc<Producer>,
+    connected: Arc<Connected>,
+}
+
+impl Started {
+    async fn new(connected: Arc<Connected>, options: &PublisherOptions) -> Result<Self, KafkaError> {
+        let producer = connected
+            .kafka
             .producer()
             .acks(Acks::All)
             .idempotent(true)
@@ -77,21 +87,65 @@ impl KafkaPublisher {
             .build()
             .await
             .map_err(|source| KafkaError::Start { doing: "starting a producer", source })?;
-        Ok(KafkaPublisher { producer, max_record_bytes: options.max_record_bytes })
+        Ok(Started { producer: Arc::new(producer), connected })
+    }
+}
+
+impl KafkaPublisher {
+    pub(crate) async fn start(client: &KafkaClient, options: PublisherOptions) -> Result<Self, KafkaError> {
+        let started = Started::new(client.current().await?, &options).await?;
+        Ok(KafkaPublisher { client: client.clone(), options, started: RwLock::new(started) })
     }
 
-    async fn enqueue(&self, record: NewRecord, deadline: Instant) -> Result<DeliveryHandle, KafkaError> {
+    fn started(&self) -> Started {
+        self.started.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The producer to use now: a new one if the cluster's login has changed. Those who wait for records of the old one
+    /// keep it until they give up.
+    async fn current(&self, deadline: Instant) -> Started {
+        let error = match timeout_at(deadline, self.renewed()).await {
+            Ok(Ok(started)) => return started,
+            Ok(Err(error)) => Some(error),
+            Err(_) => None,
+        };
+        // With the old producer, each record gets an answer that says what is wrong.
+        tracing::warn!(error = error.as_ref().map(tracing::field::display), "cannot renew the login at Kafka");
+        self.started()
+    }
+
+    async fn renewed(&self) -> Result<Started, KafkaError> {
+        let connected = self.client.current().await?;
+        let started = self.started();
+        if Arc::ptr_eq(&connected, &started.connected) {
+            return Ok(started);
+        }
+        let renewed = Started::new(connected, &self.options).await?;
+        let mut started = self.started.write().unwrap_or_else(PoisonError::into_inner);
+        // Another caller may have been faster; its producer is in use already.
+        if !Arc::ptr_eq(&renewed.connected, &started.connected) {
+            *started = renewed;
+        }
+        Ok(started.clone())
+    }
+
+    async fn enqueue(
+        &self,
+        producer: &Producer,
+        record: NewRecord,
+        deadline: Instant,
+    ) -> Result<DeliveryHandle, KafkaError> {
         let topic = record.topic;
         let record = to_client(record);
-        let bytes = record.estimated_size();
-        if bytes > self.max_record_bytes {
-            return Err(KafkaError::TooLarge { topic: topic.to_owned(), bytes, limit: self.max_record_bytes });
+        let (bytes, limit) = (record.estimated_size(), self.options.max_record_bytes);
+        if bytes > limit {
+            return Err(KafkaError::TooLarge { topic: topic.to_owned(), bytes, limit });
         }
         // A future whose deadline has passed is still polled once, which is enough to queue a record.
         if Instant::now() >= deadline {
             return Err(KafkaError::NotInTime { topic: topic.to_owned() });
         }
-        in_time(topic, deadline, self.producer.enqueue(record)).await
+        in_time(topic, deadline, producer.enqueue(record)).await
     }
 }
 
@@ -99,11 +153,12 @@ impl KafkaPublisher {
 impl RecordPublisher for KafkaPublisher {
     async fn publish(&self, records: Vec<NewRecord>, timeout: Duration) -> Vec<Result<Position, DependencyError>> {
         let deadline = Instant::now() + timeout;
+        let Started { producer, connected } = self.current(deadline).await;
         // Queue all records before waiting for any, so that the batches of the whole call are sent together.
         let mut queued = Vec::with_capacity(records.len());
         for record in records {
             let topic = record.topic;
-            queued.push((topic, self.enqueue(record, deadline).await));
+            queued.push((topic, self.enqueue(&producer, record, deadline).await));
         }
         let mut names = TopicNames::default();
         let mut answers = Vec::with_capacity(queued.len());
@@ -114,13 +169,16 @@ impl RecordPublisher for KafkaPublisher {
                 }
                 Err(error) => Err(error),
             };
-            answers.push(answer.map_err(|error| error.into_dependency_error("publishing a record")));
+            answers.push(answer.map_err(|error| {
+                connected.note(&error);
+                error.into_dependency_error("publishing a record")
+            }));
         }
         answers
     }
 
     async fn close(&self, timeout: Duration) -> Result<(), DependencyError> {
-        let closed = self.producer.close_with(krafka::CloseOptions::new().timeout(timeout)).await;
+        let closed = self.started().producer.close_with(krafka::CloseOptions::new().timeout(timeout)).await;
         let doing = "closing a producer";
         closed.map_err(|source| KafkaError::Start { doing, source }.into_dependency_error(doing))
     }

@@ -1,6 +1,7 @@
 //! Reading a topic up to its present end, without a consumer group.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -9,6 +10,7 @@ use krafka::consumer::{AutoOffsetReset, Consumer, IsolationLevel};
 use pipeline::ports::{PartitionSpan, TopicReader, TopicSource};
 use pipeline::{DependencyError, Record};
 
+use crate::client::Connected;
 use crate::consumer::from_client;
 use crate::{KafkaClient, KafkaError, PartitionWatermarks};
 
@@ -22,6 +24,7 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// Assigns partitions to itself, so it needs no permission for a group and changes no committed offsets.
 pub(crate) struct BoundedReader {
     consumer: Consumer,
+    connected: Arc<Connected>,
     topic: String,
     spans: BTreeMap<i32, PartitionSpan>,
 }
@@ -29,6 +32,7 @@ pub(crate) struct BoundedReader {
 impl BoundedReader {
     async fn open(client: &KafkaClient, topic: &str, from: &BTreeMap<i32, i64>) -> Result<Self, KafkaError> {
         let watermarks = client.topics().watermarks(topic).await?;
+        let connected = client.current().await?;
         let spans: BTreeMap<i32, PartitionSpan> = watermarks
             .into_iter()
             .map(|PartitionWatermarks { partition, earliest, latest }| {
@@ -36,8 +40,8 @@ impl BoundedReader {
                 (partition, PartitionSpan { next, end: latest })
             })
             .collect();
-        let consumer = client
-            .kafka()
+        let consumer = connected
+            .kafka
             .consumer_without_group()
             // If retention deletes records faster than a slow reader reads them, it continues at the oldest record
             // left.
@@ -50,7 +54,7 @@ impl BoundedReader {
             .build()
             .await
             .map_err(|source| KafkaError::Start { doing: "starting a reader", source })?;
-        let reader = BoundedReader { consumer, topic: topic.to_owned(), spans };
+        let reader = BoundedReader { consumer, connected, topic: topic.to_owned(), spans };
         let partitions: Vec<i32> = reader.unfinished().map(|(partition, _)| partition).collect();
         let assigned = reader.consumer.assign(topic, partitions).await;
         assigned.map_err(|source| reader.failed("choosing partitions of", source))?;
@@ -98,7 +102,9 @@ impl BoundedReader {
     }
 
     fn failed(&self, doing: &'static str, source: KrafkaError) -> KafkaError {
-        KafkaError::Read { topic: self.topic.clone(), doing, source }
+        let error = KafkaError::Read { topic: self.topic.clone(), doing, source };
+        self.connected.note(&error);
+        error
     }
 }
 

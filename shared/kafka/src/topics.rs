@@ -11,7 +11,7 @@ use krafka::error::ErrorCode;
 use pipeline::Position;
 use tokio::time::Instant;
 
-use crate::KafkaError;
+use crate::{KafkaClient, KafkaError};
 
 /// How long a new topic may take until every partition has a leader.
 const READY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,12 +54,28 @@ pub struct PartitionWatermarks {
 
 /// Topic administration.
 pub struct TopicAdmin {
-    admin: AdminClient,
+    client: KafkaClient,
 }
 
 impl TopicAdmin {
-    pub(crate) fn new(admin: AdminClient) -> Self {
-        TopicAdmin { admin: admin.metrics_push(false) }
+    pub(crate) fn new(client: KafkaClient) -> Self {
+        TopicAdmin { client }
+    }
+
+    /// Makes requests with the cluster's current login.
+    async fn request<T>(
+        &self,
+        doing: &'static str,
+        subject: &str,
+        work: impl AsyncFnOnce(AdminClient) -> Result<T, KrafkaError>,
+    ) -> Result<T, KafkaError> {
+        let connected = self.client.current().await?;
+        let answer = work(connected.kafka.admin().metrics_push(false)).await;
+        answer.map_err(|source| {
+            let error = failed(doing, subject, source);
+            connected.note(&error);
+            error
+        })
     }
 
     /// Creates missing topics and adds partitions to topics that have too few. Answers in the order given. Repeating it
@@ -95,30 +111,32 @@ impl TopicAdmin {
         if from >= spec.partitions {
             return Ok(TopicChange::Unchanged);
         }
-        match one(self
-            .admin
-            .create_partitions([(&spec.name, spec.partitions)], CreatePartitionsOptions::default())
-            .await)
-        {
-            Ok(()) => Ok(TopicChange::PartitionsAdded { from }),
-            // Another caller was faster.
-            Err(KrafkaError::Broker { code: ErrorCode::InvalidPartitions, .. }) => Ok(TopicChange::Unchanged),
-            Err(source) => Err(failed("adding partitions to topic", &spec.name, source)),
-        }
+        self.request("adding partitions to topic", &spec.name, async |admin| {
+            let wanted = [(&spec.name, spec.partitions)];
+            match one(admin.create_partitions(wanted, CreatePartitionsOptions::default()).await) {
+                Ok(()) => Ok(TopicChange::PartitionsAdded { from }),
+                // Another caller was faster.
+                Err(KrafkaError::Broker { code: ErrorCode::InvalidPartitions, .. }) => Ok(TopicChange::Unchanged),
+                Err(error) => Err(error),
+            }
+        })
+        .await
     }
 
     /// Returns whether this call created it.
     async fn create(&self, spec: &TopicSpec) -> Result<bool, KafkaError> {
-        let creating = |source| failed("creating topic", &spec.name, source);
-        let mut topic = NewTopic::new(&spec.name, spec.partitions, spec.replication_factor).map_err(creating)?;
-        for (name, value) in &spec.configs {
-            topic = topic.with_config(name, value);
-        }
-        match one(self.admin.create_topics([topic], CreateTopicsOptions::default()).await) {
-            Ok(()) => Ok(true),
-            Err(KrafkaError::Broker { code: ErrorCode::TopicAlreadyExists, .. }) => Ok(false),
-            Err(source) => Err(creating(source)),
-        }
+        self.request("creating topic", &spec.name, async |admin| {
+            let mut topic = NewTopic::new(&spec.name, spec.partitions, spec.replication_factor)?;
+            for (name, value) in &spec.configs {
+                topic = topic.with_config(name, value);
+            }
+            match one(admin.create_topics([topic], CreateTopicsOptions::default()).await) {
+                Ok(()) => Ok(true),
+                Err(KrafkaError::Broker { code: ErrorCode::TopicAlreadyExists, .. }) => Ok(false),
+                Err(error) => Err(error),
+            }
+        })
+        .await
     }
 
     /// Deletes a topic with all its records, and returns when the brokers have forgotten it. Only the fault suite and tests
@@ -127,8 +145,10 @@ impl TopicAdmin {
     /// # Errors
     /// If the topic cannot be deleted, also if there is none, or if it is still there after a minute.
     pub async fn delete(&self, name: &str) -> Result<(), KafkaError> {
-        let deleted = one(self.admin.delete_topics([name], DeleteTopicsOptions::default()).await);
-        deleted.map_err(|source| failed("deleting topic", name, source))?;
+        self.request("deleting topic", name, async |admin| {
+            one(admin.delete_topics([name], DeleteTopicsOptions::default()).await)
+        })
+        .await?;
         let deadline = Instant::now() + READY_TIMEOUT;
         while self.describe(name).await?.is_some() {
             if Instant::now() >= deadline {
@@ -158,11 +178,14 @@ impl TopicAdmin {
 
     /// `None` if there is no such topic.
     async fn describe(&self, name: &str) -> Result<Option<TopicDescription>, KafkaError> {
-        match one(self.admin.describe_topics([name], DescribeTopicsOptions::default()).await) {
-            Ok(topic) => Ok(Some(topic)),
-            Err(KrafkaError::Broker { code: ErrorCode::UnknownTopicOrPartition, .. }) => Ok(None),
-            Err(source) => Err(failed("describing topic", name, source)),
-        }
+        self.request("describing topic", name, async |admin| {
+            match one(admin.describe_topics([name], DescribeTopicsOptions::default()).await) {
+                Ok(topic) => Ok(Some(topic)),
+                Err(KrafkaError::Broker { code: ErrorCode::UnknownTopicOrPartition, .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        })
+        .await
     }
 
     /// Every partition's readable offsets, ordered by partition.
@@ -182,15 +205,17 @@ impl TopicAdmin {
     }
 
     async fn offsets(&self, topic: &str, of: &TopicDescription, spec: OffsetSpec) -> Result<Vec<i64>, KafkaError> {
-        let measuring = |source| failed("measuring topic", topic, source);
-        let wanted = of.partitions.iter().map(|of| (TopicPartition::new(topic, of.partition), spec));
-        let mut found = self.admin.list_offsets(wanted, ListOffsetsOptions::default()).await.map_err(measuring)?;
-        let in_order = of.partitions.iter().map(|of| {
-            let answer = found.remove(&TopicPartition::new(topic, of.partition));
-            let answer = answer.unwrap_or_else(|| Err(KrafkaError::illegal_state("a partition is missing")));
-            answer.map(|listed| listed.offset).map_err(measuring)
-        });
-        in_order.collect()
+        self.request("measuring topic", topic, async |admin| {
+            let wanted = of.partitions.iter().map(|of| (TopicPartition::new(topic, of.partition), spec));
+            let mut found = admin.list_offsets(wanted, ListOffsetsOptions::default()).await?;
+            let in_order = of.partitions.iter().map(|of| {
+                let answer = found.remove(&TopicPartition::new(topic, of.partition));
+                let answer = answer.unwrap_or_else(|| Err(KrafkaError::illegal_state("a partition is missing")));
+                answer.map(|listed| listed.offset)
+            });
+            in_order.collect()
+        })
+        .await
     }
 
     /// The committed offsets of a group: for each partition, the next offset to read, in order.
@@ -198,15 +223,19 @@ impl TopicAdmin {
     /// # Errors
     /// If the group's coordinator does not answer. A group that never existed has no offsets.
     pub async fn committed(&self, group: &str) -> Result<Vec<Position>, KafkaError> {
-        let reading = |source| failed("reading the offsets of group", group, source);
-        let options = ListConsumerGroupOffsetsOptions::default();
-        let found = self.admin.list_consumer_group_offsets(group, options).await.map_err(reading)?;
-        let mut committed = Vec::with_capacity(found.len());
-        for (of, answer) in found {
-            if let Some(offset) = answer.map_err(reading)?.offset {
-                committed.push(Position::new(of.topic, of.partition, offset));
-            }
-        }
+        let mut committed = self
+            .request("reading the offsets of group", group, async |admin| {
+                let options = ListConsumerGroupOffsetsOptions::default();
+                let found = admin.list_consumer_group_offsets(group, options).await?;
+                let mut committed = Vec::with_capacity(found.len());
+                for (of, answer) in found {
+                    if let Some(offset) = answer?.offset {
+                        committed.push(Position::new(of.topic, of.partition, offset));
+                    }
+                }
+                Ok(committed)
+            })
+            .await?;
         committed.sort_unstable();
         Ok(committed)
     }

@@ -3,7 +3,10 @@
 //! All bad variables are reported together, so that an operator can correct them all at once. If a required variable is
 //! missing, the process does not start.
 
+mod secret;
 pub mod shared;
+
+pub use secret::{NotASecretArn, SecretArn, SecretFile, SecretFileError, SecretSource};
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -121,7 +124,13 @@ impl<'a> Settings<'a> {
 
     /// One of a fixed set of names; absent means the default. Any other name is a problem that lists the set.
     pub fn choice<T: FromStr + VariantNames>(&mut self, name: &str, default: T) -> T {
-        self.text(name).and_then(|text| self.chosen(name, &text)).unwrap_or(default)
+        self.optional_choice(name).unwrap_or(default)
+    }
+
+    /// One of a fixed set of names, or `None` if the variable is absent. Any other name is a problem that lists the set.
+    pub fn optional_choice<T: FromStr + VariantNames>(&mut self, name: &str) -> Option<T> {
+        let text = self.text(name)?;
+        self.chosen(name, &text)
     }
 
     /// Comma-separated names of a fixed set; absent means none.
@@ -138,9 +147,55 @@ impl<'a> Settings<'a> {
         chosen
     }
 
-    /// A value that is never shown, not even in an error.
+    /// A value that is never shown, not even in an error: the variable, or the content of the file that `<name>_FILE`
+    /// names. For a secret that is needed again later, use [`Settings::secret_source`].
     pub fn secret(&mut self, name: &str) -> Option<SecretString> {
-        self.text(name).map(SecretString::from)
+        match (self.text(name), self.secret_file(name)) {
+            (Some(_), Some(_)) => {
+                self.problem(format!("only one of {name}, {name}_FILE may be set"));
+                None
+            }
+            (Some(value), None) => Some(value.into()),
+            (None, file) => file.and_then(|file| self.secret_in(name, &file)),
+        }
+    }
+
+    /// Like [`Settings::secret`], but the secret can be read again after it was rotated, and may be in Secrets Manager
+    /// (`<name>_SECRET_ARN`). A file was readable just now; Secrets Manager is not asked here.
+    pub fn secret_source(&mut self, name: &str) -> Option<SecretSource> {
+        let arn_name = format!("{name}_SECRET_ARN");
+        match (self.text(name), self.secret_file(name), self.text(&arn_name)) {
+            (None, None, None) => None,
+            (Some(value), None, None) => Some(SecretSource::Value(value.into())),
+            (None, Some(file), None) => self.secret_in(name, &file).map(|_| SecretSource::File(file)),
+            // Not with its value, as `optional` would: a secret may have been put there by mistake.
+            (None, None, Some(arn)) => match arn.parse() {
+                Ok(arn) => Some(SecretSource::SecretsManager(arn)),
+                Err(error) => {
+                    self.problem(format!("{arn_name}: {error}"));
+                    None
+                }
+            },
+            _ => {
+                self.problem(format!("only one of {name}, {name}_FILE, {arn_name} may be set"));
+                None
+            }
+        }
+    }
+
+    fn secret_file(&self, name: &str) -> Option<SecretFile> {
+        self.text(&format!("{name}_FILE")).map(|path| SecretFile(path.into()))
+    }
+
+    fn secret_in(&mut self, name: &str, file: &SecretFile) -> Option<SecretString> {
+        match file.read() {
+            Ok(secret) => Some(secret),
+            Err(error) => {
+                let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}")).unwrap_or_default();
+                self.problem(format!("{name}_FILE: {error}{cause}"));
+                None
+            }
+        }
     }
 
     /// A comma-separated list; absent means empty.

@@ -1,0 +1,384 @@
+//! TLS and SASL listeners of Apache Kafka: what is right connects and carries records, what is wrong is refused with an
+//! error that names the setting to look at.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+
+use std::collections::BTreeMap;
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka::{
+    ConsumerOptions, KafkaClient, KafkaConfig, KafkaError, PublisherOptions, StartingPosition, TopicChange, TopicSpec,
+};
+use krafka::admin::{AlterUserScramCredentialsOptions, ScramCredentialUpsertion};
+use krafka::auth::ScramMechanism;
+use pipeline::ErrorClass;
+use pipeline::ports::{NewRecord, RecordPublisher, TopicSource};
+use services::apache_kafka::ApacheKafka;
+use services::free_port;
+use settings::Settings;
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+/// Time limit for everything that a healthy broker does, on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(200);
+/// A broker ends the connections of this mechanism's users after so many milliseconds, as those of hosted clusters do.
+const SESSION_MS: u64 = 2_000;
+
+const MECHANISMS: [&str; 3] = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"];
+
+/// One broker for all tests of this binary; its supervisor stops it when the process ends.
+static BROKER: OnceCell<Broker> = OnceCell::const_new();
+
+/// An Apache Kafka with a listener for each kind of security.
+struct Broker {
+    plaintext: String,
+    tls: u16,
+    /// TLS that asks clients for a certificate.
+    mutual: u16,
+    /// SASL over TLS, with every mechanism.
+    sasl: u16,
+    /// SASL over TLS, with SCRAM-SHA-512 only, and short sessions.
+    scram: u16,
+    /// Certificates and keys.
+    folder: PathBuf,
+    _process: ApacheKafka,
+}
+
+impl Broker {
+    async fn get() -> &'static Self {
+        BROKER.get_or_init(Self::start).await
+    }
+
+    async fn start() -> Self {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka-security");
+        let _absent = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        authority(&folder, "ca");
+        authority(&folder, "other-ca");
+        certificate(&folder, "ca", "broker");
+        certificate(&folder, "ca", "client");
+        certificate(&folder, "other-ca", "stranger");
+        let pem = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
+        std::fs::write(folder.join("broker-store.pem"), pem("broker.key") + &pem("broker.pem")).unwrap();
+
+        let [port, tls, mutual, sasl, scram] = [0; 5].map(|_| free_port().unwrap());
+        let files = folder.display();
+        let module = "org.apache.kafka.common.security";
+        let properties = format!(
+            "listeners=PLAINTEXT://127.0.0.1:@PORT@,CONTROLLER://127.0.0.1:@CONTROLLER_PORT@,TLS://127.0.0.1:{tls},\
+             MUTUAL://127.0.0.1:{mutual},SASL://127.0.0.1:{sasl},SCRAM://127.0.0.1:{scram}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:@PORT@,TLS://127.0.0.1:{tls},MUTUAL://127.0.0.1:{mutual},\
+             SASL://127.0.0.1:{sasl},SCRAM://127.0.0.1:{scram}\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,TLS:SSL,MUTUAL:SSL,SASL:SASL_SSL,\
+             SCRAM:SASL_SSL\n\
+             ssl.keystore.type=PEM\nssl.keystore.location={files}/broker-store.pem\n\
+             ssl.truststore.type=PEM\nssl.truststore.location={files}/ca.pem\n\
+             listener.name.mutual.ssl.client.auth=required\n\
+             listener.name.sasl.sasl.enabled.mechanisms={}\n\
+             listener.name.sasl.plain.sasl.jaas.config={module}.plain.PlainLoginModule required user_forebay=\"right\";\n\
+             listener.name.sasl.scram-sha-256.sasl.jaas.config={module}.scram.ScramLoginModule required;\n\
+             listener.name.sasl.scram-sha-512.sasl.jaas.config={module}.scram.ScramLoginModule required;\n\
+             listener.name.scram.sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+             listener.name.scram.scram-sha-512.sasl.jaas.config={module}.scram.ScramLoginModule required;\n\
+             listener.name.scram.scram-sha-512.connections.max.reauth.ms={SESSION_MS}\n",
+            MECHANISMS.join(",")
+        );
+        std::fs::write(folder.join("more.properties"), properties).unwrap();
+        let process = ApacheKafka::start(Some(port), Some(&folder)).await.unwrap();
+        let broker = Broker { plaintext: process.brokers(), tls, mutual, sasl, scram, folder, _process: process };
+        for mechanism in [ScramMechanism::Sha256, ScramMechanism::Sha512] {
+            broker.set_password("forebay", mechanism, "right").await;
+        }
+        broker
+    }
+
+    async fn set_password(&self, user: &str, mechanism: ScramMechanism, password: &str) {
+        let kafka = krafka::Kafka::builder(&self.plaintext).connect().await.unwrap();
+        let (digest, bytes) = match mechanism {
+            ScramMechanism::Sha256 => ("SHA256", 32),
+            _ => ("SHA512", 64),
+        };
+        let (salt, iterations) = ("salt-of-the-tests", 4096);
+        // Hi() of RFC 5802 is PBKDF2.
+        let options =
+            format!("-kdfopt digest:{digest} -kdfopt salt:{salt} -kdfopt iter:{iterations} -kdfopt pass:{password}");
+        let salted_password = openssl(&self.folder, &format!("kdf -binary -keylen {bytes} {options} PBKDF2"));
+        let wanted = ScramCredentialUpsertion {
+            name: user.to_owned(),
+            mechanism,
+            iterations,
+            salt: salt.as_bytes().to_vec().into(),
+            salted_password: salted_password.into(),
+        };
+        let options = AlterUserScramCredentialsOptions::default();
+        let answers = kafka.admin().alter_user_scram_credentials(vec![], vec![wanted], options).await.unwrap();
+        answers.into_values().for_each(|answer| answer.unwrap());
+    }
+
+    fn file(&self, name: &str) -> String {
+        self.folder.join(name).to_str().unwrap().to_owned()
+    }
+
+    /// The settings of a connection that works.
+    fn tls(&self) -> Variables {
+        Variables::new(self.tls, "tls").with("KAFKA_CA_FILE", &self.file("ca.pem"))
+    }
+
+    fn mutual(&self) -> Variables {
+        Variables::new(self.mutual, "tls")
+            .with("KAFKA_CA_FILE", &self.file("ca.pem"))
+            .with("KAFKA_CLIENT_CERT_FILE", &self.file("client.pem"))
+            .with("KAFKA_CLIENT_KEY_FILE", &self.file("client.key"))
+    }
+
+    fn sasl(&self, mechanism: &str) -> Variables {
+        Variables::new(self.sasl, "sasl")
+            .with("KAFKA_CA_FILE", &self.file("ca.pem"))
+            .with("KAFKA_SASL_MECHANISM", mechanism)
+            .with("KAFKA_SASL_USERNAME", "forebay")
+            .with("KAFKA_SASL_PASSWORD", "right")
+    }
+}
+
+/// Settings as an operator writes them.
+#[derive(Clone, Debug)]
+struct Variables(BTreeMap<&'static str, String>);
+
+impl Variables {
+    fn new(port: u16, security: &str) -> Self {
+        let brokers = format!("127.0.0.1:{port}");
+        Variables(BTreeMap::new()).with("KAFKA_BROKERS", &brokers).with("KAFKA_SECURITY", security)
+    }
+
+    /// An empty value takes a setting away.
+    fn with(mut self, name: &'static str, value: &str) -> Self {
+        self.0.insert(name, value.to_owned());
+        self
+    }
+
+    fn config(&self) -> KafkaConfig {
+        let variables: BTreeMap<&str, &str> = self.0.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let mut settings = Settings::new(&variables);
+        let config = KafkaConfig::from_settings(&mut settings);
+        settings.build(config).unwrap()
+    }
+
+    async fn connect(&self) -> Result<KafkaClient, KafkaError> {
+        KafkaClient::connect(&self.config(), "security").await
+    }
+}
+
+/// Returns what it writes.
+fn openssl(folder: &Path, arguments: &str) -> Vec<u8> {
+    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap();
+    assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
+}
+
+const NEW_KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+
+fn authority(folder: &Path, name: &str) {
+    openssl(folder, &format!("req -x509 {NEW_KEY} -days 2 -subj /CN={name} -keyout {name}.key -out {name}.pem"));
+}
+
+/// For the address 127.0.0.1 and no other name.
+fn certificate(folder: &Path, authority: &str, name: &str) {
+    std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
+    openssl(folder, &format!("req {NEW_KEY} -subj /CN={name} -keyout {name}.key -out {name}.csr"));
+    let signing = format!("-CA {authority}.pem -CAkey {authority}.key -CAcreateserial");
+    openssl(folder, &format!("x509 -req -in {name}.csr {signing} -days 2 -extfile names -out {name}.pem"));
+}
+
+/// A name that no other test uses.
+fn unique() -> &'static str {
+    static COUNTER: AtomicU32 = AtomicU32::new(0);
+    Box::leak(format!("security-{}", COUNTER.fetch_add(1, Ordering::Relaxed)).into_boxed_str())
+}
+
+fn record(topic: &'static str, value: &'static str) -> NewRecord {
+    NewRecord { topic, key: None, value: Some(Bytes::from(value)), headers: Vec::new() }
+}
+
+/// Creates a topic, writes to it and reads it, as a group and without one.
+async fn carries_records(client: &KafkaClient) {
+    let topic = unique();
+    assert_eq!(client.topics().ensure(&[TopicSpec::new(topic, 1)]).await.unwrap(), [TopicChange::Created]);
+    let publisher = client.publisher(PublisherOptions::default()).await.unwrap();
+    for answer in publisher.publish(vec![record(topic, "a"), record(topic, "b")], PATIENCE).await {
+        answer.unwrap();
+    }
+    let options = ConsumerOptions::new(topic, &[topic], StartingPosition::TrimHorizon);
+    let consumer = client.separate().await.unwrap().consumer(options).await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut values = Vec::new();
+    while values.len() < 2 {
+        assert!(Instant::now() < deadline, "{values:?}");
+        values.extend(consumer.poll(POLL).await.unwrap().into_iter().map(|record| record.value.unwrap()));
+    }
+    assert_eq!(values, ["a", "b"]);
+    consumer.close(PATIENCE).await.unwrap();
+    let mut reader = client.open(topic, &BTreeMap::new()).await.unwrap();
+    assert_eq!(reader.read(PATIENCE).await.unwrap().len(), 2);
+}
+
+/// The whole chain of an error, as a log shows it.
+fn text(error: &(dyn Error + 'static)) -> String {
+    let causes = std::iter::successors(error.source(), |error| Error::source(*error));
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Asserts that nothing can be done with these settings, and that the error itself, not only its causes, names `setting`.
+async fn is_refused(what: &str, variables: &Variables, setting: &str, tag: &str) {
+    let error = variables.connect().await.expect_err(what);
+    eprintln!("{what}: {}", text(&error));
+    assert!(error.to_string().contains(setting), "{what} does not name {setting}: {}", text(&error));
+    assert_eq!((error.class(), error.tag()), (ErrorClass::Transient, tag), "{what}: {}", text(&error));
+    let password = variables.0.get("KAFKA_SASL_PASSWORD").filter(|password| !password.is_empty());
+    assert!(password.is_none_or(|password| !text(&error).contains(password)), "{what}: {}", text(&error));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Java for Apache Kafka: `make kafka-contract` runs it"]
+async fn tls_with_an_authority_of_ones_own() {
+    let broker = Broker::get().await;
+    carries_records(&broker.tls().connect().await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Java for Apache Kafka: `make kafka-contract` runs it"]
+async fn tls_with_a_certificate_of_the_client() {
+    let broker = Broker::get().await;
+    carries_records(&broker.mutual().connect().await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Java for Apache Kafka: `make kafka-contract` runs it"]
+async fn sasl_with_each_mechanism() {
+    let broker = Broker::get().await;
+    for mechanism in MECHANISMS {
+        carries_records(&broker.sasl(mechanism).connect().await.expect(mechanism)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Java for Apache Kafka: `make kafka-contract` runs it"]
+async fn a_broker_that_cannot_be_trusted_is_refused() {
+    let broker = Broker::get().await;
+    let named = |port: u16| format!("localhost:{port}");
+    for (security, variables, port) in
+        [("tls", broker.tls(), broker.tls), ("sasl", broker.sasl("SCRAM-SHA-512"), broker.sasl)]
+    {
+        let case = |what: &str| format!("{what} with {security}");
+        let wrong = variables.clone().with("KAFKA_CA_FILE", &broker.file("other-ca.pem"));
+        is_refused(&case("another authority"), &wrong, "KAFKA_CA_FILE", "auth").await;
+        let public = variables.clone().with("KAFKA_CA_FILE", "");
+        is_refused(&case("public authorities"), &public, "KAFKA_CA_FILE", "auth").await;
+        let name = variables.clone().with("KAFKA_BROKERS", &named(port));
+        is_refused(&case("another name"), &name, "KAFKA_BROKERS", "auth").await;
+        let missing = variables.clone().with("KAFKA_CA_FILE", "/nowhere/ca.pem");
+        is_refused(&case("no such file"), &missing, "KAFKA_CA_FILE", "config").await;
+        let empty = variables.with("KAFKA_CA_FILE", &broker.file("names"));
+        is_refused(&case("a file without certificates"), &empty, "KAFKA_CA_FILE", "config").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Java for Apache Kafka: `make kafka-contract` runs it"]
+async fn a_client_without_the_right_certificate_is_refused() {
+    let broker = Broker::get().await;
+    let files = ["KAFKA_CLIENT_CERT_FILE", "KAFKA_CLIENT_KEY_FILE"];
+    let [certificate, key] = files;
+    let none = broker.mutual().with(certificate, "").with(key, "");
+    is_refused("no certificate", &none, certificate, "network").await;
+    let stranger =
+        broker.mutual().with(certificate, &broker.file("stranger.pem")).with(key, &broker.file("stranger.key"));
+    is_refused("a certificate of another authority", &stranger, certificate, "network").await;
+    let mixed = broker.mutual().with(key, &broker.file("stranger.key"));
+    is_refused("another certificate's key", &mixed, key, "config").await;
+    for name in files {
+        let missing = broker.mutual().with(name, "/nowhere/file.pem");
+        is_refused("no such file", &missing, name, "config").await;
+        let empty = broker.mutual().with(name, &broker.file("names"));
+        is_refused("a file without it", &empty, name, "config").await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Java for Apache Kafka: `make kafka-contract` runs it"]
+async fn a_wrong_login_is_refused() {
+    let broker = Broker::get().await;
+    for mechanism in MECHANISMS {
+        let case = |what: &str| format!("{what} with {mechanism}");
+        let password = broker.sasl(mechanism).with("KAFKA_SASL_PASSWORD", "a-wr0ng-one");
+        is_refused(&case("a wrong password"), &password, "KAFKA_SASL_PASSWORD", "auth").await;
+        let user = broker.sasl(mechanism).with("KAFKA_SASL_USERNAME", "nobody");
+        is_refused(&case("an unknown user"), &user, "KAFKA_SASL_USERNAME", "auth").await;
+        if mechanism != "SCRAM-SHA-512" {
+            let brokers = format!("127.0.0.1:{}", broker.scram);
+            let other = broker.sasl(mechanism).with("KAFKA_BROKERS", &brokers);
+            is_refused(&case("a broker without it"), &other, "KAFKA_SASL_MECHANISM", "auth").await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Java for Apache Kafka: `make kafka-contract` runs it"]
+async fn another_security_than_the_listeners_is_refused() {
+    let broker = Broker::get().await;
+    let at = |port: u16| format!("127.0.0.1:{port}");
+    let sasl = broker.sasl("PLAIN");
+    for (what, variables, tag) in [
+        ("tls at plaintext", broker.tls().with("KAFKA_BROKERS", &broker.plaintext), "network"),
+        ("sasl at plaintext", sasl.clone().with("KAFKA_BROKERS", &broker.plaintext), "network"),
+        ("sasl at tls", sasl.with("KAFKA_BROKERS", &at(broker.tls)), "auth"),
+        ("tls at sasl", broker.tls().with("KAFKA_BROKERS", &at(broker.sasl)), "network"),
+        ("plaintext at tls", Variables::new(broker.tls, "plaintext"), "network"),
+        ("plaintext at sasl", Variables::new(broker.sasl, "plaintext"), "network"),
+    ] {
+        is_refused(what, &variables, "KAFKA_SECURITY", tag).await;
+    }
+}
+
+/// A password is replaced while a function is warm: what a broker has accepted goes on until it asks again, what it then
+/// refuses may be tried again, and succeeds with the new password.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Java for Apache Kafka: `make kafka-contract` runs it"]
+async fn a_rotated_password_is_read_again() {
+    let broker = Broker::get().await;
+    let (user, file) = ("rotating", broker.file("password"));
+    broker.set_password(user, ScramMechanism::Sha512, "before").await;
+    std::fs::write(&file, "before\n").unwrap();
+    let variables = broker
+        .sasl("SCRAM-SHA-512")
+        .with("KAFKA_BROKERS", &format!("127.0.0.1:{}", broker.scram))
+        .with("KAFKA_SASL_USERNAME", user)
+        .with("KAFKA_SASL_PASSWORD", "")
+        .with("KAFKA_SASL_PASSWORD_FILE", &file);
+    let client = variables.connect().await.unwrap();
+    let (topic, topics) = (unique(), client.topics());
+    topics.ensure(&[TopicSpec::new(topic, 1)]).await.unwrap();
+    let publisher = client.publisher(PublisherOptions::default()).await.unwrap();
+    publisher.publish(vec![record(topic, "before")], PATIENCE).await.pop().unwrap().unwrap();
+
+    broker.set_password(user, ScramMechanism::Sha512, "after").await;
+    let deadline = Instant::now() + PATIENCE;
+    let refused = loop {
+        assert!(Instant::now() < deadline, "the broker never asked again");
+        match publisher.publish(vec![record(topic, "between")], PATIENCE).await.pop().unwrap() {
+            Ok(_) => tokio::time::sleep(POLL).await,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!((refused.class, refused.tag), (ErrorClass::Transient, "auth"), "{}", text(&refused));
+    assert!(text(&refused).contains("KAFKA_SASL_PASSWORD"), "{}", text(&refused));
+
+    std::fs::write(&file, "after\n").unwrap();
+    publisher.publish(vec![record(topic, "after")], PATIENCE).await.pop().unwrap().unwrap();
+    assert_eq!(topics.ensure(&[TopicSpec::new(topic, 1)]).await.unwrap(), [TopicChange::Unchanged]);
+    carries_records(&client).await;
+}
