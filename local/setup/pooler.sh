@@ -8,7 +8,7 @@ set -eu
 
 folder=$(mktemp -d)
 chmod 755 "$folder"
-bin=$(ls -d /usr/lib/postgresql/*/bin 2>/dev/null | sort -V | tail -1)
+bin=$(find /usr/lib/postgresql -maxdepth 2 -name bin 2>/dev/null | sort -V | tail -n 1)
 [ -n "$bin" ] || { echo "PostgreSQL is missing: make setup installs it" >&2; exit 1; }
 pgbouncer=$(command -v pgbouncer || ls /usr/sbin/pgbouncer 2>/dev/null) ||
     { echo "PgBouncer is missing: local/setup/install.sh pooler installs it" >&2; exit 1; }

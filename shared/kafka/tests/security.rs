@@ -1,6 +1,6 @@
 //! TLS and SASL listeners of Apache Kafka: what is right connects and carries records, what is wrong is refused with an
 //! error that names the setting to look at.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking, in its helpers too")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::collections::BTreeMap;
 use std::error::Error;
