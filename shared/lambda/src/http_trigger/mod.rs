@@ -6,7 +6,7 @@
 //! | HTTP API with payload format 2.0, function URL | `requestContext.http` | `rawPath` | `rawQueryString` |
 //! | Application Load Balancer | `requestContext.elb` | `path` | the same as REST API, still encoded |
 //!
-//! The function's own path is what is behind the stage and the base path of a custom domain; see [`path`]. API Gateway puts
+//! The function's own path is what is behind the stage and the base path of a custom domain (`path.rs`). API Gateway puts
 //! the stage into `rawPath`, also behind a custom domain, and into the `path` of an HTTP API with format 1.0; a REST API does
 //! not. The `path` of both has the base path of a custom domain. The route's template (`resource`, `routeKey`) tells what
 //! is in front of it.
