@@ -193,10 +193,15 @@ async fn a_group_resumes_from_its_commit() {
     }
 }
 
-/// The markers of transactions and aborted records take offsets, too.
+/// The markers of transactions and aborted records take offsets, too. The in-process broker does not tell a consumer what
+/// was aborted.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_transaction_aborted_is_never_delivered() {
-    for cluster in Cluster::all().await {
+    let real: Vec<Cluster> = Cluster::all().await.into_iter().filter(|cluster| cluster.embedded.is_none()).collect();
+    if real.is_empty() {
+        eprintln!("SKIPPED: it needs a real broker (KAFKA=apache or KAFKA_BROKERS)");
+    }
+    for cluster in real {
         let (topic, group) = (cluster.new_topic(1).await, unique("group"));
         let kafka = krafka::Kafka::builder(cluster.client.brokers()).connect().await.unwrap();
         let producer = kafka.producer().build_transactional(unique("transaction")).await.unwrap();
