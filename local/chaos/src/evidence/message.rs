@@ -21,6 +21,13 @@ impl Message {
         let (_, value) = self.headers.iter().rev().find(|(known, _)| known == name)?;
         Some(String::from_utf8_lossy(value.as_deref()?).into_owned())
     }
+
+    /// The position in the header `origin`, `<topic>/<partition>/<offset>`, without the digest.
+    pub fn origin(&self) -> Option<String> {
+        let origin = self.header("origin")?;
+        let end = origin.match_indices('/').nth(2).map_or(origin.len(), |(end, _)| end);
+        Some(origin[..end].to_owned())
+    }
 }
 
 pub type TopicRecords = BTreeMap<PartitionOffset, Message>;

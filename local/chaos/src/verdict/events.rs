@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::evidence::{Evidence, RAW};
+use crate::evidence::{Evidence, Message, RAW};
 use crate::ledger::SentEvents;
 use crate::load::hash;
 use crate::verdict::findings::TrialFindings;
@@ -29,8 +29,7 @@ pub fn events_have_one_effect(sent_events: &SentEvents, evidence: &Evidence, fin
             *effects.entry(id).or_default() += 1;
         }
     }
-    let dead_lettered: BTreeSet<String> =
-        evidence.dead_letters.values().filter_map(|letter| letter.header("origin")).collect();
+    let dead_lettered: BTreeSet<String> = evidence.dead_letters.values().filter_map(Message::origin).collect();
     for (id, sent_event) in sent_events {
         let stored = rows.get(id.as_str()).map_or(0, Vec::len);
         let terminal = sent_event.receipts.iter().any(|(partition, offset)| {

@@ -9,7 +9,7 @@ use crate::verdict::findings::TrialFindings;
 /// Identifies a letter: its origin and how often it was redriven before.
 fn letter_id(message: &Message, place: Option<PartitionOffset>) -> (String, u32) {
     let own = place.map(|place| format!("{RAW}/{}/{}", place.0, place.1));
-    let origin = message.header("origin").or(own).unwrap_or_default();
+    let origin = message.origin().or(own).unwrap_or_default();
     (origin, message.header("attempt").and_then(|attempt| attempt.parse().ok()).unwrap_or(0))
 }
 
@@ -79,7 +79,7 @@ pub fn all_have_ended(evidence: &Evidence, findings: &mut TrialFindings) {
     }
 }
 
-/// Reads `parked/topic=<topic>/partition=<partition>/<offset>.a<attempt>.ndjson.zst`.
+/// Reads `parked/topic=<topic>/partition=<partition>/<offset>.<digest>.a<attempt>.ndjson.zst`.
 fn parked_origin(key: &str) -> Option<String> {
     let mut parts = key.split('/').skip(1);
     let topic = parts.next()?.strip_prefix("topic=")?;
