@@ -81,7 +81,8 @@ fn listed(headers: &HeaderMap) -> BTreeMap<&str, Vec<String>> {
     all
 }
 
-/// Several values of a header are joined with commas (RFC 9110, section 5.3). No function sets cookies, which could not.
+/// Several values of a header are joined with commas (RFC 9110, section 5.3). No function sets cookies, which could
+/// not.
 fn joined(headers: &HeaderMap) -> BTreeMap<&str, String> {
     listed(headers).into_iter().map(|(name, values)| (name, values.join(", "))).collect()
 }

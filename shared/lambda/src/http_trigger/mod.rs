@@ -6,14 +6,14 @@
 //! | HTTP API with payload format 2.0, function URL | `requestContext.http` | `rawPath` | `rawQueryString` |
 //! | Application Load Balancer | `requestContext.elb` | `path` | the same as REST API, still encoded |
 //!
-//! The function's own path is what is behind the stage and the base path of a custom domain; see [`path`]. API Gateway puts
-//! the stage into `rawPath`, also behind a custom domain, and into the `path` of an HTTP API with format 1.0; a REST API does
-//! not. The `path` of both has the base path of a custom domain. The route's template (`resource`, `routeKey`) tells what
-//! is in front of it.
+//! The function's own path is what is behind the stage and the base path of a custom domain; see [`path`]. API Gateway
+//! puts the stage into `rawPath`, also behind a custom domain, and into the `path` of an HTTP API with format 1.0; a
+//! REST API does not. The `path` of both has the base path of a custom domain. The route's template (`resource`,
+//! `routeKey`) tells what is in front of it.
 //!
 //! `lambda_http` is not used: it builds a URL from `Host`, `X-Forwarded-Proto` and the path, and panics if they do not
-//! make one, or if the body is not the base64 that the event says it is. All of these come from the client. It also puts
-//! the stage of a REST API into the path.
+//! make one, or if the body is not the base64 that the event says it is. All of these come from the client. It also
+//! puts the stage of a REST API into the path.
 
 mod answer;
 mod path;
