@@ -1,8 +1,8 @@
 //! The event of an HTTP trigger, through ingest's whole handler.
 //!
-//! Beyond not panicking: what a client can put into the event of any trigger (`Host`, path, query string, headers, body) ends
-//! in an answer, never in an error of the invocation. An answer has the format of the trigger, and the same event is answered
-//! the same again.
+//! Beyond not panicking: what a client can put into the event of any trigger (`Host`, path, query string, headers,
+//! body) ends in an answer, never in an error of the invocation. An answer has the format of the trigger, and the same
+//! event is answered the same again.
 
 #![no_main]
 

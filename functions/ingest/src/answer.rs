@@ -14,8 +14,8 @@ use serde::Serialize;
 
 use crate::IngestError;
 
-/// Longest detail of a problem, and longest name of a field and message in its errors, in characters. A client chooses the
-/// names of its members, so without limits it chooses the size of the answer, too.
+/// Longest detail of a problem, and longest name of a field and message in its errors, in characters. A client chooses
+/// the names of its members, so without limits it chooses the size of the answer, too.
 const MAX_DETAIL_CHARS: usize = 2_000;
 const MAX_ERROR_CHARS: usize = 300;
 
@@ -244,8 +244,8 @@ pub fn single(outcome: &ItemOutcome) -> Response {
 }
 
 /// The answer to a batch: 202 if all events are accepted, 207 if some are rejected, the status of the rejections (400
-/// if they differ) if all are rejected, and 503 if any event is unknown. An answer lists every item, unless that would pass
-/// `limit`: the events are in Kafka then, and an answer that the trigger refuses would say that they are not.
+/// if they differ) if all are rejected, and 503 if any event is unknown. An answer lists every item, unless that would
+/// pass `limit`: the events are in Kafka then, and an answer that the trigger refuses would say that they are not.
 pub fn batch(outcomes: &[ItemOutcome], limit: Option<AnswerLimit>) -> Response {
     let sums = Sums::of(outcomes);
     let items = outcomes.iter().enumerate().map(|(index, outcome)| ItemAnswer::of(Some(index), outcome)).collect();

@@ -5,8 +5,8 @@ use axum::http::{HeaderMap, HeaderValue};
 
 use crate::IngestError;
 
-/// Headers of which a request has at most one value, besides those with the API key and the attributes of CloudEvents. A
-/// second value that differs would be read by one server and not by another.
+/// Headers of which a request has at most one value, besides those with the API key and the attributes of CloudEvents.
+/// A second value that differs would be read by one server and not by another.
 const SINGLE: [HeaderName; 4] =
     [header::CONTENT_TYPE, header::CONTENT_ENCODING, header::USER_AGENT, HeaderName::from_static("idempotency-key")];
 
@@ -20,8 +20,8 @@ pub fn check(headers: &HeaderMap) -> Result<(), IngestError> {
     SINGLE.iter().find(|name| differs(name)).map_or(Ok(()), |name| Err(IngestError::HeaderConflict(name.clone())))
 }
 
-/// A header's value without space and tab around it, which are not part of it (RFC 9110, section 5.5). It cannot hold other
-/// white space of ASCII.
+/// A header's value without space and tab around it, which are not part of it (RFC 9110, section 5.5). It cannot hold
+/// other white space of ASCII.
 pub fn trimmed(value: &HeaderValue) -> &[u8] {
     value.as_bytes().trim_ascii()
 }

@@ -120,8 +120,8 @@ const IDEMPOTENCY_KEY: &str = "Idempotency-Key";
 
 /// `Idempotency-Key`, bare or as the quoted string of the IETF draft (a string of RFC 8941, section 3.3.3).
 ///
-/// The key becomes the event's id, which is a text. Bytes that are no UTF-8 are refused, and so is the character with which
-/// a gateway replaces such bytes: two keys that differ only there would be one.
+/// The key becomes the event's id, which is a text. Bytes that are no UTF-8 are refused, and so is the character with
+/// which a gateway replaces such bytes: two keys that differ only there would be one.
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<EventId>, IngestError> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
     let refuse = |message: &str| violation(IDEMPOTENCY_KEY, "format", message);
@@ -152,8 +152,9 @@ fn violation(field: &str, rule: &str, message: impl Into<String>) -> IngestError
     IngestError::Event(EventError::Invalid(vec![Violation::new(field, rule, message)]))
 }
 
-/// The `ce-` headers without their prefix, if there are any: then the request is a CloudEvent in binary mode (CloudEvents
-/// HTTP binding 1.0.2, section 3.1). That `ce-specversion` is among them is checked with the other attributes.
+/// The `ce-` headers without their prefix, if there are any: then the request is a CloudEvent in binary mode
+/// (CloudEvents HTTP binding 1.0.2, section 3.1). That `ce-specversion` is among them is checked with the other
+/// attributes.
 fn cloud_event_attributes(headers: &HeaderMap) -> Result<Option<BTreeMap<String, String>>, IngestError> {
     let mut attributes = BTreeMap::new();
     for (header, value) in headers {

@@ -126,8 +126,8 @@ pub struct ClientEvent<'a> {
 }
 
 impl<'a> ClientEvent<'a> {
-    /// Reads the members that every event has, and collects their violations. Without a form, the event itself says which
-    /// it has.
+    /// Reads the members that every event has, and collects their violations. Without a form, the event itself says
+    /// which it has.
     pub(crate) fn parse(bytes: &'a [u8], form: Option<Form>) -> Result<(Self, Vec<Violation>), EventError> {
         let json = Value::parse(bytes).map_err(EventError::Malformed)?;
         let data = serde_json::from_slice(bytes).map_err(EventError::Malformed)?;
@@ -360,8 +360,8 @@ const TEXT_ATTRIBUTES: [&str; 8] =
 /// Members of a structured CloudEvent that are no attributes.
 const DATA_MEMBERS: [&str; 2] = ["data", "data_base64"];
 
-/// Checks the types of the attributes: extensions may also be a boolean or an integer of 32 bits (section 3.1 and the JSON
-/// format 1.0.2, section 2.2).
+/// Checks the types of the attributes: extensions may also be a boolean or an integer of 32 bits (section 3.1 and the
+/// JSON format 1.0.2, section 2.2).
 fn attribute_types(json: &Value<'_>, violations: &mut Vec<Violation>) {
     let Value::Object(members) = json else { return };
     for (name, value) in members.iter().filter(|(name, _)| !DATA_MEMBERS.contains(&&**name)) {
@@ -431,8 +431,8 @@ fn cloud_event_fields<'a, A: ContextAttributes<'a>>(attributes: &A, violations: 
     }
 }
 
-/// A user id with control characters is ignored: Postgres cannot store a NUL, and scoring needs only a name. Events with one
-/// are refused now ([`user_id_violation`]); records from before that are still read.
+/// A user id with control characters is ignored: Postgres cannot store a NUL, and scoring needs only a name. Events
+/// with one are refused now ([`user_id_violation`]); records from before that are still read.
 pub(crate) fn user_id<'a>(payload: &Value<'a>) -> Option<Cow<'a, str>> {
     match payload.get("user_id") {
         // The clone of borrowed text is borrowed.

@@ -125,8 +125,8 @@ pub fn line_items<'a>(body: &'a [u8], limits: &Limits) -> Result<Vec<Item<'a>>, 
     Ok(items)
 }
 
-/// Finds the member `events` of the object at `start` and splits its array. The other members must be JSON, and none may be
-/// there twice: another reader might take the other one.
+/// Finds the member `events` of the object at `start` and splits its array. The other members must be JSON, and none
+/// may be there twice: another reader might take the other one.
 fn events_member<'a>(body: &'a [u8], start: usize, limits: &Limits) -> Result<Vec<Item<'a>>, LimitError> {
     let mut events = None;
     let mut names: Vec<JsonStr<'a>> = Vec::new();

@@ -1,8 +1,8 @@
 //! Serving plain HTTP, where there is no Lambda runtime.
 //!
 //! The server stands without a gateway in front of it, so it bounds by itself what a slow or hostile client can hold:
-//! time ([`timed_stream`]), connections (here) and bytes of bodies ([`bodies`]). It refuses what `hyper` is lenient about
-//! ([`strict`]).
+//! time ([`timed_stream`]), connections (here) and bytes of bodies ([`bodies`]). It refuses what `hyper` is lenient
+//! about ([`strict`]).
 
 mod bodies;
 mod strict;
@@ -37,8 +37,8 @@ use crate::problem::{Problem, problem_response, retry_after};
 use crate::shutdown::DRAIN_TIMEOUT;
 use crate::surroundings::Peer;
 
-/// Largest head of a request, and largest piece of a body that is read at once, in bytes. `hyper` would keep 400 KiB for
-/// each connection.
+/// Largest head of a request, and largest piece of a body that is read at once, in bytes. `hyper` would keep 400 KiB
+/// for each connection.
 const BUFFER_BYTES: usize = 64 * 1024;
 /// Pause after the operating system has no file descriptor for a new connection.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -206,8 +206,8 @@ async fn refuse(mut stream: TcpStream) {
 
 /// Liveness, readiness and metrics, added to every HTTP server.
 ///
-/// A function serves only after it has connected to what it needs at start, so it is ready until it is asked to stop. That a
-/// dependency is down later does not make it unready: it can still answer 503 with the right `Retry-After`.
+/// A function serves only after it has connected to what it needs at start, so it is ready until it is asked to stop.
+/// That a dependency is down later does not make it unready: it can still answer 503 with the right `Retry-After`.
 fn operations_router(stopping: watch::Receiver<bool>) -> Router {
     let metrics = crate::metrics::install();
     let ready = async move || {

@@ -35,11 +35,11 @@ const DEFAULT_CONNECTIONS: NonZeroU16 = NonZeroU16::MIN.saturating_add(511);
 pub(crate) struct ServerLimits {
     /// `HEADER_TIMEOUT_MS`: longest time for the head of a request, in milliseconds; 10000.
     pub(crate) header_timeout: Duration,
-    /// `BODY_TIMEOUT_MS`: longest time for the body of an invocation, in milliseconds; 10000. An HTTP function reads its
-    /// bodies by itself.
+    /// `BODY_TIMEOUT_MS`: longest time for the body of an invocation, in milliseconds; 10000. An HTTP function reads
+    /// its bodies by itself.
     pub(crate) body_timeout: Duration,
-    /// `IDLE_TIMEOUT_SEC`: how long a connection may wait for its next request, and for its client to take an answer, in
-    /// seconds; 75, which is longer than the 60 s for which load balancers keep an idle connection.
+    /// `IDLE_TIMEOUT_SEC`: how long a connection may wait for its next request, and for its client to take an answer,
+    /// in seconds; 75, which is longer than the 60 s for which load balancers keep an idle connection.
     pub(crate) idle_timeout: Duration,
     /// `MAX_CONNECTIONS`: open connections; 512, half of the file descriptors that a process usually may open.
     pub(crate) connections: u16,

@@ -23,8 +23,8 @@ pub(super) struct Route<'r> {
 
 /// The part of `path` that the function knows: without the stage and without the base path of a custom domain.
 ///
-/// The route's template, filled in with its `parameters`, is the end of the path; what is in front of it is stage or base
-/// path. Without a template, a first segment that is the stage is taken away.
+/// The route's template, filled in with its `parameters`, is the end of the path; what is in front of it is stage or
+/// base path. Without a template, a first segment that is the stage is taken away.
 pub(super) fn own<'p>(path: &'p str, route: Route<'_>, parameters: impl Fn(&str) -> Option<String>) -> &'p str {
     let filled = route.template.and_then(|template| filled(template, parameters));
     if let Some(own) = filled.and_then(|filled| ending(path, &filled)) {

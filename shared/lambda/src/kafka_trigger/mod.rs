@@ -26,8 +26,8 @@ pub struct TriggerError {
 }
 
 impl TriggerError {
-    /// Reads again for the path, so that events without a fault do not pay for it. The message of `serde_json` would name
-    /// our own types.
+    /// Reads again for the path, so that events without a fault do not pay for it. The message of `serde_json` would
+    /// name our own types.
     fn locate(event: &str) -> Self {
         let mut json = serde_json::Deserializer::from_str(event);
         let read: Result<WireEvent<'_>, _> = serde_path_to_error::deserialize(&mut json);

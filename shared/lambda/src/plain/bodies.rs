@@ -11,8 +11,8 @@ use std::task::{Context, Poll};
 use axum::body::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-/// The first bytes of a body do not count, so that small requests are served while large ones use up the cap. Together they
-/// are at most this many for each connection.
+/// The first bytes of a body do not count, so that small requests are served while large ones use up the cap. Together
+/// they are at most this many for each connection.
 const FREE_BYTES: usize = 64 * 1024;
 
 #[derive(Debug)]

@@ -1,8 +1,8 @@
 //! Requests that `hyper` accepts although two servers could read them differently.
 //!
 //! A proxy that reads a request differently from the server behind it lets a client hide a second request in the first
-//! one's body, or choose another host than the proxy allowed. `hyper` itself refuses lengths that differ or are not numbers,
-//! and reads no second request after one with both a length and a transfer coding.
+//! one's body, or choose another host than the proxy allowed. `hyper` itself refuses lengths that differ or are not
+//! numbers, and reads no second request after one with both a length and a transfer coding.
 
 use axum::http::uri::Authority;
 use axum::http::{HeaderValue, Request, Version, header};

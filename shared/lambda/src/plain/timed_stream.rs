@@ -1,9 +1,9 @@
 //! A connection that ends when the client takes too long for the head of a request, when nothing happens between two
 //! requests, or when the client does not read its answer.
 //!
-//! `hyper` has one limit for both the head and the time between two requests. A load balancer keeps connections open for a
-//! minute and must not find one closed, but a head has no reason to take a minute. The time for a body is left to the
-//! handler, which can answer 408.
+//! `hyper` has one limit for both the head and the time between two requests. A load balancer keeps connections open
+//! for a minute and must not find one closed, but a head has no reason to take a minute. The time for a body is left to
+//! the handler, which can answer 408.
 
 use std::io;
 use std::pin::Pin;
