@@ -83,6 +83,17 @@ pub struct SaslLogin {
     pub password: SecretSource,
 }
 
+/// How batches are compressed, on the way to the broker and in its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
+pub enum Compression {
+    None,
+    /// The only one that Azure Event Hubs takes.
+    Gzip,
+    #[default]
+    Lz4,
+}
+
 /// Where the first connection goes. That broker names the others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Bootstrap {
@@ -99,15 +110,21 @@ pub struct KafkaConfig {
     pub bootstrap: Bootstrap,
     /// `KAFKA_SECURITY`: `plaintext` (default), `tls`, `sasl` or `iam`.
     pub security: Security,
+    /// `KAFKA_COMPRESSION`: `lz4` (default), `gzip` or `none`.
+    pub compression: Compression,
 }
 
 impl KafkaConfig {
     /// A plaintext cluster, for the local stack and tests.
     pub fn plaintext(brokers: impl Into<String>) -> Self {
-        KafkaConfig { bootstrap: Bootstrap::Brokers(brokers.into()), security: Security::Plaintext }
+        KafkaConfig {
+            bootstrap: Bootstrap::Brokers(brokers.into()),
+            security: Security::Plaintext,
+            compression: Compression::default(),
+        }
     }
 
-    /// Reads `KAFKA_BROKERS`, `MSK_CLUSTER_ARN`, and `KAFKA_SECURITY` with the settings that belong to it. A setting that
+    /// Reads `KAFKA_BROKERS`, `MSK_CLUSTER_ARN`, `KAFKA_COMPRESSION`, and `KAFKA_SECURITY` with the settings that belong to it. A setting that
     /// has no effect with the chosen security is a problem: whoever set it expects more protection than there is.
     /// `None` only after a problem was recorded.
     pub fn from_settings(settings: &mut Settings<'_>) -> Option<Self> {
@@ -117,6 +134,7 @@ impl KafkaConfig {
         if bootstrap.is_none() {
             settings.problem("neither KAFKA_BROKERS nor MSK_CLUSTER_ARN is set");
         }
+        let compression = settings.choice("KAFKA_COMPRESSION", Compression::default());
         let protocol = settings.choice("KAFKA_SECURITY", Protocol::Plaintext);
         let tls = tls_files(settings, protocol);
         let login = sasl_login(settings, protocol);
@@ -126,7 +144,7 @@ impl KafkaConfig {
             Protocol::Sasl => Security::Sasl(login?, tls),
             Protocol::Iam => Security::Iam(tls),
         };
-        Some(KafkaConfig { bootstrap: bootstrap?, security })
+        Some(KafkaConfig { bootstrap: bootstrap?, security, compression })
     }
 }
 
