@@ -26,8 +26,8 @@ const TLS_RELOAD: Duration = Duration::from_secs(60);
 
 /// A connected cluster. Clones share connections and metadata.
 ///
-/// When a broker may have refused the password, it is read again from where it comes from before the next operation; if it has
-/// changed, that operation and all later ones use new connections.
+/// When a broker may have refused the password, it is read again from where it comes from before the next operation; if
+/// it has changed, that operation and all later ones use new connections.
 #[derive(Clone, Debug)]
 pub struct KafkaClient {
     config: KafkaConfig,
@@ -64,8 +64,8 @@ impl Connected {
         Arc::new(Connected { kafka, password, refused: AtomicBool::new(false) })
     }
 
-    /// To be told of every error of what was made from this handle: a login that a broker may have refused is read again
-    /// before the next operation.
+    /// To be told of every error of what was made from this handle: a login that a broker may have refused is read
+    /// again before the next operation.
     pub fn note(&self, error: &KafkaError) {
         if may_be_a_refused_login(error) {
             self.refused.store(true, Ordering::Release);

@@ -44,12 +44,12 @@ enum Protocol {
     Iam,
 }
 
-/// What both sides of a TLS connection prove themselves with. The files are PEM and are read again while the process runs,
-/// so renewed certificates are used.
+/// What both sides of a TLS connection prove themselves with. The files are PEM and are read again while the process
+/// runs, so renewed certificates are used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// `KAFKA_CA_FILE`: the only certificate authorities that are trusted. Without it these are the Mozilla roots compiled
-    /// into the binary.
+    /// `KAFKA_CA_FILE`: the only certificate authorities that are trusted. Without it these are the Mozilla roots
+    /// compiled into the binary.
     pub ca: Option<PathBuf>,
     /// For brokers that ask their clients for a certificate.
     pub client: Option<ClientCertificate>,
@@ -79,7 +79,8 @@ pub struct SaslLogin {
     pub mechanism: SaslMechanism,
     /// `KAFKA_SASL_USERNAME`.
     pub username: String,
-    /// `KAFKA_SASL_PASSWORD`, the file of `KAFKA_SASL_PASSWORD_FILE`, or the secret of `KAFKA_SASL_PASSWORD_SECRET_ARN`.
+    /// `KAFKA_SASL_PASSWORD`, the file of `KAFKA_SASL_PASSWORD_FILE`, or the secret of
+    /// `KAFKA_SASL_PASSWORD_SECRET_ARN`.
     pub password: SecretSource,
 }
 
@@ -124,9 +125,9 @@ impl KafkaConfig {
         }
     }
 
-    /// Reads `KAFKA_BROKERS`, `MSK_CLUSTER_ARN`, `KAFKA_COMPRESSION`, and `KAFKA_SECURITY` with the settings that belong to it. A setting that
-    /// has no effect with the chosen security is a problem: whoever set it expects more protection than there is.
-    /// `None` only after a problem was recorded.
+    /// Reads `KAFKA_BROKERS`, `MSK_CLUSTER_ARN`, `KAFKA_COMPRESSION`, and `KAFKA_SECURITY` with the settings that
+    /// belong to it. A setting that has no effect with the chosen security is a problem: whoever set it expects more
+    /// protection than there is. `None` only after a problem was recorded.
     pub fn from_settings(settings: &mut Settings<'_>) -> Option<Self> {
         let brokers = settings.optional::<String>("KAFKA_BROKERS");
         let cluster = settings.optional::<String>("MSK_CLUSTER_ARN");

@@ -232,7 +232,8 @@ fn text(error: &(dyn Error + 'static)) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// Asserts that nothing can be done with these settings, and that the error itself, not only its causes, names `setting`.
+/// Asserts that nothing can be done with these settings, and that the error itself, not only its causes, names
+/// `setting`.
 async fn is_refused(what: &str, variables: &Variables, setting: &str, tag: &str) {
     let error = variables.connect().await.expect_err(what);
     eprintln!("{what}: {}", text(&error));
@@ -364,8 +365,8 @@ async fn batches_are_compressed_as_configured() {
     }
 }
 
-/// A password is replaced while a function is warm: what a broker has accepted goes on until it asks again, what it then
-/// refuses may be tried again, and succeeds with the new password.
+/// A password is replaced while a function is warm: what a broker has accepted goes on until it asks again, what it
+/// then refuses may be tried again, and succeeds with the new password.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Java for Apache Kafka: `make kafka-contract` runs it"]
 async fn a_rotated_password_is_read_again() {
