@@ -35,11 +35,12 @@ pub enum SecretError {
     },
 }
 
-/// The secret as it is now. Secrets Manager is asked each time, so call this when a connection is made, not per request.
+/// The secret as it is now. Secrets Manager is asked each time, so call this when a connection is made, not per
+/// request.
 ///
 /// # Errors
-/// If a file cannot be read or is empty. If Secrets Manager does not answer within 5 seconds or refuses, or the secret is
-/// binary, or lacks the wanted member.
+/// If a file cannot be read or is empty. If Secrets Manager does not answer within 5 seconds or refuses, or the secret
+/// is binary, or lacks the wanted member.
 pub async fn read(source: &SecretSource) -> Result<SecretString, SecretError> {
     match source {
         SecretSource::Value(value) => Ok(value.clone()),
@@ -128,8 +129,8 @@ async fn request(secret: &SecretArn, sdk: &SdkConfig) -> Result<Request, Box<dyn
     Ok(request)
 }
 
-/// As the SDKs find it: `AWS_ENDPOINT_URL_SECRETS_MANAGER`, `AWS_ENDPOINT_URL`, the same in the profile, or else the public
-/// endpoint of the secret's region.
+/// As the SDKs find it: `AWS_ENDPOINT_URL_SECRETS_MANAGER`, `AWS_ENDPOINT_URL`, the same in the profile, or else the
+/// public endpoint of the secret's region.
 fn endpoint(secret: &SecretArn, sdk: &SdkConfig) -> Result<String, Box<dyn Error + Send + Sync>> {
     let key = ServiceConfigKey::builder()
         .service_id("Secrets Manager")

@@ -11,10 +11,10 @@ use krafka::{Kafka, KrafkaError};
 use secrecy::{ExposeSecret as _, SecretString};
 
 use crate::config::{REQUEST_TIMEOUT, SaslLogin, SaslMechanism, TlsFiles};
-use crate::error::is_refused_login;
+use crate::error::may_be_a_refused_login;
 use crate::{
-    Bootstrap, ConsumerOptions, GroupConsumer, KafkaConfig, KafkaError, KafkaPublisher, PublisherOptions, Security,
-    TopicAdmin,
+    Bootstrap, Compression, ConsumerOptions, GroupConsumer, KafkaConfig, KafkaError, KafkaPublisher, PublisherOptions,
+    Security, TopicAdmin,
 };
 
 /// Longest wait for one broker to accept a connection.
@@ -26,8 +26,8 @@ const TLS_RELOAD: Duration = Duration::from_secs(60);
 
 /// A connected cluster. Clones share connections and metadata.
 ///
-/// When a broker refuses the password, it is read again from where it comes from before the next operation; if it has
-/// changed, that operation and all later ones use new connections.
+/// When a broker may have refused the password, it is read again from where it comes from before the next operation; if
+/// it has changed, that operation and all later ones use new connections.
 #[derive(Clone, Debug)]
 pub struct KafkaClient {
     config: KafkaConfig,
@@ -55,6 +55,7 @@ pub(crate) struct Connected {
     pub kafka: Kafka,
     /// Empty if the security has none.
     password: SecretString,
+    /// A broker may have refused the login.
     refused: AtomicBool,
 }
 
@@ -63,10 +64,10 @@ impl Connected {
         Arc::new(Connected { kafka, password, refused: AtomicBool::new(false) })
     }
 
-    /// To be told of every error of what was made from this handle: a login that a broker refused is read again before
-    /// the next operation.
+    /// To be told of every error of what was made from this handle: a login that a broker may have refused is read
+    /// again before the next operation.
     pub fn note(&self, error: &KafkaError) {
-        if is_refused_login(error) {
+        if may_be_a_refused_login(error) {
             self.refused.store(true, Ordering::Release);
         }
     }
@@ -127,6 +128,10 @@ impl KafkaClient {
         Ok(renewed)
     }
 
+    pub(crate) fn compression(&self) -> Compression {
+        self.config.compression
+    }
+
     /// The addresses for the first connection: comma-separated `host:port`.
     pub fn brokers(&self) -> &str {
         &self.brokers
@@ -139,7 +144,7 @@ impl KafkaClient {
     /// Like [`KafkaClient::connect`].
     pub async fn separate(&self) -> Result<Self, KafkaError> {
         let bootstrap = Bootstrap::Brokers(self.brokers.clone());
-        let config = KafkaConfig { bootstrap, security: self.config.security.clone() };
+        let config = KafkaConfig { bootstrap, ..self.config.clone() };
         Self::connect(&config, &self.client_id).await
     }
 

@@ -44,12 +44,12 @@ enum Protocol {
     Iam,
 }
 
-/// What both sides of a TLS connection prove themselves with. The files are PEM and are read again while the process runs,
-/// so renewed certificates are used.
+/// What both sides of a TLS connection prove themselves with. The files are PEM and are read again while the process
+/// runs, so renewed certificates are used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// `KAFKA_CA_FILE`: the only certificate authorities that are trusted. Without it these are the Mozilla roots compiled
-    /// into the binary.
+    /// `KAFKA_CA_FILE`: the only certificate authorities that are trusted. Without it these are the Mozilla roots
+    /// compiled into the binary.
     pub ca: Option<PathBuf>,
     /// For brokers that ask their clients for a certificate.
     pub client: Option<ClientCertificate>,
@@ -79,8 +79,20 @@ pub struct SaslLogin {
     pub mechanism: SaslMechanism,
     /// `KAFKA_SASL_USERNAME`.
     pub username: String,
-    /// `KAFKA_SASL_PASSWORD`, the file of `KAFKA_SASL_PASSWORD_FILE`, or the secret of `KAFKA_SASL_PASSWORD_SECRET_ARN`.
+    /// `KAFKA_SASL_PASSWORD`, the file of `KAFKA_SASL_PASSWORD_FILE`, or the secret of
+    /// `KAFKA_SASL_PASSWORD_SECRET_ARN`.
     pub password: SecretSource,
+}
+
+/// How batches are compressed, on the way to the broker and in its log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
+pub enum Compression {
+    None,
+    /// The only one that Azure Event Hubs takes.
+    Gzip,
+    #[default]
+    Lz4,
 }
 
 /// Where the first connection goes. That broker names the others.
@@ -99,17 +111,23 @@ pub struct KafkaConfig {
     pub bootstrap: Bootstrap,
     /// `KAFKA_SECURITY`: `plaintext` (default), `tls`, `sasl` or `iam`.
     pub security: Security,
+    /// `KAFKA_COMPRESSION`: `lz4` (default), `gzip` or `none`.
+    pub compression: Compression,
 }
 
 impl KafkaConfig {
     /// A plaintext cluster, for the local stack and tests.
     pub fn plaintext(brokers: impl Into<String>) -> Self {
-        KafkaConfig { bootstrap: Bootstrap::Brokers(brokers.into()), security: Security::Plaintext }
+        KafkaConfig {
+            bootstrap: Bootstrap::Brokers(brokers.into()),
+            security: Security::Plaintext,
+            compression: Compression::default(),
+        }
     }
 
-    /// Reads `KAFKA_BROKERS`, `MSK_CLUSTER_ARN`, and `KAFKA_SECURITY` with the settings that belong to it. A setting that
-    /// has no effect with the chosen security is a problem: whoever set it expects more protection than there is.
-    /// `None` only after a problem was recorded.
+    /// Reads `KAFKA_BROKERS`, `MSK_CLUSTER_ARN`, `KAFKA_COMPRESSION`, and `KAFKA_SECURITY` with the settings that
+    /// belong to it. A setting that has no effect with the chosen security is a problem: whoever set it expects more
+    /// protection than there is. `None` only after a problem was recorded.
     pub fn from_settings(settings: &mut Settings<'_>) -> Option<Self> {
         let brokers = settings.optional::<String>("KAFKA_BROKERS");
         let cluster = settings.optional::<String>("MSK_CLUSTER_ARN");
@@ -117,6 +135,7 @@ impl KafkaConfig {
         if bootstrap.is_none() {
             settings.problem("neither KAFKA_BROKERS nor MSK_CLUSTER_ARN is set");
         }
+        let compression = settings.choice("KAFKA_COMPRESSION", Compression::default());
         let protocol = settings.choice("KAFKA_SECURITY", Protocol::Plaintext);
         let tls = tls_files(settings, protocol);
         let login = sasl_login(settings, protocol);
@@ -126,7 +145,7 @@ impl KafkaConfig {
             Protocol::Sasl => Security::Sasl(login?, tls),
             Protocol::Iam => Security::Iam(tls),
         };
-        Some(KafkaConfig { bootstrap: bootstrap?, security })
+        Some(KafkaConfig { bootstrap: bootstrap?, security, compression })
     }
 }
 

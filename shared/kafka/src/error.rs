@@ -173,8 +173,9 @@ fn broker_verdict(code: ErrorCode) -> (ErrorClass, &'static str) {
     }
 }
 
-/// Whether a broker refused the login, so that another one may be needed.
-pub(crate) fn is_refused_login(error: &KafkaError) -> bool {
+/// Whether a broker may have refused the login, so that another one may be needed. A time-out may be one too: with a
+/// refused login the client looks for a broker that accepts it, for longer than some callers wait.
+pub(crate) fn may_be_a_refused_login(error: &KafkaError) -> bool {
     let source = match error {
         KafkaError::Connect { source, .. }
         | KafkaError::Start { source, .. }
@@ -182,16 +183,22 @@ pub(crate) fn is_refused_login(error: &KafkaError) -> bool {
         | KafkaError::Consume { source, .. }
         | KafkaError::Read { source, .. }
         | KafkaError::Admin { source, .. } => source,
+        KafkaError::NotInTime { .. } => return true,
         KafkaError::BrokerLookup { .. }
         | KafkaError::NoListener { .. }
         | KafkaError::NoAwsIdentity { .. }
         | KafkaError::Password(_)
         | KafkaError::TooLarge { .. }
-        | KafkaError::NotInTime { .. }
         | KafkaError::OffsetUnknown { .. }
         | KafkaError::NotReady { .. } => return false,
     };
-    matches!(source, KrafkaError::Auth { .. } | KrafkaError::Broker { code: ErrorCode::SaslAuthenticationFailed, .. })
+    matches!(
+        source,
+        KrafkaError::Auth { .. }
+            | KrafkaError::Broker { code: ErrorCode::SaslAuthenticationFailed, .. }
+            | KrafkaError::Timeout { .. }
+            | KrafkaError::DeliveryTimeout { .. }
+    )
 }
 
 /// What to look at after a connection was refused, as the end of a message; empty if the error says nothing about it.
@@ -373,14 +380,16 @@ mod tests {
         }
     }
 
-    /// Another login may help only where a broker refused one; a missing permission is not of that kind.
+    /// A missing permission is not of that kind.
     #[test]
-    fn only_a_refused_login_is_read_again() {
+    fn only_what_may_be_a_refused_login_has_it_read_again() {
         let admin = |source| KafkaError::Admin { doing: "creating topic", subject: "t".into(), source };
-        assert!(is_refused_login(&admin(KrafkaError::auth("SASL authentication failed"))));
-        assert!(is_refused_login(&admin(KrafkaError::broker(ErrorCode::SaslAuthenticationFailed, ""))));
-        assert!(!is_refused_login(&admin(KrafkaError::broker(ErrorCode::TopicAuthorizationFailed, ""))));
-        assert!(!is_refused_login(&admin(KrafkaError::timeout(""))));
-        assert!(!is_refused_login(&KafkaError::NotInTime { topic: "t".into() }));
+        assert!(may_be_a_refused_login(&admin(KrafkaError::auth("SASL authentication failed"))));
+        assert!(may_be_a_refused_login(&admin(KrafkaError::broker(ErrorCode::SaslAuthenticationFailed, ""))));
+        assert!(!may_be_a_refused_login(&admin(KrafkaError::broker(ErrorCode::TopicAuthorizationFailed, ""))));
+        assert!(!may_be_a_refused_login(&admin(KrafkaError::network(io::Error::from(io::ErrorKind::ConnectionReset)))));
+        assert!(!may_be_a_refused_login(&KafkaError::NotReady { topic: "t".into() }));
+        assert!(may_be_a_refused_login(&admin(KrafkaError::timeout("waiting for metadata"))));
+        assert!(may_be_a_refused_login(&KafkaError::NotInTime { topic: "t".into() }));
     }
 }

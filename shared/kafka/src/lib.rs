@@ -17,8 +17,10 @@ mod topic_reader;
 mod topics;
 
 pub use client::KafkaClient;
-pub use config::{Bootstrap, ClientCertificate, KafkaConfig, SaslLogin, SaslMechanism, Security, TlsFiles};
+pub use config::{
+    Bootstrap, ClientCertificate, Compression, KafkaConfig, SaslLogin, SaslMechanism, Security, TlsFiles,
+};
 pub use consumer::{ConsumerOptions, GroupConsumer, GroupProtocol, Rebalance, StartingPosition, TopicPartition};
 pub use error::KafkaError;
-pub use publisher::{Compression, KafkaPublisher, PublisherOptions};
+pub use publisher::{KafkaPublisher, PublisherOptions};
 pub use topics::{PartitionWatermarks, TopicAdmin, TopicChange, TopicSpec};

@@ -11,22 +11,14 @@ use pipeline::{DependencyError, Position};
 use tokio::time::{Instant, timeout_at};
 
 use crate::client::Connected;
-use crate::config::REQUEST_TIMEOUT;
+use crate::config::{Compression, REQUEST_TIMEOUT};
 use crate::{KafkaClient, KafkaError};
-
-/// The compression of batches, on the way to the broker and in its log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    None,
-    Lz4,
-}
 
 /// The batching and limits of a publisher.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PublisherOptions {
     /// How long a record waits for others of its partition.
     pub linger: Duration,
-    pub compression: Compression,
     /// Largest batch of one partition, in bytes before compression.
     pub batch_bytes: usize,
     /// Largest record, in bytes as written. Larger ones are refused before anything is sent.
@@ -39,7 +31,6 @@ impl Default for PublisherOptions {
     fn default() -> Self {
         PublisherOptions {
             linger: Duration::from_millis(2),
-            compression: Compression::Lz4,
             batch_bytes: 256 * 1024,
             // Kafka's default limit for a topic is 1,048,588 bytes for a batch with its header.
             max_record_bytes: 1_000_000,
@@ -68,7 +59,11 @@ struct Started {
 }
 
 impl Started {
-    async fn new(connected: Arc<Connected>, options: &PublisherOptions) -> Result<Self, KafkaError> {
+    async fn new(
+        connected: Arc<Connected>,
+        compression: Compression,
+        options: &PublisherOptions,
+    ) -> Result<Self, KafkaError> {
         let producer = connected
             .kafka
             .producer()
@@ -80,8 +75,9 @@ impl Started {
             .delivery_timeout(DELIVERY_TIMEOUT)
             .max_block(REQUEST_TIMEOUT)
             .metrics_push(false)
-            .compression(match options.compression {
+            .compression(match compression {
                 Compression::None => krafka::Compression::None,
+                Compression::Gzip => krafka::Compression::Gzip,
                 Compression::Lz4 => krafka::Compression::Lz4,
             })
             .build()
@@ -93,7 +89,7 @@ impl Started {
 
 impl KafkaPublisher {
     pub(crate) async fn start(client: &KafkaClient, options: PublisherOptions) -> Result<Self, KafkaError> {
-        let started = Started::new(client.current().await?, &options).await?;
+        let started = Started::new(client.current().await?, client.compression(), &options).await?;
         Ok(KafkaPublisher { client: client.clone(), options, started: RwLock::new(started) })
     }
 
@@ -120,7 +116,7 @@ impl KafkaPublisher {
         if Arc::ptr_eq(&connected, &started.connected) {
             return Ok(started);
         }
-        let renewed = Started::new(connected, &self.options).await?;
+        let renewed = Started::new(connected, self.client.compression(), &self.options).await?;
         let mut started = self.started.write().unwrap_or_else(PoisonError::into_inner);
         // Another caller may have been faster; its producer is in use already.
         if !Arc::ptr_eq(&renewed.connected, &started.connected) {

@@ -232,7 +232,8 @@ fn text(error: &(dyn Error + 'static)) -> String {
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
-/// Asserts that nothing can be done with these settings, and that the error itself, not only its causes, names `setting`.
+/// Asserts that nothing can be done with these settings, and that the error itself, not only its causes, names
+/// `setting`.
 async fn is_refused(what: &str, variables: &Variables, setting: &str, tag: &str) {
     let error = variables.connect().await.expect_err(what);
     eprintln!("{what}: {}", text(&error));
@@ -344,8 +345,28 @@ async fn another_security_than_the_listeners_is_refused() {
     }
 }
 
-/// A password is replaced while a function is warm: what a broker has accepted goes on until it asks again, what it then
-/// refuses may be tried again, and succeeds with the new password.
+/// Not a matter of security, but of the services that need it: some brokers refuse what they cannot read.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Java for Apache Kafka: `make kafka-contract` runs it"]
+async fn batches_are_compressed_as_configured() {
+    let broker = Broker::get().await;
+    // The numbers of Kafka's message format.
+    for (compression, number) in [("none", 0), ("gzip", 1), ("lz4", 3), ("", 3)] {
+        let client = broker.tls().with("KAFKA_COMPRESSION", compression).connect().await.unwrap();
+        let topic = unique();
+        client.topics().ensure(&[TopicSpec::new(topic, 1)]).await.unwrap();
+        let publisher = client.publisher(PublisherOptions::default()).await.unwrap();
+        let long = NewRecord { value: Some(Bytes::from("a".repeat(10_000))), ..record(topic, "") };
+        publisher.publish(vec![long], PATIENCE).await.pop().unwrap().unwrap();
+        let log = broker.folder.join(format!("data/{topic}-0/00000000000000000000.log"));
+        // The lowest bits of a batch's attributes, which follow offset, length, epoch, magic and checksum.
+        let attributes = std::fs::read(log).unwrap()[22];
+        assert_eq!(attributes & 0b111, number, "{compression}");
+    }
+}
+
+/// A password is replaced while a function is warm: what a broker has accepted goes on until it asks again, what it
+/// then refuses may be tried again, and succeeds with the new password.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Java for Apache Kafka: `make kafka-contract` runs it"]
 async fn a_rotated_password_is_read_again() {
@@ -376,6 +397,10 @@ async fn a_rotated_password_is_read_again() {
     };
     assert_eq!((refused.class, refused.tag), (ErrorClass::Transient, "auth"), "{}", text(&refused));
     assert!(text(&refused).contains("KAFKA_SASL_PASSWORD"), "{}", text(&refused));
+
+    std::fs::remove_file(&file).unwrap();
+    let unread = publisher.publish(vec![record(topic, "between")], PATIENCE).await.pop().unwrap().unwrap_err();
+    assert_eq!((unread.class, unread.tag), (ErrorClass::Transient, "auth"), "{}", text(&unread));
 
     std::fs::write(&file, "after\n").unwrap();
     publisher.publish(vec![record(topic, "after")], PATIENCE).await.pop().unwrap().unwrap();

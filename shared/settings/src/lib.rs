@@ -127,7 +127,8 @@ impl<'a> Settings<'a> {
         self.optional_choice(name).unwrap_or(default)
     }
 
-    /// One of a fixed set of names, or `None` if the variable is absent. Any other name is a problem that lists the set.
+    /// One of a fixed set of names, or `None` if the variable is absent. Any other name is a problem that lists the
+    /// set.
     pub fn optional_choice<T: FromStr + VariantNames>(&mut self, name: &str) -> Option<T> {
         let text = self.text(name)?;
         self.chosen(name, &text)

@@ -36,8 +36,8 @@ pub enum SecretFileError {
 }
 
 impl SecretFile {
-    /// The secret as it is now. Line breaks at the end of the file are not part of it: editors and `echo` add one, and a
-    /// password cannot end with one.
+    /// The secret as it is now. Line breaks at the end of the file are not part of it: editors and `echo` add one, and
+    /// a password cannot end with one.
     ///
     /// Reads on the caller's thread; the file is small and on a local disk or in memory.
     ///
@@ -54,8 +54,8 @@ impl SecretFile {
     }
 }
 
-/// A secret of AWS Secrets Manager: its ARN, or `ARN:MEMBER` if the secret is a JSON object and one member is wanted, as in
-/// the task definitions of Amazon ECS ("Pass sensitive data to an Amazon ECS container").
+/// A secret of AWS Secrets Manager: its ARN, or `ARN:MEMBER` if the secret is a JSON object and one member is wanted,
+/// as in the task definitions of Amazon ECS ("Pass sensitive data to an Amazon ECS container").
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretArn {
     pub arn: String,
