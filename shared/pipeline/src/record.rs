@@ -21,7 +21,7 @@ pub mod header {
     pub const EVENT_ID: &str = "event-id";
     pub const EVENT_TYPE: &str = "event-type";
     pub const TRACEPARENT: &str = "traceparent";
-    /// The [`Origin`] of the first copy; only on redriven or replayed copies, outcomes and dead letters.
+    /// The origin of the first copy ([`event::Origin`]); only on redriven or replayed copies, outcomes and dead letters.
     pub const ORIGIN: &str = "origin";
     /// The first copy's Kafka timestamp, in milliseconds; goes with `origin`.
     pub const ORIGIN_TIMESTAMP: &str = "origin-timestamp";
