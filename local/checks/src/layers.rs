@@ -17,8 +17,10 @@ const LAYERS: [(&str, &[&str]); 7] = [
 ];
 
 /// Imports inside one layer.
-const BESIDE: [(&str, &str); 7] = [
+const BESIDE: [(&str, &str); 8] = [
     ("process", "settings"),
+    // A setting says where a secret is, and `aws` reads it from there.
+    ("aws", "settings"),
     ("stack", "services"),
     ("stack", "host"),
     ("stack", "esm"),
