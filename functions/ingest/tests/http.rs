@@ -335,11 +335,16 @@ async fn every_trigger_gets_the_answer_in_its_own_format() {
         answers.push(serde_json::from_str::<Value>(answer.get()).unwrap());
     }
     let [rest, alb, http_api] = answers.try_into().unwrap();
-    assert_eq!((rest.get("headers"), &rest["multiValueHeaders"]["content-type"]), (None, &json!(["application/json"])));
+    // A REST API would send a header twice that is in both.
+    let headers = (rest["headers"].get("content-type"), &rest["multiValueHeaders"]["content-type"]);
+    assert_eq!(headers, (None, &json!(["application/json"])));
     assert_eq!(alb["statusDescription"], "202 Accepted");
     assert_eq!(alb["headers"]["content-type"], "application/json");
     assert_eq!(alb["multiValueHeaders"]["content-type"], json!(["application/json"]));
-    assert_eq!((http_api.get("multiValueHeaders"), &http_api["statusCode"]), (None, &json!(202)));
+    assert_eq!(
+        (&http_api["headers"]["content-type"], &http_api["statusCode"]),
+        (&json!("application/json"), &json!(202))
+    );
     for record in service.records() {
         let value = record.value.unwrap();
         assert_eq!(Envelope::parse(&value).unwrap().ip.unwrap().to_string(), "203.0.113.7");
