@@ -138,7 +138,7 @@ pub fn steps(history: History, marks: Vec<Mark>) -> Vec<TimelineStep> {
     let mut steps: Vec<(Timestamp, TimelineStep)> = Vec::new();
     for entry in &history.records {
         if entry.is_first_copy() {
-            let row = history.stored.iter().find(|stored| stored.origin == entry.origin);
+            let row = history.stored.iter().find(|stored| stored.origin.is_same(&entry.origin));
             let at = row.map(|stored| stored.received_at);
             steps
                 .push((at.unwrap_or(entry.recorded_at), TimelineStep::Accepted { at, record: entry.position.clone() }));

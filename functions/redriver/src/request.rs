@@ -37,7 +37,7 @@ impl Filters {
         let is =
             |wanted: &Option<Text>, found: Option<&str>| wanted.as_deref().is_none_or(|wanted| found == Some(wanted));
         let by_headers = self.reason.as_deref().is_none_or(|wanted| canonical(wanted) == letter.reason)
-            && self.origin.as_ref().is_none_or(|origin| *origin == letter.id.origin)
+            && self.origin.as_ref().is_none_or(|origin| origin.is_same(&letter.id.origin))
             && self.from.is_none_or(|from| letter.failed_at >= from)
             && self.until.is_none_or(|until| letter.failed_at < until);
         if !by_headers || (self.event_type.is_none() && self.tenant.is_none() && self.event_id.is_none()) {

@@ -391,6 +391,10 @@ async fn filters_choose_letters() {
     assert_eq!(matched(json!({"type": "sensor"})).await, 0);
     assert_eq!(matched(json!({"tenant": "acme"})).await, 0);
     assert_eq!(matched(json!({"origin": origin})).await, 1);
+    let (position, _digest) = origin.rsplit_once('/').unwrap();
+    assert_eq!(matched(json!({"origin": position})).await, 1, "without the digest");
+    let another = format!("{position}/00000000000000000000000000000000");
+    assert_eq!(matched(json!({"origin": another})).await, 0);
     assert_eq!(matched(json!({"from": "2026-11-20T18:02:00Z"})).await, 5);
     assert_eq!(matched(json!({"until": "2026-11-20T18:02:00Z"})).await, 0);
     world.produce_malformed(1).await;
