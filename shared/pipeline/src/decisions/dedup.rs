@@ -118,7 +118,7 @@ fn judge<'a>(claim: &Claim, copies: Copies<'a>, answer: &ClaimVerdict, judged: &
     // copies with one origin: the first one is the owner.
     let place_of_owner = match answer {
         ClaimVerdict::New | ClaimVerdict::Own => Some(0),
-        ClaimVerdict::Taken { .. } => others.iter().position(|copy| copy.origin == *owner).map(|place| place + 1),
+        ClaimVerdict::Taken { .. } => others.iter().position(|copy| copy.origin.is_same(owner)).map(|place| place + 1),
     };
     let hash = match place_of_owner {
         Some(0) => payload_hash(&claimant),
@@ -226,6 +226,15 @@ mod tests {
         // The same if the claimant has another payload.
         let batch = [("t/0/1", "a", "y"), ("t/1/7", "a", "x")];
         assert_eq!(standings(&batch, &[taken("t/1/7", false)]), ["payload-differs: t/1/7", "redelivered"]);
+    }
+
+    #[test]
+    fn an_owner_from_before_there_were_digests_goes_on() {
+        let digested = "t/1/7/01010101010101010101010101010101";
+        let batch = [("t/0/1", "a", "x"), (digested, "a", "x")];
+        assert_eq!(standings(&batch, &[taken("t/1/7", true)]), ["copy-in-batch: t/1/7", "redelivered"]);
+        let another = taken("t/1/7/02020202020202020202020202020202", true);
+        assert!(standings(&batch, &[another]).iter().all(|standing| standing.starts_with("already-claimed: ")));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use event::{EventId, EventKey, Origin, PayloadHash, TenantId, Timestamp};
+use event::{EventId, EventKey, Origin, PayloadHash, RecordDigest, TenantId, Timestamp};
 use futures::future::join_all;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::ports::{Claim, ClaimStore, ClaimVerdict};
@@ -18,6 +18,7 @@ pub async fn claims_contract(store: &dyn ClaimStore, ttl: Duration) {
     let suite = Suite { store, ttl, start: SystemClock.now(), run: RunId::next() };
     suite.an_empty_call_is_answered().await;
     suite.the_first_claim_wins_and_its_redelivery_goes_on().await;
+    suite.another_record_at_the_owners_position_is_a_copy().await;
     suite.a_copy_is_told_whether_its_payload_differs().await;
     suite.a_claim_holds_for_its_window_and_not_longer().await;
     suite.repeats_do_not_extend_the_window().await;
@@ -93,6 +94,21 @@ impl Suite<'_> {
         assert_eq!(self.ask_one(&first, self.start).await, ClaimVerdict::Own, "a redelivery is not a duplicate");
         assert_eq!(self.ask_one(&self.claim("first", 2, "a"), self.start).await, taken_by(1, true));
         assert_eq!(self.ask_one(&first, self.start).await, ClaimVerdict::Own, "a copy does not change the owner");
+    }
+
+    /// Positions come back with other records. An owner from before there were digests is whatever is at its position.
+    async fn another_record_at_the_owners_position_is_a_copy(&self) {
+        let with = |id: &str, digest: Option<u8>| {
+            let digest = digest.map(|byte| RecordDigest([byte; RecordDigest::BYTES]));
+            Claim { origin: origin(1).with_digest(digest), ..self.claim(id, 1, "a") }
+        };
+        let first = with("digest", Some(1));
+        assert_eq!(self.ask_one(&first, self.start).await, ClaimVerdict::New);
+        assert_eq!(self.ask_one(&first, self.start).await, ClaimVerdict::Own);
+        let taken = ClaimVerdict::Taken { owner: first.origin, same_payload: true };
+        assert_eq!(self.ask_one(&with("digest", Some(2)), self.start).await, taken);
+        assert_eq!(self.ask_one(&with("before", None), self.start).await, ClaimVerdict::New);
+        assert_eq!(self.ask_one(&with("before", Some(1)), self.start).await, ClaimVerdict::Own);
     }
 
     async fn a_copy_is_told_whether_its_payload_differs(&self) {
