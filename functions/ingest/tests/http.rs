@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use testkit::fakes::api_keys::FakeApiKeys;
 use testkit::fakes::publisher::FakePublisher;
 use testkit::fakes::rate_leases::FakeRateLeases;
-use testkit::samples::sample;
+use testkit::samples::{HTTP_TRIGGERS, sample};
 use tower::ServiceExt as _;
 
 const NOW: &str = "2026-11-20T18:02:00.000Z";
@@ -353,15 +353,7 @@ async fn every_trigger_gets_the_answer_in_its_own_format() {
 
 #[tokio::test]
 async fn behind_any_gateway_stage_or_domain_the_path_is_the_same() {
-    for case in [
-        "rest-api-stage",
-        "rest-api-custom-domain",
-        "http-api-stage",
-        "http-api-custom-domain",
-        "http-api-format-1",
-        "function-url",
-        "load-balancer",
-    ] {
+    for case in HTTP_TRIGGERS {
         let service = Service::start().await;
         let answer = service.invoke(case).await;
         assert_eq!((answer.status, &answer.body["id"]), (StatusCode::ACCEPTED, &json!("order-1001")), "{case}");

@@ -27,7 +27,7 @@ use testkit::fakes::api_keys::FakeApiKeys;
 use testkit::fakes::history::FakeHistory;
 use testkit::fakes::redrive::FakeRedriveMarks;
 use testkit::fakes::store::FakeStore;
-use testkit::samples::sample;
+use testkit::samples::{HTTP_TRIGGERS, sample};
 use tokio::time::Instant;
 use tower::ServiceExt as _;
 
@@ -187,15 +187,7 @@ async fn a_stored_event_is_told_whole() {
 async fn behind_any_gateway_stage_or_domain_the_path_is_the_same() {
     let service = Service::start().await;
     service.store(5, 5, "order-1001").await;
-    for case in [
-        "rest-api-stage",
-        "rest-api-custom-domain",
-        "http-api-stage",
-        "http-api-custom-domain",
-        "http-api-format-1",
-        "function-url",
-        "load-balancer",
-    ] {
+    for case in HTTP_TRIGGERS {
         let answer = service.invoke(case).await;
         assert_eq!((answer.status, &answer.body["id"]), (StatusCode::OK, &json!("order-1001")), "{case}");
     }

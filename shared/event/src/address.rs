@@ -4,9 +4,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
-use crate::text::parse_str;
+use crate::text::serde_as_text;
 
 /// The addresses that one client controls: a single IPv4 address, or a /64 of IPv6.
 ///
@@ -45,17 +43,7 @@ impl FromStr for AddressKey {
     }
 }
 
-impl Serialize for AddressKey {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for AddressKey {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parse_str(deserializer, str::parse)
-    }
-}
+serde_as_text!(AddressKey, str::parse);
 
 #[cfg(test)]
 mod tests {

@@ -3,10 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::text::parse_str;
+use crate::text::serde_as_text;
 
 /// The first half of a SHA-256 over a record's timestamp, key, value and headers. Two records at one position that differ
 /// in it are different records: positions come back when a topic is made again, a log loses its tail or a cluster is
@@ -82,17 +81,7 @@ impl FromStr for RecordDigest {
     }
 }
 
-impl Serialize for RecordDigest {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for RecordDigest {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parse_str(deserializer, str::parse)
-    }
-}
+serde_as_text!(RecordDigest, str::parse);
 
 #[cfg(test)]
 mod tests {

@@ -4,10 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
 use crate::digest::RecordDigest;
-use crate::text::parse_str;
+use crate::text::serde_as_text;
 
 /// The topic, partition and offset at which a record was first written, and the digest of what was written there:
 /// `raw-events/3/1234/` and 32 hexadecimal digits.
@@ -79,17 +77,7 @@ impl FromStr for Origin {
     }
 }
 
-impl Serialize for Origin {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Origin {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        parse_str(deserializer, str::parse)
-    }
-}
+serde_as_text!(Origin, str::parse);
 
 #[cfg(test)]
 mod tests {

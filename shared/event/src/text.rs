@@ -15,6 +15,25 @@ where
     deserializer.deserialize_str(TextVisitor(parse))
 }
 
+/// Serialises a type as its `Display`, and reads it back with a function from text.
+macro_rules! serde_as_text {
+    ($type:ty, $parse:expr) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                crate::text::parse_str(deserializer, $parse)
+            }
+        }
+    };
+}
+
+pub(crate) use serde_as_text;
+
 struct TextVisitor<T, E>(fn(&str) -> Result<T, E>);
 
 impl<T, E: fmt::Display> Visitor<'_> for TextVisitor<T, E> {

@@ -2,6 +2,17 @@
 
 use std::path::Path;
 
+/// The cases of a function over HTTP that are one request through each kind of trigger, stage and domain.
+pub const HTTP_TRIGGERS: [&str; 7] = [
+    "rest-api-stage",
+    "rest-api-custom-domain",
+    "http-api-stage",
+    "http-api-custom-domain",
+    "http-api-format-1",
+    "function-url",
+    "load-balancer",
+];
+
 /// The text of `events/<function>/<case>.json`.
 ///
 /// # Panics

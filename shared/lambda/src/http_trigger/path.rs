@@ -5,6 +5,8 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use percent_encoding::percent_decode_str;
+
 /// Characters of a path besides letters and digits (RFC 3986, section 3.3).
 const IN_PATH: &[u8] = b"-._~!$&'()*+,;=:@/";
 /// The same for a query string (section 3.4).
@@ -48,30 +50,12 @@ fn filled(template: &str, parameters: impl Fn(&str) -> Option<String>) -> Option
 /// template.
 fn ending<'p>(path: &'p str, filled: &str) -> Option<&'p str> {
     let filled = filled.trim_end_matches('/');
-    let decoded = decoded(path);
+    let decoded = percent_decode_str(path).decode_utf8_lossy();
     let front = [path, &decoded].into_iter().find_map(|path| path.trim_end_matches('/').strip_suffix(filled))?;
     // Only whole segments; neither stage nor base path is encoded, so they have as many slashes in `path`.
     let segments = front.matches('/').count();
     let own = path.match_indices('/').nth(segments).map_or("", |(at, _)| &path[at..]);
     (filled.is_empty() || filled.starts_with('/')).then_some(own)
-}
-
-fn decoded(path: &str) -> Cow<'_, str> {
-    if !path.contains('%') {
-        return Cow::Borrowed(path);
-    }
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path.as_bytes();
-    while let Some((byte, after)) = rest.split_first() {
-        let escaped = after.split_at_checked(2).filter(|_| *byte == b'%').and_then(|(digits, after)| {
-            let digits = std::str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_hexdigit))?;
-            Some((u8::from_str_radix(digits, 16).ok()?, after))
-        });
-        let (byte, after) = escaped.unwrap_or((*byte, after));
-        decoded.push(byte);
-        rest = after;
-    }
-    Cow::Owned(String::from_utf8_lossy(&decoded).into_owned())
 }
 
 /// `path` with everything encoded that no path has; what is already encoded stays. It begins with a slash.

@@ -157,8 +157,9 @@ impl State {
 
     /// The entries of a position that Kafka knows, one for each incarnation.
     fn entries_at(&self, position: &Position) -> Vec<LedgerEntry> {
-        let at = |entry: &&LedgerEntry| position.clone().in_incarnation(entry.position.incarnation) == entry.position;
-        self.ledger.values().filter(at).cloned().collect()
+        let incarnations = 0..=self.logs.present(&position.topic, position.partition);
+        let entry = |incarnation| self.ledger.get(&position.clone().in_incarnation(incarnation)).cloned();
+        incarnations.filter_map(entry).collect()
     }
 
     /// Stores the row, or returns why it is a duplicate.
