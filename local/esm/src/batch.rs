@@ -418,6 +418,17 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn beside_another_batch_records_wait_until_they_fill_one() {
+        let (now, beside) = (Instant::now(), Duration::from_millis(50));
+        let mut buffer = buffer(3, Duration::ZERO);
+        fill(&mut buffer, 0, 0..2, now);
+        assert_eq!(buffer.due(now, beside), Some(now + beside));
+        assert_eq!(buffer.due(now, Duration::ZERO), Some(now), "as soon as the other one is done");
+        fill(&mut buffer, 1, 0..1, now);
+        assert_eq!(buffer.due(now, beside), Some(now), "full");
+    }
+
+    #[test]
     fn partitions_take_turns() {
         let now = Instant::now();
         let mut buffer = buffer(2, Duration::ZERO);

@@ -7,7 +7,7 @@
 //! | `payload_hash` | binary | SHA-256 of its content |
 //! | `expires_at` | number | end of the window, in whole seconds since the epoch, rounded up; the TTL attribute |
 //!
-//! An item has at most 700 bytes, so a claim is one write unit.
+//! An item has at most 750 bytes, so a claim is one write unit.
 
 use std::collections::HashMap;
 use std::time::Duration;

@@ -139,8 +139,7 @@ impl TopicAdmin {
         .await
     }
 
-    /// Deletes a topic with all its records, and returns when the brokers have forgotten it. Only the fault suite and tests
-    /// do that.
+    /// Deletes a topic with all its records, and returns when the brokers have forgotten it. Only tests do that.
     ///
     /// # Errors
     /// If the topic cannot be deleted, also if there is none, or if it is still there after a minute.

@@ -226,6 +226,17 @@ mod tests {
     }
 
     #[test]
+    fn a_pooler_gets_no_start_up_options() {
+        let options = |pooler| {
+            let url = ("DATABASE_URL", "postgres://u@localhost/d");
+            read(&[url, ("DB_POOLER", pooler)]).unwrap().connection.get_options().map(str::to_owned)
+        };
+        let direct = options("none").unwrap();
+        assert!(direct.contains("-c statement_timeout=15000 ") && direct.contains("force_generic_plan"), "{direct}");
+        assert_eq!(options("transaction"), None);
+    }
+
+    #[test]
     fn secrets_stay_out_of_errors_and_debug() {
         let error = read(&[("DATABASE_URL", "postgres://u:hunter2@db:port/d")]).unwrap_err();
         assert!(!error.contains("hunter2"), "{error}");

@@ -211,3 +211,19 @@ impl Connect for Connector {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn behind_a_pooler_a_transaction_sets_its_own_limits() {
+        let timeout = Duration::from_secs(15);
+        assert_eq!(begin(Pooler::None, timeout), "BEGIN ISOLATION LEVEL READ COMMITTED");
+        assert_eq!(
+            begin(Pooler::Transaction, timeout),
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 15000; \
+             SET LOCAL idle_in_transaction_session_timeout = 30000; SET LOCAL jit = off"
+        );
+    }
+}

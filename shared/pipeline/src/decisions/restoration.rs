@@ -272,6 +272,17 @@ mod tests {
     }
 
     #[test]
+    fn a_record_is_restored_in_its_incarnation() {
+        let record = record(5, Some(ENVELOPE), &[]);
+        let (stored, _, value) = processed(&record, store(Outcome::Valid, None));
+        let value = String::from_utf8(value).unwrap().replace("raw-events/0/5\"", "raw-events/0/5@2\"");
+        let restored = ArchivedOutcome::read(value.as_bytes()).unwrap();
+        assert_eq!(restored.entry.position, stored.position.clone().in_incarnation(2));
+        let record = restored.record().unwrap();
+        assert_eq!((&record.position, record.incarnation), (&stored.position, Some(2)));
+    }
+
+    #[test]
     fn what_cannot_be_restored_from_is_an_error() {
         let record = record(5, Some(ENVELOPE), &[]);
         let (_, _, value) = processed(&record, store(Outcome::Valid, None));

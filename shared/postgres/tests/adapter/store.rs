@@ -1,4 +1,5 @@
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -153,6 +154,20 @@ async fn a_fault_of_the_store_is_not_the_records() {
         let recorded = store(&database).record(&[record(0, "a")], Timestamp::EPOCH).await;
         let Err(error) = recorded else { panic!("it was recorded in spite of {fault}") };
         assert_eq!((error.class, error.tag), (ErrorClass::Transient, tag), "{fault}: {}", error.source);
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_was_made_again_is_announced_once() {
+    static BEGUN: AtomicUsize = AtomicUsize::new(0);
+    let store = store(&database().await).announcing(|topic| {
+        assert_eq!(topic, "raw-events");
+        BEGUN.fetch_add(1, Ordering::Relaxed);
+    });
+    let another = || Tracked { digest: Some(RecordDigest([9; RecordDigest::BYTES])), ..record(0, "b") };
+    for (record, begun) in [(record(0, "a"), 0), (another(), 1), (another(), 1), (record(0, "a"), 1)] {
+        store.record(&[record], Timestamp::EPOCH).await.unwrap();
+        assert_eq!(BEGUN.load(Ordering::Relaxed), begun);
     }
 }
 
