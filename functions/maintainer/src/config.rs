@@ -42,6 +42,7 @@ impl Config {
         let retention_days = settings.or("EVENTS_RETENTION_DAYS", 90_u16);
         let ledger_retention_days = settings.or("LEDGER_RETENTION_DAYS", 90_u32);
         let ahead_days = settings.or("PARTITIONS_AHEAD_DAYS", 7_u16);
+        let max_record_bytes = settings::shared::max_record_bytes(&mut settings);
         if partitions < 1 {
             settings.problem("TOPIC_PARTITIONS must be at least 1");
         }
@@ -52,16 +53,16 @@ impl Config {
         if ledger_retention < HOUR * raw_retention_hours {
             settings.problem("LEDGER_RETENTION_DAYS is shorter than RAW_RETENTION_HOURS: a redelivered record could be recorded a second time");
         }
-        let spec = |name: &str, retention_hours: u32| TopicSpec {
+        let spec = |name: &str, retention_hours: u32, largest: Option<usize>| TopicSpec {
             name: name.to_owned(),
             partitions,
             replication_factor,
-            configs: topic_configs(replication_factor, HOUR * retention_hours),
+            configs: topic_configs(replication_factor, HOUR * retention_hours, largest),
         };
         let topics = vec![
-            spec(topic::RAW_EVENTS, raw_retention_hours),
-            spec(topic::PROCESSED_EVENTS, processed_retention_hours),
-            spec(topic::DEAD_LETTER_EVENTS, dead_letter_retention_hours),
+            spec(topic::RAW_EVENTS, raw_retention_hours, None),
+            spec(topic::PROCESSED_EVENTS, processed_retention_hours, Some(max_record_bytes)),
+            spec(topic::DEAD_LETTER_EVENTS, dead_letter_retention_hours, Some(max_record_bytes)),
         ];
         let partitions = PartitionPolicy { ahead_days, retention_days, ledger_retention };
         let config =
@@ -70,9 +71,20 @@ impl Config {
     }
 }
 
-/// Retention; with three or more replicas also that a write is only acknowledged once two replicas have it.
-fn topic_configs(replication_factor: i16, retention: Duration) -> Vec<(String, String)> {
+/// `max.message.bytes` of a topic unless it is set, in bytes.
+const KAFKAS_DEFAULT: usize = 1_048_588;
+/// More than what a batch has besides its records, in bytes.
+const BATCH_OVERHEAD: usize = 1_024;
+
+/// Retention; the largest record, unless the broker decides about it; with three or more replicas also that a write is only
+/// acknowledged once two replicas have it.
+fn topic_configs(replication_factor: i16, retention: Duration, largest: Option<usize>) -> Vec<(String, String)> {
     let mut configs = vec![("retention.ms".to_owned(), retention.as_millis().to_string())];
+    if let Some(bytes) = largest {
+        // Kafka's default stays the least; a batch of one record has a header besides.
+        let bytes = bytes.saturating_add(BATCH_OVERHEAD).max(KAFKAS_DEFAULT);
+        configs.push(("max.message.bytes".to_owned(), bytes.to_string()));
+    }
     if replication_factor >= 3 {
         configs.push(("min.insync.replicas".to_owned(), "2".to_owned()));
     }
@@ -117,6 +129,14 @@ mod tests {
         let expected = [("retention.ms", "7200000"), ("min.insync.replicas", "2")];
         assert!(raw.configs.iter().map(|(name, value)| (name.as_str(), value.as_str())).eq(expected));
         assert_eq!(config.topics.len(), topic::ALL.len());
+        let largest = |config: &Config| -> Vec<Option<String>> {
+            let of =
+                |topic: &TopicSpec| Some(topic.configs.iter().find(|(name, _)| name == "max.message.bytes")?.1.clone());
+            config.topics.iter().map(of).collect()
+        };
+        let both = |bytes: &str| [None, Some(bytes.to_owned()), Some(bytes.to_owned())];
+        assert_eq!(largest(&config), both("1501024"));
+        assert_eq!(largest(&read(&[("MAX_RECORD_BYTES", "65536")]).unwrap()), both("1048588"));
         assert_eq!(read(&[("TOPIC_REPLICATION_FACTOR", "1")]).unwrap().topics[0].configs.len(), 1);
     }
 

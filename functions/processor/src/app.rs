@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use archive::S3Objects;
 use dynamodb::{DynamoAddressCounters, DynamoBlockList, DynamoClaims, DynamoDb};
 use event::schema::{Registry, SchemaError};
 use kafka::{KafkaClient, PublisherOptions};
 use lambda::breaker::guard;
 use lambda::shutdown::FLUSH_TIMEOUT;
 use pipeline::clock::{Clock, SystemClock};
-use pipeline::decisions::publication;
 use pipeline::guard::Guard;
-use pipeline::ports::{AddressCounters, BlockList, ClaimStore, EventStore, RecordPublisher, Scorer};
+use pipeline::ports::{AddressCounters, BlockList, ClaimStore, EventStore, ObjectStore, RecordPublisher, Scorer};
 use pipeline::{Dependency, DependencyError};
 use postgres::{Database, PostgresClaims, PostgresEventStore};
 use scoring::{ScorerClient, Scoring};
@@ -27,6 +27,7 @@ pub struct Ports {
     pub scorer: Arc<dyn Scorer>,
     pub store: Arc<dyn EventStore>,
     pub publisher: Arc<dyn RecordPublisher>,
+    pub objects: Arc<dyn ObjectStore>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -53,10 +54,12 @@ pub struct App {
     pub(crate) scoring: Scoring,
     pub(crate) store: Arc<dyn EventStore>,
     pub(crate) publisher: Arc<dyn RecordPublisher>,
+    pub(crate) objects: Arc<dyn ObjectStore>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) dynamodb: Guard,
     pub(crate) postgres: Guard,
     pub(crate) kafka: Guard,
+    pub(crate) s3: Guard,
 }
 
 impl App {
@@ -68,12 +71,14 @@ impl App {
             dynamodb: guard(Dependency::Dynamodb),
             postgres: guard(Dependency::Postgres),
             kafka: guard(Dependency::Kafka),
+            s3: guard(Dependency::S3),
             policy,
             registry: registry.into(),
             claims: ports.claims,
             counters: ports.counters,
             store: ports.store,
             publisher: ports.publisher,
+            objects: ports.objects,
             clock: ports.clock,
         }
     }
@@ -87,7 +92,7 @@ impl App {
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let (publisher, database, sdk) = tokio::join!(
             async {
-                let max_record_bytes = publication::MAX_RECORD_BYTES;
+                let max_record_bytes = config.policy.max_record_bytes;
                 let options = PublisherOptions { max_record_bytes, ..PublisherOptions::default() };
                 KafkaClient::connect(&config.kafka, "processor").await?.publisher(options).await
             },
@@ -108,6 +113,7 @@ impl App {
             scorer: Arc::new(ScorerClient::new(&sdk, config.scorer_function)),
             store: Arc::new(PostgresEventStore::new(database, dedup_window).announcing(report::incarnation_begun)),
             publisher: Arc::new(publisher),
+            objects: Arc::new(S3Objects::connect(&sdk, config.archive_bucket)),
             clock: Arc::new(SystemClock),
         };
         Ok(App::new(config.policy, Registry::embedded()?, ports))

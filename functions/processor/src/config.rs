@@ -38,6 +38,8 @@ pub struct Policy {
     /// `PUBLISH_TIMEOUT_MS`: longest wait for Kafka's acknowledgements, in milliseconds, for each attempt; default
     /// 10000.
     pub publish_timeout: Duration,
+    /// `MAX_RECORD_BYTES`: largest record that is published, in bytes; default 1500000.
+    pub max_record_bytes: usize,
     /// `FOREIGN_TENANT`: the tenant of events that producers other than ingest write to `raw-events`; default `kafka`.
     pub foreign_tenant: TenantId,
     /// `BATCH_RESPONSE`: `whole` (default) or `partial`.
@@ -62,6 +64,8 @@ pub struct Config {
     pub dedup_table: String,
     /// `ACCESS_TABLE`: default `access`.
     pub access_table: String,
+    /// `ARCHIVE_BUCKET`: the bucket of records that are too large to publish. Required.
+    pub archive_bucket: String,
     /// `SCORER_FUNCTION`: name, alias or ARN of the scorer; default `scorer`.
     pub scorer_function: String,
 }
@@ -76,14 +80,16 @@ impl Config {
         let postgres = PostgresConfig::from_settings(&mut settings);
         let dedup_table = settings::shared::dedup_table(&mut settings);
         let access_table = settings::shared::access_table(&mut settings);
+        let archive_bucket = settings.required::<String>("ARCHIVE_BUCKET");
         let scorer_function = settings::shared::scorer_function(&mut settings);
-        let parts = policy.zip(kafka.zip(postgres));
-        let config = parts.map(|(policy, (kafka, postgres))| Config {
+        let parts = policy.zip(kafka.zip(postgres)).zip(archive_bucket);
+        let config = parts.map(|((policy, (kafka, postgres)), archive_bucket)| Config {
             policy,
             kafka,
             postgres,
             dedup_table,
             access_table,
+            archive_bucket,
             scorer_function,
         });
         settings.build(config)
@@ -100,6 +106,7 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
     let fraud_threshold = settings::shared::fraud_threshold(settings);
     let scorer_timeout = settings::shared::scorer_timeout(settings);
     let publish_timeout = settings::shared::publish_timeout(settings);
+    let max_record_bytes = settings::shared::max_record_bytes(settings);
     let foreign_tenant = settings::shared::foreign_tenant(settings);
     let batch_response = BatchResponse::from_settings(settings);
     let dedup_store = settings.choice("DEDUP_STORE", DedupStore::default());
@@ -111,6 +118,7 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
         fraud_threshold,
         scorer_timeout,
         publish_timeout,
+        max_record_bytes,
         foreign_tenant: foreign_tenant?,
         batch_response,
         dedup_store,
@@ -128,7 +136,11 @@ mod tests {
     use super::*;
 
     fn minimal() -> BTreeMap<&'static str, &'static str> {
-        BTreeMap::from([("KAFKA_BROKERS", "127.0.0.1:9092"), ("DATABASE_URL", "postgres://forebay@127.0.0.1/forebay")])
+        BTreeMap::from([
+            ("KAFKA_BROKERS", "127.0.0.1:9092"),
+            ("DATABASE_URL", "postgres://forebay@127.0.0.1/forebay"),
+            ("ARCHIVE_BUCKET", "forebay"),
+        ])
     }
 
     #[test]
@@ -151,7 +163,8 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_the_readme() {
-        let minimal = testkit::readme::with_database(&[("KAFKA_BROKERS", "127.0.0.1:9092")]);
+        let minimal =
+            testkit::readme::with_database(&[("KAFKA_BROKERS", "127.0.0.1:9092"), ("ARCHIVE_BUCKET", "forebay")]);
         let read = |variables: &dyn Variables| format!("{:?}", Config::from_variables(variables));
         testkit::readme::assert_defaults(include_str!("../README.md"), &minimal, read);
     }
@@ -181,6 +194,7 @@ mod tests {
             "BREAKER_OPEN_SEC",
             "KAFKA_BROKERS",
             "DATABASE_URL",
+            "ARCHIVE_BUCKET",
         ] {
             assert!(problems.contains(name), "{name} is not in: {problems}");
         }

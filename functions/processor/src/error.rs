@@ -33,6 +33,8 @@ pub enum ProcessorError {
     /// An adapter returned a different number of answers than it was asked for.
     #[error(transparent)]
     Answers(#[from] WrongNumberOfAnswers),
+    #[error("a record that is too large to publish cannot be packed for the archive")]
+    Pack(#[source] std::io::Error),
     #[error("an outcome cannot be serialized as JSON")]
     Outcome(#[source] serde_json::Error),
     #[error("the response cannot be serialized as JSON")]
@@ -46,6 +48,7 @@ impl ProcessorError {
             ProcessorError::OutOfTime(_) => "out-of-time",
             ProcessorError::Dependency(error) => error.failed_tag(),
             ProcessorError::Answers(_) => "wrong-number-of-answers",
+            ProcessorError::Pack(_) => "pack",
             ProcessorError::Outcome(_) => "outcome",
             ProcessorError::Answer(_) => "answer",
         }

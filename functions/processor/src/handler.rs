@@ -8,6 +8,7 @@ use lambda::kafka_trigger::{BatchAnswer, decode};
 use pipeline::decisions::dedup::ClaimPlan;
 use pipeline::decisions::intake::Reader;
 use pipeline::decisions::limits::{Blocks, LimitPlan};
+use pipeline::decisions::size;
 use pipeline::decisions::verdicts::{self, ScorePlan};
 use pipeline::ports::{Score, ScoreRequest};
 use pipeline::tracked::{Admitted, Claimed, Read, Tracked};
@@ -18,7 +19,7 @@ use tokio::time::Instant;
 use crate::app::App;
 use crate::error::{ProcessorError, Step};
 use crate::report::Stopwatch;
-use crate::{publishing, report, storing};
+use crate::{publishing, quarantine, report, storing};
 
 /// Time reserved before Lambda's deadline, so that a failed batch is answered before Lambda kills the instance.
 const RESERVE: Duration = Duration::from_millis(500);
@@ -59,7 +60,8 @@ impl App {
         let deadline = Instant::now() + invocation.remaining(RESERVE);
         let now = self.clock.now();
         let reader = Reader { registry: &self.registry, foreign_tenant: &self.policy.foreign_tenant };
-        let records = reader.read_all(delivered);
+        let mut records = reader.read_all(delivered);
+        size::close_too_large(delivered, &mut records, self.policy.max_record_bytes);
         stopwatch.durations.read = stopwatch.lap();
         failpoint!("processor::read");
 
@@ -79,6 +81,7 @@ impl App {
 
         let mut records = verdicts::decide(records, scores, self.policy.fraud_threshold)?;
         in_time(Step::Store, deadline)?;
+        quarantine::keep(self, delivered, &records, deadline).await?;
         let ledger = storing::record(&*self.store, &self.postgres, &mut records, now, deadline).await?;
         stopwatch.durations.store = stopwatch.lap();
         failpoint!("processor::stored");

@@ -10,6 +10,7 @@ mod config;
 mod error;
 mod handler;
 mod publishing;
+mod quarantine;
 mod report;
 mod storing;
 

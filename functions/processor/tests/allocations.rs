@@ -24,6 +24,7 @@ use pipeline::{DependencyError, Outcome, Position, header};
 use processor::{App, DedupStore, Ports, handle};
 use serde_json::json;
 use serde_json::value::RawValue;
+use testkit::fakes::objects::FakeObjects;
 use tokio::runtime::Builder;
 
 use crate::policy::policy;
@@ -127,6 +128,7 @@ fn app() -> App {
         scorer: answers.clone(),
         store: answers.clone(),
         publisher: answers,
+        objects: Arc::new(FakeObjects::default()),
         clock: Arc::new(SystemClock),
     };
     let mut policy = policy();

@@ -18,7 +18,7 @@ use lambda::batch_response::BatchResponse;
 use lambda::invocation::{Invocation, InvocationError};
 use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::clock::Clock;
-use pipeline::ports::{Block, BlockList as _, EventStore, LedgerEntry};
+use pipeline::ports::{Block, BlockList as _, EventStore, LedgerEntry, ObjectStore as _};
 use pipeline::tracked::{Decided, Tracked};
 use pipeline::{Dependency, DependencyError, ErrorClass, Header, Outcome, Record, header, topic};
 use processor::{App, DedupStore, Policy, Ports, handle};
@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 use testkit::fakes::address_counters::FakeAddressCounters;
 use testkit::fakes::block_list::FakeBlockList;
 use testkit::fakes::claims::FakeClaims;
+use testkit::fakes::objects::FakeObjects;
 use testkit::fakes::publisher::FakePublisher;
 use testkit::fakes::scorer::FakeScorer;
 use testkit::fakes::store::FakeStore;
@@ -63,6 +64,7 @@ struct World {
     scorer: Arc<FakeScorer>,
     store: Arc<FakeStore>,
     publisher: Arc<FakePublisher>,
+    objects: Arc<FakeObjects>,
     clock: Arc<TestClock>,
 }
 
@@ -75,6 +77,7 @@ impl World {
             scorer: Arc::default(),
             store: Arc::new(FakeStore::new(DAY)),
             publisher: Arc::new(FakePublisher::new(1)),
+            objects: Arc::default(),
             clock: Arc::new(TestClock::new()),
         }
     }
@@ -91,6 +94,7 @@ impl World {
             scorer: self.scorer.clone(),
             store,
             publisher: self.publisher.clone(),
+            objects: self.objects.clone(),
             clock: self.clock.clone(),
         };
         App::new(policy, Registry::embedded().unwrap(), ports)
@@ -240,6 +244,64 @@ async fn bad_records_become_dead_letters_and_spoil_no_other() {
     assert_eq!(letters["sample-events/0/403"].headers.0[0].name, "deleted");
     // A malformed origin header from the client is ignored, and its bytes are kept before our headers.
     assert_eq!(letters["sample-events/0/406"].headers.0[0].value.as_deref(), Some(&b"not/an/origin"[..]));
+}
+
+/// What broker and topic accept only because it was compressed: without the check, the ledger would have these records and
+/// no batch with them could ever be published.
+#[tokio::test(start_paused = true)]
+async fn a_record_too_large_to_publish_is_kept_in_the_archive_and_spoils_no_other() {
+    let event = |id: &str, user_id: &str, note: String| {
+        let sensor = json!({"type": "sensor", "id": id, "device_id": "d", "reading": 1, "unit": "m", "user_id": user_id, "note": note});
+        sensor.to_string()
+    };
+    let key = vec![b'k'; 2_000_000];
+    let values = [
+        event("a", "u", "m".into()),
+        event("b", "u", "m".repeat(3_000_000)),
+        "[".repeat(2_000_000),
+        event("c", &"u".repeat(700_000), "m".into()),
+        event("d", "u", "m".into()),
+        event("e", "u", "m".into()),
+    ];
+    let keys = [None, None, None, None, Some(&*key), None];
+    let records: Vec<Value> = values
+        .iter()
+        .zip(keys)
+        .zip(0..)
+        .map(|((value, key), offset)| delivered(0, offset, key, Some(value.as_bytes()), &[]))
+        .collect();
+    let batch = json!({"eventSource": "aws:kafka", "records": {"raw-events-0": records}}).to_string();
+
+    let world = World::new();
+    world.objects.refuse("quarantine/");
+    invoke(&world.app(), &batch).await.unwrap_err();
+    assert!(world.store.ledger().is_empty(), "the ledger promises bytes that nobody keeps");
+    world.objects.accept_all();
+    for _ in ["first", "again"] {
+        assert_eq!(invoke(&world.app(), &batch).await.unwrap(), DONE);
+        assert_eq!(
+            tags(&world.outcomes()),
+            [
+                ("raw-events/0/0", "valid", ""),
+                ("raw-events/0/1", "dead_lettered", "too-large"),
+                ("raw-events/0/2", "dead_lettered", "too-large"),
+                ("raw-events/0/3", "dead_lettered", "too-large"),
+                ("raw-events/0/4", "dead_lettered", "too-large"),
+                ("raw-events/0/5", "valid", ""),
+            ]
+        );
+        assert_eq!(world.published(topic::PROCESSED_EVENTS, "outcome_id").len(), 6);
+    }
+    let letters = world.published(topic::DEAD_LETTER_EVENTS, "");
+    assert_eq!((letters.len(), world.objects.keys().len()), (4, 4));
+    for (position, letter) in &letters {
+        assert_eq!(letter.value, None);
+        let object = world.objects.get(&letter.headers.parse::<String>(header::QUARANTINE).unwrap()).await.unwrap();
+        let kept = archive::single::unpack(&object, topic::RAW_EVENTS).unwrap();
+        let offset = usize::try_from(kept.position.offset).unwrap();
+        assert_eq!(kept.position.to_string(), *position);
+        assert_eq!((kept.key.as_deref(), kept.value.as_deref()), (keys[offset], Some(values[offset].as_bytes())));
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -41,6 +41,7 @@ use serde_json::value::RawValue;
 use testkit::fakes::address_counters::FakeAddressCounters;
 use testkit::fakes::block_list::FakeBlockList;
 use testkit::fakes::claims::FakeClaims;
+use testkit::fakes::objects::FakeObjects;
 use testkit::fakes::publisher::FakePublisher;
 use testkit::fakes::scorer::FakeScorer;
 use testkit::fakes::store::FakeStore;
@@ -497,6 +498,8 @@ impl Services {
             scorer: Arc::new(Gated { gate: gate.clone(), port: self.scorer.clone() }),
             store: Arc::new(Gated { gate: gate.clone(), port: self.store.clone() }),
             publisher: Arc::new(Gated { gate: gate.clone(), port: self.publisher.clone() }),
+            // No record here is too large.
+            objects: Arc::new(FakeObjects::default()),
             clock: self.clock.clone(),
         };
         let policy = Policy {

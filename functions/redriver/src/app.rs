@@ -16,6 +16,10 @@ use pipeline::{Dependency, DependencyError};
 
 use crate::config::Config;
 
+/// Largest record that is sent, in bytes before compression: what a Lambda event can hold. `raw-events` takes less, but it
+/// counts compressed bytes, and the broker decides.
+const MAX_RECORD_BYTES: usize = 6 * 1024 * 1024;
+
 /// The adapters.
 pub struct Ports {
     pub topics: Arc<dyn TopicSource>,
@@ -51,7 +55,8 @@ impl App {
     pub async fn connect(config: &Config) -> Result<Self, KafkaError> {
         let (kafka, sdk) = tokio::join!(KafkaClient::connect(&config.kafka, "redriver"), aws::sdk_config());
         let kafka = kafka?;
-        let publisher = Arc::new(kafka.publisher(PublisherOptions::default()).await?);
+        let options = PublisherOptions { max_record_bytes: MAX_RECORD_BYTES, ..PublisherOptions::default() };
+        let publisher = Arc::new(kafka.publisher(options).await?);
         let dynamodb = DynamoDb::connect(&sdk).await;
         let ports = Ports {
             topics: Arc::new(kafka),

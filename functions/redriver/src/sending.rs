@@ -5,12 +5,13 @@
 //! time, which has no second effect: both copies have the same origin, and the processor's claim, the event row and the
 //! mark of the next attempt are keyed by origin (ADR 8).
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use pipeline::dead_letter::DeadLetter;
 use pipeline::pace::Pace;
 use pipeline::ports::{BeginVerdict, LetterStep, MarkKey};
-use pipeline::{ErrorClass, Position};
+use pipeline::{ErrorClass, Position, topic};
 use tokio::time::Instant;
 
 use crate::app::App;
@@ -19,6 +20,8 @@ use crate::run::RedriveRun;
 
 /// The most letters that are sent between two checks of the deadline.
 const MAX_CHUNK: usize = 100;
+/// The same for those whose bytes are in the archive: each may have megabytes.
+const MAX_QUARANTINED: usize = 4;
 /// Longest wait for Kafka's acknowledgements.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -32,7 +35,7 @@ pub enum LetterFate {
     UnderWay {
         until: event::Timestamp,
     },
-    /// Kafka refuses it permanently: it is too large for `raw-events`.
+    /// Kafka refuses it permanently, because it is too large for `raw-events`; or the object with its bytes is gone.
     Refused,
     /// There was not enough time to send it.
     NotReached,
@@ -51,8 +54,8 @@ impl<'a> LetterSender<'a> {
         LetterSender { app, run, pace: Pace::new(max_per_sec) }
     }
 
-    /// Sends the letters in their order, and stops before the deadline. The caller passes each letter at most once per
-    /// call. The results are in no particular order.
+    /// Sends the letters in their order, those whose bytes are in the archive last, and stops before the deadline. The
+    /// caller passes each letter at most once per call. The results are in no particular order.
     ///
     /// # Errors
     /// If a dependency still fails after bounded retries. Letters that were sent are marked as far as possible; the
@@ -62,7 +65,11 @@ impl<'a> LetterSender<'a> {
         letters: &[&'l DeadLetter],
     ) -> Result<Vec<(&'l DeadLetter, LetterFate)>, RedriverError> {
         let mut fates = Vec::with_capacity(letters.len());
-        let mut chunks = letters.chunks(self.pace.batch(MAX_CHUNK));
+        let (quarantined, whole): (Vec<&DeadLetter>, Vec<&DeadLetter>) =
+            letters.iter().copied().partition(|letter| letter.quarantined().is_some());
+        let chunk = |most| self.pace.batch(most);
+        let (many, few) = (chunk(MAX_CHUNK), chunk(MAX_QUARANTINED));
+        let mut chunks = whole.chunks(many).chain(quarantined.chunks(few));
         while let Some(chunk) = chunks.next() {
             if !self.pace.wait(self.run.deadline).await {
                 let rest = std::iter::once(chunk).chain(chunks).flatten();
@@ -96,7 +103,18 @@ impl<'a> LetterSender<'a> {
                 BeginVerdict::Done => fates.push((*letter, LetterFate::Already)),
             }
         }
-        let copies = ours.iter().map(|(letter, _)| letter.redriven()).collect();
+        let mut copies = Vec::with_capacity(ours.len());
+        let mut sending = Vec::with_capacity(ours.len());
+        for (letter, key) in ours {
+            match self.whole(letter).await? {
+                Some(whole) => {
+                    copies.push(whole.redriven());
+                    sending.push((letter, key));
+                }
+                None => fates.push((letter, LetterFate::Refused)),
+            }
+        }
+        let ours = sending;
         let kafka = &self.app.guards.kafka;
         let publisher = &*self.app.ports.publisher;
         // `end_deadline`, because a step that was begun may be finished after the deadline for beginning one.
@@ -128,5 +146,23 @@ impl<'a> LetterSender<'a> {
             Some(error) => Err(error.into()),
             None => Ok(fates),
         }
+    }
+
+    /// The letter with the bytes of its record, from the archive if they are there; `None` if they are there no more.
+    async fn whole<'l>(&self, letter: &'l DeadLetter) -> Result<Option<Cow<'l, DeadLetter>>, RedriverError> {
+        let Some(key) = letter.quarantined() else { return Ok(Some(Cow::Borrowed(letter))) };
+        let get = || self.app.ports.objects.get(key);
+        let problem = match self.app.guards.s3.call(self.run.end_deadline, "reading a quarantined record", get).await {
+            Ok(object) => match archive::single::unpack(&object, topic::RAW_EVENTS) {
+                Ok(record) => return Ok(Some(Cow::Owned(letter.with_bytes_of(record)))),
+                Err(problem) => problem,
+            },
+            Err(error) => match error.class {
+                ErrorClass::Permanent => error.tag,
+                ErrorClass::Transient | ErrorClass::Overload => return Err(error.into()),
+            },
+        };
+        tracing::error!(letter = %letter.id, object = key, problem, "the bytes of a letter cannot be read from the archive: it stays where it is");
+        Ok(None)
     }
 }

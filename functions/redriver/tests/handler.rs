@@ -17,9 +17,9 @@ use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::clock::Clock;
 use pipeline::dead_letter::DeadLetter;
 use pipeline::decisions::limits::LimitPolicy;
-use pipeline::ports::{EventStore, LedgerEntry, NewRecord, RecordPublisher, RedriveMarks as _};
+use pipeline::ports::{EventStore, LedgerEntry, NewRecord, ObjectStore as _, RecordPublisher, RedriveMarks as _};
 use pipeline::tracked::{Decided, Tracked};
-use pipeline::{Dependency, DependencyError, ErrorClass, Outcome, Position, Record, topic};
+use pipeline::{Dependency, DependencyError, ErrorClass, Header, Outcome, Position, Record, topic};
 use processor::{DedupStore, Policy, Ports};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -146,6 +146,7 @@ struct World {
     marks: Arc<FakeRedriveMarks>,
     audit: Arc<FakeRedriveAudit>,
     objects: Arc<FakeObjects>,
+    claims: Arc<FakeClaims>,
     processor: processor::App,
     /// How many records of `raw-events` the processor has read, by partition.
     consumed: Mutex<HashMap<i32, i64>>,
@@ -157,37 +158,24 @@ impl World {
         let clock = Arc::new(TestClock(Mutex::new(now)));
         let broker = Arc::new(FakePublisher::new(3));
         let store = Arc::new(Picky { inner: FakeStore::new(DAY), broken: AtomicBool::new(true) });
-        let policy = Policy {
-            limits: LimitPolicy { per_minute: NonZeroU32::new(0), block_for: MINUTE },
-            block_list_age: Duration::from_secs(2),
-            fraud_threshold: 80,
-            scorer_timeout: Duration::from_secs(2),
-            publish_timeout: Duration::from_secs(10),
-            foreign_tenant: TenantId::new("kafka").unwrap(),
-            batch_response: BatchResponse::Whole,
-            dedup_store: DedupStore::Dynamodb,
-            breaker_open: OPEN_FOR,
-            dedup_window: DAY,
-        };
-        let ports = Ports {
-            claims: Arc::new(FakeClaims::new(DAY)),
-            counters: Arc::new(FakeAddressCounters::default()),
-            block_list: Arc::new(FakeBlockList::default()),
-            scorer: Arc::new(FakeScorer::default()),
-            store: store.clone(),
-            publisher: broker.clone(),
-            clock: clock.clone(),
-        };
+        let (claims, objects) = (Arc::new(FakeClaims::new(DAY)), Arc::<FakeObjects>::default());
         World {
-            processor: processor::App::new(policy, Registry::embedded().unwrap(), ports),
+            processor: processor(1_500_000, &claims, &store, &broker, &objects, &clock),
             clock,
             broker,
             store,
             marks: Arc::default(),
             audit: Arc::default(),
-            objects: Arc::default(),
+            objects,
+            claims,
             consumed: Mutex::default(),
         }
+    }
+
+    /// From now on the processor publishes records up to that size, in bytes.
+    fn allow(&mut self, max_record_bytes: usize) {
+        let World { claims, store, broker, objects, clock, .. } = self;
+        self.processor = processor(max_record_bytes, claims, store, broker, objects, clock);
     }
 
     /// A world with that many failed events.
@@ -297,6 +285,41 @@ impl World {
     }
 }
 
+/// A processor on these services. Its other services are its own.
+fn processor(
+    max_record_bytes: usize,
+    claims: &Arc<FakeClaims>,
+    store: &Arc<Picky>,
+    broker: &Arc<FakePublisher>,
+    objects: &Arc<FakeObjects>,
+    clock: &Arc<TestClock>,
+) -> processor::App {
+    let policy = Policy {
+        limits: LimitPolicy { per_minute: NonZeroU32::new(0), block_for: MINUTE },
+        block_list_age: Duration::from_secs(2),
+        fraud_threshold: 80,
+        scorer_timeout: Duration::from_secs(2),
+        publish_timeout: Duration::from_secs(10),
+        max_record_bytes,
+        foreign_tenant: TenantId::new("kafka").unwrap(),
+        batch_response: BatchResponse::Whole,
+        dedup_store: DedupStore::Dynamodb,
+        breaker_open: OPEN_FOR,
+        dedup_window: DAY,
+    };
+    let ports = Ports {
+        claims: claims.clone(),
+        counters: Arc::new(FakeAddressCounters::default()),
+        block_list: Arc::new(FakeBlockList::default()),
+        scorer: Arc::new(FakeScorer::default()),
+        store: store.clone(),
+        publisher: broker.clone(),
+        objects: objects.clone(),
+        clock: clock.clone(),
+    };
+    processor::App::new(policy, Registry::embedded().unwrap(), ports)
+}
+
 fn invocation(left: Duration) -> Invocation {
     Invocation { request_id: "test".to_owned(), deadline: Instant::now() + left }
 }
@@ -373,6 +396,50 @@ async fn letters_are_listed_by_reason_and_a_dry_run_counts_what_a_redrive_does()
     let own = entries.iter().find(|entry| entry["run"] == done["run"]).unwrap();
     assert_eq!((own["state"].as_str(), own["by"].as_str()), (Some("finished"), Some("ada")));
     assert!(own["result"].as_str().unwrap().contains(r#""sent":30"#), "{own}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_was_too_large_is_sent_with_its_bytes_from_the_archive() {
+    let mut world = World::new();
+    world.repair();
+    world.allow(100_000);
+    let event = |id: &str, bytes: usize| NewRecord {
+        topic: topic::RAW_EVENTS,
+        key: Some(format!("kafka/{id}").into()),
+        value: Some(
+            json!({"type": "click", "id": id, "user_id": "u", "campaign_id": "c", "note": "n".repeat(bytes)})
+                .to_string()
+                .into(),
+        ),
+        headers: vec![Header { name: "none".into(), value: None }],
+    };
+    let large = event("large", 200_000);
+    // Within the limit of `raw-events`, but not with three more headers.
+    let vast = event("vast", 999_850);
+    world.publish(vec![event("small", 1), large.clone(), vast, event("lost", 200_000)]).await;
+    world.process().await;
+    assert_eq!((world.letters().len(), world.objects.keys().len()), (3, 3));
+    let list = world.ask(json!({"action": "list"})).await;
+    assert_eq!(list["reasons"]["too-large"]["open"], 3);
+    for key in world.objects.keys() {
+        let object = world.objects.get(&key).await.unwrap();
+        let record = archive::single::unpack(&object, topic::RAW_EVENTS).unwrap();
+        if record.key.as_deref() == Some(b"kafka/lost") {
+            world.objects.expire(&key);
+        }
+    }
+
+    world.allow(1_500_000);
+    let answer = world.ask(json!({"action": "redrive"})).await;
+    assert_eq!(counts(&answer, &["sent", "refused"]), [1, 2]);
+    let copy = world.new_records().remove(0);
+    assert_eq!((&copy.key, &copy.value, &copy.headers.0[0]), (&large.key, &large.value, &large.headers[0]));
+    world.deliver(&[copy]).await;
+    let stored = world.store.inner.events();
+    let ids: Vec<&str> = stored.iter().map(|row| row.event.key.id.as_str()).collect();
+    assert_eq!(ids, ["small", "large"]);
+    world.clock.advance(20 * MINUTE);
+    assert_eq!(counts(&world.ask(json!({"action": "redrive"})).await, &["sent", "already", "refused"]), [0, 1, 2]);
 }
 
 #[tokio::test(start_paused = true)]

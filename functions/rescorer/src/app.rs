@@ -6,7 +6,6 @@ use kafka::{KafkaClient, KafkaError, PublisherOptions};
 use lambda::breaker::guard;
 use lambda::shutdown::FLUSH_TIMEOUT;
 use pipeline::clock::{Clock, SystemClock};
-use pipeline::decisions::publication;
 use pipeline::guard::Guard;
 use pipeline::ports::{RecordPublisher, UnscoredEvents};
 use pipeline::{Dependency, DependencyError};
@@ -49,7 +48,7 @@ impl App {
             aws::sdk_config(),
         );
         let open_for = config.breaker_open;
-        let max_record_bytes = publication::MAX_RECORD_BYTES;
+        let max_record_bytes = config.max_record_bytes;
         let options = PublisherOptions { max_record_bytes, ..PublisherOptions::default() };
         let scorer = Arc::new(ScorerClient::new(&sdk, config.scorer_function));
         Ok(App {

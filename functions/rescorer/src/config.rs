@@ -26,6 +26,8 @@ pub struct Config {
     pub postgres: PostgresConfig,
     /// `SCORER_FUNCTION`: name, alias or ARN of the scorer; default `scorer`.
     pub scorer_function: String,
+    /// `MAX_RECORD_BYTES`: largest record that is published, in bytes; default 1500000. The same as the processor's.
+    pub max_record_bytes: usize,
     /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is not called before it is probed, in seconds;
     /// default 60.
     pub breaker_open: Duration,
@@ -42,6 +44,7 @@ impl Config {
             publish_timeout: settings::shared::publish_timeout(&mut settings),
         };
         let scorer_function = settings::shared::scorer_function(&mut settings);
+        let max_record_bytes = settings::shared::max_record_bytes(&mut settings);
         let breaker_open = settings::shared::breaker_open(&mut settings);
         let kafka = KafkaConfig::from_settings(&mut settings);
         let postgres = PostgresConfig::from_settings(&mut settings);
@@ -50,6 +53,7 @@ impl Config {
             kafka,
             postgres,
             scorer_function,
+            max_record_bytes,
             breaker_open,
         });
         settings.build(config)

@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 
 use crate::ports::{LedgerEntry, LetterId, NewRecord};
 use crate::reason::{canonical, tag_text};
-use crate::{Header, Outcome, Record, header, topic};
+use crate::{Header, Outcome, ReasonTag, Record, header, quarantine, topic};
 
 /// The headers that [`dead_letter`] appends to a record's own headers, in this order.
 const ADDED_BY_PROCESSOR: [&str; 6] = [
@@ -29,13 +29,25 @@ const ADDED_BY_REDRIVE: [&str; 3] = [header::ORIGIN, header::ORIGIN_TIMESTAMP, h
 /// Key, value and headers are the record's own, byte for byte. Our headers are appended, and readers take the last
 /// header of each name. `error-class` holds the tag of the reason, by which letters are grouped; `error-reason` holds
 /// the whole reason. `attempt` is how often the record had been redriven when it failed.
+///
+/// A record that is too large is not repeated: its letter has the event's key, if it has one, no value, and the headers
+/// `event-id` and `quarantine`, the key of the object with its bytes.
 pub fn dead_letter(record: &Record, entry: &LedgerEntry) -> Option<NewRecord> {
     match entry.outcome {
         Outcome::DeadLettered => {}
         Outcome::Valid | Outcome::Fraud | Outcome::Duplicate | Outcome::Blocked => return None,
     }
-    let mut headers = Vec::with_capacity(record.headers.0.len() + ADDED_BY_PROCESSOR.len());
-    headers.extend(record.headers.0.iter().cloned());
+    let (key, value, own) = match ReasonTag::of(&entry.reason) {
+        Some(ReasonTag::TooLarge) => {
+            let event_id = entry.key.as_ref().map(|key| Header::new(header::EVENT_ID, key.id.to_string()));
+            let object = Header::new(header::QUARANTINE, quarantine::key(&entry.position, entry.digest));
+            let key = entry.key.as_ref().map(|key| Bytes::from(key.to_string()));
+            (key, None, event_id.into_iter().chain([object]).collect())
+        }
+        Some(_) | None => (record.key.clone(), record.value.clone(), record.headers.0.clone()),
+    };
+    let mut headers: Vec<Header> = own;
+    headers.reserve_exact(ADDED_BY_PROCESSOR.len());
     headers.extend([
         Header::new(header::ORIGIN, entry.origin.to_string()),
         Header::new(header::ORIGIN_TIMESTAMP, record.origin_timestamp().as_millis().to_string()),
@@ -44,7 +56,7 @@ pub fn dead_letter(record: &Record, entry: &LedgerEntry) -> Option<NewRecord> {
         Header::new(header::FAILED_AT, entry.recorded_at.to_string()),
         Header::new(header::ATTEMPT, record.attempt().to_string()),
     ]);
-    Some(NewRecord { topic: topic::DEAD_LETTER_EVENTS, key: record.key.clone(), value: record.value.clone(), headers })
+    Some(NewRecord { topic: topic::DEAD_LETTER_EVENTS, key, value, headers })
 }
 
 /// A failed record, as it is on `dead-letter-events` or in a parked object.
@@ -62,6 +74,8 @@ pub struct DeadLetter {
     origin_timestamp: i64,
     /// How many of the headers, counted from the first, are those of the first copy.
     own_headers: usize,
+    /// The key of the object with the record's bytes, if the letter does not have them itself.
+    quarantined: Option<String>,
 }
 
 /// A record that does not end in the headers of a dead letter.
@@ -91,13 +105,34 @@ impl DeadLetter {
         let id = LetterId { origin, attempt };
         // The headers of an earlier redrive are replaced, so that they do not pile up. They are recognised by their
         // values: a record whose own headers end in the same names keeps them unless the values are equal too.
-        let earlier = added_by_redrive(&id, origin_timestamp);
-        let own_headers = if own.ends_with(&earlier) { own_headers - earlier.len() } else { own_headers };
-        Ok(DeadLetter { id, reason, detail, failed_at, record, origin_timestamp, own_headers })
+        let own_headers = own.len() - added_before(own, &id, origin_timestamp);
+        let quarantined = match own {
+            [.., Header { name, value: Some(key) }]
+                if reason == ReasonTag::TooLarge.as_str() && name == header::QUARANTINE =>
+            {
+                Some(str::from_utf8(key).map_err(|_| NotALetter)?.to_owned())
+            }
+            _ => None,
+        };
+        Ok(DeadLetter { id, reason, detail, failed_at, record, origin_timestamp, own_headers, quarantined })
+    }
+
+    /// The key of the object with the record's bytes. `None` if the letter has them itself, as all have whose record was
+    /// not too large.
+    pub fn quarantined(&self) -> Option<&str> {
+        self.quarantined.as_deref()
+    }
+
+    /// The letter with the record that is in its object.
+    #[must_use]
+    pub fn with_bytes_of(&self, record: Record) -> DeadLetter {
+        let own = &record.headers.0;
+        let own_headers = own.len() - added_before(own, &self.id, self.origin_timestamp);
+        DeadLetter { record, own_headers, quarantined: None, ..self.clone() }
     }
 
     /// The copy for `raw-events`: key, value and headers of the first copy byte for byte, then the headers that mark it
-    /// as a copy.
+    /// as a copy. A letter whose record is quarantined must have its bytes first ([`DeadLetter::with_bytes_of`]).
     pub fn redriven(&self) -> NewRecord {
         let next = LetterId { origin: self.id.origin.clone(), attempt: self.id.attempt.saturating_add(1) };
         let mut headers = self.record.headers.0[..self.own_headers].to_vec();
@@ -120,6 +155,12 @@ impl DeadLetter {
             tenant: tenant.or_else(|| tenant_of(self.record.key.as_ref()?).map(Cow::Borrowed)),
         }
     }
+}
+
+/// How many headers at the end of a record's own were added by an earlier redrive.
+fn added_before(own: &[Header], id: &LetterId, origin_timestamp: i64) -> usize {
+    let earlier = added_by_redrive(id, origin_timestamp);
+    if own.ends_with(&earlier) { earlier.len() } else { 0 }
 }
 
 fn added_by_redrive(id: &LetterId, origin_timestamp: i64) -> [Header; 3] {
@@ -163,6 +204,8 @@ pub struct Subject<'a> {
 
 #[cfg(test)]
 mod tests {
+    use event::{EventId, EventKey};
+
     use super::*;
     use crate::{Position, RecordHeaders};
 
@@ -251,6 +294,41 @@ mod tests {
                 ADDED_BY_REDRIVE.iter().zip(added).map(|(name, value)| Header::new(*name, value)).collect();
             assert_eq!(copy.headers[count..], added);
         }
+    }
+
+    #[test]
+    fn the_letter_of_a_record_that_is_too_large_points_to_its_bytes() {
+        let forged = vec![Header::new(header::QUARANTINE, "quarantine/of-another")];
+        let original = raw(7, Some("as if it were large"), forged.clone());
+        let mut record = original.clone();
+        for attempt in 0..3 {
+            let entry = LedgerEntry {
+                position: record.position.clone(),
+                digest: record.digest(),
+                origin: record.origin(record.digest()),
+                key: Some(EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new("a/b").unwrap() }),
+                outcome: Outcome::DeadLettered,
+                reason: "too-large: 3000000 bytes".to_owned(),
+                risk: None,
+                recorded_at: Timestamp::from_millis(5_000),
+            };
+            let letter =
+                DeadLetter::read(on_topic(dead_letter(&record, &entry).unwrap(), "dead-letter-events")).unwrap();
+            assert_eq!((&*letter.reason, letter.id.attempt, &letter.record.value), ("too-large", attempt, &None));
+            assert_eq!(letter.quarantined(), Some(&*quarantine::key(&record.position, record.digest())));
+            let subject = letter.subject();
+            assert_eq!((subject.tenant.as_deref(), subject.event_id.as_deref()), (Some("acme"), Some("a/b")));
+            let letter = letter.with_bytes_of(record);
+            assert_eq!(letter.quarantined(), None);
+            let copy = letter.redriven();
+            assert_eq!((&copy.key, &copy.value), (&original.key, &original.value));
+            assert_eq!(copy.headers[..1], forged);
+            assert_eq!(copy.headers.len(), 1 + ADDED_BY_REDRIVE.len());
+            record = on_topic(copy, "raw-events");
+            assert_eq!(record.origin_timestamp(), original.timestamp);
+        }
+        // Only the processor's own header counts.
+        assert_eq!(DeadLetter::read(dead(&original)).unwrap().quarantined(), None);
     }
 
     #[test]

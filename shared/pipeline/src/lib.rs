@@ -15,6 +15,7 @@ pub mod guard;
 mod outcome;
 pub mod pace;
 pub mod ports;
+pub mod quarantine;
 pub mod quota;
 pub mod reason;
 mod record;

@@ -37,6 +37,8 @@ pub enum ReasonTag {
     SchemaViolation,
     /// The event has no id, and none can be computed for it.
     Fingerprint,
+    /// Its outcome or its dead letter would be larger than the topics take. Its bytes are an object under `quarantine/`.
+    TooLarge,
     /// The store refuses this record, also when it is alone.
     StoreRefused,
     /// An earlier batch claimed the event's id for another record.

@@ -31,7 +31,9 @@ pub mod header {
     pub const ERROR_CLASS: &str = "error-class";
     pub const ERROR_REASON: &str = "error-reason";
     pub const FAILED_AT: &str = "failed-at";
-    pub const ALL: [&str; 10] = [
+    /// The key of the object with the record's bytes; only on dead letters of records that are too large.
+    pub const QUARANTINE: &str = "quarantine";
+    pub const ALL: [&str; 11] = [
         EVENT_ID,
         EVENT_TYPE,
         TRACEPARENT,
@@ -42,6 +44,7 @@ pub mod header {
         ERROR_CLASS,
         ERROR_REASON,
         FAILED_AT,
+        QUARANTINE,
     ];
 }
 

@@ -73,6 +73,17 @@ pub fn publish_timeout(settings: &mut Settings<'_>) -> Duration {
     Duration::from_millis(settings.or("PUBLISH_TIMEOUT_MS", 10_000))
 }
 
+/// `MAX_RECORD_BYTES`: largest record that is written to `processed-events` and `dead-letter-events`, in bytes, at least
+/// 65,536; 1500000 unless set. An outcome is somewhat larger than its event, so this is more than the 1 MB that a topic
+/// takes by default.
+pub fn max_record_bytes(settings: &mut Settings<'_>) -> usize {
+    let bytes = settings.or("MAX_RECORD_BYTES", 1_500_000);
+    if bytes < 65_536 {
+        settings.problem(format!("MAX_RECORD_BYTES={bytes}: it must be at least 65536"));
+    }
+    bytes
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -99,6 +110,13 @@ mod tests {
         assert_eq!(read("DEDUP_TTL_SEC", "0", dedup_ttl), None);
         assert_eq!(read("DEDUP_TTL_SEC", "1", dedup_ttl), Some(Duration::from_secs(1)));
         assert_eq!(read("DEDUP_TTL_SEC", "", dedup_ttl), Some(Duration::from_secs(86_400)));
+    }
+
+    #[test]
+    fn records_have_a_limit_that_small_ones_keep() {
+        assert_eq!(read("MAX_RECORD_BYTES", "", max_record_bytes), Some(1_500_000));
+        assert_eq!(read("MAX_RECORD_BYTES", "65536", max_record_bytes), Some(65_536));
+        assert_eq!(read("MAX_RECORD_BYTES", "65535", max_record_bytes), None);
     }
 
     #[test]

@@ -17,6 +17,7 @@ pub fn policy() -> Policy {
         fraud_threshold: 80,
         scorer_timeout: Duration::from_secs(2),
         publish_timeout: Duration::from_secs(10),
+        max_record_bytes: 1_500_000,
         foreign_tenant: TenantId::new("kafka").unwrap(),
         batch_response: BatchResponse::Whole,
         dedup_store: DedupStore::Dynamodb,

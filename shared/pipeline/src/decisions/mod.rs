@@ -10,7 +10,7 @@
 //! 5. [`recording`]: which events the store treats as copies.
 //! 6. [`publication`]: the records to publish, made from the ledger entries and not from the decisions of this run.
 //!
-//! Other modules: [`late`] decides what to store about events that get their score later. The replayer uses
+//! Other modules: [`size`] decides, right after [`intake`], which records are too large to publish. [`late`] decides what to store about events that get their score later. The replayer uses
 //! [`restoration`], which turns outcomes back into what was recorded, and [`reprocessing`], which decides on records
 //! again under other rules.
 //!
@@ -37,6 +37,7 @@ pub mod publication;
 pub mod recording;
 pub mod reprocessing;
 pub mod restoration;
+pub mod size;
 pub mod verdicts;
 
 #[cfg(test)]

@@ -17,10 +17,8 @@ use crate::ports::{LateOutcome, LedgerEntry, NewRecord};
 use crate::tracked::{Decided, Event, Tracked};
 use crate::{Header, Outcome, ReasonTag, Record, header, topic};
 
-/// Largest record written, in bytes. An outcome adds a few hundred bytes to its event, and a dead letter adds headers,
-/// so both exceed the limit of `raw-events`, about 1 MB, when the event is just within it. The topics of both must
-/// allow this size.
-pub const MAX_RECORD_BYTES: usize = 1_500_000;
+/// Longest `traceparent` that is passed on, in bytes. That of version 00 has 55 (W3C Trace Context, section 3.2).
+const MAX_TRACEPARENT_BYTES: usize = 256;
 
 /// The suffix of the id of an outcome that announces a late score, `<topic>/<partition>/<offset>#scored`.
 pub(super) const SCORED_LATER: &str = "#scored";
@@ -108,6 +106,7 @@ impl OutcomeWriter {
         traceparent: Option<&[u8]>,
     ) -> Result<NewRecord, serde_json::Error> {
         let about = (record.event_type(), record.received_at(), record.ip());
+        let traceparent = traceparent.filter(|value| value.len() <= MAX_TRACEPARENT_BYTES);
         self.write("", entry, about, record.event(), traceparent)
     }
 

@@ -8,12 +8,14 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use event::Timestamp;
 use pipeline::ports::{NewRecord, RecordPublisher};
-use pipeline::{Dependency, DependencyError, ErrorClass, Position, Record, RecordHeaders};
+use pipeline::{Dependency, DependencyError, ErrorClass, Position, Record, RecordHeaders, topic};
 
 use super::Faults;
 
-/// Largest record that is accepted; the default of `kafka::PublisherOptions`.
-const MAX_RECORD_BYTES: usize = 1_000_000;
+/// Largest record that `raw-events` takes; the default of `kafka::PublisherOptions`.
+const MAX_RAW_RECORD_BYTES: usize = 1_000_000;
+/// The same for the other topics; the default of `MAX_RECORD_BYTES`.
+const MAX_RECORD_BYTES: usize = 1_500_000;
 
 /// Keeps the published records, with the partitions and offsets that Kafka would assign.
 ///
@@ -68,9 +70,8 @@ impl FakePublisher {
         }
         let headers: usize =
             record.headers.iter().map(|header| header.name.len() + header.value.as_ref().map_or(0, Bytes::len)).sum();
-        if record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len) + headers
-            > MAX_RECORD_BYTES
-        {
+        let limit = if record.topic == topic::RAW_EVENTS { MAX_RAW_RECORD_BYTES } else { MAX_RECORD_BYTES };
+        if record.key.as_ref().map_or(0, Bytes::len) + record.value.as_ref().map_or(0, Bytes::len) + headers > limit {
             return Err(failure(ErrorClass::Permanent, "too-large", "the record is too large"));
         }
         let logs = state.topics.entry(record.topic).or_insert_with(|| logs(self.partitions));
