@@ -57,11 +57,14 @@ impl World {
     }
 
     /// A record of another producer, which does not go through ingest.
-    async fn write_raw(&self, value: &'static str) {
-        let publisher = self.stack.kafka.publisher(PublisherOptions::default()).await.unwrap();
+    async fn write_raw(&self, values: Vec<String>) {
+        let options = PublisherOptions { max_record_bytes: 4_000_000, ..PublisherOptions::default() };
+        let publisher = self.stack.kafka.publisher(options).await.unwrap();
         let record =
-            NewRecord { topic: RAW_EVENTS, key: None, value: Some(value.as_bytes().into()), headers: Vec::new() };
-        publisher.publish(vec![record], PATIENCE).await.remove(0).unwrap();
+            |value: String| NewRecord { topic: RAW_EVENTS, key: None, value: Some(value.into()), headers: Vec::new() };
+        for answer in publisher.publish(values.into_iter().map(record).collect(), PATIENCE).await {
+            answer.unwrap();
+        }
         publisher.close(PATIENCE).await.unwrap();
     }
 
@@ -128,7 +131,7 @@ async fn letters_are_redriven_once_parked_after_three_failures_and_released() {
         receipts.push(world.post(id).await);
     }
     world.post("good").await;
-    world.write_raw("not json").await;
+    world.write_raw(vec!["not json".to_owned()]).await;
     world.stack.wait_until_idle(PATIENCE).await.unwrap();
     assert_eq!(world.letters().await, 4);
 
@@ -211,5 +214,37 @@ async fn letters_are_redriven_once_parked_after_three_failures_and_released() {
     let archive = ArchiveReader::new(Arc::new(world.stack.archive().await));
     let proof = ArchiveProof::gather(&world.stack.kafka, &archive).await.unwrap();
     assert_eq!((proof.missing(), proof.waiting()), (0, 0), "{proof}");
+    world.stack.stop().await.unwrap();
+}
+
+/// The broker takes records of 3 MB, because it counts compressed bytes. Without the check of the size, the partition of
+/// such a record would wait for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_to_publish_waits_in_the_archive_and_holds_no_partition() {
+    let world = World::start().await;
+    let event = |id: usize, bytes: usize| {
+        let note = "n".repeat(bytes);
+        json!({"type": "sensor", "id": format!("s-{id}"), "device_id": "d", "reading": 1, "unit": "m", "note": note})
+            .to_string()
+    };
+    // Without a key, all may be in one partition, in this order.
+    let sizes = [1, 3_000_000, 1, 2_000_000, 1_000, 1];
+    world.write_raw(sizes.into_iter().enumerate().map(|(id, bytes)| event(id, bytes)).collect()).await;
+    world.stack.wait_until_idle(PATIENCE).await.unwrap();
+    let outcomes = async || {
+        let statement = "SELECT outcome, count(*) FROM record_outcomes GROUP BY 1 ORDER BY 1";
+        let rows = world.database.query(statement, &[]).await.unwrap();
+        rows.iter().map(|row| (row.get(0), row.get(1))).collect::<Vec<(String, i64)>>()
+    };
+    let expected = |dead_lettered| [("dead_lettered".to_owned(), dead_lettered), ("valid".to_owned(), 4)];
+    assert_eq!(outcomes().await, expected(2));
+    assert_eq!(world.letters().await, 2);
+
+    let redrive = json!({"action": "redrive", "filters": {"reason": "too-large"}, "by": "a test"});
+    let answer = world.stack.invoke("redriver", redrive).await.unwrap();
+    assert_eq!(counts(&answer, ["sent", "refused"]), [2, 0], "{answer}");
+    world.stack.wait_until_idle(PATIENCE).await.unwrap();
+    assert_eq!(outcomes().await, expected(4), "the limit is the same, so they fail again");
+    assert_eq!(world.stack.unaccounted().await.unwrap(), 0);
     world.stack.stop().await.unwrap();
 }
