@@ -59,7 +59,7 @@ impl App {
         let mut stopwatch = Stopwatch::start();
         let deadline = Instant::now() + invocation.remaining(RESERVE);
         let now = self.clock.now();
-        let reader = Reader { registry: &self.registry, foreign_tenant: &self.policy.foreign_tenant };
+        let reader = Reader { registry: &self.registry, foreign_tenant: &self.policy.foreign_tenant, now };
         let mut records = reader.read_all(delivered);
         size::close_too_large(delivered, &mut records, self.policy.max_record_bytes);
         stopwatch.durations.read = stopwatch.lap();

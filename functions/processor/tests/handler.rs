@@ -246,6 +246,37 @@ async fn bad_records_become_dead_letters_and_spoil_no_other() {
     assert_eq!(letters["sample-events/0/406"].headers.0[0].value.as_deref(), Some(&b"not/an/origin"[..]));
 }
 
+/// Kafka's -1. It fell into 1969, and the next maintenance deleted the event.
+#[tokio::test(start_paused = true)]
+async fn a_record_without_a_time_was_received_when_the_ledger_first_saw_it() {
+    let values = [r#"{"type":"sensor","id":"a","device_id":"d","reading":1,"unit":"m"}"#, "not json"];
+    let mut records: Vec<Value> =
+        values.iter().zip(0..).map(|(value, offset)| delivered(0, offset, None, Some(value.as_bytes()), &[])).collect();
+    for record in &mut records {
+        record["timestamp"] = json!(-1);
+    }
+    // A copy, which is a duplicate.
+    records.push(delivered(0, 2, None, Some(values[0].as_bytes()), &[]));
+    records[2]["timestamp"] = json!(-1);
+    let batch = json!({"eventSource": "aws:kafka", "records": {"raw-events-0": records}}).to_string();
+    let world = World::new();
+    let first_seen = world.clock.now();
+    for _ in ["first", "two days later"] {
+        assert_eq!(invoke(&world.app(), &batch).await.unwrap(), DONE);
+        world.clock.jump(2 * 86_400_000);
+    }
+    let rows = world.store.events();
+    assert_eq!((rows.len(), rows[0].event.received_at), (1, first_seen));
+    // `published` compares the copies byte by byte.
+    let outcomes = world.published(topic::PROCESSED_EVENTS, "outcome_id");
+    for position in ["raw-events/0/0", "raw-events/0/2"] {
+        let outcome: Value = serde_json::from_slice(outcomes[position].value.as_ref().unwrap()).unwrap();
+        assert_eq!(outcome["received_at"], json!(first_seen), "{outcome}");
+    }
+    let letter = &world.published(topic::DEAD_LETTER_EVENTS, "")["raw-events/0/1"];
+    assert_eq!(letter.headers.parse(header::ORIGIN_TIMESTAMP), Some(first_seen.as_millis()));
+}
+
 /// What broker and topic accept only because it was compressed: without the check, the ledger would have these records and
 /// no batch with them could ever be published.
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
+use event::Timestamp;
 use lambda::breaker::guard;
 use pipeline::decisions::intake::Reader;
 use pipeline::decisions::{reprocessing, verdicts};
@@ -70,7 +71,9 @@ impl<'a> Reprocessor<'a> {
         deadline: Instant,
     ) -> Result<(), ReplayerError> {
         let policy = &self.app.policy;
-        let reader = Reader { registry: &self.app.registry, foreign_tenant: &policy.foreign_tenant };
+        // Nothing that is decided again depends on when an event was received.
+        let now = Timestamp::EPOCH;
+        let reader = Reader { registry: &self.app.registry, foreign_tenant: &policy.foreign_tenant, now };
         let read = reader.read_all(records);
         let look_up = || self.app.ports.reprocessed.first_outcomes(&read);
         let firsts = self.app.postgres.call_each(deadline, "looking up first outcomes", read.len(), look_up).await?;

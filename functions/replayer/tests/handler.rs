@@ -212,7 +212,7 @@ fn decide(mut tracked: Tracked<'_, Read>) -> Tracked<'_, Decided> {
 async fn process(store: &FakeStore, records: &[Record], now: Timestamp) -> Vec<(Record, Record)> {
     let registry = Registry::embedded().unwrap();
     let foreign_tenant = TenantId::new("kafka").unwrap();
-    let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant };
+    let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant, now: Timestamp::EPOCH };
     let decided: Vec<_> = reader.read_all(records).into_iter().map(decide).collect();
     let entries = store.record(&decided, now).await.unwrap();
     let published = records.iter().zip(&decided).zip(&entries).map(|((raw, tracked), entry)| {

@@ -111,35 +111,39 @@ impl fmt::Display for Series {
     }
 }
 
-/// An hour in UTC, counted from the epoch.
+/// An hour in UTC, or that of all records without a time, which is before every other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Hour(i64);
+pub struct Hour {
+    /// Counted from the epoch.
+    known: Option<i64>,
+}
 
 impl Hour {
-    pub const fn of(at: Timestamp) -> Self {
-        Hour(at.as_millis().div_euclid(MS_PER_HOUR))
-    }
+    pub const UNKNOWN: Hour = Hour { known: None };
 
-    pub const fn start(self) -> Timestamp {
-        Timestamp::from_millis(self.0 * MS_PER_HOUR)
+    pub fn of(at: Timestamp) -> Self {
+        Hour { known: (at != Timestamp::NONE).then(|| at.as_millis().div_euclid(MS_PER_HOUR)) }
     }
 
     /// Days since the epoch.
-    pub(crate) const fn day(self) -> i64 {
-        self.0.div_euclid(24)
+    pub(crate) fn day(self) -> Option<i64> {
+        Some(self.known?.div_euclid(24))
     }
 }
 
 /// `dt=YYYY-MM-DD` of a day counted from the epoch.
 pub(crate) fn day_name(day: i64) -> String {
-    let at = Hour(day * 24).start().to_utc();
+    let at = Timestamp::from_millis(day.saturating_mul(24 * MS_PER_HOUR)).to_utc();
     format!("dt={:04}-{:02}-{:02}", at.year(), u8::from(at.month()), at.day())
 }
 
 impl fmt::Display for Hour {
-    /// `dt=YYYY-MM-DD/hour=HH`.
+    /// `dt=YYYY-MM-DD/hour=HH`, or `dt=unknown/hour=00`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/hour={:02}", day_name(self.day()), self.0.rem_euclid(24))
+        match self.known {
+            Some(hour) => write!(f, "{}/hour={:02}", day_name(hour.div_euclid(24)), hour.rem_euclid(24)),
+            None => f.write_str("dt=unknown/hour=00"),
+        }
     }
 }
 
@@ -217,7 +221,10 @@ fn parse(text: &str) -> Option<ObjectKey> {
     };
     let day = levels.next()?.strip_prefix("dt=")?;
     let hour = levels.next()?.strip_prefix("hour=")?;
-    let hour = Hour::of(Timestamp::parse(&format!("{day}T{hour}:00:00Z")).ok()?);
+    let hour = match day {
+        "unknown" => Hour::UNKNOWN,
+        day => Hour::of(Timestamp::parse(&format!("{day}T{hour}:00:00Z")).ok()?),
+    };
     let partition = levels.next()?.strip_prefix("partition=")?.parse().ok()?;
     let name = levels.next()?.strip_suffix(EXTENSION)?;
     if levels.next().is_some() {
@@ -276,12 +283,15 @@ mod tests {
     #[test]
     fn hours_before_the_epoch_and_in_the_last_year_have_names() {
         for (at, name) in [
-            (Timestamp::from_millis(-1), "dt=1969-12-31/hour=23"),
+            (Timestamp::NONE, "dt=unknown/hour=00"),
+            (Timestamp::from_millis(-2), "dt=1969-12-31/hour=23"),
             (Timestamp::EPOCH, "dt=1970-01-01/hour=00"),
             (Timestamp::from_millis(i64::MAX), "dt=9999-12-31/hour=23"),
             (Timestamp::from_millis(i64::MIN), "dt=0000-01-01/hour=00"),
         ] {
             assert_eq!(Hour::of(at).to_string(), name);
+            let key = ObjectKey { hour: Hour::of(at), ..key(5, None) };
+            assert_eq!(key.to_string().parse(), Ok(key));
         }
     }
 
@@ -293,6 +303,7 @@ mod tests {
             good.replace("topic=", "status="),
             good.replace("hour=18", "hour=24"),
             good.replace("hour=18", "hour=8"),
+            good.replace("dt=2026-11-20", "dt=unknown"),
             good.replace("0005-", "005-"),
             good.replace("0005-", "0010-"),
             good.replace(".ndjson", ".n5.ndjson"),

@@ -110,7 +110,7 @@ impl Filter {
 
     /// The prefixes that together contain every object to read and few others.
     fn prefixes(&self) -> Vec<String> {
-        let days = self.first_hour().zip(self.last_hour()).map(|(first, last)| first.day()..=last.day());
+        let days = self.first_hour().zip(self.last_hour()).and_then(|(first, last)| Some(first.day()?..=last.day()?));
         let days = days.filter(|days| days.end() - days.start() < MAX_DAY_LISTINGS);
         let of_series = |series: Series| match days.clone() {
             None => vec![format!("{series}/")],

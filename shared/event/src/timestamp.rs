@@ -22,6 +22,9 @@ pub struct TimestampError;
 impl Timestamp {
     pub const EPOCH: Timestamp = Timestamp(0);
 
+    /// What Kafka gives as the time of a record that has none (`RecordBatch.NO_TIMESTAMP` of its Java client).
+    pub const NONE: Timestamp = Timestamp(-1);
+
     /// Largest instant RFC 3339 can write: 9999-12-31T23:59:59.999Z.
     const MAX_MS: i64 = 253_402_300_799_999;
     /// Smallest: 0000-01-01T00:00:00Z.

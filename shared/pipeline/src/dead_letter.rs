@@ -37,6 +37,8 @@ pub fn dead_letter(record: &Record, entry: &LedgerEntry) -> Option<NewRecord> {
         Outcome::DeadLettered => {}
         Outcome::Valid | Outcome::Fraud | Outcome::Duplicate | Outcome::Blocked => return None,
     }
+    // What has no time was received when the ledger first saw it.
+    let origin_timestamp = record.origin_timestamp().unwrap_or(entry.recorded_at);
     let (key, value, own) = match ReasonTag::of(&entry.reason) {
         Some(ReasonTag::TooLarge) => {
             let event_id = entry.key.as_ref().map(|key| Header::new(header::EVENT_ID, key.id.to_string()));
@@ -50,7 +52,7 @@ pub fn dead_letter(record: &Record, entry: &LedgerEntry) -> Option<NewRecord> {
     headers.reserve_exact(ADDED_BY_PROCESSOR.len());
     headers.extend([
         Header::new(header::ORIGIN, entry.origin.to_string()),
-        Header::new(header::ORIGIN_TIMESTAMP, record.origin_timestamp().as_millis().to_string()),
+        Header::new(header::ORIGIN_TIMESTAMP, origin_timestamp.as_millis().to_string()),
         Header::new(header::ERROR_CLASS, tag_text(&entry.reason).to_owned()),
         Header::new(header::ERROR_REASON, entry.reason.clone()),
         Header::new(header::FAILED_AT, entry.recorded_at.to_string()),
@@ -325,10 +327,21 @@ mod tests {
             assert_eq!(copy.headers[..1], forged);
             assert_eq!(copy.headers.len(), 1 + ADDED_BY_REDRIVE.len());
             record = on_topic(copy, "raw-events");
-            assert_eq!(record.origin_timestamp(), original.timestamp);
+            assert_eq!(record.origin_timestamp(), Some(original.timestamp));
         }
         // Only the processor's own header counts.
         assert_eq!(DeadLetter::read(dead(&original)).unwrap().quarantined(), None);
+    }
+
+    #[test]
+    fn a_record_without_a_time_is_redriven_with_that_of_the_ledger() {
+        let mut record = Record { timestamp: Timestamp::NONE, ..raw(7, Some("x"), Vec::new()) };
+        for _ in 0..2 {
+            let copy = DeadLetter::read(dead(&record)).unwrap().redriven();
+            record = on_topic(copy, "raw-events");
+            assert_eq!(record.headers.0.len(), ADDED_BY_REDRIVE.len());
+            assert_eq!(record.origin_timestamp(), Some(Timestamp::from_millis(5_000)));
+        }
     }
 
     #[test]
@@ -341,7 +354,7 @@ mod tests {
             assert_eq!(record.headers.0.len(), 1 + ADDED_BY_REDRIVE.len());
             let first = original.position.as_origin(original.digest());
             assert_eq!((record.attempt(), record.origin(record.digest())), (attempt, first));
-            assert_eq!(record.origin_timestamp(), original.timestamp, "the timestamp of the first copy is kept");
+            assert_eq!(record.origin_timestamp(), Some(original.timestamp), "the timestamp of the first copy is kept");
         }
     }
 

@@ -147,7 +147,7 @@ impl RecordHeaders {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     pub position: Position,
-    /// Kafka's timestamp of the record.
+    /// Kafka's timestamp of the record; [`Timestamp::NONE`] if it has none.
     pub timestamp: Timestamp,
     pub key: Option<Bytes>,
     /// `None` is a tombstone.
@@ -176,9 +176,10 @@ impl Record {
         self.headers.parse(header::ORIGIN).unwrap_or_else(|| self.position.as_origin(digest))
     }
 
-    /// Kafka's timestamp of the first copy.
-    pub fn origin_timestamp(&self) -> Timestamp {
-        self.headers.parse::<i64>(header::ORIGIN_TIMESTAMP).map_or(self.timestamp, Timestamp::from_millis)
+    /// Kafka's timestamp of the first copy; `None` if it has none.
+    pub fn origin_timestamp(&self) -> Option<Timestamp> {
+        let header = self.headers.parse::<i64>(header::ORIGIN_TIMESTAMP).map(Timestamp::from_millis);
+        [header, Some(self.timestamp)].into_iter().flatten().find(|at| *at != Timestamp::NONE)
     }
 
     /// How many times the record has been redriven.
@@ -220,7 +221,9 @@ mod tests {
         ]);
         assert_eq!(odd.origin(odd.digest()), odd.position.as_origin(odd.digest()));
         assert_eq!(odd.attempt(), 0);
-        assert_eq!(odd.origin_timestamp(), odd.timestamp);
+        assert_eq!(odd.origin_timestamp(), Some(odd.timestamp));
+        let undated = Record { timestamp: Timestamp::NONE, ..odd };
+        assert_eq!(undated.origin_timestamp(), None);
     }
 
     #[test]

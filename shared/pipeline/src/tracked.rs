@@ -47,6 +47,9 @@ pub struct Event<'a> {
     /// When ingest received the event, or for a bare event Kafka's timestamp of its first copy. Not checked, however
     /// wrong: refusing an event because of a producer's clock would lose it, and every store can hold any instant.
     pub received_at: Timestamp,
+    /// Its record has no time: it counts as received when the ledger first saw it. Until the ledger is asked, that is the
+    /// time of this run; after a redelivery, its entry knows better ([`crate::ports::LedgerEntry::recorded_at`]).
+    pub undated: bool,
     pub occurred_at: Option<Timestamp>,
     pub ip: Option<IpAddr>,
     pub user_agent: Option<Cow<'a, str>>,
@@ -68,6 +71,7 @@ impl Event<'_> {
             id_source: self.id_source,
             schema_version: self.schema_version,
             received_at: self.received_at,
+            undated: self.undated,
             occurred_at: self.occurred_at,
             ip: self.ip,
             payload_hash: self.payload_hash,

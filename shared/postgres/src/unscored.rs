@@ -384,6 +384,7 @@ fn late_outcome_from_row(row: &Row) -> Result<LateOutcome, PostgresError> {
         schema_version: u32::try_from(row.try_get::<_, i64>("schema_version")?)
             .map_err(|_| corrupt("schema_version"))?,
         received_at: row.try_get::<_, OffsetDateTime>("received_at")?.into(),
+        undated: false,
         occurred_at: row.try_get::<_, Option<OffsetDateTime>>("occurred_at")?.map(Timestamp::from),
         ip: row.try_get("ip_address")?,
         user_agent: text("user_agent")?,

@@ -22,6 +22,7 @@ pub fn event(tenant: &TenantId, id: &str, json: &str, received_at: Timestamp) ->
         event_type: "click".into(),
         schema_version: 1,
         received_at,
+        undated: false,
         occurred_at: Some(received_at),
         ip: Some([203, 0, 113, 7].into()),
         user_agent: Some("test".into()),

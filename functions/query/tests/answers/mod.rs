@@ -63,7 +63,7 @@ impl World {
     /// Decides on records and records the decisions, step by step as the processor does.
     async fn decide_and_record(&self, records: &[Record], now: Timestamp) -> Result<Vec<LedgerEntry>, DependencyError> {
         let (registry, foreign_tenant) = (Registry::embedded().unwrap(), TenantId::new("kafka").unwrap());
-        let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant };
+        let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant, now: Timestamp::EPOCH };
         let plan = ClaimPlan::new(reader.read_all(records), now, DEDUP_WINDOW);
         let answers = self.claims.claim(&plan.claims, now).await.unwrap();
         let blocks = Blocks::new(self.block_list.list().await.unwrap());

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 
 use event::schema::Registry;
-use event::{ENVELOPE_VERSION, Envelope, EnvelopeError, EventError, TenantId};
+use event::{ENVELOPE_VERSION, Envelope, EnvelopeError, EventError, TenantId, Timestamp};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -24,6 +24,8 @@ pub struct Reader<'r> {
     pub registry: &'r Registry,
     /// The tenant of bare events.
     pub foreign_tenant: &'r TenantId,
+    /// When bare events without a time were received.
+    pub now: Timestamp,
 }
 
 /// An object with a member `envelope` counts as an envelope.
@@ -89,6 +91,7 @@ impl Reader<'_> {
     fn read_bare<'a>(self, record: &Record, value: &'a [u8]) -> Result<Event<'a>, EventError> {
         let event = self.registry.read(value)?;
         let (id, id_source) = event.identify(None)?;
+        let received_at = record.origin_timestamp();
         let envelope = Envelope {
             envelope: ENVELOPE_VERSION,
             id,
@@ -96,14 +99,14 @@ impl Reader<'_> {
             event_type: event.event_type.clone(),
             schema: event.schema,
             tenant: self.foreign_tenant.clone(),
-            received_at: record.origin_timestamp(),
+            received_at: received_at.unwrap_or(self.now),
             occurred_at: event.occurred_at,
             ip: event.client_ip,
             user_agent: None,
             attributes: None,
             data: event.data,
         };
-        Ok(event_of(&envelope, event.user_id()))
+        Ok(Event { undated: received_at.is_none(), ..event_of(&envelope, event.user_id()) })
     }
 
     /// What is known about an event that does not meet its schema.
@@ -124,6 +127,7 @@ fn event_of<'a>(envelope: &Envelope<'a>, user_id: Option<Cow<'a, str>>) -> Event
         event_type: envelope.event_type.clone(),
         schema_version: envelope.schema,
         received_at: envelope.received_at,
+        undated: false,
         occurred_at: envelope.occurred_at,
         ip: envelope.ip,
         user_agent: envelope.user_agent.clone(),
@@ -153,8 +157,6 @@ fn bounded(detail: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use event::Timestamp;
-
     use super::super::samples::record;
     use super::*;
 
@@ -164,7 +166,7 @@ mod tests {
         let registry = Registry::embedded().unwrap();
         let foreign_tenant = TenantId::new("kafka").unwrap();
         let record: &'static Record = Box::leak(Box::new(record));
-        Reader { registry: &registry, foreign_tenant: &foreign_tenant }.read(record)
+        Reader { registry: &registry, foreign_tenant: &foreign_tenant, now: Timestamp::EPOCH }.read(record)
     }
 
     /// The event of a record that holds one.
@@ -288,7 +290,7 @@ mod tests {
         let records = [record(1, Some("x"), &[]), record(2, Some(ENVELOPE), &[]), record(3, None, &[])];
         let registry = Registry::embedded().unwrap();
         let foreign_tenant = TenantId::new("kafka").unwrap();
-        let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant };
+        let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant, now: Timestamp::EPOCH };
         let read: Vec<(i64, bool)> =
             reader.read_all(&records).iter().map(|record| (record.position.offset, record.open().is_some())).collect();
         assert_eq!(read, [(1, false), (2, true), (3, false)]);

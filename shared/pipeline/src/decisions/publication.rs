@@ -105,7 +105,10 @@ impl OutcomeWriter {
         entry: &LedgerEntry,
         traceparent: Option<&[u8]>,
     ) -> Result<NewRecord, serde_json::Error> {
-        let about = (record.event_type(), record.received_at(), record.ip());
+        // A redelivery must publish the same bytes, so the ledger's time counts, not that of this run.
+        let undated = record.event().is_some_and(|event| event.undated);
+        let received_at = if undated { Some(entry.recorded_at) } else { record.received_at() };
+        let about = (record.event_type(), received_at, record.ip());
         let traceparent = traceparent.filter(|value| value.len() <= MAX_TRACEPARENT_BYTES);
         self.write("", entry, about, record.event(), traceparent)
     }
@@ -230,7 +233,7 @@ mod tests {
     ) -> (NewRecord, Option<NewRecord>) {
         let registry = Registry::embedded().unwrap();
         let foreign_tenant = TenantId::new("kafka").unwrap();
-        let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant };
+        let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant, now: Timestamp::EPOCH };
         let tracked = reader.read(record).advance(|_, Read| Decided { outcome: Outcome::Valid, risk: None });
         let entry = LedgerEntry {
             position: record.position.clone(),
@@ -298,7 +301,7 @@ mod tests {
         let registry = Registry::embedded().unwrap();
         let foreign_tenant = TenantId::new("kafka").unwrap();
         let stored = record(5, Some(ENVELOPE), &[]);
-        let read = Reader { registry: &registry, foreign_tenant: &foreign_tenant }.read(&stored);
+        let read = Reader { registry: &registry, foreign_tenant: &foreign_tenant, now: Timestamp::EPOCH }.read(&stored);
         let late = LateOutcome {
             event: read.event().unwrap().clone().into_owned(),
             origin: read.origin.clone(),
@@ -335,7 +338,7 @@ mod tests {
         let record = record(5, Some(ENVELOPE), &[]);
         let registry = Registry::embedded().unwrap();
         let foreign_tenant = TenantId::new("kafka").unwrap();
-        let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant };
+        let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant, now: Timestamp::EPOCH };
         let tracked = reader.read(&record).advance(|_, Read| Decided { outcome: Outcome::Valid, risk: None });
         let id = |incarnation| {
             let entry = LedgerEntry {

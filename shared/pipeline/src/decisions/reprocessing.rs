@@ -91,7 +91,7 @@ mod tests {
         ];
         let registry = Registry::embedded().unwrap();
         let tenant = TenantId::new("kafka").unwrap();
-        let reader = Reader { registry: &registry, foreign_tenant: &tenant };
+        let reader = Reader { registry: &registry, foreign_tenant: &tenant, now: Timestamp::EPOCH };
         let admitted = admit(reader.read_all(&records), &firsts).unwrap();
 
         let asked = ScorePlan::new(&admitted).requests;

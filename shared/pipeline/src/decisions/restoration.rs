@@ -138,6 +138,7 @@ fn event<'a>(value: OutcomeValue<'a>, entry: &LedgerEntry) -> Result<Event<'a>, 
         event_type: value.event_type.ok_or(lacks("type"))?,
         schema_version: value.schema.ok_or(lacks("schema"))?,
         received_at: value.received_at.ok_or(lacks("received_at"))?,
+        undated: false,
         occurred_at: value.occurred_at,
         ip: value.ip,
         user_agent: value.user_agent,
@@ -175,7 +176,7 @@ mod tests {
     fn processed(record: &Record, decision: Decision) -> (Tracked<'_, Decided>, LedgerEntry, Vec<u8>) {
         let registry = Registry::embedded().unwrap();
         let foreign_tenant = TenantId::new("kafka").unwrap();
-        let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant };
+        let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant, now: Timestamp::EPOCH };
         let mut read = reader.read(record);
         if let Err((outcome, reason)) = &decision {
             read.state = match read.state {

@@ -19,6 +19,7 @@ pub fn read(origin_text: &str, id: &str, payload: &str) -> Tracked<'static, Read
         event_type: Cow::Borrowed("click"),
         schema_version: 1,
         received_at: Timestamp::EPOCH,
+        undated: false,
         occurred_at: None,
         ip: None,
         user_agent: None,

@@ -29,7 +29,7 @@ pub fn close_too_large(delivered: &[Record], records: &mut [Tracked<'_, Read>], 
             let known = Known::Partly {
                 key: record.key().cloned(),
                 event_type: record.event_type().map(|event_type| Cow::Owned(event_type.to_owned())),
-                received_at: record.received_at(),
+                received_at: record.event().filter(|event| !event.undated).map(|event| event.received_at),
                 ip: record.ip(),
             };
             let reason = Reason::new(ReasonTag::TooLarge, detail).to_string();
@@ -60,8 +60,8 @@ fn largest_published(delivered: &Record, record: &Tracked<'_, Read>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use event::TenantId;
     use event::schema::Registry;
+    use event::{TenantId, Timestamp};
 
     use super::super::intake::Reader;
     use super::super::publication::OutcomeWriter;
@@ -76,7 +76,8 @@ mod tests {
 
     fn with_reader(record: &Record, test: impl FnOnce(Tracked<'_, Read>)) {
         let (registry, foreign_tenant) = (Registry::embedded().unwrap(), TenantId::new("kafka").unwrap());
-        let mut records = [Reader { registry: &registry, foreign_tenant: &foreign_tenant }.read(record)];
+        let mut records =
+            [Reader { registry: &registry, foreign_tenant: &foreign_tenant, now: Timestamp::EPOCH }.read(record)];
         close_too_large(std::slice::from_ref(record), &mut records, LIMIT);
         let [record] = records;
         test(record);
@@ -132,7 +133,7 @@ mod tests {
                     outcome,
                     reason,
                     risk: Some(risk),
-                    recorded_at: event::Timestamp::EPOCH,
+                    recorded_at: Timestamp::EPOCH,
                 };
                 let tracked = tracked.advance(|_, Read| Decided { outcome, risk: None });
                 let traceparent = delivered.headers.get(header::TRACEPARENT);

@@ -85,8 +85,8 @@ pub fn refuse(record: &mut Tracked<'_, Decided>, error_tag: &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use event::TenantId;
     use event::schema::Registry;
+    use event::{TenantId, Timestamp};
 
     use super::super::intake::Reader;
     use super::super::samples::record;
@@ -105,7 +105,7 @@ mod tests {
     fn with_batch(test: impl FnOnce(Vec<Tracked<'_, Admitted>>)) {
         let (registry, foreign_tenant) = (Registry::embedded().unwrap(), TenantId::new("kafka").unwrap());
         let records = records();
-        let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant };
+        let reader = Reader { registry: &registry, foreign_tenant: &foreign_tenant, now: Timestamp::EPOCH };
         let read = reader.read_all(&records);
         test(read.into_iter().map(|record| record.advance(|_, Read| Admitted)).collect());
     }

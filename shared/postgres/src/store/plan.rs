@@ -292,6 +292,7 @@ mod tests {
             event_type: "click".into(),
             schema_version: 1,
             received_at: Timestamp::from_millis(received_at),
+            undated: false,
             occurred_at: None,
             ip: None,
             user_agent: None,

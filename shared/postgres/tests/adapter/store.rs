@@ -37,6 +37,7 @@ impl StoreView for View {
                     event_type: row.get::<_, String>("event_type").into(),
                     schema_version: u32::try_from(row.get::<_, i64>("schema_version")).unwrap(),
                     received_at: time(row.get("received_at")),
+                    undated: false,
                     occurred_at: row.get::<_, Option<_>>("occurred_at").map(time),
                     ip: row.get("ip_address"),
                     user_agent: text("user_agent"),
