@@ -43,7 +43,7 @@ fuzz_target!(|data: &[u8]| {
         undecodable: None,
     };
     let foreign_tenant = TenantId::new("kafka").unwrap();
-    let reader = Reader { registry: &REGISTRY, foreign_tenant: &foreign_tenant };
+    let reader = Reader { registry: &REGISTRY, foreign_tenant: &foreign_tenant, now: Timestamp::EPOCH };
     if let State::Closed { reason, .. } = reader.read(&record).state {
         assert!(!reason::tag_text(&reason).is_empty());
         assert!(reason.len() <= MAX_REASON_BYTES && !reason.contains(char::is_control), "{reason:?}");

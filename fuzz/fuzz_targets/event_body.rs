@@ -65,7 +65,7 @@ fn check(form: EventForm, body: &[u8]) {
         undecodable: None,
     };
     let foreign_tenant = TenantId::new("kafka").unwrap();
-    let reader = Reader { registry: &REGISTRY, foreign_tenant: &foreign_tenant };
+    let reader = Reader { registry: &REGISTRY, foreign_tenant: &foreign_tenant, now: Timestamp::EPOCH };
     let read = reader.read(&record);
     let (event, _) = read.open().expect("what ingest accepts, the processor reads");
     assert_eq!(event.key.id, accepted.id);

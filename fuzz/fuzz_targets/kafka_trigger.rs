@@ -56,7 +56,7 @@ async fn process(delivered: &[Record]) {
 
 async fn process_once(delivered: &[Record], claims: &FakeClaims, store: &FakeStore) -> Vec<NewRecord> {
     let foreign_tenant = TenantId::new("kafka").unwrap();
-    let reader = Reader { registry: &REGISTRY, foreign_tenant: &foreign_tenant };
+    let reader = Reader { registry: &REGISTRY, foreign_tenant: &foreign_tenant, now: Timestamp::EPOCH };
     let plan = ClaimPlan::new(reader.read_all(delivered), NOW, DAY);
     let answers = claims.claim(&plan.claims, NOW).await.unwrap();
     let claimed = plan.resolve(answers).unwrap();

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use event::limits::{Item, LimitError, Limits};
 use event::schema::{Registry, Violation};
-use event::{ENVELOPE_VERSION, Envelope, EventError, EventId, Form, IdSource, Timestamp};
+use event::{Binding, ENVELOPE_VERSION, Envelope, EventError, EventId, Form, IdSource, Timestamp};
 use pipeline::ports::{ApiKey, NewRecord};
 use pipeline::{Header, header, topic};
 use serde_json::value::to_raw_value;
@@ -74,7 +74,7 @@ pub fn decide(
     let event = match &sender.form {
         EventForm::Plain => registry.read_as(Form::Plain, bytes),
         EventForm::Structured => registry.read_as(Form::Structured, bytes),
-        EventForm::Binary(attributes) => registry.read_binary(attributes, bytes),
+        EventForm::Binary(attributes) => registry.read_binary(Binding::Http, attributes, bytes),
     };
     let event = event.map_err(|error| match error {
         EventError::UnknownType(name) => {

@@ -107,6 +107,24 @@ impl Form {
     }
 }
 
+/// Whose headers hold the attributes of a CloudEvent in binary mode.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binding {
+    Http,
+    Kafka,
+}
+
+impl Binding {
+    /// What the name of such a header begins with (HTTP binding 1.0.2, section 3.1.3.1; Kafka binding 1.0.2, section
+    /// 3.2.4.1).
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Binding::Http => "ce-",
+            Binding::Kafka => "ce_",
+        }
+    }
+}
+
 /// An event that conforms to its schema.
 #[derive(Debug)]
 pub struct ClientEvent<'a> {
@@ -157,13 +175,14 @@ impl<'a> ClientEvent<'a> {
 
     /// Like [`ClientEvent::parse`], for a CloudEvent in binary mode.
     pub(crate) fn parse_binary(
+        binding: Binding,
         attributes: &BTreeMap<String, String>,
         body: &'a [u8],
     ) -> Result<(Self, Vec<Violation>), EventError> {
         let json = Value::parse(body).map_err(EventError::Malformed)?;
         let data = serde_json::from_slice(body).map_err(EventError::Malformed)?;
         let mut violations = Vec::new();
-        let fields = cloud_event_fields(attributes, &mut violations);
+        let fields = cloud_event_fields(&HeaderAttributes { binding, values: attributes }, &mut violations);
         Ok((Self::new(fields, data, json, Form::Binary), violations))
     }
 
@@ -325,7 +344,7 @@ fn ip_address(field: impl fmt::Display, value: &str, violations: &mut Vec<Violat
 /// Context attributes of a CloudEvent, in a JSON object or in headers.
 trait ContextAttributes<'a> {
     /// What the name of an attribute begins with in a violation.
-    const PREFIX: &'static str;
+    fn prefix(&self) -> &'static str;
     /// The attribute as text; an empty one counts as absent.
     fn get(&self, name: &str) -> Option<Cow<'a, str>>;
 }
@@ -333,7 +352,9 @@ trait ContextAttributes<'a> {
 struct MemberAttributes<'v, 'a>(&'v Value<'a>);
 
 impl<'a> ContextAttributes<'a> for MemberAttributes<'_, 'a> {
-    const PREFIX: &'static str = "/";
+    fn prefix(&self) -> &'static str {
+        "/"
+    }
 
     fn get(&self, name: &str) -> Option<Cow<'a, str>> {
         match self.0.get(name)? {
@@ -345,11 +366,18 @@ impl<'a> ContextAttributes<'a> for MemberAttributes<'_, 'a> {
     }
 }
 
-impl<'a> ContextAttributes<'a> for BTreeMap<String, String> {
-    const PREFIX: &'static str = "ce-";
+struct HeaderAttributes<'m> {
+    binding: Binding,
+    values: &'m BTreeMap<String, String>,
+}
+
+impl<'a> ContextAttributes<'a> for HeaderAttributes<'_> {
+    fn prefix(&self) -> &'static str {
+        self.binding.prefix()
+    }
 
     fn get(&self, name: &str) -> Option<Cow<'a, str>> {
-        BTreeMap::get(self, name).filter(|text| !text.is_empty()).map(|text| Cow::Owned(text.clone()))
+        self.values.get(name).filter(|text| !text.is_empty()).map(|text| Cow::Owned(text.clone()))
     }
 }
 
@@ -389,7 +417,7 @@ const MAX_ATTRIBUTE_VIOLATIONS: usize = 16;
 
 /// CloudEvents 1.0.2, section 3: `id`, `source`, `specversion` and `type` are required and not empty.
 fn cloud_event_fields<'a, A: ContextAttributes<'a>>(attributes: &A, violations: &mut Vec<Violation>) -> Fields<'a> {
-    let prefix = A::PREFIX;
+    let prefix = attributes.prefix();
     let mut required = |name: &str| {
         let value = attributes.get(name);
         let field = || format!("{prefix}{name}");
@@ -687,11 +715,12 @@ mod tests {
         let full = attributes(&[("specversion", "1.0"), ("type", "click"), ("source", "/web"), ("id", "c-1")]);
         let registry = registry();
         let body = br#"{"user_id":"u-1","campaign_id":"k"}"#;
-        let event = registry.read_binary(&full, body).unwrap();
+        let event = registry.read_binary(Binding::Http, &full, body).unwrap();
         assert_eq!((event.user_id().as_deref(), event.data.get().as_bytes()), (Some("u-1"), &body[..]));
         assert_eq!(event.identify(None).unwrap().0.as_str(), "c-1");
 
-        let error = registry.read_binary(&attributes(&[("specversion", "1.0"), ("type", "click")]), b"[]").unwrap_err();
+        let few = attributes(&[("specversion", "1.0"), ("type", "click")]);
+        let error = registry.read_binary(Binding::Http, &few, b"[]").unwrap_err();
         let fields: Vec<&str> = error.violations().iter().map(|violation| &*violation.field).collect();
         assert_eq!(fields, ["ce-id", "ce-source", ""]);
     }

@@ -20,7 +20,7 @@ mod violation;
 
 pub use address::AddressKey;
 pub use canonical::{CanonicalError, fingerprint};
-pub use client::{ClientEvent, EventError, Form, essence, is_json};
+pub use client::{Binding, ClientEvent, EventError, Form, essence, is_json};
 pub use digest::{RecordDigest, RecordDigestError};
 pub use envelope::{ENVELOPE_VERSION, Envelope, EnvelopeError, IdSource};
 pub use id::{EventId, EventKey, IdError, PayloadHash, TenantId};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 
-use crate::client::{ClientEvent, Form, user_id, user_id_violation};
+use crate::client::{Binding, ClientEvent, Form, user_id, user_id_violation};
 use crate::json::{Borrowed, Value};
 pub use crate::violation::Violation;
 use crate::{Envelope, EventError};
@@ -78,16 +78,17 @@ impl Registry {
         self.check_event(ClientEvent::parse(bytes, Some(form))?)
     }
 
-    /// Reads one event of the CloudEvents binary mode: attributes from the `ce-` headers, data in the body.
+    /// Reads one event of the CloudEvents binary mode: attributes from headers, without their prefix, and data in the body.
     ///
     /// # Errors
     /// Like [`Registry::read`].
     pub fn read_binary<'a>(
         &self,
+        binding: Binding,
         attributes: &BTreeMap<String, String>,
         body: &'a [u8],
     ) -> Result<ClientEvent<'a>, EventError> {
-        self.check_event(ClientEvent::parse_binary(attributes, body)?)
+        self.check_event(ClientEvent::parse_binary(binding, attributes, body)?)
     }
 
     fn check_event<'a>(&self, parsed: (ClientEvent<'a>, Vec<Violation>)) -> Result<ClientEvent<'a>, EventError> {

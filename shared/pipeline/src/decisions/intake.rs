@@ -5,14 +5,16 @@
 //! an envelope does not prove that ingest has checked the event.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use event::schema::Registry;
-use event::{ENVELOPE_VERSION, Envelope, EnvelopeError, EventError, TenantId, Timestamp};
+use event::{Binding, ENVELOPE_VERSION, Envelope, EnvelopeError, EventError, Form, TenantId, Timestamp, essence};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 
 use crate::tracked::{Event, Known, Payload, Read, State, Tracked};
-use crate::{Outcome, Reason, ReasonTag, Record};
+use crate::{Header, Outcome, Reason, ReasonTag, Record, RecordHeaders};
 
 /// Longest detail of a reason, in bytes. It goes into the ledger and into a header of a dead letter, and a sender can
 /// make it as long as the names of its members.
@@ -28,11 +30,26 @@ pub struct Reader<'r> {
     pub now: Timestamp,
 }
 
-/// An object with a member `envelope` counts as an envelope.
-#[derive(Deserialize)]
-struct EnvelopeMark {
-    envelope: Option<IgnoredAny>,
+/// The members by which an envelope of any version is told from an event that happens to have a member `envelope`.
+#[derive(Default, Deserialize)]
+struct EnvelopeMarks<'a> {
+    #[serde(borrow)]
+    envelope: Option<&'a RawValue>,
+    tenant: Option<IgnoredAny>,
 }
+
+impl EnvelopeMarks<'_> {
+    fn has_version(&self) -> bool {
+        self.envelope.is_some_and(|version| version.get().parse::<u64>().is_ok())
+    }
+
+    fn is_envelope(&self) -> bool {
+        self.has_version() && self.tenant.is_some()
+    }
+}
+
+/// The header with the media type of the value (CloudEvents Kafka binding 1.0.2, section 3).
+const CONTENT_TYPE: &str = "content-type";
 
 impl Reader<'_> {
     /// Reads a batch of records, in their order.
@@ -70,26 +87,27 @@ impl Reader<'_> {
             }
             Err(error) => error,
         };
-        match error {
-            EnvelopeError::UnknownVersion(_) => {
-                Err(unreadable(Reason::new(ReasonTag::UnknownEnvelopeVersion, bounded(&error.to_string()))))
-            }
-            EnvelopeError::Malformed(source) => {
-                // Not an envelope: reading it as a bare event finds what is wrong with it, if anything.
-                if let Ok(EnvelopeMark { envelope: Some(_) }) = serde_json::from_slice(value) {
-                    let detail = bounded(&source.to_string());
-                    return Err(unreadable(Reason::new(ReasonTag::MalformedEnvelope, detail)));
-                }
-                self.read_bare(record, value).map_err(|error| unreadable(reason_of(&error)))
-            }
+        let marks: EnvelopeMarks<'_> = serde_json::from_slice(value).unwrap_or_default();
+        let bare = if marks.is_envelope() { None } else { Some(self.read_bare(record, value)) };
+        match bare {
+            Some(Ok(event)) => Ok(event),
+            Some(Err(error)) if !marks.has_version() => Err(unreadable(reason_of(&error))),
+            Some(Err(_)) | None => Err(unreadable(reason_of_envelope(&error))),
         }
     }
 
-    /// Reads an event as a client would send it, and treats it as if ingest had accepted it for the foreign tenant when
+    /// Reads an event as a client would send it, plain or as a CloudEvent in either mode, and treats it as if ingest had accepted it for the foreign tenant when
     /// its first copy was written. Producers that may write to `raw-events` are trusted, so the event's `client_ip` is
     /// used.
     fn read_bare<'a>(self, record: &Record, value: &'a [u8]) -> Result<Event<'a>, EventError> {
-        let event = self.registry.read(value)?;
+        let event = if is_structured(&record.headers) {
+            self.registry.read_as(Form::Structured, value)?
+        } else {
+            match cloud_event_attributes(&record.headers) {
+                Some(attributes) => self.registry.read_binary(Binding::Kafka, &attributes, value)?,
+                None => self.registry.read(value)?,
+            }
+        };
         let (id, id_source) = event.identify(None)?;
         let received_at = record.origin_timestamp();
         let envelope = Envelope {
@@ -120,6 +138,35 @@ impl Reader<'_> {
     }
 }
 
+/// Whether the media type says that the value is a CloudEvent with its attributes (Kafka binding 1.0.2, section 3).
+fn is_structured(headers: &RecordHeaders) -> bool {
+    headers
+        .parse::<String>(CONTENT_TYPE)
+        .is_some_and(|media_type| essence(&media_type).eq_ignore_ascii_case("application/cloudevents+json"))
+}
+
+/// The attributes of a CloudEvent in binary mode, without their prefix; `None` unless `ce_specversion` is among the headers.
+/// The last header of a name counts. One that is not UTF-8 counts as absent, so that an odd extension spoils nothing.
+fn cloud_event_attributes(headers: &RecordHeaders) -> Option<BTreeMap<String, String>> {
+    let attribute = |header: &Header| {
+        let name = header.name.strip_prefix(Binding::Kafka.prefix())?.to_owned();
+        Some((name, String::from_utf8(header.value.as_deref()?.to_vec()).unwrap_or_default()))
+    };
+    let mut attributes: BTreeMap<String, String> = headers.0.iter().filter_map(attribute).collect();
+    if !attributes.contains_key("specversion") {
+        return None;
+    }
+    attributes.extend(headers.parse(CONTENT_TYPE).map(|media_type| ("datacontenttype".to_owned(), media_type)));
+    Some(attributes)
+}
+
+fn reason_of_envelope(error: &EnvelopeError) -> Reason {
+    match error {
+        EnvelopeError::UnknownVersion(_) => Reason::new(ReasonTag::UnknownEnvelopeVersion, bounded(&error.to_string())),
+        EnvelopeError::Malformed(source) => Reason::new(ReasonTag::MalformedEnvelope, bounded(&source.to_string())),
+    }
+}
+
 fn event_of<'a>(envelope: &Envelope<'a>, user_id: Option<Cow<'a, str>>) -> Event<'a> {
     Event {
         key: envelope.key(),
@@ -140,7 +187,7 @@ fn event_of<'a>(envelope: &Envelope<'a>, user_id: Option<Cow<'a, str>>) -> Event
 fn reason_of(error: &EventError) -> Reason {
     let detail = match error {
         EventError::Malformed(source) => source.to_string(),
-        EventError::NotAnObject => String::new(),
+        EventError::NotAnObject => "a record holds one event, which is a JSON object".to_owned(),
         EventError::UnknownType(_)
         | EventError::UnknownVersion { .. }
         | EventError::Invalid(_)
@@ -265,6 +312,85 @@ mod tests {
         }
         let undecodable = Record { undecodable: Some("the key is not base64"), ..record(5, Some(ENVELOPE), &[]) };
         assert_eq!(reason_why(read_record(undecodable)), "undecodable: the key is not base64");
+    }
+
+    #[test]
+    fn an_event_may_have_a_member_that_is_called_envelope() {
+        let with = |envelope: &str| {
+            format!(r#"{{"type":"sensor","id":"a","device_id":"d","reading":1,"unit":"m","envelope":{envelope}}}"#)
+        };
+        for envelope in ["\"padded\"", "null", "{\"width\":7}", "[]", "1", "2", "-1", "1.5", "true"] {
+            let read = read_record(record(5, Some(&with(envelope)), &[]));
+            assert_eq!(read.key().map(ToString::to_string).as_deref(), Some("kafka/a"), "{envelope}: {read:?}");
+        }
+        let of_a_later_build = with("2").replace("\"type\"", "\"tenant\":\"acme\",\"type\"");
+        assert!(reason(Some(&of_a_later_build)).starts_with("unknown-envelope-version: "));
+        assert!(reason(Some(r#"{"envelope":2,"body":[]}"#)).starts_with("unknown-envelope-version: "));
+        assert!(reason(Some(r#"{"envelope":"x","body":[]}"#)).starts_with("schema-violation: /type"));
+    }
+
+    #[test]
+    fn a_cloud_event_is_read_in_both_modes() {
+        let data = r#"{"device_id":"d","reading":1,"unit":"m"}"#;
+        let all = [("ce_specversion", "1.0"), ("ce_type", "sensor"), ("ce_source", "/s"), ("ce_id", "a")];
+        let binary = |headers: &[(&'static str, &str)]| read_record(record(5, Some(data), headers));
+        let without = |name: &str| all.into_iter().filter(|(other, _)| *other != name).collect::<Vec<_>>();
+        let with = |name: &'static str, value: &'static str| all.into_iter().chain([(name, value)]).collect::<Vec<_>>();
+        for headers in [
+            with("ce_time", "2026-11-20T18:00:00Z"),
+            with("content-type", "application/json; charset=utf-8"),
+            with("ce_ID", "names are in lower case"),
+            [vec![("ce_id", "an earlier header of the same name")], all.to_vec()].concat(),
+        ] {
+            let read = binary(&headers);
+            assert_eq!(read.key().map(ToString::to_string).as_deref(), Some("kafka/a"), "{headers:?}: {read:?}");
+            assert!(read.open().is_some() && read.event_type() == Some("sensor"));
+        }
+        for (headers, reason) in [
+            (without("ce_id"), "schema-violation: ce_id breaks required: "),
+            (without("ce_source"), "schema-violation: ce_source breaks required: "),
+            (without("ce_type"), "schema-violation: ce_type breaks required: "),
+            (with("content-type", "application/xml"), "schema-violation: ce_datacontenttype breaks const: "),
+            // Without this one it is no CloudEvent in binary mode.
+            (without("ce_specversion"), "schema-violation: /type breaks required: "),
+        ] {
+            let found = reason_why(binary(&headers));
+            assert!(found.starts_with(reason), "{headers:?}: {found}");
+        }
+        let whole = format!(r#"{{"specversion":"1.0","type":"sensor","source":"/s","id":"a","data":{data}}}"#);
+        for content_type in
+            ["application/cloudevents+json; charset=utf-8", "Application/CloudEvents+JSON", "application/json"]
+        {
+            let read = read_record(record(5, Some(&whole), &[("content-type", content_type)]));
+            assert!(read.open().is_some(), "{content_type}: {read:?}");
+        }
+        let structured =
+            reason_why(read_record(record(5, Some(data), &[("content-type", "application/cloudevents+json")])));
+        assert!(structured.starts_with("schema-violation: /type breaks required: a CloudEvent needs"), "{structured}");
+    }
+
+    #[test]
+    fn headers_that_are_no_text_spoil_nothing() {
+        let event = r#"{"type":"sensor","id":"a","device_id":"d","reading":1,"unit":"m"}"#;
+        let odd = |name: &'static str, value: Option<&'static [u8]>| Header {
+            name: name.into(),
+            value: value.map(Into::into),
+        };
+        let names =
+            ["content-type", "ce_type", "ce_odd", "traceparent", "origin", "origin-timestamp", "attempt", "", "x"];
+        for (name, value) in
+            names.into_iter().flat_map(|name| [(name, None), (name, Some(&b"\xff\x00"[..])), (name, Some(&b""[..]))])
+        {
+            let mut record = record(5, Some(event), &[]);
+            record.headers.0.push(odd(name, value));
+            let read = read_record(record);
+            assert!(read.open().is_some(), "{name} {value:?}: {read:?}");
+            assert!(read.origin.is_same(&"raw-events/0/5".parse().unwrap()));
+        }
+        let cloud_event = [("ce_specversion", "1.0"), ("ce_type", "sensor"), ("ce_source", "/s"), ("ce_id", "a")];
+        let mut binary = record(5, Some(event), &cloud_event);
+        binary.headers.0.push(odd("ce_odd", Some(b"\xff")));
+        assert!(read_record(binary).open().is_some());
     }
 
     #[test]
