@@ -207,12 +207,12 @@ async fn one_bad_item_rejects_no_other() {
 #[tokio::test]
 async fn cloud_events_come_in_all_three_modes() {
     let service = Service::start().await;
-    assert_eq!(service.invoke("cloudevent-structured").await.body["id"], "c-1");
-    assert_eq!(service.invoke("cloudevent-binary").await.body["id"], "c-2");
+    assert_eq!(service.invoke("cloudevent-structured").await.body["id"], "/shop/web|c-1");
+    assert_eq!(service.invoke("cloudevent-binary").await.body["id"], "/shop/café|c-2");
     let batch = service.invoke("cloudevent-batch").await;
     assert_eq!((batch.status, batch.item_statuses()), (StatusCode::ACCEPTED, vec!["accepted", "accepted"]));
     let records = service.records();
-    let binary = records.iter().find(|record| record.key.as_deref() == Some(b"acme/c-2")).unwrap();
+    let binary = records.iter().find(|record| record.key.as_deref() == Some("acme//shop/café|c-2".as_bytes())).unwrap();
     let envelope = Envelope::parse(binary.value.as_ref().unwrap()).unwrap();
     let attributes = r#"{"id":"c-2","source":"/shop/café","specversion":"1.0","type":"impression"}"#;
     assert_eq!(envelope.attributes.unwrap().get(), attributes);
@@ -622,7 +622,7 @@ async fn what_the_media_type_says_is_how_an_event_is_read() {
     let binary = [json, ("ce-type", "page_view"), ("ce-id", "\"a%20b\""), ("ce-source", "/s")];
     assert_eq!(fields(&send(&binary, r#"{"path":"/"}"#).await), ["ce-specversion required"]);
     let binary = [binary.as_slice(), &[("ce-specversion", "1.0")]].concat();
-    assert_eq!(send(&binary, r#"{"path":"/"}"#).await.body["id"], "a b");
+    assert_eq!(send(&binary, r#"{"path":"/"}"#).await.body["id"], "/s|a b");
 }
 
 #[tokio::test]

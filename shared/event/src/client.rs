@@ -429,9 +429,7 @@ fn cloud_event_fields<'a, A: ContextAttributes<'a>>(attributes: &A, violations: 
         value
     };
     let event_type = required("type").unwrap_or_default();
-    let id = required("id");
-    // The event's `id` alone identifies it within its tenant, so the value of `source` is not used.
-    let _source = required("source");
+    let (id, source) = (required("id"), required("source"));
     if required("specversion").is_some_and(|version| version != "1.0") {
         violations.push(Violation::new(format!("{prefix}specversion"), "const", "this service accepts only \"1.0\""));
     }
@@ -450,13 +448,32 @@ fn cloud_event_fields<'a, A: ContextAttributes<'a>>(attributes: &A, violations: 
     });
     Fields {
         event_type,
-        id: id.and_then(|value| event_id(format_args!("{prefix}id"), &value, violations)),
+        id: source.zip(id).and_then(|(source, id)| cloud_event_id(prefix, &source, &id, violations)),
         occurred_at: attributes.get("time").and_then(|value| instant(format_args!("{prefix}time"), &value, violations)),
         schema_version,
         client_ip: attributes
             .get("clientip")
             .and_then(|value| ip_address(format_args!("{prefix}clientip"), &value, violations)),
     }
+}
+
+/// What a CloudEvent's source and id are joined by. No URI reference has it (RFC 3986, appendix A), so the first one ends the
+/// source.
+const SOURCE_END: char = '|';
+
+/// CloudEvents 1.0.2, section 3.1.1: source and id together identify an event. ADR 23 says why they are spelled so.
+fn cloud_event_id(prefix: &str, source: &str, id: &str, violations: &mut Vec<Violation>) -> Option<EventId> {
+    if source.contains(SOURCE_END) {
+        let message = format!("a source is a URI reference, which has no {SOURCE_END:?}");
+        violations.push(Violation::new(format!("{prefix}source"), "format", message));
+        return None;
+    }
+    EventId::new(&format!("{source}{SOURCE_END}{id}"))
+        .map_err(|error| {
+            let message = format!("source and id, joined by {SOURCE_END:?}, are the event's id: {error}");
+            violations.push(Violation::new(format!("{prefix}id"), "format", message));
+        })
+        .ok()
 }
 
 /// A user id with control characters is ignored: Postgres cannot store a NUL, and scoring needs only a name. Events
@@ -641,7 +658,34 @@ mod tests {
             (event.user_id().as_deref(), event.client_ip.is_some(), event.occurred_at.is_some()),
             (Some("u-1"), true, true)
         );
-        assert_eq!(event.identify(None).unwrap(), (EventId::new("c-1").unwrap(), IdSource::Client));
+        assert_eq!(event.identify(None).unwrap(), (EventId::new("/web|c-1").unwrap(), IdSource::Client));
+    }
+
+    #[test]
+    fn a_cloud_event_is_known_by_its_source_and_its_id() {
+        let registry = registry();
+        let id = |source: &str, id: &str| {
+            let text = STRUCTURED.replace("\"/web\"", &format!("{source:?}")).replace("\"c-1\"", &format!("{id:?}"));
+            registry.read(text.as_bytes()).map(|event| event.identify(None).unwrap().0.as_str().to_owned())
+        };
+        assert_eq!(id("/web", "c-2").unwrap(), "/web|c-2");
+        assert_eq!(id("/app", "c-1").unwrap(), "/app|c-1");
+        assert_eq!(id("/app", "a|b").unwrap(), "/app|a|b");
+        let longest = "a".repeat(256 - "/app|".len());
+        assert_eq!(id("/app", &longest).unwrap().len(), 256);
+        for (source, own, expected) in [
+            ("/app|a", "b", "/source: a source is a URI reference, which has no '|'"),
+            (
+                "/app/",
+                &*longest,
+                "/id: source and id, joined by '|', are the event's id: an event id has 1 to 256 bytes",
+            ),
+        ] {
+            let error = id(source, own).unwrap_err();
+            let violation = &error.violations()[0];
+            let text = format!("{}: {}", violation.field, violation.message);
+            assert!(text.starts_with(expected), "{text}");
+        }
     }
 
     #[test]
@@ -717,7 +761,7 @@ mod tests {
         let body = br#"{"user_id":"u-1","campaign_id":"k"}"#;
         let event = registry.read_binary(Binding::Http, &full, body).unwrap();
         assert_eq!((event.user_id().as_deref(), event.data.get().as_bytes()), (Some("u-1"), &body[..]));
-        assert_eq!(event.identify(None).unwrap().0.as_str(), "c-1");
+        assert_eq!(event.identify(None).unwrap().0.as_str(), "/web|c-1");
 
         let few = attributes(&[("specversion", "1.0"), ("type", "click")]);
         let error = registry.read_binary(Binding::Http, &few, b"[]").unwrap_err();

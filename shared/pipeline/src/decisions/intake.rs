@@ -343,7 +343,7 @@ mod tests {
             [vec![("ce_id", "an earlier header of the same name")], all.to_vec()].concat(),
         ] {
             let read = binary(&headers);
-            assert_eq!(read.key().map(ToString::to_string).as_deref(), Some("kafka/a"), "{headers:?}: {read:?}");
+            assert_eq!(read.key().map(ToString::to_string).as_deref(), Some("kafka//s|a"), "{headers:?}: {read:?}");
             assert!(read.open().is_some() && read.event_type() == Some("sensor"));
         }
         for (headers, reason) in [
