@@ -27,7 +27,8 @@ const ANSWER_RESERVE: Duration = Duration::from_millis(500);
 /// source mapping supports. All others are in the archive when this returns.
 ///
 /// # Errors
-/// If the event is not a Kafka trigger's, or if records must be sent again and the mapping supports no partial answer.
+/// If the event is not a Kafka trigger's, or if records must be sent again and the mapping supports no partial answer or
+/// no record is in the archive.
 pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
     let started = Instant::now();
     let deadline = started + invocation.remaining(ANSWER_RESERVE);
@@ -61,7 +62,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
         duration_ms = duration.as_millis(),
         "batch archived"
     );
-    let answer = answer(writes, app.batch_response)?;
+    let answer = answer(writes, delivered.len(), app.batch_response)?;
     Ok(to_raw_value(&answer).map_err(ArchiverError::Answer)?)
 }
 
@@ -124,7 +125,7 @@ impl<'a> BatchReport<'a> {
 }
 
 /// Requests the records of unwritten objects again, and no others.
-fn answer(writes: Vec<Write>, batch_response: BatchResponse) -> Result<BatchAnswer, InvocationError> {
+fn answer(writes: Vec<Write>, delivered: usize, batch_response: BatchResponse) -> Result<BatchAnswer, InvocationError> {
     let mut unfinished: Vec<Position> = Vec::new();
     let mut failures = Vec::new();
     for Write { object, result } in writes {
@@ -146,5 +147,6 @@ fn answer(writes: Vec<Write>, batch_response: BatchResponse) -> Result<BatchAnsw
     let Some((object, source)) = failures.into_iter().min_by(|(a, _), (b, _)| a.cmp(b)) else {
         return Ok(BatchAnswer::done());
     };
-    batch_response.answer(unfinished, || ArchiverError::Unwritten { objects, records, object, source }.into())
+    batch_response
+        .answer(unfinished, delivered, || ArchiverError::Unwritten { objects, records, object, source }.into())
 }

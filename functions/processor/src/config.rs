@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use event::TenantId;
 use kafka::KafkaConfig;
-use lambda::batch_response::BatchResponse;
 use pipeline::decisions::limits::LimitPolicy;
 use postgres::PostgresConfig;
 use settings::{Settings, SettingsError, Variables};
@@ -42,8 +41,6 @@ pub struct Policy {
     pub max_record_bytes: usize,
     /// `FOREIGN_TENANT`: the tenant of events that producers other than ingest write to `raw-events`; default `kafka`.
     pub foreign_tenant: TenantId,
-    /// `BATCH_RESPONSE`: `whole` (default) or `partial`.
-    pub batch_response: BatchResponse,
     /// `DEDUP_STORE`: `dynamodb` (default) or `postgres`.
     pub dedup_store: DedupStore,
     /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is not called before it is probed, in seconds;
@@ -108,7 +105,6 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
     let publish_timeout = settings::shared::publish_timeout(settings);
     let max_record_bytes = settings::shared::max_record_bytes(settings);
     let foreign_tenant = settings::shared::foreign_tenant(settings);
-    let batch_response = BatchResponse::from_settings(settings);
     let dedup_store = settings.choice("DEDUP_STORE", DedupStore::default());
     let breaker_open = settings::shared::breaker_open(settings);
     Some(Policy {
@@ -120,7 +116,6 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
         publish_timeout,
         max_record_bytes,
         foreign_tenant: foreign_tenant?,
-        batch_response,
         dedup_store,
         breaker_open,
     })
@@ -151,7 +146,6 @@ mod tests {
         assert_eq!(config.policy.block_list_age, Duration::from_secs(2));
         assert_eq!(config.policy.fraud_threshold, 80);
         assert_eq!(config.policy.foreign_tenant.as_str(), "kafka");
-        assert_eq!(config.policy.batch_response, BatchResponse::Whole);
         assert_eq!(
             (config.policy.dedup_store, config.policy.dedup_window),
             (DedupStore::Dynamodb, Duration::from_secs(86_400))
@@ -182,7 +176,6 @@ mod tests {
             ("FRAUD_THRESHOLD", "101"),
             ("FOREIGN_TENANT", "No Tenant"),
             ("DEDUP_STORE", "redis"),
-            ("BATCH_RESPONSE", "some"),
             ("BREAKER_OPEN_SEC", "0"),
         ]);
         let problems = Config::from_variables(&variables).unwrap_err().problems.join("\n");
@@ -190,7 +183,6 @@ mod tests {
             "FRAUD_THRESHOLD",
             "FOREIGN_TENANT",
             "DEDUP_STORE",
-            "BATCH_RESPONSE",
             "BREAKER_OPEN_SEC",
             "KAFKA_BROKERS",
             "DATABASE_URL",

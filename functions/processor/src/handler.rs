@@ -28,11 +28,12 @@ const RESERVE: Duration = Duration::from_millis(500);
 ///
 /// # Errors
 /// If a dependency still fails after bounded retries; the trigger then sends the batch again. A bad record is never an
-/// error. With `BATCH_RESPONSE=partial` such a failure is returned as a response that lists every record as failed.
+/// error.
 pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
     let records = decode(event.get()).map_err(ProcessorError::Trigger)?;
     let answer = match app.process(&records, invocation).await {
         Ok(()) => BatchAnswer::done(),
+        // Nothing is finished until everything is, so there is no partial answer.
         Err(error) => {
             tracing::error!(
                 request_id = invocation.request_id,
@@ -41,8 +42,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
                 error = chain(&error),
                 "batch failed: it will be sent again"
             );
-            let unfinished = records.iter().map(|record| record.position.clone()).collect();
-            app.policy.batch_response.answer(unfinished, || error.into())?
+            return Err(error.into());
         }
     };
     to_raw_value(&answer).map_err(|error| ProcessorError::Answer(error).into())

@@ -14,7 +14,6 @@ use async_trait::async_trait;
 use base64_simd::STANDARD;
 use event::schema::Registry;
 use event::{AddressKey, Origin, Timestamp};
-use lambda::batch_response::BatchResponse;
 use lambda::invocation::{Invocation, InvocationError};
 use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::clock::Clock;
@@ -508,15 +507,6 @@ async fn a_dependency_that_is_down_fails_the_batch_and_makes_no_dead_letter() {
         let error = invoke(&world.app(), &sample("processor", "bad-records")).await.unwrap_err();
         assert_eq!(error.error_type, error_type);
         assert!(world.publisher.records(topic::DEAD_LETTER_EVENTS).is_empty());
-
-        let partial = Policy { batch_response: BatchResponse::Partial, ..policy() };
-        let world = World::new();
-        crash(&world, point);
-        let answer = invoke(&world.app_with(partial, world.store.clone()), &sample("processor", "bad-records")).await;
-        let answer: Value = serde_json::from_str(&answer.unwrap()).unwrap();
-        let failures = answer["batchItemFailures"].as_array().unwrap();
-        assert_eq!(failures.len(), 8);
-        assert_eq!(failures[0]["itemIdentifier"], json!({"partition": "sample-events-0", "offset": 400}));
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{Path, Query, State};
+use axum::extract::{MatchedPath, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::Response;
 use axum::routing::get;
@@ -37,6 +37,9 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         // The rest of the path, because some gateways decode %2F before they pass the path on.
         .route("/events/{*id}", get(event))
+        // An id as a parameter survives every gateway, whatever its characters.
+        .route("/events", get(event))
+        .route("/events/", get(event))
         .method_not_allowed_fallback(async || refuse(&QueryError::Method))
         .fallback(async || refuse(&QueryError::NoSuchPath))
         .with_state(app)
@@ -159,13 +162,14 @@ async fn event(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
     deadline: Option<Extension<Deadline>>,
-    id: Result<Path<String>, PathRejection>,
+    matched: MatchedPath,
+    path: Result<Path<String>, PathRejection>,
     parameters: Result<Query<Parameters>, QueryRejection>,
 ) -> Response {
     let started = Instant::now();
     let answer = async {
         let key = app.authenticator.authenticate(&headers).await?;
-        let question = Question::read(id, parameters)?;
+        let question = Question::read(matched.as_str().ends_with('}').then_some(path), parameters)?;
         let deadline = deadline.as_ref().map(|Extension(deadline)| deadline);
         let patience = Deadline::at_most(deadline, question.wait.min(app.max_wait), ANSWER_RESERVE);
         app.answer(EventKey { tenant: key.tenant.clone(), id: question.id.clone() }, &question, patience).await

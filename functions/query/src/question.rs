@@ -13,6 +13,7 @@ use crate::error::QueryError;
 /// The query string as sent. Values are texts, so that the error for a value that is not a number can name it.
 #[derive(Debug, Default, Deserialize)]
 pub struct Parameters {
+    id: Option<String>,
     partition: Option<String>,
     offset: Option<String>,
     wait_ms: Option<String>,
@@ -28,15 +29,27 @@ pub struct Question {
 }
 
 impl Question {
+    /// The id is in the path or a parameter.
+    ///
     /// # Errors
-    /// If the id is not valid, or a parameter is wrong.
+    /// If the id is not valid, in both places or in none, or a parameter is wrong.
     pub fn read(
-        id: Result<Path<String>, PathRejection>,
+        path: Option<Result<Path<String>, PathRejection>>,
         parameters: Result<Query<Parameters>, QueryRejection>,
     ) -> Result<Self, QueryError> {
-        let Path(id) = id.map_err(|_| QueryError::EventId)?;
+        let in_path = path.transpose().map_err(|_| QueryError::EventId)?;
         let unreadable = |_| QueryError::Parameter { name: "a parameter", problem: "is sent twice or cannot be read" };
-        let Query(Parameters { partition, offset, wait_ms }) = parameters.map_err(unreadable)?;
+        let Query(Parameters { id, partition, offset, wait_ms }) = parameters.map_err(unreadable)?;
+        let id = match (in_path, id) {
+            (Some(Path(id)), None) | (None, Some(id)) => id,
+            (None, None) => {
+                return Err(QueryError::Parameter {
+                    name: "id",
+                    problem: "is missing: ask for /events?id=ID or /events/ID",
+                });
+            }
+            (Some(_), Some(_)) => return Err(QueryError::Parameter { name: "id", problem: "is also in the path" }),
+        };
         let receipt = match (partition, offset) {
             (Some(partition), Some(offset)) => Some(Position::new(
                 topic::RAW_EVENTS,
@@ -75,7 +88,18 @@ mod tests {
 
     fn read(id: &str, query: &str) -> Result<Question, String> {
         let uri = format!("/?{query}").parse().unwrap();
-        Question::read(Ok(Path(id.to_owned())), Query::try_from_uri(&uri)).map_err(|error| error.to_string())
+        let path = (!id.is_empty()).then(|| Ok(Path(id.to_owned())));
+        Question::read(path, Query::try_from_uri(&uri)).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_id_is_in_the_path_or_a_parameter() {
+        assert_eq!(read("a", "").unwrap(), read("", "id=a").unwrap());
+        let odd = read("", "partition=2&id=%2Fshop%7Ca%26b%3Dc%2B%20%C3%A9%3F%23..&offset=5").unwrap();
+        assert_eq!((odd.id.as_str(), odd.receipt.is_some()), ("/shop|a&b=c+ é?#..", true));
+        assert_eq!(read("", "").unwrap_err(), "id is missing: ask for /events?id=ID or /events/ID");
+        assert_eq!(read("a", "id=a").unwrap_err(), "id is also in the path");
+        assert!(read("", "id=a&id=b").is_err() && read("", "id=").is_err());
     }
 
     #[test]

@@ -205,6 +205,27 @@ async fn ids_are_percent_encoded() {
 }
 
 #[tokio::test]
+async fn an_id_may_be_a_parameter() {
+    let service = Service::start().await;
+    for (offset, id) in (0..).zip(["/shop/café|c-1", "../..", "a b+c%2F", "?id=x&y#z", "//", "order-1001"]) {
+        service.store(offset, offset, id).await;
+        let encoded: String = id.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        for path in [format!("/events?id={encoded}"), format!("/events/?id={encoded}&wait_ms=0")] {
+            let answer = service.get(&path).await;
+            assert_eq!((answer.status, &answer.body["id"]), (StatusCode::OK, &json!(id)), "{path}");
+        }
+    }
+    for case in ["id-parameter-http-api", "id-parameter-rest-api", "id-parameter-load-balancer"] {
+        assert_eq!(service.invoke(case).await.body["id"], "/shop/café|c-1", "{case}");
+    }
+    assert_eq!(service.get("/events?id=unknown").await.problem(), (404, "unknown_event"));
+    for path in ["/events", "/events/", "/events?id=a&id=b", "/events/a?id=a", "/events/a?id=b"] {
+        assert_eq!(service.get(path).await.problem(), (400, "bad_parameter"), "{path}");
+    }
+    assert_eq!(service.get("/events?id=").await.problem(), (400, "bad_event_id"));
+}
+
+#[tokio::test]
 async fn copies_blocks_and_letters_are_told_with_their_reasons() {
     let service = Service::start().await;
     service.close(3, "a", Outcome::Blocked, "ip-limit: 203.0.113.7").await;
@@ -338,7 +359,7 @@ async fn bad_requests_and_outages_are_problem_documents() {
         assert_eq!(service.get(&format!("/events/a?{query}")).await.problem(), (400, "bad_parameter"), "{query}");
     }
     assert_eq!(service.get("/other").await.problem(), (404, "no_such_path"));
-    assert_eq!(service.get("/events/").await.problem(), (404, "no_such_path"));
+    assert_eq!(service.get("/event").await.problem(), (404, "no_such_path"));
     let post = service.send(Request::post("/events/a").body(Body::empty()).unwrap()).await;
     assert_eq!((post.problem(), post.header(header::ALLOW)), ((405, "method_not_allowed"), Some("GET, HEAD")));
 

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use event::schema::Registry;
 use event::{TenantId, Timestamp};
-use lambda::batch_response::BatchResponse;
 use lambda::invocation::{Invocation, InvocationError};
 use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::clock::Clock;
@@ -302,7 +301,6 @@ fn processor(
         publish_timeout: Duration::from_secs(10),
         max_record_bytes,
         foreign_tenant: TenantId::new("kafka").unwrap(),
-        batch_response: BatchResponse::Whole,
         dedup_store: DedupStore::Dynamodb,
         breaker_open: OPEN_FOR,
         dedup_window: DAY,

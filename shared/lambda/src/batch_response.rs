@@ -29,24 +29,32 @@ impl BatchResponse {
         settings.choice("BATCH_RESPONSE", BatchResponse::default())
     }
 
-    /// The answer that makes AWS send the records in `unfinished` again. They must be records of this batch: AWS treats
-    /// an unknown one as a failure of the whole batch. `cause` says why they are unfinished; it is called only if the
-    /// invocation must fail.
+    /// The answer that makes AWS send the records in `unfinished` again, of a batch of `records`. They must be records of
+    /// this batch: AWS treats an unknown one as a failure of the whole batch. `cause` says why they are unfinished; it is
+    /// called only if the invocation must fail.
+    ///
+    /// A batch of which nothing was finished fails as an invocation in both cases. A partial answer is a success for
+    /// Lambda: its metric `Errors`, and alarms on it, would not see that a dependency is down. The mapping does the same in
+    /// both cases: it sends the whole batch again, and counts an attempt (AWS Lambda "Using retry configurations for
+    /// Kafka").
     ///
     /// Every effect must be idempotent in both cases: with `Whole` the finished records come again too, and with
     /// `Partial` AWS does not say which records come again.
     ///
     /// # Errors
-    /// `cause`, which fails the invocation, if there are unfinished records and the mapping supports no partial answer.
+    /// `cause`, which fails the invocation, if there are unfinished records, and the mapping supports no partial answer or
+    /// nothing was finished.
     pub fn answer(
         self,
         unfinished: Vec<Position>,
+        records: usize,
         cause: impl FnOnce() -> InvocationError,
     ) -> Result<BatchAnswer, InvocationError> {
-        match self {
-            BatchResponse::Whole if !unfinished.is_empty() => Err(cause()),
-            BatchResponse::Whole | BatchResponse::Partial => Ok(BatchAnswer::retry(unfinished)),
-        }
+        let is_answer = match self {
+            BatchResponse::Whole => unfinished.is_empty(),
+            BatchResponse::Partial => unfinished.is_empty() || unfinished.len() < records,
+        };
+        if is_answer { Ok(BatchAnswer::retry(unfinished)) } else { Err(cause()) }
     }
 }
 
@@ -66,15 +74,22 @@ mod tests {
 
     #[test]
     fn a_mapping_without_partial_answers_sees_a_failure() {
-        assert_eq!(BatchResponse::Whole.answer(unfinished(), cause).unwrap_err().error_type, "test");
-        let answer = BatchResponse::Partial.answer(unfinished(), cause).unwrap();
+        assert_eq!(BatchResponse::Whole.answer(unfinished(), 2, cause).unwrap_err().error_type, "test");
+        let answer = BatchResponse::Partial.answer(unfinished(), 2, cause).unwrap();
         assert_eq!(answer, BatchAnswer::retry(unfinished()));
+    }
+
+    #[test]
+    fn a_batch_of_which_nothing_was_finished_is_a_failure_that_metrics_see() {
+        for response in [BatchResponse::Whole, BatchResponse::Partial] {
+            assert_eq!(response.answer(unfinished(), 1, cause).unwrap_err().error_type, "test");
+        }
     }
 
     #[test]
     fn a_finished_batch_is_done_in_both() {
         for response in [BatchResponse::Whole, BatchResponse::Partial] {
-            assert_eq!(response.answer(Vec::new(), cause).unwrap(), BatchAnswer::done());
+            assert_eq!(response.answer(Vec::new(), 0, cause).unwrap(), BatchAnswer::done());
         }
     }
 

@@ -4,7 +4,6 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use event::TenantId;
-use lambda::batch_response::BatchResponse;
 use pipeline::breaker::OPEN_FOR;
 use pipeline::decisions::limits::LimitPolicy;
 use processor::{DedupStore, Policy};
@@ -19,7 +18,6 @@ pub fn policy() -> Policy {
         publish_timeout: Duration::from_secs(10),
         max_record_bytes: 1_500_000,
         foreign_tenant: TenantId::new("kafka").unwrap(),
-        batch_response: BatchResponse::Whole,
         dedup_store: DedupStore::Dynamodb,
         breaker_open: OPEN_FOR,
     }

@@ -38,7 +38,13 @@ struct EnvelopeMarks<'a> {
     tenant: Option<IgnoredAny>,
 }
 
-impl EnvelopeMarks<'_> {
+impl<'a> EnvelopeMarks<'a> {
+    fn of(value: &'a [u8]) -> Self {
+        // An array would be read as the members in their order.
+        let is_object = value.trim_ascii_start().starts_with(b"{");
+        if is_object { serde_json::from_slice(value).unwrap_or_default() } else { EnvelopeMarks::default() }
+    }
+
     fn has_version(&self) -> bool {
         self.envelope.is_some_and(|version| version.get().parse::<u64>().is_ok())
     }
@@ -87,7 +93,7 @@ impl Reader<'_> {
             }
             Err(error) => error,
         };
-        let marks: EnvelopeMarks<'_> = serde_json::from_slice(value).unwrap_or_default();
+        let marks = EnvelopeMarks::of(value);
         let bare = if marks.is_envelope() { None } else { Some(self.read_bare(record, value)) };
         match bare {
             Some(Ok(event)) => Ok(event),
@@ -326,6 +332,10 @@ mod tests {
         let of_a_later_build = with("2").replace("\"type\"", "\"tenant\":\"acme\",\"type\"");
         assert!(reason(Some(&of_a_later_build)).starts_with("unknown-envelope-version: "));
         assert!(reason(Some(r#"{"envelope":2,"body":[]}"#)).starts_with("unknown-envelope-version: "));
+        for array in ["[2]", "[1,\"acme\"]", " [1, 2, 3]"] {
+            let reason = reason(Some(array));
+            assert_eq!(reason, "not-an-object: a record holds one event, which is a JSON object", "{array}");
+        }
         assert!(reason(Some(r#"{"envelope":"x","body":[]}"#)).starts_with("schema-violation: /type"));
     }
 
