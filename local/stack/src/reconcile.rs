@@ -1,4 +1,5 @@
-//! Checks that every record below the checkpoints has exactly one outcome, and that the archive has it too.
+//! Checks that every record below the checkpoints has exactly one outcome, that what was stored is there, and that the
+//! archive has it too.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,6 +10,7 @@ use archive::{ArchiveReader, OffsetRanges, S3Objects};
 use kafka::{KafkaClient, KafkaConfig, PartitionWatermarks};
 use pipeline::topic::RAW_EVENTS;
 use postgres::ledger::{OffsetRange, PartitionAccount, Reconciliation};
+use postgres::lost_events::{AbsentEvent, LostEvents, TenantLoss, lost_events};
 use postgres::{Database, PostgresConfig};
 use settings::{Settings, Variables as _};
 
@@ -16,10 +18,10 @@ use crate::archived::ArchiveProof;
 use crate::log_content::{Offsets, records_at};
 use crate::session::Session;
 
-/// Most ranges of offsets that are listed of one kind and partition.
+/// Most ranges of offsets that are listed of one kind and partition, and most events that are lost.
 const MAX_LISTED: usize = 100;
 
-/// Prints the sums per partition; exit status 1 if anything is unaccounted or missing in the archive. Without
+/// Prints the sums per partition; exit status 1 if anything is unaccounted, lost, or missing in the archive. Without
 /// `ARCHIVE_BUCKET` the archive is not checked.
 ///
 /// # Errors
@@ -34,6 +36,8 @@ pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
     let kafka = KafkaClient::connect(&kafka, "reconcile").await?;
     let proof = LedgerProof::gather(&database, &kafka).await?;
     print!("{proof}");
+    let lost = lost_events(&database, MAX_LISTED).await?;
+    print!("{}", LossReport(&lost));
     let missing = if let Some(bucket) = session.get("ARCHIVE_BUCKET") {
         let objects = S3Objects::connect(&session.aws("AWS_ENDPOINT_URL_S3").await, bucket);
         let archive = ArchiveProof::gather(&kafka, &ArchiveReader::new(Arc::new(objects))).await?;
@@ -43,7 +47,7 @@ pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
         println!("\nthe archive is not checked: ARCHIVE_BUCKET is not set");
         0
     };
-    Ok(if proof.is_complete() && missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if proof.is_complete() && lost.count() == 0 && missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Compares the ledger of `raw-events` with what Kafka has.
@@ -225,6 +229,34 @@ impl fmt::Display for LedgerProof {
     }
 }
 
+/// The events that the ledger has as stored and that have no row.
+struct LossReport<'a>(&'a LostEvents);
+
+impl fmt::Display for LossReport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LostEvents { tenants, named } = self.0;
+        for AbsentEvent { position, tenant, event_id, outcome } in named {
+            writeln!(
+                f,
+                "{position}: the ledger has event {event_id} of {tenant} as {outcome}, and events has no row of it"
+            )?;
+        }
+        let absent: i64 = tenants.iter().map(|tenant| tenant.absent).sum();
+        let unnamed = usize::try_from(absent).unwrap_or_default().saturating_sub(named.len());
+        if unnamed > 0 {
+            writeln!(f, "and {unnamed} more that have no row")?;
+        }
+        for TenantLoss { tenant, lost, absent } in tenants.iter().filter(|tenant| tenant.absent > tenant.lost) {
+            let expired = absent - lost;
+            writeln!(
+                f,
+                "{expired} of the {absent} of {tenant} were received before the oldest day that is kept, and have expired"
+            )?;
+        }
+        writeln!(f, "lost events: {}", self.0.count())
+    }
+}
+
 /// Names offsets, at most [`MAX_LISTED`] ranges of them.
 fn list(f: &mut fmt::Formatter<'_>, partition: i32, offsets: &OffsetRanges, what: &str) -> fmt::Result {
     for range in offsets.ranges().iter().take(MAX_LISTED) {
@@ -238,6 +270,8 @@ fn list(f: &mut fmt::Formatter<'_>, partition: i32, offsets: &OffsetRanges, what
 
 #[cfg(test)]
 mod tests {
+    use pipeline::Position;
+
     use super::*;
 
     fn account(floor_offset: i64, next_offset: i64, missing: &[(i64, i64)]) -> PartitionAccount {
@@ -307,6 +341,26 @@ mod tests {
         assert!(!proof.is_complete());
         let text = proof.to_string();
         assert!(text.contains("the checkpoint 120 lies beyond the end of the log, 20"), "{text}");
+    }
+
+    #[test]
+    fn lost_events_are_named_and_the_expired_ones_among_them_counted() {
+        assert_eq!(LossReport(&LostEvents::default()).to_string(), "lost events: 0\n");
+        let absent = AbsentEvent {
+            position: Position::new(RAW_EVENTS, 1, 7),
+            tenant: "acme".to_owned(),
+            event_id: "a".to_owned(),
+            outcome: "fraud".to_owned(),
+        };
+        let tenants = vec![TenantLoss { tenant: "acme".to_owned(), lost: 2, absent: 3 }];
+        let text = LossReport(&LostEvents { tenants, named: vec![absent] }).to_string();
+        let expected = "\
+raw-events/1/7: the ledger has event a of acme as fraud, and events has no row of it
+and 2 more that have no row
+1 of the 3 of acme were received before the oldest day that is kept, and have expired
+lost events: 2
+";
+        assert_eq!(text, expected);
     }
 
     #[test]
