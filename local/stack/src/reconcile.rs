@@ -16,6 +16,7 @@ use settings::{Settings, Variables as _};
 
 use crate::archived::ArchiveProof;
 use crate::log_content::{Offsets, records_at};
+use crate::output;
 use crate::session::Session;
 
 /// Most ranges of offsets that are listed of one kind and partition, and most events that are lost.
@@ -35,16 +36,16 @@ pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
     let database = Database::connect(&postgres).await?;
     let kafka = KafkaClient::connect(&kafka, "reconcile").await?;
     let proof = LedgerProof::gather(&database, &kafka).await?;
-    print!("{proof}");
+    output::text(&proof)?;
     let lost = lost_events(&database, MAX_LISTED).await?;
-    print!("{}", LossReport(&lost));
+    output::text(LossReport(&lost))?;
     let missing = if let Some(bucket) = session.get("ARCHIVE_BUCKET") {
         let objects = S3Objects::connect(&session.aws("AWS_ENDPOINT_URL_S3").await, bucket);
         let archive = ArchiveProof::gather(&kafka, &ArchiveReader::new(Arc::new(objects))).await?;
-        print!("\n{archive}");
+        output::text(format_args!("\n{archive}"))?;
         archive.missing()
     } else {
-        println!("\nthe archive is not checked: ARCHIVE_BUCKET is not set");
+        output::line("\nthe archive is not checked: ARCHIVE_BUCKET is not set")?;
         0
     };
     Ok(if proof.is_complete() && lost.count() == 0 && missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
