@@ -16,6 +16,7 @@ mod log_content;
 pub mod mappings;
 pub mod options;
 pub mod output;
+pub mod progress;
 pub mod reconcile;
 pub mod schedule;
 pub mod session;

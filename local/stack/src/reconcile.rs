@@ -17,10 +17,11 @@ use settings::{Settings, Variables as _};
 use crate::archived::ArchiveProof;
 use crate::log_content::{Offsets, records_at};
 use crate::output;
+use crate::progress::{GroupProgress, OVERDUE};
 use crate::session::Session;
 
 /// Most ranges of offsets that are listed of one kind and partition, and most events that are lost.
-const MAX_LISTED: usize = 100;
+pub(crate) const MAX_LISTED: usize = 100;
 
 /// Prints the sums per partition; exit status 1 if anything is unaccounted, lost, or missing in the archive. Without
 /// `ARCHIVE_BUCKET` the archive is not checked.
@@ -35,8 +36,11 @@ pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
     let (postgres, kafka) = settings.build(postgres.zip(kafka))?;
     let database = Database::connect(&postgres).await?;
     let kafka = KafkaClient::connect(&kafka, "reconcile").await?;
+    // First, because what is committed and recorded in the meantime is in the ledger that is read afterwards.
+    let progress = GroupProgress::gather(&database, &kafka, OVERDUE).await?;
     let proof = LedgerProof::gather(&database, &kafka).await?;
     output::text(&proof)?;
+    output::text(format_args!("\n{progress}\n"))?;
     let lost = lost_events(&database, MAX_LISTED).await?;
     output::text(LossReport(&lost))?;
     let missing = if let Some(bucket) = session.get("ARCHIVE_BUCKET") {
@@ -48,7 +52,8 @@ pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
         output::line("\nthe archive is not checked: ARCHIVE_BUCKET is not set")?;
         0
     };
-    Ok(if proof.is_complete() && lost.count() == 0 && missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_whole = proof.is_complete() && progress.skips_nothing() && lost.count() == 0 && missing == 0;
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Compares the ledger of `raw-events` with what Kafka has.
