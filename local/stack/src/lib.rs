@@ -14,6 +14,7 @@ pub mod demo;
 pub mod functions;
 mod log_content;
 pub mod mappings;
+pub mod minutes;
 pub mod options;
 pub mod output;
 pub mod progress;

@@ -53,7 +53,11 @@ enum Command {
     /// Invoke a running function with events/<function>/<event>.json.
     Invoke { function: String, event: String },
     /// Check that every record has exactly one outcome and is in the archive; exit status 1 if not.
-    Reconcile,
+    Reconcile {
+        /// Also show this many of the last minutes: how many records were written in each, and how they ended.
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1440))]
+        minutes: Option<u16>,
+    },
     /// Block an IP address.
     Block {
         address: String,
@@ -107,7 +111,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Demo { input, events } => demo(input, events).await,
         Command::Invoke { function, event } => commands::invoke(&Session::read()?, &function, &event).await,
-        Command::Reconcile => reconcile::command(&Session::read()?).await,
+        Command::Reconcile { minutes } => reconcile::command(&Session::read()?, minutes).await,
         Command::Block { address, reason, for_sec } => {
             commands::block(&Session::read()?, &address, &reason, for_sec).await
         }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use archive::{ArchiveReader, OffsetRanges, S3Objects};
 use kafka::{KafkaClient, KafkaConfig, PartitionWatermarks};
+use pipeline::clock::{Clock as _, SystemClock};
 use pipeline::topic::RAW_EVENTS;
 use postgres::ledger::{OffsetRange, PartitionAccount, Reconciliation};
 use postgres::lost_events::{AbsentEvent, LostEvents, TenantLoss, lost_events};
@@ -16,6 +17,7 @@ use settings::{Settings, Variables as _};
 
 use crate::archived::ArchiveProof;
 use crate::log_content::{Offsets, records_at};
+use crate::minutes::MinuteAccounts;
 use crate::output;
 use crate::progress::{GroupProgress, OVERDUE};
 use crate::session::Session;
@@ -24,11 +26,11 @@ use crate::session::Session;
 pub(crate) const MAX_LISTED: usize = 100;
 
 /// Prints the sums per partition; exit status 1 if anything is unaccounted, lost, or missing in the archive. Without
-/// `ARCHIVE_BUCKET` the archive is not checked.
+/// `ARCHIVE_BUCKET` the archive is not checked. `minutes` is how many of the last minutes are shown one by one.
 ///
 /// # Errors
 /// If Postgres, Kafka or the archive cannot be read.
-pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
+pub async fn command(session: &Session, minutes: Option<u16>) -> anyhow::Result<ExitCode> {
     session.require("DATABASE_URL")?;
     let mut settings = Settings::new(session);
     let postgres = PostgresConfig::from_settings(&mut settings);
@@ -41,6 +43,10 @@ pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
     let proof = LedgerProof::gather(&database, &kafka).await?;
     output::text(&proof)?;
     output::text(format_args!("\n{progress}\n"))?;
+    if let Some(count) = minutes {
+        let accounts = MinuteAccounts::gather(&database, &kafka, SystemClock.now(), count).await?;
+        output::text(format_args!("{accounts}\n"))?;
+    }
     let lost = lost_events(&database, MAX_LISTED).await?;
     output::text(LossReport(&lost))?;
     let missing = if let Some(bucket) = session.get("ARCHIVE_BUCKET") {

@@ -103,14 +103,20 @@ async fn reconcile(stack: &Stack) -> (bool, String) {
     // In a folder without the settings of another stack.
     let folder = tempfile::tempdir().unwrap();
     let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_stack"));
-    let output = command.arg("reconcile").envs(stack.session.variables()).current_dir(&folder).output().await.unwrap();
+    let output = command
+        .args(["reconcile", "--minutes", "60"])
+        .envs(stack.session.variables())
+        .current_dir(&folder)
+        .output()
+        .await
+        .unwrap();
     let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
     (output.status.success(), text)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_event_is_named_and_comes_back_from_the_archive() {
-    let (stack, _) = stack_with_traffic(300).await;
+    let (stack, report) = stack_with_traffic(300).await;
     let before = fingerprint_of(&stack).await;
     let whole = reconcile(&stack).await;
     let delete = "DELETE FROM events WHERE (tenant, event_id) IN
@@ -125,6 +131,8 @@ async fn a_deleted_event_is_named_and_comes_back_from_the_archive() {
     stack.stop().await.unwrap();
 
     assert!(whole.0 && whole.1.contains("lost events: 0"), "{}", whole.1);
+    let last = format!("the last 60 minutes: received {0}, recorded {0}", report.accepted);
+    assert!(whole.1.contains(&last), "{last}: {}", whole.1);
     let named = format!("raw-events/{partition}/{offset}: the ledger has event {id} of {tenant} as ");
     assert!(!broken.0 && broken.1.contains(&named) && broken.1.contains("lost events: 1"), "{}", broken.1);
     assert_eq!(after, before, "{answer:?}");
