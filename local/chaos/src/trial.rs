@@ -182,7 +182,16 @@ pub struct Trial {
 
 impl Trial {
     pub fn passed(&self) -> bool {
-        self.findings.violations.is_empty() && self.recovery.is_some() && self.faults > 0
+        self.is_sound() && self.faults > 0 && self.findings.not_run.is_none()
+    }
+
+    /// A trial whose fault did not happen has neither passed nor failed, unless something else is wrong.
+    pub fn failed(&self) -> bool {
+        !self.passed() && (self.findings.not_run.is_none() || !self.is_sound())
+    }
+
+    fn is_sound(&self) -> bool {
+        self.findings.violations.is_empty() && self.recovery.is_some()
     }
 }
 

@@ -5,6 +5,7 @@ mod archive;
 mod events;
 mod findings;
 mod letters;
+mod minutes;
 mod outcomes;
 
 use crate::evidence::{Evidence, OUTCOMES, RAW};
@@ -19,6 +20,7 @@ pub fn judge(sent_events: &SentEvents, evidence: &Evidence) -> TrialFindings {
         events: sent_events.len(),
         acked: sent_events.values().filter(|sent_event| sent_event.acked).count(),
         records: evidence.raw.len(),
+        minutes: minutes::by_minute(evidence),
         ..TrialFindings::default()
     };
     events::records_have_outcomes(evidence, &mut findings);
@@ -179,6 +181,27 @@ mod tests {
             }
         };
         assert_eq!(broken(good), ["I3"]);
+    }
+
+    #[test]
+    fn records_are_counted_by_minute() {
+        let (_, mut evidence) = whole();
+        let add = |evidence: &mut Evidence, offset: i64, timestamp: i64, outcome: Option<&str>| {
+            evidence.raw.insert((0, offset), Message { timestamp, ..MESSAGE });
+            if let Some(outcome) = outcome {
+                let row = OutcomeRow { outcome: outcome.to_owned(), ..evidence.record_outcomes[&(0, 0)].clone() };
+                evidence.record_outcomes.insert((0, offset), row);
+            }
+        };
+        add(&mut evidence, 1, 59_999, Some("duplicate"));
+        add(&mut evidence, 2, 180_000, None);
+        let lines = ["minute 0: 2 records: duplicate 1, valid 1", "minute 3: 1 records: no outcome 1"];
+        assert_eq!(minutes::by_minute(&evidence), lines);
+        for minute in 4..90 {
+            add(&mut evidence, minute, minute * 60_000, Some("valid"));
+        }
+        let lines = minutes::by_minute(&evidence);
+        assert_eq!((lines.len(), lines[59].as_str()), (60, "minute 89: 1 records: valid 1"), "the last 60");
     }
 
     #[test]
