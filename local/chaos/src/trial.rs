@@ -16,7 +16,7 @@ use stack::options::{Options, Port};
 use stack::stack::Stack;
 
 use crate::disk::SmallDisk;
-use crate::evidence::{self, Evidence, Sources};
+use crate::evidence::{self, Evidence, Sources, TopicRecords};
 use crate::ledger::{self, ClientLedger};
 use crate::load::{Client, Load, LoadEvent, Seen};
 use crate::memory::{self, Peaks};
@@ -100,6 +100,8 @@ pub struct Scene {
     pub client: Client,
     /// Violations and notes that the fault itself adds.
     pub findings: TrialFindings,
+    /// The records of each log of `raw-events` that the fault has deleted.
+    pub ended_logs: Vec<TopicRecords>,
     loaded: Arc<AtomicBool>,
 }
 
@@ -250,7 +252,16 @@ pub async fn run_and_examine(
     };
     let loaded = Arc::new(AtomicBool::new(false));
     let findings = TrialFindings::default();
-    let mut scene = Scene { stack, proxies, disk, rng, client: client.clone(), findings, loaded: Arc::clone(&loaded) };
+    let mut scene = Scene {
+        stack,
+        proxies,
+        disk,
+        rng,
+        client: client.clone(),
+        findings,
+        ended_logs: Vec::new(),
+        loaded: Arc::clone(&loaded),
+    };
     let load = async {
         let seen = client.send(&setup.load, requests).await;
         loaded.store(true, Ordering::Relaxed);
@@ -263,7 +274,7 @@ pub async fn run_and_examine(
     let (idle, ends) = scene.wait_until_idle().await;
     let recovery = ended.elapsed();
     let (faults, late_ends) = if setup.ends_count { (faults + ends, 0) } else { (faults, ends) };
-    let evidence = Evidence::gather(&sources(&scene.stack).await?).await?;
+    let evidence = Evidence::gather(&sources(&scene.stack).await?, std::mem::take(&mut scene.ended_logs)).await?;
     let mut findings = judge(&ledger::read(&ledger_path)?, &evidence);
     findings.take_over(std::mem::take(&mut scene.findings));
     examine(&evidence, &mut findings);

@@ -1,4 +1,4 @@
-//! F1 to F15 of the reliability reference: how each fault is caused.
+//! F1 to F16 of the reliability reference: how each fault is caused.
 
 mod clocks;
 mod conduct;
@@ -9,6 +9,7 @@ mod oversize;
 mod poison;
 mod redelivery;
 mod redrive;
+mod reuse;
 mod signals;
 mod spike;
 mod weather;
@@ -37,6 +38,7 @@ pub enum Scenario {
     F13,
     F14,
     F15,
+    F16,
 }
 
 impl Scenario {
@@ -57,6 +59,7 @@ impl Scenario {
             Scenario::F13 => "redelivered in other batches",
             Scenario::F14 => "redrive storm",
             Scenario::F15 => "S3 failing, full, archiver killed",
+            Scenario::F16 => "positions reused",
         }
     }
 
@@ -86,6 +89,7 @@ impl Scenario {
             Scenario::F13 => vec![redelivery::redelivered(run).await?],
             Scenario::F14 => vec![redrive::redrive_storm(run).await?],
             Scenario::F15 => weather::s3_failing(run).await?,
+            Scenario::F16 => vec![reuse::positions_reused(run).await?],
         }))
     }
 }

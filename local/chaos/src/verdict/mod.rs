@@ -36,7 +36,7 @@ pub fn judge(sent_events: &SentEvents, evidence: &Evidence) -> TrialFindings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::{Message, Object, OutcomeRow, Row, TopicRecords};
+    use crate::evidence::{Message, Object, OutcomeRow, Row, TopicRecords, in_log};
     use crate::ledger::{AttemptResult, Entry, add};
     use crate::load::hash;
 
@@ -72,6 +72,7 @@ mod tests {
         let evidence = Evidence {
             objects: vec![object(RAW, &raw), object(OUTCOMES, &outcome)],
             raw: [((0, 0), raw)].into(),
+            ended_logs: 0,
             outcomes: [((0, 0), outcome)].into(),
             dead_letters: TopicRecords::new(),
             rows: vec![Row {
@@ -181,6 +182,42 @@ mod tests {
             }
         };
         assert_eq!(broken(good), ["I3"]);
+    }
+
+    #[test]
+    fn each_log_of_a_topic_that_was_made_again_is_checked() {
+        // Another record at the same position, a copy of the event.
+        let made_again = |evidence: &mut Evidence, without: &str| {
+            let copy = Message { headers: vec![("event-id".to_owned(), Some("a".into()))], timestamp: 9, ..MESSAGE };
+            let value = r#"{"outcome_id":"raw-events/0/0@1","outcome":"duplicate","reason":""}"#;
+            let outcome = Message { value: Some(value.into()), ..evidence.outcomes[&(0, 0)].clone() };
+            let row = OutcomeRow { outcome: "duplicate".to_owned(), ..evidence.record_outcomes[&(0, 0)].clone() };
+            let object = |topic: &str, offset: i64, message: &Message| Object {
+                key: format!("{topic}/{offset:020}-{offset:020}.x1.ndjson.zst"),
+                lines: vec![(topic.to_owned(), (0, offset), message.clone())],
+            };
+            evidence.ended_logs = 1;
+            evidence.objects.push(object(OUTCOMES, 1, &outcome));
+            if without != "object" {
+                evidence.objects.push(object(RAW, 0, &copy));
+            }
+            if without != "outcome" {
+                evidence.outcomes.insert((0, 1), outcome);
+            }
+            if without != "row" {
+                evidence.record_outcomes.insert(in_log((0, 0), 1), row);
+            }
+            evidence.raw.insert(in_log((0, 0), 1), copy);
+        };
+        assert_eq!(broken(|_, evidence| made_again(evidence, "")), [""; 0]);
+        assert_eq!(broken(|_, evidence| made_again(evidence, "object")), ["I4"]);
+        assert_eq!(broken(|_, evidence| made_again(evidence, "outcome")), ["I3", "I4"]);
+        assert_eq!(broken(|_, evidence| made_again(evidence, "row")), ["I1", "I3"]);
+        let overwritten = |_: &mut SentEvents, evidence: &mut Evidence| {
+            made_again(evidence, "");
+            evidence.objects.remove(0);
+        };
+        assert_eq!(broken(overwritten), ["I4"], "the object of the first log");
     }
 
     #[test]
