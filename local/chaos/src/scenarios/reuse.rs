@@ -20,19 +20,21 @@ const PAUSE: Duration = Duration::from_secs(2);
 /// Deletes the topic and makes it again while ingest is frozen and everything accepted is processed: a record that nobody
 /// has read is lost with its topic. Returns whether it did: not if a partition is empty, because what comes to it next does
 /// not reuse any position.
-async fn make_again(scene: &mut Scene, kafka: &Kafka) -> anyhow::Result<bool> {
+async fn make_again(scene: &mut Scene) -> anyhow::Result<bool> {
     scene.signal("ingest", Signal::SIGSTOP);
-    let made = made_again(scene, kafka).await;
+    let made = made_again(scene).await;
     tokio::time::sleep(PAUSE).await;
     scene.signal("ingest", Signal::SIGCONT);
     made
 }
 
-async fn made_again(scene: &mut Scene, kafka: &Kafka) -> anyhow::Result<bool> {
+async fn made_again(scene: &mut Scene) -> anyhow::Result<bool> {
     scene.stack.wait_until_idle(PATIENCE).await?;
     let topics = scene.stack.kafka.topics();
     let partitions = topics.watermarks(RAW).await?.len();
-    let log = evidence::read_topic(kafka, RAW).await?;
+    // A client that has read the topic before would wait for the one that is deleted.
+    let kafka = Kafka::builder(scene.stack.brokers()).connect().await?;
+    let log = evidence::read_topic(&kafka, RAW).await?;
     let used: BTreeSet<i32> = log.keys().map(|(partition, _)| *partition).collect();
     if used.len() < partitions {
         return Ok(false);
@@ -46,11 +48,10 @@ async fn made_again(scene: &mut Scene, kafka: &Kafka) -> anyhow::Result<bool> {
 pub async fn positions_reused(run: &ChaosRun) -> anyhow::Result<Trial> {
     let setup = Setup { load: Load { events: run.size(5_000, 30_000), ..Load::default() }, ..Setup::default() };
     trial::run(run, "F16", setup, async |scene| {
-        let kafka = Kafka::builder(scene.stack.brokers()).connect().await?;
         let mut faults = 0;
         while scene.loading() {
             scene.pause(1_500..3_000).await;
-            faults += usize::from(make_again(scene, &kafka).await?);
+            faults += usize::from(make_again(scene).await?);
         }
         scene.findings.notes.push(format!("the topic was made again {faults} times"));
         Ok(faults)
