@@ -32,7 +32,7 @@ pub const TENANT: &str = "chaos";
 /// Events per minute that the key of the load may send: more than any load.
 pub const NO_LIMIT: u32 = 100_000_000;
 /// I6: maximum time from the end of load and faults until no record waits.
-const RECOVERY_LIMIT: Duration = Duration::from_secs(120);
+pub const RECOVERY_LIMIT: Duration = Duration::from_secs(120);
 /// I7: how many processes may end after the faults have ended, while the rest is processed; some faults have a late
 /// effect.
 const LATE_ENDS: usize = 8;

@@ -1,4 +1,4 @@
-//! F1 to F16 of the reliability reference: how each fault is caused.
+//! F1 to F17 of the reliability reference: how each fault is caused.
 
 mod clocks;
 mod conduct;
@@ -12,6 +12,7 @@ mod redrive;
 mod reuse;
 mod signals;
 mod spike;
+mod transactions;
 mod weather;
 
 use clap::ValueEnum;
@@ -39,6 +40,7 @@ pub enum Scenario {
     F14,
     F15,
     F16,
+    F17,
 }
 
 impl Scenario {
@@ -60,6 +62,7 @@ impl Scenario {
             Scenario::F14 => "redrive storm",
             Scenario::F15 => "S3 failing, full, archiver killed",
             Scenario::F16 => "positions reused",
+            Scenario::F17 => "transactions, half aborted",
         }
     }
 
@@ -90,6 +93,7 @@ impl Scenario {
             Scenario::F14 => vec![redrive::redrive_storm(run).await?],
             Scenario::F15 => weather::s3_failing(run).await?,
             Scenario::F16 => vec![reuse::positions_reused(run).await?],
+            Scenario::F17 => return transactions::in_transactions(run).await,
         }))
     }
 }

@@ -13,14 +13,14 @@ use crate::proxy::Weather;
 use crate::scenarios::conduct::Conduct;
 use crate::trial::{self, ChaosRun, Scene, Setup, Trial};
 
-/// Whether the stack starts Apache Kafka. The embedded broker runs in this process and keeps everything in memory, so
-/// it cannot survive a crash.
-fn has_broker_to_kill(run: &ChaosRun) -> anyhow::Result<bool> {
+/// Whether the stack starts Apache Kafka.
+pub fn starts_apache(run: &ChaosRun) -> anyhow::Result<bool> {
     Ok(Options::for_one_run(&ProcessEnvironment, run.binaries.clone())?.kafka == KafkaChoice::Apache)
 }
 
 pub async fn broker_killed(run: &ChaosRun) -> anyhow::Result<Conduct> {
-    if !has_broker_to_kill(run)? {
+    // The embedded broker runs in this process and keeps everything in memory, so it cannot survive a crash.
+    if !starts_apache(run)? {
         return Ok(Conduct::NotHere("only Apache Kafka can be killed (KAFKA=apache)".to_owned()));
     }
     let load = Load { events: run.size(6_000, 40_000), rate: 300, ..Load::default() };
