@@ -12,6 +12,7 @@ pub mod client;
 pub mod commands;
 pub mod demo;
 pub mod functions;
+mod listed;
 mod log_content;
 pub mod mappings;
 pub mod minutes;

@@ -15,9 +15,9 @@ use pipeline::clock::{Clock as _, SystemClock};
 use pipeline::topic::RAW_EVENTS;
 use postgres::Database;
 
+use crate::listed::list;
 use crate::log_content::{Offsets, records_at};
 use crate::mappings::PROCESSOR_GROUP;
-use crate::reconcile::MAX_LISTED;
 
 /// From this age on, a record that the group has not finished is overdue: some calls may have failed and been repeated by
 /// then.
@@ -202,15 +202,8 @@ impl fmt::Display for GroupProgress {
             )?;
         }
         for line in self.lines.iter().filter(|line| line.standing() == Standing::Skips) {
-            for range in line.skipped.ranges().iter().take(MAX_LISTED) {
-                writeln!(
-                    f,
-                    "partition {}: offsets {} to {} are committed and have no outcome: the group will not deliver them again",
-                    line.partition,
-                    range.start(),
-                    range.end()
-                )?;
-            }
+            let what = "are committed and have no outcome: the group will not deliver them again";
+            list(f, line.partition, &line.skipped, what)?;
         }
         Ok(())
     }

@@ -16,14 +16,12 @@ use postgres::{Database, PostgresConfig};
 use settings::{Settings, Variables as _};
 
 use crate::archived::ArchiveProof;
+use crate::listed::{MAX_LISTED, list};
 use crate::log_content::{Offsets, records_at};
 use crate::minutes::MinuteAccounts;
 use crate::output;
 use crate::progress::{GroupProgress, OVERDUE};
 use crate::session::Session;
-
-/// Most ranges of offsets that are listed of one kind and partition, and most events that are lost.
-pub(crate) const MAX_LISTED: usize = 100;
 
 /// Prints the sums per partition; exit status 1 if anything is unaccounted, lost, or missing in the archive. Without
 /// `ARCHIVE_BUCKET` the archive is not checked. `minutes` is how many of the last minutes are shown one by one.
@@ -266,17 +264,6 @@ impl fmt::Display for LossReport<'_> {
             )?;
         }
         writeln!(f, "lost events: {}", self.0.count())
-    }
-}
-
-/// Names offsets, at most [`MAX_LISTED`] ranges of them.
-fn list(f: &mut fmt::Formatter<'_>, partition: i32, offsets: &OffsetRanges, what: &str) -> fmt::Result {
-    for range in offsets.ranges().iter().take(MAX_LISTED) {
-        writeln!(f, "partition {partition}: offsets {} to {} {what}", range.start(), range.end())?;
-    }
-    match offsets.ranges().len().checked_sub(MAX_LISTED) {
-        Some(more) if more > 0 => writeln!(f, "partition {partition}: and {more} more ranges that {what}"),
-        Some(_) | None => Ok(()),
     }
 }
 
