@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// Partition and offset. If `raw-events` was made again, the offsets of its later logs go on from [`LOG`], so that a place is
+/// Partition and offset. If `raw-events` was made again, the offsets of its later logs go on from `LOG`, so that a place is
 /// that of one record.
 pub type PartitionOffset = (i32, i64);
 
