@@ -47,8 +47,8 @@ invoke: tool ## Invoke a running function with a sample: FUNCTION=processor EVEN
 	@$(STACK) invoke "$(FUNCTION)" "$(EVENT)"
 
 .PHONY: reconcile
-reconcile: tool ## Prove that every record of the running stack has exactly one outcome and is in the archive
-	@$(STACK) reconcile
+reconcile: tool ## Prove that every record of the running stack has exactly one outcome and is in the archive: ARGS="--minutes 60"
+	@$(STACK) reconcile $(ARGS)
 
 .PHONY: block unblock blocks
 block: tool ## Block an address: ADDRESS=203.0.113.7 REASON="…" [FOR_SEC=3600]

@@ -52,7 +52,7 @@ impl App {
         let replay = Arc::new(PostgresReplay::new(database.clone()));
         let ports = Ports {
             objects: Arc::new(S3Objects::connect(&sdk, config.archive_bucket.clone())),
-            store: Arc::new(PostgresEventStore::new(database.clone(), config.dedup_window)),
+            store: Arc::new(PostgresEventStore::new(database.clone(), config.dedup_window).putting_back()),
             unscored: Arc::new(PostgresUnscoredEvents::new(database)),
             runs: Arc::<PostgresReplay>::clone(&replay),
             reprocessed: replay,

@@ -31,7 +31,23 @@ impl ScenarioLine {
     }
 
     pub fn failed(&self) -> bool {
-        !self.passed() && !matches!(self.verdict, ScenarioResult::NotRun(_))
+        match &self.verdict {
+            ScenarioResult::Judged(trials) => trials.iter().any(Trial::failed),
+            ScenarioResult::Broken(_) => true,
+            ScenarioResult::NotRun(_) => false,
+        }
+    }
+
+    /// What of it was not run, and why.
+    fn not_run(&self) -> Vec<String> {
+        match &self.verdict {
+            ScenarioResult::Judged(trials) => {
+                let reasons = trials.iter().filter_map(|trial| Some((&trial.name, trial.findings.not_run.as_ref()?)));
+                reasons.map(|(name, why)| format!("{name} NOT RUN: {why}")).collect()
+            }
+            ScenarioResult::Broken(_) => Vec::new(),
+            ScenarioResult::NotRun(why) => vec![format!("{:?} NOT RUN: {why}", self.scenario)],
+        }
     }
 }
 
@@ -57,12 +73,16 @@ impl fmt::Display for ScenarioLine {
                     recovery.as_secs_f64(),
                     memory / 1024,
                     self.took.as_secs_f64(),
-                    if self.passed() { "passed" } else { "FAILED" },
+                    match (self.passed(), self.failed()) {
+                        (true, _) => "passed",
+                        (false, true) => "FAILED",
+                        (false, false) => "NOT RUN",
+                    },
                 )?;
                 for note in trials.iter().flat_map(|trial| &trial.findings.notes) {
                     writeln!(f, "     {note}")?;
                 }
-                for trial in trials.iter().filter(|trial| !trial.passed()) {
+                for trial in trials.iter().filter(|trial| trial.failed()) {
                     write!(f, "  {}:\n{}", trial.name, trial.findings)?;
                 }
                 Ok(())
@@ -112,8 +132,8 @@ impl fmt::Display for RunReport {
         }
         let peaks: Vec<String> = peaks.iter().map(|(function, peak)| format!("{function} {}", peak / 1024)).collect();
         writeln!(f, "peak memory in MB: {}", peaks.join(", "))?;
-        for line in self.lines.iter().filter(|line| matches!(line.verdict, ScenarioResult::NotRun(_))) {
-            write!(f, "{line}")?;
+        for why in self.lines.iter().flat_map(ScenarioLine::not_run) {
+            writeln!(f, "{why}")?;
         }
         writeln!(f, "seed {}", self.seed)?;
         let passed = self.lines.iter().filter(|line| line.passed()).count();

@@ -16,7 +16,7 @@ use stack::options::{Options, Port};
 use stack::stack::Stack;
 
 use crate::disk::SmallDisk;
-use crate::evidence::{self, Evidence, Sources};
+use crate::evidence::{self, Evidence, Sources, TopicRecords};
 use crate::ledger::{self, ClientLedger};
 use crate::load::{Client, Load, LoadEvent, Seen};
 use crate::memory::{self, Peaks};
@@ -32,7 +32,7 @@ pub const TENANT: &str = "chaos";
 /// Events per minute that the key of the load may send: more than any load.
 pub const NO_LIMIT: u32 = 100_000_000;
 /// I6: maximum time from the end of load and faults until no record waits.
-const RECOVERY_LIMIT: Duration = Duration::from_secs(120);
+pub const RECOVERY_LIMIT: Duration = Duration::from_secs(120);
 /// I7: how many processes may end after the faults have ended, while the rest is processed; some faults have a late
 /// effect.
 const LATE_ENDS: usize = 8;
@@ -100,6 +100,8 @@ pub struct Scene {
     pub client: Client,
     /// Violations and notes that the fault itself adds.
     pub findings: TrialFindings,
+    /// The records of each log of `raw-events` that the fault has deleted.
+    pub ended_logs: Vec<TopicRecords>,
     loaded: Arc<AtomicBool>,
 }
 
@@ -182,7 +184,16 @@ pub struct Trial {
 
 impl Trial {
     pub fn passed(&self) -> bool {
-        self.findings.violations.is_empty() && self.recovery.is_some() && self.faults > 0
+        self.is_sound() && self.faults > 0 && self.findings.not_run.is_none()
+    }
+
+    /// A trial whose fault did not happen has neither passed nor failed, unless something else is wrong.
+    pub fn failed(&self) -> bool {
+        !self.passed() && (self.findings.not_run.is_none() || !self.is_sound())
+    }
+
+    fn is_sound(&self) -> bool {
+        self.findings.violations.is_empty() && self.recovery.is_some()
     }
 }
 
@@ -241,7 +252,16 @@ pub async fn run_and_examine(
     };
     let loaded = Arc::new(AtomicBool::new(false));
     let findings = TrialFindings::default();
-    let mut scene = Scene { stack, proxies, disk, rng, client: client.clone(), findings, loaded: Arc::clone(&loaded) };
+    let mut scene = Scene {
+        stack,
+        proxies,
+        disk,
+        rng,
+        client: client.clone(),
+        findings,
+        ended_logs: Vec::new(),
+        loaded: Arc::clone(&loaded),
+    };
     let load = async {
         let seen = client.send(&setup.load, requests).await;
         loaded.store(true, Ordering::Relaxed);
@@ -254,7 +274,7 @@ pub async fn run_and_examine(
     let (idle, ends) = scene.wait_until_idle().await;
     let recovery = ended.elapsed();
     let (faults, late_ends) = if setup.ends_count { (faults + ends, 0) } else { (faults, ends) };
-    let evidence = Evidence::gather(&sources(&scene.stack).await?).await?;
+    let evidence = Evidence::gather(&sources(&scene.stack).await?, std::mem::take(&mut scene.ended_logs)).await?;
     let mut findings = judge(&ledger::read(&ledger_path)?, &evidence);
     findings.take_over(std::mem::take(&mut scene.findings));
     examine(&evidence, &mut findings);

@@ -1,6 +1,5 @@
 //! Commands for a running stack, on this machine or on AWS.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -16,6 +15,7 @@ use settings::Settings;
 use crate::client::JsonClient;
 use crate::demo::{Demo, Traffic};
 use crate::functions;
+use crate::output;
 use crate::session::Session;
 use crate::stack::Stack;
 
@@ -27,22 +27,25 @@ pub async fn introduce(stack: &Stack, sample: &Demo) -> anyhow::Result<()> {
     let traffic = sample.traffic()?;
     let report = sample.run(stack, traffic).await?;
     let key = stack.create_key("you", "your-first-key", false, 100_000).await?;
-    println!("\nsample traffic:\n{report}");
-    println!("ingest      {}", stack.ingest_url());
-    println!("  try       curl -s {} -H 'x-api-key: {key}' -H 'content-type: application/json' \\", stack.ingest_url());
-    println!(
+    output::line(format_args!("\nsample traffic:\n{report}"))?;
+    output::line(format_args!("ingest      {}", stack.ingest_url()))?;
+    output::line(format_args!(
+        "  try       curl -s {} -H 'x-api-key: {key}' -H 'content-type: application/json' \\",
+        stack.ingest_url()
+    ))?;
+    output::line(format_args!(
         "              -d '{{\"type\":\"click\",\"user_id\":\"u1\",\"campaign_id\":\"c1\",\"geo_country\":\"DE\",\"device_type\":\"mobile\"}}'"
-    );
-    println!("query       {}/<id>", stack.query_url());
-    println!("functions   make invoke FUNCTION=scorer EVENT=private-address");
-    println!("Kafka       {}", stack.brokers());
-    println!(
+    ))?;
+    output::line(format_args!("query       {}/<id>", stack.query_url()))?;
+    output::line("functions   make invoke FUNCTION=scorer EVENT=private-address")?;
+    output::line(format_args!("Kafka       {}", stack.brokers()))?;
+    output::line(format_args!(
         "PostgreSQL  psql '{}' -c 'SELECT outcome, count(*) FROM record_outcomes GROUP BY 1'",
         stack.database_url()
-    );
-    println!("archive     make archive");
-    println!("proof       make reconcile");
-    println!("logs        {}", stack.options.logs.display());
+    ))?;
+    output::line("archive     make archive")?;
+    output::line("proof       make reconcile")?;
+    output::line(format_args!("logs        {}", stack.options.logs.display()))?;
     Ok(())
 }
 
@@ -51,7 +54,7 @@ pub fn report_bad_lines(traffic: &Traffic) {
     for (problem, bad) in &traffic.bad_lines {
         let numbers: Vec<String> = bad.first.iter().map(ToString::to_string).collect();
         let more = if bad.count > bad.first.len() { ", …" } else { "" };
-        eprintln!("skipped {} lines: {problem} (lines {}{more})", bad.count, numbers.join(", "));
+        output::complain(format_args!("skipped {} lines: {problem} (lines {}{more})", bad.count, numbers.join(", ")));
     }
 }
 
@@ -72,11 +75,11 @@ pub async fn invoke(session: &Session, function: &str, event: &str) -> anyhow::R
     })?;
     match call(session, function, text).await {
         Ok(answer) => {
-            println!("{}", serde_json::to_string_pretty(&answer)?);
+            output::line(serde_json::to_string_pretty(&answer)?)?;
             Ok(ExitCode::SUCCESS)
         }
         Err(error) => {
-            eprintln!("{error:#}");
+            output::complain(format_args!("{error:#}"));
             Ok(ExitCode::FAILURE)
         }
     }
@@ -145,14 +148,14 @@ pub async fn fingerprint(session: &Session) -> anyhow::Result<ExitCode> {
     let database = Database::connect(&settings.build(config)?).await?;
     let fingerprint = postgres::fingerprint::fingerprint(&database).await?;
     for table in &fingerprint.tables {
-        println!("{:<20} {:>10}  {}", table.table, table.rows, table.hash);
+        output::line(format_args!("{:<20} {:>10}  {}", table.table, table.rows, table.hash))?;
     }
-    println!("{:<20} {:>10}  {}", "fingerprint", "", fingerprint.hash);
+    output::line(format_args!("{:<20} {:>10}  {}", "fingerprint", "", fingerprint.hash))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn print_answer(answer: &Value) -> anyhow::Result<ExitCode> {
-    println!("{}", serde_json::to_string_pretty(answer)?);
+    output::line(serde_json::to_string_pretty(answer)?)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -173,18 +176,17 @@ pub async fn archive(session: &Session, arguments: &ArchiveArguments) -> anyhow:
     let objects = S3Objects::connect(&session.aws("AWS_ENDPOINT_URL_S3").await, bucket);
     let reader = ArchiveReader::new(Arc::new(objects));
     let filter = Filter::topic(arguments.topic.as_str());
-    let mut out = std::io::stdout().lock();
     if arguments.records {
         let mut records = reader.records(&filter).await?;
         let mut line = Vec::new();
         while let Some(record) = records.next().await? {
             line.clear();
             archive::line::encode(&record, &mut line)?;
-            out.write_all(&line)?;
+            output::bytes(&line)?;
         }
     } else {
         for object in reader.objects(&filter).await? {
-            writeln!(out, "{:>10}  {}", object.size, object.key)?;
+            output::line(format_args!("{:>10}  {}", object.size, object.key))?;
         }
     }
     Ok(ExitCode::SUCCESS)

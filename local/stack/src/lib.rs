@@ -4,15 +4,21 @@
 //! Owns what is started in which order, with which settings, and how it is stopped. The services are in `services`,
 //! the hosting of functions in `host`, the mappings in `esm`, and every rule about events in the functions.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod archived;
 pub mod backing;
 pub mod client;
 pub mod commands;
 pub mod demo;
 pub mod functions;
+mod listed;
 mod log_content;
 pub mod mappings;
+pub mod minutes;
 pub mod options;
+pub mod output;
+pub mod progress;
 pub mod reconcile;
 pub mod schedule;
 pub mod session;

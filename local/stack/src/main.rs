@@ -1,5 +1,7 @@
 //! The command behind the Makefile: run, demo, invoke, reconcile and the operator's commands.
 
+#![warn(clippy::print_stdout, clippy::print_stderr)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -11,10 +13,11 @@ use settings::ProcessEnvironment;
 use stack::demo::Demo;
 use stack::functions::{FUNCTIONS, beside_this_program};
 use stack::options::Options;
+use stack::output::OutputError;
 use stack::session::Session;
 use stack::stack::Stack;
 use stack::watch::Watched;
-use stack::{commands, reconcile};
+use stack::{commands, output, reconcile};
 use tracing_subscriber::EnvFilter;
 
 /// Forebay on one machine.
@@ -50,7 +53,11 @@ enum Command {
     /// Invoke a running function with events/<function>/<event>.json.
     Invoke { function: String, event: String },
     /// Check that every record has exactly one outcome and is in the archive; exit status 1 if not.
-    Reconcile,
+    Reconcile {
+        /// Also show this many of the last minutes: how many records were written in each, and how they ended.
+        #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1440))]
+        minutes: Option<u16>,
+    },
     /// Block an IP address.
     Block {
         address: String,
@@ -89,9 +96,11 @@ async fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("STACK_LOG").unwrap_or_else(|_| quiet());
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     carry_out(Arguments::parse().command).await.unwrap_or_else(|error| {
-        // The chain of causes: a backtrace does not help a person who typed a command.
-        eprintln!("error: {error:#}");
-        ExitCode::FAILURE
+        OutputError::exit_of(&error).unwrap_or_else(|| {
+            // The chain of causes: a backtrace does not help a person who typed a command.
+            output::complain(format_args!("error: {error:#}"));
+            ExitCode::FAILURE
+        })
     })
 }
 
@@ -102,7 +111,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Demo { input, events } => demo(input, events).await,
         Command::Invoke { function, event } => commands::invoke(&Session::read()?, &function, &event).await,
-        Command::Reconcile => reconcile::command(&Session::read()?).await,
+        Command::Reconcile { minutes } => reconcile::command(&Session::read()?, minutes).await,
         Command::Block { address, reason, for_sec } => {
             commands::block(&Session::read()?, &address, &reason, for_sec).await
         }
@@ -124,17 +133,19 @@ async fn run(keep: Option<PathBuf>, watched: Option<Watched>) -> anyhow::Result<
         () = stop_signal() => return Ok(ExitCode::from(130)),
     };
     let published = stack.session.publish()?;
-    println!("started in {:.1} s", started.elapsed().as_secs_f64());
+    output::line(format_args!("started in {:.1} s", started.elapsed().as_secs_f64()))?;
     let sample = Demo { events: 200, batch_size: 50, ..Demo::default() };
     tokio::select! {
         done = commands::introduce(&stack, &sample) => done?,
         () = stop_signal() => {}
     }
-    println!("Ctrl-C stops it.");
+    output::line("Ctrl-C stops it.")?;
     stop_signal().await;
-    println!("stopping");
+    // It is stopped, and keeps its state, whether or not somebody reads that.
+    let said = output::line("stopping");
     drop(published);
     stack.stop().await?;
+    said?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -165,7 +176,7 @@ async fn demo(input: Option<PathBuf>, events: Option<usize>) -> anyhow::Result<E
     };
     let report = report.with_context(|| format!("the functions' logs are in {}", stack.options.logs.display()))?;
     stack.stop().await?;
-    println!("{report}");
-    println!("{}", serde_json::to_string(&report)?);
+    output::line(&report)?;
+    output::line(serde_json::to_string(&report)?)?;
     Ok(if report.unaccounted == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

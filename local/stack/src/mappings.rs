@@ -16,6 +16,9 @@ const ARCHIVER_BATCH: usize = 5000;
 /// The topics that are archived, each with the consumer group that archives it.
 pub const ARCHIVERS: [(&str, &str); 2] = [(RAW_EVENTS, "archiver-raw"), (PROCESSED_EVENTS, "archiver-outcomes")];
 
+/// The consumer group that feeds the processor.
+pub const PROCESSOR_GROUP: &str = "processor";
+
 /// The event source mappings that Terraform creates on AWS.
 pub fn mapping_configs(options: &Options) -> Vec<MappingConfig> {
     let mapping = |function, topic, group, batch_size, window_ms, concurrency| {
@@ -31,7 +34,7 @@ pub fn mapping_configs(options: &Options) -> Vec<MappingConfig> {
     // One at a time: what arrives in the meantime makes the next object larger.
     let archivers =
         ARCHIVERS.map(|(topic, group)| mapping("archiver", topic, group, ARCHIVER_BATCH, 500, NonZeroUsize::MIN));
-    let processor = mapping("processor", RAW_EVENTS, "processor", PROCESSOR_BATCH, 0, options.concurrency);
+    let processor = mapping("processor", RAW_EVENTS, PROCESSOR_GROUP, PROCESSOR_BATCH, 0, options.concurrency);
     std::iter::once(processor).chain(archivers).collect()
 }
 

@@ -1,4 +1,5 @@
-//! Checks that every record below the checkpoints has exactly one outcome, and that the archive has it too.
+//! Checks that every record below the checkpoints has exactly one outcome, that what was stored is there, and that the
+//! archive has it too.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -7,24 +8,27 @@ use std::sync::Arc;
 
 use archive::{ArchiveReader, OffsetRanges, S3Objects};
 use kafka::{KafkaClient, KafkaConfig, PartitionWatermarks};
+use pipeline::clock::{Clock as _, SystemClock};
 use pipeline::topic::RAW_EVENTS;
 use postgres::ledger::{OffsetRange, PartitionAccount, Reconciliation};
+use postgres::lost_events::{AbsentEvent, LostEvents, TenantLoss, lost_events};
 use postgres::{Database, PostgresConfig};
 use settings::{Settings, Variables as _};
 
 use crate::archived::ArchiveProof;
+use crate::listed::{MAX_LISTED, list};
 use crate::log_content::{Offsets, records_at};
+use crate::minutes::MinuteAccounts;
+use crate::output;
+use crate::progress::{GroupProgress, OVERDUE};
 use crate::session::Session;
 
-/// Most ranges of offsets that are listed of one kind and partition.
-const MAX_LISTED: usize = 100;
-
-/// Prints the sums per partition; exit status 1 if anything is unaccounted or missing in the archive. Without
-/// `ARCHIVE_BUCKET` the archive is not checked.
+/// Prints the sums per partition; exit status 1 if anything is unaccounted, lost, or missing in the archive. Without
+/// `ARCHIVE_BUCKET` the archive is not checked. `minutes` is how many of the last minutes are shown one by one.
 ///
 /// # Errors
 /// If Postgres, Kafka or the archive cannot be read.
-pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
+pub async fn command(session: &Session, minutes: Option<u16>) -> anyhow::Result<ExitCode> {
     session.require("DATABASE_URL")?;
     let mut settings = Settings::new(session);
     let postgres = PostgresConfig::from_settings(&mut settings);
@@ -32,18 +36,28 @@ pub async fn command(session: &Session) -> anyhow::Result<ExitCode> {
     let (postgres, kafka) = settings.build(postgres.zip(kafka))?;
     let database = Database::connect(&postgres).await?;
     let kafka = KafkaClient::connect(&kafka, "reconcile").await?;
+    // First, because what is committed and recorded in the meantime is in the ledger that is read afterwards.
+    let progress = GroupProgress::gather(&database, &kafka, OVERDUE).await?;
     let proof = LedgerProof::gather(&database, &kafka).await?;
-    print!("{proof}");
+    output::text(&proof)?;
+    output::text(format_args!("\n{progress}\n"))?;
+    if let Some(count) = minutes {
+        let accounts = MinuteAccounts::gather(&database, &kafka, SystemClock.now(), count).await?;
+        output::text(format_args!("{accounts}\n"))?;
+    }
+    let lost = lost_events(&database, MAX_LISTED).await?;
+    output::text(LossReport(&lost))?;
     let missing = if let Some(bucket) = session.get("ARCHIVE_BUCKET") {
         let objects = S3Objects::connect(&session.aws("AWS_ENDPOINT_URL_S3").await, bucket);
         let archive = ArchiveProof::gather(&kafka, &ArchiveReader::new(Arc::new(objects))).await?;
-        print!("\n{archive}");
+        output::text(format_args!("\n{archive}"))?;
         archive.missing()
     } else {
-        println!("\nthe archive is not checked: ARCHIVE_BUCKET is not set");
+        output::line("\nthe archive is not checked: ARCHIVE_BUCKET is not set")?;
         0
     };
-    Ok(if proof.is_complete() && missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    let is_whole = proof.is_complete() && progress.skips_nothing() && lost.count() == 0 && missing == 0;
+    Ok(if is_whole { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Compares the ledger of `raw-events` with what Kafka has.
@@ -225,19 +239,38 @@ impl fmt::Display for LedgerProof {
     }
 }
 
-/// Names offsets, at most [`MAX_LISTED`] ranges of them.
-fn list(f: &mut fmt::Formatter<'_>, partition: i32, offsets: &OffsetRanges, what: &str) -> fmt::Result {
-    for range in offsets.ranges().iter().take(MAX_LISTED) {
-        writeln!(f, "partition {partition}: offsets {} to {} {what}", range.start(), range.end())?;
-    }
-    match offsets.ranges().len().checked_sub(MAX_LISTED) {
-        Some(more) if more > 0 => writeln!(f, "partition {partition}: and {more} more ranges that {what}"),
-        Some(_) | None => Ok(()),
+/// The events that the ledger has as stored and that have no row.
+struct LossReport<'a>(&'a LostEvents);
+
+impl fmt::Display for LossReport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let LostEvents { tenants, named } = self.0;
+        for AbsentEvent { position, tenant, event_id, outcome } in named {
+            writeln!(
+                f,
+                "{position}: the ledger has event {event_id} of {tenant} as {outcome}, and events has no row of it"
+            )?;
+        }
+        let absent: i64 = tenants.iter().map(|tenant| tenant.absent).sum();
+        let unnamed = usize::try_from(absent).unwrap_or_default().saturating_sub(named.len());
+        if unnamed > 0 {
+            writeln!(f, "and {unnamed} more that have no row")?;
+        }
+        for TenantLoss { tenant, lost, absent } in tenants.iter().filter(|tenant| tenant.absent > tenant.lost) {
+            let expired = absent - lost;
+            writeln!(
+                f,
+                "{expired} of the {absent} of {tenant} were received before the oldest day that is kept, and have expired"
+            )?;
+        }
+        writeln!(f, "lost events: {}", self.0.count())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use pipeline::Position;
+
     use super::*;
 
     fn account(floor_offset: i64, next_offset: i64, missing: &[(i64, i64)]) -> PartitionAccount {
@@ -307,6 +340,26 @@ mod tests {
         assert!(!proof.is_complete());
         let text = proof.to_string();
         assert!(text.contains("the checkpoint 120 lies beyond the end of the log, 20"), "{text}");
+    }
+
+    #[test]
+    fn lost_events_are_named_and_the_expired_ones_among_them_counted() {
+        assert_eq!(LossReport(&LostEvents::default()).to_string(), "lost events: 0\n");
+        let absent = AbsentEvent {
+            position: Position::new(RAW_EVENTS, 1, 7),
+            tenant: "acme".to_owned(),
+            event_id: "a".to_owned(),
+            outcome: "fraud".to_owned(),
+        };
+        let tenants = vec![TenantLoss { tenant: "acme".to_owned(), lost: 2, absent: 3 }];
+        let text = LossReport(&LostEvents { tenants, named: vec![absent] }).to_string();
+        let expected = "\
+raw-events/1/7: the ledger has event a of acme as fraud, and events has no row of it
+and 2 more that have no row
+1 of the 3 of acme were received before the oldest day that is kept, and have expired
+lost events: 2
+";
+        assert_eq!(text, expected);
     }
 
     #[test]

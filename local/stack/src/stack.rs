@@ -243,6 +243,8 @@ impl Stack {
                 let done = committed
                     .iter()
                     .find(|position| *position.topic == *config.topics[0] && position.partition == partition.partition)
+                    // Of a log that was made again, the group's offset may lie beyond the end: it begins at the start.
+                    .filter(|position| position.offset <= partition.latest)
                     .map_or(partition.earliest, |position| position.offset.max(partition.earliest));
                 let behind = u64::try_from(partition.latest - done).unwrap_or_default();
                 if behind > 0 {

@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use stack::client::JsonClient;
 use stack::demo::{BatchSender, Demo, DemoReport, RequestBatch, SenderKind, Sent, Traffic, make_keys, send_all};
 use stack::options::Options;
+use stack::progress::GroupProgress;
 use stack::reconcile::LedgerProof;
 use stack::stack::Stack;
 use tokio_postgres::NoTls;
@@ -156,6 +157,30 @@ async fn events_after_the_topic_was_made_again_are_recorded_beside_those_before(
     assert_eq!(proof.unaccounted(), 0, "{proof}");
     let text = proof.to_string();
     assert!(text.contains("ended"), "both logs are listed: {text}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_stops_or_leaves_records_out_is_told() {
+    let mut stack = Stack::start(options().with_setting("IP_RATE_LIMIT_PER_MIN", "0")).await.unwrap();
+    let database = Database::connect(&stack.postgres_config().unwrap()).await.unwrap();
+    send(&stack, batches(&clicks(0, 200), 50)).await;
+    stack.wait_until_idle(PATIENCE).await.unwrap();
+    let idle = GroupProgress::gather(&database, &stack.kafka, Duration::ZERO).await.unwrap();
+    stack.stop_mappings().await;
+    send(&stack, batches(&clicks(200, 300), 50)).await;
+    let young = GroupProgress::gather(&database, &stack.kafka, PATIENCE).await.unwrap();
+    let stuck = GroupProgress::gather(&database, &stack.kafka, Duration::ZERO).await.unwrap();
+    let forget = "TRUNCATE checkpoints, record_outcomes";
+    database.connection().await.unwrap().batch_execute(forget).await.unwrap();
+    let skipping = GroupProgress::gather(&database, &stack.kafka, PATIENCE).await.unwrap();
+    stack.stop().await.unwrap();
+    for good in [&idle, &young] {
+        let text = good.to_string();
+        assert!(text.contains("good") && !text.contains("STUCK") && !text.contains("SKIPS"), "{text}");
+    }
+    assert!(stuck.to_string().contains("STUCK") && stuck.skips_nothing(), "{stuck}");
+    assert!(!skipping.skips_nothing() && skipping.to_string().contains("SKIPS"), "{skipping}");
+    assert!(skipping.to_string().contains("the group will not deliver them again"), "{skipping}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,6 +98,47 @@ async fn a_dropped_database_is_rebuilt_to_the_last_column() {
     }
 }
 
+/// Whether `reconcile` is content, and what it prints.
+async fn reconcile(stack: &Stack) -> (bool, String) {
+    // In a folder without the settings of another stack.
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_stack"));
+    let output = command
+        .args(["reconcile", "--minutes", "60"])
+        .envs(stack.session.variables())
+        .current_dir(&folder)
+        .output()
+        .await
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap() + &String::from_utf8(output.stderr).unwrap();
+    (output.status.success(), text)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_event_is_named_and_comes_back_from_the_archive() {
+    let (stack, report) = stack_with_traffic(300).await;
+    let before = fingerprint_of(&stack).await;
+    let whole = reconcile(&stack).await;
+    let delete = "DELETE FROM events WHERE (tenant, event_id) IN
+                    (SELECT tenant, event_id FROM events WHERE risk_score IS NOT NULL LIMIT 1)
+                  RETURNING tenant, event_id, origin_partition, origin_offset";
+    let row = client(&stack).await.query_one(delete, &[]).await.unwrap();
+    let (tenant, id, partition, offset) =
+        (row.get::<_, String>(0), row.get::<_, String>(1), row.get::<_, i32>(2), row.get::<_, i64>(3));
+    let broken = reconcile(&stack).await;
+    let answer = stack.invoke("replayer", json!({"action": "restore", "run": "lost", "max_per_sec": 50_000})).await;
+    let (after, mended) = (fingerprint_of(&stack).await, reconcile(&stack).await);
+    stack.stop().await.unwrap();
+
+    assert!(whole.0 && whole.1.contains("lost events: 0"), "{}", whole.1);
+    let last = format!("the last 60 minutes: received {0}, recorded {0}", report.accepted);
+    assert!(whole.1.contains(&last), "{last}: {}", whole.1);
+    let named = format!("raw-events/{partition}/{offset}: the ledger has event {id} of {tenant} as ");
+    assert!(!broken.0 && broken.1.contains(&named) && broken.1.contains("lost events: 1"), "{}", broken.1);
+    assert_eq!(after, before, "{answer:?}");
+    assert!(mended.0 && mended.1.contains("lost events: 0"), "{}", mended.1);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn versions_lie_beside_the_first_result() {
     let (stack, report) = stack_with_traffic(500).await;

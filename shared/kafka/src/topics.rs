@@ -1,7 +1,9 @@
 //! Topics: creating them, and reading their offsets.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use event::Timestamp;
 use krafka::KrafkaError;
 use krafka::admin::{
     AdminClient, CreatePartitionsOptions, CreateTopicsOptions, DeleteTopicsOptions, DescribeTopicsOptions,
@@ -201,6 +203,39 @@ impl TopicAdmin {
         Ok(pairs
             .map(|((of, earliest), latest)| PartitionWatermarks { partition: of.partition, earliest, latest })
             .collect())
+    }
+
+    /// For each instant and partition the first offset whose record has a timestamp of that instant or later, or else the
+    /// offset that the next record will get. Producers set timestamps, so records of other times may stand on both sides.
+    ///
+    /// # Errors
+    /// When the topic does not exist, or a partition has no leader.
+    pub async fn offsets_since(&self, topic: &str, at: &[Timestamp]) -> Result<Vec<BTreeMap<i32, i64>>, KafkaError> {
+        let connected = self.client.current().await?;
+        // A consumer, because the administration client takes "every record is older" for a failure that passes, and asks
+        // for a minute.
+        let looked_up = async {
+            let consumer = connected.kafka.consumer_without_group().metrics_push(false).build().await?;
+            let mut found = Vec::with_capacity(at.len());
+            for at in at {
+                let offsets = consumer.offsets_for_times_for_topic(topic, at.as_millis()).await?;
+                let offsets = offsets.into_iter().map(|(partition, offset)| Ok((partition, offset?)));
+                found.push(offsets.collect::<Result<BTreeMap<i32, i64>, KrafkaError>>()?);
+            }
+            consumer.close().await?;
+            Ok(found)
+        };
+        let mut found = looked_up.await.map_err(|source| {
+            let error = failed("measuring topic", topic, source);
+            connected.note(&error);
+            error
+        })?;
+        let latest: BTreeMap<i32, i64> =
+            self.watermarks(topic).await?.into_iter().map(|marks| (marks.partition, marks.latest)).collect();
+        for (partition, offset) in found.iter_mut().flatten().filter(|(_, offset)| **offset < 0) {
+            *offset = latest.get(partition).copied().unwrap_or_default();
+        }
+        Ok(found)
     }
 
     async fn offsets(&self, topic: &str, of: &TopicDescription, spec: OffsetSpec) -> Result<Vec<i64>, KafkaError> {

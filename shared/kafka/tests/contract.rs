@@ -402,6 +402,28 @@ async fn split_and_hand_over(cluster: &Cluster, protocol: GroupProtocol) {
     first.close(PATIENCE).await.unwrap();
 }
 
+#[tokio::test]
+async fn offsets_are_found_by_time() {
+    for cluster in Cluster::all().await {
+        let (topics, topic) = (cluster.client.topics(), cluster.new_topic(2).await);
+        let before = SystemClock.now();
+        cluster.publish(topic, (0..5).map(|number| format!("old-{number}"))).await;
+        let ends = async || -> BTreeMap<i32, i64> {
+            topics.watermarks(topic).await.unwrap().iter().map(|of| (of.partition, of.latest)).collect()
+        };
+        let old = ends().await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        let between = SystemClock.now();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        cluster.publish(topic, (0..5).map(|number| format!("new-{number}"))).await;
+        let name = cluster.name;
+        let later = SystemClock.now().plus(PATIENCE);
+        let since = topics.offsets_since(topic, &[before, between, later]).await.unwrap();
+        assert_eq!(since, [BTreeMap::from([(0, 0), (1, 0)]), old, ends().await], "{name}");
+        assert!(topics.offsets_since(unique("missing"), &[before]).await.is_err(), "{name}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topics_are_ensured_once_however_often_and_by_whomever() {
     for cluster in Cluster::all().await {

@@ -198,6 +198,57 @@ pub async fn reconcile(database: &Database) -> Result<Reconciliation, PostgresEr
     Ok(Reconciliation { partitions })
 }
 
+/// Offsets `first` up to but not including `end` of a partition's present log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OffsetSpan {
+    pub partition: i32,
+    pub first: i64,
+    pub end: i64,
+}
+
+/// Ledger rows per outcome in each group of spans of `topic`, in the order of the groups.
+///
+/// # Errors
+/// If the database fails.
+pub async fn outcomes_in(
+    database: &Database,
+    topic: &str,
+    groups: &[Vec<OffsetSpan>],
+) -> Result<Vec<BTreeMap<String, i64>>, PostgresError> {
+    let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    for (group, spans) in (0_i64..).zip(groups) {
+        for OffsetSpan { partition, first, end } in spans {
+            columns.0.push(group);
+            columns.1.push(*partition);
+            columns.2.push(*first);
+            columns.3.push(*end);
+        }
+    }
+    let query = "
+        SELECT w.ordinal, o.outcome, count(*) AS records
+        FROM unnest($2::int8[], $3::int4[], $4::int8[], $5::int8[]) AS w (ordinal, partition, first_offset, end_offset)
+        JOIN checkpoints c ON c.topic = $1 AND c.partition = w.partition
+        CROSS JOIN LATERAL (
+            SELECT o.outcome FROM record_outcomes o
+            WHERE o.topic = $1 AND o.partition = w.partition AND o.incarnation = c.incarnation
+              AND o.record_offset >= w.first_offset AND o.record_offset < w.end_offset
+            OFFSET 0
+        ) o
+        GROUP BY w.ordinal, o.outcome";
+    let parameters =
+        [parameter(&topic), parameter(&columns.0), parameter(&columns.1), parameter(&columns.2), parameter(&columns.3)];
+    let mut client = database.connection().await?;
+    let transaction = client.build_transaction().read_only(true).start().await?;
+    transaction.batch_execute("SET LOCAL statement_timeout = 0").await?;
+    let mut outcomes = vec![BTreeMap::new(); groups.len()];
+    for row in transaction.query_typed(query, &parameters).await? {
+        let group = usize::try_from(row.try_get::<_, i64>("ordinal")?).unwrap_or(usize::MAX);
+        let counts: &mut BTreeMap<String, i64> = outcomes.get_mut(group).ok_or_else(|| corrupt("ordinal"))?;
+        counts.insert(row.try_get("outcome")?, row.try_get("records")?);
+    }
+    Ok(outcomes)
+}
+
 /// What is stored in all partitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {

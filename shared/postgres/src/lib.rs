@@ -1,7 +1,7 @@
 //! The Postgres adapter: the system of record.
 //!
 //! Owns the schema and its migrations, the one transaction that records a batch ([`PostgresEventStore`]), claims for
-//! `DEDUP_STORE=postgres` ([`PostgresClaims`]), the ledger's sums, the history of one event ([`PostgresEventHistory`]),
+//! `DEDUP_STORE=postgres` ([`PostgresClaims`]), the ledger's sums, what of it has no row any more, the history of one event ([`PostgresEventHistory`]),
 //! late scores and their outbox ([`PostgresUnscoredEvents`]), runs of the replayer ([`PostgresReplay`]), fingerprints,
 //! partitions and retention. Does not own the verdicts on records and the handling of errors (`pipeline`).
 //!
@@ -17,6 +17,7 @@ pub mod fingerprint;
 mod history;
 mod iam;
 pub mod ledger;
+pub mod lost_events;
 pub mod migrations;
 pub mod partitions;
 mod replay;

@@ -147,7 +147,8 @@ fn day_of(table: &str) -> Option<Date> {
     Date::parse(table.strip_prefix("events_")?, format_description!("[year][month][day]")).ok()
 }
 
-async fn existing_days(transaction: &Transaction<'_>) -> Result<Vec<Date>, PostgresError> {
+/// The days that have a partition, in their order.
+pub(crate) async fn existing_days(transaction: &Transaction<'_>) -> Result<Vec<Date>, PostgresError> {
     let tables = "SELECT c.relname::text FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
                   WHERE i.inhparent = 'events'::regclass ORDER BY 1";
     let rows = transaction.query_typed(tables, &[]).await?;

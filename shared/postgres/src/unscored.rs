@@ -257,7 +257,7 @@ fn day(place: &EventPlace) -> Date {
 }
 
 /// No [`Timestamp`] is earlier, and Postgres can store it.
-const FIRST_DAY: Date = date!(0000 - 01 - 01);
+pub(crate) const FIRST_DAY: Date = date!(0000 - 01 - 01);
 
 /// Day, time, tenant and id; the events after this place are returned. Ids are not empty, so no event is at the first
 /// place.

@@ -12,7 +12,7 @@ use krafka::Kafka;
 use serde::Deserialize;
 use tokio_postgres::{Client, NoTls};
 
-pub use message::{Message, Object, PartitionOffset, TopicRecords};
+pub use message::{Message, Object, PartitionOffset, TopicRecords, in_log, place_of, position};
 pub use topics::{count, read as read_topic};
 
 pub const RAW: &str = "raw-events";
@@ -66,7 +66,10 @@ impl OutcomeRow {
 /// Everything that the checks read.
 #[derive(Clone, Debug, Default)]
 pub struct Evidence {
+    /// The records of every log of `raw-events`.
     pub raw: TopicRecords,
+    /// How many logs `raw-events` had before the present one.
+    pub ended_logs: i64,
     pub outcomes: TopicRecords,
     pub dead_letters: TopicRecords,
     pub rows: Vec<Row>,
@@ -90,17 +93,20 @@ pub struct Sources {
 }
 
 impl Evidence {
-    /// Reads everything. The pipeline must be idle.
+    /// Reads everything. The pipeline must be idle. `ended` are the records of the logs of `raw-events` that are deleted.
     ///
     /// # Errors
     /// If a source cannot be read, or has an unexpected format.
-    pub async fn gather(sources: &Sources) -> anyhow::Result<Self> {
+    pub async fn gather(sources: &Sources, ended: Vec<TopicRecords>) -> anyhow::Result<Self> {
         let kafka = Kafka::builder(&sources.brokers).connect().await?;
         let Sources { s3, bucket, .. } = sources;
         let mut archived = archive::keys(s3, bucket, "raw/").await?;
         archived.extend(archive::keys(s3, bucket, "outcomes/").await?);
+        let ended_logs = i64::try_from(ended.len())?;
+        let logs = ended.into_iter().chain([topics::read(&kafka, RAW).await?]).zip(0..);
         let mut evidence = Evidence {
-            raw: topics::read(&kafka, RAW).await?,
+            raw: logs.flat_map(|(log, of)| log.into_iter().map(move |(at, record)| (in_log(at, of), record))).collect(),
+            ended_logs,
             outcomes: topics::read(&kafka, OUTCOMES).await?,
             dead_letters: topics::read(&kafka, DEAD_LETTERS).await?,
             objects: archive::objects(s3, bucket, archived).await?,
@@ -109,16 +115,22 @@ impl Evidence {
         };
         let client = connect(&sources.database_url).await?;
         evidence.rows = client.query(EVENTS, &[]).await?.iter().map(event_row).collect();
-        let sql = "SELECT partition, record_offset, event_id, outcome, reason, origin_partition, origin_offset
+        let sql = "SELECT partition, record_offset, event_id, outcome, reason, origin_partition, origin_offset,
+                          incarnation::int8
                    FROM record_outcomes WHERE topic = $1";
         for row in client.query(sql, &[&RAW]).await? {
             let origin = (row.get(5), row.get(6));
             let outcome = OutcomeRow { event_id: row.get(2), outcome: row.get(3), reason: row.get(4), origin };
-            evidence.record_outcomes.insert((row.get(0), row.get(1)), outcome);
+            evidence.record_outcomes.insert(in_log((row.get(0), row.get(1)), row.get(7)), outcome);
         }
         let sql = "SELECT coalesce(sum(events), 0)::bigint FROM event_counts_hourly";
         evidence.counted = client.query_one(sql, &[]).await?.get(0);
         Ok(evidence)
+    }
+
+    /// The places that a partition and offset without a log may mean.
+    pub fn places(&self, at: PartitionOffset) -> impl Iterator<Item = PartitionOffset> {
+        (0..=self.ended_logs).map(move |log| in_log(at, log))
     }
 }
 

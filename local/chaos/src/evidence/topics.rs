@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use krafka::Kafka;
 use krafka::admin::{DescribeTopicsOptions, ListOffsetsOptions, OffsetSpec, TopicPartition};
-use krafka::consumer::AutoOffsetReset;
+use krafka::consumer::{AutoOffsetReset, Consumer, IsolationLevel};
 use tokio::time::Instant;
 
 use crate::evidence::message::{Message, TopicRecords};
@@ -21,15 +21,20 @@ const PATIENCE: Duration = Duration::from_secs(300);
 pub async fn read(kafka: &Kafka, name: &str) -> anyhow::Result<TopicRecords> {
     let ends = ends(kafka, name).await?;
     let partitions: Vec<i32> = ends.keys().copied().collect();
-    let expected: usize = ends.values().map(|end| usize::try_from(*end).unwrap_or_default()).sum();
-    let consumer = kafka.consumer_without_group().auto_offset_reset(AutoOffsetReset::Earliest).build().await?;
+    // What was aborted was never sent.
+    let consumer = kafka
+        .consumer_without_group()
+        .auto_offset_reset(AutoOffsetReset::Earliest)
+        .isolation_level(IsolationLevel::ReadCommitted)
+        .build()
+        .await?;
     consumer.assign(name, partitions.clone()).await?;
     for partition in partitions {
         consumer.seek(name, partition, 0).await?;
     }
     let (mut records, deadline) = (TopicRecords::new(), Instant::now() + PATIENCE);
-    while records.len() < expected {
-        ensure!(Instant::now() < deadline, "only {} of {expected} records of {name} could be read", records.len());
+    while !is_read(&consumer, name, &ends).await {
+        ensure!(Instant::now() < deadline, "only {} records of {name} could be read, up to {ends:?}", records.len());
         for record in consumer.poll(Duration::from_millis(500)).await? {
             let headers = record.headers.into_iter().map(|(name, value)| (name, value.map(|value| value.to_vec())));
             let message = Message {
@@ -43,6 +48,16 @@ pub async fn read(kafka: &Kafka, name: &str) -> anyhow::Result<TopicRecords> {
     }
     consumer.close().await?;
     Ok(records)
+}
+
+/// Whether the consumer has passed every offset. Not each one holds a record: a transaction's marker does not.
+async fn is_read(consumer: &Consumer, name: &str, ends: &BTreeMap<i32, i64>) -> bool {
+    for (partition, end) in ends.iter().filter(|(_, end)| **end > 0) {
+        if consumer.position(name, *partition).await < Some(*end) {
+            return false;
+        }
+    }
+    true
 }
 
 /// How many records were written to a topic.

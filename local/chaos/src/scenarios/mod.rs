@@ -1,4 +1,4 @@
-//! F1 to F15 of the reliability reference: how each fault is caused.
+//! F1 to F17 of the reliability reference: how each fault is caused.
 
 mod clocks;
 mod conduct;
@@ -9,8 +9,10 @@ mod oversize;
 mod poison;
 mod redelivery;
 mod redrive;
+mod reuse;
 mod signals;
 mod spike;
+mod transactions;
 mod weather;
 
 use clap::ValueEnum;
@@ -37,6 +39,8 @@ pub enum Scenario {
     F13,
     F14,
     F15,
+    F16,
+    F17,
 }
 
 impl Scenario {
@@ -57,6 +61,8 @@ impl Scenario {
             Scenario::F13 => "redelivered in other batches",
             Scenario::F14 => "redrive storm",
             Scenario::F15 => "S3 failing, full, archiver killed",
+            Scenario::F16 => "positions reused",
+            Scenario::F17 => "transactions, half aborted",
         }
     }
 
@@ -86,6 +92,8 @@ impl Scenario {
             Scenario::F13 => vec![redelivery::redelivered(run).await?],
             Scenario::F14 => vec![redrive::redrive_storm(run).await?],
             Scenario::F15 => weather::s3_failing(run).await?,
+            Scenario::F16 => vec![reuse::positions_reused(run).await?],
+            Scenario::F17 => return transactions::in_transactions(run).await,
         }))
     }
 }

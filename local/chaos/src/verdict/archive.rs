@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::evidence::{Evidence, PartitionOffset, TopicRecords};
+use crate::evidence::{Evidence, PartitionOffset, TopicRecords, position};
 use crate::verdict::findings::TrialFindings;
 
 /// I4 for one topic: every record is in the archive, and each copy has the topic's bytes and is within the range of its
@@ -15,20 +15,22 @@ pub fn archive_is_whole(name: &str, topic: &TopicRecords, evidence: &Evidence, f
             findings.add("I4", format!("the name of {} has no range of offsets", object.key));
         }
         for (_, place, message) in object.lines.iter().filter(|(of, _, _)| of == name) {
-            archived.insert(*place);
             if range.is_some_and(|(first, last)| !(first..=last).contains(&place.1)) {
                 findings.add(
                     "I4",
                     format!("{} holds offset {}, which is outside the range in its name", object.key, place.1),
                 );
             }
-            if topic.get(place) != Some(message) {
+            // A line does not say of which log it is; its bytes do.
+            let held: Vec<_> = evidence.places(*place).filter(|place| topic.get(place) == Some(message)).collect();
+            if held.is_empty() {
                 findings.add("I4", format!("{} holds {name}/{}/{} with other bytes", object.key, place.0, place.1));
             }
+            archived.extend(held);
         }
     }
     for place in topic.keys().filter(|place| !archived.contains(place)) {
-        findings.add("I4", format!("{name}/{}/{} is not in the archive", place.0, place.1));
+        findings.add("I4", format!("{} is not in the archive", position(name, *place)));
     }
 }
 

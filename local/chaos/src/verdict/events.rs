@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::evidence::{Evidence, Message, RAW};
+use crate::evidence::{Evidence, Message, RAW, position};
 use crate::ledger::SentEvents;
 use crate::load::hash;
 use crate::verdict::findings::TrialFindings;
@@ -10,10 +10,10 @@ use crate::verdict::findings::TrialFindings;
 /// I1 by record: each record has an outcome, and each outcome has a record.
 pub fn records_have_outcomes(evidence: &Evidence, findings: &mut TrialFindings) {
     for place in evidence.raw.keys().filter(|place| !evidence.record_outcomes.contains_key(place)) {
-        findings.add("I1", format!("{RAW}/{}/{} has no outcome", place.0, place.1));
+        findings.add("I1", format!("{} has no outcome", position(RAW, *place)));
     }
     for place in evidence.record_outcomes.keys().filter(|place| !evidence.raw.contains_key(place)) {
-        findings.add("I2", format!("there is an outcome for {RAW}/{}/{}, which is not in Kafka", place.0, place.1));
+        findings.add("I2", format!("there is an outcome for {}, which is not in Kafka", position(RAW, *place)));
     }
 }
 
@@ -33,7 +33,10 @@ pub fn events_have_one_effect(sent_events: &SentEvents, evidence: &Evidence, fin
     for (id, sent_event) in sent_events {
         let stored = rows.get(id.as_str()).map_or(0, Vec::len);
         let terminal = sent_event.receipts.iter().any(|(partition, offset)| {
-            evidence.record_outcomes.get(&(*partition, *offset)).is_some_and(|outcome| match outcome.outcome.as_str() {
+            let outcomes =
+                evidence.places((*partition, *offset)).filter_map(|place| evidence.record_outcomes.get(&place));
+            let mut of_event = outcomes.filter(|outcome| outcome.event_id.as_ref().is_none_or(|of| of == id));
+            of_event.any(|outcome| match outcome.outcome.as_str() {
                 "dead_lettered" => dead_lettered.contains(&format!("{RAW}/{partition}/{offset}")),
                 other => other == "blocked",
             })
@@ -50,9 +53,9 @@ pub fn events_have_one_effect(sent_events: &SentEvents, evidence: &Evidence, fin
             findings.add("I2", format!("{id} was rejected and is stored"));
         }
         for (partition, offset) in &sent_event.receipts {
-            let place = (*partition, *offset);
-            let named = evidence.raw.get(&place).and_then(|message| message.header("event-id"));
-            if named.as_deref() != Some(id) && !id.starts_with("poison") {
+            let records = evidence.places((*partition, *offset)).filter_map(|place| evidence.raw.get(&place));
+            let named: Vec<String> = records.filter_map(|message| message.header("event-id")).collect();
+            if !named.contains(id) && !id.starts_with("poison") {
                 findings.add("I1", format!("the receipt of {id}, {RAW}/{partition}/{offset}, is for {named:?}"));
             }
         }

@@ -23,7 +23,11 @@ pub struct TrialFindings {
     pub outcome_copies: usize,
     /// Events that the scorer was asked about again.
     pub rescored: usize,
+    /// The records of each minute and how they ended, for a trial that failed.
+    pub minutes: Vec<String>,
     pub violations: BTreeMap<&'static str, Vec<String>>,
+    /// Why the trial proves nothing about its fault, if so: it did not happen.
+    pub not_run: Option<String>,
     /// Figures for the report.
     pub notes: Vec<String>,
 }
@@ -39,6 +43,7 @@ impl TrialFindings {
         for (invariant, found) in other.violations {
             self.violations.entry(invariant).or_default().extend(found);
         }
+        self.not_run = self.not_run.take().or(other.not_run);
         self.notes.extend(other.notes);
     }
 }
@@ -52,6 +57,9 @@ impl fmt::Display for TrialFindings {
             if found.len() > SHOWN {
                 writeln!(f, "    {invariant}: and {} more", found.len() - SHOWN)?;
             }
+        }
+        for minute in &self.minutes {
+            writeln!(f, "    {minute}")?;
         }
         Ok(())
     }

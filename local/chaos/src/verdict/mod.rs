@@ -5,6 +5,7 @@ mod archive;
 mod events;
 mod findings;
 mod letters;
+mod minutes;
 mod outcomes;
 
 use crate::evidence::{Evidence, OUTCOMES, RAW};
@@ -19,6 +20,7 @@ pub fn judge(sent_events: &SentEvents, evidence: &Evidence) -> TrialFindings {
         events: sent_events.len(),
         acked: sent_events.values().filter(|sent_event| sent_event.acked).count(),
         records: evidence.raw.len(),
+        minutes: minutes::by_minute(evidence),
         ..TrialFindings::default()
     };
     events::records_have_outcomes(evidence, &mut findings);
@@ -34,7 +36,7 @@ pub fn judge(sent_events: &SentEvents, evidence: &Evidence) -> TrialFindings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::evidence::{Message, Object, OutcomeRow, Row, TopicRecords};
+    use crate::evidence::{Message, Object, OutcomeRow, Row, TopicRecords, in_log};
     use crate::ledger::{AttemptResult, Entry, add};
     use crate::load::hash;
 
@@ -70,6 +72,7 @@ mod tests {
         let evidence = Evidence {
             objects: vec![object(RAW, &raw), object(OUTCOMES, &outcome)],
             raw: [((0, 0), raw)].into(),
+            ended_logs: 0,
             outcomes: [((0, 0), outcome)].into(),
             dead_letters: TopicRecords::new(),
             rows: vec![Row {
@@ -179,6 +182,63 @@ mod tests {
             }
         };
         assert_eq!(broken(good), ["I3"]);
+    }
+
+    #[test]
+    fn each_log_of_a_topic_that_was_made_again_is_checked() {
+        // Another record at the same position, a copy of the event.
+        let made_again = |evidence: &mut Evidence, without: &str| {
+            let copy = Message { headers: vec![("event-id".to_owned(), Some("a".into()))], timestamp: 9, ..MESSAGE };
+            let value = r#"{"outcome_id":"raw-events/0/0@1","outcome":"duplicate","reason":""}"#;
+            let outcome = Message { value: Some(value.into()), ..evidence.outcomes[&(0, 0)].clone() };
+            let row = OutcomeRow { outcome: "duplicate".to_owned(), ..evidence.record_outcomes[&(0, 0)].clone() };
+            let object = |topic: &str, offset: i64, message: &Message| Object {
+                key: format!("{topic}/{offset:020}-{offset:020}.x1.ndjson.zst"),
+                lines: vec![(topic.to_owned(), (0, offset), message.clone())],
+            };
+            evidence.ended_logs = 1;
+            evidence.objects.push(object(OUTCOMES, 1, &outcome));
+            if without != "object" {
+                evidence.objects.push(object(RAW, 0, &copy));
+            }
+            if without != "outcome" {
+                evidence.outcomes.insert((0, 1), outcome);
+            }
+            if without != "row" {
+                evidence.record_outcomes.insert(in_log((0, 0), 1), row);
+            }
+            evidence.raw.insert(in_log((0, 0), 1), copy);
+        };
+        assert_eq!(broken(|_, evidence| made_again(evidence, "")), [""; 0]);
+        assert_eq!(broken(|_, evidence| made_again(evidence, "object")), ["I4"]);
+        assert_eq!(broken(|_, evidence| made_again(evidence, "outcome")), ["I3", "I4"]);
+        assert_eq!(broken(|_, evidence| made_again(evidence, "row")), ["I1", "I3"]);
+        let overwritten = |_: &mut SentEvents, evidence: &mut Evidence| {
+            made_again(evidence, "");
+            evidence.objects.remove(0);
+        };
+        assert_eq!(broken(overwritten), ["I4"], "the object of the first log");
+    }
+
+    #[test]
+    fn records_are_counted_by_minute() {
+        let (_, mut evidence) = whole();
+        let add = |evidence: &mut Evidence, offset: i64, timestamp: i64, outcome: Option<&str>| {
+            evidence.raw.insert((0, offset), Message { timestamp, ..MESSAGE });
+            if let Some(outcome) = outcome {
+                let row = OutcomeRow { outcome: outcome.to_owned(), ..evidence.record_outcomes[&(0, 0)].clone() };
+                evidence.record_outcomes.insert((0, offset), row);
+            }
+        };
+        add(&mut evidence, 1, 59_999, Some("duplicate"));
+        add(&mut evidence, 2, 180_000, None);
+        let lines = ["minute 0: 2 records: duplicate 1, valid 1", "minute 3: 1 records: no outcome 1"];
+        assert_eq!(minutes::by_minute(&evidence), lines);
+        for minute in 4..90 {
+            add(&mut evidence, minute, minute * 60_000, Some("valid"));
+        }
+        let lines = minutes::by_minute(&evidence);
+        assert_eq!((lines.len(), lines[59].as_str()), (60, "minute 89: 1 records: valid 1"), "the last 60");
     }
 
     #[test]

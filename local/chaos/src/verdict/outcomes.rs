@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::evidence::{Evidence, Message, OUTCOMES, PartitionOffset, RAW};
+use crate::evidence::{Evidence, Message, OUTCOMES, RAW, place_of, position};
 use crate::verdict::findings::TrialFindings;
 
 /// The fields of an outcome that are checked.
@@ -39,7 +39,7 @@ pub fn outcomes_are_published(evidence: &Evidence, findings: &mut TrialFindings)
         first.insert(published.outcome_id, message);
     }
     for place in evidence.record_outcomes.keys() {
-        let id = format!("{RAW}/{}/{}", place.0, place.1);
+        let id = position(RAW, *place);
         if !first.contains_key(&id) {
             findings.add("I3", format!("the outcome of {id} was not published"));
         }
@@ -51,7 +51,7 @@ fn is_recorded(published: &PublishedOutcome, evidence: &Evidence) -> bool {
         Some(id) => (id, true),
         None => (published.outcome_id.as_str(), false),
     };
-    let row = place(id).and_then(|place| evidence.record_outcomes.get(&place));
+    let row = place_of(id).and_then(|place| evidence.record_outcomes.get(&place));
     row.is_some_and(|row| match is_late {
         // The ledger keeps the first decision.
         true => {
@@ -61,11 +61,4 @@ fn is_recorded(published: &PublishedOutcome, evidence: &Evidence) -> bool {
         }
         false => (&row.outcome, &row.reason) == (&published.outcome, &published.reason),
     })
-}
-
-/// Reads `<topic>/<partition>/<offset>`.
-fn place(id: &str) -> Option<PartitionOffset> {
-    let mut parts = id.rsplitn(3, '/');
-    let (offset, partition) = parts.next().zip(parts.next())?;
-    Some((partition.parse().ok()?, offset.parse().ok()?))
 }

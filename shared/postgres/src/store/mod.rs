@@ -137,19 +137,27 @@ pub struct PostgresEventStore {
     database: Database,
     dedup_window: Duration,
     on_begun: fn(topic: &str),
+    puts_back: bool,
 }
 
 impl PostgresEventStore {
     /// Two records with one key are copies if they were received less than `dedup_window` apart, or on the same UTC
     /// day.
     pub fn new(database: Database, dedup_window: Duration) -> Self {
-        PostgresEventStore { database, dedup_window, on_begun: |_topic| {} }
+        PostgresEventStore { database, dedup_window, on_begun: |_topic| {}, puts_back: false }
     }
 
     /// Calls `on_begun` for each log of which another incarnation has begun, once that is committed.
     #[must_use]
     pub fn announcing(self, on_begun: fn(topic: &str)) -> Self {
         PostgresEventStore { on_begun, ..self }
+    }
+
+    /// Also puts back the row of an event that the ledger has as stored, if it is gone. The counts still have it. Not for
+    /// the processor: a redelivery would bring back events that have expired.
+    #[must_use]
+    pub fn putting_back(self) -> Self {
+        PostgresEventStore { puts_back: true, ..self }
     }
 
     async fn record_all(
@@ -184,11 +192,20 @@ impl PostgresEventStore {
         let statements = Statements::ready(&self.database, client).await?;
         let transaction = RollbackOnDrop::new(client);
         let (accounts, found) = self.look(client, &statements, records, now).await?;
-        let plan = plan(records.iter().copied().zip(found), &accounts, self.dedup_window, now);
+        let mut plan = plan(records.iter().copied().zip(found), &accounts, self.dedup_window, now);
+        if !self.puts_back {
+            plan.absent.clear();
+        }
         pipeline::failpoint!("postgres::in-transaction");
         write(client, &statements, &plan, now).await?;
         pipeline::failpoint!("postgres::committed");
         transaction.finish();
+        if !plan.absent.is_empty() {
+            tracing::info!(
+                events = plan.absent.len(),
+                "events that the ledger has as stored had no row and have one again"
+            );
+        }
         for (topic, partition) in &plan.begun {
             (self.on_begun)(topic);
             tracing::warn!(
@@ -275,7 +292,7 @@ impl Statements {
 async fn write(
     client: &ClientWrapper,
     statements: &Statements,
-    Plan { entries, new_events, corrections, begun: _ }: &Plan<'_, '_>,
+    Plan { entries, new_events, absent, corrections, begun: _ }: &Plan<'_, '_>,
     now: Timestamp,
 ) -> Result<(), PostgresError> {
     let at = now.to_utc();
@@ -288,18 +305,18 @@ async fn write(
     let commit = client.batch_execute("COMMIT");
     let new_entries: Vec<&LedgerEntry> =
         entries.iter().filter(|planned| planned.is_new).map(|planned| &planned.entry).collect();
-    if new_entries.is_empty() {
+    // In the order of the unique key, as everywhere, so that two batches with the same events cannot deadlock.
+    let mut rows: Vec<&NewEvent<'_, '_>> = new_events.iter().chain(absent).collect();
+    rows.sort_by(|a, b| (&a.event.key, day_of(a)).cmp(&(&b.event.key, day_of(b))));
+    if new_entries.is_empty() && rows.is_empty() {
         return Ok(commit.await?);
     }
     let ledger = EntryColumns::of(new_entries);
     let ledger = ledger.parameters(&at);
-    if new_events.is_empty() {
+    if rows.is_empty() {
         tokio::try_join!(biased; statements.insert_entries.execute(client, &ledger), commit)?;
         return Ok(());
     }
-    // In the order of the unique key, as everywhere, so that two batches with the same events cannot deadlock.
-    let mut new_events: Vec<&NewEvent<'_, '_>> = new_events.iter().collect();
-    new_events.sort_by(|a, b| (&a.event.key, day_of(a)).cmp(&(&b.event.key, day_of(b))));
     let counts = CountColumns::of(new_events.iter().map(|&NewEvent { event, decided, .. }| CountChange {
         received_at: event.received_at,
         tenant: event.key.tenant.as_str(),
@@ -308,7 +325,7 @@ async fn write(
         by: 1,
     }));
     let counts = counts.parameters();
-    let insert_events = insert_events(client, &statements.insert_events, &new_events, &at);
+    let insert_events = insert_events(client, &statements.insert_events, &rows, &at);
     tokio::try_join!(
         biased;
         insert_events,

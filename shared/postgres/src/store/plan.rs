@@ -131,6 +131,8 @@ pub(super) struct Plan<'r, 'a> {
     /// One for each record, in their order.
     pub entries: Vec<Planned>,
     pub new_events: Vec<NewEvent<'r, 'a>>,
+    /// Events that the ledger has as stored and of which there is no row: expired, or lost.
+    pub absent: Vec<NewEvent<'r, 'a>>,
     pub corrections: Corrections,
     /// The logs of which another incarnation began in this batch.
     pub begun: Vec<LogKey>,
@@ -206,14 +208,19 @@ where
     let mut positions = HashSet::<&Position>::with_capacity(count);
     let mut logs = Logs::new(accounts.iter().map(|(log, account)| (log.clone(), account.incarnation)));
     let mut new_spans = NewSpans::default();
+    let mut absent = Vec::new();
     for (record, mut found) in records {
-        if !positions.insert(&record.position) {
+        let is_first = positions.insert(&record.position);
+        if !is_first {
             // A record that comes twice in one batch gets the same outcome both times.
             let earlier = entries.iter().filter(|planned| planned.is_new && planned.is_at(&record.position));
             found.entries.extend(earlier.map(|planned| planned.entry.clone()));
         }
         let incarnation = match logs.place(record, found.entries) {
             Standing::Recorded(entry) => {
+                if is_first && found.copy.is_none() {
+                    absent.extend(stored_event(record, &entry));
+                }
                 entries.push(Planned { entry: *entry, is_new: false });
                 continue;
             }
@@ -257,7 +264,14 @@ where
     let begun = accounts.iter().filter(|(log, account)| logs.present(&log.0, log.1) != account.incarnation);
     let begun = begun.map(|(log, _)| log.clone()).collect();
     let corrections = Corrections::of(accounts, &logs, new_spans.spans);
-    Plan { entries, new_events, corrections, begun }
+    Plan { entries, new_events, absent, corrections, begun }
+}
+
+/// The row that the record was stored as; `None` if the ledger says that it was not, or that it was stored otherwise.
+fn stored_event<'r, 'a>(record: &'r Tracked<'a, Decided>, entry: &LedgerEntry) -> Option<NewEvent<'r, 'a>> {
+    let State::Open { event, found: decided } = &record.state else { return None };
+    let is_same = decided.outcome == entry.outcome && decided.risk == entry.risk;
+    is_same.then_some(NewEvent { event, decided, origin: &record.origin })
 }
 
 /// The spans of the new records of a batch, by incarnation.

@@ -1,7 +1,9 @@
+use std::collections::BTreeMap;
+
 use event::Timestamp;
 use pipeline::ports::EventStore;
 use pipeline::{Outcome, Position};
-use postgres::ledger::{self, OffsetRange};
+use postgres::ledger::{self, OffsetRange, OffsetSpan};
 use postgres::{Database, PostgresEventStore};
 use testkit::contracts::store::DEDUP_WINDOW;
 use testkit::events::closed;
@@ -43,4 +45,18 @@ async fn an_empty_ledger_is_balanced() {
     let account = ledger::reconcile(&database).await.unwrap();
     assert!(account.partitions.is_empty());
     assert_eq!(account.unaccounted(), 0);
+}
+
+#[tokio::test]
+async fn outcomes_are_counted_by_groups_of_spans() {
+    let database = database().await;
+    close(&database, 0, 0..10, Timestamp::EPOCH).await;
+    close(&database, 1, 0..4, Timestamp::EPOCH).await;
+    execute(&database, "UPDATE record_outcomes SET incarnation = 1 WHERE partition = 0 AND record_offset = 2").await;
+    let span = |partition, first, end| OffsetSpan { partition, first, end };
+    let groups = [vec![span(0, 0, 4), span(1, 3, 9)], vec![], vec![span(0, 4, 4), span(2, 0, 9)], vec![span(0, 4, 10)]];
+    let outcomes = ledger::outcomes_in(&database, "raw-events", &groups).await.unwrap();
+    let blocked: Vec<i64> = outcomes.iter().map(|of| of.get("blocked").copied().unwrap_or_default()).collect();
+    assert_eq!(blocked, [4, 0, 0, 6], "without the row of another log");
+    assert_eq!(ledger::outcomes_in(&database, "other", &groups).await.unwrap(), vec![BTreeMap::new(); 4]);
 }

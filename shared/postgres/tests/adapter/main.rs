@@ -6,6 +6,7 @@ mod claims;
 mod fingerprint;
 mod history;
 mod ledger;
+mod lost_events;
 mod partitions;
 mod plans;
 mod replay;
