@@ -81,6 +81,8 @@ pub struct Evidence {
     pub objects: Vec<Object>,
     /// Names of the objects under `parked/`.
     pub parked: Vec<String>,
+    /// The objects under `quarantine/`, each with one record.
+    pub quarantined: Vec<Object>,
 }
 
 /// Where to read the evidence.
@@ -111,6 +113,7 @@ impl Evidence {
             dead_letters: topics::read(&kafka, DEAD_LETTERS).await?,
             objects: archive::objects(s3, bucket, archived).await?,
             parked: archive::keys(s3, bucket, "parked/").await?,
+            quarantined: archive::objects(s3, bucket, archive::keys(s3, bucket, "quarantine/").await?).await?,
             ..Evidence::default()
         };
         let client = connect(&sources.database_url).await?;

@@ -1,4 +1,4 @@
-//! F1 to F17 of the reliability reference: how each fault is caused.
+//! F1 to F18 of the reliability reference: how each fault is caused.
 
 mod clocks;
 mod conduct;
@@ -13,6 +13,7 @@ mod reuse;
 mod signals;
 mod spike;
 mod transactions;
+mod unpublishable;
 mod weather;
 
 use clap::ValueEnum;
@@ -41,6 +42,7 @@ pub enum Scenario {
     F15,
     F16,
     F17,
+    F18,
 }
 
 impl Scenario {
@@ -63,6 +65,7 @@ impl Scenario {
             Scenario::F15 => "S3 failing, full, archiver killed",
             Scenario::F16 => "positions reused",
             Scenario::F17 => "transactions, half aborted",
+            Scenario::F18 => "too large to publish",
         }
     }
 
@@ -94,6 +97,7 @@ impl Scenario {
             Scenario::F15 => weather::s3_failing(run).await?,
             Scenario::F16 => vec![reuse::positions_reused(run).await?],
             Scenario::F17 => return transactions::in_transactions(run).await,
+            Scenario::F18 => vec![unpublishable::too_large_to_publish(run).await?],
         }))
     }
 }

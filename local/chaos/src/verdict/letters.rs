@@ -13,6 +13,12 @@ fn letter_id(message: &Message, place: Option<PartitionOffset>) -> (String, u32)
     (origin, message.header("attempt").and_then(|attempt| attempt.parse().ok()).unwrap_or(0))
 }
 
+/// The record in an object that a letter points to, in place of its own bytes.
+fn quarantined<'e>(evidence: &'e Evidence, key: &str) -> Option<&'e Message> {
+    let object = evidence.quarantined.iter().find(|object| object.key == key)?;
+    object.lines.first().map(|(_, _, record)| record)
+}
+
 /// I3 for dead letters.
 pub fn letters_have_their_bytes(evidence: &Evidence, findings: &mut TrialFindings) {
     let letters: BTreeMap<(String, u32), &Message> =
@@ -23,7 +29,8 @@ pub fn letters_have_their_bytes(evidence: &Evidence, findings: &mut TrialFinding
         let letter = record.and_then(|record| letters.get(&letter_id(record, Some(*place))));
         match letter.zip(record) {
             Some((letter, record)) => {
-                if (&letter.key, &letter.value) != (&record.key, &record.value) {
+                let kept = letter.header("quarantine").map_or(Some(*letter), |key| quarantined(evidence, &key));
+                if kept.is_none_or(|kept| (&kept.key, &kept.value) != (&record.key, &record.value)) {
                     findings.add("I3", format!("the dead letter of {at} has other bytes"));
                 }
                 if letter.header("error-reason").as_ref() != Some(&row.reason) {

@@ -98,6 +98,7 @@ mod tests {
             .into(),
             counted: 1,
             parked: Vec::new(),
+            quarantined: Vec::new(),
         };
         (sent_events, evidence)
     }
@@ -175,6 +176,22 @@ mod tests {
             }
         };
         assert_eq!(broken(altered), ["I3"]);
+        let in_the_archive = |evidence: &mut Evidence, kept: &[Message]| {
+            dead_letter(evidence, "");
+            let lines = kept.iter().map(|kept| (RAW.to_owned(), (0, 0), kept.clone())).collect();
+            evidence.quarantined.push(Object { key: "quarantine/a".to_owned(), lines });
+            for letter in evidence.dead_letters.values_mut() {
+                letter.value = None;
+                letter.headers.insert(0, ("quarantine".to_owned(), Some("quarantine/a".into())));
+            }
+        };
+        let whole = |_: &mut SentEvents, evidence: &mut Evidence| {
+            let record = evidence.raw[&(0, 0)].clone();
+            in_the_archive(evidence, &[record]);
+        };
+        assert_eq!(broken(whole), [""; 0]);
+        assert_eq!(broken(|_, evidence| in_the_archive(evidence, &[MESSAGE])), ["I3"]);
+        assert_eq!(broken(|_, evidence| in_the_archive(evidence, &[])), ["I3"]);
         let good = |_: &mut SentEvents, evidence: &mut Evidence| {
             dead_letter(evidence, "");
             for letter in evidence.dead_letters.values_mut() {
