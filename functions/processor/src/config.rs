@@ -20,6 +20,17 @@ pub enum DedupStore {
     Postgres,
 }
 
+/// What happens to a batch most of whose events have a type or version that this build lacks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "kebab-case")]
+pub enum UnknownTypes {
+    /// It fails and is sent again, until a build with these types is deployed.
+    #[default]
+    Wait,
+    /// Each of these records becomes a dead letter: the type was removed on purpose.
+    DeadLetter,
+}
+
 /// What the decisions depend on; the rest of the configuration is about adapters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -39,6 +50,8 @@ pub struct Policy {
     pub publish_timeout: Duration,
     /// `MAX_RECORD_BYTES`: largest record that is published, in bytes; default 1500000.
     pub max_record_bytes: usize,
+    /// `UNKNOWN_TYPES`: `wait` (default) or `dead-letter`.
+    pub unknown_types: UnknownTypes,
     /// `FOREIGN_TENANT`: the tenant of events that producers other than ingest write to `raw-events`; default `kafka`.
     pub foreign_tenant: TenantId,
     /// `DEDUP_STORE`: `dynamodb` (default) or `postgres`.
@@ -104,6 +117,7 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
     let scorer_timeout = settings::shared::scorer_timeout(settings);
     let publish_timeout = settings::shared::publish_timeout(settings);
     let max_record_bytes = settings::shared::max_record_bytes(settings);
+    let unknown_types = settings.choice("UNKNOWN_TYPES", UnknownTypes::default());
     let foreign_tenant = settings::shared::foreign_tenant(settings);
     let dedup_store = settings.choice("DEDUP_STORE", DedupStore::default());
     let breaker_open = settings::shared::breaker_open(settings);
@@ -115,6 +129,7 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
         scorer_timeout,
         publish_timeout,
         max_record_bytes,
+        unknown_types,
         foreign_tenant: foreign_tenant?,
         dedup_store,
         breaker_open,
@@ -176,6 +191,7 @@ mod tests {
             ("FRAUD_THRESHOLD", "101"),
             ("FOREIGN_TENANT", "No Tenant"),
             ("DEDUP_STORE", "redis"),
+            ("UNKNOWN_TYPES", "drop"),
             ("BREAKER_OPEN_SEC", "0"),
         ]);
         let problems = Config::from_variables(&variables).unwrap_err().problems.join("\n");
@@ -183,6 +199,7 @@ mod tests {
             "FRAUD_THRESHOLD",
             "FOREIGN_TENANT",
             "DEDUP_STORE",
+            "UNKNOWN_TYPES",
             "BREAKER_OPEN_SEC",
             "KAFKA_BROKERS",
             "DATABASE_URL",

@@ -2,6 +2,7 @@
 
 use lambda::invocation::InvocationError;
 use lambda::kafka_trigger::TriggerError;
+use pipeline::decisions::preparedness::Unprepared;
 use pipeline::{DependencyError, WrongNumberOfAnswers};
 use strum::IntoStaticStr;
 
@@ -33,6 +34,8 @@ pub enum ProcessorError {
     /// An adapter returned a different number of answers than it was asked for.
     #[error(transparent)]
     Answers(#[from] WrongNumberOfAnswers),
+    #[error(transparent)]
+    Unprepared(#[from] Unprepared),
     #[error("a record that is too large to publish cannot be packed for the archive")]
     Pack(#[source] std::io::Error),
     #[error("an outcome cannot be serialized as JSON")]
@@ -48,6 +51,7 @@ impl ProcessorError {
             ProcessorError::OutOfTime(_) => "out-of-time",
             ProcessorError::Dependency(error) => error.failed_tag(),
             ProcessorError::Answers(_) => "wrong-number-of-answers",
+            ProcessorError::Unprepared(_) => "unknown-types",
             ProcessorError::Pack(_) => "pack",
             ProcessorError::Outcome(_) => "outcome",
             ProcessorError::Answer(_) => "answer",

@@ -8,8 +8,8 @@ use lambda::kafka_trigger::{BatchAnswer, decode};
 use pipeline::decisions::dedup::ClaimPlan;
 use pipeline::decisions::intake::Reader;
 use pipeline::decisions::limits::{Blocks, LimitPlan};
-use pipeline::decisions::size;
 use pipeline::decisions::verdicts::{self, ScorePlan};
+use pipeline::decisions::{preparedness, size};
 use pipeline::ports::{Score, ScoreRequest};
 use pipeline::tracked::{Admitted, Claimed, Read, Tracked};
 use pipeline::{Record, chain, failpoint};
@@ -17,6 +17,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::config::UnknownTypes;
 use crate::error::{ProcessorError, Step};
 use crate::report::Stopwatch;
 use crate::{publishing, quarantine, report, storing};
@@ -61,6 +62,10 @@ impl App {
         let now = self.clock.now();
         let reader = Reader { registry: &self.registry, foreign_tenant: &self.policy.foreign_tenant, now };
         let mut records = reader.read_all(delivered);
+        match self.policy.unknown_types {
+            UnknownTypes::Wait => preparedness::check(delivered, &records)?,
+            UnknownTypes::DeadLetter => {}
+        }
         size::close_too_large(delivered, &mut records, self.policy.max_record_bytes);
         stopwatch.durations.read = stopwatch.lap();
         failpoint!("processor::read");

@@ -20,7 +20,7 @@ use pipeline::clock::Clock;
 use pipeline::ports::{Block, BlockList as _, EventStore, LedgerEntry, ObjectStore as _};
 use pipeline::tracked::{Decided, Tracked};
 use pipeline::{Dependency, DependencyError, ErrorClass, Header, Outcome, Record, header, topic};
-use processor::{App, DedupStore, Policy, Ports, handle};
+use processor::{App, DedupStore, Policy, Ports, UnknownTypes, handle};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use testkit::fakes::address_counters::FakeAddressCounters;
@@ -243,6 +243,23 @@ async fn bad_records_become_dead_letters_and_spoil_no_other() {
     assert_eq!(letters["sample-events/0/403"].headers.0[0].name, "deleted");
     // A malformed origin header from the client is ignored, and its bytes are kept before our headers.
     assert_eq!(letters["sample-events/0/406"].headers.0[0].value.as_deref(), Some(&b"not/an/origin"[..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_types_that_this_build_lacks_waits_for_another_build() {
+    let envelope = r#"{"envelope":1,"id":"a","id_source":"client","type":"refund","schema":1,"tenant":"acme","received_at":"2026-11-20T18:02:00.000Z","data":{"type":"refund","id":"a"}}"#;
+    let headers = [Header::new(header::EVENT_ID, "a"), Header::new(header::EVENT_TYPE, "refund")];
+    let record = |offset| delivered(0, offset, Some(b"acme/a"), Some(envelope.as_bytes()), &headers);
+    let records: Vec<Value> = (0..20).map(record).collect();
+    let batch = json!({"eventSource": "aws:kafka", "records": {"raw-events-0": records}}).to_string();
+    let world = World::new();
+    let error = invoke(&world.app(), &batch).await.unwrap_err();
+    assert_eq!(error.error_type, "unknown-types");
+    assert!(error.message.contains("20 of 20 records"), "{}", error.message);
+    assert!(world.store.ledger().is_empty() && world.publisher.records(topic::DEAD_LETTER_EVENTS).is_empty());
+    let removed = Policy { unknown_types: UnknownTypes::DeadLetter, ..policy() };
+    assert_eq!(invoke(&world.app_with(removed, world.store.clone()), &batch).await.unwrap(), DONE);
+    assert_eq!(world.publisher.records(topic::DEAD_LETTER_EVENTS).len(), 20);
 }
 
 /// Kafka's -1. It fell into 1969, and the next maintenance deleted the event.

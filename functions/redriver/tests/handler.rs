@@ -19,7 +19,7 @@ use pipeline::decisions::limits::LimitPolicy;
 use pipeline::ports::{EventStore, LedgerEntry, NewRecord, ObjectStore as _, RecordPublisher, RedriveMarks as _};
 use pipeline::tracked::{Decided, Tracked};
 use pipeline::{Dependency, DependencyError, ErrorClass, Header, Outcome, Position, Record, topic};
-use processor::{DedupStore, Policy, Ports};
+use processor::{DedupStore, Policy, Ports, UnknownTypes};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use testkit::fakes::address_counters::FakeAddressCounters;
@@ -300,6 +300,7 @@ fn processor(
         scorer_timeout: Duration::from_secs(2),
         publish_timeout: Duration::from_secs(10),
         max_record_bytes,
+        unknown_types: UnknownTypes::Wait,
         foreign_tenant: TenantId::new("kafka").unwrap(),
         dedup_store: DedupStore::Dynamodb,
         breaker_open: OPEN_FOR,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use event::TenantId;
 use pipeline::breaker::OPEN_FOR;
 use pipeline::decisions::limits::LimitPolicy;
-use processor::{DedupStore, Policy};
+use processor::{DedupStore, Policy, UnknownTypes};
 
 pub fn policy() -> Policy {
     Policy {
@@ -17,6 +17,7 @@ pub fn policy() -> Policy {
         scorer_timeout: Duration::from_secs(2),
         publish_timeout: Duration::from_secs(10),
         max_record_bytes: 1_500_000,
+        unknown_types: UnknownTypes::Wait,
         foreign_tenant: TenantId::new("kafka").unwrap(),
         dedup_store: DedupStore::Dynamodb,
         breaker_open: OPEN_FOR,

@@ -10,7 +10,8 @@
 //! 5. [`recording`]: which events the store treats as copies.
 //! 6. [`publication`]: the records to publish, made from the ledger entries and not from the decisions of this run.
 //!
-//! Other modules: [`size`] decides, right after [`intake`], which records are too large to publish. [`late`] decides what to store about events that get their score later. The replayer uses
+//! Other modules: [`size`] decides, right after [`intake`], which records are too large to publish, and
+//! [`preparedness`] whether this build is fit for the batch. [`late`] decides what to store about events that get their score later. The replayer uses
 //! [`restoration`], which turns outcomes back into what was recorded, and [`reprocessing`], which decides on records
 //! again under other rules.
 //!
@@ -33,6 +34,7 @@ pub mod dedup;
 pub mod intake;
 pub mod late;
 pub mod limits;
+pub mod preparedness;
 pub mod publication;
 pub mod recording;
 pub mod reprocessing;
