@@ -65,7 +65,10 @@ mod tests {
     const ENVELOPE: &str = r#"{"envelope":1,"id":"a","id_source":"client","type":"click","schema":1,"tenant":"acme","received_at":"2026-11-20T18:02:00.000Z","data":{"type":"click","id":"a","user_id":"u-1","campaign_id":"c"}}"#;
     const INGEST: [(&str, &str); 2] = [("event-id", "a"), ("event-type", "click")];
 
-    fn verdict(batch: &[(usize, &str, &[(&'static str, &str)])]) -> Result<(), Unprepared> {
+    type Headers<'a> = &'a [(&'static str, &'a str)];
+
+    /// Of a batch with so many records of each value and headers.
+    fn verdict(batch: &[(usize, &str, Headers<'_>)]) -> Result<(), Unprepared> {
         let (registry, foreign_tenant) = (Registry::embedded().unwrap(), TenantId::new("kafka").unwrap());
         let delivered: Vec<Record> = batch
             .iter()
