@@ -20,7 +20,7 @@ impl Config {
     /// Every variable that is missing or malformed.
     pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
         let mut settings = Settings::new(variables);
-        let bucket = settings.required::<String>("ARCHIVE_BUCKET");
+        let bucket = settings::shared::archive_bucket(&mut settings);
         let batch_response = BatchResponse::from_settings(&mut settings);
         let breaker_open = settings::shared::breaker_open(&mut settings);
         settings.build(bucket.map(|bucket| Config { bucket, batch_response, breaker_open }))

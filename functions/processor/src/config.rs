@@ -20,7 +20,7 @@ pub enum DedupStore {
     Postgres,
 }
 
-/// What happens to a batch most of whose events have a type or version that this build lacks.
+/// What happens to a batch in which half or more of the events have a type or version that this build lacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
 #[strum(serialize_all = "kebab-case")]
 pub enum UnknownTypes {
@@ -90,7 +90,7 @@ impl Config {
         let postgres = PostgresConfig::from_settings(&mut settings);
         let dedup_table = settings::shared::dedup_table(&mut settings);
         let access_table = settings::shared::access_table(&mut settings);
-        let archive_bucket = settings.required::<String>("ARCHIVE_BUCKET");
+        let archive_bucket = settings::shared::archive_bucket(&mut settings);
         let scorer_function = settings::shared::scorer_function(&mut settings);
         let parts = policy.zip(kafka.zip(postgres)).zip(archive_bucket);
         let config = parts.map(|((policy, (kafka, postgres)), archive_bucket)| Config {

@@ -2,7 +2,7 @@
 
 use pipeline::decisions::size::is_too_large;
 use pipeline::tracked::{Decided, Tracked};
-use pipeline::{Record, quarantine};
+use pipeline::{Record, object_name};
 use tokio::time::Instant;
 
 use crate::app::App;
@@ -22,7 +22,7 @@ pub async fn keep(
 ) -> Result<(), ProcessorError> {
     // One after another: they are rare, and each may have megabytes.
     for (delivered, record) in delivered.iter().zip(records).filter(|(_, record)| is_too_large(record)) {
-        let key = quarantine::key(&record.position, record.digest);
+        let key = object_name::quarantined(&record.position, record.digest);
         let body = archive::single::pack(delivered).map_err(ProcessorError::Pack)?;
         let put = || app.objects.put_new(&key, body.clone());
         app.s3.call(deadline, "keeping a record that is too large", put).await?;

@@ -4,7 +4,7 @@ use event::Timestamp;
 use pipeline::decisions::verdicts;
 use pipeline::guard::Guard;
 use pipeline::ports::{EventStore, LedgerEntry};
-use pipeline::tracked::{Decided, State, Tracked};
+use pipeline::tracked::{Decided, Tracked};
 use pipeline::{ErrorClass, ReasonTag};
 use tokio::time::Instant;
 
@@ -44,7 +44,7 @@ pub async fn record(
             ErrorClass::Permanent => {}
         }
         match part {
-            [record] if is_refused(record) => return Err(error.into()),
+            [record] if record.reason_tag() == Some(ReasonTag::StoreRefused) => return Err(error.into()),
             [record] => {
                 tracing::warn!(
                     record = %record.position,
@@ -61,11 +61,4 @@ pub async fn record(
         }
     }
     Ok(ledger)
-}
-
-fn is_refused(record: &Tracked<'_, Decided>) -> bool {
-    match &record.state {
-        State::Open { .. } => false,
-        State::Closed { reason, .. } => ReasonTag::of(reason) == Some(ReasonTag::StoreRefused),
-    }
 }

@@ -158,7 +158,12 @@ fn batch(records: &[(i32, i64, &str, &str)]) -> String {
         let record = delivered(*partition, *offset, None, Some(value.to_string().as_bytes()), &[]);
         map.entry(format!("raw-events-{partition}")).or_default().push(record);
     }
-    json!({"eventSource": "aws:kafka", "records": map}).to_string()
+    trigger_event(json!(map))
+}
+
+/// `records` by topic and partition.
+fn trigger_event(records: Value) -> String {
+    json!({"eventSource": "aws:kafka", "records": records}).to_string()
 }
 
 /// A record of a trigger event, written that many milliseconds after the first one.
@@ -251,7 +256,7 @@ async fn a_batch_of_types_that_this_build_lacks_waits_for_another_build() {
     let headers = [Header::new(header::EVENT_ID, "a"), Header::new(header::EVENT_TYPE, "refund")];
     let record = |offset| delivered(0, offset, Some(b"acme/a"), Some(envelope.as_bytes()), &headers);
     let records: Vec<Value> = (0..20).map(record).collect();
-    let batch = json!({"eventSource": "aws:kafka", "records": {"raw-events-0": records}}).to_string();
+    let batch = trigger_event(json!({"raw-events-0": records}));
     let world = World::new();
     let error = invoke(&world.app(), &batch).await.unwrap_err();
     assert_eq!(error.error_type, "unknown-types");
@@ -274,7 +279,7 @@ async fn a_record_without_a_time_was_received_when_the_ledger_first_saw_it() {
     // A copy, which is a duplicate.
     records.push(delivered(0, 2, None, Some(values[0].as_bytes()), &[]));
     records[2]["timestamp"] = json!(-1);
-    let batch = json!({"eventSource": "aws:kafka", "records": {"raw-events-0": records}}).to_string();
+    let batch = trigger_event(json!({"raw-events-0": records}));
     let world = World::new();
     let first_seen = world.clock.now();
     for _ in ["first", "two days later"] {
@@ -317,7 +322,7 @@ async fn a_record_too_large_to_publish_is_kept_in_the_archive_and_spoils_no_othe
         .zip(0..)
         .map(|((value, key), offset)| delivered(0, offset, key, Some(value.as_bytes()), &[]))
         .collect();
-    let batch = json!({"eventSource": "aws:kafka", "records": {"raw-events-0": records}}).to_string();
+    let batch = trigger_event(json!({"raw-events-0": records}));
 
     let world = World::new();
     world.objects.refuse("quarantine/");

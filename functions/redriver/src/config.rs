@@ -25,7 +25,7 @@ impl Config {
         let mut settings = Settings::new(variables);
         let kafka = KafkaConfig::from_settings(&mut settings);
         let access_table = settings::shared::access_table(&mut settings);
-        let archive_bucket = settings.required::<String>("ARCHIVE_BUCKET");
+        let archive_bucket = settings::shared::archive_bucket(&mut settings);
         let breaker_open = settings::shared::breaker_open(&mut settings);
         let config = kafka.zip(archive_bucket).map(|(kafka, archive_bucket)| Config {
             kafka,

@@ -2,12 +2,13 @@
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use pipeline::dead_letter::DeadLetter;
+use pipeline::object_name;
 use pipeline::ports::{LetterStep, MarkKey};
 use serde::Serialize;
 
 use crate::app::App;
 use crate::error::RedriverError;
-use crate::parking::{self, PREFIX};
+use crate::parking;
 use crate::request::Filters;
 use crate::run::RedriveRun;
 use crate::sending::{LetterFate, LetterSender};
@@ -43,7 +44,7 @@ impl<'a> ParkedWalk<'a> {
         filters: &'a Filters,
         from_key: &str,
     ) -> Result<Self, RedriverError> {
-        let list = || app.ports.objects.list(PREFIX);
+        let list = || app.ports.objects.list(object_name::PARKED);
         let objects = app.guards.s3.call(run.end_deadline, "listing parked letters", list).await?;
         let keys = objects.into_iter().map(|object| object.key).filter(|key| key.as_str() >= from_key).rev();
         Ok(ParkedWalk { app, run, filters, keys: keys.collect(), read: 0, unreadable: 0 })
@@ -212,7 +213,7 @@ pub async fn release(
             }
         }
         for (letter, fate) in sender.send(&open).await? {
-            answer.add(&parking::object_key(&letter.id), fate);
+            answer.add(&object_name::parked(&letter.id), fate);
         }
     }
     if answer.next_key.is_none() {

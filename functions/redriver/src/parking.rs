@@ -1,26 +1,16 @@
 //! Parks letters that failed too often, as objects under `parked/`.
 //!
 //! An object holds one letter ([`archive::single`]). Its key is made from the letter's id, so that parking a letter again
-//! writes nothing. Objects are never changed; whether a letter was released
-//! is in its mark.
+//! writes nothing. Objects are never changed; whether a letter was released is in its mark.
 
 use pipeline::dead_letter::DeadLetter;
-use pipeline::ports::{BeginVerdict, LetterId, LetterStep, MarkKey, path_of};
-use pipeline::topic;
+use pipeline::ports::{BeginVerdict, LetterStep, MarkKey};
+use pipeline::{object_name, topic};
 
 use crate::app::App;
 use crate::error::RedriverError;
 use crate::run::RedriveRun;
 use crate::sending::LetterFate;
-
-pub const PREFIX: &str = "parked/";
-const EXTENSION: &str = ".ndjson.zst";
-
-/// `parked/topic=raw-events/partition=0/00000000000000000005.<digest>.a3.ndjson.zst`, with the digest of the letter's
-/// origin if it has one.
-pub fn object_key(letter: &LetterId) -> String {
-    format!("{PREFIX}{}.a{}{EXTENSION}", path_of(&letter.origin), letter.attempt)
-}
 
 /// Reads the letter in an object.
 ///
@@ -30,7 +20,7 @@ pub fn unpack(key: &str, body: &[u8]) -> Result<DeadLetter, RedriverError> {
     let unreadable = |problem| RedriverError::Parked { key: key.to_owned(), problem };
     let record = archive::single::unpack(body, topic::DEAD_LETTER_EVENTS).map_err(unreadable)?;
     let letter = DeadLetter::read(record).map_err(|_| unreadable("it does not hold a dead letter"))?;
-    if object_key(&letter.id) == key { Ok(letter) } else { Err(unreadable("it holds another letter")) }
+    if object_name::parked(&letter.id) == key { Ok(letter) } else { Err(unreadable("it holds another letter")) }
 }
 
 /// Parks a letter, unless another run has parked it or is working on it.
@@ -47,7 +37,7 @@ pub async fn park(app: &App, run: &RedriveRun, letter: &DeadLetter) -> Result<Le
         [BeginVerdict::Done] => return Ok(LetterFate::Already),
         _ => {}
     }
-    let key = object_key(&letter.id);
+    let key = object_name::parked(&letter.id);
     let body = archive::single::pack(&letter.record).map_err(RedriverError::Pack)?;
     // `AlreadyThere`: a run wrote it and died before it could mark the letter as parked.
     let put = || app.ports.objects.put_new(&key, body.clone());

@@ -67,8 +67,7 @@ impl<'a> LetterSender<'a> {
         let mut fates = Vec::with_capacity(letters.len());
         let (quarantined, whole): (Vec<&DeadLetter>, Vec<&DeadLetter>) =
             letters.iter().copied().partition(|letter| letter.quarantined().is_some());
-        let chunk = |most| self.pace.batch(most);
-        let (many, few) = (chunk(MAX_CHUNK), chunk(MAX_QUARANTINED));
+        let (many, few) = (self.pace.batch(MAX_CHUNK), self.pace.batch(MAX_QUARANTINED));
         let mut chunks = whole.chunks(many).chain(quarantined.chunks(few));
         while let Some(chunk) = chunks.next() {
             if !self.pace.wait(self.run.deadline).await {
@@ -95,26 +94,24 @@ impl<'a> LetterSender<'a> {
         let verdicts = dynamodb.call_each(*end_deadline, "marking letters", keys.len(), begin).await?;
 
         let mut fates = Vec::with_capacity(letters.len());
-        let mut ours = Vec::with_capacity(letters.len());
+        let mut begun = Vec::with_capacity(letters.len());
         for ((letter, key), verdict) in letters.iter().zip(keys).zip(verdicts) {
             match verdict {
-                BeginVerdict::Ours => ours.push((*letter, key)),
+                BeginVerdict::Ours => begun.push((*letter, key)),
                 BeginVerdict::UnderWay { until } => fates.push((*letter, LetterFate::UnderWay { until })),
                 BeginVerdict::Done => fates.push((*letter, LetterFate::Already)),
             }
         }
-        let mut copies = Vec::with_capacity(ours.len());
-        let mut sending = Vec::with_capacity(ours.len());
-        for (letter, key) in ours {
+        let (mut ours, mut copies) = (Vec::with_capacity(begun.len()), Vec::with_capacity(begun.len()));
+        for (letter, key) in begun {
             match self.whole(letter).await? {
                 Some(whole) => {
                     copies.push(whole.redriven());
-                    sending.push((letter, key));
+                    ours.push((letter, key));
                 }
                 None => fates.push((letter, LetterFate::Refused)),
             }
         }
-        let ours = sending;
         let kafka = &self.app.guards.kafka;
         let publisher = &*self.app.ports.publisher;
         // `end_deadline`, because a step that was begun may be finished after the deadline for beginning one.

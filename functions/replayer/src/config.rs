@@ -43,7 +43,7 @@ impl Config {
         let mut settings = Settings::new(variables);
         let policy = policy(&mut settings);
         let postgres = PostgresConfig::from_settings(&mut settings);
-        let archive_bucket = settings.required::<String>("ARCHIVE_BUCKET");
+        let archive_bucket = settings::shared::archive_bucket(&mut settings);
         let dedup_window = settings::shared::dedup_ttl(&mut settings);
         let config = policy.zip(postgres.zip(archive_bucket));
         let config = config.map(|(policy, (postgres, archive_bucket))| Config {

@@ -1,6 +1,7 @@
 //! What a client knows about its own events: a file that is on disk before the client continues.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
@@ -8,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// The answer that the client got for an event in one attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +35,30 @@ pub struct Entry {
     /// The partition and offset on `raw-events` in the receipt.
     pub partition: Option<i32>,
     pub offset: Option<i64>,
+}
+
+impl Entry {
+    /// An event that another producer wrote to `raw-events`, at this partition and offset.
+    pub fn written(event_id: impl Into<String>, bytes: &[u8], (partition, offset): (i32, i64)) -> Self {
+        Entry {
+            event_id: event_id.into(),
+            payload_hash: hash(bytes),
+            batch: 0,
+            attempt: 1,
+            result: AttemptResult::Acked,
+            partition: Some(partition),
+            offset: Some(offset),
+        }
+    }
+}
+
+/// SHA-256 in hex.
+pub fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+        // Writing to a string does not fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// The open file.

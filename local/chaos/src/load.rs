@@ -1,7 +1,6 @@
 //! The client: sends events according to a plan and writes its ledger.
 
 use std::collections::VecDeque;
-use std::fmt::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,11 +8,10 @@ use anyhow::Context as _;
 use fastrand::Rng;
 use http::StatusCode;
 use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
 use stack::client::JsonClient;
 use tokio::task::JoinSet;
 
-use crate::ledger::{AttemptResult, ClientLedger, Entry};
+use crate::ledger::{AttemptResult, ClientLedger, Entry, hash};
 
 /// Maximum wait for one answer, and until an event is accepted.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
@@ -73,15 +71,6 @@ impl LoadEvent {
     pub fn is_made_up(id: &str) -> bool {
         id.strip_prefix('e').is_some_and(|number| number.len() >= 7 && number.bytes().all(|byte| byte.is_ascii_digit()))
     }
-}
-
-/// SHA-256 in hex.
-pub fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string does not fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 impl Load {

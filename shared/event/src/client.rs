@@ -107,7 +107,7 @@ impl Form {
     }
 }
 
-/// Whose headers hold the attributes of a CloudEvent in binary mode.
+/// The protocol whose headers hold the attributes of a CloudEvent in binary mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Binding {
     Http,

@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 
 use crate::ports::{LedgerEntry, LetterId, NewRecord};
 use crate::reason::{canonical, tag_text};
-use crate::{Header, Outcome, ReasonTag, Record, header, quarantine, topic};
+use crate::{Header, Outcome, ReasonTag, Record, header, object_name, topic};
 
 /// The headers that [`dead_letter`] appends to a record's own headers, in this order.
 const ADDED_BY_PROCESSOR: [&str; 6] = [
@@ -42,7 +42,7 @@ pub fn dead_letter(record: &Record, entry: &LedgerEntry) -> Option<NewRecord> {
     let (key, value, own) = match ReasonTag::of(&entry.reason) {
         Some(ReasonTag::TooLarge) => {
             let event_id = entry.key.as_ref().map(|key| Header::new(header::EVENT_ID, key.id.to_string()));
-            let object = Header::new(header::QUARANTINE, quarantine::key(&entry.position, entry.digest));
+            let object = Header::new(header::QUARANTINE, object_name::quarantined(&entry.position, entry.digest));
             let key = entry.key.as_ref().map(|key| Bytes::from(key.to_string()));
             (key, None, event_id.into_iter().chain([object]).collect())
         }
@@ -317,7 +317,7 @@ mod tests {
             let letter =
                 DeadLetter::read(on_topic(dead_letter(&record, &entry).unwrap(), "dead-letter-events")).unwrap();
             assert_eq!((&*letter.reason, letter.id.attempt, &letter.record.value), ("too-large", attempt, &None));
-            assert_eq!(letter.quarantined(), Some(&*quarantine::key(&record.position, record.digest())));
+            assert_eq!(letter.quarantined(), Some(&*object_name::quarantined(&record.position, record.digest())));
             let subject = letter.subject();
             assert_eq!((subject.tenant.as_deref(), subject.event_id.as_deref()), (Some("acme"), Some("a/b")));
             let letter = letter.with_bytes_of(record);

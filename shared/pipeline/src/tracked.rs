@@ -11,7 +11,7 @@ use event::{EventKey, IdSource, Origin, PayloadHash, RecordDigest, Timestamp};
 use serde_json::value::RawValue;
 
 use crate::ports::RiskScore;
-use crate::{Outcome, Position};
+use crate::{Outcome, Position, ReasonTag};
 
 /// JSON text, byte for byte as the client sent it. Two values are equal if their bytes are.
 #[derive(Clone, Debug)]
@@ -155,6 +155,14 @@ impl<'a, S> Tracked<'a, S> {
         match &self.state {
             State::Open { event, found } => Some((event, found)),
             State::Closed { .. } => None,
+        }
+    }
+
+    /// The tag of the reason, if the record is closed and this build knows it.
+    pub fn reason_tag(&self) -> Option<ReasonTag> {
+        match &self.state {
+            State::Open { .. } => None,
+            State::Closed { reason, .. } => ReasonTag::of(reason),
         }
     }
 

@@ -30,6 +30,11 @@ pub fn access_table(settings: &mut Settings<'_>) -> String {
     settings.or("ACCESS_TABLE", "access".to_owned())
 }
 
+/// `ARCHIVE_BUCKET`: the bucket of the archive. Required: `None` if it is not set, and a problem is recorded then.
+pub fn archive_bucket(settings: &mut Settings<'_>) -> Option<String> {
+    settings.required("ARCHIVE_BUCKET")
+}
+
 /// `BREAKER_OPEN_SEC`: how long a breaker refuses calls before it probes, in seconds, at least 1; 60 unless set.
 pub fn breaker_open(settings: &mut Settings<'_>) -> Duration {
     settings.optional("BREAKER_OPEN_SEC").map_or(OPEN_FOR, |seconds: NonZeroU64| Duration::from_secs(seconds.get()))

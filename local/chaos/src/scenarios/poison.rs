@@ -6,8 +6,8 @@ use krafka::producer::Record;
 use nix::sys::signal::Signal;
 
 use crate::evidence::RAW;
-use crate::ledger::{AttemptResult, Entry};
-use crate::load::{Load, hash};
+use crate::ledger::Entry;
+use crate::load::Load;
 use crate::trial::{self, ChaosRun, Setup, Trial};
 
 /// A record that another producer may write and that is not an event.
@@ -37,15 +37,8 @@ pub async fn poison(run: &ChaosRun) -> anyhow::Result<Trial> {
             let record = poisonous(faults, &mut scene.rng);
             let value = record.value.clone().unwrap_or_default();
             let written = producer.send(record).await?;
-            scene.client.ledger.write(&[Entry {
-                event_id: format!("poison-{faults}"),
-                payload_hash: hash(&value),
-                batch: 0,
-                attempt: 1,
-                result: AttemptResult::Acked,
-                partition: Some(written.partition),
-                offset: Some(written.offset),
-            }])?;
+            let entry = Entry::written(format!("poison-{faults}"), &value, (written.partition, written.offset));
+            scene.client.ledger.write(&[entry])?;
             faults += 1;
             if faults % 20 == 0 {
                 faults += scene.signal("scorer", Signal::SIGKILL);

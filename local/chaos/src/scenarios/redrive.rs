@@ -12,8 +12,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::evidence::{self, DEAD_LETTERS, RAW, Row};
-use crate::ledger::{AttemptResult, Entry};
-use crate::load::{Load, LoadEvent, hash, p99};
+use crate::ledger::Entry;
+use crate::load::{Load, LoadEvent, p99};
 use crate::trial::{self, ChaosRun, Scene, Setup, Trial};
 use crate::verdict::{self, TrialFindings};
 
@@ -52,21 +52,13 @@ async fn write_bad_records(scene: &Scene, producer: &Producer, numbers: std::ops
     let mut handles = Vec::new();
     for number in numbers {
         let value = format!(r#"{{"type":"no-such-type","id":"storm-{number}"}}"#);
-        let payload_hash = hash(value.as_bytes());
-        let record = Record::new(RAW, value).key(format!("storm/{number}"));
-        handles.push((number, payload_hash, producer.enqueue(record).await?));
+        let record = Record::new(RAW, value.clone()).key(format!("storm/{number}"));
+        handles.push((number, value, producer.enqueue(record).await?));
     }
-    for (number, payload_hash, handle) in handles {
+    for (number, value, handle) in handles {
         let written = handle.await?;
-        entries.push(Entry {
-            event_id: format!("poison-storm-{number}"),
-            payload_hash,
-            batch: 0,
-            attempt: 1,
-            result: AttemptResult::Acked,
-            partition: Some(written.partition),
-            offset: Some(written.offset),
-        });
+        let id = format!("poison-storm-{number}");
+        entries.push(Entry::written(id, value.as_bytes(), (written.partition, written.offset)));
     }
     scene.client.ledger.write(&entries)
 }

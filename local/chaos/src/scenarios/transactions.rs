@@ -5,8 +5,8 @@ use krafka::Kafka;
 use krafka::producer::Record;
 
 use crate::evidence::RAW;
-use crate::ledger::{AttemptResult, Entry};
-use crate::load::{Load, LoadEvent, hash};
+use crate::ledger::Entry;
+use crate::load::{Load, LoadEvent};
 use crate::scenarios::conduct::Conduct;
 use crate::scenarios::outages;
 use crate::trial::{self, ChaosRun, Scene, Setup};
@@ -17,19 +17,6 @@ const FIRST: usize = 5_000_000;
 /// A good event as another producer writes it.
 fn record_of(event: &LoadEvent) -> Record {
     Record::new(RAW, event.json.clone()).key(event.id.clone()).header("event-id", event.id.clone())
-}
-
-/// What the verdict must know about an event that was committed.
-fn acknowledged(event: &LoadEvent, (partition, offset): (i32, i64)) -> Entry {
-    Entry {
-        event_id: event.id.clone(),
-        payload_hash: hash(event.json.as_bytes()),
-        batch: 0,
-        attempt: 1,
-        result: AttemptResult::Acked,
-        partition: Some(partition),
-        offset: Some(offset),
-    }
 }
 
 /// Transactions while the load is sent; returns their number. The verdict finds an aborted event that is stored, because it
@@ -45,7 +32,7 @@ async fn transact(scene: &mut Scene, kafka: &Kafka) -> anyhow::Result<usize> {
             let event = LoadEvent::made_up(next, &mut scene.rng);
             next += 1;
             let written = producer.send(record_of(&event)).await?;
-            entries.push(acknowledged(&event, (written.partition, written.offset)));
+            entries.push(Entry::written(event.id, event.json.as_bytes(), (written.partition, written.offset)));
         }
         if transactions % 2 == 0 {
             producer.commit().await?;
@@ -68,7 +55,8 @@ async fn end_with_records(scene: &mut Scene, kafka: &Kafka) -> anyhow::Result<()
         let number = FIRST + 1_000_000 + usize::try_from(marks.partition)?;
         let event = LoadEvent::made_up(number, &mut scene.rng);
         let written = producer.send(record_of(&event).partition(marks.partition)).await?;
-        scene.client.ledger.write(&[acknowledged(&event, (written.partition, written.offset))])?;
+        let entry = Entry::written(event.id, event.json.as_bytes(), (written.partition, written.offset));
+        scene.client.ledger.write(&[entry])?;
     }
     Ok(producer.close().await?)
 }

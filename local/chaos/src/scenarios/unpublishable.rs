@@ -6,8 +6,8 @@ use krafka::producer::Record;
 use serde_json::json;
 
 use crate::evidence::RAW;
-use crate::ledger::{AttemptResult, Entry};
-use crate::load::{Load, hash};
+use crate::ledger::Entry;
+use crate::load::Load;
 use crate::proxy::Weather;
 use crate::trial::{self, ChaosRun, Setup, Trial};
 
@@ -47,15 +47,8 @@ pub async fn too_large_to_publish(run: &ChaosRun) -> anyhow::Result<Trial> {
                 scene.proxies()?.s3.set(weathers[faults / 5 % weathers.len()]).await?;
             }
             let written = producer.send(record).await?;
-            scene.client.ledger.write(&[Entry {
-                event_id: format!("vast-{faults}"),
-                payload_hash: hash(&value),
-                batch: 0,
-                attempt: 1,
-                result: AttemptResult::Acked,
-                partition: Some(written.partition),
-                offset: Some(written.offset),
-            }])?;
+            let entry = Entry::written(format!("vast-{faults}"), &value, (written.partition, written.offset));
+            scene.client.ledger.write(&[entry])?;
             scene.pause(100..1_000).await;
             scene.proxies()?.s3.set(Weather::Clear).await?;
             faults += 1;

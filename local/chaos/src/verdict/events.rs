@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::{Evidence, Message, RAW, position};
 use crate::ledger::SentEvents;
-use crate::load::hash;
+use crate::ledger::hash;
 use crate::verdict::findings::TrialFindings;
 
 /// I1 by record: each record has an outcome, and each outcome has a record.

@@ -37,8 +37,8 @@ pub fn judge(sent_events: &SentEvents, evidence: &Evidence) -> TrialFindings {
 mod tests {
     use super::*;
     use crate::evidence::{Message, Object, OutcomeRow, Row, TopicRecords, in_log};
+    use crate::ledger::hash;
     use crate::ledger::{AttemptResult, Entry, add};
-    use crate::load::hash;
 
     const EVENT: &str = r#"{"id":"a"}"#;
 

@@ -4,7 +4,7 @@
 //! or one with fewer types: the records are good, and would become dead letters by the thousand. A few of them may be
 //! the last of a type that was removed, so only many in one batch count.
 
-use crate::tracked::{Read, State, Tracked};
+use crate::tracked::{Read, Tracked};
 use crate::{ReasonTag, Record, header};
 
 /// A batch with fewer records from ingest says nothing.
@@ -44,13 +44,10 @@ fn is_from_ingest(record: &Record) -> bool {
 }
 
 fn is_unknown(record: &Tracked<'_, Read>) -> bool {
-    match &record.state {
-        State::Open { .. } => false,
-        State::Closed { reason, .. } => matches!(
-            ReasonTag::of(reason),
-            Some(ReasonTag::UnknownType | ReasonTag::UnknownSchemaVersion | ReasonTag::UnknownEnvelopeVersion)
-        ),
-    }
+    matches!(
+        record.reason_tag(),
+        Some(ReasonTag::UnknownType | ReasonTag::UnknownSchemaVersion | ReasonTag::UnknownEnvelopeVersion)
+    )
 }
 
 #[cfg(test)]

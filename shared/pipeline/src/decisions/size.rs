@@ -3,7 +3,7 @@
 //! Topics limit the size of a batch after its compression, so `raw-events` may hold a record whose outcome or dead letter no
 //! topic takes. If that were found when the outcome is published, the ledger would say one thing, `processed-events`
 //! nothing, and the partition would wait for ever. So it is decided before anything else: such a record is
-//! `dead_lettered: too-large`, its bytes go to the archive ([`crate::quarantine`]), and its letter points there.
+//! `dead_lettered: too-large`, its bytes go to the archive ([`crate::object_name`]), and its letter points there.
 
 use std::borrow::Cow;
 
@@ -40,10 +40,7 @@ pub fn close_too_large(delivered: &[Record], records: &mut [Tracked<'_, Read>], 
 
 /// Whether [`close_too_large`] closed the record.
 pub fn is_too_large<S>(record: &Tracked<'_, S>) -> bool {
-    match &record.state {
-        State::Open { .. } => false,
-        State::Closed { reason, .. } => ReasonTag::of(reason) == Some(ReasonTag::TooLarge),
-    }
+    record.reason_tag() == Some(ReasonTag::TooLarge)
 }
 
 /// The size of its outcome or its dead letter, the larger one, in bytes. It is rather too high than too low.

@@ -25,7 +25,7 @@ pub use api_keys::{ApiKey, ApiKeys, KeyHash};
 pub use block_list::{Block, BlockList};
 pub use claims::{Claim, ClaimStore, ClaimVerdict};
 pub use history::{EventHistory, History, MAX_HISTORY, StoredEvent};
-pub use objects::{ObjectInfo, ObjectStore, PutResult, path_of};
+pub use objects::{ObjectInfo, ObjectStore, PutResult};
 pub use publisher::{NewRecord, RecordPublisher};
 pub use rate_leases::RateLeases;
 pub use redrive::{

@@ -2,7 +2,6 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use event::Origin;
 
 use crate::DependencyError;
 
@@ -29,12 +28,4 @@ pub trait ObjectStore: Send + Sync {
     async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, DependencyError>;
     /// The body of an object; a missing key is a permanent error.
     async fn get(&self, key: &str) -> Result<Bytes, DependencyError>;
-}
-
-/// The part of a key that names one record, `topic=raw-events/partition=0/00000000000000000005.<digest>`; without the last
-/// part if it has no digest.
-pub fn path_of(record: &Origin) -> String {
-    let Origin { topic, partition, offset, digest } = record;
-    let digest = digest.map(|digest| format!(".{digest}")).unwrap_or_default();
-    format!("topic={topic}/partition={partition}/{offset:020}{digest}")
 }
