@@ -139,6 +139,19 @@ fn now() -> Timestamp {
     SystemClock.now()
 }
 
+/// Sends statements in one round trip, in their order, and gives each answer its name; the first that failed is the error.
+///
+/// `try_join!` returns whichever error it sees first. After a failure every later statement of the transaction fails too
+/// (25P02), and its answer may be seen before that of the cause: then a batch that should start over would fail.
+macro_rules! in_one_round_trip {
+    ($($answer:ident = $statement:expr),+ $(,)?) => {
+        let ($($answer,)+) = tokio::join!(biased; $($statement),+);
+        $(let $answer = $answer?;)+
+    };
+}
+
+pub(crate) use in_one_round_trip;
+
 /// A connection that rolls back when it is dropped before `finish`, for example because its caller was cancelled.
 pub(crate) struct RollbackOnDrop<'a> {
     client: &'a tokio_postgres::Client,
@@ -215,6 +228,22 @@ impl Connect for Connector {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_first_statement_that_failed_is_the_error_whichever_answer_is_seen_first() {
+        async fn statements() -> Result<u8, &'static str> {
+            in_one_round_trip!(
+                begun = async { Ok::<u8, &'static str>(1) },
+                _cause = async {
+                    tokio::task::yield_now().await;
+                    Err::<u8, _>("the key exists")
+                },
+                _later = async { Err::<u8, _>("the transaction is aborted") },
+            );
+            Ok(begun)
+        }
+        assert_eq!(statements().await, Err("the key exists"));
+    }
 
     #[test]
     fn behind_a_pooler_a_transaction_sets_its_own_limits() {

@@ -10,7 +10,7 @@ use pipeline::{DependencyError, Position};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
-use crate::database::{Database, RollbackOnDrop};
+use crate::database::{Database, RollbackOnDrop, in_one_round_trip};
 use crate::error::PostgresError;
 use crate::ledger::{Corrupt, entry_from_row, origin_from_row, risk_from_row};
 use crate::statement::{Parameter, parameter};
@@ -90,17 +90,16 @@ async fn read(client: &ClientWrapper, key: &EventKey, positions: &[Position]) ->
     let of_key = [tenant, id, limit];
     let of_both: Vec<Parameter<'_>> = of_key[..2].iter().chain(&of_positions).chain(&of_key[2..]).cloned().collect();
     let transaction = RollbackOnDrop::new(client);
-    let ((), events, by_key, by_position, not_reached, ()) = tokio::try_join!(
-        biased;
+    in_one_round_trip!(
         // One snapshot for all statements: a record that is processed at the same time is either not reached yet or
         // found.
-        client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
-        client.query_typed(EVENTS, &of_key),
-        client.query_typed(RECORDS_BY_KEY, &of_key),
-        client.query_typed(RECORDS_BY_POSITION, &of_both),
-        client.query_typed(NOT_REACHED, &of_positions),
-        client.batch_execute("COMMIT"),
-    )?;
+        _begun = client.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"),
+        events = client.query_typed(EVENTS, &of_key),
+        by_key = client.query_typed(RECORDS_BY_KEY, &of_key),
+        by_position = client.query_typed(RECORDS_BY_POSITION, &of_both),
+        not_reached = client.query_typed(NOT_REACHED, &of_positions),
+        _committed = client.batch_execute("COMMIT"),
+    );
     transaction.finish();
 
     let is_cut = events.len() > MAX_HISTORY || by_key.len() > MAX_HISTORY;

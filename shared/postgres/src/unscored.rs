@@ -14,7 +14,7 @@ use time::{Date, OffsetDateTime};
 use tokio_postgres::Row;
 
 use crate::counts::{ADD_COUNTS, CountChange, CountColumns};
-use crate::database::{Database, RollbackOnDrop};
+use crate::database::{Database, RollbackOnDrop, in_one_round_trip};
 use crate::error::PostgresError;
 use crate::ledger::{Corrupt, origin_from_row, risk_from_row};
 use crate::statement::{Parameter, Parameters, parameter};
@@ -193,12 +193,11 @@ async fn settle(
     let ordinals: Vec<i32> = (0..).take(scores.len()).collect();
     let wanted = PlaceColumns::of(scores.iter().map(|score| &score.event.place));
     let wanted = [parameter(&ordinals), parameter(&wanted.day), parameter(&wanted.tenant), parameter(&wanted.event_id)];
-    let ((), locked) = tokio::try_join!(
-        biased;
+    in_one_round_trip!(
         // The condition of the locking is checked on the row as it is when it is locked.
-        client.batch_execute(begin),
-        client.query_typed(LOCK, &wanted),
-    )?;
+        _begun = client.batch_execute(begin),
+        locked = client.query_typed(LOCK, &wanted),
+    );
     let mut types = Vec::with_capacity(locked.len());
     for row in &locked {
         types.push((row.try_get::<_, i32>("ordinal")?, row.try_get::<_, &str>("event_type")?));
@@ -230,13 +229,12 @@ async fn settle(
     let entries = columns.outbox();
     let counts = counts.parameters();
     pipeline::failpoint!("postgres::late-scores");
-    tokio::try_join!(
-        biased;
-        client.execute_typed(SCORE, &scored),
-        client.execute_typed(ADD_TO_OUTBOX, &entries),
-        client.execute_typed(ADD_COUNTS, &counts),
-        client.batch_execute("COMMIT"),
-    )?;
+    in_one_round_trip!(
+        _scored = client.execute_typed(SCORE, &scored),
+        _added = client.execute_typed(ADD_TO_OUTBOX, &entries),
+        _counted = client.execute_typed(ADD_COUNTS, &counts),
+        _committed = client.batch_execute("COMMIT"),
+    );
     transaction.finish();
     Ok(settled)
 }

@@ -24,7 +24,7 @@ use tokio_postgres::Row;
 
 use self::plan::{Found, IncarnationSpan, LogAccount, LogKey, NewEvent, Plan, Span, plan, storable_record};
 use crate::counts::{ADD_COUNTS, CountChange, CountColumns};
-use crate::database::{Database, RollbackOnDrop};
+use crate::database::{Database, RollbackOnDrop, in_one_round_trip};
 use crate::error::PostgresError;
 use crate::ledger::{Corrupt, entry_from_row, origin_from_row};
 use crate::statement::{Parameters, Ready, SqlType, parameter};
@@ -234,19 +234,18 @@ impl PostgresEventStore {
         let now = now.to_utc();
         let lock = partitions.parameters(&now);
         let find_entries = positions.parameters();
-        let ((), accounts, entries, copies) = tokio::try_join!(
-            biased;
-            client.batch_execute(self.database.begin()),
-            statements.lock_partitions.query(client, &lock),
-            statements.find_entries.query(client, &find_entries),
-            async {
+        in_one_round_trip!(
+            _begun = client.batch_execute(self.database.begin()),
+            accounts = statements.lock_partitions.query(client, &lock),
+            entries = statements.find_entries.query(client, &find_entries),
+            copies = async {
                 match &days {
                     // Never with a name: a plan for any days locks every partition there is.
                     Some(days) => client.query_typed(FIND_COPIES, &keys.parameters(days)).await,
                     None => Ok(Vec::new()),
                 }
             },
-        )?;
+        );
         let mut found = Vec::new();
         found.resize_with(records.len(), Found::default);
         for row in &entries {
@@ -314,7 +313,7 @@ async fn write(
     let ledger = EntryColumns::of(new_entries);
     let ledger = ledger.parameters(&at);
     if rows.is_empty() {
-        tokio::try_join!(biased; statements.insert_entries.execute(client, &ledger), commit)?;
+        in_one_round_trip!(_inserted = statements.insert_entries.execute(client, &ledger), _committed = commit);
         return Ok(());
     }
     let counts = CountColumns::of(new_events.iter().map(|&NewEvent { event, decided, .. }| CountChange {
@@ -326,13 +325,12 @@ async fn write(
     }));
     let counts = counts.parameters();
     let insert_events = insert_events(client, &statements.insert_events, &rows, &at);
-    tokio::try_join!(
-        biased;
-        insert_events,
-        async { Ok(statements.insert_entries.execute(client, &ledger).await?) },
-        async { Ok(statements.add_counts.execute(client, &counts).await?) },
-        async { Ok(commit.await?) },
-    )?;
+    in_one_round_trip!(
+        _stored = insert_events,
+        _recorded = statements.insert_entries.execute(client, &ledger),
+        _counted = statements.add_counts.execute(client, &counts),
+        _committed = commit,
+    );
     Ok(())
 }
 
