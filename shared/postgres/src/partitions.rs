@@ -165,8 +165,10 @@ async fn days_in_default(transaction: &Transaction<'_>, first: Date, last: Date)
 /// Creates a day's partition and moves the events of that day from the default partition into it. Returns their number.
 async fn create(transaction: &Transaction<'_>, day: Date) -> Result<u64, PostgresError> {
     let table = table(day);
-    // Attaching takes this lock on the default partition anyway. Taking it first keeps new events out during the move.
-    transaction.batch_execute("LOCK TABLE events_default IN ACCESS EXCLUSIVE MODE").await?;
+    // Attaching needs a weaker lock on `events`. But a connection that reads the list of partitions in the moment in
+    // which another is attached may keep the old list (seen with PostgreSQL 15): then it stores events of this day in
+    // the default partition, where copies are not looked for. With this lock no connection can be reading that list.
+    transaction.batch_execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE").await?;
     transaction.batch_execute(&format!("CREATE TABLE {table} (LIKE events INCLUDING ALL)")).await?;
     let columns = "received_day, tenant, event_id, event_type, schema_version, status, received_at, occurred_at, \
                    ip_address, user_agent, user_id, payload_hash, payload, risk_score, risk_reasons, rules_version, \

@@ -147,6 +147,11 @@ async fn concurrent_runs_while_events_flow_are_safe() {
         }
     };
     tokio::join!(storing, maintaining);
+    let twice = "SELECT string_agg(place, '; ') FROM (
+                     SELECT received_day::text || ': '
+                            || string_agg(tableoid::regclass || ' has offset ' || origin_offset, ', ') AS place
+                     FROM events GROUP BY received_day HAVING count(*) > 1) rows";
+    assert_eq!(scalar::<Option<String>>(&database, twice).await, None, "an event is stored once");
     let account = ledger::totals(&database).await.unwrap();
     assert_eq!((account.events, account.outcomes["duplicate"], account.counted), (20, 80, 20));
 }
