@@ -9,14 +9,14 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
+use event::Timestamp;
 use event::limits::{Item, Limits};
 use event::schema::Registry;
-use event::{TenantId, Timestamp};
 use ingest::decide::{EventForm, Sender, decide};
 use libfuzzer_sys::fuzz_target;
 use pipeline::decisions::intake::Reader;
-use pipeline::ports::{ApiKey, KeyHash};
 use pipeline::{Position, Record, RecordHeaders, topic};
+use testkit::keys::server_key;
 
 const LIMITS: Limits = Limits { items: 500, item_bytes: 256 * 1024, depth: 32 };
 const RECEIVED_AT: Timestamp = Timestamp::from_millis(1_795_197_720_000);
@@ -35,14 +35,7 @@ fuzz_target!(|data: &[u8]| {
 });
 
 fn check(form: EventForm, body: &[u8]) {
-    let key = ApiKey {
-        hash: KeyHash::of(b"key"),
-        tenant: TenantId::new("acme").unwrap(),
-        name: "fuzz".to_owned(),
-        trusted_collector: true,
-        rate_limit_per_min: None,
-        revoked: false,
-    };
+    let key = server_key("key");
     let sender = Sender {
         key: &key,
         address: Some(IpAddr::from([192, 0, 2, 1])),

@@ -12,16 +12,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use axum::Router;
-use event::{TenantId, Timestamp};
+use event::Timestamp;
 use ingest::{App, Config, router};
 use lambda::http_trigger;
 use libfuzzer_sys::fuzz_target;
 use pipeline::clock::Clock;
-use pipeline::ports::{ApiKey, ApiKeys as _, KeyHash, NewRecord, RecordPublisher};
+use pipeline::ports::{ApiKey, ApiKeys as _, NewRecord, RecordPublisher};
 use pipeline::{DependencyError, Position, topic};
 use serde_json::{Value, json};
 use testkit::fakes::api_keys::FakeApiKeys;
 use testkit::fakes::rate_leases::FakeRateLeases;
+use testkit::keys::publishable_key;
 use tokio::runtime::Runtime;
 
 static RUNTIME: LazyLock<Runtime> =
@@ -30,14 +31,7 @@ static RUNTIME: LazyLock<Runtime> =
 static ROUTER: LazyLock<Router> = LazyLock::new(|| {
     let config = Config::from_variables(&BTreeMap::from([("KAFKA_BROKERS", "unused:9092")])).unwrap();
     let keys = FakeApiKeys::default();
-    let key = ApiKey {
-        hash: KeyHash::of(b"sample-key"),
-        tenant: TenantId::new("acme").unwrap(),
-        name: "fuzz".to_owned(),
-        trusted_collector: false,
-        rate_limit_per_min: Some(u32::MAX),
-        revoked: false,
-    };
+    let key = ApiKey { rate_limit_per_min: Some(u32::MAX), ..publishable_key("sample-key") };
     RUNTIME.block_on(keys.put(&key)).unwrap();
     let leases = Arc::new(FakeRateLeases::default());
     let app = App::new(&config, Arc::new(keys), leases, Arc::new(Discarding), Arc::new(FixedClock)).unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_keys::Authenticator;
+use api_keys::{Authenticator, RateLimiter};
 use dynamodb::{DynamoApiKeys, DynamoDb, DynamoRateLeases};
 use event::limits::Limits;
 use event::schema::{Registry, SchemaError};
@@ -18,7 +18,7 @@ use pipeline::{Dependency, DependencyError};
 use crate::address::TrustedNetwork;
 use crate::body::BodyLimits;
 use crate::config::Config;
-use crate::rate::RateLimiter;
+use crate::cors::Origins;
 
 /// Kafka could not be reached at start, or a schema cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,7 @@ pub struct App {
     pub(crate) publisher: Arc<dyn RecordPublisher>,
     pub(crate) kafka: Guard,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) cors: Origins,
     pub(crate) trusted_proxies: Vec<TrustedNetwork>,
     pub(crate) body_limits: BodyLimits,
     pub(crate) limits: Limits,
@@ -61,6 +62,7 @@ impl App {
             publisher,
             kafka: guard(Dependency::Kafka, config.breaker_open),
             clock,
+            cors: config.cors.clone(),
             trusted_proxies: config.trusted_proxies.clone(),
             body_limits: config.body,
             limits: config.limits,

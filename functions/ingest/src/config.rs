@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use api_keys::KeyCachePolicy;
+use api_keys::{Counted, KeyCachePolicy, RatePolicy};
 use event::limits::Limits;
 use kafka::KafkaConfig;
 use settings::{Settings, SettingsError, Variables};
 
 use crate::address::TrustedNetwork;
 use crate::body::BodyLimits;
-use crate::rate::{OnStoreError, RatePolicy};
+use crate::cors::Origins;
 
 /// Largest `MAX_EVENT_BYTES`: with envelope, key and headers a record must stay below Kafka's million bytes.
 const LARGEST_EVENT: usize = 900_000;
@@ -29,8 +29,11 @@ pub struct Config {
     /// while DynamoDB is down; 300. `ACCESS_TIMEOUT_MS`: longest wait for DynamoDB, in milliseconds; 1000.
     pub key_cache: KeyCachePolicy,
     /// `API_KEY_RATE_LIMIT_PER_MIN`: events per minute of a key without a limit of its own; 1000.
+    /// `RATE_LIMIT_BURST_PERCENT`: how many events may come at once, as a part of the limit; 10.
     /// `RATE_LIMIT_ON_ERROR`: `allow` or `deny` while DynamoDB is down; `allow`.
     pub rate: RatePolicy,
+    /// `CORS_ORIGINS`: the origins of pages that may send, with commas, or `*`; none.
+    pub cors: Origins,
     /// `TRUSTED_PROXIES`: comma-separated addresses and networks whose `X-Forwarded-For` is trusted; none.
     pub trusted_proxies: Vec<TrustedNetwork>,
     /// `MAX_BODY_BYTES`: 6291456. `MAX_DECODED_BYTES`: after decompression; 16777216. `MAX_DECODE_RATIO`: decoded
@@ -51,11 +54,9 @@ impl Config {
         let kafka_timeout = millis(&mut settings, "KAFKA_TIMEOUT_MS", 5_000);
         let access_table = settings::shared::access_table(&mut settings);
         let key_cache = KeyCachePolicy::from_settings(&mut settings);
-        let rate = RatePolicy {
-            default_limit: settings.or("API_KEY_RATE_LIMIT_PER_MIN", 1_000),
-            on_store_error: settings.choice("RATE_LIMIT_ON_ERROR", OnStoreError::default()),
-            timeout: key_cache.timeout,
-        };
+        let limit = settings.or("API_KEY_RATE_LIMIT_PER_MIN", 1_000);
+        let rate = RatePolicy::from_settings(&mut settings, Counted::Events, limit);
+        let cors = Origins::new(&settings.list("CORS_ORIGINS"));
         let trusted_proxies = settings.list("TRUSTED_PROXIES");
         let body = BodyLimits {
             received: settings.or("MAX_BODY_BYTES", pipeline::quota::MAX_PAYLOAD_BYTES),
@@ -75,6 +76,7 @@ impl Config {
             access_table,
             key_cache,
             rate,
+            cors,
             trusted_proxies,
             body,
             breaker_open,
@@ -122,11 +124,19 @@ mod tests {
         let variables = BTreeMap::from([
             ("TRUSTED_PROXIES", "10.0.0.0/8, proxy"),
             ("RATE_LIMIT_ON_ERROR", "maybe"),
+            ("CORS_ORIGINS", "https://shop.example, shop.example"),
             ("MAX_EVENT_BYTES", "1000000"),
             ("MAX_JSON_DEPTH", "500"),
         ]);
         let problems = Config::from_variables(&variables).unwrap_err().problems;
-        for name in ["KAFKA_BROKERS", "TRUSTED_PROXIES", "RATE_LIMIT_ON_ERROR", "MAX_EVENT_BYTES", "MAX_JSON_DEPTH"] {
+        for name in [
+            "KAFKA_BROKERS",
+            "CORS_ORIGINS",
+            "TRUSTED_PROXIES",
+            "RATE_LIMIT_ON_ERROR",
+            "MAX_EVENT_BYTES",
+            "MAX_JSON_DEPTH",
+        ] {
             assert!(problems.iter().any(|problem| problem.contains(name)), "{name}: {problems:?}");
         }
     }

@@ -8,7 +8,7 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use event::limits::{Item, LimitError, Limits};
 use event::schema::{Registry, Violation};
 use event::{Binding, ENVELOPE_VERSION, Envelope, EventError, EventId, Form, IdSource, Timestamp};
-use pipeline::ports::{ApiKey, NewRecord};
+use pipeline::ports::{ApiKey, KeyKind, NewRecord};
 use pipeline::{Header, header, topic};
 use serde_json::value::to_raw_value;
 
@@ -83,14 +83,12 @@ pub fn decide(
         }
         other => IngestError::Event(other),
     })?;
-    // A collector is not the client, so its own address is not used for its events.
-    let ip = match event.client_ip {
-        None if sender.key.trusted_collector => None,
-        None => sender.address,
-        Some(address) if sender.key.trusted_collector => Some(address),
-        Some(_) => {
-            let message = "only the API key of a trusted collector may send the client's address";
-            let violation = Violation::new(event.client_ip_field(), "trustedCollector", message);
+    let ip = match (sender.key.kind, event.client_ip) {
+        (KeyKind::Server, client) => client,
+        (KeyKind::Publishable, None) => sender.address,
+        (KeyKind::Publishable, Some(_)) => {
+            let message = "only a server's API key may send the client's address";
+            let violation = Violation::new(event.client_ip_field(), "serverKey", message);
             return Err(EventError::Invalid(vec![violation]).into());
         }
     };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api_keys::KeyError;
+use api_keys::{KeyError, RateError};
 use axum::http::{HeaderName, StatusCode};
 use event::EventError;
 use event::limits::LimitError;
@@ -11,7 +11,6 @@ use pipeline::{Dependency, DependencyError, ErrorClass};
 
 use crate::address::UnverifiedAddress;
 use crate::body::BodyError;
-use crate::rate::RateError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {
@@ -23,7 +22,10 @@ pub enum IngestError {
     Rate(#[from] RateError),
     #[error(transparent)]
     Body(#[from] BodyError),
-    #[error("media type {0:?} is not supported; send JSON, a CloudEvent, or newline-delimited JSON as a batch")]
+    #[error(
+        "media type {0:?} is not supported; send JSON, a CloudEvent, or newline-delimited JSON as a batch (text/plain \
+         is read as JSON only with a publishable key, for beacons)"
+    )]
     MediaType(String),
     #[error("the header {0} is there with different values")]
     HeaderConflict(HeaderName),
@@ -52,12 +54,11 @@ impl IngestError {
     pub const fn class(&self) -> ErrorClass {
         match self {
             IngestError::Key(error) => error.class(),
-            IngestError::Rate(RateError::Unavailable)
-            | IngestError::Body(BodyError::Slow(_) | BodyError::BrokeOff(_))
-            | IngestError::Unacknowledged(_) => ErrorClass::Transient,
-            IngestError::Rate(RateError::Exceeded { .. }) => ErrorClass::Overload,
+            IngestError::Rate(error) => error.class(),
+            IngestError::Body(BodyError::Slow(_) | BodyError::BrokeOff(_)) | IngestError::Unacknowledged(_) => {
+                ErrorClass::Transient
+            }
             IngestError::Address(UnverifiedAddress)
-            | IngestError::Rate(RateError::NeverFits { .. })
             | IngestError::Body(
                 BodyError::TooLarge { .. }
                 | BodyError::DecodedTooLarge { .. }
@@ -82,9 +83,7 @@ impl IngestError {
         match self {
             IngestError::Key(error) => error.tag(),
             IngestError::Address(UnverifiedAddress) => "address_unverified",
-            IngestError::Rate(RateError::Exceeded { .. }) => "rate_limit_exceeded",
-            IngestError::Rate(RateError::NeverFits { .. }) => "batch_beyond_rate_limit",
-            IngestError::Rate(RateError::Unavailable) => "rate_limit_unavailable",
+            IngestError::Rate(error) => error.tag(),
             IngestError::Body(BodyError::TooLarge { .. }) => "body_too_large",
             IngestError::Body(BodyError::DecodedTooLarge { .. }) => "decoded_body_too_large",
             IngestError::Body(BodyError::Ratio { .. }) => "compression_ratio",
@@ -108,12 +107,9 @@ impl IngestError {
     pub const fn status(&self) -> StatusCode {
         match self {
             IngestError::Key(error) => error.status(),
-            IngestError::Rate(RateError::Unavailable) | IngestError::Unacknowledged(_) => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            IngestError::Rate(RateError::Exceeded { .. }) => StatusCode::TOO_MANY_REQUESTS,
-            IngestError::Rate(RateError::NeverFits { .. })
-            | IngestError::Body(
+            IngestError::Rate(error) => error.status(),
+            IngestError::Unacknowledged(_) => StatusCode::SERVICE_UNAVAILABLE,
+            IngestError::Body(
                 BodyError::TooLarge { .. } | BodyError::DecodedTooLarge { .. } | BodyError::Ratio { .. },
             )
             | IngestError::Limit(
@@ -144,7 +140,7 @@ impl IngestError {
     /// When the client should retry, if it should.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            IngestError::Rate(RateError::Exceeded { retry_after, .. }) => Some(*retry_after),
+            IngestError::Rate(error @ RateError::Exceeded { .. }) => error.retry_after(),
             IngestError::Unacknowledged(error) => Some(retry_after_failure(Some(error))),
             IngestError::Key(error) => error.dependency().map(|error| retry_after_failure(Some(error))),
             other => (other.status() == StatusCode::SERVICE_UNAVAILABLE).then(|| retry_after_failure(None)),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use api_keys::Credentials;
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, header};
@@ -14,6 +15,7 @@ use bytes::BytesMut;
 use event::EventId;
 use lambda::http::{AnswerLimit, Deadline, Peer};
 use lambda::metrics::{Counter, Histogram};
+use pipeline::ports::Scope;
 use pipeline::{ErrorClass, failpoint};
 use tokio::time::Instant;
 
@@ -31,9 +33,10 @@ const MAX_USER_AGENT_CHARS: usize = 512;
 
 /// The routes of the function.
 pub fn router(app: Arc<App>) -> Router {
+    let cors = app.cors.layer();
     let single = || post(|app, request| submit(app, Endpoint::Events, request));
     let batch = || post(|app, request| submit(app, Endpoint::Batch, request));
-    Router::new()
+    let router = Router::new()
         .route("/events", single())
         .route("/events/", single())
         .route("/event", single())
@@ -42,7 +45,11 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/events/batch/", batch())
         .method_not_allowed_fallback(async || turn_away(&IngestError::Method))
         .fallback(async || turn_away(&IngestError::NoSuchPath))
-        .with_state(app)
+        .with_state(app);
+    match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    }
 }
 
 impl App {
@@ -51,13 +58,15 @@ impl App {
         let (parts, body) = request.into_parts();
         let headers = &parts.headers;
         headers::check(headers)?;
-        let key = self.authenticator.authenticate(headers).await?;
+        let credentials = Credentials::of_request(headers, parts.uri.query())?;
+        let key = self.authenticator.authenticate(credentials, Scope::Write, self.clock.now()).await?;
         let peer = parts.extensions.get::<Peer>().copied().unwrap_or(Peer::Unknown);
         let forwarded: Vec<&[u8]> = headers.get_all("x-forwarded-for").iter().map(|value| value.as_bytes()).collect();
         let address = address::client_address(peer, forwarded.into_iter(), &self.trusted_proxies)?;
-        submission::check_media_type(headers)?;
+        submission::check_media_type(headers, key.kind)?;
         let body = body::read(headers, body, &self.body_limits).await?;
-        let submission = Submission::split(endpoint, headers, &body, &self.limits)?;
+        let submission = Submission::split(endpoint, headers, key.kind, &body, &self.limits)?;
+        // After the body, which may have taken its time.
         let now = self.clock.now();
         let events = u32::try_from(submission.items.len()).unwrap_or(u32::MAX);
         self.limiter.take(&key, events, now).await?;

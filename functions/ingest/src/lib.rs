@@ -12,11 +12,11 @@ pub mod answer;
 mod app;
 pub mod body;
 mod config;
+pub mod cors;
 pub mod decide;
 mod error;
 mod handler;
 pub mod headers;
-pub mod rate;
 pub mod submission;
 mod trace;
 

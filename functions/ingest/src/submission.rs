@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use event::limits::{self, Item, LimitError, Limits};
 use event::schema::Violation;
 use event::{EventError, EventId};
+use pipeline::ports::KeyKind;
 
 use crate::IngestError;
 use crate::decide::EventForm;
@@ -35,7 +36,8 @@ enum MediaType {
 }
 
 impl MediaType {
-    fn of(headers: &HeaderMap) -> Result<Self, IngestError> {
+    /// A beacon of a browser says `text/plain`, because any other type would need a request before it.
+    fn of(headers: &HeaderMap, kind: KeyKind) -> Result<Self, IngestError> {
         let Some(value) = headers.get(header::CONTENT_TYPE) else { return Ok(MediaType::Json) };
         let text = String::from_utf8_lossy(value.as_bytes());
         let essence = event::essence(&text);
@@ -46,7 +48,7 @@ impl MediaType {
             Ok(MediaType::CloudEvent)
         } else if is("application/x-ndjson") || is("application/jsonl") {
             Ok(MediaType::Lines)
-        } else if event::is_json(essence) {
+        } else if event::is_json(essence) || kind == KeyKind::Publishable && is("text/plain") {
             Ok(MediaType::Json)
         } else {
             Err(IngestError::MediaType(essence.chars().take(64).collect()))
@@ -69,8 +71,8 @@ pub struct Submission<'b> {
 ///
 /// # Errors
 /// [`IngestError::MediaType`].
-pub fn check_media_type(headers: &HeaderMap) -> Result<(), IngestError> {
-    MediaType::of(headers).map(drop)
+pub fn check_media_type(headers: &HeaderMap, kind: KeyKind) -> Result<(), IngestError> {
+    MediaType::of(headers, kind).map(drop)
 }
 
 impl<'b> Submission<'b> {
@@ -81,10 +83,11 @@ impl<'b> Submission<'b> {
     pub fn split(
         endpoint: Endpoint,
         headers: &HeaderMap,
+        kind: KeyKind,
         body: &'b [u8],
         limits: &Limits,
     ) -> Result<Self, IngestError> {
-        let media_type = MediaType::of(headers)?;
+        let media_type = MediaType::of(headers, kind)?;
         let (form, items) = match media_type {
             // The media type says that the event is in the body, so attributes in headers are not read.
             MediaType::CloudEvent => (EventForm::Structured, None),
@@ -208,7 +211,7 @@ mod tests {
 
     /// `single` or the number of items, or the tag of the error.
     fn split(endpoint: Endpoint, pairs: &[(&'static str, &str)], body: &str) -> String {
-        match Submission::split(endpoint, &headers(pairs), body.as_bytes(), &LIMITS) {
+        match Submission::split(endpoint, &headers(pairs), KeyKind::Server, body.as_bytes(), &LIMITS) {
             Ok(submission) if submission.is_batch => submission.items.len().to_string(),
             Ok(_) => "single".to_owned(),
             Err(error) => error.tag().to_owned(),
@@ -256,7 +259,7 @@ mod tests {
         let form = |media_type, more: &[(&'static str, &'static str)], body: &str| {
             let all = [&[("content-type", media_type)], more].concat();
             let endpoint = if body.starts_with('[') { Endpoint::Batch } else { Endpoint::Events };
-            Submission::split(endpoint, &headers(&all), body.as_bytes(), &LIMITS).unwrap().form
+            Submission::split(endpoint, &headers(&all), KeyKind::Server, body.as_bytes(), &LIMITS).unwrap().form
         };
         let binary = [("ce-specversion", "1.0")];
         let attributes = BTreeMap::from([("specversion".to_owned(), "1.0".to_owned())]);

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use api_keys::KeyError;
+use api_keys::{Counted, KeyError, RateError};
 use axum::body::to_bytes;
 use axum::response::Response;
 use event::schema::Violation;
@@ -12,8 +12,8 @@ use event::{EventError, EventId};
 use ingest::IngestError;
 use ingest::answer::{IdFrom, ItemOutcome, batch, problem, single};
 use ingest::body::BodyError;
-use ingest::rate::RateError;
 use lambda::http::AnswerLimit;
+use pipeline::ports::Scope;
 use pipeline::{BreakerOpen, Dependency, DependencyError, ErrorClass, Position};
 
 /// Status, our own headers, and the body.
@@ -92,9 +92,16 @@ async fn problems() {
     let problems = [
         ("problem_key_missing", IngestError::Key(KeyError::Missing)),
         ("problem_key_revoked", IngestError::Key(KeyError::Revoked)),
+        ("problem_key_in_url", IngestError::Key(KeyError::InUrl)),
+        ("problem_key_scope", IngestError::Key(KeyError::Scope(Scope::Write))),
+        ("problem_batch_beyond_rate", IngestError::Rate(RateError::NeverFits { events: 500, limit: 1000, burst: 100 })),
         (
             "problem_rate",
-            IngestError::Rate(RateError::Exceeded { limit: 60, retry_after: Duration::from_millis(1_200) }),
+            IngestError::Rate(RateError::Exceeded {
+                counted: Counted::Events,
+                limit: 60,
+                retry_after: Duration::from_millis(1_200),
+            }),
         ),
         ("problem_encoding", IngestError::Body(BodyError::Encoding("br".into()))),
         ("problem_media_type", IngestError::MediaType("text/plain".into())),

@@ -1,24 +1,25 @@
 //! The router in this process, with fakes for its ports.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, header};
-use event::{Envelope, IdSource, TenantId, Timestamp};
+use event::{Envelope, IdSource, Timestamp};
 use ingest::{App, Config, router};
 use lambda::http::{Deadline, Peer};
 use lambda::http_trigger;
 use pipeline::breaker::FAILURES_TO_OPEN;
-use pipeline::ports::{ApiKey, ApiKeys as _, KeyHash};
+use pipeline::ports::{ApiKey, ApiKeys as _, Scope};
 use pipeline::{ErrorClass, Record, topic};
 use serde_json::{Value, json};
 use testkit::fakes::api_keys::FakeApiKeys;
 use testkit::fakes::publisher::FakePublisher;
 use testkit::fakes::rate_leases::FakeRateLeases;
+use testkit::keys::{publishable_key, server_key};
 use testkit::samples::{HTTP_TRIGGERS, sample};
 use tower::ServiceExt as _;
 
@@ -49,19 +50,13 @@ impl Service {
         let config = Config::from_variables(&all).unwrap();
         let publisher = Arc::new(FakePublisher::new(3));
         let keys = Arc::new(FakeApiKeys::default());
-        let key = |secret: &str, trusted_collector, limit, revoked| ApiKey {
-            hash: KeyHash::of(secret.as_bytes()),
-            tenant: TenantId::new("acme").unwrap(),
-            name: secret.to_owned(),
-            trusted_collector,
-            rate_limit_per_min: limit,
-            revoked,
-        };
         for key in [
-            key("sample-key", false, None, false),
-            key("collector-key", true, Some(1_000_000), false),
-            key("small-key", false, Some(3), false),
-            key("revoked-key", false, None, true),
+            publishable_key("sample-key"),
+            ApiKey { rate_limit_per_min: Some(1_000_000), ..server_key("server-key") },
+            ApiKey { rate_limit_per_min: Some(3), burst: Some(3), ..publishable_key("small-key") },
+            ApiKey { revoked: true, ..server_key("revoked-key") },
+            ApiKey { expires_at: Some(Timestamp::parse(NOW).unwrap()), ..server_key("expired-key") },
+            ApiKey { scopes: BTreeSet::from([Scope::Read]), ..server_key("reading-key") },
         ] {
             keys.put(&key).await.unwrap();
         }
@@ -425,7 +420,7 @@ async fn the_rate_limit_counts_events() {
         async |body: String| service.send(request("/events/batch", "small-key").body(body.into()).unwrap()).await;
     assert_eq!(send(format!("[{CLICK},{CLICK}]")).await.status, StatusCode::ACCEPTED);
     let answer = send(format!("[{CLICK},{CLICK}]")).await;
-    assert_eq!((answer.problem(), answer.retry_after.as_deref()), ((429, "rate_limit_exceeded"), Some("60")));
+    assert_eq!((answer.problem(), answer.retry_after.as_deref()), ((429, "rate_limit_exceeded"), Some("20")));
     assert_eq!(send(format!("[{CLICK}]")).await.status, StatusCode::ACCEPTED, "one was left");
     assert_eq!(send("[1,2,3,4]".to_owned()).await.problem(), (413, "batch_beyond_rate_limit"));
     assert_eq!(service.records().len(), 3);
@@ -499,26 +494,92 @@ async fn a_record_that_kafka_refuses_is_no_sign_of_trouble() {
 }
 
 #[tokio::test]
-async fn only_a_trusted_collector_says_where_events_come_from() {
+async fn only_a_server_says_where_events_come_from() {
     let service = Service::start().await;
     let event = r#"{"type":"page_view","path":"/","client_ip":"198.51.100.9"}"#;
     let answer = service.post("/events", event).await;
     assert_eq!(answer.problem(), (400, "schema_violation"));
     assert_eq!(answer.body["errors"][0]["field"], "/client_ip");
-    assert_eq!(answer.body["errors"][0]["rule"], "trustedCollector");
+    assert_eq!(answer.body["errors"][0]["rule"], "serverKey");
 
-    let trusted = request("/events", "collector-key").body(Body::from(event)).unwrap();
+    let trusted = request("/events", "server-key").body(Body::from(event)).unwrap();
     assert_eq!(service.send(trusted).await.status, StatusCode::ACCEPTED);
     let value = service.only_value();
     assert_eq!(Envelope::parse(&value).unwrap().ip.unwrap().to_string(), "198.51.100.9");
 }
 
 #[tokio::test]
-async fn a_collectors_address_is_nobodys() {
+async fn a_servers_address_is_nobodys() {
     let service = Service::start().await;
-    let trusted = request("/events", "collector-key").body(Body::from(CLICK)).unwrap();
+    let trusted = request("/events", "server-key").body(Body::from(CLICK)).unwrap();
     assert_eq!(service.send(trusted).await.status, StatusCode::ACCEPTED);
     assert_eq!(Envelope::parse(&service.only_value()).unwrap().ip, None);
+}
+
+#[tokio::test]
+async fn a_key_must_be_valid_and_may_write() {
+    let service = Service::start().await;
+    let send = async |key: &str| service.send(request("/events", key).body(Body::from(CLICK)).unwrap()).await;
+    assert_eq!(send("expired-key").await.problem(), (403, "api_key_expired"));
+    assert_eq!(send("reading-key").await.problem(), (403, "api_key_scope"));
+    assert!(service.records().is_empty());
+}
+
+/// What `navigator.sendBeacon(url, text)` sends.
+fn beacon(url: &str) -> axum::http::request::Builder {
+    Request::post(url).header(header::CONTENT_TYPE, "text/plain;charset=UTF-8").header("origin", "https://shop.example")
+}
+
+#[tokio::test]
+async fn a_page_sends_a_beacon_with_its_key_in_the_url() {
+    let service = Service::start().await;
+    let send = async |url: &str, body: &str| service.send(beacon(url).body(Body::from(body.to_owned())).unwrap()).await;
+    assert_eq!(send("/events?api_key=sample-key", CLICK).await.status, StatusCode::ACCEPTED);
+    assert_eq!(send("/events/batch?api_key=sample-key", &format!("[{CLICK}]")).await.status, StatusCode::ACCEPTED);
+    assert_eq!(service.records().len(), 2);
+    assert_eq!(send("/events?api_key=server-key", CLICK).await.problem(), (403, "api_key_in_url"));
+    assert_eq!(send("/events?api_key=nonsense", CLICK).await.problem(), (401, "api_key_unknown"));
+    assert_eq!(send("/events", CLICK).await.problem(), (401, "api_key_missing"));
+    let of_server = beacon("/events").header("x-api-key", "server-key").body(Body::from(CLICK)).unwrap();
+    assert_eq!(service.send(of_server).await.problem(), (415, "unsupported_media_type"), "a server says JSON");
+}
+
+#[tokio::test]
+async fn pages_of_the_listed_origins_may_send() {
+    let service = Service::with(&[("CORS_ORIGINS", "https://shop.example, http://localhost:3000")]).await;
+    let ask = async |request: Request<Body>| service.router.clone().oneshot(request).await.unwrap();
+    let preflight = |origin: &str| {
+        Request::options("/events")
+            .header("origin", origin)
+            .header("access-control-request-method", "POST")
+            .header("access-control-request-headers", "x-api-key,content-type,ce-type")
+            .body(Body::empty())
+            .unwrap()
+    };
+    let answer = ask(preflight("https://shop.example")).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let header = |answer: &Response<Body>, name: &str| {
+        answer.headers().get(name).map(|value| value.to_str().unwrap().to_owned())
+    };
+    assert_eq!(header(&answer, "access-control-allow-origin").as_deref(), Some("https://shop.example"));
+    assert_eq!(header(&answer, "access-control-allow-methods").as_deref(), Some("POST"));
+    assert_eq!(header(&answer, "access-control-allow-headers").as_deref(), Some("x-api-key,content-type,ce-type"));
+    assert_eq!(header(&answer, "access-control-allow-credentials"), None);
+    let stranger = ask(preflight("https://other.example")).await;
+    assert_eq!(header(&stranger, "access-control-allow-origin"), None);
+    assert!(service.records().is_empty());
+
+    let post = |body| {
+        request("/events", "sample-key").header("origin", "https://shop.example").body(Body::from(body)).unwrap()
+    };
+    for (body, status) in [(CLICK, StatusCode::ACCEPTED), ("{", StatusCode::BAD_REQUEST)] {
+        let answer = ask(post(body)).await;
+        assert_eq!(answer.status(), status);
+        assert_eq!(header(&answer, "access-control-allow-origin").as_deref(), Some("https://shop.example"));
+    }
+    let without = Service::start().await;
+    let refused = without.router.clone().oneshot(preflight("https://shop.example")).await.unwrap();
+    assert_eq!(refused.status(), StatusCode::METHOD_NOT_ALLOWED, "no page may send unless it is set");
 }
 
 #[tokio::test]
@@ -576,8 +637,8 @@ async fn a_header_with_two_values_is_refused() {
         ("content-encoding", "gzip", "zstd"),
         ("idempotency-key", "a", "b"),
         ("user-agent", "a", "b"),
-        ("x-api-key", "sample-key", "collector-key"),
-        ("authorization", "Bearer sample-key", "Bearer collector-key"),
+        ("x-api-key", "sample-key", "server-key"),
+        ("authorization", "Bearer sample-key", "Bearer server-key"),
     ] {
         let mut request = Request::post("/events").body(Body::from(CLICK)).unwrap();
         if name != "authorization" {

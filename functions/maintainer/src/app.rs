@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use dynamodb::{DynamoApiKeys, DynamoBlockList, DynamoDb};
+use dynamodb::{DynamoApiKeys, DynamoAuditTrail, DynamoBlockList, DynamoDb};
 use kafka::{KafkaClient, TopicAdmin};
 use pipeline::clock::{Clock, SystemClock};
-use pipeline::ports::{ApiKeys, BlockList};
+use pipeline::ports::{ApiKeys, AuditTrail, BlockList};
 use postgres::Database;
 use tokio::sync::OnceCell;
 
@@ -20,6 +20,8 @@ pub struct App {
     pub(crate) config: Config,
     pub(crate) keys: Arc<dyn ApiKeys>,
     pub(crate) blocks: Arc<dyn BlockList>,
+    /// Of the changes of keys and blocks.
+    pub(crate) audit: Arc<dyn AuditTrail>,
     pub(crate) clock: Arc<dyn Clock>,
     topics: OnceCell<TopicAdmin>,
     database: OnceCell<Database>,
@@ -30,12 +32,19 @@ impl App {
         let dynamodb = DynamoDb::connect(&aws::sdk_config().await).await;
         let keys = Arc::new(DynamoApiKeys::new(&dynamodb, &config.access_table));
         let blocks = Arc::new(DynamoBlockList::new(&dynamodb, &config.access_table));
-        App::new(config, keys, blocks, Arc::new(SystemClock))
+        let audit = Arc::new(DynamoAuditTrail::new(&dynamodb, &config.access_table, "access"));
+        App::new(config, keys, blocks, audit, Arc::new(SystemClock))
     }
 
     /// Makes an app of the given adapters.
-    pub fn new(config: Config, keys: Arc<dyn ApiKeys>, blocks: Arc<dyn BlockList>, clock: Arc<dyn Clock>) -> Self {
-        App { config, keys, blocks, clock, topics: OnceCell::new(), database: OnceCell::new() }
+    pub fn new(
+        config: Config,
+        keys: Arc<dyn ApiKeys>,
+        blocks: Arc<dyn BlockList>,
+        audit: Arc<dyn AuditTrail>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        App { config, keys, blocks, audit, clock, topics: OnceCell::new(), database: OnceCell::new() }
     }
 
     pub(crate) async fn topics(&self) -> Result<&TopicAdmin, MaintainerError> {

@@ -14,6 +14,8 @@ pub enum MaintainerError {
     OutOfTime,
     #[error("no API key has that hash")]
     UnknownKey,
+    #[error("the API key has expired or been revoked; create a new one")]
+    DeadKey,
     #[error("the topics cannot be created or checked")]
     Topics(#[source] Box<KafkaError>),
     #[error("{doing} failed")]
@@ -45,6 +47,7 @@ impl MaintainerError {
             MaintainerError::Request(_) => RequestError::TAG,
             MaintainerError::OutOfTime => "out-of-time",
             MaintainerError::UnknownKey => "unknown-key",
+            MaintainerError::DeadKey => "dead-key",
             MaintainerError::Topics(_) => "kafka",
             MaintainerError::Database { .. } => "postgres",
             MaintainerError::Access(_) => "dynamodb",

@@ -1,15 +1,17 @@
-//! Carries out a request.
+//! Carries out a request. A change of blocks or keys is written to the audit trail before and after.
 
-use std::num::NonZeroU32;
 use std::time::Duration;
 
 use lambda::invocation::{Invocation, InvocationError};
-use serde_json::json;
+use pipeline::chain;
+use pipeline::ports::{ActionState, AuditEntry};
+use serde::Serialize;
 use serde_json::value::{RawValue, to_raw_value};
+use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::error::MaintainerError;
-use crate::request::{Request, RevokedKey};
+use crate::request::{ChosenKey, Request};
 use crate::{api_keys, block_list, upkeep};
 
 /// Most ranges of missing offsets in an answer, for each log: an answer of Lambda has at most 6 MB.
@@ -28,36 +30,98 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
     let action = request.action();
     tracing::info!(request_id = invocation.request_id, action, by = by.as_deref(), "carrying out a maintainer action");
     // Boxed, because one future type for all actions is nested too deeply for the compiler.
-    Ok(Box::pin(carry_out(request, app)).await?)
+    let answer = match request.audited() {
+        None => Box::pin(carry_out(request, app)).await?.answer,
+        Some(asked) => {
+            let entry = AuditEntry {
+                started_at: app.clock.now(),
+                run: invocation.run_id(),
+                action: action.to_owned(),
+                by: by.map(String::from),
+                state: ActionState::Started,
+                request: asked.to_string(),
+                result: String::new(),
+            };
+            Box::pin(carry_out_on_record(request, entry, app)).await?
+        }
+    };
+    Ok(to_raw_value(&answer).map_err(MaintainerError::Answer)?)
 }
 
-async fn carry_out(request: Request, app: &App) -> Result<Box<RawValue>, MaintainerError> {
+/// Writes the entry first, so that nothing is changed that is not in the audit trail.
+async fn carry_out_on_record(request: Request, mut entry: AuditEntry, app: &App) -> Result<Value, MaintainerError> {
+    app.audit.record(&entry).await.map_err(MaintainerError::Access)?;
+    let done = carry_out(request, app).await;
+    (entry.state, entry.result) = match &done {
+        Ok(done) => (ActionState::Finished, done.audited.to_string()),
+        Err(error) => (ActionState::Failed, json!({ "error": chain(error) }).to_string()),
+    };
+    tracing::info!(
+        action = entry.action,
+        by = entry.by,
+        state = entry.state.as_str(),
+        result = entry.result,
+        "changed"
+    );
+    if let Err(error) = app.audit.record(&entry).await {
+        // The work is done, and the entry says that it was begun. Failing now would hide a new key.
+        tracing::error!(run = entry.run, error = chain(&error), "an audit entry could not be completed");
+    }
+    Ok(done?.answer)
+}
+
+/// What the caller gets, and what the audit trail keeps of it.
+struct Done {
+    answer: Value,
+    audited: Value,
+}
+
+impl Done {
+    fn same(answer: &impl Serialize) -> Result<Self, MaintainerError> {
+        Done::of(answer, answer)
+    }
+
+    fn of(answer: &impl Serialize, audited: &impl Serialize) -> Result<Self, MaintainerError> {
+        let answer = serde_json::to_value(answer).map_err(MaintainerError::Answer)?;
+        let audited = serde_json::to_value(audited).map_err(MaintainerError::Answer)?;
+        Ok(Done { answer, audited })
+    }
+}
+
+async fn carry_out(request: Request, app: &App) -> Result<Done, MaintainerError> {
     let now = app.clock.now();
-    let answer = match request {
-        Request::Maintain {} => to_raw_value(&upkeep::maintain(app).await?),
+    match request {
+        Request::Maintain {} => Done::same(&upkeep::maintain(app).await?),
         Request::Block { address, reason, for_sec } => {
             let until = for_sec.map(|seconds| now.plus(Duration::from_secs(seconds.get())));
             let block = block_list::block(&*app.blocks, address, reason.into(), until).await?;
-            to_raw_value(&json!({ "blocked": block }))
+            Done::same(&json!({ "blocked": block }))
         }
         Request::Unblock { address } => {
             let was_blocked = block_list::unblock(&*app.blocks, address).await?;
-            to_raw_value(&json!({ "address": address, "was_blocked": was_blocked }))
+            Done::same(&json!({ "address": address, "was_blocked": was_blocked }))
         }
-        Request::ListBlocks {} => to_raw_value(&json!({ "blocks": block_list::list(&*app.blocks, now).await? })),
-        Request::CreateKey { tenant, name, trusted_collector, rate_limit_per_min } => {
-            let limit = rate_limit_per_min.map(NonZeroU32::get);
-            to_raw_value(&api_keys::create(&*app.keys, tenant, name.into(), trusted_collector, limit).await?)
+        Request::ListBlocks {} => Done::same(&json!({ "blocks": block_list::list(&*app.blocks, now).await? })),
+        Request::CreateKey(new) => {
+            let created = api_keys::create(&*app.keys, new, now).await?;
+            Done::of(&created, &created.shown)
         }
-        Request::RevokeKey(RevokedKey { hash }) => {
-            api_keys::revoke(&*app.keys, hash).await?;
-            to_raw_value(&json!({ "key_hash": hash.to_string(), "revoked": true }))
+        Request::ListKeys { tenant } => {
+            Done::same(&json!({ "keys": api_keys::list(&*app.keys, tenant.as_ref(), now).await? }))
+        }
+        Request::RotateKey(rotation) => {
+            let rotated = api_keys::rotate(&*app.keys, rotation, now).await?;
+            Done::of(&rotated, &json!({ "new": rotated.new.shown, "old": rotated.old }))
+        }
+        Request::RevokeKey(ChosenKey { hash }) => Done::same(&api_keys::revoke(&*app.keys, hash, now).await?),
+        Request::Audit { day } => {
+            let entries = app.audit.entries(day.unwrap_or(now)).await.map_err(MaintainerError::Access)?;
+            Done::same(&json!({ "entries": entries }))
         }
         Request::Reconcile {} => {
             let mut account = upkeep::reconcile(app).await?;
             account.partitions.iter_mut().for_each(|partition| partition.missing.truncate(MAX_RANGES));
-            to_raw_value(&json!({ "unaccounted": account.unaccounted(), "partitions": account.partitions }))
+            Done::same(&json!({ "unaccounted": account.unaccounted(), "partitions": account.partitions }))
         }
-    };
-    answer.map_err(MaintainerError::Answer)
+    }
 }

@@ -1,12 +1,15 @@
 //! The requests of the function.
 
+use std::collections::BTreeSet;
 use std::num::{NonZeroU32, NonZeroU64};
+use std::time::Duration;
 
-use event::{AddressKey, TenantId};
+use event::{AddressKey, TenantId, Timestamp};
 use lambda::request::{self, RequestError, Text};
-use pipeline::ports::KeyHash;
+use pipeline::ports::{KeyHash, KeyHashError, KeyKind, Scope};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 use strum::{IntoStaticStr, VariantNames};
 
 /// A reason or a name. Both are shown in lists.
@@ -28,15 +31,18 @@ pub enum Request {
         address: AddressKey,
     },
     ListBlocks {},
-    CreateKey {
-        tenant: TenantId,
-        name: ShortText,
-        #[serde(default)]
-        trusted_collector: bool,
-        /// At least 1: a key that should allow no events is revoked instead.
-        rate_limit_per_min: Option<NonZeroU32>,
+    CreateKey(NewKey),
+    ListKeys {
+        /// If absent, the keys of all tenants.
+        tenant: Option<TenantId>,
     },
-    RevokeKey(RevokedKey),
+    RotateKey(Rotation),
+    RevokeKey(ChosenKey),
+    Audit {
+        /// Today if absent.
+        #[serde(default, deserialize_with = "request::day")]
+        day: Option<Timestamp>,
+    },
     Reconcile {},
 }
 
@@ -44,6 +50,32 @@ impl Request {
     /// The name of the action in requests.
     pub fn action(&self) -> &'static str {
         self.into()
+    }
+
+    /// What the audit trail keeps of a request that changes who may send; `None` for other requests. Never a key.
+    pub fn audited(&self) -> Option<Value> {
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
+        match self {
+            Request::Block { address, reason, for_sec } => {
+                Some(json!({ "address": address, "reason": &**reason, "for_sec": for_sec }))
+            }
+            Request::Unblock { address } => Some(json!({ "address": address })),
+            Request::CreateKey(new) => Some(json!({
+                "tenant": new.tenant, "name": &*new.name, "kind": new.kind, "scopes": new.scopes,
+                "rate_limit_per_min": new.rate_limit_per_min, "burst": new.burst,
+                "expires_in_sec": seconds(new.expires_in),
+            })),
+            Request::RotateKey(rotation) => Some(json!({
+                "key_hash": rotation.hash.to_string(), "grace_sec": rotation.grace.as_secs(),
+                "expires_in_sec": seconds(rotation.expires_in),
+            })),
+            Request::RevokeKey(ChosenKey { hash }) => Some(json!({ "key_hash": hash.to_string() })),
+            Request::Maintain {}
+            | Request::ListBlocks {}
+            | Request::ListKeys { .. }
+            | Request::Audit { .. }
+            | Request::Reconcile {} => None,
+        }
     }
 
     /// Parses `{"action":…}` and the operator's name in `by`. An event of a schedule asks to maintain.
@@ -55,50 +87,139 @@ impl Request {
     }
 }
 
-/// The API key to revoke.
+/// How long a rotated key still works, if the request does not say.
+const DEFAULT_GRACE: Duration = Duration::from_secs(86_400);
+
+/// The key to make.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "KeyOrHash")]
-pub struct RevokedKey {
+#[serde(try_from = "NewKeyFields")]
+pub struct NewKey {
+    pub tenant: TenantId,
+    pub name: ShortText,
+    pub kind: KeyKind,
+    pub scopes: BTreeSet<Scope>,
+    /// At least 1: a key that should allow no events is revoked instead.
+    pub rate_limit_per_min: Option<u32>,
+    pub burst: Option<u32>,
+    pub expires_in: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewKeyFields {
+    tenant: TenantId,
+    name: ShortText,
+    kind: KeyKind,
+    scopes: Option<BTreeSet<Scope>>,
+    rate_limit_per_min: Option<NonZeroU32>,
+    burst: Option<NonZeroU32>,
+    expires_in_sec: Option<NonZeroU64>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum NewKeyError {
+    #[error("a publishable key may only have the scope \"write\", because anyone can read the key")]
+    TooMuchForPublic,
+    #[error("\"scopes\" is empty: give at least one of write, read, operate")]
+    NoScope,
+}
+
+impl TryFrom<NewKeyFields> for NewKey {
+    type Error = NewKeyError;
+
+    fn try_from(fields: NewKeyFields) -> Result<Self, NewKeyError> {
+        let write = BTreeSet::from([Scope::Write]);
+        let scopes = fields.scopes.unwrap_or_else(|| write.clone());
+        if scopes.is_empty() {
+            return Err(NewKeyError::NoScope);
+        }
+        if fields.kind == KeyKind::Publishable && scopes != write {
+            return Err(NewKeyError::TooMuchForPublic);
+        }
+        Ok(NewKey {
+            tenant: fields.tenant,
+            name: fields.name,
+            kind: fields.kind,
+            scopes,
+            rate_limit_per_min: fields.rate_limit_per_min.map(NonZeroU32::get),
+            burst: fields.burst.map(NonZeroU32::get),
+            expires_in: seconds(fields.expires_in_sec),
+        })
+    }
+}
+
+fn seconds(number: Option<NonZeroU64>) -> Option<Duration> {
+    number.map(|seconds| Duration::from_secs(seconds.get()))
+}
+
+/// A key of which the request has the key itself or its hash.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "ChosenKeyFields")]
+pub struct ChosenKey {
     pub hash: KeyHash,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct KeyOrHash {
+struct ChosenKeyFields {
     key: Option<String>,
     key_hash: Option<String>,
 }
 
 #[derive(Debug, thiserror::Error)]
-enum KeyOrHashError {
+enum ChosenKeyError {
     #[error("give exactly one of \"key\" and \"key_hash\"")]
     NotOne,
-    #[error("\"key_hash\" is not 64 hexadecimal digits")]
-    Malformed,
+    #[error("\"key_hash\" is {0}")]
+    Malformed(#[from] KeyHashError),
 }
 
-impl TryFrom<KeyOrHash> for RevokedKey {
-    type Error = KeyOrHashError;
-
-    fn try_from(fields: KeyOrHash) -> Result<Self, KeyOrHashError> {
-        let hash = match (fields.key, fields.key_hash) {
-            (Some(key), None) => KeyHash::of(key.as_bytes()),
-            (None, Some(hash)) => parse_hash(&hash).ok_or(KeyOrHashError::Malformed)?,
-            (Some(_), Some(_)) | (None, None) => return Err(KeyOrHashError::NotOne),
-        };
-        Ok(RevokedKey { hash })
+fn chosen(key: Option<String>, key_hash: Option<String>) -> Result<KeyHash, ChosenKeyError> {
+    match (key, key_hash) {
+        (Some(key), None) => Ok(KeyHash::of(key.as_bytes())),
+        (None, Some(hash)) => Ok(hash.parse()?),
+        (Some(_), Some(_)) | (None, None) => Err(ChosenKeyError::NotOne),
     }
 }
 
-fn parse_hash(text: &str) -> Option<KeyHash> {
-    if text.len() != 64 {
-        return None;
+impl TryFrom<ChosenKeyFields> for ChosenKey {
+    type Error = ChosenKeyError;
+
+    fn try_from(fields: ChosenKeyFields) -> Result<Self, ChosenKeyError> {
+        Ok(ChosenKey { hash: chosen(fields.key, fields.key_hash)? })
     }
-    let mut hash = [0; 32];
-    for (byte, digits) in hash.iter_mut().zip(text.as_bytes().chunks(2)) {
-        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+}
+
+/// The key to replace by a new one.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "RotationFields")]
+pub struct Rotation {
+    pub hash: KeyHash,
+    /// How long the old key still works.
+    pub grace: Duration,
+    /// After this time the new key expires; `None` if it does not.
+    pub expires_in: Option<Duration>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RotationFields {
+    key: Option<String>,
+    key_hash: Option<String>,
+    grace_sec: Option<u64>,
+    expires_in_sec: Option<NonZeroU64>,
+}
+
+impl TryFrom<RotationFields> for Rotation {
+    type Error = ChosenKeyError;
+
+    fn try_from(fields: RotationFields) -> Result<Self, ChosenKeyError> {
+        Ok(Rotation {
+            hash: chosen(fields.key, fields.key_hash)?,
+            grace: fields.grace_sec.map_or(DEFAULT_GRACE, Duration::from_secs),
+            expires_in: seconds(fields.expires_in_sec),
+        })
     }
-    Some(KeyHash(hash))
 }
 
 #[cfg(test)]
@@ -131,13 +252,26 @@ mod tests {
         );
         assert_eq!(parse(&sample("maintainer", "unblock")), Ok(Request::Unblock { address }));
         let tenant = TenantId::new("acme").unwrap();
-        let expected = Request::CreateKey {
-            tenant,
+        let expected = NewKey {
+            tenant: tenant.clone(),
             name: short("collector-eu-1"),
-            trusted_collector: true,
-            rate_limit_per_min: NonZeroU32::new(6000),
+            kind: KeyKind::Server,
+            scopes: BTreeSet::from([Scope::Write, Scope::Read]),
+            rate_limit_per_min: Some(6000),
+            burst: Some(1000),
+            expires_in: Some(Duration::from_secs(90 * 86_400)),
         };
-        assert_eq!(parse(&sample("maintainer", "create-key")), Ok(expected));
+        assert_eq!(parse(&sample("maintainer", "create-key")), Ok(Request::CreateKey(expected)));
+        let public = parse(&sample("maintainer", "create-publishable-key")).unwrap();
+        let Request::CreateKey(public) = public else { panic!("{public:?}") };
+        assert_eq!((public.kind, public.scopes), (KeyKind::Publishable, BTreeSet::from([Scope::Write])));
+        assert_eq!(parse(&sample("maintainer", "list-keys")), Ok(Request::ListKeys { tenant: Some(tenant) }));
+        let hash = KeyHash::of(b"sample-key");
+        let rotation = Rotation { hash, grace: Duration::from_secs(3600), expires_in: None };
+        assert_eq!(parse(&sample("maintainer", "rotate-key")), Ok(Request::RotateKey(rotation)));
+        assert_eq!(parse(&sample("maintainer", "revoke-key")), Ok(Request::RevokeKey(ChosenKey { hash })));
+        let day = Some(Timestamp::parse("2026-11-20T00:00:00Z").unwrap());
+        assert_eq!(parse(&sample("maintainer", "audit")), Ok(Request::Audit { day }));
     }
 
     #[test]
@@ -161,6 +295,24 @@ mod tests {
                 "unknown field `for`, expected one of",
             ),
             (r#"{"action":"create-key","tenant":"A/B","name":"x"}"#.into(), "field \"tenant\": a tenant has"),
+            (r#"{"action":"create-key","tenant":"a","name":"x"}"#.into(), "missing field `kind`"),
+            (
+                r#"{"action":"create-key","tenant":"a","name":"x","kind":"root"}"#.into(),
+                "field \"kind\": unknown variant `root`, expected `server` or `publishable`",
+            ),
+            (
+                r#"{"action":"create-key","tenant":"a","name":"x","kind":"server","scopes":["admin"]}"#.into(),
+                "field \"scopes.0\": unknown variant `admin`, expected one of `write`, `read`, `operate`",
+            ),
+            (
+                r#"{"action":"create-key","tenant":"a","name":"x","kind":"server","scopes":[]}"#.into(),
+                "\"scopes\" is empty",
+            ),
+            (
+                r#"{"action":"create-key","tenant":"a","name":"x","kind":"publishable","scopes":["read"]}"#.into(),
+                "may only have the scope \"write\"",
+            ),
+            (r#"{"action":"rotate-key","grace_sec":1}"#.into(), "one of \"key\" and \"key_hash\""),
             (r#"{"action":"revoke-key"}"#.into(), "one of \"key\" and \"key_hash\""),
             (r#"{"action":"revoke-key","key_hash":"zz"}"#.into(), "\"key_hash\" is not 64 hexadecimal digits"),
         ];
@@ -175,8 +327,23 @@ mod tests {
         let hash = KeyHash::of(b"fb_x");
         assert_eq!(
             parse(&format!(r#"{{"action":"revoke-key","key_hash":"{hash}"}}"#)),
-            Ok(Request::RevokeKey(RevokedKey { hash }))
+            Ok(Request::RevokeKey(ChosenKey { hash }))
         );
-        assert_eq!(parse(r#"{"action":"revoke-key","key":"fb_x"}"#), Ok(Request::RevokeKey(RevokedKey { hash })));
+        assert_eq!(parse(r#"{"action":"revoke-key","key":"fb_x"}"#), Ok(Request::RevokeKey(ChosenKey { hash })));
+    }
+
+    #[test]
+    fn the_audit_trail_gets_every_change_and_never_a_key() {
+        let audited = |text: &str| parse(text).unwrap().audited().map(|audited| audited.to_string());
+        for action in ["rotate-key", "revoke-key"] {
+            let kept = audited(&format!(r#"{{"action":"{action}","key":"fb_server_x"}}"#)).unwrap();
+            assert!(kept.contains(&KeyHash::of(b"fb_server_x").to_string()) && !kept.contains("fb_server_x"), "{kept}");
+        }
+        for sample_name in ["block", "unblock", "create-key", "create-publishable-key"] {
+            assert!(audited(&sample("maintainer", sample_name)).is_some(), "{sample_name}");
+        }
+        for sample_name in ["maintain", "list-blocks", "list-keys", "audit", "reconcile"] {
+            assert_eq!(audited(&sample("maintainer", sample_name)), None, "{sample_name}");
+        }
     }
 }

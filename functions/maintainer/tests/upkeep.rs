@@ -13,6 +13,7 @@ use serde_json::value::RawValue;
 use services::kafka::EmbeddedKafka;
 use services::postgres::ThrowAwayPostgres;
 use testkit::fakes::api_keys::FakeApiKeys;
+use testkit::fakes::audit::FakeAuditTrail;
 use testkit::fakes::block_list::FakeBlockList;
 use testkit::samples::sample;
 
@@ -25,7 +26,13 @@ fn app(brokers: &str, database_url: &str) -> App {
         ("PARTITIONS_AHEAD_DAYS", "2"),
     ]);
     let (keys, blocks) = (Arc::new(FakeApiKeys::default()), Arc::new(FakeBlockList::default()));
-    App::new(Config::from_variables(&variables).unwrap(), keys, blocks, Arc::new(SystemClock))
+    App::new(
+        Config::from_variables(&variables).unwrap(),
+        keys,
+        blocks,
+        Arc::new(FakeAuditTrail::default()),
+        Arc::new(SystemClock),
+    )
 }
 
 async fn ask(app: &App, case: &str) -> Result<Value, String> {

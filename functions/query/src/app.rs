@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_keys::Authenticator;
-use dynamodb::{DynamoApiKeys, DynamoDb, DynamoRedriveMarks};
+use api_keys::{Authenticator, RateLimiter};
+use dynamodb::{DynamoApiKeys, DynamoDb, DynamoRateLeases, DynamoRedriveMarks};
 use lambda::breaker::guard;
 use pipeline::Dependency;
+use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;
-use pipeline::ports::{ApiKeys, EventHistory, RedriveMarks};
+use pipeline::ports::{ApiKeys, EventHistory, RateLeases, RedriveMarks};
 use postgres::{Database, PostgresError, PostgresEventHistory};
 
 use crate::config::Config;
@@ -21,6 +22,8 @@ pub struct ConnectError(#[from] PostgresError);
 /// Everything a request needs, built once.
 pub struct App {
     pub(crate) authenticator: Authenticator,
+    pub(crate) limiter: RateLimiter,
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) history: Arc<dyn EventHistory>,
     pub(crate) postgres: Guard,
     pub(crate) marks: Arc<dyn RedriveMarks>,
@@ -33,12 +36,16 @@ impl App {
     pub fn new(
         config: &Config,
         keys: Arc<dyn ApiKeys>,
+        leases: Arc<dyn RateLeases>,
         history: Arc<dyn EventHistory>,
         marks: Arc<dyn RedriveMarks>,
+        clock: Arc<dyn Clock>,
     ) -> Self {
         let dynamodb = Arc::new(guard(Dependency::Dynamodb, config.breaker_open));
         App {
             authenticator: Authenticator::new(keys, Arc::clone(&dynamodb), config.key_cache),
+            limiter: RateLimiter::new(leases, Arc::clone(&dynamodb), config.rate),
+            clock,
             history,
             postgres: guard(Dependency::Postgres, config.breaker_open),
             marks,
@@ -56,8 +63,9 @@ impl App {
         let sdk = aws::sdk_config().await;
         let (dynamodb, database) = tokio::join!(DynamoDb::connect(&sdk), Database::connect(&config.postgres));
         let keys = Arc::new(DynamoApiKeys::new(&dynamodb, &config.access_table));
+        let leases = Arc::new(DynamoRateLeases::new(&dynamodb, &config.access_table));
         let marks = Arc::new(DynamoRedriveMarks::new(&dynamodb, &config.access_table));
         let history = Arc::new(PostgresEventHistory::new(database?));
-        Ok(App::new(&config, keys, history, marks))
+        Ok(App::new(&config, keys, leases, history, marks, Arc::new(SystemClock)))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api_keys::KeyCachePolicy;
+use api_keys::{Counted, KeyCachePolicy, RatePolicy};
 use postgres::PostgresConfig;
 use settings::{Settings, SettingsError, Variables};
 
@@ -15,6 +15,9 @@ pub struct Config {
     /// `API_KEY_CACHE_SEC`: how long an answer about a key is cached, in seconds; 10. `API_KEY_STALE_SEC`: the same
     /// while DynamoDB is down; 300. `ACCESS_TIMEOUT_MS`: longest wait for DynamoDB, in milliseconds; 1000.
     pub key_cache: KeyCachePolicy,
+    /// `QUERY_RATE_LIMIT_PER_MIN`: requests per minute of each key; 600. `RATE_LIMIT_BURST_PERCENT`: how many may come
+    /// at once, as a part of the limit; 10. `RATE_LIMIT_ON_ERROR`: `allow` or `deny` while DynamoDB is down; `allow`.
+    pub rate: RatePolicy,
     /// `MAX_WAIT_MS`: longest wait of a request with `wait_ms`, in milliseconds; 10000. Together with the database's
     /// timeout it must be below the function's own.
     pub max_wait: Duration,
@@ -30,9 +33,11 @@ impl Config {
         let postgres = PostgresConfig::from_settings(&mut settings);
         let access_table = settings::shared::access_table(&mut settings);
         let key_cache = KeyCachePolicy::from_settings(&mut settings);
+        let limit = settings.or("QUERY_RATE_LIMIT_PER_MIN", 600);
+        let rate = RatePolicy::from_settings(&mut settings, Counted::Requests, limit);
         let max_wait = Duration::from_millis(settings.or("MAX_WAIT_MS", 10_000));
         let breaker_open = settings::shared::breaker_open(&mut settings);
-        let config = |postgres| Config { postgres, access_table, key_cache, max_wait, breaker_open };
+        let config = |postgres| Config { postgres, access_table, key_cache, rate, max_wait, breaker_open };
         settings.build(postgres.map(config))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use api_keys::KeyError;
+use api_keys::{KeyError, RateError};
 use axum::http::StatusCode;
 use lambda::problem::retry_after_failure;
 use pipeline::{DependencyError, ErrorClass, Position};
@@ -14,6 +14,8 @@ const RETRY_AFTER_NOT_REACHED: Duration = Duration::from_secs(1);
 pub enum QueryError {
     #[error(transparent)]
     Key(#[from] KeyError),
+    #[error(transparent)]
+    Rate(#[from] RateError),
     #[error("an event id has 1 to 256 bytes of percent-encoded UTF-8 and no control characters")]
     EventId,
     #[error("{name} {problem}")]
@@ -45,6 +47,7 @@ impl QueryError {
     pub fn class(&self) -> ErrorClass {
         match self {
             QueryError::Key(error) => error.class(),
+            QueryError::Rate(error) => error.class(),
             QueryError::History(error) => error.class,
             QueryError::NotYetProcessed { .. } => ErrorClass::Transient,
             QueryError::EventId
@@ -59,6 +62,7 @@ impl QueryError {
     pub fn tag(&self) -> &'static str {
         match self {
             QueryError::Key(error) => error.tag(),
+            QueryError::Rate(error) => error.tag(),
             QueryError::EventId => "bad_event_id",
             QueryError::Parameter { .. } => "bad_parameter",
             QueryError::Unknown { .. } => "unknown_event",
@@ -75,6 +79,7 @@ impl QueryError {
     pub fn status(&self) -> StatusCode {
         match self {
             QueryError::Key(error) => error.status(),
+            QueryError::Rate(error) => error.status(),
             QueryError::EventId | QueryError::Parameter { .. } => StatusCode::BAD_REQUEST,
             QueryError::Unknown { .. } | QueryError::NotYetProcessed { .. } | QueryError::NoSuchPath => {
                 StatusCode::NOT_FOUND
@@ -96,6 +101,8 @@ impl QueryError {
                 Some(retry_after_failure(Some(error)))
             }
             QueryError::Key(error) => error.dependency().map(|error| retry_after_failure(Some(error))),
+            QueryError::Rate(RateError::Unavailable) => Some(retry_after_failure(None)),
+            QueryError::Rate(error) => error.retry_after(),
             QueryError::EventId
             | QueryError::Parameter { .. }
             | QueryError::Unknown { .. }

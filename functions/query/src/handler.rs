@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use api_keys::Credentials;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{MatchedPath, Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -14,7 +15,7 @@ use futures::future::try_join_all;
 use lambda::http::Deadline;
 use lambda::metrics::Histogram;
 use lambda::problem::{Problem, json_response, problem_response, retry_after};
-use pipeline::ports::{History, Mark, MarkState};
+use pipeline::ports::{History, Mark, MarkState, Scope};
 use pipeline::{DependencyError, Position};
 use tokio::time::Instant;
 
@@ -168,7 +169,9 @@ async fn event(
 ) -> Response {
     let started = Instant::now();
     let answer = async {
-        let key = app.authenticator.authenticate(&headers).await?;
+        let now = app.clock.now();
+        let key = app.authenticator.authenticate(Credentials::of_headers(&headers)?, Scope::Read, now).await?;
+        app.limiter.take(&key, 1, now).await?;
         let question = Question::read(matched.as_str().ends_with('}').then_some(path), parameters)?;
         let deadline = deadline.as_ref().map(|Extension(deadline)| deadline);
         let patience = Deadline::at_most(deadline, question.wait.min(app.max_wait), ANSWER_RESERVE);
@@ -211,7 +214,8 @@ fn refuse(error: &QueryError) -> Response {
             }
         }
         QueryError::Method => _ = headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD")),
-        QueryError::EventId
+        QueryError::Rate(_)
+        | QueryError::EventId
         | QueryError::Parameter { .. }
         | QueryError::Unknown { .. }
         | QueryError::NotYetProcessed { .. }

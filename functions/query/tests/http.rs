@@ -14,8 +14,9 @@ use event::{EventId, EventKey, TenantId, Timestamp};
 use lambda::http::Deadline;
 use lambda::http_trigger;
 use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
+use pipeline::clock::SystemClock;
 use pipeline::ports::{
-    ApiKey, ApiKeys as _, EventStore as _, KeyHash, LetterId, LetterStep, MarkKey, RedriveMarks as _, RiskScore,
+    ApiKey, ApiKeys as _, EventStore as _, LetterId, LetterStep, MarkKey, RedriveMarks as _, RiskScore,
 };
 use pipeline::tracked::{Decided, Event, Tracked};
 use pipeline::{ErrorClass, Outcome, Position};
@@ -25,8 +26,10 @@ use testkit::contracts::store::DEDUP_WINDOW;
 use testkit::events::{DIGEST, closed, event, stored, valid};
 use testkit::fakes::api_keys::FakeApiKeys;
 use testkit::fakes::history::FakeHistory;
+use testkit::fakes::rate_leases::FakeRateLeases;
 use testkit::fakes::redrive::FakeRedriveMarks;
 use testkit::fakes::store::FakeStore;
+use testkit::keys::{publishable_key, server_key};
 use testkit::samples::{HTTP_TRIGGERS, sample};
 use tokio::time::Instant;
 use tower::ServiceExt as _;
@@ -45,23 +48,25 @@ impl Service {
     async fn start() -> Self {
         let config = Config::from_variables(&BTreeMap::from([("DATABASE_URL", "postgres://u@127.0.0.1/d")])).unwrap();
         let keys = Arc::new(FakeApiKeys::default());
-        for (secret, tenant, revoked) in
-            [("sample-key", "acme", false), ("other-key", "other", false), ("revoked-key", "acme", true)]
-        {
-            let key = ApiKey {
-                hash: KeyHash::of(secret.as_bytes()),
-                tenant: TenantId::new(tenant).unwrap(),
-                name: secret.to_owned(),
-                trusted_collector: false,
-                rate_limit_per_min: None,
-                revoked,
-            };
+        for key in [
+            server_key("sample-key"),
+            ApiKey { tenant: TenantId::new("other").unwrap(), ..server_key("other-key") },
+            ApiKey { revoked: true, ..server_key("revoked-key") },
+            publishable_key("web-key"),
+        ] {
             keys.put(&key).await.unwrap();
         }
         let store = Arc::new(FakeStore::new(DEDUP_WINDOW));
         let history = Arc::new(FakeHistory::new(store.clone()));
         let marks = Arc::new(FakeRedriveMarks::default());
-        let app = App::new(&config, keys.clone(), history.clone(), marks.clone());
+        let app = App::new(
+            &config,
+            keys.clone(),
+            Arc::new(FakeRateLeases::default()),
+            history.clone(),
+            marks.clone(),
+            Arc::new(SystemClock),
+        );
         let router = router(Arc::new(app));
         Service { router, keys, store, history, marks }
     }
@@ -157,6 +162,21 @@ impl Answer {
             })
             .collect()
     }
+}
+
+#[tokio::test]
+async fn a_key_that_may_not_read_or_stands_in_the_url_is_refused_and_so_is_a_flood() {
+    let service = Service::start().await;
+    let web = Request::get("/events/a").header("x-api-key", "web-key").body(Body::empty()).unwrap();
+    assert_eq!(service.send(web).await.problem(), (403, "api_key_scope"));
+    let in_url = Request::get("/events/a?api_key=sample-key").body(Body::empty()).unwrap();
+    assert_eq!(service.send(in_url).await.problem(), (401, "api_key_missing"));
+    let mut refused = 0;
+    for _ in 0..70 {
+        let answer = service.get("/events/a").await;
+        refused += u32::from(answer.status == StatusCode::TOO_MANY_REQUESTS);
+    }
+    assert!((10..=25).contains(&refused), "some 50 at once of 600 a minute: {refused}");
 }
 
 #[tokio::test]

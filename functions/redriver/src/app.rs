@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use archive::S3Objects;
-use dynamodb::{DynamoDb, DynamoRedriveAudit, DynamoRedriveMarks};
+use dynamodb::{DynamoAuditTrail, DynamoDb, DynamoRedriveMarks};
 use kafka::{KafkaClient, KafkaError, PublisherOptions};
 use lambda::breaker::guard;
 use lambda::shutdown::FLUSH_TIMEOUT;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;
-use pipeline::ports::{ObjectStore, RecordPublisher, RedriveAudit, RedriveMarks, TopicSource};
+use pipeline::ports::{AuditTrail, ObjectStore, RecordPublisher, RedriveMarks, TopicSource};
 use pipeline::{Dependency, DependencyError};
 
 use crate::config::Config;
@@ -25,7 +25,7 @@ pub struct Ports {
     pub topics: Arc<dyn TopicSource>,
     pub publisher: Arc<dyn RecordPublisher>,
     pub marks: Arc<dyn RedriveMarks>,
-    pub audit: Arc<dyn RedriveAudit>,
+    pub audit: Arc<dyn AuditTrail>,
     pub objects: Arc<dyn ObjectStore>,
     pub clock: Arc<dyn Clock>,
 }
@@ -62,7 +62,7 @@ impl App {
             topics: Arc::new(kafka),
             publisher,
             marks: Arc::new(DynamoRedriveMarks::new(&dynamodb, &config.access_table)),
-            audit: Arc::new(DynamoRedriveAudit::new(&dynamodb, &config.access_table)),
+            audit: Arc::new(DynamoAuditTrail::new(&dynamodb, &config.access_table, "redrive")),
             objects: Arc::new(S3Objects::connect(&sdk, config.archive_bucket.clone())),
             clock: Arc::new(SystemClock),
         };

@@ -4,7 +4,7 @@ use event::{Origin, Timestamp};
 use lambda::request::{self, Limit, PartitionOffsets, RequestError, Text, check_range};
 use pipeline::dead_letter::DeadLetter;
 use pipeline::reason::canonical;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use strum::{IntoStaticStr, VariantNames};
 
@@ -93,7 +93,7 @@ pub enum Request {
     },
     Audit {
         /// Today if absent.
-        #[serde(default, deserialize_with = "day")]
+        #[serde(default, deserialize_with = "lambda::request::day")]
         day: Option<Timestamp>,
     },
 }
@@ -119,12 +119,6 @@ impl Request {
         }
         Ok((request, by))
     }
-}
-
-fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
-    let day = String::deserialize(deserializer)?;
-    let start = Timestamp::parse(&format!("{day}T00:00:00Z"));
-    start.map(Some).map_err(|_| serde::de::Error::custom("not a day, such as 2026-11-20"))
 }
 
 #[cfg(test)]

@@ -17,7 +17,7 @@ const GRACE: Duration = Duration::from_secs(30);
 
 #[derive(Debug)]
 pub struct RedriveRun {
-    /// Unique, because marks belong to it. A request id alone is not unique outside Lambda.
+    /// Unique, because marks belong to it.
     pub id: String,
     pub started_at: Timestamp,
     /// No step is begun after this instant: no further letters are read, sent or parked.
@@ -32,7 +32,7 @@ impl RedriveRun {
     pub fn begin(invocation: &Invocation, clock: &dyn Clock) -> Self {
         let started_at = clock.now();
         RedriveRun {
-            id: format!("{}-{:016x}", invocation.request_id, fastrand::u64(..)),
+            id: invocation.run_id(),
             started_at,
             deadline: Instant::now() + invocation.remaining(RESERVE),
             end_deadline: Instant::now() + invocation.remaining(ANSWER_RESERVE),

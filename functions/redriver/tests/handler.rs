@@ -23,11 +23,12 @@ use processor::{DedupStore, Policy, Ports, UnknownTypes};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use testkit::fakes::address_counters::FakeAddressCounters;
+use testkit::fakes::audit::FakeAuditTrail;
 use testkit::fakes::block_list::FakeBlockList;
 use testkit::fakes::claims::FakeClaims;
 use testkit::fakes::objects::FakeObjects;
 use testkit::fakes::publisher::FakePublisher;
-use testkit::fakes::redrive::{FakeRedriveAudit, FakeRedriveMarks, FakeTopics};
+use testkit::fakes::redrive::{FakeRedriveMarks, FakeTopics};
 use testkit::fakes::scorer::FakeScorer;
 use testkit::fakes::store::FakeStore;
 use testkit::samples::sample;
@@ -143,7 +144,7 @@ struct World {
     broker: Arc<FakePublisher>,
     store: Arc<Picky>,
     marks: Arc<FakeRedriveMarks>,
-    audit: Arc<FakeRedriveAudit>,
+    audit: Arc<FakeAuditTrail>,
     objects: Arc<FakeObjects>,
     claims: Arc<FakeClaims>,
     processor: processor::App,

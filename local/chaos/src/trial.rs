@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use fastrand::Rng;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pipeline::ports::KeyKind;
 use services::free_port;
 use settings::ProcessEnvironment;
 use stack::options::{Options, Port};
@@ -247,7 +248,7 @@ pub async fn run_and_examine(
     let client = Client {
         http: stack.client.clone(),
         url: format!("{}/batch", stack.ingest_url()),
-        key: stack.create_key(TENANT, "chaos", true, NO_LIMIT).await?,
+        key: stack.create_key(TENANT, "chaos", KeyKind::Server, NO_LIMIT).await?,
         ledger: ClientLedger::create(&ledger_path)?,
     };
     let loaded = Arc::new(AtomicBool::new(false));

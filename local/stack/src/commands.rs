@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use archive::S3Objects;
 use archive::reader::{ArchiveReader, Filter};
 use clap::Args;
+use pipeline::ports::KeyKind;
 use postgres::{Database, PostgresConfig};
 use serde_json::{Value, json};
 use settings::Settings;
@@ -26,7 +27,7 @@ use crate::stack::Stack;
 pub async fn introduce(stack: &Stack, sample: &Demo) -> anyhow::Result<()> {
     let traffic = sample.traffic()?;
     let report = sample.run(stack, traffic).await?;
-    let key = stack.create_key("you", "your-first-key", false, 100_000).await?;
+    let key = stack.create_key("you", "your-first-key", KeyKind::Server, 100_000).await?;
     output::line(format_args!("\nsample traffic:\n{report}"))?;
     output::line(format_args!("ingest      {}", stack.ingest_url()))?;
     output::line(format_args!(

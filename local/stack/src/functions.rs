@@ -1,12 +1,13 @@
 //! The function binaries: their settings, and how they are started.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use dynamodb::{DynamoApiKeys, DynamoDb};
 use event::TenantId;
 use host::{FunctionConfig, Host, HostConfig, HttpFunction, LogTarget, RunningHttpFunction};
-use pipeline::ports::{ApiKey, ApiKeys as _, KeyHash};
+use pipeline::ports::{ApiKey, ApiKeys as _, KeyHash, KeyKind, Scope};
 use serde_json::Value;
 
 use crate::backing::Backing;
@@ -143,8 +144,11 @@ pub async fn prepare_access(session: &Session) -> anyhow::Result<()> {
         hash: KeyHash::of(SAMPLE_KEY),
         tenant: TenantId::new("samples")?,
         name: "events/ingest".to_owned(),
-        trusted_collector: false,
+        kind: KeyKind::Server,
+        scopes: BTreeSet::from([Scope::Write, Scope::Read]),
         rate_limit_per_min: None,
+        burst: None,
+        expires_at: None,
         revoked: false,
     };
     DynamoApiKeys::new(&dynamodb, ACCESS_TABLE).put(&sample).await?;

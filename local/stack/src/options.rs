@@ -112,11 +112,12 @@ impl ListenPorts {
 }
 
 /// Variables of the functions that are passed on from the caller's environment.
-const PASSED_ON: [&str; 15] = [
+const PASSED_ON: [&str; 18] = [
     "API_KEY_RATE_LIMIT_PER_MIN",
     "BATCH_RESPONSE",
     "BLOCK_LIST_CACHE_SEC",
     "BREAKER_OPEN_SEC",
+    "CORS_ORIGINS",
     "DEDUP_STORE",
     "DEDUP_TTL_SEC",
     "FOREIGN_TENANT",
@@ -125,6 +126,8 @@ const PASSED_ON: [&str; 15] = [
     "IP_RATE_LIMIT_PER_MIN",
     "KAFKA_TIMEOUT_MS",
     "LOG_LEVEL",
+    "QUERY_RATE_LIMIT_PER_MIN",
+    "RATE_LIMIT_BURST_PERCENT",
     "RUST_BACKTRACE",
     "TOPIC_PARTITIONS",
     "TRUSTED_PROXIES",

@@ -8,6 +8,7 @@ use archive::S3Objects;
 use esm::{Functions, LambdaInvoker, Mapping, RunningMapping};
 use host::{Host, RunningHttpFunction};
 use kafka::{KafkaClient, KafkaConfig};
+use pipeline::ports::{KeyKind, Scope};
 use postgres::{Database, PostgresConfig};
 use serde_json::{Value, json};
 use settings::Settings;
@@ -194,14 +195,18 @@ impl Stack {
         functions::invoke(&self.client, &url, event.to_string()).await
     }
 
-    /// Creates an API key and returns it. The key itself is not stored.
+    /// Creates an API key and returns it. The key itself is not stored. A server's key may also read.
     ///
     /// # Errors
     /// If the maintainer refuses.
-    pub async fn create_key(&self, tenant: &str, name: &str, trusted: bool, per_min: u32) -> anyhow::Result<String> {
+    pub async fn create_key(&self, tenant: &str, name: &str, kind: KeyKind, per_min: u32) -> anyhow::Result<String> {
+        let scopes: &[Scope] = match kind {
+            KeyKind::Server => &[Scope::Write, Scope::Read],
+            KeyKind::Publishable => &[Scope::Write],
+        };
         let request = json!({
-            "action": "create-key", "tenant": tenant, "name": name, "trusted_collector": trusted,
-            "rate_limit_per_min": per_min,
+            "action": "create-key", "tenant": tenant, "name": name, "kind": kind, "scopes": scopes,
+            "rate_limit_per_min": per_min, "by": "stack",
         });
         let answer = self.invoke("maintainer", request).await?;
         answer["key"].as_str().map(str::to_owned).context("the maintainer's answer has no key")

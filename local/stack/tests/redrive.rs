@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use archive::ArchiveReader;
 use kafka::PublisherOptions;
-use pipeline::ports::{NewRecord, RecordPublisher as _};
+use pipeline::ports::{KeyKind, NewRecord, RecordPublisher as _};
 use pipeline::topic::{DEAD_LETTER_EVENTS, RAW_EVENTS};
 use serde_json::{Value, json};
 use stack::archived::ArchiveProof;
@@ -39,7 +39,7 @@ impl World {
         let stack = Stack::start(options.with_setting("IP_RATE_LIMIT_PER_MIN", "0")).await.unwrap();
         let (database, connection) = tokio_postgres::connect(stack.database_url(), NoTls).await.unwrap();
         tokio::spawn(connection);
-        let key = stack.create_key("acme", "redrive", false, 100_000).await.unwrap();
+        let key = stack.create_key("acme", "redrive", KeyKind::Server, 100_000).await.unwrap();
         World { stack, database, key }
     }
 

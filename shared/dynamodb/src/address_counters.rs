@@ -9,13 +9,15 @@ use pipeline::DependencyError;
 use pipeline::ports::{AddressCount, AddressCounters};
 
 use crate::attributes::{Item, number, text};
-use crate::table::{COUNT, Table, removal_of_minute};
+use crate::table::Table;
 use crate::tables::{EXPIRES_AT, PARTITION_KEY, SORT_KEY};
 use crate::{DynamoDb, DynamoDbError};
 
 /// A counter must still exist while the records of its minute wait in Kafka. If older records are replayed, the TTL may
 /// remove their counters repeatedly; the limit is then not exact.
 const KEEP: Duration = Duration::from_secs(2 * 86_400);
+
+const COUNT: &str = "count";
 
 /// Concurrent updates of one call.
 const CONCURRENT_UPDATES: usize = 16;
@@ -49,13 +51,19 @@ impl DynamoAddressCounters {
             .expression_attribute_names("#count", COUNT)
             .expression_attribute_names("#expires_at", EXPIRES_AT)
             .expression_attribute_values(":count", number(count.count))
-            .expression_attribute_values(":expires_at", number(removal_of_minute(count.minute, KEEP)))
+            .expression_attribute_values(":expires_at", number(removal_of_minute(count.minute)))
             .send()
             .await
             .map_err(|error| DynamoDbError::of_sdk(&self.table.name, error))?;
         let nothing = Item::new();
         self.table.attributes(answer.attributes().unwrap_or(&nothing)).number(COUNT)
     }
+}
+
+/// When to remove the counter of `minute`, in seconds since the epoch.
+fn removal_of_minute(minute: i64) -> i64 {
+    let keep = i64::try_from(KEEP.as_secs()).unwrap_or(i64::MAX);
+    minute.saturating_add(1).saturating_mul(60).saturating_add(keep)
 }
 
 #[async_trait]

@@ -1,10 +1,15 @@
-//! API keys: one item each, by the hash of the key.
+//! API keys: one item each by the hash of the key, and a copy of it in the partition of all keys, which is the list.
+//!
+//! A partition allows 3,000 reads a second, too few for every instance of every function; so keys are found by the
+//! first and listed by the second. Both are written in one transaction.
+
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
-use aws_sdk_dynamodb::types::AttributeValue;
-use event::TenantId;
+use aws_sdk_dynamodb::types::{AttributeValue, Put, TransactWriteItem};
+use event::{TenantId, Timestamp};
 use pipeline::DependencyError;
-use pipeline::ports::{ApiKey, ApiKeys, KeyHash};
+use pipeline::ports::{ApiKey, ApiKeys, KeyHash, KeyKind, Scope};
 
 use crate::attributes::{Item, number, text};
 use crate::table::Table;
@@ -12,10 +17,18 @@ use crate::tables::{PARTITION_KEY, SORT_KEY};
 use crate::{DynamoDb, DynamoDbError};
 
 const SORT_VALUE: &str = "key";
+/// The partition that lists all keys; its sort key is the hash.
+const LIST: &str = "keys";
 const TENANT: &str = "tenant";
 const NAME: &str = "name";
+const KIND: &str = "kind";
+const SCOPES: &str = "scopes";
+/// In place of kind and scopes, in items from before there were any.
 const TRUSTED_COLLECTOR: &str = "trusted_collector";
 const RATE_LIMIT_PER_MIN: &str = "rate_limit_per_min";
+const BURST: &str = "burst";
+/// Not `expires_at`, which is DynamoDB's: a key that has expired stays known as such.
+const VALID_UNTIL: &str = "valid_until";
 const REVOKED: &str = "revoked";
 
 fn partition_of(hash: &KeyHash) -> AttributeValue {
@@ -49,13 +62,23 @@ impl DynamoApiKeys {
     }
 
     fn read_key(&self, hash: KeyHash, item: &Item) -> Result<ApiKey, DynamoDbError> {
+        let is_of_before = !item.contains_key(KIND);
         let item = self.table.attributes(item);
+        let (kind, scopes) = if is_of_before {
+            let kind = if item.flag(TRUSTED_COLLECTOR)? { KeyKind::Server } else { KeyKind::Publishable };
+            (kind, BTreeSet::from([Scope::Write, Scope::Read]))
+        } else {
+            (item.parsed(KIND)?, item.read(SCOPES, |value| scopes_of(value.as_ss().ok()?))?)
+        };
         Ok(ApiKey {
             hash,
             tenant: item.read(TENANT, |value| TenantId::new(value.as_s().ok()?).ok())?,
             name: item.text(NAME)?.to_owned(),
-            trusted_collector: item.flag(TRUSTED_COLLECTOR)?,
+            kind,
+            scopes,
             rate_limit_per_min: item.optional_number(RATE_LIMIT_PER_MIN)?,
+            burst: item.optional_number(BURST)?,
+            expires_at: item.optional_number(VALID_UNTIL)?.map(Timestamp::from_millis),
             revoked: item.flag(REVOKED)?,
         })
     }
@@ -66,14 +89,40 @@ impl DynamoApiKeys {
             (SORT_KEY.to_owned(), text(SORT_VALUE)),
             (TENANT.to_owned(), text(key.tenant.as_str())),
             (NAME.to_owned(), text(key.name.as_str())),
-            (TRUSTED_COLLECTOR.to_owned(), AttributeValue::Bool(key.trusted_collector)),
+            (KIND.to_owned(), text(key.kind.as_str())),
+            (SCOPES.to_owned(), AttributeValue::Ss(key.scopes.iter().map(Scope::to_string).collect())),
             (REVOKED.to_owned(), AttributeValue::Bool(key.revoked)),
         ]);
-        if let Some(limit) = key.rate_limit_per_min {
-            item.insert(RATE_LIMIT_PER_MIN.to_owned(), number(limit));
+        let optional = [
+            (RATE_LIMIT_PER_MIN, key.rate_limit_per_min.map(number)),
+            (BURST, key.burst.map(number)),
+            (VALID_UNTIL, key.expires_at.map(|expires_at| number(expires_at.as_millis()))),
+        ];
+        item.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+        let mut listed = item.clone();
+        listed.insert(PARTITION_KEY.to_owned(), text(LIST));
+        listed.insert(SORT_KEY.to_owned(), text(key.hash.to_string()));
+        let mut transaction = self.table.client().transact_write_items();
+        for item in [item, listed] {
+            let put = Put::builder().table_name(&self.table.name).set_item(Some(item)).build();
+            let put = put.map_err(|error| DynamoDbError::unbuildable(&self.table.name, error))?;
+            transaction = transaction.transact_items(TransactWriteItem::builder().put(put).build());
         }
-        self.table.put(item).await
+        let written = transaction.send().await;
+        written.map(drop).map_err(|error| DynamoDbError::of_sdk(&self.table.name, error))
     }
+
+    async fn list_keys(&self) -> Result<Vec<ApiKey>, DynamoDbError> {
+        let read = |item: &Item| {
+            let hash = self.table.attributes(item).parsed(SORT_KEY)?;
+            self.read_key(hash, item)
+        };
+        self.table.partition(LIST.to_owned(), read).await
+    }
+}
+
+fn scopes_of(names: &[String]) -> Option<BTreeSet<Scope>> {
+    names.iter().map(|name| name.parse().ok()).collect()
 }
 
 #[async_trait]
@@ -84,5 +133,9 @@ impl ApiKeys for DynamoApiKeys {
 
     async fn put(&self, key: &ApiKey) -> Result<(), DependencyError> {
         self.put_key(key).await.map_err(|error| error.while_doing("writing an API key"))
+    }
+
+    async fn list(&self) -> Result<Vec<ApiKey>, DependencyError> {
+        self.list_keys().await.map_err(|error| error.while_doing("listing the API keys"))
     }
 }

@@ -1,19 +1,34 @@
-//! Rate leases: one counter per bucket and minute.
+//! Rate leases: one token bucket for each key, as the instant when it is full again.
+//!
+//! Reading it first would cost a second request. So the first request assumes that the bucket is full, which most are; if it
+//! is not, the refusal says how full it is.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
 use pipeline::DependencyError;
-use pipeline::ports::RateLeases;
+use pipeline::ports::{Grant, RateLeases, TokenRequest};
+use pipeline::token_bucket::{self, FullAt, Taken};
 
 use crate::attributes::{number, text};
-use crate::table::{COUNT, Table, removal_of_minute};
+use crate::table::Table;
 use crate::tables::{EXPIRES_AT, PARTITION_KEY, SORT_KEY};
 use crate::{DynamoDb, DynamoDbError};
 
-/// Leases are taken for the current minute; the hours only allow for clocks that differ.
+const SORT_VALUE: &str = "bucket";
+/// Microseconds since the epoch.
+const FULL_AT: &str = "full_at";
+
+/// A bucket that is full need not be kept; the hours only allow for clocks that differ.
 const KEEP: Duration = Duration::from_secs(2 * 3600);
+
+/// How often a request starts over because others took tokens in the meantime. Each time there were enough of them for
+/// somebody, so a caller that is turned away after these comes from a crowd.
+const ATTEMPTS: u32 = 8;
+/// When to ask again then.
+const CROWDED: Duration = Duration::from_millis(100);
 
 /// Rate leases in the table `access`.
 #[derive(Clone, Debug)]
@@ -26,51 +41,78 @@ impl DynamoRateLeases {
         DynamoRateLeases { table: Table::new(dynamodb, table) }
     }
 
-    /// Adds all the wanted tokens or none, on the condition that the limit holds. After a refusal, fewer tokens are
-    /// left than were wanted, and their number never grows. So every round asks for fewer, and the loop ends.
-    async fn take_tokens(&self, bucket: &str, minute: i64, want: u32, limit: u32) -> Result<u32, DynamoDbError> {
-        let mut want = want.min(limit);
-        while want > 0 {
-            let request = self
-                .table
-                .client()
-                .update_item()
-                .table_name(&self.table.name)
-                .key(PARTITION_KEY, text(format!("rate#{bucket}")))
-                .key(SORT_KEY, text(minute.to_string()))
-                .update_expression("ADD #count :want SET #expires_at = :expires_at")
-                .condition_expression("attribute_not_exists(#count) OR #count <= :most")
-                .return_values_on_condition_check_failure(
-                    aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld,
-                )
-                .expression_attribute_names("#count", COUNT)
-                .expression_attribute_names("#expires_at", EXPIRES_AT)
-                .expression_attribute_values(":want", number(want))
-                .expression_attribute_values(":most", number(limit - want))
-                .expression_attribute_values(":expires_at", number(removal_of_minute(minute, KEEP)));
-            let Err(error) = request.send().await else { return Ok(want) };
-            match error.as_service_error() {
-                Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
-                    // If the item is missing, the limit counts as used up: granting too few is better than too many.
-                    let taken = match refusal.item() {
-                        Some(item) => self.table.attributes(item).number::<u64>(COUNT)?,
-                        None => u64::from(limit),
-                    };
-                    let left = u64::from(limit).saturating_sub(taken);
-                    want = u32::try_from(left).unwrap_or(u32::MAX).min(want - 1);
-                }
-                // If the request took effect, its tokens are lost with its answer.
-                Some(_) | None => return Err(DynamoDbError::of_sdk(&self.table.name, error)),
+    async fn take_tokens(&self, bucket: &str, request: &TokenRequest) -> Result<Grant, DynamoDbError> {
+        let mut full_at = None;
+        for _ in 0..ATTEMPTS {
+            let taken = token_bucket::take(full_at, request);
+            match self.write(bucket, request, full_at, taken).await? {
+                None => return Ok(taken.grant()),
+                found => full_at = found,
             }
         }
-        Ok(0)
+        Ok(Grant::Refused { retry_after: CROWDED })
+    }
+
+    /// Writes the bucket as decided. `Some` is the bucket as it is, if the decision does not fit it.
+    async fn write(
+        &self,
+        bucket: &str,
+        request: &TokenRequest,
+        seen: Option<FullAt>,
+        taken: Taken,
+    ) -> Result<Option<FullAt>, DynamoDbError> {
+        // Kept for two hours after anything that the bucket's instant may be, for it is never far from now.
+        let expires_at = request.now.plus(KEEP).as_secs();
+        let update = self
+            .table
+            .client()
+            .update_item()
+            .table_name(&self.table.name)
+            .key(PARTITION_KEY, text(format!("rate#{bucket}")))
+            .key(SORT_KEY, text(SORT_VALUE))
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+            .expression_attribute_names("#full_at", FULL_AT)
+            .expression_attribute_names("#expires_at", EXPIRES_AT)
+            .expression_attribute_values(":expires_at", number(expires_at));
+        let update = match taken {
+            Taken::Refused { .. } => return Ok(None),
+            Taken::Set { full_at, .. } => {
+                let update = update
+                    .update_expression("SET #full_at = :full_at, #expires_at = :expires_at")
+                    .expression_attribute_values(":full_at", number(full_at))
+                    .expression_attribute_values(":full_since", number(token_bucket::full_since(request)));
+                let is_full = "attribute_not_exists(#full_at) OR #full_at <= :full_since";
+                match seen {
+                    Some(seen) => update
+                        .condition_expression(format!("{is_full} OR #full_at = :seen"))
+                        .expression_attribute_values(":seen", number(seen)),
+                    None => update.condition_expression(is_full),
+                }
+            }
+            Taken::Move { adding, latest, .. } => update
+                .update_expression("ADD #full_at :adding SET #expires_at = :expires_at")
+                .condition_expression("#full_at > :now AND #full_at <= :latest")
+                .expression_attribute_values(":now", number(token_bucket::micros(request.now)))
+                .expression_attribute_values(":adding", number(adding))
+                .expression_attribute_values(":latest", number(latest)),
+        };
+        let Err(error) = update.send().await else { return Ok(None) };
+        match error.as_service_error() {
+            Some(UpdateItemError::ConditionalCheckFailedException(refusal)) => {
+                // If the item is missing now, the next attempt finds a full bucket.
+                let full_at = refusal.item().map(|item| self.table.attributes(item).number(FULL_AT));
+                Ok(Some(full_at.transpose()?.unwrap_or(0)))
+            }
+            // If the request took effect, its tokens are lost with its answer.
+            Some(_) | None => Err(DynamoDbError::of_sdk(&self.table.name, error)),
+        }
     }
 }
 
 #[async_trait]
 impl RateLeases for DynamoRateLeases {
-    async fn take(&self, bucket: &str, minute: i64, want: u32, limit: u32) -> Result<u32, DependencyError> {
-        let granted = self.take_tokens(bucket, minute, want, limit).await;
+    async fn take(&self, bucket: &str, request: TokenRequest) -> Result<Grant, DependencyError> {
+        let granted = self.take_tokens(bucket, &request).await;
         granted.map_err(|error| error.while_doing("taking rate tokens"))
     }
 }

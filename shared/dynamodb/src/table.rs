@@ -2,28 +2,24 @@
 //!
 //! | what | `pk` | `sk` | attributes | removed |
 //! |---|---|---|---|---|
-//! | API key | `key#<SHA-256 as hex>` | `key` | `tenant`, `name`, `trusted_collector`, `rate_limit_per_min`, `revoked` | never |
-//! | rate lease | `rate#<bucket>` | `<minute>` | `count`, `expires_at` | 2 hours after its minute |
+//! | API key | `key#<SHA-256 as hex>` | `key` | `tenant`, `name`, `kind`, `scopes`, `rate_limit_per_min`, `burst`, `valid_until`, `revoked` | never |
+//! | its copy for the list | `keys` | `<SHA-256 as hex>` | the same | never |
+//! | token bucket | `rate#<bucket>` | `bucket` | `full_at`, `expires_at` | 2 hours after its last use |
 //! | address counter | `address#<address>` | `<minute>` | `count`, `expires_at` | 2 days after its minute |
 //! | redrive mark | `redrive#<origin>` | `<attempt>#<step>` | `state`, `run`, `at`, `until`, `position`, `expires_at` | 90 days after it was written |
-//! | audit entry | `redrive-audit#<day>` | `<start>#<run>` | `action`, `state`, `by`, `request`, `result`, `expires_at` | 400 days after its start |
+//! | audit entry | `redrive-audit#<day>`, `access-audit#<day>` | `<start>#<run>` | `action`, `state`, `by`, `request`, `result`, `expires_at` | 400 days after its start |
 //! | block | `blocks` | `<address>` | `from`, `until`, `reason`, `expires_at` | a day after its end |
 //!
-//! Minutes count from the epoch; `from` and `until` are milliseconds since the epoch, `expires_at` is in seconds.
+//! Minutes count from the epoch; `full_at` is in microseconds since the epoch, `from`, `until` and `valid_until` are milliseconds since the epoch, `expires_at` is in seconds.
 //!
 //! All blocks share a partition, so that the list is one query. A partition allows 1,000 changes a second, far more
 //! than there should be in a list that every processor reads every few seconds.
-
-use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 
 use crate::attributes::{Attributes, Item, text};
 use crate::tables::PARTITION_KEY;
 use crate::{DynamoDb, DynamoDbError};
-
-/// The attribute of both kinds of counters.
-pub(crate) const COUNT: &str = "count";
 
 /// A table with a partition key and a sort key.
 #[derive(Clone, Debug)]
@@ -77,10 +73,4 @@ impl Table {
         }
         Ok(found)
     }
-}
-
-/// When to remove a counter of `minute`, in seconds since the epoch.
-pub(crate) fn removal_of_minute(minute: i64, keep: Duration) -> i64 {
-    let keep = i64::try_from(keep.as_secs()).unwrap_or(i64::MAX);
-    minute.saturating_add(1).saturating_mul(60).saturating_add(keep)
 }

@@ -33,6 +33,11 @@ pub struct Invocation {
 }
 
 impl Invocation {
+    /// The request id and a random number, because outside Lambda a request id alone is not unique.
+    pub fn run_id(&self) -> String {
+        format!("{}-{:016x}", self.request_id, fastrand::u64(..))
+    }
+
     /// Time left, minus `reserve` for sending an answer.
     pub fn remaining(&self, reserve: Duration) -> Duration {
         self.deadline.saturating_duration_since(Instant::now()).saturating_sub(reserve)

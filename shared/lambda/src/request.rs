@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 
 use event::Timestamp;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
@@ -91,6 +91,16 @@ fn read<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, RequestErro
             RequestError::Field { field: path.join("."), problem }
         }
     })
+}
+
+/// Reads a UTC day, such as `2026-11-20`, as its first instant: for a field with `deserialize_with`.
+///
+/// # Errors
+/// If it is not a day.
+pub fn day<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Timestamp>, D::Error> {
+    let day = String::deserialize(deserializer)?;
+    let start = Timestamp::parse(&format!("{day}T00:00:00Z"));
+    start.map(Some).map_err(|_| serde::de::Error::custom("not a day, such as 2026-11-20"))
 }
 
 /// Refuses an empty range of time.

@@ -19,6 +19,7 @@ pub mod ports;
 pub mod quota;
 pub mod reason;
 mod record;
+pub mod token_bucket;
 pub mod tracked;
 
 pub use error::{BreakerOpen, Dependency, DependencyError, ErrorClass, OutOfTime, WrongNumberOfAnswers, chain};

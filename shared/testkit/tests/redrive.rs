@@ -8,18 +8,13 @@ use event::{Origin, Timestamp};
 use pipeline::ports::{BeginVerdict, Mark, MarkKey, RecordPublisher, RedriveMarks};
 use pipeline::{DependencyError, Position, Record};
 use testkit::contracts::publisher::Broker;
-use testkit::contracts::redrive::{redrive_audit_contract, redrive_marks_contract, topic_source_contract};
+use testkit::contracts::redrive::{redrive_marks_contract, topic_source_contract};
 use testkit::fakes::publisher::FakePublisher;
-use testkit::fakes::redrive::{FakeRedriveAudit, FakeRedriveMarks, FakeTopics};
+use testkit::fakes::redrive::{FakeRedriveMarks, FakeTopics};
 
 #[tokio::test]
 async fn the_fake_marks_keep_the_contract() {
     redrive_marks_contract(&FakeRedriveMarks::default()).await;
-}
-
-#[tokio::test]
-async fn the_fake_audit_keeps_the_contract() {
-    redrive_audit_contract(&FakeRedriveAudit::default()).await;
 }
 
 struct FakeBroker {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use pipeline::ports::KeyKind;
 
 use crate::load::{Client, Load, LoadEvent, p99};
 use crate::trial::{self, ChaosRun, FUNCTIONS, Setup, TENANT, Trial};
@@ -31,7 +32,7 @@ pub async fn tenfold_spike(run: &ChaosRun) -> anyhow::Result<Trial> {
         let sent = SPIKE * seconds;
         // Less than is sent, so that some requests are refused whatever minutes they fall into.
         let limit = u32::try_from(sent / 3)?;
-        let key = scene.stack.create_key(TENANT, "spike", true, limit).await?;
+        let key = scene.stack.create_key(TENANT, "spike", KeyKind::Server, limit).await?;
         let client = Client { key, ..scene.client.clone() };
         let spike = Load { events: sent, width: 64, rate: SPIKE, copies: 0.0, insists: false, ..Load::default() };
         let events: Vec<LoadEvent> =

@@ -19,7 +19,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use kafka::PublisherOptions;
 use pipeline::Outcome;
 use pipeline::clock::{Clock as _, SystemClock};
-use pipeline::ports::{NewRecord, RecordPublisher as _};
+use pipeline::ports::{KeyKind, NewRecord, RecordPublisher as _};
 use pipeline::topic::RAW_EVENTS;
 use tokio_postgres::{NoTls, Row};
 
@@ -114,14 +114,14 @@ impl Demo {
     }
 }
 
-/// One key for clients, one for a trusted collector.
+/// One key for clients, one for a server that forwards the events of others.
 ///
 /// # Errors
 /// If the maintainer refuses.
 pub async fn make_keys(stack: &Stack) -> anyhow::Result<Keys> {
     Ok(Keys {
-        client: stack.create_key("demo", "demo-client", false, NO_LIMIT).await?,
-        collector: stack.create_key("demo", "demo-collector", true, NO_LIMIT).await?,
+        client: stack.create_key("demo", "demo-client", KeyKind::Publishable, NO_LIMIT).await?,
+        collector: stack.create_key("demo", "demo-collector", KeyKind::Server, NO_LIMIT).await?,
     })
 }
 

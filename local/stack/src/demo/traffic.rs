@@ -16,7 +16,7 @@ use crate::demo::access_log::PageView;
 pub enum SenderKind {
     /// A browser or device: ingest uses the address of the connection.
     Client,
-    /// A trusted collector: each event may have its own `client_ip`.
+    /// A server that forwards: each event may have its own `client_ip`.
     Collector,
 }
 

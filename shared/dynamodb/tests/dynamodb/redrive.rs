@@ -1,9 +1,9 @@
-//! Tests of redrive marks and the audit trail on the embedded DynamoDB: the contracts, and failing requests.
+//! Tests of redrive marks on the embedded DynamoDB: the contract, and failing requests.
 
-use dynamodb::{DynamoRedriveAudit, DynamoRedriveMarks};
+use dynamodb::DynamoRedriveMarks;
 use event::{Origin, Timestamp};
 use pipeline::ports::{BeginVerdict, LetterId, LetterStep, MarkKey, RedriveMarks};
-use testkit::contracts::redrive::{redrive_audit_contract, redrive_marks_contract};
+use testkit::contracts::redrive::redrive_marks_contract;
 
 use crate::support::{ACCESS, Fault, start};
 
@@ -19,10 +19,9 @@ fn keys(count: i64) -> Vec<MarkKey> {
 }
 
 #[tokio::test]
-async fn the_contracts_hold() {
+async fn the_contract_holds() {
     let service = start().await;
     redrive_marks_contract(&DynamoRedriveMarks::new(&service.dynamodb, ACCESS)).await;
-    redrive_audit_contract(&DynamoRedriveAudit::new(&service.dynamodb, ACCESS)).await;
 }
 
 #[tokio::test]

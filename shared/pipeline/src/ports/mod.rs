@@ -7,6 +7,7 @@
 
 mod address_counters;
 mod api_keys;
+mod audit;
 mod block_list;
 mod claims;
 mod history;
@@ -21,16 +22,15 @@ mod topics;
 mod unscored;
 
 pub use address_counters::{AddressCount, AddressCounters};
-pub use api_keys::{ApiKey, ApiKeys, KeyHash};
+pub use api_keys::{ApiKey, ApiKeys, KeyHash, KeyHashError, KeyKind, Scope};
+pub use audit::{ActionState, AuditEntry, AuditTrail};
 pub use block_list::{Block, BlockList};
 pub use claims::{Claim, ClaimStore, ClaimVerdict};
 pub use history::{EventHistory, History, MAX_HISTORY, StoredEvent};
 pub use objects::{ObjectInfo, ObjectStore, PutResult};
 pub use publisher::{NewRecord, RecordPublisher};
-pub use rate_leases::RateLeases;
-pub use redrive::{
-    ActionState, AuditEntry, BeginVerdict, LetterId, LetterStep, Mark, MarkKey, MarkState, RedriveAudit, RedriveMarks,
-};
+pub use rate_leases::{Grant, RateLeases, TokenRequest};
+pub use redrive::{BeginVerdict, LetterId, LetterStep, Mark, MarkKey, MarkState, RedriveMarks};
 pub use replay::{ReplayProgress, ReplayRuns, ReprocessedOutcomes, TakeOver};
 pub use scorer::{Score, ScoreRequest, Scorer};
 pub use store::{EventStore, LedgerEntry, RiskScore};

@@ -1,4 +1,4 @@
-//! What a redriver stores: marks for the letters it has handled, and an audit trail of its actions.
+//! What a redriver stores: marks for the letters it has handled.
 
 use std::fmt;
 
@@ -126,47 +126,4 @@ pub trait RedriveMarks: Send + Sync {
 
     /// All marks of the letters with that origin, ordered by attempt and step: how the record was redriven.
     async fn of_origin(&self, origin: &Origin) -> Result<Vec<Mark>, DependencyError>;
-}
-
-/// How an action of a redriver ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
-#[serde(rename_all = "lowercase")]
-#[strum(serialize_all = "lowercase", const_into_str)]
-pub enum ActionState {
-    /// Begun. If an entry stays in this state, its run was killed.
-    Started,
-    Finished,
-    Failed,
-}
-
-impl ActionState {
-    pub const fn as_str(self) -> &'static str {
-        self.into_str()
-    }
-}
-
-/// An action in the audit trail.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct AuditEntry {
-    pub started_at: Timestamp,
-    /// Unique among actions.
-    pub run: String,
-    pub action: String,
-    /// Who asked for it, as given in the request.
-    pub by: Option<String>,
-    pub state: ActionState,
-    /// The request, as JSON text.
-    pub request: String,
-    /// The result, as JSON text; empty until the action has ended.
-    pub result: String,
-}
-
-/// The audit trail of the requests to redrivers and their results.
-#[async_trait]
-pub trait RedriveAudit: Send + Sync {
-    /// Writes the entry, and replaces an earlier one with the same start and run.
-    async fn record(&self, entry: &AuditEntry) -> Result<(), DependencyError>;
-
-    /// The entries whose actions started on the UTC day of `day`, oldest first.
-    async fn entries(&self, day: Timestamp) -> Result<Vec<AuditEntry>, DependencyError>;
 }

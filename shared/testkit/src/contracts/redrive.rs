@@ -1,4 +1,4 @@
-//! The contracts of [`RedriveMarks`], [`RedriveAudit`] and [`TopicSource`].
+//! The contracts of [`RedriveMarks`] and [`TopicSource`].
 #![expect(clippy::panic, clippy::unwrap_used, clippy::expect_used, reason = "a contract suite fails by panicking")]
 
 use std::collections::BTreeMap;
@@ -8,8 +8,7 @@ use bytes::Bytes;
 use event::{Origin, Timestamp};
 use futures::future::join_all;
 use pipeline::ports::{
-    ActionState, AuditEntry, BeginVerdict, LetterId, LetterStep, MarkKey, MarkState, NewRecord, RedriveAudit,
-    RedriveMarks, TopicReader, TopicSource,
+    BeginVerdict, LetterId, LetterStep, MarkKey, MarkState, NewRecord, RedriveMarks, TopicReader, TopicSource,
 };
 use pipeline::{DependencyError, Header, Position, Record};
 
@@ -145,32 +144,6 @@ async fn the_history_of_an_origin_is_in_order(marks: &dyn RedriveMarks) {
         history.iter().map(|mark| (mark.key.letter.attempt, mark.key.step)).collect();
     let sent = |attempt| (attempt, LetterStep::Send);
     assert_eq!(attempts, [sent(0), sent(1), sent(2), (3, LetterStep::Park), sent(10)]);
-}
-
-/// Runs the suite on an empty audit trail.
-pub async fn redrive_audit_contract(audit: &dyn RedriveAudit) {
-    let day = Timestamp::parse("2026-11-20T00:00:00.000Z").unwrap();
-    let last = Timestamp::parse("2026-11-20T23:59:59.999Z").unwrap();
-    let entry = |started_at, run: &str| AuditEntry {
-        started_at,
-        run: run.to_owned(),
-        action: "redrive".to_owned(),
-        by: None,
-        state: ActionState::Started,
-        request: r#"{"action":"redrive"}"#.to_owned(),
-        result: String::new(),
-    };
-    assert_eq!(ok(audit.entries(day).await), []);
-    let (late, early) = (entry(last, "late#1"), AuditEntry { by: Some("ada".to_owned()), ..entry(day, "early") });
-    let tomorrow = entry(last.plus(Duration::from_millis(1)), "tomorrow");
-    for entry in [&late, &early, &tomorrow] {
-        ok(audit.record(entry).await);
-    }
-    assert_eq!(ok(audit.entries(day).await), [early.clone(), late.clone()], "the entries of one day, oldest first");
-    let ended = AuditEntry { state: ActionState::Finished, result: r#"{"sent":1}"#.to_owned(), ..late };
-    ok(audit.record(&ended).await);
-    assert_eq!(ok(audit.entries(last).await), [early, ended], "the entry of the end replaces that of the start");
-    assert_eq!(ok(audit.entries(tomorrow.started_at).await), [tomorrow]);
 }
 
 /// Runs the suite on a source that reads the records of `broker`.

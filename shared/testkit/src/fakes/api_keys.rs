@@ -33,4 +33,8 @@ impl ApiKeys for FakeApiKeys {
             keys.insert(key.hash, key.clone());
         })
     }
+
+    async fn list(&self) -> Result<Vec<ApiKey>, DependencyError> {
+        self.apply(|keys| keys.values().cloned().collect())
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod address_counters;
 pub mod api_keys;
+pub mod audit;
 pub mod block_list;
 pub mod claims;
 mod faults;

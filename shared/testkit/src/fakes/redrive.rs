@@ -1,4 +1,4 @@
-//! Redrive marks, the audit trail and bounded readers in memory.
+//! Redrive marks and bounded readers in memory.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -6,10 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use event::{Origin, Timestamp};
-use pipeline::ports::{
-    AuditEntry, BeginVerdict, Mark, MarkKey, MarkState, PartitionSpan, RedriveAudit, RedriveMarks, TopicReader,
-    TopicSource,
-};
+use pipeline::ports::{BeginVerdict, Mark, MarkKey, MarkState, PartitionSpan, RedriveMarks, TopicReader, TopicSource};
 use pipeline::{Dependency, DependencyError, Position, Record};
 
 use super::Faults;
@@ -92,31 +89,6 @@ impl RedriveMarks for FakeRedriveMarks {
     async fn of_origin(&self, origin: &Origin) -> Result<Vec<Mark>, DependencyError> {
         self.faults.apply(Dependency::Dynamodb, || {
             self.marks().values().filter(|mark| mark.key.letter.origin == *origin).cloned().collect()
-        })
-    }
-}
-
-/// A [`RedriveAudit`] in memory.
-#[derive(Debug, Default)]
-pub struct FakeRedriveAudit {
-    pub faults: Faults,
-    entries: Mutex<BTreeMap<(Timestamp, String), AuditEntry>>,
-}
-
-#[async_trait]
-impl RedriveAudit for FakeRedriveAudit {
-    async fn record(&self, entry: &AuditEntry) -> Result<(), DependencyError> {
-        self.faults.apply(Dependency::Dynamodb, || {
-            let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-            entries.insert((entry.started_at, entry.run.clone()), entry.clone());
-        })
-    }
-
-    async fn entries(&self, day: Timestamp) -> Result<Vec<AuditEntry>, DependencyError> {
-        self.faults.apply(Dependency::Dynamodb, || {
-            let entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-            let same_day = |entry: &&AuditEntry| entry.started_at.to_utc().date() == day.to_utc().date();
-            entries.values().filter(same_day).cloned().collect()
         })
     }
 }

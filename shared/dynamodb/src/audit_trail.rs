@@ -1,11 +1,11 @@
-//! The audit trail of redrivers: one item for each action; the actions of one day share a partition.
+//! Audit trails: one item for each action; the actions of one day and trail share a partition.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 use event::Timestamp;
 use pipeline::DependencyError;
-use pipeline::ports::{AuditEntry, RedriveAudit};
+use pipeline::ports::{AuditEntry, AuditTrail};
 
 use crate::attributes::{Item, number, text};
 use crate::table::Table;
@@ -20,26 +20,29 @@ const RESULT: &str = "result";
 
 const KEEP: Duration = Duration::from_secs(400 * 86_400);
 
-/// `redrive-audit#2026-11-20`.
-fn partition_of(day: Timestamp) -> String {
-    let day = day.to_string();
-    format!("redrive-audit#{}", day.split('T').next().unwrap_or_default())
-}
-
-/// The audit trail of the redriver in the table `access`.
+/// An audit trail in the table `access`.
 #[derive(Clone, Debug)]
-pub struct DynamoRedriveAudit {
+pub struct DynamoAuditTrail {
     table: Table,
+    /// What its actions are about, such as `redrive`.
+    subject: &'static str,
 }
 
-impl DynamoRedriveAudit {
-    pub fn new(dynamodb: &DynamoDb, table: impl Into<String>) -> Self {
-        DynamoRedriveAudit { table: Table::new(dynamodb, table) }
+impl DynamoAuditTrail {
+    /// The trail of the actions that are about `subject`.
+    pub fn new(dynamodb: &DynamoDb, table: impl Into<String>, subject: &'static str) -> Self {
+        DynamoAuditTrail { table: Table::new(dynamodb, table), subject }
+    }
+
+    /// `redrive-audit#2026-11-20`.
+    fn partition_of(&self, day: Timestamp) -> String {
+        let day = day.to_string();
+        format!("{}-audit#{}", self.subject, day.split('T').next().unwrap_or_default())
     }
 
     async fn put_entry(&self, entry: &AuditEntry) -> Result<(), DynamoDbError> {
         let mut item = Item::from([
-            (PARTITION_KEY.to_owned(), text(partition_of(entry.started_at))),
+            (PARTITION_KEY.to_owned(), text(self.partition_of(entry.started_at))),
             // All times have the same length as text, so entries sort by time.
             (SORT_KEY.to_owned(), text(format!("{}#{}", entry.started_at, entry.run))),
             (ACTION.to_owned(), text(entry.action.as_str())),
@@ -73,13 +76,13 @@ impl DynamoRedriveAudit {
 }
 
 #[async_trait]
-impl RedriveAudit for DynamoRedriveAudit {
+impl AuditTrail for DynamoAuditTrail {
     async fn record(&self, entry: &AuditEntry) -> Result<(), DependencyError> {
         self.put_entry(entry).await.map_err(|error| error.while_doing("writing the audit trail"))
     }
 
     async fn entries(&self, day: Timestamp) -> Result<Vec<AuditEntry>, DependencyError> {
-        let entries = self.table.partition(partition_of(day), |item| self.read_entry(item)).await;
+        let entries = self.table.partition(self.partition_of(day), |item| self.read_entry(item)).await;
         entries.map_err(|error| error.while_doing("reading the audit trail"))
     }
 }
