@@ -4,10 +4,10 @@
 
 use std::sync::Arc;
 
-use dynamodb::{DynamoApiKeys, DynamoAuditTrail, DynamoBlockList, DynamoDb};
+use dynamodb::{DynamoAddressCounters, DynamoApiKeys, DynamoAuditTrail, DynamoBlockList, DynamoDb};
 use kafka::{KafkaClient, TopicAdmin};
 use pipeline::clock::{Clock, SystemClock};
-use pipeline::ports::{ApiKeys, AuditTrail, BlockList};
+use pipeline::ports::{AddressCounters, ApiKeys, AuditTrail, BlockList};
 use postgres::Database;
 use tokio::sync::OnceCell;
 
@@ -20,6 +20,7 @@ pub struct App {
     pub(crate) config: Config,
     pub(crate) keys: Arc<dyn ApiKeys>,
     pub(crate) blocks: Arc<dyn BlockList>,
+    pub(crate) counters: Arc<dyn AddressCounters>,
     /// Of the changes of keys and blocks.
     pub(crate) audit: Arc<dyn AuditTrail>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -32,8 +33,9 @@ impl App {
         let dynamodb = DynamoDb::connect(&aws::sdk_config().await).await;
         let keys = Arc::new(DynamoApiKeys::new(&dynamodb, &config.access_table));
         let blocks = Arc::new(DynamoBlockList::new(&dynamodb, &config.access_table));
+        let counters = Arc::new(DynamoAddressCounters::new(&dynamodb, &config.access_table));
         let audit = Arc::new(DynamoAuditTrail::new(&dynamodb, &config.access_table, "access"));
-        App::new(config, keys, blocks, audit, Arc::new(SystemClock))
+        App::new(config, keys, blocks, counters, audit, Arc::new(SystemClock))
     }
 
     /// Makes an app of the given adapters.
@@ -41,10 +43,11 @@ impl App {
         config: Config,
         keys: Arc<dyn ApiKeys>,
         blocks: Arc<dyn BlockList>,
+        counters: Arc<dyn AddressCounters>,
         audit: Arc<dyn AuditTrail>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        App { config, keys, blocks, audit, clock, topics: OnceCell::new(), database: OnceCell::new() }
+        App { config, keys, blocks, counters, audit, clock, topics: OnceCell::new(), database: OnceCell::new() }
     }
 
     pub(crate) async fn topics(&self) -> Result<&TopicAdmin, MaintainerError> {

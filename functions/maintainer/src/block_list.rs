@@ -1,31 +1,60 @@
 //! The operators' commands on the block list.
 
-use event::{AddressKey, Timestamp};
-use pipeline::ports::{Block, BlockList};
+use event::{AddressRange, Timestamp};
+use pipeline::ports::{AddressCounters, Block, BlockList};
+use serde::Serialize;
 
 use crate::error::MaintainerError;
 
-/// Blocks an address. The block starts at the epoch, so that it also covers events that wait in Kafka.
-pub async fn block(
+/// Whether a range is blocked, or is an exception that is neither blocked nor counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    Block,
+    Allow,
+}
+
+/// Puts a range on the list, in place of the entry that it has. It holds from the epoch, so that it also covers events
+/// that wait in Kafka.
+pub async fn put(
     blocks: &dyn BlockList,
-    address: AddressKey,
+    rule: Rule,
+    address: AddressRange,
     reason: String,
     until: Option<Timestamp>,
 ) -> Result<Block, MaintainerError> {
-    let block = Block { address, from: Timestamp::EPOCH, until, reason };
+    let block = Block { address, allows: rule == Rule::Allow, from: Timestamp::EPOCH, until, reason };
     blocks.block(std::slice::from_ref(&block)).await.map_err(MaintainerError::Access)?;
-    tracing::info!(address = %address, "address blocked by an operator");
     Ok(block)
 }
 
-/// Unblocks an address, and returns whether it was listed.
-pub async fn unblock(blocks: &dyn BlockList, address: AddressKey) -> Result<bool, MaintainerError> {
-    let was_listed = blocks.unblock(address).await.map_err(MaintainerError::Access)?;
-    tracing::info!(address = %address, was_listed, "address unblocked by an operator");
-    Ok(was_listed)
+/// The answer to `unblock` and `disallow`.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct Removed {
+    pub address: AddressRange,
+    pub was_listed: bool,
+    /// Larger ranges with this one, which are still in force.
+    pub still_in: Vec<Block>,
 }
 
-/// The blocks that have not ended at `now`, ordered by address.
+/// Takes a range off the list. What an address has sent until now is not counted any more, or its next event would put
+/// it back on the list.
+pub async fn remove(
+    blocks: &dyn BlockList,
+    counters: &dyn AddressCounters,
+    address: AddressRange,
+    now: Timestamp,
+) -> Result<Removed, MaintainerError> {
+    // First, because the events of a blocked address are not counted. Only single addresses are blocked automatically.
+    if let Some(key) = address.as_key() {
+        counters.forget(key).await.map_err(MaintainerError::Access)?;
+    }
+    let was_listed = blocks.unblock(address).await.map_err(MaintainerError::Access)?;
+    let mut still_in = list(blocks, now).await?;
+    still_in.retain(|block| block.address.contains(address));
+    Ok(Removed { address, was_listed, still_in })
+}
+
+/// The entries that have not ended at `now`, ordered by address.
 pub async fn list(blocks: &dyn BlockList, now: Timestamp) -> Result<Vec<Block>, MaintainerError> {
     let mut listed = blocks.list().await.map_err(MaintainerError::Access)?;
     listed.retain(|block| block.until.is_none_or(|until| now < until));
@@ -37,23 +66,46 @@ pub async fn list(blocks: &dyn BlockList, now: Timestamp) -> Result<Vec<Block>, 
 mod tests {
     use std::time::Duration;
 
+    use pipeline::ports::AddressCount;
+    use testkit::fakes::address_counters::FakeAddressCounters;
     use testkit::fakes::block_list::FakeBlockList;
 
     use super::*;
 
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+
+    fn range(text: &str) -> AddressRange {
+        text.parse().unwrap()
+    }
+
     #[tokio::test]
     async fn blocks_are_listed_until_they_end_or_are_lifted() {
-        let store = FakeBlockList::default();
-        let now = Timestamp::from_millis(1_000_000);
-        let end = now.plus(Duration::from_secs(60));
-        let (a, b): (AddressKey, AddressKey) = ("203.0.113.7".parse().unwrap(), "2001:db8::/64".parse().unwrap());
-        let block_a = block(&store, a, "scraping".into(), Some(end)).await.unwrap();
+        let (store, counters) = (FakeBlockList::default(), FakeAddressCounters::default());
+        let end = NOW.plus(Duration::from_secs(60));
+        let (a, b) = (range("203.0.113.7"), range("2001:db8::/64"));
+        let block_a = put(&store, Rule::Block, a, "scraping".into(), Some(end)).await.unwrap();
         assert!(block_a.covers(Timestamp::EPOCH), "the block also covers events received before it");
-        let block_b = block(&store, b, "abuse".into(), None).await.unwrap();
-        assert_eq!(list(&store, now).await.unwrap(), [block_a, block_b.clone()]);
+        let block_b = put(&store, Rule::Block, b, "abuse".into(), None).await.unwrap();
+        assert_eq!(list(&store, NOW).await.unwrap(), [block_a, block_b.clone()]);
         assert_eq!(list(&store, end).await.unwrap(), [block_b]);
-        assert!(unblock(&store, b).await.unwrap());
-        assert!(!unblock(&store, b).await.unwrap());
+        let count = AddressCount { address: b.as_key().unwrap(), minute: 0, count: 101 };
+        assert_eq!(counters.add(&[count]).await.unwrap(), [101]);
+        assert!(remove(&store, &counters, b, NOW).await.unwrap().was_listed);
+        assert!(!remove(&store, &counters, b, NOW).await.unwrap().was_listed);
+        assert_eq!(counters.add(&[AddressCount { count: 1, ..count }]).await.unwrap(), [1], "it begins anew");
         assert_eq!(list(&store, end).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn a_range_has_one_entry_and_an_answer_names_those_around_it() {
+        let (store, counters) = (FakeBlockList::default(), FakeAddressCounters::default());
+        let (one, around) = (range("203.0.113.7"), range("203.0.113.0/24"));
+        let large = put(&store, Rule::Block, around, "abuse".into(), None).await.unwrap();
+        put(&store, Rule::Block, one, "abuse".into(), None).await.unwrap();
+        let allowed = put(&store, Rule::Allow, one, "our office".into(), None).await.unwrap();
+        assert!(allowed.allows);
+        assert_eq!(list(&store, NOW).await.unwrap().len(), 2);
+        let removed = remove(&store, &counters, one, NOW).await.unwrap();
+        assert_eq!((removed.was_listed, removed.still_in), (true, vec![large]));
     }
 }

@@ -1,7 +1,9 @@
 //! Carries out a request. A change of blocks or keys is written to the audit trail before and after.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
+use event::Timestamp;
 use lambda::invocation::{Invocation, InvocationError};
 use pipeline::chain;
 use pipeline::ports::{ActionState, AuditEntry};
@@ -10,6 +12,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use serde_json::{Value, json};
 
 use crate::app::App;
+use crate::block_list::Rule;
 use crate::error::MaintainerError;
 use crate::request::{ChosenKey, Request};
 use crate::{api_keys, block_list, upkeep};
@@ -93,13 +96,15 @@ async fn carry_out(request: Request, app: &App) -> Result<Done, MaintainerError>
     match request {
         Request::Maintain {} => Done::same(&upkeep::maintain(app).await?),
         Request::Block { address, reason, for_sec } => {
-            let until = for_sec.map(|seconds| now.plus(Duration::from_secs(seconds.get())));
-            let block = block_list::block(&*app.blocks, address, reason.into(), until).await?;
+            let block = block_list::put(&*app.blocks, Rule::Block, address, reason.into(), end(now, for_sec)).await?;
             Done::same(&json!({ "blocked": block }))
         }
-        Request::Unblock { address } => {
-            let was_blocked = block_list::unblock(&*app.blocks, address).await?;
-            Done::same(&json!({ "address": address, "was_blocked": was_blocked }))
+        Request::Allow { address, reason, for_sec } => {
+            let entry = block_list::put(&*app.blocks, Rule::Allow, address, reason.into(), end(now, for_sec)).await?;
+            Done::same(&json!({ "allowed": entry }))
+        }
+        Request::Unblock { address } | Request::Disallow { address } => {
+            Done::same(&block_list::remove(&*app.blocks, &*app.counters, address, now).await?)
         }
         Request::ListBlocks {} => Done::same(&json!({ "blocks": block_list::list(&*app.blocks, now).await? })),
         Request::CreateKey(new) => {
@@ -124,4 +129,8 @@ async fn carry_out(request: Request, app: &App) -> Result<Done, MaintainerError>
             Done::same(&json!({ "unaccounted": account.unaccounted(), "partitions": account.partitions }))
         }
     }
+}
+
+fn end(now: Timestamp, for_sec: Option<NonZeroU64>) -> Option<Timestamp> {
+    for_sec.map(|seconds| now.plus(Duration::from_secs(seconds.get())))
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
-use event::{AddressKey, TenantId, Timestamp};
+use event::{AddressRange, TenantId, Timestamp};
 use lambda::request::{self, RequestError, Text};
 use pipeline::ports::{KeyHash, KeyHashError, KeyKind, Scope};
 use serde::Deserialize;
@@ -22,13 +22,23 @@ pub type ShortText = Text<200>;
 pub enum Request {
     Maintain {},
     Block {
-        address: AddressKey,
+        address: AddressRange,
         reason: ShortText,
         /// If absent, the block has no end.
         for_sec: Option<NonZeroU64>,
     },
     Unblock {
-        address: AddressKey,
+        address: AddressRange,
+    },
+    /// Makes an exception: the address is neither blocked nor counted.
+    Allow {
+        address: AddressRange,
+        reason: ShortText,
+        /// If absent, the exception has no end.
+        for_sec: Option<NonZeroU64>,
+    },
+    Disallow {
+        address: AddressRange,
     },
     ListBlocks {},
     CreateKey(NewKey),
@@ -56,10 +66,10 @@ impl Request {
     pub fn audited(&self) -> Option<Value> {
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
         match self {
-            Request::Block { address, reason, for_sec } => {
+            Request::Block { address, reason, for_sec } | Request::Allow { address, reason, for_sec } => {
                 Some(json!({ "address": address, "reason": &**reason, "for_sec": for_sec }))
             }
-            Request::Unblock { address } => Some(json!({ "address": address })),
+            Request::Unblock { address } | Request::Disallow { address } => Some(json!({ "address": address })),
             Request::CreateKey(new) => Some(json!({
                 "tenant": new.tenant, "name": &*new.name, "kind": new.kind, "scopes": new.scopes,
                 "rate_limit_per_min": new.rate_limit_per_min, "burst": new.burst,
@@ -251,6 +261,10 @@ mod tests {
             Ok(Request::Block { address, reason: short("scraping"), for_sec })
         );
         assert_eq!(parse(&sample("maintainer", "unblock")), Ok(Request::Unblock { address }));
+        let address = "198.51.100.0/24".parse().unwrap();
+        let reason = short("our offices");
+        assert_eq!(parse(&sample("maintainer", "allow")), Ok(Request::Allow { address, reason, for_sec: None }));
+        assert_eq!(parse(&sample("maintainer", "disallow")), Ok(Request::Disallow { address }));
         let tenant = TenantId::new("acme").unwrap();
         let expected = NewKey {
             tenant: tenant.clone(),
@@ -339,7 +353,7 @@ mod tests {
             let kept = audited(&format!(r#"{{"action":"{action}","key":"fb_server_x"}}"#)).unwrap();
             assert!(kept.contains(&KeyHash::of(b"fb_server_x").to_string()) && !kept.contains("fb_server_x"), "{kept}");
         }
-        for sample_name in ["block", "unblock", "create-key", "create-publishable-key"] {
+        for sample_name in ["block", "unblock", "allow", "disallow", "create-key", "create-publishable-key"] {
             assert!(audited(&sample("maintainer", sample_name)).is_some(), "{sample_name}");
         }
         for sample_name in ["maintain", "list-blocks", "list-keys", "audit", "reconcile"] {

@@ -12,6 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use services::kafka::EmbeddedKafka;
 use services::postgres::ThrowAwayPostgres;
+use testkit::fakes::address_counters::FakeAddressCounters;
 use testkit::fakes::api_keys::FakeApiKeys;
 use testkit::fakes::audit::FakeAuditTrail;
 use testkit::fakes::block_list::FakeBlockList;
@@ -30,6 +31,7 @@ fn app(brokers: &str, database_url: &str) -> App {
         Config::from_variables(&variables).unwrap(),
         keys,
         blocks,
+        Arc::new(FakeAddressCounters::default()),
         Arc::new(FakeAuditTrail::default()),
         Arc::new(SystemClock),
     )
@@ -88,7 +90,7 @@ async fn an_address_can_be_blocked_while_kafka_and_postgres_are_down() {
     let blocked = ask(&app, "block").await.unwrap();
     assert_eq!(blocked["blocked"]["address"], "203.0.113.7");
     assert_eq!(ask(&app, "list-blocks").await.unwrap()["blocks"][0]["reason"], "scraping");
-    assert_eq!(ask(&app, "unblock").await.unwrap()["was_blocked"], true);
+    assert_eq!(ask(&app, "unblock").await.unwrap()["was_listed"], true);
     assert!(ask(&app, "create-key").await.unwrap()["key"].as_str().unwrap().starts_with("fb_"));
     let refused = ask(&app, "reconcile").await.unwrap_err();
     assert!(refused.starts_with("postgres: connecting to the database failed"), "{refused}");

@@ -15,6 +15,7 @@ use pipeline::{Dependency, DependencyError};
 use postgres::{Database, PostgresClaims, PostgresEventStore};
 use scoring::{ScorerClient, Scoring};
 
+use crate::address_counts::AddressCounts;
 use crate::block_list::CachedBlockList;
 use crate::config::{Config, DedupStore, Policy};
 use crate::report;
@@ -42,13 +43,14 @@ pub enum ConnectError {
     Schema(#[from] SchemaError),
 }
 
-/// One instance of the function. Between invocations it keeps a short-lived copy of the block list and the states of
-/// the breakers. Losing either is harmless.
+/// One instance of the function. Between invocations it keeps a short-lived copy of the block list, the states of
+/// the breakers and the last events of each address. Losing any of it is harmless.
 pub struct App {
     pub(crate) policy: Policy,
     pub(crate) registry: Arc<Registry>,
     pub(crate) claims: Arc<dyn ClaimStore>,
     pub(crate) counters: Arc<dyn AddressCounters>,
+    pub(crate) address_counts: AddressCounts,
     pub(crate) block_list: CachedBlockList,
     /// The scorer with its guard.
     pub(crate) scoring: Scoring,
@@ -76,6 +78,7 @@ impl App {
             registry: registry.into(),
             claims: ports.claims,
             counters: ports.counters,
+            address_counts: AddressCounts::default(),
             store: ports.store,
             publisher: ports.publisher,
             objects: ports.objects,

@@ -1,5 +1,6 @@
 //! One invocation: runs the steps on a batch of records, in the order of their effects.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use event::Timestamp;
@@ -10,7 +11,7 @@ use pipeline::decisions::intake::Reader;
 use pipeline::decisions::limits::{Blocks, LimitPlan};
 use pipeline::decisions::verdicts::{self, ScorePlan};
 use pipeline::decisions::{preparedness, size};
-use pipeline::ports::{Score, ScoreRequest};
+use pipeline::ports::{AddressCount, Score, ScoreRequest};
 use pipeline::tracked::{Admitted, Claimed, Read, Tracked};
 use pipeline::{Record, chain, failpoint};
 use serde_json::value::{RawValue, to_raw_value};
@@ -137,12 +138,9 @@ impl App {
         plan: LimitPlan<'a>,
         deadline: Instant,
     ) -> Result<Vec<Tracked<'a, Admitted>>, ProcessorError> {
-        let totals = match plan.counts.as_slice() {
-            [] => Vec::new(),
-            counts => {
-                let add = || self.counters.add(counts);
-                self.dynamodb.call_each(deadline, "counting events by address", counts.len(), add).await?
-            }
+        let totals = match self.policy.limits.per_minute {
+            Some(limit) => self.count(&plan.counts, limit, deadline).await?,
+            None => Vec::new(),
         };
         let verdicts = plan.resolve(&totals)?;
         if !verdicts.blocks.is_empty() {
@@ -153,6 +151,24 @@ impl App {
         }
         failpoint!("processor::limited");
         Ok(verdicts.records)
+    }
+
+    /// The total of each count, as far as this instance knows it.
+    async fn count(
+        &self,
+        counts: &[AddressCount],
+        limit: NonZeroU32,
+        deadline: Instant,
+    ) -> Result<Vec<u64>, ProcessorError> {
+        let due = self.address_counts.add(counts, limit);
+        let answers = match due.as_slice() {
+            [] => Vec::new(),
+            due => {
+                let add = || self.counters.add(due);
+                self.dynamodb.call_each(deadline, "counting events by address", due.len(), add).await?
+            }
+        };
+        Ok(self.address_counts.totals(counts, &due, &answers)?)
     }
 
     async fn score(&self, requests: &[ScoreRequest], deadline: Instant) -> Option<Vec<Score>> {

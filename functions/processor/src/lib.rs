@@ -4,6 +4,7 @@
 //! about a record are in `pipeline::decisions`; the calls to services are in the adapters. Every effect is idempotent
 //! by record or by origin, so the next delivery repairs a crash between any two effects (DESIGN section 6).
 
+mod address_counts;
 mod app;
 mod block_list;
 mod config;

@@ -12,7 +12,7 @@ use allocation_counter::measure;
 use async_trait::async_trait;
 use base64_simd::STANDARD;
 use event::schema::Registry;
-use event::{AddressKey, Timestamp};
+use event::{AddressKey, AddressRange, Timestamp};
 use lambda::invocation::Invocation;
 use pipeline::clock::{Clock as _, SystemClock};
 use pipeline::ports::{
@@ -51,6 +51,10 @@ impl AddressCounters for Answers {
     async fn add(&self, counts: &[AddressCount]) -> Result<Vec<u64>, DependencyError> {
         Ok(counts.iter().map(|count| count.count.into()).collect())
     }
+
+    async fn forget(&self, _: AddressKey) -> Result<(), DependencyError> {
+        Ok(())
+    }
 }
 
 #[async_trait]
@@ -63,7 +67,7 @@ impl BlockList for Answers {
         Ok(())
     }
 
-    async fn unblock(&self, _: AddressKey) -> Result<bool, DependencyError> {
+    async fn unblock(&self, _: AddressRange) -> Result<bool, DependencyError> {
         Ok(false)
     }
 }

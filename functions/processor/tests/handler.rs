@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use base64_simd::STANDARD;
 use event::schema::Registry;
-use event::{AddressKey, Origin, Timestamp};
+use event::{AddressRange, Origin, Timestamp};
 use lambda::invocation::{Invocation, InvocationError};
 use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::clock::Clock;
@@ -489,9 +489,9 @@ async fn a_crash_after_counting_counts_nobody_twice() {
 async fn an_operators_block_acts_within_the_age_of_the_list() {
     let world = World::new();
     let app = world.app();
-    let address: AddressKey = "192.0.2.1".parse().unwrap();
+    let address: AddressRange = "192.0.2.1".parse().unwrap();
     invoke(&app, &batch(&[(0, 1, "a", "192.0.2.1")])).await.unwrap();
-    let block = Block { address, from: Timestamp::EPOCH, until: None, reason: "abuse".to_owned() };
+    let block = Block { address, allows: false, from: Timestamp::EPOCH, until: None, reason: "abuse".to_owned() };
     world.block_list.block(std::slice::from_ref(&block)).await.unwrap();
     invoke(&app, &batch(&[(0, 2, "b", "192.0.2.1")])).await.unwrap();
     tokio::time::advance(Duration::from_secs(2)).await;

@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use base64_simd::STANDARD;
 use bytes::Bytes;
 use event::schema::Registry;
-use event::{AddressKey, EventKey, RecordDigest, TenantId, Timestamp};
+use event::{AddressKey, AddressRange, EventKey, RecordDigest, TenantId, Timestamp};
 use lambda::invocation::Invocation;
 use pipeline::clock::Clock;
 use pipeline::decisions::limits::LimitPolicy;
@@ -362,6 +362,10 @@ impl AddressCounters for Gated<FakeAddressCounters> {
         };
         self.gate.pass(Dependency::Dynamodb, self.port.add(counts), half).await?
     }
+
+    async fn forget(&self, address: AddressKey) -> Result<(), DependencyError> {
+        self.port.forget(address).await
+    }
 }
 
 #[async_trait]
@@ -378,7 +382,7 @@ impl BlockList for Gated<FakeBlockList> {
         self.gate.pass(Dependency::Dynamodb, self.port.block(blocks), half).await?
     }
 
-    async fn unblock(&self, address: AddressKey) -> Result<bool, DependencyError> {
+    async fn unblock(&self, address: AddressRange) -> Result<bool, DependencyError> {
         self.port.unblock(address).await
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::ReturnValue;
+use event::AddressKey;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use pipeline::DependencyError;
 use pipeline::ports::{AddressCount, AddressCounters};
@@ -44,7 +45,7 @@ impl DynamoAddressCounters {
             .client()
             .update_item()
             .table_name(&self.table.name)
-            .key(PARTITION_KEY, text(format!("address#{}", count.address)))
+            .key(PARTITION_KEY, text(partition_of(count.address)))
             .key(SORT_KEY, text(count.minute.to_string()))
             .update_expression("ADD #count :count SET #expires_at = :expires_at")
             .return_values(ReturnValue::UpdatedNew)
@@ -66,9 +67,27 @@ fn removal_of_minute(minute: i64) -> i64 {
     minute.saturating_add(1).saturating_mul(60).saturating_add(keep)
 }
 
+impl DynamoAddressCounters {
+    async fn delete_counts(&self, address: AddressKey) -> Result<(), DynamoDbError> {
+        let read = |item: &Item| Ok(self.table.attributes(item).text(SORT_KEY)?.to_owned());
+        let minutes = self.table.partition(partition_of(address), read).await?;
+        let deletions: Vec<_> =
+            minutes.into_iter().map(|minute| self.table.delete(partition_of(address), minute)).collect();
+        stream::iter(deletions).buffer_unordered(CONCURRENT_UPDATES).try_collect().await
+    }
+}
+
+fn partition_of(address: AddressKey) -> String {
+    format!("address#{address}")
+}
+
 #[async_trait]
 impl AddressCounters for DynamoAddressCounters {
     async fn add(&self, counts: &[AddressCount]) -> Result<Vec<u64>, DependencyError> {
         self.add_counts(counts).await.map_err(|error| error.while_doing("counting addresses"))
+    }
+
+    async fn forget(&self, address: AddressKey) -> Result<(), DependencyError> {
+        self.delete_counts(address).await.map_err(|error| error.while_doing("forgetting the counts of an address"))
     }
 }

@@ -1,12 +1,12 @@
-//! The block list: one item per address, all in one partition.
+//! The block list: one item per range of addresses, all in one partition.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
-use aws_sdk_dynamodb::types::ReturnValue;
-use event::{AddressKey, Timestamp};
+use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
+use event::{AddressRange, Timestamp};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use pipeline::DependencyError;
 use pipeline::ports::{Block, BlockList};
@@ -17,6 +17,8 @@ use crate::tables::{EXPIRES_AT, PARTITION_KEY, SORT_KEY};
 use crate::{DynamoDb, DynamoDbError};
 
 const PARTITION_VALUE: &str = "blocks";
+/// Only in exceptions.
+const ALLOWS: &str = "allows";
 const FROM: &str = "from";
 const UNTIL: &str = "until";
 const REASON: &str = "reason";
@@ -46,9 +48,11 @@ impl DynamoBlockList {
     }
 
     fn read_block(&self, item: &Item) -> Result<Block, DynamoDbError> {
+        let allows = item.contains_key(ALLOWS);
         let item = self.table.attributes(item);
         Ok(Block {
             address: item.parsed(SORT_KEY)?,
+            allows: allows && item.flag(ALLOWS)?,
             from: Timestamp::from_millis(item.number(FROM)?),
             until: item.optional_number(UNTIL)?.map(Timestamp::from_millis),
             reason: item.text(REASON)?.to_owned(),
@@ -58,7 +62,7 @@ impl DynamoBlockList {
     async fn put_blocks(&self, blocks: &[Block]) -> Result<(), DynamoDbError> {
         // Entries of one address would race each other, so only the one that would remain in the end is written. If one
         // of them was an operator's, the stored entry does not matter, because an operator's entry replaces it.
-        let mut finals: HashMap<AddressKey, FinalEntry> = HashMap::new();
+        let mut finals: HashMap<AddressRange, FinalEntry> = HashMap::new();
         for block in blocks {
             let operators = block.is_operators();
             finals
@@ -82,6 +86,9 @@ impl DynamoBlockList {
             (FROM.to_owned(), number(block.from.as_millis())),
             (REASON.to_owned(), text(block.reason.as_str())),
         ]);
+        if block.allows {
+            item.insert(ALLOWS.to_owned(), AttributeValue::Bool(true));
+        }
         if let Some(until) = block.until {
             item.insert(UNTIL.to_owned(), number(until.as_millis()));
             item.insert(EXPIRES_AT.to_owned(), number(until.plus(KEEP).as_secs()));
@@ -106,7 +113,7 @@ impl DynamoBlockList {
         }
     }
 
-    async fn remove_block(&self, address: AddressKey) -> Result<bool, DynamoDbError> {
+    async fn remove_block(&self, address: AddressRange) -> Result<bool, DynamoDbError> {
         let answer = self
             .table
             .client()
@@ -133,7 +140,7 @@ impl BlockList for DynamoBlockList {
         self.put_blocks(blocks).await.map_err(|error| error.while_doing("blocking addresses"))
     }
 
-    async fn unblock(&self, address: AddressKey) -> Result<bool, DependencyError> {
+    async fn unblock(&self, address: AddressRange) -> Result<bool, DependencyError> {
         self.remove_block(address).await.map_err(|error| error.while_doing("unblocking an address"))
     }
 }

@@ -8,7 +8,7 @@
 //! | address counter | `address#<address>` | `<minute>` | `count`, `expires_at` | 2 days after its minute |
 //! | redrive mark | `redrive#<origin>` | `<attempt>#<step>` | `state`, `run`, `at`, `until`, `position`, `expires_at` | 90 days after it was written |
 //! | audit entry | `redrive-audit#<day>`, `access-audit#<day>` | `<start>#<run>` | `action`, `state`, `by`, `request`, `result`, `expires_at` | 400 days after its start |
-//! | block | `blocks` | `<address>` | `from`, `until`, `reason`, `expires_at` | a day after its end |
+//! | block, or exception | `blocks` | `<address or range>` | `allows`, `from`, `until`, `reason`, `expires_at` | a day after its end |
 //!
 //! Minutes count from the epoch; `full_at` is in microseconds since the epoch, `from`, `until` and `valid_until` are milliseconds since the epoch, `expires_at` is in seconds.
 //!
@@ -18,7 +18,7 @@
 use aws_sdk_dynamodb::Client;
 
 use crate::attributes::{Attributes, Item, text};
-use crate::tables::PARTITION_KEY;
+use crate::tables::{PARTITION_KEY, SORT_KEY};
 use crate::{DynamoDb, DynamoDbError};
 
 /// A table with a partition key and a sort key.
@@ -46,6 +46,13 @@ impl Table {
     pub(crate) async fn put(&self, item: Item) -> Result<(), DynamoDbError> {
         let written = self.client().put_item().table_name(&self.name).set_item(Some(item)).send().await;
         written.map(drop).map_err(|error| DynamoDbError::of_sdk(&self.name, error))
+    }
+
+    /// Deletes an item, if it is there.
+    pub(crate) async fn delete(&self, partition: String, sort: String) -> Result<(), DynamoDbError> {
+        let request = self.client().delete_item().table_name(&self.name);
+        let deleted = request.key(PARTITION_KEY, text(partition)).key(SORT_KEY, text(sort)).send().await;
+        deleted.map(drop).map_err(|error| DynamoDbError::of_sdk(&self.name, error))
     }
 
     /// Every item of a partition, in the order of their sort keys. A consistent read.

@@ -18,7 +18,7 @@ mod text;
 mod timestamp;
 mod violation;
 
-pub use address::AddressKey;
+pub use address::{AddressKey, AddressRange, AddressRangeError};
 pub use canonical::{CanonicalError, fingerprint};
 pub use client::{Binding, ClientEvent, EventError, Form, essence, is_json};
 pub use digest::{RecordDigest, RecordDigestError};

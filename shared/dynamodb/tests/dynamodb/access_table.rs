@@ -99,7 +99,13 @@ async fn counters_and_blocks_carry_an_end() {
     counters.add(&[AddressCount { address, minute: 1, count: 1 }]).await.unwrap();
     DynamoRateLeases::new(&service.dynamodb, ACCESS).take("bucket", tokens(1, 1)).await.unwrap();
     let until = Timestamp::from_millis(1_000);
-    let block = Block { address, from: Timestamp::EPOCH, until: Some(until), reason: "test".into() };
+    let block = Block {
+        address: address.into(),
+        allows: false,
+        from: Timestamp::EPOCH,
+        until: Some(until),
+        reason: "test".into(),
+    };
     DynamoBlockList::new(&service.dynamodb, ACCESS).block(&[block]).await.unwrap();
 
     let client = aws_sdk_dynamodb::Client::new(&service.config);

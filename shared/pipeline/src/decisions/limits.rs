@@ -7,11 +7,12 @@
 //! received in that same millisecond, which are accepted. With the opposite rule, a crash could block an event that was
 //! within the limit, and losing an event is worse than storing one too many.
 
-use std::collections::{BTreeMap, HashMap};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use event::{AddressKey, Timestamp};
+use event::{AddressKey, AddressRange, Timestamp};
 
 use crate::ports::{AddressCount, Block};
 use crate::tracked::{Admitted, Claimed, Event, Tracked};
@@ -28,17 +29,38 @@ pub struct LimitPolicy {
 
 /// The block list, indexed for look-ups.
 #[derive(Debug, Default)]
-pub struct Blocks(HashMap<AddressKey, Block>);
+pub struct Blocks {
+    entries: HashMap<AddressRange, Block>,
+    /// The sizes of ranges that occur, the smallest ranges first.
+    sizes: BTreeSet<Reverse<u8>>,
+}
+
+/// What the block list says about an event.
+#[derive(Debug, PartialEq, Eq)]
+enum Listed<'b> {
+    Nothing,
+    Allowed,
+    Blocked(&'b Block),
+}
 
 impl Blocks {
     pub fn new(list: Vec<Block>) -> Self {
-        Blocks(list.into_iter().map(|block| (block.address, block)).collect())
+        let sizes = list.iter().map(|block| Reverse(block.address.prefix_bits())).collect();
+        Blocks { entries: list.into_iter().map(|block| (block.address, block)).collect(), sizes }
     }
 
-    /// The entry that blocks the event, if any. For a redelivered record the first millisecond of a block does not
-    /// count; see the module's comment.
-    fn covering(&self, address: AddressKey, received_at: Timestamp, redelivered: bool) -> Option<&Block> {
-        self.0.get(&address).filter(|block| block_covers(block, received_at, redelivered))
+    /// What the smallest range with the address says that is in force. For a redelivered record the first millisecond of
+    /// a block does not count; see the module's comment.
+    fn about(&self, address: AddressKey, received_at: Timestamp, redelivered: bool) -> Listed<'_> {
+        let entries = self.sizes.iter().filter_map(|Reverse(bits)| {
+            let entry = self.entries.get(&AddressRange::around(address, *bits)?)?;
+            block_covers(entry, received_at, redelivered).then_some(entry)
+        });
+        match entries.into_iter().next() {
+            None => Listed::Nothing,
+            Some(entry) if entry.allows => Listed::Allowed,
+            Some(entry) => Listed::Blocked(entry),
+        }
     }
 }
 
@@ -73,11 +95,15 @@ impl<'a> LimitPlan<'a> {
         for record in &mut records {
             let Some((event, claimed)) = record.open() else { continue };
             let Some(address) = address_of(event) else { continue };
-            if let Some(block) = blocks.covering(address, event.received_at, claimed.redelivered) {
-                record.close(Outcome::Blocked, blocked_by(block));
-            } else if let Some(counted) = counted_under(event, *claimed).filter(|_| policy.per_minute.is_some()) {
-                let count = counts.entry(counted).or_default();
-                *count = count.saturating_add(1);
+            match blocks.about(address, event.received_at, claimed.redelivered) {
+                Listed::Allowed => {}
+                Listed::Blocked(block) => record.close(Outcome::Blocked, blocked_by(block)),
+                Listed::Nothing => {
+                    if let Some(counted) = counted_under(event, *claimed).filter(|_| policy.per_minute.is_some()) {
+                        let count = counts.entry(counted).or_default();
+                        *count = count.saturating_add(1);
+                    }
+                }
             }
         }
         let count = |((address, minute), count)| AddressCount { address, minute, count };
@@ -137,7 +163,8 @@ fn close_over(
             Some(_) => {
                 let (address, from) = (counted.0, event.received_at);
                 blocks.entry(address).or_insert_with(|| Block {
-                    address,
+                    address: address.into(),
+                    allows: false,
                     from,
                     until: Some(from.plus(block_for)),
                     reason: format!("more than {limit} events in a minute"),
@@ -203,13 +230,14 @@ mod tests {
         records.iter().map(reason).collect()
     }
 
-    fn address(text: &str) -> AddressKey {
+    fn address(text: &str) -> AddressRange {
         text.parse().unwrap()
     }
 
     fn block(address_text: &str, from: i64, until: Option<i64>) -> Block {
         Block {
             address: address(address_text),
+            allows: false,
             from: Timestamp::from_millis(from),
             until: until.map(Timestamp::from_millis),
             reason: "test".to_owned(),
@@ -321,6 +349,38 @@ mod tests {
         let plan = LimitPlan::new(candidates.clone(), &Blocks::new(list.clone()), policy(100));
         assert_eq!(plan.counts[0].count, 2);
         assert_eq!(run(&candidates, list, 100, 0).0, ["", "address-blocked", "address-blocked", ""]);
+    }
+
+    #[test]
+    fn the_smallest_range_with_an_address_decides_and_what_is_allowed_is_not_counted() {
+        let allow = |range: &str| Block { allows: true, ..block(range, 0, None) };
+        let list = vec![
+            block("192.0.2.0/24", 0, None),
+            allow("192.0.2.128/25"),
+            block("192.0.2.200", 0, Some(1_000)),
+            block("2001:db8::/32", 0, None),
+            allow("2001:db8:1::/48"),
+            allow("198.51.100.7"),
+        ];
+        let candidates = batch(&[
+            (1, "192.0.2.1"),
+            (1, "192.0.2.130"),
+            (1, "192.0.2.200"),
+            (1_000, "192.0.2.200"),
+            (1, "2001:db8:2::1"),
+            (1, "2001:db8:1::1"),
+            (1, "203.0.113.7"),
+            (1, "198.51.100.7"),
+            (2, "198.51.100.7"),
+            (3, "198.51.100.7"),
+        ]);
+        let plan = LimitPlan::new(candidates.clone(), &Blocks::new(list.clone()), policy(1));
+        let counted: Vec<String> = plan.counts.iter().map(|count| count.address.to_string()).collect();
+        assert_eq!(counted, ["203.0.113.7"]);
+        let (tags, blocks) = run(&candidates, list, 1, 0);
+        let blocked = "address-blocked";
+        assert_eq!(tags, [blocked, "", blocked, "", blocked, "", "", "", "", ""]);
+        assert!(blocks.is_empty());
     }
 
     #[test]

@@ -21,4 +21,7 @@ pub trait AddressCounters: Send + Sync {
     /// After an `Err` some counts may have been added; repeating the call counts them twice, which only makes the
     /// limit stricter for that minute.
     async fn add(&self, counts: &[AddressCount]) -> Result<Vec<u64>, DependencyError>;
+
+    /// Sets the counters of every minute of an address to zero.
+    async fn forget(&self, address: AddressKey) -> Result<(), DependencyError>;
 }

@@ -1,7 +1,7 @@
-//! The block list: addresses whose events are not stored.
+//! The block list: addresses whose events are not stored, and exceptions from it.
 
 use async_trait::async_trait;
-use event::{AddressKey, Timestamp};
+use event::{AddressRange, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::DependencyError;
@@ -9,7 +9,11 @@ use crate::DependencyError;
 /// An entry of the block list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Block {
-    pub address: AddressKey,
+    pub address: AddressRange,
+    /// An exception that an operator made: events from there are neither blocked nor counted. Of the entries that have an
+    /// address, that of the smallest range holds.
+    #[serde(default)]
+    pub allows: bool,
     /// Events received before this instant are not affected. An operator's block starts at the epoch, so that it also
     /// covers events that wait in Kafka; an automatic one starts at the first event over the limit.
     pub from: Timestamp,
@@ -37,11 +41,11 @@ impl Block {
 
 #[async_trait]
 pub trait BlockList: Send + Sync {
-    /// All entries, including expired ones that have not been removed yet.
+    /// All entries, exceptions too, including expired ones that have not been removed yet.
     async fn list(&self) -> Result<Vec<Block>, DependencyError>;
     /// Adds entries, in their order. An address already listed gets the newer entry if the older one
     /// [gives way](Block::gives_way_to), and otherwise stays as it is.
     async fn block(&self, blocks: &[Block]) -> Result<(), DependencyError>;
-    /// Removes the address, and returns whether it was listed.
-    async fn unblock(&self, address: AddressKey) -> Result<bool, DependencyError>;
+    /// Removes the entry of exactly this range, and returns whether there was one.
+    async fn unblock(&self, address: AddressRange) -> Result<bool, DependencyError>;
 }

@@ -20,6 +20,11 @@ pub async fn address_counters_contract(store: &dyn AddressCounters) {
     let counts = [count(second, minute, 1), count(first, minute, 10)];
     assert_eq!(answer(store.add(&counts).await), [4, 12], "totals are in the order of the counts");
 
+    answer(store.forget(first).await);
+    let counts = [count(first, minute, 1), count(first, minute + 1, 1), count(second, minute, 1)];
+    assert_eq!(answer(store.add(&counts).await), [1, 1, 5], "every minute of one address is forgotten");
+    answer(store.forget(random_address()).await);
+
     let many: Vec<AddressKey> = (0..50).map(|_| random_address()).collect();
     let counts: Vec<AddressCount> = many.iter().zip(1..).map(|(address, n)| count(*address, minute, n)).collect();
     assert_eq!(answer(store.add(&counts).await), (1..=50).collect::<Vec<u64>>());

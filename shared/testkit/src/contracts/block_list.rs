@@ -4,22 +4,36 @@
 
 use std::time::Duration;
 
-use event::Timestamp;
+use event::{AddressRange, Timestamp};
 use futures::future::join_all;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::ports::{Block, BlockList};
 
 use super::{answer, random_address};
 
+fn random_range() -> AddressRange {
+    random_address().into()
+}
+
 pub async fn block_list_contract(store: &dyn BlockList) {
     let now = SystemClock.now();
     let minutes = |n: u64| now.plus(Duration::from_secs(60 * n));
-    let automatic =
-        |address, from, until| Block { address, from, until: Some(until), reason: "112 events in a minute".to_owned() };
-    let operators =
-        |address, until| Block { address, from: Timestamp::EPOCH, until, reason: "by hand “ü”".to_owned() };
-    let (first, second, third) = (random_address(), random_address(), random_address());
-    let listed = async |address| {
+    let automatic = |address: AddressRange, from, until| Block {
+        address,
+        allows: false,
+        from,
+        until: Some(until),
+        reason: "112 events in a minute".to_owned(),
+    };
+    let operators = |address: AddressRange, until| Block {
+        address,
+        allows: false,
+        from: Timestamp::EPOCH,
+        until,
+        reason: "by hand “ü”".to_owned(),
+    };
+    let (first, second, third) = (random_range(), random_range(), random_range());
+    let listed = async |address: AddressRange| {
         let mut entries: Vec<Block> = answer(store.list().await).into_iter().filter(|e| e.address == address).collect();
         assert!(entries.len() <= 1, "an address is listed once: {entries:?}");
         entries.pop()
@@ -72,10 +86,14 @@ pub async fn block_list_contract(store: &dyn BlockList) {
     assert_eq!(listed(third).await, Some(automatic(third, minutes(2), minutes(9))));
 
     // An operator and a processor write concurrently: the operator's entry stays, whichever is first.
-    let contended = random_address();
+    let contended = random_range();
     let (by_operator, by_processor) = ([operators(contended, None)], [automatic(contended, now, minutes(5))]);
     join_all([&by_operator, &by_processor, &by_processor, &by_processor].map(|blocks| block(blocks))).await;
     assert_eq!(listed(contended).await, Some(operators(contended, None)));
+
+    let exception = Block { allows: true, ..operators(third, None) };
+    block(std::slice::from_ref(&exception)).await;
+    assert_eq!(listed(third).await, Some(exception), "an exception is an entry like any other");
 
     assert!(answer(store.unblock(second).await), "the address was listed");
     assert_eq!(listed(second).await, None);
@@ -90,7 +108,7 @@ pub async fn block_list_contract(store: &dyn BlockList) {
     // Longer than one page of DynamoDB, which has 1 MB.
     let reason = "long".repeat(4_000);
     let many: Vec<Block> =
-        (0..80).map(|_| Block { reason: reason.clone(), ..automatic(random_address(), now, minutes(5)) }).collect();
+        (0..80).map(|_| Block { reason: reason.clone(), ..automatic(random_range(), now, minutes(5)) }).collect();
     block(&many).await;
     let all = answer(store.list().await);
     let missing = many.iter().filter(|block| !all.contains(block)).count();

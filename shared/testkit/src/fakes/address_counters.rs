@@ -36,4 +36,8 @@ impl AddressCounters for FakeAddressCounters {
             counts.iter().map(total).collect()
         })
     }
+
+    async fn forget(&self, address: AddressKey) -> Result<(), DependencyError> {
+        self.apply(|totals| totals.retain(|(counted, _), _| *counted != address))
+    }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use event::AddressKey;
+use event::AddressRange;
 use pipeline::ports::{Block, BlockList};
 use pipeline::{Dependency, DependencyError};
 
@@ -13,11 +13,11 @@ use crate::fakes::Faults;
 #[derive(Debug, Default)]
 pub struct FakeBlockList {
     pub faults: Faults,
-    listed: Mutex<BTreeMap<AddressKey, Block>>,
+    listed: Mutex<BTreeMap<AddressRange, Block>>,
 }
 
 impl FakeBlockList {
-    fn apply<T>(&self, effect: impl FnOnce(&mut BTreeMap<AddressKey, Block>) -> T) -> Result<T, DependencyError> {
+    fn apply<T>(&self, effect: impl FnOnce(&mut BTreeMap<AddressRange, Block>) -> T) -> Result<T, DependencyError> {
         let effect = || effect(&mut self.listed.lock().unwrap_or_else(PoisonError::into_inner));
         self.faults.apply(Dependency::Dynamodb, effect)
     }
@@ -39,7 +39,7 @@ impl BlockList for FakeBlockList {
         })
     }
 
-    async fn unblock(&self, address: AddressKey) -> Result<bool, DependencyError> {
+    async fn unblock(&self, address: AddressRange) -> Result<bool, DependencyError> {
         self.apply(|listed| listed.remove(&address).is_some())
     }
 }
