@@ -42,6 +42,8 @@ pub async fn serve(router: Router) -> Result<(), ServeError> {
             let runtime = Runtime::new(service).layer(TracingLayer::new());
             shutdown::run(runtime).await.map_err(ServeError::Lambda)
         }
-        Platform::Http { address, timeout: _, limits } => serve_plain(address, limits, router).await,
+        Platform::Http { address, operations, timeout: _, limits } => {
+            serve_plain(address, operations, limits, router).await
+        }
     }
 }

@@ -65,7 +65,7 @@ impl InvocationError {
 ///
 /// The handler gets the event's JSON text and returns the answer's JSON text. Outside Lambda the function answers
 /// `POST /2015-03-31/functions/<name>/invocations` as AWS does (200 with `X-Amz-Function-Error` on failure), plus
-/// `GET /healthz`, `GET /readyz` and `GET /metrics`.
+/// `GET /healthz` and `GET /readyz`.
 ///
 /// # Errors
 /// [`ServeError`] if the settings are bad or the port is taken.
@@ -88,9 +88,9 @@ where
             let runtime = Runtime::new(service).layer(TracingLayer::new());
             shutdown::run(runtime).await.map_err(ServeError::Lambda)
         }
-        Platform::Http { address, timeout, limits } => {
+        Platform::Http { address, operations, timeout, limits } => {
             let router = invoke_router(name, timeout, limits.body_timeout, Arc::new(handler));
-            serve_plain(address, limits, router).await
+            serve_plain(address, operations, limits, router).await
         }
     }
 }

@@ -49,11 +49,31 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// When a client should come back that was refused because too much is in flight.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-pub(crate) async fn serve_plain(address: SocketAddr, limits: ServerLimits, router: Router) -> Result<(), ServeError> {
-    let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
-    tracing::info!(%address, "serving HTTP");
-    serve_until(stop_signal(), DRAIN_TIMEOUT, listener, limits, router).await;
+/// Serves `router` on `address` until the process is asked to stop, and the metrics on `operations`.
+pub(crate) async fn serve_plain(
+    address: SocketAddr,
+    operations: Option<SocketAddr>,
+    limits: ServerLimits,
+    router: Router,
+) -> Result<(), ServeError> {
+    let metrics = metrics_router();
+    let listener = listen(address, "PORT").await?;
+    let operations_listener = match operations {
+        Some(operations) => Some(listen(operations, "OPERATIONS_PORT").await?),
+        None => None,
+    };
+    tracing::info!(%address, ?operations, "serving HTTP");
+    let serve_metrics = async {
+        if let Some(listener) = operations_listener {
+            serve_until(stop_signal(), DRAIN_TIMEOUT, listener, limits, metrics).await;
+        }
+    };
+    tokio::join!(serve_until(stop_signal(), DRAIN_TIMEOUT, listener, limits, router), serve_metrics);
     Ok(())
+}
+
+async fn listen(address: SocketAddr, setting: &'static str) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, setting, source })
 }
 
 /// Serves until `stop`, and then waits at most `drain` for the open requests.
@@ -67,7 +87,7 @@ async fn serve_until(
     let slots = Arc::new(Semaphore::new(limits.connections.into()));
     let stopping = watch::Sender::new(false);
     let server = Server {
-        router: router.merge(operations_router(stopping.subscribe())),
+        router: router.merge(health_router(stopping.subscribe())),
         limits,
         budget: Arc::new(Budget::new(limits.body_bytes)),
         stopping: stopping.subscribe(),
@@ -204,22 +224,25 @@ async fn refuse(mut stream: TcpStream) {
     let _ = tokio::time::timeout(REFUSAL_TIMEOUT, answering).await;
 }
 
-/// Liveness, readiness and metrics, added to every HTTP server.
+/// Liveness and readiness, added to every HTTP server.
 ///
 /// A function serves only after it has connected to what it needs at start, so it is ready until it is asked to stop.
 /// That a dependency is down later does not make it unready: it can still answer 503 with the right `Retry-After`.
-fn operations_router(stopping: watch::Receiver<bool>) -> Router {
-    let metrics = crate::metrics::install();
+fn health_router(stopping: watch::Receiver<bool>) -> Router {
     let ready = async move || {
         if *stopping.borrow() { (StatusCode::SERVICE_UNAVAILABLE, "stopping") } else { (StatusCode::OK, "ready") }
     };
-    Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready)).route(
-        "/metrics",
-        get(move || {
-            let text = metrics.as_ref().map(metrics_exporter_prometheus::PrometheusHandle::render).unwrap_or_default();
-            async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
-        }),
-    )
+    Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready))
+}
+
+/// The metrics of the process in Prometheus's text format.
+fn metrics_router() -> Router {
+    let metrics = crate::metrics::install();
+    let render = move || {
+        let text = metrics.as_ref().map(metrics_exporter_prometheus::PrometheusHandle::render).unwrap_or_default();
+        async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
+    };
+    Router::new().route("/metrics", get(render))
 }
 
 #[cfg(test)]
@@ -314,7 +337,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_is_ready_until_it_is_asked_to_stop() {
         let stopping = watch::Sender::new(false);
-        let router = operations_router(stopping.subscribe());
+        let router = health_router(stopping.subscribe());
         let status = async |path: &str| {
             let request = Request::get(path).body(Body::empty()).unwrap();
             router.clone().oneshot(request).await.unwrap().status()

@@ -1,7 +1,7 @@
 //! SIGTERM to a real process that polls a Runtime API or serves HTTP.
 #![expect(clippy::unwrap_used, reason = "helpers of tests: whatever is missing is a failed test")]
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
@@ -140,18 +140,9 @@ async fn an_idle_function_ends_at_once() {
 
 #[tokio::test]
 async fn over_http_the_open_request_is_answered_and_no_other_is_taken() {
-    // A port that was free a moment ago.
-    let address = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap();
+    let address = free_address().await;
     let mut function = Function::start(&[("PORT", address.port().to_string())]);
-    let connecting = async {
-        loop {
-            match TcpStream::connect(address).await {
-                Ok(client) => break client,
-                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
-            }
-        }
-    };
-    let mut client = tokio::time::timeout(PATIENCE, connecting).await.unwrap();
+    let mut client = connected(address).await;
     let request = "POST /2015-03-31/functions/slow/invocations HTTP/1.1\r\nhost: x\r\ncontent-length: 3\r\n\r\n400";
     client.write_all(request.as_bytes()).await.unwrap();
     function.begun().await;
@@ -161,4 +152,41 @@ async fn over_http_the_open_request_is_answered_and_no_other_is_taken() {
     assert!(answer.starts_with("HTTP/1.1 200") && answer.ends_with("400"), "{answer}");
     assert!(function.ended().await.success());
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+/// A port that was free a moment ago.
+async fn free_address() -> SocketAddr {
+    TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap().local_addr().unwrap()
+}
+
+async fn connected(address: SocketAddr) -> TcpStream {
+    let connecting = async {
+        loop {
+            match TcpStream::connect(address).await {
+                Ok(client) => break client,
+                Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, connecting).await.unwrap()
+}
+
+#[tokio::test]
+async fn metrics_are_on_the_port_for_operations_and_not_on_the_public_one() {
+    let (public, operations) = (free_address().await, free_address().await);
+    let ports = [("PORT", public.port().to_string()), ("OPERATIONS_PORT", operations.port().to_string())];
+    let mut function = Function::start(&ports);
+    let get = async |address: SocketAddr| {
+        let mut client = connected(address).await;
+        client.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    let found = get(operations).await;
+    assert!(found.starts_with("HTTP/1.1 200") && found.contains("text/plain; version=0.0.4"), "{found}");
+    let hidden = get(public).await;
+    assert!(hidden.starts_with("HTTP/1.1 404"), "{hidden}");
+    function.terminate();
+    assert!(function.ended().await.success());
 }
