@@ -1,8 +1,9 @@
-//! F1 to F18 of the reliability reference: how each fault is caused.
+//! F1 to F19 of the reliability reference: how each fault is caused.
 
 mod clocks;
 mod conduct;
 mod duplicates;
+mod failover;
 mod failpoints;
 mod outages;
 mod oversize;
@@ -43,6 +44,7 @@ pub enum Scenario {
     F16,
     F17,
     F18,
+    F19,
 }
 
 impl Scenario {
@@ -66,6 +68,7 @@ impl Scenario {
             Scenario::F16 => "positions reused",
             Scenario::F17 => "transactions, half aborted",
             Scenario::F18 => "too large to publish",
+            Scenario::F19 => "another primary, stale plans",
         }
     }
 
@@ -98,6 +101,7 @@ impl Scenario {
             Scenario::F16 => vec![reuse::positions_reused(run).await?],
             Scenario::F17 => return transactions::in_transactions(run).await,
             Scenario::F18 => vec![unpublishable::too_large_to_publish(run).await?],
+            Scenario::F19 => failover::failover(run).await?,
         }))
     }
 }
