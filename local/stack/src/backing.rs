@@ -67,8 +67,8 @@ impl Backing {
             None => StateFolder::Thrown(tempfile::Builder::new().prefix("forebay-").tempdir()?),
         };
         let kept = matches!(state, StateFolder::Kept(_));
-        // Checked before PostgreSQL starts in parallel to Kafka and creates its folder.
-        let had_database = kept && state.path("postgres").exists();
+        // Checked before PostgreSQL starts in parallel to Kafka and creates it. Its folder alone may be an empty disk.
+        let had_database = kept && state.path("postgres/data").exists();
         let (kafka, postgres, dynamodb, s3) = tokio::try_join!(
             start_kafka(options, &state, had_database),
             async {

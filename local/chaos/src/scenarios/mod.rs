@@ -1,4 +1,4 @@
-//! F1 to F19 of the reliability reference: how each fault is caused.
+//! F1 to F20 of the reliability reference: how each fault is caused.
 
 mod clocks;
 mod conduct;
@@ -13,6 +13,7 @@ mod redrive;
 mod reuse;
 mod signals;
 mod spike;
+mod store_faults;
 mod transactions;
 mod unpublishable;
 mod weather;
@@ -45,6 +46,7 @@ pub enum Scenario {
     F17,
     F18,
     F19,
+    F20,
 }
 
 impl Scenario {
@@ -69,6 +71,7 @@ impl Scenario {
             Scenario::F17 => "transactions, half aborted",
             Scenario::F18 => "too large to publish",
             Scenario::F19 => "another primary, stale plans",
+            Scenario::F20 => "no partition, Postgres full",
         }
     }
 
@@ -102,6 +105,7 @@ impl Scenario {
             Scenario::F17 => return transactions::in_transactions(run).await,
             Scenario::F18 => vec![unpublishable::too_large_to_publish(run).await?],
             Scenario::F19 => failover::failover(run).await?,
+            Scenario::F20 => store_faults::store_faults(run).await?,
         }))
     }
 }
