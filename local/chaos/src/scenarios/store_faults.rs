@@ -1,5 +1,6 @@
 //! F20: Postgres cannot store what is good: a partition or a table is missing, or its disk is full.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
@@ -72,19 +73,32 @@ async fn disk_full(run: &ChaosRun) -> anyhow::Result<Trial> {
     let load = Load { events: run.size(4_000, 20_000), ..Load::default() };
     let setup = Setup { load, small_disk: Some(("postgres", SMALL_DISK)), ..Setup::default() };
     trial::run(run, "F20 disk full", setup, async |scene| {
-        let (mut faults, mut ended) = (0, 0);
+        let (mut faults, mut refused, mut ended) = (0, 0, 0);
         while scene.loading() {
             scene.pause(500..2_000).await;
+            let before = complaints(scene)?;
             scene.disk()?.fill()?;
             scene.pause(1_000..5_000).await;
+            refused += usize::from(complaints(scene)? > before);
             scene.disk()?.free()?;
             ended += usize::from(come_back(scene).await?);
             faults += 1;
         }
-        scene.findings.notes.push(format!("the disk was full {faults} times, and {ended} times the server had ended"));
-        Ok(faults)
+        scene.findings.notes.push(format!(
+            "the disk was full {faults} times; the server lacked space {refused} times, and had ended {ended} times"
+        ));
+        if refused == 0 {
+            scene.findings.not_run = Some("the server never needed space while its disk was full".to_owned());
+        }
+        Ok(refused)
     })
     .await
+}
+
+/// How often the server has lacked space since it was started, by its log.
+fn complaints(scene: &Scene) -> anyhow::Result<usize> {
+    let log = fs::read(scene.state.join("postgres/postgres.log"))?;
+    Ok(String::from_utf8_lossy(&log).matches("No space left on device").count())
 }
 
 /// Waits until the server answers; starts it if it has ended. Returns whether it had.
