@@ -18,6 +18,7 @@ use crate::client::JsonClient;
 use crate::functions;
 use crate::mappings::mapping_configs;
 use crate::options::{Options, Port, Routes};
+use crate::progress::{GroupProgress, OVERDUE};
 use crate::reconcile::LedgerProof;
 use crate::schedule::RunningSchedule;
 use crate::session::Session;
@@ -279,6 +280,15 @@ impl Stack {
     pub async fn ledger_proof(&self) -> anyhow::Result<LedgerProof> {
         let database = Database::connect(&self.postgres_config()?).await?;
         LedgerProof::gather(&database, &self.kafka).await
+    }
+
+    /// What `reconcile` says about the processor's group.
+    ///
+    /// # Errors
+    /// If Postgres or Kafka cannot be read.
+    pub async fn group_progress(&self) -> anyhow::Result<GroupProgress> {
+        let database = Database::connect(&self.postgres_config()?).await?;
+        GroupProgress::gather(&database, &self.kafka, OVERDUE).await
     }
 
     /// For a direct connection to the server that is the primary now.
