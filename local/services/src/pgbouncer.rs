@@ -76,11 +76,12 @@ async fn launch(port: u16, server_port: u16) -> anyhow::Result<Supervised> {
     let folder = tempfile::Builder::new().prefix("forebay-pgbouncer-").tempdir()?;
     let (settings, log_path) = (folder.path().join("pgbouncer.ini"), folder.path().join("pgbouncer.log"));
     // Fewer connections to the server than the functions have to it, so that their transactions do share them. A server
-    // that comes back is found within a second; the default is 15 s.
+    // that comes back is found within a second; the default is 15 s. It keeps connections to a server that became read-only,
+    // and can be told at a failover (RECONNECT); here they only live shortly, where the default is an hour.
     let text = format!(
         "[databases]\n* = host=127.0.0.1 port={server_port} user={NAME}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
          listen_port = {port}\nunix_socket_dir =\nauth_type = any\npool_mode = transaction\nmax_client_conn = 500\n\
-         default_pool_size = 8\nserver_login_retry = 1\n"
+         default_pool_size = 8\nserver_login_retry = 1\nserver_lifetime = 10\n"
     );
     std::fs::write(&settings, text)?;
     let log = std::fs::File::create(&log_path)?;
