@@ -65,6 +65,10 @@ async fn missing_tables(run: &ChaosRun) -> anyhow::Result<Trial> {
 
 /// Size of the disk in MB: a new server takes 60, and its log up to 200 under this load.
 const SMALL_DISK: u32 = 512;
+/// Segments of its log that a server may have in reserve, and more.
+const SEGMENTS: usize = 10;
+/// How long the disk stays full while the server does not mind.
+const LONGEST: Duration = Duration::from_secs(10);
 /// How long a server may take to come back once its disk has space again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -76,8 +80,16 @@ async fn disk_full(run: &ChaosRun) -> anyhow::Result<Trial> {
         let (mut faults, mut refused, mut ended) = (0, 0, 0);
         while scene.loading() {
             scene.pause(500..2_000).await;
-            let before = complaints(scene)?;
+            let (before, client) = (complaints(scene)?, scene.database().await?);
             scene.disk()?.fill()?;
+            if faults % 2 == 1 {
+                use_up_log(&client).await;
+            }
+            // Until a batch needs space: tables have some in reserve.
+            let until = Instant::now() + LONGEST;
+            while scene.loading() && complaints(scene)? == before && Instant::now() < until {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
             scene.pause(1_000..5_000).await;
             refused += usize::from(complaints(scene)? > before);
             scene.disk()?.free()?;
@@ -93,6 +105,18 @@ async fn disk_full(run: &ChaosRun) -> anyhow::Result<Trial> {
         Ok(refused)
     })
     .await
+}
+
+/// Lets the server's log end its segment until there is no space for another, at which the server ends too.
+async fn use_up_log(client: &Client) {
+    let next = "SELECT pg_logical_emit_message(false, 'chaos', 'a switch needs something in the segment');
+                SELECT pg_switch_wal()";
+    // It has a few segments in reserve, 80 MB at most.
+    for _ in 0..SEGMENTS {
+        if client.batch_execute(next).await.is_err() {
+            break;
+        }
+    }
 }
 
 /// How often the server has lacked space since it was started, by its log.
