@@ -118,7 +118,7 @@ async fn named(scene: &mut Scene, lost: u64, when: &str) -> anyhow::Result<()> {
 /// The standby lacks what was recorded last. `reconcile` names it, and `restore` brings it back.
 async fn asynchronous(run: &ChaosRun) -> anyhow::Result<Trial> {
     let load = Load { events: run.size(4_000, 20_000), ..Load::default() };
-    let name = "F19 failed over, asynchronously";
+    let name = "F19 failed over asynchronously";
     trial::run(run, name, Setup { load, named_postgres: true, ..Setup::default() }, async |scene| {
         let mut replication = Proxy::start(scene.postgres()?.port()).await?;
         let standby = stand_by(scene, 0, Some(replication.port)).await?;
