@@ -31,11 +31,11 @@ export INPUT
 ##@ Run
 
 .PHONY: run
-run: setup binaries ## Start everything, send sample traffic, stay up until Ctrl-C (KEEP=DIR keeps state, KAFKA=apache)
+run: setup $(if $(filter pgbouncer,$(POOLER)),setup-pooler) binaries ## Start everything, send sample traffic, stay up until Ctrl-C (KEEP=DIR keeps state, KAFKA=apache, POOLER=pgbouncer)
 	@$(STACK) run $(if $(KEEP),--keep "$(KEEP)")
 
 .PHONY: demo
-demo: setup binaries ## Send generated events, or INPUT=access.log, through a new stack and account for every one
+demo: setup $(if $(filter pgbouncer,$(POOLER)),setup-pooler) binaries ## Send generated events, or INPUT=access.log, through a new stack and account for every one (POOLER=pgbouncer)
 	@$(STACK) demo $(if $(INPUT),--input "$(INPUT)") $(if $(EVENTS),--events "$(EVENTS)")
 
 .PHONY: watch
@@ -126,14 +126,15 @@ rustdoc: ## The documentation of the source, with warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 
 .PHONY: ci
-ci: setup setup-kafka check shellcheck deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check chaos-short lambda-check ## What CI runs
+ci: setup setup-kafka check shellcheck deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check chaos-short pooler-check lambda-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
 CHAOS := target/chaos/suite
 .PHONY: chaos-binaries
-chaos-binaries: setup $(if $(filter apache,$(KAFKA)),setup-kafka)
+chaos-binaries: setup $(if $(filter pgbouncer,$(POOLER)),setup-pooler) $(if $(filter apache,$(KAFKA)),setup-kafka)
 	@local/setup/install.sh chaos || echo "F10 will not run: libfaketime is missing"
+	@local/setup/install.sh pooler || echo "F19 will not restart a pooler: PgBouncer is missing"
 	@cargo build --workspace --bins --features pipeline/failpoints $(CARGO_PROFILE)
 	@mkdir -p target/chaos/bin && cp $(addprefix target/$(PROFILE)/,$(FUNCTIONS)) target/chaos/bin/
 	@cargo build --workspace --bins $(CARGO_PROFILE)
@@ -144,13 +145,16 @@ chaos: chaos-binaries ## Break the pipeline on purpose and check that nothing is
 	@$(CHAOS) $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES)) $(if $(SCENARIO),--scenario $(SCENARIO))
 
 .PHONY: chaos-short
-chaos-short: chaos-binaries ## A selection of it, a few minutes long
+chaos-short: chaos-binaries ## A selection of it, a few minutes long (POOLER=pgbouncer: with PgBouncer before Postgres)
 	@$(CHAOS) --short $(if $(SEED),--seed $(SEED)) $(if $(SCENARIO),--scenario $(SCENARIO))
 
 .PHONY: pooler-contract
-pooler-contract: setup ## Run the Postgres adapter's tests through PgBouncer in transaction mode
-	@local/setup/install.sh pooler
+pooler-contract: setup setup-pooler ## Run the Postgres adapter's tests through PgBouncer in transaction mode
 	@local/setup/pooler.sh cargo test --workspace --locked --test adapter
+
+.PHONY: pooler-check
+pooler-check: ## The whole pipeline and chaos-short with PgBouncer between the functions and Postgres
+	@POOLER=pgbouncer $(MAKE) demo-check chaos-short
 
 .PHONY: mutations
 mutations: chaos-binaries ## Break the source on purpose and see that the suite notices: NAME=commit-before-publish
@@ -187,7 +191,7 @@ kafka-contract: setup-kafka ## The Kafka contract suite on Apache Kafka, and its
 	cargo test --workspace --test security $(CARGO_PROFILE) -- --ignored
 
 .PHONY: demo-check
-demo-check: binaries
+demo-check: $(if $(filter pgbouncer,$(POOLER)),setup-pooler) binaries
 	@$(STACK) demo | tail -n 1 | grep '"unaccounted":0'
 
 ##@ Measure
@@ -239,6 +243,10 @@ clean: ## Remove everything that was built, and kept state
 .PHONY: setup
 setup: ## Install what run and test need, if missing
 	@local/setup/install.sh base
+
+.PHONY: setup-pooler
+setup-pooler: ## Install PgBouncer, if missing
+	@local/setup/install.sh pooler
 
 .PHONY: setup-kafka
 setup-kafka: ## Install Java and fetch Apache Kafka, if missing

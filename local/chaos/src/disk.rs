@@ -29,6 +29,11 @@ impl SmallDisk {
         Ok(SmallDisk { folder: folder.to_owned() })
     }
 
+    /// Why no disk can be mounted here, if so.
+    pub fn missing(folder: &Path) -> Option<String> {
+        Self::mount(folder, 1).err().map(|error| format!("no small disk could be mounted: {error}"))
+    }
+
     /// Fills all the space that is left.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ pub mod evidence;
 pub mod ledger;
 pub mod load;
 pub mod memory;
+pub mod name;
 pub mod proxy;
 pub mod report;
 pub mod rescoring;

@@ -12,8 +12,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pipeline::ports::KeyKind;
 use services::free_port;
+use services::postgres::ThrowAwayPostgres;
 use settings::ProcessEnvironment;
-use stack::options::{Options, Port};
+use stack::options::{Options, PoolerChoice, Port};
 use stack::stack::Stack;
 
 use crate::disk::SmallDisk;
@@ -21,6 +22,7 @@ use crate::evidence::{self, Evidence, Sources, TopicRecords};
 use crate::ledger::{self, ClientLedger};
 use crate::load::{Client, Load, LoadEvent, Seen};
 use crate::memory::{self, Peaks};
+use crate::name::Name;
 use crate::proxy::Proxy;
 use crate::rescoring;
 use crate::verdict::{TrialFindings, judge};
@@ -80,8 +82,12 @@ pub struct Setup {
     pub binaries: Option<PathBuf>,
     /// Whether processes end by themselves, also after the load. Then each one that ends while records wait is a fault.
     pub ends_count: bool,
-    /// If set, the archive is on a disk of that many MB.
-    pub small_disk: Option<u32>,
+    /// If set, that service's folder is on a disk of that many MB.
+    pub small_disk: Option<(&'static str, u32)>,
+    /// Whether functions reach Postgres by a name that can be pointed to another server.
+    pub named_postgres: bool,
+    /// Whether PgBouncer is between the functions and Postgres, also if the run has none.
+    pub pooled: bool,
 }
 
 /// The proxies, if the trial has them.
@@ -96,6 +102,12 @@ pub struct Proxies {
 pub struct Scene {
     pub stack: Stack,
     pub proxies: Option<Proxies>,
+    /// The name by which functions reach Postgres, if the trial has one.
+    pub name: Option<Name>,
+    /// Servers that are not the primary any more and still run, with the connections that they have.
+    pub former: Vec<ThrowAwayPostgres>,
+    /// The folder of the services' state, for further servers.
+    pub state: PathBuf,
     disk: Option<SmallDisk>,
     pub rng: Rng,
     pub client: Client,
@@ -146,11 +158,30 @@ impl Scene {
         self.proxies.as_mut().context("this trial has no proxies")
     }
 
+    /// The server that is the primary now.
+    ///
+    /// # Errors
+    /// If the stack uses an external Postgres.
+    pub fn postgres(&mut self) -> anyhow::Result<&mut ThrowAwayPostgres> {
+        self.stack.backing().postgres.as_mut().context("the suite did not start Postgres, so it cannot break it")
+    }
+
+    /// # Errors
+    /// If this trial has no name for Postgres.
+    pub fn name(&self) -> anyhow::Result<&Name> {
+        self.name.as_ref().context("this trial has no name for Postgres")
+    }
+
+    /// The processes of all functions that process events.
+    pub fn processes(&self) -> BTreeSet<u32> {
+        FUNCTIONS.iter().flat_map(|function| self.stack.processes(function)).collect()
+    }
+
     /// Counts the processes that end while the condition holds.
     pub async fn count_ends(&self, condition: impl Fn() -> bool) -> usize {
         let (mut alive, mut ends) = (BTreeSet::new(), 0);
         while condition() {
-            let now: BTreeSet<u32> = FUNCTIONS.iter().flat_map(|function| self.stack.processes(function)).collect();
+            let now = self.processes();
             ends += alive.difference(&now).count();
             alive = now;
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -226,7 +257,8 @@ pub async fn run_and_examine(
     std::fs::create_dir_all(&folder)?;
     let mut rng = run.rng(name);
     let state = folder.join("state");
-    let disk = setup.small_disk.map(|megabytes| SmallDisk::mount(&state.join("s3"), megabytes)).transpose()?;
+    let disk =
+        setup.small_disk.map(|(service, megabytes)| SmallDisk::mount(&state.join(service), megabytes)).transpose()?;
     let binaries = setup.binaries.unwrap_or_else(|| run.binaries.clone());
     let mut options = Options::for_one_run(&ProcessEnvironment, binaries)?;
     options.keep = Some(state.clone());
@@ -240,6 +272,17 @@ pub async fn run_and_examine(
     }
     options.function_timeout = setup.function_timeout.unwrap_or(options.function_timeout);
     let proxies = if setup.proxied { Some(route(&mut options).await?) } else { None };
+    let postgres_name = if setup.named_postgres {
+        options.ports.postgres.number = free_port()?;
+        let name = Name::start(options.ports.postgres.number).await?;
+        options.routes.postgres = Some(name.port);
+        Some(name)
+    } else {
+        None
+    };
+    if setup.pooled {
+        options.pooler = PoolerChoice::PgBouncer;
+    }
     let requests = setup.requests.unwrap_or_else(|| setup.load.plan(&mut rng));
 
     let watch = memory::Watch::start(&run.binaries)?;
@@ -256,6 +299,9 @@ pub async fn run_and_examine(
     let mut scene = Scene {
         stack,
         proxies,
+        name: postgres_name,
+        former: Vec::new(),
+        state: state.clone(),
         disk,
         rng,
         client: client.clone(),
@@ -297,7 +343,7 @@ pub async fn run_and_examine(
         findings.add("--", "no fault happened, so the trial is not valid");
     }
     scene.stack.stop().await?;
-    drop(scene.disk);
+    drop((scene.former, scene.disk));
     let recovery = idle.is_ok().then_some(recovery);
     let trial = Trial { name: name.to_owned(), faults, seen, recovery, memory, findings };
     // The ledger and the logs of a failed trial stay.
@@ -325,8 +371,7 @@ async fn route(options: &mut Options) -> anyhow::Result<Proxies> {
     options.routes.kafka = Some(proxies.kafka.port);
     options.routes.dynamodb_endpoint = at(&proxies.dynamodb);
     options.routes.s3_endpoint = at(&proxies.s3);
-    let port = proxies.postgres.port;
-    options.routes.database_url = Some(format!("postgres://forebay@127.0.0.1:{port}/forebay?sslmode=disable"));
+    options.routes.postgres = Some(proxies.postgres.port);
     Ok(proxies)
 }
 

@@ -4,9 +4,11 @@
 pub mod apache_kafka;
 pub mod dynamodb;
 pub mod kafka;
+pub mod pgbouncer;
 mod port;
 pub mod postgres;
 pub mod s3;
 mod supervisor;
+mod unprivileged;
 
 pub use port::free_port;

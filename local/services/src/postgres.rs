@@ -3,16 +3,13 @@
 //! The server listens on loopback only and has no Unix socket. It stops when the value that started it is dropped, or
 //! when the process that started it ends.
 
-use std::fs::Permissions;
 use std::net::{Ipv4Addr, SocketAddrV4, TcpListener};
-use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use nix::unistd::{User, geteuid};
+use nix::unistd::User;
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_postgres::tls::NoTlsStream;
@@ -20,9 +17,10 @@ use tokio_postgres::{Client, Connection, NoTls, Socket};
 
 use crate::port::free_port;
 use crate::supervisor::{Supervised, log_tail};
+use crate::unprivileged::{prepare, run_as, server_user};
 
 /// The name of the server's superuser and of the database in [`ThrowAwayPostgres::url`].
-const NAME: &str = "forebay";
+pub(crate) const NAME: &str = "forebay";
 /// The database that initdb creates.
 const MAINTENANCE: &str = "postgres";
 
@@ -118,8 +116,9 @@ impl ThrowAwayPostgres {
             "unix_socket_directories=",
             "max_connections=100",
             "shared_buffers=64MB",
-            "wal_level=minimal",
-            "max_wal_senders=0",
+            // So that a standby can follow it, as every server in production has one.
+            "wal_level=replica",
+            "max_wal_senders=4",
             "timezone=UTC",
         ] {
             arguments.extend(["-c".into(), setting.into()]);
@@ -188,14 +187,103 @@ impl ThrowAwayPostgres {
         }
     }
 
+    /// Whether the server has ended by itself, as after a full disk.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    pub fn has_ended(&mut self) -> anyhow::Result<bool> {
+        Ok(self.process.ended()?.is_some())
+    }
+
+    /// Starts a copy of this server that follows it and only answers queries, in the folder `data_dir`, which must be new
+    /// and is kept. It reaches this server through `port`, which may be that of a proxy.
+    ///
+    /// Replication is asynchronous until [`ThrowAwayPostgres::commit_on_standby_too`].
+    ///
+    /// # Errors
+    /// If the copy cannot be made (the error contains what `pg_basebackup` printed) or does not start.
+    pub async fn start_standby(&self, data_dir: &Path, port: u16) -> anyhow::Result<Self> {
+        let (programs, user) = (find_programs()?, server_user()?);
+        let root = prepare(data_dir, user.as_ref())?;
+        let mut command = Command::new(programs.join("pg_basebackup"));
+        command.arg("-d").arg(format!("host=127.0.0.1 port={port} user={NAME}"));
+        // -R writes the address into the copy's settings, with which it then follows.
+        command.arg("-D").arg(root.join("data")).args(["-R", "-X", "stream", "--checkpoint=fast", "--no-sync"]);
+        command.current_dir("/").stdin(Stdio::null());
+        run_as(&mut command, user.as_ref());
+        output_of("pg_basebackup", command).await?;
+        Self::launch(&programs, &root, free_port()?, false, user.as_ref()).await
+    }
+
+    /// From now on a transaction is committed here once its standby has it on disk too. Waits until a standby follows:
+    /// without one, no transaction would end.
+    ///
+    /// # Errors
+    /// If the server does not answer, or no standby follows in time.
+    pub async fn commit_on_standby_too(&self) -> anyhow::Result<()> {
+        self.execute("ALTER SYSTEM SET synchronous_standby_names = '*'").await?;
+        self.execute("SELECT pg_reload_conf()").await?;
+        let follows = "SELECT count(*) > 0 FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = 'sync'";
+        self.wait_until(follows, "no standby follows this server").await
+    }
+
+    /// Transactions that begin from now on can only read, also those of open connections. Waits for those that write.
+    ///
+    /// # Errors
+    /// If the server does not answer, or a transaction goes on for too long.
+    pub async fn become_read_only(&self) -> anyhow::Result<()> {
+        self.execute("ALTER SYSTEM SET default_transaction_read_only = on").await?;
+        self.execute("SELECT pg_reload_conf()").await?;
+        // A session takes a setting over between two transactions; one that has begun to write still may.
+        tokio::time::sleep(PAUSE * 5).await;
+        let ended = "SELECT count(*) = 0 FROM pg_stat_activity
+                     WHERE backend_type = 'client backend' AND state <> 'idle' AND pid <> pg_backend_pid()";
+        self.wait_until(ended, "a transaction does not end").await
+    }
+
+    /// Makes a standby the primary, which takes writes and follows no one.
+    ///
+    /// # Errors
+    /// If the server does not answer, or is none.
+    pub async fn promote(&self) -> anyhow::Result<()> {
+        // Waits until it has happened.
+        self.execute("SELECT pg_promote()").await?;
+        self.wait_until("SELECT NOT pg_is_in_recovery()", "it is still a standby").await
+    }
+
+    async fn execute(&self, sql: &str) -> anyhow::Result<()> {
+        let (client, connection) = self.connect(MAINTENANCE).await?;
+        tokio::select! {
+            result = client.batch_execute(sql) => Ok(result?),
+            ended = connection => bail!("the connection to PostgreSQL ended: {ended:?}"),
+        }
+    }
+
+    /// Asks until the answer is true.
+    async fn wait_until(&self, question: &str, otherwise: &'static str) -> anyhow::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let (client, connection) = self.connect(MAINTENANCE).await?;
+        let work = async {
+            while !client.query_one(question, &[]).await?.get::<_, bool>(0) {
+                ensure!(Instant::now() < deadline, otherwise);
+                tokio::time::sleep(PAUSE).await;
+            }
+            Ok(())
+        };
+        tokio::select! {
+            result = work => result,
+            ended = connection => bail!("the connection to PostgreSQL ended: {ended:?}"),
+        }
+    }
+
     /// `postgres://…`, for the database created at the start.
     pub fn url(&self) -> String {
-        self.database_url(NAME)
+        url_at(self.port)
     }
 
     /// The URL of another database on the same server.
     pub fn database_url(&self, database: &str) -> String {
-        format!("postgres://{NAME}@127.0.0.1:{}/{database}?sslmode=disable", self.port)
+        database_url_at(self.port, database)
     }
 
     pub fn port(&self) -> u16 {
@@ -235,6 +323,15 @@ impl ThrowAwayPostgres {
     }
 }
 
+/// As [`ThrowAwayPostgres::url`], for a server that is reached through another port of this machine.
+pub fn url_at(port: u16) -> String {
+    database_url_at(port, NAME)
+}
+
+fn database_url_at(port: u16, database: &str) -> String {
+    format!("postgres://{NAME}@127.0.0.1:{port}/{database}?sslmode=disable")
+}
+
 /// The folder with `postgres` and `initdb`: the one that PATH leads to, or the newest version of Debian's packages.
 fn find_programs() -> anyhow::Result<PathBuf> {
     #[expect(clippy::disallowed_methods, reason = "PATH is how programs are found, not a setting of ours")]
@@ -256,56 +353,29 @@ fn find_programs() -> anyhow::Result<PathBuf> {
         .context(MISSING)
 }
 
-/// The user that runs the server. PostgreSQL refuses root, so root uses the package's own user, or `nobody`.
-fn server_user() -> anyhow::Result<Option<User>> {
-    if !geteuid().is_root() {
-        return Ok(None);
-    }
-    for name in ["postgres", "nobody"] {
-        if let Some(user) = User::from_name(name)? {
-            return Ok(Some(user));
-        }
-    }
-    bail!("PostgreSQL refuses to run as root, and there is neither a user `postgres` nor `nobody`")
-}
-
-fn run_as(command: &mut Command, user: Option<&User>) {
-    if let Some(user) = user {
-        command.uid(user.uid.as_raw()).gid(user.gid.as_raw());
-    }
-}
-
-/// Creates the folder and gives it to the server's user. Returns its absolute path.
-fn prepare(root: &Path, user: Option<&User>) -> anyhow::Result<PathBuf> {
-    let doing = || format!("cannot prepare {} for PostgreSQL", root.display());
-    std::fs::create_dir_all(root).with_context(doing)?;
-    std::fs::set_permissions(root, Permissions::from_mode(0o700)).with_context(doing)?;
-    let root = root.canonicalize().with_context(doing)?;
-    if let Some(user) = user {
-        std::os::unix::fs::chown(&root, Some(user.uid.as_raw()), Some(user.gid.as_raw())).with_context(doing)?;
-    }
-    Ok(root)
-}
-
 async fn init(programs: &Path, data: &Path, user: Option<&User>) -> anyhow::Result<()> {
     let mut command = Command::new(programs.join("initdb"));
     command.arg("-D").arg(data).args(["-U", NAME, "--auth=trust", "--encoding=UTF8", "--no-locale", "--no-sync"]);
     // The server's user may have no access to the caller's current folder.
     command.current_dir("/").stdin(Stdio::null());
     run_as(&mut command, user);
-    let output = tokio::process::Command::from(command).output().await.context("cannot start initdb")?;
     let as_user = user.map(|user| format!(" as user {}", user.name)).unwrap_or_default();
-    ensure!(
-        output.status.success(),
-        "initdb failed{as_user} in {}: {}",
-        data.display(),
-        String::from_utf8_lossy(&output.stderr).trim()
-    );
+    output_of("initdb", command).await.with_context(|| format!("in {}{as_user}", data.display()))
+}
+
+/// Runs a program to its end.
+async fn output_of(name: &str, command: Command) -> anyhow::Result<()> {
+    let output =
+        tokio::process::Command::from(command).output().await.with_context(|| format!("cannot start {name}"))?;
+    ensure!(output.status.success(), "{name} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs::Permissions;
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[tokio::test]
@@ -328,8 +398,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_given_folder_is_kept_and_a_taken_port_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        let dir = open_folder();
         let data = dir.path().join("kept");
         let server = ThrowAwayPostgres::start(None, Some(&data)).await.unwrap();
         let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
@@ -346,6 +415,30 @@ mod tests {
         let connection = tokio::spawn(connection);
         assert_eq!(client.query_one("SELECT n FROM kept", &[]).await.unwrap().get::<_, i32>(0), 7);
         drop(connection);
+    }
+
+    /// A folder that the server's user may enter.
+    fn open_folder() -> TempDir {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+        dir
+    }
+
+    #[tokio::test]
+    async fn a_promoted_standby_has_what_was_committed_on_both() {
+        let dir = open_folder();
+        let mut first = ThrowAwayPostgres::start(None, Some(&dir.path().join("first"))).await.unwrap();
+        let second = first.start_standby(&dir.path().join("second"), first.port()).await.unwrap();
+        first.commit_on_standby_too().await.unwrap();
+        first.execute("CREATE TABLE kept (n int)").await.unwrap();
+        assert!(second.execute("INSERT INTO kept VALUES (1)").await.is_err(), "it only answers queries");
+        first.execute("INSERT INTO kept VALUES (1)").await.unwrap();
+        first.kill().unwrap();
+        second.promote().await.unwrap();
+        second.execute("INSERT INTO kept VALUES (2)").await.unwrap();
+        second.wait_until("SELECT sum(n) = 3 FROM kept", "not the rows of both").await.unwrap();
+        second.become_read_only().await.unwrap();
+        assert!(second.execute("INSERT INTO kept VALUES (3)").await.is_err());
     }
 
     #[tokio::test]

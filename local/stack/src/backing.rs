@@ -4,11 +4,12 @@ use anyhow::Context as _;
 use services::apache_kafka::ApacheKafka;
 use services::dynamodb::EmbeddedDynamoDb;
 use services::kafka::EmbeddedKafka;
+use services::pgbouncer::PgBouncer;
 use services::postgres::ThrowAwayPostgres;
 use services::s3::EmbeddedS3;
 use tempfile::TempDir;
 
-use crate::options::{KafkaChoice, Options};
+use crate::options::{KafkaChoice, Options, PoolerChoice};
 
 enum KafkaService {
     Embedded(EmbeddedKafka),
@@ -19,6 +20,8 @@ enum KafkaService {
 /// Every service that the functions use. The services stop when this value is dropped.
 pub struct Backing {
     kafka: KafkaService,
+    /// Between the functions and Postgres.
+    pub pooler: Option<PgBouncer>,
     /// `None` if it is external.
     pub postgres: Option<ThrowAwayPostgres>,
     // Held only to keep them running; the endpoints below say where they listen.
@@ -64,8 +67,8 @@ impl Backing {
             None => StateFolder::Thrown(tempfile::Builder::new().prefix("forebay-").tempdir()?),
         };
         let kept = matches!(state, StateFolder::Kept(_));
-        // Checked before PostgreSQL starts in parallel to Kafka and creates its folder.
-        let had_database = kept && state.path("postgres").exists();
+        // Checked before PostgreSQL starts in parallel to Kafka and creates it. Its folder alone may be an empty disk.
+        let had_database = kept && state.path("postgres/data").exists();
         let (kafka, postgres, dynamodb, s3) = tokio::try_join!(
             start_kafka(options, &state, had_database),
             async {
@@ -99,6 +102,13 @@ impl Backing {
                     .context("S3 did not start")
             },
         )?;
+        let pooler = match (options.pooler, &postgres) {
+            (PoolerChoice::PgBouncer, Some(postgres)) => {
+                let port = options.routes.postgres.unwrap_or(postgres.port());
+                Some(PgBouncer::start(port).await.context("PgBouncer did not start")?)
+            }
+            (PoolerChoice::None, _) | (_, None) => None,
+        };
         let brokers = match &kafka {
             KafkaService::Embedded(broker) => broker.brokers(),
             KafkaService::Apache(broker) => broker.brokers(),
@@ -109,6 +119,7 @@ impl Backing {
         let s3_endpoint = url(&options.s3_endpoint, s3.as_ref().map(EmbeddedS3::endpoint))?;
         Ok(Backing {
             kafka,
+            pooler,
             postgres,
             _dynamodb: dynamodb,
             _s3: s3,
@@ -138,6 +149,7 @@ impl Backing {
                 .snapshot(&self.state.path(KAFKA_SNAPSHOT))
                 .context("cannot write the snapshot of the embedded broker")?;
         }
+        drop(self.pooler);
         if let Some(postgres) = self.postgres {
             postgres.stop();
         }

@@ -9,6 +9,7 @@ use event::TenantId;
 use host::{FunctionConfig, Host, HostConfig, HttpFunction, LogTarget, RunningHttpFunction};
 use pipeline::ports::{ApiKey, ApiKeys as _, KeyHash, KeyKind, Scope};
 use serde_json::Value;
+use services::postgres::url_at;
 
 use crate::backing::Backing;
 use crate::client::JsonClient;
@@ -39,7 +40,10 @@ pub fn environment(options: &Options, backing: &Backing, routes: &Routes) -> Vec
     let brokers = routes.kafka.map(|port| format!("127.0.0.1:{port}"));
     set("KAFKA_BROKERS", &routed(&brokers, &backing.brokers));
     set("KAFKA_SECURITY", "plaintext");
-    set("DATABASE_URL", &routed(&routes.database_url, &backing.database_url));
+    set("DATABASE_URL", &routed(&routes.pooler.or(routes.postgres).map(url_at), &backing.database_url));
+    if routes.pooler.is_some() {
+        set("DB_POOLER", "transaction");
+    }
     set("AWS_ENDPOINT_URL_DYNAMODB", &routed(&routes.dynamodb_endpoint, &backing.dynamodb_endpoint));
     set("AWS_ENDPOINT_URL_S3", &routed(&routes.s3_endpoint, &backing.s3_endpoint));
     set("AWS_ENDPOINT_URL_LAMBDA", &format!("http://{}", options.ports.lambda.address()));

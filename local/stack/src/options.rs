@@ -28,6 +28,15 @@ enum StartedKafka {
     Apache,
 }
 
+/// What stands between the functions and Postgres: the values of `POOLER`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
+pub enum PoolerChoice {
+    None,
+    /// PgBouncer in transaction mode.
+    PgBouncer,
+}
+
 /// A listening port: fixed, or any free one (0).
 #[derive(Clone, Copy, Debug)]
 pub struct Port {
@@ -140,9 +149,11 @@ const DEFAULT_CONCURRENCY: NonZeroUsize = NonZeroUsize::new(4).unwrap();
 /// The addresses of the dependencies for the functions, if not direct: the fault suite puts proxies in between.
 #[derive(Clone, Debug, Default)]
 pub struct Routes {
-    /// A port of the loopback interface. The broker advertises it, so every client of Kafka uses it.
+    /// Ports of the loopback interface. The broker advertises its one, so every client of Kafka uses it.
     pub kafka: Option<u16>,
-    pub database_url: Option<String>,
+    pub postgres: Option<u16>,
+    /// The pooler's, which the functions then use instead of that of Postgres.
+    pub pooler: Option<u16>,
     pub dynamodb_endpoint: Option<String>,
     pub s3_endpoint: Option<String>,
 }
@@ -150,6 +161,7 @@ pub struct Routes {
 #[derive(Clone, Debug)]
 pub struct Options {
     pub kafka: KafkaChoice,
+    pub pooler: PoolerChoice,
     pub ports: ListenPorts,
     /// Folder that keeps the state; a temporary folder if absent.
     pub keep: Option<PathBuf>,
@@ -209,12 +221,18 @@ impl Options {
             .into_iter()
             .filter_map(|name| Some((name.to_owned(), settings.optional::<String>(name)?)))
             .collect();
+        let pooler = settings.choice("POOLER", PoolerChoice::None);
+        let database_url = settings.optional("DATABASE_URL");
+        if pooler != PoolerChoice::None && database_url.is_some() {
+            settings.problem("POOLER needs the Postgres that the stack starts; DATABASE_URL names another");
+        }
         let options = Options {
             kafka,
+            pooler,
             ports,
             keep: None,
             binaries,
-            database_url: settings.optional("DATABASE_URL"),
+            database_url,
             dynamodb_endpoint: settings.optional("AWS_ENDPOINT_URL_DYNAMODB"),
             s3_endpoint: settings.optional("AWS_ENDPOINT_URL_S3"),
             bucket: settings.or("ARCHIVE_BUCKET", "forebay-archive".to_owned()),
@@ -294,6 +312,17 @@ mod tests {
         assert_eq!(options.kafka, KafkaChoice::External("k:9092".to_owned()));
         let variables = BTreeMap::from([("KAFKA", "pulsar")]);
         assert!(Options::for_one_run(&variables, PathBuf::new()).is_err());
+    }
+
+    #[test]
+    fn a_pooler_stands_before_the_started_postgres_only() {
+        let read = |variables: &[(&str, &str)]| {
+            Options::for_one_run(&variables.iter().copied().collect::<BTreeMap<_, _>>(), PathBuf::new())
+        };
+        assert_eq!(read(&[]).unwrap().pooler, PoolerChoice::None);
+        assert_eq!(read(&[("POOLER", "pgbouncer")]).unwrap().pooler, PoolerChoice::PgBouncer);
+        let error = read(&[("POOLER", "pgbouncer"), ("DATABASE_URL", "postgres://db/d")]).unwrap_err();
+        assert!(error.to_string().contains("POOLER needs the Postgres that the stack starts"), "{error}");
     }
 
     #[test]

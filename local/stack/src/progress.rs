@@ -137,6 +137,11 @@ impl GroupProgress {
         GroupProgress { lines: lines.collect() }
     }
 
+    /// Number of records that the group has committed and the ledger does not have, beyond its checkpoints.
+    pub fn skipped(&self) -> u64 {
+        self.lines.iter().map(|line| line.skipped.len()).sum()
+    }
+
     /// Whether the group will still deliver every record that the ledger does not have.
     pub fn skips_nothing(&self) -> bool {
         self.lines.iter().all(|line| line.standing() != Standing::Skips)

@@ -11,6 +11,7 @@ use kafka::{KafkaClient, KafkaConfig};
 use pipeline::ports::{KeyKind, Scope};
 use postgres::{Database, PostgresConfig};
 use serde_json::{Value, json};
+use services::pgbouncer::PgBouncer;
 use settings::Settings;
 
 use crate::backing::Backing;
@@ -18,6 +19,7 @@ use crate::client::JsonClient;
 use crate::functions;
 use crate::mappings::mapping_configs;
 use crate::options::{Options, Port, Routes};
+use crate::progress::{GroupProgress, OVERDUE};
 use crate::reconcile::LedgerProof;
 use crate::schedule::RunningSchedule;
 use crate::session::Session;
@@ -118,7 +120,8 @@ impl Stack {
         let backing = Backing::start(&options).await?;
         // Commands and checks connect directly to the services.
         let session = Session::new(functions::environment(&options, &backing, &Routes::default()));
-        let environment = functions::environment(&options, &backing, &options.routes);
+        let routes = Routes { pooler: backing.pooler.as_ref().map(PgBouncer::port), ..options.routes.clone() };
+        let environment = functions::environment(&options, &backing, &routes);
         let functions = FunctionHosting::start(&options, &environment, watched).await?;
         functions::prepare_access(&session).await?;
         let kafka = KafkaClient::connect(&KafkaConfig::plaintext(&backing.brokers), "stack").await?;
@@ -272,14 +275,35 @@ impl Stack {
     /// # Errors
     /// If Postgres or Kafka cannot be read.
     pub async fn unaccounted(&self) -> anyhow::Result<u64> {
-        let database = Database::connect(&self.postgres_config()?).await?;
-        Ok(LedgerProof::gather(&database, &self.kafka).await?.unaccounted())
+        Ok(self.ledger_proof().await?.unaccounted())
     }
 
+    /// What `reconcile` says about the ledger.
+    ///
+    /// # Errors
+    /// If Postgres or Kafka cannot be read.
+    pub async fn ledger_proof(&self) -> anyhow::Result<LedgerProof> {
+        let database = Database::connect(&self.postgres_config()?).await?;
+        LedgerProof::gather(&database, &self.kafka).await
+    }
+
+    /// What `reconcile` says about the processor's group.
+    ///
+    /// # Errors
+    /// If Postgres or Kafka cannot be read.
+    pub async fn group_progress(&self) -> anyhow::Result<GroupProgress> {
+        let database = Database::connect(&self.postgres_config()?).await?;
+        GroupProgress::gather(&database, &self.kafka, OVERDUE).await
+    }
+
+    /// For a direct connection to the server that is the primary now.
+    ///
     /// # Errors
     /// If the stack's own settings are malformed.
     pub fn postgres_config(&self) -> anyhow::Result<PostgresConfig> {
-        let mut settings = Settings::new(&self.session);
+        let primary = ("DATABASE_URL".to_owned(), self.backing.database_url.clone());
+        let session = Session::new(self.session.variables().into_iter().chain([primary]));
+        let mut settings = Settings::new(&session);
         let config = PostgresConfig::from_settings(&mut settings);
         Ok(settings.build(config)?)
     }

@@ -52,7 +52,7 @@ pub struct PartitionReport {
 }
 
 /// Creates partitions ahead, drops expired ones, and deletes expired claims and ledger rows. Idempotent. If several
-/// runs start at once, they work one after the other.
+/// runs start at once, they work one after the other. A connection that cannot work any more is replaced.
 ///
 /// # Errors
 /// If the database fails. Changes made before the failure stay.
@@ -61,13 +61,29 @@ pub async fn maintain(
     now: Timestamp,
     policy: PartitionPolicy,
 ) -> Result<PartitionReport, PostgresError> {
-    let mut report = PartitionReport::default();
     let mut client = database.connection().await?;
+    let result = maintain_on(&mut client, now, policy).await;
+    match database.give_back(client, result) {
+        Err(error) if error.is_of_connection() => {
+            let mut client = database.connection().await?;
+            let result = maintain_on(&mut client, now, policy).await;
+            database.give_back(client, result)
+        }
+        result => result,
+    }
+}
+
+async fn maintain_on(
+    client: &mut ClientWrapper,
+    now: Timestamp,
+    policy: PartitionPolicy,
+) -> Result<PartitionReport, PostgresError> {
+    let mut report = PartitionReport::default();
     let today = now.to_utc().date();
     let first_kept = minus_days(today, policy.retention_days);
     let last_ahead = plus_days(today, policy.ahead_days);
 
-    let transaction = begin(&mut client).await?;
+    let transaction = begin(client).await?;
     let existing = existing_days(&transaction).await?;
     // Today and later days, and earlier days for which late or replayed events have come.
     let mut wanted: Vec<Date> =
@@ -83,7 +99,7 @@ pub async fn maintain(
     transaction.commit().await?;
 
     for day in existing.into_iter().filter(|day| *day < first_kept) {
-        let transaction = begin(&mut client).await?;
+        let transaction = begin(client).await?;
         // Another run may have dropped it in the meantime.
         transaction.batch_execute(&format!("DROP TABLE IF EXISTS {}", table(day))).await?;
         transaction.commit().await?;
@@ -91,7 +107,7 @@ pub async fn maintain(
     }
 
     report.deleted_events = delete_in_chunks(
-        &mut client,
+        client,
         "DELETE FROM events_default WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM events_default WHERE received_day < $1::date LIMIT $2))",
         parameter(&first_kept),
@@ -100,7 +116,7 @@ pub async fn maintain(
     // A time far in the future never gets a day of its own. Such an event is kept for as long as any other, from when it was
     // stored.
     report.deleted_events += delete_in_chunks(
-        &mut client,
+        client,
         "DELETE FROM events_default WHERE ctid = ANY (ARRAY(
             SELECT ctid FROM events_default
             WHERE received_day > (stored_at AT TIME ZONE 'UTC')::date AND (stored_at AT TIME ZONE 'UTC')::date < $1::date
@@ -109,14 +125,14 @@ pub async fn maintain(
     )
     .await?;
     report.deleted_claims = delete_in_chunks(
-        &mut client,
+        client,
         "DELETE FROM claims WHERE (tenant, event_id) IN (
             SELECT tenant, event_id FROM claims WHERE expires_at <= $1::timestamptz ORDER BY expires_at LIMIT $2
             FOR UPDATE SKIP LOCKED) AND expires_at <= $1",
         parameter(&now.to_utc()),
     )
     .await?;
-    expire_outcomes(&mut client, now, policy.ledger_retention, &mut report).await?;
+    expire_outcomes(client, now, policy.ledger_retention, &mut report).await?;
     Ok(report)
 }
 

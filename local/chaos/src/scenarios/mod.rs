@@ -1,8 +1,9 @@
-//! F1 to F18 of the reliability reference: how each fault is caused.
+//! F1 to F20 of the reliability reference: how each fault is caused.
 
 mod clocks;
 mod conduct;
 mod duplicates;
+mod failover;
 mod failpoints;
 mod outages;
 mod oversize;
@@ -12,6 +13,7 @@ mod redrive;
 mod reuse;
 mod signals;
 mod spike;
+mod store_faults;
 mod transactions;
 mod unpublishable;
 mod weather;
@@ -43,6 +45,8 @@ pub enum Scenario {
     F16,
     F17,
     F18,
+    F19,
+    F20,
 }
 
 impl Scenario {
@@ -66,6 +70,8 @@ impl Scenario {
             Scenario::F16 => "positions reused",
             Scenario::F17 => "transactions, half aborted",
             Scenario::F18 => "too large to publish",
+            Scenario::F19 => "another primary, stale plans",
+            Scenario::F20 => "no partition, Postgres full",
         }
     }
 
@@ -98,6 +104,8 @@ impl Scenario {
             Scenario::F16 => vec![reuse::positions_reused(run).await?],
             Scenario::F17 => return transactions::in_transactions(run).await,
             Scenario::F18 => vec![unpublishable::too_large_to_publish(run).await?],
+            Scenario::F19 => failover::failover(run).await?,
+            Scenario::F20 => store_faults::store_faults(run).await?,
         }))
     }
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use services::free_port;
+use services::postgres::url_at;
 use settings::ProcessEnvironment;
 use stack::options::{KafkaChoice, Options};
 use tokio_postgres::Client;
@@ -51,21 +52,6 @@ pub async fn postgres_failing(run: &ChaosRun) -> anyhow::Result<Vec<Trial>> {
     Ok(trials)
 }
 
-fn kill_postgres(scene: &mut Scene) -> anyhow::Result<()> {
-    scene.stack.backing().postgres.as_mut().context("the suite did not start Postgres, so it cannot kill it")?.kill()
-}
-
-async fn restart_postgres(scene: &mut Scene) -> anyhow::Result<()> {
-    scene
-        .stack
-        .backing()
-        .postgres
-        .as_mut()
-        .context("the suite did not start Postgres, so it cannot restart it")?
-        .restart()
-        .await
-}
-
 /// SIGKILL again and again, so that some transactions are killed during their commit.
 async fn killed(run: &ChaosRun) -> anyhow::Result<Trial> {
     let setup = Setup { load: Load { events: run.size(6_000, 40_000), ..Load::default() }, ..Setup::default() };
@@ -74,12 +60,12 @@ async fn killed(run: &ChaosRun) -> anyhow::Result<Trial> {
         while scene.loading() {
             // Long enough for new transactions to be running.
             scene.pause(300..2_500).await;
-            kill_postgres(scene)?;
+            scene.postgres()?.kill()?;
             faults += 1;
             // Once as long as the reliability reference requires.
             let down = if faults == 2 && !run.short { 30_000 } else { scene.rng.u64(200..4_000) };
             tokio::time::sleep(Duration::from_millis(down)).await;
-            restart_postgres(scene).await?;
+            scene.postgres()?.restart().await?;
         }
         Ok(faults)
     })
@@ -97,13 +83,11 @@ async fn failed_over(run: &ChaosRun) -> anyhow::Result<Trial> {
             scene.pause(1_000..4_000).await;
             scene.proxies()?.postgres.set(Weather::HalfOpen).await?;
             scene.pause(1_000..8_000).await;
-            kill_postgres(scene)?;
             let port = free_port()?;
-            let backing = scene.stack.backing();
-            let postgres =
-                backing.postgres.as_mut().context("the suite did not start Postgres, so it cannot restart it")?;
+            let postgres = scene.postgres()?;
+            postgres.kill()?;
             postgres.restart_on(port).await?;
-            backing.database_url = postgres.url();
+            scene.stack.backing().database_url = url_at(port);
             scene.proxies()?.postgres.forward_to(port).await?;
             faults += 1;
         }
@@ -211,9 +195,9 @@ async fn away_for_a_minute(run: &ChaosRun) -> anyhow::Result<Trial> {
     let setup = Setup { load, settings: vec![breaker], ..Setup::default() };
     trial::run(run, "F5 away for a minute", setup, async |scene| {
         tokio::time::sleep(Duration::from_secs(20)).await;
-        kill_postgres(scene)?;
+        scene.postgres()?.kill()?;
         tokio::time::sleep(OUTAGE).await;
-        restart_postgres(scene).await?;
+        scene.postgres()?.restart().await?;
         let (back, waiting) = (Instant::now(), scene.stack.lag().await?);
         // Caught up means that at most one second of load waits, while the load continues.
         while scene.loading() && scene.stack.lag().await? > THROUGH_OUTAGE as u64 {

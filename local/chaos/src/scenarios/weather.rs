@@ -114,16 +114,11 @@ pub async fn slow_dependencies(run: &ChaosRun) -> anyhow::Result<Trial> {
 
 pub async fn s3_failing(run: &ChaosRun) -> anyhow::Result<Vec<Trial>> {
     let mut cut_off = s3_cut_off(run).await?;
-    match SmallDisk::mount(&run.folder.join("small-disk"), SMALL_DISK) {
-        Ok(_) => Ok(vec![cut_off, disk_full(run).await?]),
-        Err(error) => {
-            cut_off
-                .findings
-                .notes
-                .push(format!("NOT RUN: a full disk, because no small disk could be mounted: {error}"));
-            Ok(vec![cut_off])
-        }
+    if let Some(why) = SmallDisk::missing(&run.folder.join("small-disk")) {
+        cut_off.findings.notes.push(format!("NOT RUN: a full disk, because {why}"));
+        return Ok(vec![cut_off]);
     }
+    Ok(vec![cut_off, disk_full(run).await?])
 }
 
 async fn s3_cut_off(run: &ChaosRun) -> anyhow::Result<Trial> {
@@ -151,7 +146,7 @@ const SMALL_DISK: u32 = 256;
 /// S3 answers 500, because its disk is full, and may keep objects that it has written in part.
 async fn disk_full(run: &ChaosRun) -> anyhow::Result<Trial> {
     let load = Load { events: run.size(4_000, 20_000), ..Load::default() };
-    let setup = Setup { load, small_disk: Some(SMALL_DISK), ..Setup::default() };
+    let setup = Setup { load, small_disk: Some(("s3", SMALL_DISK)), ..Setup::default() };
     trial::run(run, "F15 disk full", setup, async |scene| {
         let mut faults = 0;
         while scene.loading() {

@@ -8,7 +8,7 @@ use postgres::{Database, PostgresClaims, PostgresEventStore, ledger, migrations}
 use testkit::contracts::store::DEDUP_WINDOW;
 use testkit::events::{event, stored, valid};
 
-use super::{database, scalar};
+use super::{database, execute, scalar};
 
 const DAY: Duration = Duration::from_secs(86_400);
 const POLICY: PartitionPolicy =
@@ -42,6 +42,14 @@ async fn days_are_made_ahead_and_a_second_run_does_nothing() {
     assert_eq!(store(&database, 0, noon()).await, Outcome::Valid);
     let place: String = scalar(&database, "SELECT tableoid::regclass::text FROM events").await;
     assert_eq!(place, "events_20261120");
+}
+
+#[tokio::test]
+async fn a_connection_whose_server_became_read_only_is_replaced() {
+    let database = database().await;
+    // The pool has this connection only, because nothing ran at the same time.
+    execute(&database, "SET default_transaction_read_only = on").await;
+    assert_eq!(maintain(&database, noon(), POLICY).await.unwrap().created.len(), 3);
 }
 
 #[tokio::test]
