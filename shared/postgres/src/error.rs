@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aws::secrets::SecretError;
 use deadpool_postgres::{HookError, PoolError};
 use pipeline::{Dependency, DependencyError, ErrorClass};
 use tokio_postgres::error::SqlState;
+
+use crate::config::UnusableLogin;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
@@ -19,6 +22,10 @@ pub enum PostgresError {
     Tls(#[source] rustls::Error),
     #[error("cannot create the IAM token for Postgres")]
     Token(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("cannot read the login of Postgres (DB_PASSWORD or DATABASE_URL)")]
+    Secret(#[source] SecretError),
+    #[error(transparent)]
+    Login(UnusableLogin),
     #[error("no connection to Postgres")]
     Connection(#[source] PoolError),
     #[error("Postgres did not answer within {} s", .0.as_secs_f32())]
@@ -106,6 +113,8 @@ impl PostgresError {
         match self {
             PostgresError::CaFile { .. } | PostgresError::Tls(_) => (ErrorClass::Transient, "tls"),
             PostgresError::Token(_) => (ErrorClass::Transient, "token"),
+            PostgresError::Secret(_) => (ErrorClass::Transient, "no-password"),
+            PostgresError::Login(_) => (ErrorClass::Transient, "login"),
             PostgresError::Connection(error) => match error {
                 // Every connection of the pool is busy.
                 PoolError::Timeout(_) => (ErrorClass::Overload, "pool"),
@@ -158,12 +167,22 @@ impl PostgresError {
             .contains(code)
     }
 
+    /// Whether the server refused the login of a new connection. What is not a password but is checked as one (RDS's
+    /// tokens) is refused with the second code.
+    pub(crate) fn is_refused_login(&self) -> bool {
+        let PostgresError::Connection(PoolError::Backend(error)) = self else { return false };
+        [Some(&SqlState::INVALID_PASSWORD), Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)]
+            .contains(&error.code())
+    }
+
     pub(crate) fn is_unique_violation(&self) -> bool {
         match self {
             PostgresError::Statement(error) => error.code() == Some(&SqlState::UNIQUE_VIOLATION),
             PostgresError::CaFile { .. }
             | PostgresError::Tls(_)
             | PostgresError::Token(_)
+            | PostgresError::Secret(_)
+            | PostgresError::Login(_)
             | PostgresError::Connection(_)
             | PostgresError::Timeout(_)
             | PostgresError::Migration(_)
