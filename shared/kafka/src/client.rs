@@ -72,6 +72,11 @@ impl Connected {
         }
     }
 
+    /// Whether it was made with a password, which may be rotated.
+    pub fn has_password(&self) -> bool {
+        !self.password.expose_secret().is_empty()
+    }
+
     fn is_refused(&self) -> bool {
         self.refused.load(Ordering::Acquire)
     }

@@ -11,12 +11,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use kafka::{
-    ConsumerOptions, KafkaClient, KafkaConfig, KafkaError, PublisherOptions, StartingPosition, TopicChange, TopicSpec,
+    ConsumerOptions, GroupConsumer, KafkaClient, KafkaConfig, KafkaError, PublisherOptions, Rebalance,
+    StartingPosition, TopicChange, TopicPartition, TopicSpec,
 };
 use krafka::admin::{AlterUserScramCredentialsOptions, ScramCredentialUpsertion};
 use krafka::auth::ScramMechanism;
-use pipeline::ErrorClass;
 use pipeline::ports::{NewRecord, RecordPublisher, TopicSource};
+use pipeline::{ErrorClass, Position, Record};
 use services::apache_kafka::ApacheKafka;
 use services::free_port;
 use settings::Settings;
@@ -406,4 +407,71 @@ async fn a_rotated_password_is_read_again() {
     publisher.publish(vec![record(topic, "after")], PATIENCE).await.pop().unwrap().unwrap();
     assert_eq!(topics.ensure(&[TopicSpec::new(topic, 1)]).await.unwrap(), [TopicChange::Unchanged]);
     carries_records(&client).await;
+}
+
+/// The same for a member of a group, which polls for as long as its process lives: records that come after the rotation are
+/// read with the new password, and what was committed is not read again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Java for Apache Kafka: `make kafka-contract` runs it"]
+async fn a_member_of_a_group_joins_again_with_a_rotated_password() {
+    let broker = Broker::get().await;
+    let (user, file) = ("polling", broker.file("password-of-the-member"));
+    broker.set_password(user, ScramMechanism::Sha512, "before").await;
+    std::fs::write(&file, "before\n").unwrap();
+    let variables = broker
+        .sasl("SCRAM-SHA-512")
+        .with("KAFKA_BROKERS", &format!("127.0.0.1:{}", broker.scram))
+        .with("KAFKA_SASL_USERNAME", user)
+        .with("KAFKA_SASL_PASSWORD", "")
+        .with("KAFKA_SASL_PASSWORD_FILE", &file);
+    let topic = unique();
+    let others = broker.tls().connect().await.unwrap();
+    others.topics().ensure(&[TopicSpec::new(topic, 1)]).await.unwrap();
+    let publisher = others.publisher(PublisherOptions::default()).await.unwrap();
+    let publish = async |value| {
+        publisher.publish(vec![record(topic, value)], PATIENCE).await.pop().unwrap().unwrap();
+    };
+    publish("before").await;
+    let options = ConsumerOptions::new(topic, &[topic], StartingPosition::TrimHorizon);
+    let member = variables.connect().await.unwrap().consumer(options).await.unwrap();
+    let mut changes = Vec::new();
+    let first = next_record(&member, &mut changes).await;
+    assert_eq!(first.value.as_deref(), Some(&b"before"[..]));
+    let next = Position { offset: first.position.offset + 1, ..first.position };
+    member.commit(&[next]).await.unwrap();
+
+    broker.set_password(user, ScramMechanism::Sha512, "after").await;
+    // Long enough for the broker to ask again.
+    let refused = Instant::now() + Duration::from_millis(2 * SESSION_MS);
+    while Instant::now() < refused {
+        let _refused = member.poll(POLL).await;
+    }
+    std::fs::write(&file, "after\n").unwrap();
+    publish("after").await;
+    let second = next_record(&member, &mut changes).await;
+    assert_eq!(second.value.as_deref(), Some(&b"after"[..]));
+    let owned = vec![TopicPartition::new(topic, 0)];
+    assert_eq!(
+        changes,
+        [Rebalance::Assigned(owned.clone()), Rebalance::Lost(owned.clone()), Rebalance::Assigned(owned.clone())]
+    );
+    assert_eq!(member.assignment().await, owned);
+    let next = Position { offset: second.position.offset + 1, ..second.position };
+    member.commit(&[next]).await.unwrap();
+    member.close(PATIENCE).await.unwrap();
+}
+
+/// Polls until there is a record, whatever fails meanwhile.
+async fn next_record(member: &GroupConsumer, changes: &mut Vec<Rebalance>) -> Record {
+    let deadline = Instant::now() + 2 * PATIENCE;
+    loop {
+        let polled = member.poll(POLL).await;
+        changes.extend(member.take_rebalances());
+        match polled {
+            Ok(records) if records.is_empty() => {}
+            Ok(mut records) => return records.remove(0),
+            Err(error) => eprintln!("{}", text(&error)),
+        }
+        assert!(Instant::now() < deadline, "no record comes; {changes:?}");
+    }
 }
