@@ -5,7 +5,6 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use krafka::auth::ScramMechanism;
 use pipeline::ports::{NewRecord, RecordPublisher, TopicSource};
 use pipeline::{ErrorClass, Position, Record};
 use services::apache_kafka::ApacheKafka;
-use services::free_port;
+use services::{certificates, free_port};
 use settings::Settings;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -59,11 +58,12 @@ impl Broker {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka-security");
         let _absent = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
-        authority(&folder, "ca");
-        authority(&folder, "other-ca");
-        certificate(&folder, "ca", "broker");
-        certificate(&folder, "ca", "client");
-        certificate(&folder, "other-ca", "stranger");
+        for name in ["ca", "other-ca"] {
+            certificates::authority(&folder, name).unwrap();
+        }
+        for (authority, name) in [("ca", "broker"), ("ca", "client"), ("other-ca", "stranger")] {
+            certificates::certificate(&folder, authority, name).unwrap();
+        }
         let pem = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
         std::fs::write(folder.join("broker-store.pem"), pem("broker.key") + &pem("broker.pem")).unwrap();
 
@@ -108,7 +108,8 @@ impl Broker {
         // Hi() of RFC 5802 is PBKDF2.
         let options =
             format!("-kdfopt digest:{digest} -kdfopt salt:{salt} -kdfopt iter:{iterations} -kdfopt pass:{password}");
-        let salted_password = openssl(&self.folder, &format!("kdf -binary -keylen {bytes} {options} PBKDF2"));
+        let arguments = format!("kdf -binary -keylen {bytes} {options} PBKDF2");
+        let salted_password = certificates::openssl(&self.folder, &arguments).unwrap();
         let wanted = ScramCredentialUpsertion {
             name: user.to_owned(),
             mechanism,
@@ -172,27 +173,6 @@ impl Variables {
     async fn connect(&self) -> Result<KafkaClient, KafkaError> {
         KafkaClient::connect(&self.config(), "security").await
     }
-}
-
-/// Returns what it writes.
-fn openssl(folder: &Path, arguments: &str) -> Vec<u8> {
-    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap();
-    assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
-}
-
-const NEW_KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-
-fn authority(folder: &Path, name: &str) {
-    openssl(folder, &format!("req -x509 {NEW_KEY} -days 2 -subj /CN={name} -keyout {name}.key -out {name}.pem"));
-}
-
-/// For the address 127.0.0.1 and no other name.
-fn certificate(folder: &Path, authority: &str, name: &str) {
-    std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-    openssl(folder, &format!("req {NEW_KEY} -subj /CN={name} -keyout {name}.key -out {name}.csr"));
-    let signing = format!("-CA {authority}.pem -CAkey {authority}.key -CAcreateserial");
-    openssl(folder, &format!("x509 -req -in {name}.csr {signing} -days 2 -extfile names -out {name}.pem"));
 }
 
 /// A name that no other test uses.

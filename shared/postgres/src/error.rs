@@ -1,11 +1,13 @@
 //! Errors of Postgres, and how to handle them.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use aws::secrets::SecretError;
 use deadpool_postgres::{HookError, PoolError};
 use pipeline::{Dependency, DependencyError, ErrorClass};
+use tls::Distrust;
 use tokio_postgres::error::SqlState;
 
 use crate::config::UnusableLogin;
@@ -26,7 +28,7 @@ pub enum PostgresError {
     Secret(#[source] SecretError),
     #[error(transparent)]
     Login(UnusableLogin),
-    #[error("no connection to Postgres")]
+    #[error("no connection to Postgres{}", Advice::on(.0))]
     Connection(#[source] PoolError),
     #[error("Postgres did not answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
@@ -54,6 +56,56 @@ fn describe(error: &tokio_postgres::Error) -> String {
 impl From<tokio_postgres::Error> for PostgresError {
     fn from(error: tokio_postgres::Error) -> Self {
         PostgresError::Statement(error)
+    }
+}
+
+/// What to look at after a connection was refused, as the end of a message; empty if the error says nothing about it.
+struct Advice(Option<&'static str>);
+
+impl Advice {
+    fn on(error: &PoolError) -> Self {
+        let PoolError::Backend(error) = error else { return Advice(None) };
+        let distrust = tls::below(error).and_then(Distrust::of);
+        let on_code = || on_refusal(error.code()?);
+        // The client has no kind of its own for it.
+        let no_tls = || tls::causes(error).any(|cause| cause.to_string() == "server does not support TLS");
+        Advice(distrust.map(on_certificate).or_else(on_code).or_else(|| {
+            no_tls().then_some("the server does not offer TLS, see DB_SSLMODE, or sslmode in DATABASE_URL")
+        }))
+    }
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn on_certificate(distrust: Distrust) -> &'static str {
+    match distrust {
+        Distrust::Name => "the server's certificate is for another name than the one in DB_HOST or DATABASE_URL",
+        Distrust::Time => "the server's certificate is not valid at this time",
+        Distrust::Authority => {
+            "the server's certificate is not from an authority in DB_CA_FILE, or without it from a public one"
+        }
+    }
+}
+
+fn on_refusal(code: &SqlState) -> Option<&'static str> {
+    if *code == SqlState::INVALID_PASSWORD {
+        Some("the server refuses the login, see DB_USER and DB_PASSWORD, or DATABASE_URL")
+    } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
+        Some(
+            "the server does not let this user in, see DB_USER and DB_SSLMODE, or DATABASE_URL (with DB_AUTH=iam: the \
+             credentials of the role, its permission rds-db:connect, and the clock)",
+        )
+    } else if *code == SqlState::INVALID_CATALOG_NAME {
+        Some("see DB_NAME, or DATABASE_URL")
+    } else {
+        None
     }
 }
 
@@ -118,6 +170,7 @@ impl PostgresError {
             PostgresError::Connection(error) => match error {
                 // Every connection of the pool is busy.
                 PoolError::Timeout(_) => (ErrorClass::Overload, "pool"),
+                PoolError::Backend(error) if tls::below(error).is_some() => (ErrorClass::Transient, "tls"),
                 PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => of_statement(error),
                 PoolError::Closed
                 | PoolError::NoRuntimeSpecified

@@ -4,22 +4,31 @@
 
 mod rotation;
 mod secrets_manager;
+mod tls;
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::fs::Permissions;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use postgres::{Database, PostgresConfig, PostgresError};
+use services::certificates;
 use services::postgres::ThrowAwayPostgres;
 use settings::Settings;
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 
-/// Who may connect to the server, in its own format. The superuser is trusted, as it sets up the tests.
-const WHO: &str = "host all forebay 127.0.0.1/32 trust\nhost all all 127.0.0.1/32 scram-sha-256\n";
+/// Who may connect to the server, in its own format. The superuser is trusted, as it sets up the tests; members of
+/// `encrypted` need TLS. Only these use SCRAM, because hashing a password thousands of times takes long in a debug build.
+const WHO: &str = "host all forebay 127.0.0.1/32 trust
+hostssl all +encrypted 127.0.0.1/32 scram-sha-256
+hostnossl all +encrypted 127.0.0.1/32 reject
+host all all 127.0.0.1/32 password
+";
 /// Time limit for the server to take new settings.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(10);
@@ -41,8 +50,35 @@ impl Server {
             process: ThrowAwayPostgres::start(None, None).await.unwrap(),
             files: tempfile::tempdir().unwrap(),
         };
-        server.ask(WHO).await;
+        for name in ["ca", "other-ca"] {
+            certificates::authority(server.files.path(), name).unwrap();
+        }
+        certificates::certificate(server.files.path(), "ca", "server").unwrap();
+        server.execute("CREATE ROLE encrypted").await;
+        server.set_up().await;
         server
+    }
+
+    /// Gives the server a certificate, and the list of who may connect.
+    async fn set_up(&self) {
+        let superuser = self.superuser().await;
+        let setting = async |name: &str| -> String {
+            superuser.query_typed_one(&format!("SHOW {name}"), &[]).await.unwrap().get(0)
+        };
+        let data = PathBuf::from(setting("data_directory").await);
+        let owner = std::fs::metadata(&data).unwrap();
+        for name in ["server.pem", "server.key"] {
+            let path = data.join(name);
+            std::fs::copy(self.files.path().join(name), &path).unwrap();
+            // The server insists on both.
+            std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
+            std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        }
+        std::fs::write(setting("hba_file").await, WHO).unwrap();
+        for change in ["ssl_cert_file = 'server.pem'", "ssl_key_file = 'server.key'", "ssl = on"] {
+            superuser.batch_execute(&format!("ALTER SYSTEM SET {change}")).await.unwrap();
+        }
+        self.reload(&superuser).await;
     }
 
     /// A connection of the superuser.
@@ -54,14 +90,6 @@ impl Server {
 
     async fn execute(&self, statements: &str) {
         self.superuser().await.batch_execute(statements).await.unwrap();
-    }
-
-    /// Replaces the server's list of who may connect and how.
-    async fn ask(&self, who: &str) {
-        let superuser = self.superuser().await;
-        let file: String = superuser.query_one("SHOW hba_file", &[]).await.unwrap().get(0);
-        std::fs::write(file, who).unwrap();
-        self.reload(&superuser).await;
     }
 
     /// Returns when the server has read its settings again.
@@ -80,6 +108,11 @@ impl Server {
     /// A file that no other test has.
     fn file(&self) -> PathBuf {
         self.files.path().join(unique("file"))
+    }
+
+    /// The path of a certificate.
+    fn certificate(&self, name: &str) -> String {
+        self.files.path().join(name).to_str().unwrap().to_owned()
     }
 
     /// Creates a role with a password, and returns its name.
