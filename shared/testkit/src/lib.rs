@@ -6,5 +6,6 @@
 pub mod contracts;
 pub mod events;
 pub mod fakes;
+pub mod presigned;
 pub mod readme;
 pub mod samples;

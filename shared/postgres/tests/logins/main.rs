@@ -2,6 +2,8 @@
 //! wrong is refused with an error that names the setting to look at.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod iam;
+mod ldap;
 mod rotation;
 mod secrets_manager;
 mod tls;
@@ -23,10 +25,11 @@ use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 
 /// Who may connect to the server, in its own format. The superuser is trusted, as it sets up the tests; members of
-/// `encrypted` need TLS. Only these use SCRAM, because hashing a password thousands of times takes long in a debug build.
+/// `encrypted` need TLS. For members of `rds_iam`, as the group is called at RDS, a stub checks the password. Only these use SCRAM, because hashing a password thousands of times takes long in a debug build.
 const WHO: &str = "host all forebay 127.0.0.1/32 trust
 hostssl all +encrypted 127.0.0.1/32 scram-sha-256
 hostnossl all +encrypted 127.0.0.1/32 reject
+hostssl all +rds_iam 127.0.0.1/32 ldap ldapserver=127.0.0.1 ldapport=@LDAP@ ldapprefix=\"cn=\"
 host all all 127.0.0.1/32 password
 ";
 /// Time limit for the server to take new settings.
@@ -37,6 +40,7 @@ const PAUSE: Duration = Duration::from_millis(10);
 struct Server {
     process: ThrowAwayPostgres,
     files: TempDir,
+    iam: iam::Stub,
 }
 
 impl Server {
@@ -49,12 +53,13 @@ impl Server {
         let server = Server {
             process: ThrowAwayPostgres::start(None, None).await.unwrap(),
             files: tempfile::tempdir().unwrap(),
+            iam: iam::Stub::start(),
         };
         for name in ["ca", "other-ca"] {
             certificates::authority(server.files.path(), name).unwrap();
         }
         certificates::certificate(server.files.path(), "ca", "server").unwrap();
-        server.execute("CREATE ROLE encrypted").await;
+        server.execute("CREATE ROLE encrypted; CREATE ROLE rds_iam").await;
         server.set_up().await;
         server
     }
@@ -74,7 +79,8 @@ impl Server {
             std::os::unix::fs::chown(&path, Some(owner.uid()), Some(owner.gid())).unwrap();
             std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
         }
-        std::fs::write(setting("hba_file").await, WHO).unwrap();
+        let who = WHO.replace("@LDAP@", &self.iam.port.to_string());
+        std::fs::write(setting("hba_file").await, who).unwrap();
         for change in ["ssl_cert_file = 'server.pem'", "ssl_key_file = 'server.key'", "ssl = on"] {
             superuser.batch_execute(&format!("ALTER SYSTEM SET {change}")).await.unwrap();
         }
