@@ -266,7 +266,8 @@ fn advice_on_login(error: &KrafkaError) -> Option<&'static str> {
     } else if message.contains("SASL authentication") {
         Some(
             "the broker refuses the login, see KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM (with \
-             KAFKA_SECURITY=iam: the credentials and permissions of the role)",
+             KAFKA_SECURITY=iam: the credentials of the role, its permission kafka-cluster:Connect, AWS_REGION and the \
+             clock)",
         )
     } else {
         None

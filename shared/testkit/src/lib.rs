@@ -8,4 +8,5 @@ pub mod events;
 pub mod fakes;
 pub mod presigned;
 pub mod readme;
+pub mod role;
 pub mod samples;

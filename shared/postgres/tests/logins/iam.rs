@@ -6,15 +6,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
+use aws_config::SdkConfig;
 use event::Timestamp;
 use pipeline::ErrorClass;
 use pipeline::clock::Clock;
 use postgres::{Database, PostgresConfig, PostgresError};
 use testkit::presigned::{KnownKey, Refusal};
+use testkit::role::Role;
 
 use crate::{PATIENCE, PAUSE, Server, ldap, text, user_of_a_new_connection};
 
@@ -94,45 +92,9 @@ impl Clock for MovedClock {
     }
 }
 
-/// Credentials that can be replaced, as those of a role are.
-#[derive(Clone, Debug)]
-struct Role(Arc<Mutex<Credentials>>);
-
-impl Role {
-    fn new(id: &str, secret: &str, session: Option<&str>) -> Self {
-        Role(Arc::new(Mutex::new(credentials(id, secret, session))))
-    }
-
-    fn sdk(&self, region: &'static str) -> SdkConfig {
-        SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new(region))
-            .credentials_provider(SharedCredentialsProvider::new(self.clone()))
-            .build()
-    }
-}
-
-impl ProvideCredentials for Role {
-    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
-    where
-        Self: 'a,
-    {
-        future::ProvideCredentials::ready(Ok::<_, CredentialsError>(self.0.lock().unwrap().clone()))
-    }
-}
-
-fn credentials(id: &str, secret: &str, session: Option<&str>) -> Credentials {
-    Credentials::new(id, secret, session.map(str::to_owned), None, "test")
-}
-
-fn key(id: &str, secret: &str, session: Option<&str>) -> KnownKey {
-    KnownKey {
-        id: id.to_owned(),
-        secret: secret.to_owned(),
-        session_token: session.map(str::to_owned),
-        region: REGION.to_owned(),
-        service: "rds-db",
-    }
+/// What AWS knows of a role.
+fn key(role: &Role) -> KnownKey {
+    role.key(REGION, "rds-db")
 }
 
 /// A user of the database that is one of IAM, with its settings and a clock for both sides.
@@ -182,8 +144,9 @@ impl Login {
 async fn a_token_is_the_password() {
     // With the characters that tokens of AWS have.
     for session in [None, Some("IQoJb3JpZ2luX2VjE//+==")] {
-        let login = Login::new(key("AKID", "right", session)).await;
-        let database = login.connect(Role::new("AKID", "right", session).sdk(REGION)).await.unwrap();
+        let role = Role::new("AKID", "right", session);
+        let login = Login::new(key(&role)).await;
+        let database = login.connect(role.sdk(REGION)).await.unwrap();
         assert_eq!(user_of_a_new_connection(&database).await.0, login.user);
         assert_eq!(login.answers(), (1, vec![]));
     }
@@ -191,12 +154,13 @@ async fn a_token_is_the_password() {
 
 #[tokio::test]
 async fn a_wrong_key_is_refused() {
+    let right = Role::new("AKID", "right", None);
     for (what, id, secret, region, refusal) in [
         ("another secret key", "AKID", "wrong", REGION, Refusal::Signature),
         ("another key", "AKID2", "right", REGION, Refusal::NotThisKey),
         ("another region", "AKID", "right", "eu-central-1", Refusal::NotThisKey),
     ] {
-        let login = Login::new(key("AKID", "right", None)).await;
+        let login = Login::new(key(&right)).await;
         let error = login.connect(Role::new(id, secret, None).sdk(region)).await.expect_err(what);
         eprintln!("{what}: {}", text(&error));
         assert_eq!((error.class(), error.tag()), (ErrorClass::Transient, "refused"), "{what}: {}", text(&error));
@@ -209,8 +173,9 @@ async fn a_wrong_key_is_refused() {
 /// The pool lives longer than its first token: connections go on, new ones have new tokens, and none is refused.
 #[tokio::test]
 async fn a_new_connection_after_the_expiry_has_a_new_token() {
-    let login = Login::new(key("AKID", "right", None)).await;
-    let database = login.connect(Role::new("AKID", "right", None).sdk(REGION)).await.unwrap();
+    let role = Role::new("AKID", "right", None);
+    let login = Login::new(key(&role)).await;
+    let database = login.connect(role.sdk(REGION)).await.unwrap();
     let (_, first) = user_of_a_new_connection(&database).await;
     login.clock.move_by(EXPIRY);
     first.batch_execute("SELECT 1").await.unwrap();
@@ -238,12 +203,12 @@ async fn a_new_connection_after_the_expiry_has_a_new_token() {
 /// Credentials of a role may end before a token that was made with them.
 #[tokio::test]
 async fn a_young_token_that_is_refused_is_replaced_at_once() {
-    let login = Login::new(key("AKID", "before", Some("session of before"))).await;
     let role = Role::new("AKID", "before", Some("session of before"));
+    let login = Login::new(key(&role)).await;
     let database = login.connect(role.sdk(REGION)).await.unwrap();
     let (_, _first) = user_of_a_new_connection(&database).await;
-    login.replace_key(key("AKID2", "after", Some("session of after")));
-    *role.0.lock().unwrap() = credentials("AKID2", "after", Some("session of after"));
+    role.replace("AKID2", "after", Some("session of after"));
+    login.replace_key(key(&role));
     let (user, _second) = user_of_a_new_connection(&database).await;
     assert_eq!((user, login.answers()), (login.user.clone(), (2, vec![Refusal::NotThisKey])));
 }
@@ -251,11 +216,11 @@ async fn a_young_token_that_is_refused_is_replaced_at_once() {
 /// A machine whose clock is behind makes tokens that have expired already.
 #[tokio::test]
 async fn a_clock_that_is_wrong_is_refused() {
-    let login = Login::new(key("AKID", "right", None)).await;
+    let role = Role::new("AKID", "right", None);
+    let login = Login::new(key(&role)).await;
     let behind = MovedClock::new();
     login.clock.move_by(EXPIRY);
-    let sdk = Role::new("AKID", "right", None).sdk(REGION);
-    let error = Database::connect_as(&login.config, sdk, Arc::new(behind)).await.unwrap_err();
+    let error = Database::connect_as(&login.config, role.sdk(REGION), Arc::new(behind)).await.unwrap_err();
     assert!(error.to_string().contains("clock"), "{}", text(&error));
     assert_eq!(login.answers(), (0, vec![Refusal::Expired]));
 }

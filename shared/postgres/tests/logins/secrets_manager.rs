@@ -2,11 +2,10 @@
 
 use std::sync::{Arc, Mutex};
 
-use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_credential_types::Credentials;
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_config::SdkConfig;
 use pipeline::clock::SystemClock;
 use postgres::Database;
+use testkit::role::Role;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -40,12 +39,7 @@ impl Stub {
     }
 
     fn sdk(&self) -> SdkConfig {
-        SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .region(Region::new("eu-west-1"))
-            .endpoint_url(&self.endpoint)
-            .credentials_provider(SharedCredentialsProvider::new(Credentials::new("akid", "key", None, None, "test")))
-            .build()
+        Role::new("akid", "key", None).sdk("eu-west-1").into_builder().endpoint_url(&self.endpoint).build()
     }
 }
 
