@@ -239,7 +239,7 @@ fn advice_on_tls(error: &rustls::Error) -> Option<&'static str> {
             "the broker's certificate is not from an authority in KAFKA_CA_FILE, or without it from a public one"
         }
     });
-    distrusted.or_else(|| match error {
+    distrusted.or(match error {
         rustls::Error::AlertReceived(
             AlertDescription::CertificateRequired
             | AlertDescription::NoCertificate

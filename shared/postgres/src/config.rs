@@ -49,7 +49,7 @@ pub(crate) enum Address {
     /// `DATABASE_URL`, which says all of it.
     Url(SecretSource),
     /// The `DB_` settings. The server's configuration has no password, and no user if only the secret names one.
-    Parts { server: tokio_postgres::Config, tls: bool, password: Password },
+    Parts { server: Box<tokio_postgres::Config>, tls: bool, password: Password },
 }
 
 #[derive(Clone, Debug)]
@@ -151,7 +151,7 @@ impl PostgresConfig {
                         Password::Iam(IamLogin { host, port, user: user? })
                     }
                 };
-                Address::Parts { server, tls: encryption == Encryption::Require, password }
+                Address::Parts { server: Box::new(server), tls: encryption == Encryption::Require, password }
             }
         };
         Some(PostgresConfig { address, ca_file, pooler, pool_size, statement_timeout })
@@ -166,7 +166,7 @@ impl PostgresConfig {
         let (mut connection, tls) = match &self.address {
             Address::Url(_) => parse_url(secret)?,
             Address::Parts { server, tls, password: Password::Secret(_) } => {
-                let mut connection = server.clone();
+                let mut connection = tokio_postgres::Config::clone(server);
                 let (user, password) = login(secret);
                 // The secret's user is the one with this password: a rotation may alternate between two users.
                 if let Some(user) = user {
@@ -177,7 +177,7 @@ impl PostgresConfig {
                 (connection, *tls)
             }
             Address::Parts { server, tls, password: Password::Iam(_) } => {
-                let mut connection = server.clone();
+                let mut connection = tokio_postgres::Config::clone(server);
                 connection.password(secret.expose_secret());
                 (connection, *tls)
             }

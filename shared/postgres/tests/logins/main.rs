@@ -1,6 +1,6 @@
 //! Logging in at a real server that asks for it: what is right connects and goes on when the secret is replaced, what is
 //! wrong is refused with an error that names the setting to look at.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod iam;
 mod ldap;
