@@ -102,6 +102,8 @@ fn on_refusal(code: &SqlState) -> Option<&'static str> {
             "the server does not let this user in, see DB_USER and DB_SSLMODE, or DATABASE_URL (with DB_AUTH=iam: the \
              credentials of the role, its permission rds-db:connect, and the clock)",
         )
+    } else if *code == SqlState::PROTOCOL_VIOLATION {
+        Some("a pooler refuses the connection, see DB_USER and DB_PASSWORD, or DATABASE_URL, and DB_POOLER")
     } else if *code == SqlState::INVALID_CATALOG_NAME {
         Some("see DB_NAME, or DATABASE_URL")
     } else {
@@ -220,12 +222,17 @@ impl PostgresError {
             .contains(code)
     }
 
-    /// Whether the server refused the login of a new connection. What is not a password but is checked as one (RDS's
-    /// tokens) is refused with the second code.
+    /// Whether the server may have refused the login of a new connection.
     pub(crate) fn is_refused_login(&self) -> bool {
         let PostgresError::Connection(PoolError::Backend(error)) = self else { return false };
-        [Some(&SqlState::INVALID_PASSWORD), Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION)]
-            .contains(&error.code())
+        let refusals = [
+            SqlState::INVALID_PASSWORD,
+            // For what is not a password but is checked as one, as RDS's tokens are.
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            // PgBouncer has this one for whatever it refuses.
+            SqlState::PROTOCOL_VIOLATION,
+        ];
+        error.code().is_some_and(|code| refusals.contains(code))
     }
 
     pub(crate) fn is_unique_violation(&self) -> bool {

@@ -1,9 +1,12 @@
 //! A secret is replaced while the pool lives.
 
 use std::path::Path;
+use std::sync::{Arc, Mutex};
 
 use pipeline::ErrorClass;
 use postgres::Database;
+use tokio::io::{self, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::{Server, Variables, text, user_of_a_new_connection};
 
@@ -108,4 +111,57 @@ async fn a_secret_that_cannot_be_read_again_is_named() {
 
     write(&file, "after");
     database.connection().await.unwrap().batch_execute("SELECT 1").await.unwrap();
+}
+
+/// PgBouncer refuses a password with a code of its own. This stands for it, with the bytes of version 1.18.
+#[tokio::test]
+async fn a_password_that_a_pooler_refuses() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let password = Arc::new(Mutex::new("before"));
+    let known = Arc::clone(&password);
+    tokio::spawn(async move {
+        // Kept, or the connections would end.
+        let mut clients = Vec::new();
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let known = *known.lock().unwrap();
+            pooler_knows(&mut client, known).await.unwrap();
+            clients.push(client);
+        }
+    });
+    let file = Server::get().await.file();
+    write(&file, "before");
+    let variables = Variables(Default::default())
+        .with("DB_HOST", "127.0.0.1")
+        .with("DB_PORT", &port.to_string())
+        .with("DB_NAME", "forebay")
+        .with("DB_USER", "forebay")
+        .with("DB_PASSWORD_FILE", file.to_str().unwrap())
+        .with("DB_SSLMODE", "disable")
+        .with("DB_POOLER", "transaction");
+    let database = variables.connect().await.unwrap();
+    let _before = database.connection().await.unwrap();
+
+    *password.lock().unwrap() = "after";
+    let refused = database.connection().await.unwrap_err();
+    assert!(refused.to_string().contains("DB_PASSWORD"), "{}", text(&refused));
+    write(&file, "after");
+    let _after = database.connection().await.unwrap();
+}
+
+/// Answers the start of a connection: asks for the password in clear text.
+async fn pooler_knows(client: &mut TcpStream, password: &str) -> io::Result<()> {
+    let length = client.read_u32().await?;
+    client.read_exact(&mut vec![0; length as usize - 4]).await?;
+    client.write_all(b"R\0\0\0\x08\0\0\0\x03").await?;
+    let _password_message = client.read_u8().await?;
+    let length = client.read_u32().await?;
+    let mut sent = vec![0; length as usize - 4];
+    client.read_exact(&mut sent).await?;
+    if sent.strip_suffix(b"\0") == Some(password.as_bytes()) {
+        client.write_all(b"R\0\0\0\x08\0\0\0\0Z\0\0\0\x05I").await
+    } else {
+        client.write_all(b"E\0\0\0/SFATAL\0C08P01\0MSASL authentication failed\0\0").await
+    }
 }
