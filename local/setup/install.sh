@@ -17,6 +17,7 @@ case $group in
     fi
     has cc || missing+=(gcc libc6-dev)
     has_postgres || missing+=(postgresql)
+    has openssl || missing+=(openssl)
     ;;
   chaos)
     compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const LAYERS: [(&str, &[&str]); 7] = [
     ("event", &["event"]),
     ("pipeline", &["pipeline"]),
-    ("configuration", &["settings", "aws", "process"]),
+    ("configuration", &["settings", "aws", "process", "tls"]),
     ("adapters", &["kafka", "postgres", "dynamodb", "archive", "scoring", "api_keys"]),
     ("edge", &["lambda"]),
     (

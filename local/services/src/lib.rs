@@ -2,6 +2,7 @@
 //! stops when the value that started it is dropped.
 
 pub mod apache_kafka;
+pub mod certificates;
 pub mod dynamodb;
 pub mod kafka;
 pub mod pgbouncer;

@@ -33,6 +33,8 @@ pub struct KafkaClient {
     config: KafkaConfig,
     brokers: String,
     client_id: String,
+    /// If the security or the look-up of the brokers needs it.
+    aws: Option<SdkConfig>,
     shared: Arc<Shared>,
 }
 
@@ -72,6 +74,11 @@ impl Connected {
         }
     }
 
+    /// Whether it was made with a password, which may be rotated.
+    pub fn has_password(&self) -> bool {
+        !self.password.expose_secret().is_empty()
+    }
+
     fn is_refused(&self) -> bool {
         self.refused.load(Ordering::Acquire)
     }
@@ -88,6 +95,18 @@ impl KafkaClient {
             (Bootstrap::Brokers(_), Security::Plaintext | Security::Tls(_) | Security::Sasl(..)) => None,
             (Bootstrap::MskCluster(_), _) | (_, Security::Iam(_)) => Some(aws::sdk_config().await),
         };
+        Self::open(config, client_id, aws).await
+    }
+
+    /// Like [`KafkaClient::connect`], with another AWS configuration than that of the process.
+    ///
+    /// # Errors
+    /// As [`KafkaClient::connect`].
+    pub async fn connect_as(config: &KafkaConfig, client_id: &str, aws: SdkConfig) -> Result<Self, KafkaError> {
+        Self::open(config, client_id, Some(aws)).await
+    }
+
+    async fn open(config: &KafkaConfig, client_id: &str, aws: Option<SdkConfig>) -> Result<Self, KafkaError> {
         let brokers = match &config.bootstrap {
             Bootstrap::Brokers(brokers) => brokers.clone(),
             Bootstrap::MskCluster(cluster) => brokers_of(cluster, &config.security, aws.as_ref()).await?,
@@ -96,7 +115,8 @@ impl KafkaClient {
         let kafka = open(&brokers, client_id, &config.security, &password, aws.as_ref()).await?;
         let shared =
             Shared { connected: RwLock::new(Connected::new(kafka, password)), renewing: tokio::sync::Mutex::new(()) };
-        Ok(KafkaClient { config: config.clone(), brokers, client_id: client_id.to_owned(), shared: Arc::new(shared) })
+        let (config, client_id) = (config.clone(), client_id.to_owned());
+        Ok(KafkaClient { config, brokers, client_id, aws, shared: Arc::new(shared) })
     }
 
     /// The handle to use now.
@@ -121,7 +141,7 @@ impl KafkaClient {
             known.refused.store(false, Ordering::Release);
             return Ok(known);
         }
-        let kafka = open(&self.brokers, &self.client_id, &self.config.security, &password, None).await?;
+        let kafka = open(&self.brokers, &self.client_id, &self.config.security, &password, self.aws.as_ref()).await?;
         let renewed = Connected::new(kafka, password);
         *self.shared.connected.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&renewed);
         tracing::info!("Kafka refused the password; connected with the one that has replaced it");
@@ -145,7 +165,7 @@ impl KafkaClient {
     pub async fn separate(&self) -> Result<Self, KafkaError> {
         let bootstrap = Bootstrap::Brokers(self.brokers.clone());
         let config = KafkaConfig { bootstrap, ..self.config.clone() };
-        Self::connect(&config, &self.client_id).await
+        Self::open(&config, &self.client_id, self.aws.clone()).await
     }
 
     /// Creates a publisher. One is enough for a process, because concurrent callers can share it.

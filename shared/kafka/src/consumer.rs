@@ -1,9 +1,10 @@
 //! A member of a consumer group, for programs that poll: the local event source mapping and tests.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
 use event::Timestamp;
+use krafka::admin::DescribeClusterOptions;
 use krafka::consumer::{
     AutoOffsetReset, Consumer, ConsumerRebalanceListener, ConsumerRecord, IsolationLevel, OffsetAndMetadata,
     PartitionAssignmentStrategy,
@@ -14,6 +15,14 @@ use tokio::time::Instant;
 
 use crate::client::Connected;
 use crate::{KafkaClient, KafkaError};
+
+/// After how long without a record the cluster is asked whether it still accepts the login, and how long it may take to
+/// answer. The client keeps to itself that a broker refuses its fetches, and tries again.
+const SILENCE: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How long a member whose login has been replaced may try to leave its group.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where a group starts in a partition without a committed offset (AWS: `StartingPosition`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,9 +106,16 @@ impl Rebalances {
     /// Records a change, unless it is empty: a rebalance that changes nothing is announced too.
     fn push(&self, kind: fn(Vec<TopicPartition>) -> Rebalance, of: &[krafka::consumer::TopicPartition]) {
         if !of.is_empty() {
-            let partitions = of.iter().map(|of| TopicPartition::new(of.topic.as_str(), of.partition)).collect();
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).push(kind(partitions));
+            self.add(kind(of.iter().map(|of| TopicPartition::new(of.topic.as_str(), of.partition)).collect()));
         }
+    }
+
+    fn take(&self) -> Vec<Rebalance> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, change: Rebalance) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(change);
     }
 }
 
@@ -118,17 +134,26 @@ impl ConsumerRebalanceListener for Rebalances {
 }
 
 /// A member of a consumer group. Never commits by itself.
+///
+/// After the login at the cluster has changed, the next poll joins the group again as another member.
 pub struct GroupConsumer {
-    consumer: Consumer,
+    client: KafkaClient,
+    options: ConsumerOptions,
+    started: RwLock<Started>,
+    /// When records came or the cluster was asked for the last time.
+    heard_at: Mutex<Instant>,
+}
+
+/// A consumer, and the handle from which it was made.
+#[derive(Clone)]
+struct Started {
+    consumer: Arc<Consumer>,
     connected: Arc<Connected>,
-    group: String,
-    start: StartingPosition,
     rebalances: Arc<Rebalances>,
 }
 
-impl GroupConsumer {
-    pub(crate) async fn start(client: &KafkaClient, options: ConsumerOptions) -> Result<Self, KafkaError> {
-        let connected = client.current().await?;
+impl Started {
+    async fn new(connected: Arc<Connected>, options: &ConsumerOptions) -> Result<Self, KafkaError> {
         let rebalances = Arc::new(Rebalances::default());
         let max_poll_records = i32::try_from(options.max_poll_records).unwrap_or(i32::MAX);
         let consumer = connected
@@ -160,9 +185,63 @@ impl GroupConsumer {
             .build()
             .await
             .map_err(|source| KafkaError::Start { doing: "starting a consumer", source })?;
-        let member = GroupConsumer { consumer, connected, group: options.group, start: options.start, rebalances };
-        member.consumer.subscribe(&options.topics).await.map_err(|source| member.failed("subscribing", source))?;
-        Ok(member)
+        let started = Started { consumer: Arc::new(consumer), connected, rebalances };
+        let subscribed = started.consumer.subscribe(&options.topics).await;
+        subscribed.map_err(|source| started.failed(&options.group, "subscribing", source))?;
+        Ok(started)
+    }
+
+    async fn assignment(&self) -> Vec<TopicPartition> {
+        let mut owned: Vec<TopicPartition> = Vec::new();
+        for (topic, partitions) in self.consumer.assignment().await {
+            let topic: Arc<str> = topic.into();
+            owned.extend(partitions.into_iter().map(|partition| TopicPartition::new(Arc::clone(&topic), partition)));
+        }
+        owned.sort_unstable();
+        owned
+    }
+
+    fn failed(&self, group: &str, doing: &'static str, source: KrafkaError) -> KafkaError {
+        let error = KafkaError::Consume { group: group.to_owned(), doing, source };
+        self.connected.note(&error);
+        error
+    }
+}
+
+impl GroupConsumer {
+    pub(crate) async fn start(client: &KafkaClient, options: ConsumerOptions) -> Result<Self, KafkaError> {
+        let started = Started::new(client.current().await?, &options).await?;
+        let (client, started, heard_at) = (client.clone(), RwLock::new(started), Mutex::new(Instant::now()));
+        Ok(GroupConsumer { client, options, started, heard_at })
+    }
+
+    fn started(&self) -> Started {
+        self.started.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The member to poll with: a new one if the cluster's login has changed.
+    async fn current(&self) -> Result<Started, KafkaError> {
+        let connected = self.client.current().await?;
+        let known = self.started();
+        if Arc::ptr_eq(&connected, &known.connected) {
+            return Ok(known);
+        }
+        let renewed = Started::new(connected, &self.options).await?;
+        // The new member starts where the group has committed, so whatever the old one has read comes again.
+        let lost = known.assignment().await;
+        for change in known.rebalances.take() {
+            renewed.rebalances.add(change);
+        }
+        if !lost.is_empty() {
+            renewed.rebalances.add(Rebalance::Lost(lost));
+        }
+        *self.started.write().unwrap_or_else(PoisonError::into_inner) = renewed.clone();
+        // Some of its connections may still stand. Otherwise the broker removes it after the session timeout, and the
+        // new member gets its partitions then.
+        if let Err(error) = known.consumer.close_with(CloseOptions::new().timeout(LEAVE_TIMEOUT)).await {
+            tracing::debug!(%error, "the member with the old login could not leave its group");
+        }
+        Ok(renewed)
     }
 
     /// Records in the order of each partition, waiting at most `max_wait` for the first. Joins the group and stays in
@@ -174,49 +253,68 @@ impl GroupConsumer {
     /// Polling again after an error is safe: no record is skipped.
     pub async fn poll(&self, max_wait: Duration) -> Result<Vec<Record>, KafkaError> {
         let deadline = Instant::now() + max_wait;
+        let started = self.current().await?;
         loop {
             let wait = deadline.saturating_duration_since(Instant::now());
-            match self.consumer.poll(wait).await {
-                Ok(records) => return Ok(records.into_iter().map(from_client).collect()),
-                Err(KrafkaError::NoOffset { partitions }) => self.find_start(&partitions).await?,
-                Err(source) => return Err(self.failed("polling", source)),
+            match started.consumer.poll(wait).await {
+                Ok(records) if records.is_empty() => {
+                    self.ask_after_silence(&started).await?;
+                    return Ok(Vec::new());
+                }
+                Ok(records) => {
+                    self.hear();
+                    return Ok(records.into_iter().map(from_client).collect());
+                }
+                Err(KrafkaError::NoOffset { partitions }) => self.find_start(&started, &partitions).await?,
+                Err(source) => return Err(started.failed(&self.options.group, "polling", source)),
             }
         }
     }
 
+    fn hear(&self) {
+        *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    async fn ask_after_silence(&self, started: &Started) -> Result<(), KafkaError> {
+        let heard_at = *self.heard_at.lock().unwrap_or_else(PoisonError::into_inner);
+        if !started.connected.has_password() || heard_at.elapsed() < SILENCE {
+            return Ok(());
+        }
+        self.hear();
+        let admin = started.connected.kafka.admin().metrics_push(false);
+        let asked = tokio::time::timeout(ANSWER_TIMEOUT, admin.describe_cluster(DescribeClusterOptions::default()));
+        let answer = asked.await.unwrap_or_else(|_| Err(KrafkaError::timeout("describing the cluster")));
+        answer.map(drop).map_err(|source| started.failed(&self.options.group, "asking after a silence", source))
+    }
+
     /// Moves partitions without a committed offset to the position of [`StartingPosition::AtTimestamp`].
-    async fn find_start(&self, partitions: &[(String, i32)]) -> Result<(), KafkaError> {
-        let at = match self.start {
+    async fn find_start(&self, started: &Started, partitions: &[(String, i32)]) -> Result<(), KafkaError> {
+        let consumer = &started.consumer;
+        let at = match self.options.start {
             StartingPosition::AtTimestamp(at) => at.as_millis(),
             StartingPosition::TrimHorizon | StartingPosition::Latest => return Ok(()),
         };
         let wanted: Vec<(&str, i32)> =
             partitions.iter().map(|(topic, partition)| (topic.as_str(), *partition)).collect();
-        for ((topic, partition), found) in self.consumer.offsets_for_times(&wanted, at).await {
+        for ((topic, partition), found) in consumer.offsets_for_times(&wanted, at).await {
             let moved = match found {
-                Ok(offset) if offset >= 0 => self.consumer.seek(&topic, partition, offset).await,
-                Ok(_) => self.consumer.seek_to_end(&topic, partition).await,
+                Ok(offset) if offset >= 0 => consumer.seek(&topic, partition, offset).await,
+                Ok(_) => consumer.seek_to_end(&topic, partition).await,
                 Err(source) => Err(source),
             };
-            moved.map_err(|source| self.failed("finding the starting position", source))?;
+            moved.map_err(|source| started.failed(&self.options.group, "finding the starting position", source))?;
         }
         Ok(())
     }
 
     /// The changes since the last call.
     pub fn take_rebalances(&self) -> Vec<Rebalance> {
-        std::mem::take(&mut *self.rebalances.0.lock().unwrap_or_else(PoisonError::into_inner))
+        self.started().rebalances.take()
     }
 
     /// The partitions that this member owns, in order.
     pub async fn assignment(&self) -> Vec<TopicPartition> {
-        let mut owned: Vec<TopicPartition> = Vec::new();
-        for (topic, partitions) in self.consumer.assignment().await {
-            let topic: Arc<str> = topic.into();
-            owned.extend(partitions.into_iter().map(|partition| TopicPartition::new(Arc::clone(&topic), partition)));
-        }
-        owned.sort_unstable();
-        owned
+        self.started().assignment().await
     }
 
     /// Commits, per partition, the offset of the next record to read. Partitions that this member no longer owns are
@@ -225,7 +323,8 @@ impl GroupConsumer {
     /// # Errors
     /// The commit may or may not have happened; repeating it is safe.
     pub async fn commit(&self, next: &[Position]) -> Result<(), KafkaError> {
-        let owned = self.assignment().await;
+        let started = self.started();
+        let owned = started.assignment().await;
         let offsets: Vec<_> = next
             .iter()
             .filter(|next| owned.iter().any(|of| of.topic == next.topic && of.partition == next.partition))
@@ -237,7 +336,8 @@ impl GroupConsumer {
         if offsets.is_empty() {
             return Ok(());
         }
-        self.consumer.commit_offsets(offsets).await.map_err(|source| self.failed("committing", source))
+        let committed = started.consumer.commit_offsets(offsets).await;
+        committed.map_err(|source| started.failed(&self.options.group, "committing", source))
     }
 
     /// The next poll continues at that offset of that partition.
@@ -245,19 +345,20 @@ impl GroupConsumer {
     /// # Errors
     /// If this member does not own the partition.
     pub async fn seek(&self, to: &Position) -> Result<(), KafkaError> {
-        let moved = self.consumer.seek(&to.topic, to.partition, to.offset).await;
-        moved.map_err(|source| self.failed("seeking", source))
+        let started = self.started();
+        let moved = started.consumer.seek(&to.topic, to.partition, to.offset).await;
+        moved.map_err(|source| started.failed(&self.options.group, "seeking", source))
     }
 
     /// Polls return no records of that partition until it is resumed or reassigned. Other partitions are read as before.
     /// A partition that is resumed during a poll is fetched when the current fetch of the others ends, so after at most
     /// that poll's `max_wait`.
     pub async fn pause(&self, partition: &TopicPartition) {
-        self.consumer.pause(&partition.topic, &[partition.partition]).await;
+        self.started().consumer.pause(&partition.topic, &[partition.partition]).await;
     }
 
     pub async fn resume(&self, partition: &TopicPartition) {
-        self.consumer.resume(&partition.topic, &[partition.partition]).await;
+        self.started().consumer.resume(&partition.topic, &[partition.partition]).await;
     }
 
     /// Leaves the group, so that other members take over at once. Commits nothing.
@@ -265,14 +366,9 @@ impl GroupConsumer {
     /// # Errors
     /// If the broker does not answer in time. It then removes the member after the session timeout.
     pub async fn close(&self, timeout: Duration) -> Result<(), KafkaError> {
-        let closed = self.consumer.close_with(CloseOptions::new().timeout(timeout)).await;
-        closed.map_err(|source| self.failed("leaving", source))
-    }
-
-    fn failed(&self, doing: &'static str, source: KrafkaError) -> KafkaError {
-        let error = KafkaError::Consume { group: self.group.clone(), doing, source };
-        self.connected.note(&error);
-        error
+        let started = self.started();
+        let closed = started.consumer.close_with(CloseOptions::new().timeout(timeout)).await;
+        closed.map_err(|source| started.failed(&self.options.group, "leaving", source))
     }
 }
 

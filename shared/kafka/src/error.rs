@@ -1,15 +1,14 @@
 //! Errors of Kafka, and how to handle them.
 
-use std::error::Error;
 use std::fmt;
 use std::io;
-use std::sync::Arc;
 
 use aws::secrets::SecretError;
 use krafka::KrafkaError;
 use krafka::error::ErrorCode;
 use pipeline::{Dependency, DependencyError, ErrorClass};
-use rustls::{AlertDescription, CertificateError};
+use rustls::AlertDescription;
+use tls::Distrust;
 
 /// A failed operation on Kafka.
 #[derive(Debug, thiserror::Error)]
@@ -203,7 +202,7 @@ pub(crate) fn may_be_a_refused_login(error: &KafkaError) -> bool {
 
 /// What to look at after a connection was refused, as the end of a message; empty if the error says nothing about it.
 fn advice(error: &KrafkaError) -> Advice {
-    let about_tls = causes(error).find_map(|cause| cause.downcast_ref()).and_then(advice_on_tls);
+    let about_tls = tls::below(error).and_then(advice_on_tls);
     Advice(about_tls.or_else(|| advice_on_login(error)).or_else(|| advice_on_files(error)))
 }
 
@@ -211,29 +210,12 @@ fn advice(error: &KrafkaError) -> Advice {
 /// because it does not understand them.
 fn advice_on_connecting(error: &KrafkaError) -> Advice {
     let Advice(None) = advice(error) else { return advice(error) };
-    let not_understood = causes(error).any(|cause| {
+    let not_understood = tls::causes(error).any(|cause| {
         let kind = cause.downcast_ref().map(io::Error::kind);
         matches!(cause.downcast_ref(), Some(KrafkaError::Protocol { .. }))
             || matches!(kind, Some(io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset))
     });
     Advice(not_understood.then_some("the broker may expect another KAFKA_SECURITY there"))
-}
-
-/// The error and everything below it.
-fn causes(error: &KrafkaError) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    let first: &(dyn Error + 'static) = error;
-    std::iter::successors(Some(first), |error| cause(*error))
-}
-
-/// What is below an error. An I/O error does not count the error that it wraps as its source; here it does.
-fn cause<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
-    if let Some(shared) = error.downcast_ref::<Arc<io::Error>>() {
-        return Some(shared.as_ref());
-    }
-    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-        Some(wrapped) => Some(wrapped),
-        None => error.source(),
-    }
 }
 
 struct Advice(Option<&'static str>);
@@ -248,21 +230,16 @@ impl fmt::Display for Advice {
 }
 
 fn advice_on_tls(error: &rustls::Error) -> Option<&'static str> {
-    match error {
-        rustls::Error::InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => Some(
-            "the broker's certificate is for another name than the one in KAFKA_BROKERS, or that the broker advertises",
-        ),
-        rustls::Error::InvalidCertificate(
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. },
-        ) => Some("the broker's certificate is not valid at this time"),
-        rustls::Error::InvalidCertificate(_) => {
-            Some("the broker's certificate is not from an authority in KAFKA_CA_FILE, or without it from a public one")
+    let distrusted = Distrust::of(error).map(|distrust| match distrust {
+        Distrust::Name => {
+            "the broker's certificate is for another name than the one in KAFKA_BROKERS, or that the broker advertises"
         }
+        Distrust::Time => "the broker's certificate is not valid at this time",
+        Distrust::Authority => {
+            "the broker's certificate is not from an authority in KAFKA_CA_FILE, or without it from a public one"
+        }
+    });
+    distrusted.or(match error {
         rustls::Error::AlertReceived(
             AlertDescription::CertificateRequired
             | AlertDescription::NoCertificate
@@ -276,7 +253,7 @@ fn advice_on_tls(error: &rustls::Error) -> Option<&'static str> {
         ) => Some("the broker does not accept the client's certificate, see KAFKA_CLIENT_CERT_FILE"),
         rustls::Error::InvalidMessage(_) => Some("the broker does not speak TLS there, see KAFKA_SECURITY"),
         _ => None,
-    }
+    })
 }
 
 /// The client reports the steps of SASL in the text of its error only.
@@ -289,7 +266,8 @@ fn advice_on_login(error: &KrafkaError) -> Option<&'static str> {
     } else if message.contains("SASL authentication") {
         Some(
             "the broker refuses the login, see KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD and KAFKA_SASL_MECHANISM (with \
-             KAFKA_SECURITY=iam: the credentials and permissions of the role)",
+             KAFKA_SECURITY=iam: the credentials of the role, its permission kafka-cluster:Connect, AWS_REGION and the \
+             clock)",
         )
     } else {
         None
@@ -311,6 +289,7 @@ fn advice_on_files(error: &KrafkaError) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use rustls::CertificateError;
     use rustls::pki_types::{ServerName, UnixTime};
 
     use super::*;

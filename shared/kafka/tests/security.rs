@@ -5,20 +5,20 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use kafka::{
-    ConsumerOptions, KafkaClient, KafkaConfig, KafkaError, PublisherOptions, StartingPosition, TopicChange, TopicSpec,
+    ConsumerOptions, GroupConsumer, KafkaClient, KafkaConfig, KafkaError, PublisherOptions, Rebalance,
+    StartingPosition, TopicChange, TopicPartition, TopicSpec,
 };
 use krafka::admin::{AlterUserScramCredentialsOptions, ScramCredentialUpsertion};
 use krafka::auth::ScramMechanism;
-use pipeline::ErrorClass;
 use pipeline::ports::{NewRecord, RecordPublisher, TopicSource};
+use pipeline::{ErrorClass, Position, Record};
 use services::apache_kafka::ApacheKafka;
-use services::free_port;
+use services::{certificates, free_port};
 use settings::Settings;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
@@ -58,11 +58,12 @@ impl Broker {
         let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("kafka-security");
         let _absent = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
-        authority(&folder, "ca");
-        authority(&folder, "other-ca");
-        certificate(&folder, "ca", "broker");
-        certificate(&folder, "ca", "client");
-        certificate(&folder, "other-ca", "stranger");
+        for name in ["ca", "other-ca"] {
+            certificates::authority(&folder, name).unwrap();
+        }
+        for (authority, name) in [("ca", "broker"), ("ca", "client"), ("other-ca", "stranger")] {
+            certificates::certificate(&folder, authority, name).unwrap();
+        }
         let pem = |name: &str| std::fs::read_to_string(folder.join(name)).unwrap();
         std::fs::write(folder.join("broker-store.pem"), pem("broker.key") + &pem("broker.pem")).unwrap();
 
@@ -107,7 +108,8 @@ impl Broker {
         // Hi() of RFC 5802 is PBKDF2.
         let options =
             format!("-kdfopt digest:{digest} -kdfopt salt:{salt} -kdfopt iter:{iterations} -kdfopt pass:{password}");
-        let salted_password = openssl(&self.folder, &format!("kdf -binary -keylen {bytes} {options} PBKDF2"));
+        let arguments = format!("kdf -binary -keylen {bytes} {options} PBKDF2");
+        let salted_password = certificates::openssl(&self.folder, &arguments).unwrap();
         let wanted = ScramCredentialUpsertion {
             name: user.to_owned(),
             mechanism,
@@ -171,27 +173,6 @@ impl Variables {
     async fn connect(&self) -> Result<KafkaClient, KafkaError> {
         KafkaClient::connect(&self.config(), "security").await
     }
-}
-
-/// Returns what it writes.
-fn openssl(folder: &Path, arguments: &str) -> Vec<u8> {
-    let output = Command::new("openssl").args(arguments.split(' ')).current_dir(folder).output().unwrap();
-    assert!(output.status.success(), "openssl {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    output.stdout
-}
-
-const NEW_KEY: &str = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
-
-fn authority(folder: &Path, name: &str) {
-    openssl(folder, &format!("req -x509 {NEW_KEY} -days 2 -subj /CN={name} -keyout {name}.key -out {name}.pem"));
-}
-
-/// For the address 127.0.0.1 and no other name.
-fn certificate(folder: &Path, authority: &str, name: &str) {
-    std::fs::write(folder.join("names"), "subjectAltName=IP:127.0.0.1\n").unwrap();
-    openssl(folder, &format!("req {NEW_KEY} -subj /CN={name} -keyout {name}.key -out {name}.csr"));
-    let signing = format!("-CA {authority}.pem -CAkey {authority}.key -CAcreateserial");
-    openssl(folder, &format!("x509 -req -in {name}.csr {signing} -days 2 -extfile names -out {name}.pem"));
 }
 
 /// A name that no other test uses.
@@ -406,4 +387,71 @@ async fn a_rotated_password_is_read_again() {
     publisher.publish(vec![record(topic, "after")], PATIENCE).await.pop().unwrap().unwrap();
     assert_eq!(topics.ensure(&[TopicSpec::new(topic, 1)]).await.unwrap(), [TopicChange::Unchanged]);
     carries_records(&client).await;
+}
+
+/// The same for a member of a group, which polls for as long as its process lives: records that come after the rotation are
+/// read with the new password, and what was committed is not read again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs Java for Apache Kafka: `make kafka-contract` runs it"]
+async fn a_member_of_a_group_joins_again_with_a_rotated_password() {
+    let broker = Broker::get().await;
+    let (user, file) = ("polling", broker.file("password-of-the-member"));
+    broker.set_password(user, ScramMechanism::Sha512, "before").await;
+    std::fs::write(&file, "before\n").unwrap();
+    let variables = broker
+        .sasl("SCRAM-SHA-512")
+        .with("KAFKA_BROKERS", &format!("127.0.0.1:{}", broker.scram))
+        .with("KAFKA_SASL_USERNAME", user)
+        .with("KAFKA_SASL_PASSWORD", "")
+        .with("KAFKA_SASL_PASSWORD_FILE", &file);
+    let topic = unique();
+    let others = broker.tls().connect().await.unwrap();
+    others.topics().ensure(&[TopicSpec::new(topic, 1)]).await.unwrap();
+    let publisher = others.publisher(PublisherOptions::default()).await.unwrap();
+    let publish = async |value| {
+        publisher.publish(vec![record(topic, value)], PATIENCE).await.pop().unwrap().unwrap();
+    };
+    publish("before").await;
+    let options = ConsumerOptions::new(topic, &[topic], StartingPosition::TrimHorizon);
+    let member = variables.connect().await.unwrap().consumer(options).await.unwrap();
+    let mut changes = Vec::new();
+    let first = next_record(&member, &mut changes).await;
+    assert_eq!(first.value.as_deref(), Some(&b"before"[..]));
+    let next = Position { offset: first.position.offset + 1, ..first.position };
+    member.commit(&[next]).await.unwrap();
+
+    broker.set_password(user, ScramMechanism::Sha512, "after").await;
+    // Long enough for the broker to ask again.
+    let refused = Instant::now() + Duration::from_millis(2 * SESSION_MS);
+    while Instant::now() < refused {
+        let _refused = member.poll(POLL).await;
+    }
+    std::fs::write(&file, "after\n").unwrap();
+    publish("after").await;
+    let second = next_record(&member, &mut changes).await;
+    assert_eq!(second.value.as_deref(), Some(&b"after"[..]));
+    let owned = vec![TopicPartition::new(topic, 0)];
+    assert_eq!(
+        changes,
+        [Rebalance::Assigned(owned.clone()), Rebalance::Lost(owned.clone()), Rebalance::Assigned(owned.clone())]
+    );
+    assert_eq!(member.assignment().await, owned);
+    let next = Position { offset: second.position.offset + 1, ..second.position };
+    member.commit(&[next]).await.unwrap();
+    member.close(PATIENCE).await.unwrap();
+}
+
+/// Polls until there is a record, whatever fails meanwhile.
+async fn next_record(member: &GroupConsumer, changes: &mut Vec<Rebalance>) -> Record {
+    let deadline = Instant::now() + 2 * PATIENCE;
+    loop {
+        let polled = member.poll(POLL).await;
+        changes.extend(member.take_rebalances());
+        match polled {
+            Ok(records) if records.is_empty() => {}
+            Ok(mut records) => return records.remove(0),
+            Err(error) => eprintln!("{}", text(&error)),
+        }
+        assert!(Instant::now() < deadline, "no record comes; {changes:?}");
+    }
 }

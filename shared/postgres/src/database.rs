@@ -1,33 +1,29 @@
 //! The pool of connections.
 
 use std::future::Future;
-use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::SdkConfig;
 use deadpool_postgres::{
     ClientWrapper, ConfigConnectImpl, Connect, Manager, ManagerConfig, Object, Pool, RecyclingMethod, Runtime,
 };
-use event::Timestamp;
-use pipeline::clock::{Clock as _, SystemClock};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::{ClientConfig, RootCertStore};
+use pipeline::clock::{Clock, SystemClock};
+use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 use tokio_postgres::NoTls;
-use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::config::{CONNECT_TIMEOUT, Pooler, PostgresConfig, session_settings};
 use crate::error::PostgresError;
-use crate::iam::IamTokens;
+use crate::login::Login;
 use crate::statement::Ready;
 
 /// A pool of connections to one database. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Database {
     pool: Pool,
-    tokens: Option<Arc<IamTokens>>,
+    login: Arc<Login>,
     pooler: Pooler,
     /// Begins a transaction.
     begin: Arc<str>,
@@ -38,16 +34,34 @@ impl Database {
     /// Creates the pool and its first connection, so that a wrong address shows at start and the first call is fast.
     ///
     /// # Errors
-    /// If the database cannot be reached.
+    /// If the login cannot be read, or the database cannot be reached.
     pub async fn connect(config: &PostgresConfig) -> Result<Self, PostgresError> {
-        let tls = if config.tls { Some(connector(config.ca_file.as_deref())?) } else { None };
-        let tokens = match &config.iam {
-            Some(login) => Some(Arc::new(IamTokens::new(login.clone(), aws::sdk_config().await))),
-            None => None,
-        };
-        let connector = Connector { tls, tokens: tokens.clone() };
+        Self::open(config, OnceCell::new(), Arc::new(SystemClock)).await
+    }
+
+    /// Like [`Database::connect`], with another AWS configuration than that of the process, and another clock for IAM
+    /// tokens.
+    ///
+    /// # Errors
+    /// As [`Database::connect`].
+    pub async fn connect_as(
+        config: &PostgresConfig,
+        sdk: SdkConfig,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, PostgresError> {
+        Self::open(config, OnceCell::new_with(Some(sdk)), clock).await
+    }
+
+    async fn open(
+        config: &PostgresConfig,
+        sdk: OnceCell<SdkConfig>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, PostgresError> {
+        let login = Arc::new(Login::read(config, sdk, clock).await?);
+        let connector = Connector { login: Arc::clone(&login) };
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_connect(config.connection.clone(), connector, recycling);
+        // The connector has the configuration of connections, which changes with the login.
+        let manager = Manager::from_connect(tokio_postgres::Config::new(), connector, recycling);
         let pool = Pool::builder(manager)
             .max_size(config.pool_size)
             .runtime(Runtime::Tokio1)
@@ -61,20 +75,30 @@ impl Database {
         };
         let (pooler, statement_timeout) = (config.pooler, config.statement_timeout);
         let begin = begin(pooler, statement_timeout).into();
-        let database = Database { pool, tokens, pooler, begin, statement_timeout };
+        let database = Database { pool, login, pooler, begin, statement_timeout };
         drop(database.connection().await?);
         Ok(database)
     }
 
     /// A connection of the pool, for queries that this crate does not have.
     ///
+    /// If the server refuses the login of a new one, the secret is read again at once, or a new token is made, and the
+    /// connection is tried once more with what has changed.
+    ///
     /// # Errors
-    /// If no connection is free or can be opened in time.
+    /// If no connection is free or can be opened in time, or the login cannot be read again.
     pub async fn connection(&self) -> Result<Object, PostgresError> {
-        if let Some(tokens) = &self.tokens {
-            tokens.refresh(now()).await?;
+        let login = self.login.current().await?;
+        let refused = match self.pool.get().await.map_err(PostgresError::Connection) {
+            Err(error) if error.is_refused_login() => error,
+            result => return result,
+        };
+        if !self.login.renew(&login).await? {
+            return Err(refused);
         }
-        self.pool.get().await.map_err(PostgresError::Connection)
+        let client = self.pool.get().await.map_err(PostgresError::Connection)?;
+        tracing::info!("Postgres refused the login; connected with the one that has replaced it");
+        Ok(client)
     }
 
     /// The statements, with a name unless a pooler is between.
@@ -134,11 +158,6 @@ fn begin(pooler: Pooler, statement_timeout: Duration) -> String {
     }
 }
 
-/// Tokens are created for new connections, in code that does not get the time from its caller.
-fn now() -> Timestamp {
-    SystemClock.now()
-}
-
 /// Sends statements in one round trip, in their order, and gives each answer its name; the first that failed is the error.
 ///
 /// `try_join!` returns whichever error it sees first. After a failure every later statement of the transaction fails too
@@ -179,47 +198,19 @@ impl Drop for RollbackOnDrop<'_> {
     }
 }
 
-/// TLS with the given roots, or the public ones. Verifies certificate and name.
-fn connector(ca_file: Option<&Path>) -> Result<MakeRustlsConnect, PostgresError> {
-    let Some(path) = ca_file else {
-        // Needs a default provider in the process; installing it a second time changes nothing.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        return Ok(MakeRustlsConnect::with_webpki_roots());
-    };
-    let broken = |source: Box<dyn std::error::Error + Send + Sync>| PostgresError::CaFile { path: path.into(), source };
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| broken(error.into()))? {
-        let certificate = certificate.map_err(|error| broken(error.into()))?;
-        roots.add(certificate).map_err(|error| broken(error.into()))?;
-    }
-    if roots.is_empty() {
-        return Err(broken("it contains no certificate".into()));
-    }
-    let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(PostgresError::Tls)?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    Ok(MakeRustlsConnect::new(config))
-}
-
 struct Connector {
-    tls: Option<MakeRustlsConnect>,
-    tokens: Option<Arc<IamTokens>>,
+    login: Arc<Login>,
 }
 
 type Connected = Result<(tokio_postgres::Client, JoinHandle<()>), tokio_postgres::Error>;
 
 impl Connect for Connector {
-    fn connect(&self, config: &tokio_postgres::Config) -> Pin<Box<dyn Future<Output = Connected> + Send + '_>> {
-        let mut config = config.clone();
-        if let Some(token) = self.tokens.as_ref().and_then(|tokens| tokens.current()) {
-            config.password(token);
-        }
+    fn connect(&self, _: &tokio_postgres::Config) -> Pin<Box<dyn Future<Output = Connected> + Send + '_>> {
+        let opening = self.login.opening();
         Box::pin(async move {
-            match &self.tls {
-                Some(tls) => ConfigConnectImpl { tls: tls.clone() }.connect(&config).await,
-                None => ConfigConnectImpl { tls: NoTls }.connect(&config).await,
+            match &opening.tls {
+                Some(tls) => ConfigConnectImpl { tls: tls.clone() }.connect(&opening.config).await,
+                None => ConfigConnectImpl { tls: NoTls }.connect(&opening.config).await,
             }
         })
     }

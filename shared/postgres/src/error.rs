@@ -1,11 +1,16 @@
 //! Errors of Postgres, and how to handle them.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use aws::secrets::SecretError;
 use deadpool_postgres::{HookError, PoolError};
 use pipeline::{Dependency, DependencyError, ErrorClass};
+use tls::Distrust;
 use tokio_postgres::error::SqlState;
+
+use crate::config::UnusableLogin;
 
 #[derive(Debug, thiserror::Error)]
 pub enum PostgresError {
@@ -19,7 +24,11 @@ pub enum PostgresError {
     Tls(#[source] rustls::Error),
     #[error("cannot create the IAM token for Postgres")]
     Token(#[source] Box<dyn std::error::Error + Send + Sync>),
-    #[error("no connection to Postgres")]
+    #[error("cannot read the login of Postgres (DB_PASSWORD or DATABASE_URL)")]
+    Secret(#[source] SecretError),
+    #[error(transparent)]
+    Login(UnusableLogin),
+    #[error("no connection to Postgres{}", Advice::on(.0))]
     Connection(#[source] PoolError),
     #[error("Postgres did not answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
@@ -47,6 +56,58 @@ fn describe(error: &tokio_postgres::Error) -> String {
 impl From<tokio_postgres::Error> for PostgresError {
     fn from(error: tokio_postgres::Error) -> Self {
         PostgresError::Statement(error)
+    }
+}
+
+/// What to look at after a connection was refused, as the end of a message; empty if the error says nothing about it.
+struct Advice(Option<&'static str>);
+
+impl Advice {
+    fn on(error: &PoolError) -> Self {
+        let PoolError::Backend(error) = error else { return Advice(None) };
+        let distrust = tls::below(error).and_then(Distrust::of);
+        let on_code = || on_refusal(error.code()?);
+        // The client has no kind of its own for it.
+        let no_tls = || tls::causes(error).any(|cause| cause.to_string() == "server does not support TLS");
+        Advice(distrust.map(on_certificate).or_else(on_code).or_else(|| {
+            no_tls().then_some("the server does not offer TLS, see DB_SSLMODE, or sslmode in DATABASE_URL")
+        }))
+    }
+}
+
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
+    }
+}
+
+fn on_certificate(distrust: Distrust) -> &'static str {
+    match distrust {
+        Distrust::Name => "the server's certificate is for another name than the one in DB_HOST or DATABASE_URL",
+        Distrust::Time => "the server's certificate is not valid at this time",
+        Distrust::Authority => {
+            "the server's certificate is not from an authority in DB_CA_FILE, or without it from a public one"
+        }
+    }
+}
+
+fn on_refusal(code: &SqlState) -> Option<&'static str> {
+    if *code == SqlState::INVALID_PASSWORD {
+        Some("the server refuses the login, see DB_USER and DB_PASSWORD, or DATABASE_URL")
+    } else if *code == SqlState::INVALID_AUTHORIZATION_SPECIFICATION {
+        Some(
+            "the server does not let this user in, see DB_USER and DB_SSLMODE, or DATABASE_URL (with DB_AUTH=iam: the \
+             credentials of the role, its permission rds-db:connect, and the clock)",
+        )
+    } else if *code == SqlState::PROTOCOL_VIOLATION {
+        Some("a pooler refuses the connection, see DB_USER and DB_PASSWORD, or DATABASE_URL, and DB_POOLER")
+    } else if *code == SqlState::INVALID_CATALOG_NAME {
+        Some("see DB_NAME, or DATABASE_URL")
+    } else {
+        None
     }
 }
 
@@ -106,9 +167,12 @@ impl PostgresError {
         match self {
             PostgresError::CaFile { .. } | PostgresError::Tls(_) => (ErrorClass::Transient, "tls"),
             PostgresError::Token(_) => (ErrorClass::Transient, "token"),
+            PostgresError::Secret(_) => (ErrorClass::Transient, "no-password"),
+            PostgresError::Login(_) => (ErrorClass::Transient, "login"),
             PostgresError::Connection(error) => match error {
                 // Every connection of the pool is busy.
                 PoolError::Timeout(_) => (ErrorClass::Overload, "pool"),
+                PoolError::Backend(error) if tls::below(error).is_some() => (ErrorClass::Transient, "tls"),
                 PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => of_statement(error),
                 PoolError::Closed
                 | PoolError::NoRuntimeSpecified
@@ -158,12 +222,27 @@ impl PostgresError {
             .contains(code)
     }
 
+    /// Whether the server may have refused the login of a new connection.
+    pub(crate) fn is_refused_login(&self) -> bool {
+        let PostgresError::Connection(PoolError::Backend(error)) = self else { return false };
+        let refusals = [
+            SqlState::INVALID_PASSWORD,
+            // For what is not a password but is checked as one, as RDS's tokens are.
+            SqlState::INVALID_AUTHORIZATION_SPECIFICATION,
+            // PgBouncer has this one for whatever it refuses.
+            SqlState::PROTOCOL_VIOLATION,
+        ];
+        error.code().is_some_and(|code| refusals.contains(code))
+    }
+
     pub(crate) fn is_unique_violation(&self) -> bool {
         match self {
             PostgresError::Statement(error) => error.code() == Some(&SqlState::UNIQUE_VIOLATION),
             PostgresError::CaFile { .. }
             | PostgresError::Tls(_)
             | PostgresError::Token(_)
+            | PostgresError::Secret(_)
+            | PostgresError::Login(_)
             | PostgresError::Connection(_)
             | PostgresError::Timeout(_)
             | PostgresError::Migration(_)

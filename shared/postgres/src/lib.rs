@@ -17,6 +17,7 @@ pub mod fingerprint;
 mod history;
 mod iam;
 pub mod ledger;
+mod login;
 pub mod lost_events;
 pub mod migrations;
 pub mod partitions;
@@ -27,7 +28,7 @@ mod text;
 mod unscored;
 
 pub use claims::PostgresClaims;
-pub use config::PostgresConfig;
+pub use config::{PostgresConfig, UnusableLogin};
 pub use database::Database;
 pub use error::PostgresError;
 pub use history::PostgresEventHistory;

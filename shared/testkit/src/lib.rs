@@ -7,5 +7,7 @@ pub mod contracts;
 pub mod events;
 pub mod fakes;
 pub mod keys;
+pub mod presigned;
 pub mod readme;
+pub mod role;
 pub mod samples;
