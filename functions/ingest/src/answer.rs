@@ -5,8 +5,8 @@ use std::io;
 
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::Response;
-use event::EventId;
 use event::schema::Violation;
+use event::{EventId, TimeDoubt};
 use lambda::http::AnswerLimit;
 use lambda::problem::{Problem, json_response, problem_response, retry_after};
 use pipeline::Position;
@@ -38,6 +38,7 @@ pub enum ItemOutcome {
     Accepted {
         id: EventId,
         id_source: IdFrom,
+        time_doubt: Option<TimeDoubt>,
         position: Position,
     },
     Rejected(IngestError),
@@ -89,6 +90,9 @@ struct ItemAnswer<'a> {
     id: Option<&'a EventId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     id_source: Option<IdFrom>,
+    /// Why the event's time is hardly true; absent if it is not doubted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    time_doubt: Option<TimeDoubt>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     position: Option<Place<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -105,25 +109,23 @@ struct Place<'a> {
 impl<'a> ItemAnswer<'a> {
     fn of(index: Option<usize>, outcome: &'a ItemOutcome) -> Self {
         let problem = outcome.error().map(Refusal::of);
+        let none =
+            ItemAnswer { index, status: "", id: None, id_source: None, time_doubt: None, position: None, problem };
         match outcome {
-            ItemOutcome::Accepted { id, id_source, position } => ItemAnswer {
-                index,
+            ItemOutcome::Accepted { id, id_source, time_doubt, position } => ItemAnswer {
                 status: "accepted",
                 id: Some(id),
                 id_source: Some(*id_source),
+                time_doubt: *time_doubt,
                 position: Some(Place {
                     topic: &position.topic,
                     partition: position.partition,
                     offset: position.offset,
                 }),
-                problem,
+                ..none
             },
-            ItemOutcome::Rejected(_) => {
-                ItemAnswer { index, status: "rejected", id: None, id_source: None, position: None, problem }
-            }
-            ItemOutcome::Unknown { id, .. } => {
-                ItemAnswer { index, status: "unknown", id: Some(id), id_source: None, position: None, problem }
-            }
+            ItemOutcome::Rejected(_) => ItemAnswer { status: "rejected", ..none },
+            ItemOutcome::Unknown { id, .. } => ItemAnswer { status: "unknown", id: Some(id), ..none },
         }
     }
 }

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use event::limits::{Item, LimitError, Limits};
 use event::schema::{Registry, Violation};
-use event::{Binding, ENVELOPE_VERSION, Envelope, EventError, EventId, Form, IdSource, Timestamp};
+use event::{Binding, ENVELOPE_VERSION, Envelope, EventError, EventId, Form, IdSource, TimeDoubt, Timestamp};
 use pipeline::ports::{ApiKey, KeyKind, NewRecord};
 use pipeline::{Header, header, topic};
 use serde_json::value::to_raw_value;
@@ -54,6 +54,7 @@ impl EventForm {
 pub struct Acceptable {
     pub id: EventId,
     pub id_from: IdFrom,
+    pub time_doubt: Option<TimeDoubt>,
     pub event_type: &'static str,
     pub record: NewRecord,
 }
@@ -102,6 +103,7 @@ pub fn decide(
     if attributes.as_ref().is_some_and(|attributes| attributes.get().len() + bytes.len() > limits.item_bytes) {
         return Err(LimitError::ItemTooLarge { limit: limits.item_bytes }.into());
     }
+    let time_doubt = event.occurred_at.and_then(|at| at.doubt(sender.received_at));
     let event_type = registry.known_type(&event.event_type).unwrap_or_default();
     let envelope = Envelope {
         envelope: ENVELOPE_VERSION,
@@ -118,7 +120,7 @@ pub fn decide(
         data: event.data,
     };
     let record = record(&envelope, event_type, sender.traceparent.clone(), buffer).map_err(EventError::Malformed)?;
-    Ok(Acceptable { id, id_from, event_type, record })
+    Ok(Acceptable { id, id_from, time_doubt, event_type, record })
 }
 
 /// Writes the key and the value of a record into `buffer`, and takes them out of it without copying.

@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, header};
 use axum::response::Response;
 use axum::routing::post;
 use bytes::BytesMut;
-use event::EventId;
+use event::{EventId, TimeDoubt};
 use lambda::http::{AnswerLimit, Deadline, Peer};
 use lambda::metrics::{Counter, Histogram};
 use pipeline::ports::Scope;
@@ -94,12 +94,12 @@ impl App {
     /// Publishes the valid events, all at once, and returns the result of each event.
     async fn publish(&self, decisions: Vec<Result<Acceptable, IngestError>>, timeout: Duration) -> Vec<ItemOutcome> {
         let mut records = Vec::with_capacity(decisions.len());
-        let decisions: Vec<Result<(EventId, IdFrom, &'static str), IngestError>> = decisions
+        let decisions: Vec<Result<Receivable, IngestError>> = decisions
             .into_iter()
             .map(|decision| {
-                decision.map(|Acceptable { id, id_from, event_type, record }| {
+                decision.map(|Acceptable { id, id_from, time_doubt, event_type, record }| {
                     records.push(record);
-                    (id, id_from, event_type)
+                    Receivable { id, id_from, time_doubt, event_type }
                 })
             })
             .collect();
@@ -119,17 +119,19 @@ impl App {
             .into_iter()
             .map(|decision| match decision {
                 Err(error) => ItemOutcome::Rejected(error),
-                Ok((id, id_source, event_type)) => match answers.next().unwrap_or_else(|| Err(error::no_answer())) {
-                    Ok(position) => {
-                        *received.entry(event_type).or_default() += 1;
-                        ItemOutcome::Accepted { id, id_source, position }
+                Ok(Receivable { id, id_from, time_doubt, event_type }) => {
+                    match answers.next().unwrap_or_else(|| Err(error::no_answer())) {
+                        Ok(position) => {
+                            *received.entry(event_type).or_default() += 1;
+                            ItemOutcome::Accepted { id, id_source: id_from, time_doubt, position }
+                        }
+                        // Only what the record itself is guilty of is permanent, and then it has not been written.
+                        Err(error) if error.class == ErrorClass::Permanent => {
+                            ItemOutcome::Rejected(IngestError::Refused(error))
+                        }
+                        Err(error) => ItemOutcome::Unknown { id, error: IngestError::Unacknowledged(error) },
                     }
-                    // Only what the record itself is guilty of is permanent, and then it has not been written.
-                    Err(error) if error.class == ErrorClass::Permanent => {
-                        ItemOutcome::Rejected(IngestError::Refused(error))
-                    }
-                    Err(error) => ItemOutcome::Unknown { id, error: IngestError::Unacknowledged(error) },
-                },
+                }
             })
             .collect();
         for (event_type, count) in received {
@@ -137,6 +139,14 @@ impl App {
         }
         outcomes
     }
+}
+
+/// What the receipt of an event says besides its position.
+struct Receivable {
+    id: EventId,
+    id_from: IdFrom,
+    time_doubt: Option<TimeDoubt>,
+    event_type: &'static str,
 }
 
 fn user_agent(headers: &HeaderMap) -> Option<Cow<'_, str>> {

@@ -35,6 +35,7 @@ fn accepted() -> ItemOutcome {
     ItemOutcome::Accepted {
         id: EventId::new("order-1").unwrap(),
         id_source: IdFrom::Client,
+        time_doubt: None,
         position: Position::new("raw-events", 3, 42),
     }
 }

@@ -525,6 +525,23 @@ async fn a_key_must_be_valid_and_may_write() {
     assert!(service.records().is_empty());
 }
 
+#[tokio::test]
+async fn a_time_that_is_hardly_true_is_kept_and_the_receipt_says_so() {
+    let service = Service::start().await;
+    for (time, doubt) in [
+        ("1970-01-01T00:00:00Z", json!("before-2000")),
+        ("2026-11-22T00:00:00Z", json!("in-the-future")),
+        ("2026-11-20T17:00:00Z", Value::Null),
+    ] {
+        let mut event: Value = serde_json::from_str(CLICK).unwrap();
+        event["timestamp"] = json!(time);
+        let answer = service.post("/events", event.to_string()).await;
+        assert_eq!((answer.status, &answer.body["time_doubt"]), (StatusCode::ACCEPTED, &doubt), "{time}");
+        let value = service.records().pop().unwrap().value.unwrap();
+        assert_eq!(Envelope::parse(&value).unwrap().occurred_at, Some(Timestamp::parse(time).unwrap()));
+    }
+}
+
 /// What `navigator.sendBeacon(url, text)` sends.
 fn beacon(url: &str) -> axum::http::request::Builder {
     Request::post(url).header(header::CONTENT_TYPE, "text/plain;charset=UTF-8").header("origin", "https://shop.example")

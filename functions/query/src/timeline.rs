@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use event::{EventId, Origin, Timestamp};
+use event::{EventId, Origin, TimeDoubt, Timestamp};
 use pipeline::ports::{History, LedgerEntry, LetterStep, Mark, MarkState, RiskScore, StoredEvent};
 use pipeline::{Outcome, Position};
 use serde::Serialize;
@@ -69,6 +69,9 @@ pub enum TimelineStep {
         event_type: String,
         #[serde(skip_serializing_if = "Option::is_none")]
         occurred_at: Option<Timestamp>,
+        /// Why `occurred_at` is hardly true; absent if it is not doubted.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        time_doubt: Option<TimeDoubt>,
     },
     /// The row got its score, at once or later.
     Scored { at: Timestamp, origin: Origin, outcome: Outcome, risk: Risk },
@@ -154,14 +157,15 @@ pub fn steps(history: History, marks: Vec<Mark>) -> Vec<TimelineStep> {
     }
     steps.extend(history.records.into_iter().map(|entry| (entry.recorded_at, recorded(entry))));
     for stored in history.stored {
-        let StoredEvent { outcome, event_type, origin, occurred_at, stored_at, risk, scored_at, received_at: _ } =
-            stored;
+        let StoredEvent { outcome, event_type, origin, occurred_at, stored_at, risk, scored_at, received_at } = stored;
         let scored = risk.zip(scored_at).map(|(risk, at)| {
             let RiskScore { score, reasons, rules_version } = risk;
             let risk = Risk { score, reasons, rules_version };
             (at, TimelineStep::Scored { at, origin: origin.clone(), outcome, risk })
         });
-        steps.push((stored_at, TimelineStep::Stored { at: stored_at, origin, event_type, occurred_at }));
+        let time_doubt = occurred_at.and_then(|at| at.doubt(received_at));
+        let step = TimelineStep::Stored { at: stored_at, origin, event_type, occurred_at, time_doubt };
+        steps.push((stored_at, step));
         steps.extend(scored);
     }
     steps.extend(marks.into_iter().map(|mark| (mark.at, redrive(mark))));

@@ -26,4 +26,4 @@ pub use envelope::{ENVELOPE_VERSION, Envelope, EnvelopeError, IdSource};
 pub use id::{EventId, EventKey, IdError, PayloadHash, TenantId};
 pub use origin::{Origin, OriginError};
 pub use text::JsonStr;
-pub use timestamp::{Timestamp, TimestampError};
+pub use timestamp::{TimeDoubt, Timestamp, TimestampError};

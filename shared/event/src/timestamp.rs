@@ -69,6 +69,17 @@ impl Timestamp {
         Ok(Self::from_millis(ms))
     }
 
+    /// Why this time, which a client gave for an event that was received at `received_at`, is hardly true.
+    pub fn doubt(self, received_at: Timestamp) -> Option<TimeDoubt> {
+        if self < YEAR_2000 {
+            Some(TimeDoubt::Before2000)
+        } else if self > received_at.plus(A_DAY) {
+            Some(TimeDoubt::InTheFuture)
+        } else {
+            None
+        }
+    }
+
     pub fn plus(self, by: Duration) -> Self {
         let ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
         Self::from_millis(self.0.saturating_add(ms))
@@ -83,6 +94,21 @@ impl Timestamp {
     pub fn to_utc(self) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
+}
+
+/// Clocks that were never set begin in 1970 or 1980.
+const YEAR_2000: Timestamp = Timestamp(946_684_800_000);
+/// The time zones are up to 14 hours ahead, for clients that send local times as UTC.
+const A_DAY: Duration = Duration::from_secs(86_400);
+
+/// Why the time that a client gave is hardly true. The event is kept with it all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TimeDoubt {
+    #[serde(rename = "before-2000")]
+    Before2000,
+    /// More than a day after the event was received.
+    InTheFuture,
 }
 
 /// What `time` does not check: the letter between date and time, and an offset of at most 23:59.
@@ -123,6 +149,16 @@ serde_as_text!(Timestamp, Timestamp::parse);
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_before_2000_or_more_than_a_day_ahead_is_doubted() {
+        let at = |text: &str| Timestamp::parse(text).unwrap();
+        let doubt = |text: &str| at(text).doubt(at("2026-11-20T18:02:00Z"));
+        assert_eq!(doubt("1999-12-31T23:59:59.999Z"), Some(TimeDoubt::Before2000));
+        assert_eq!(doubt("2000-01-01T00:00:00Z"), None);
+        assert_eq!(doubt("2026-11-21T18:02:00Z"), None);
+        assert_eq!(doubt("2026-11-21T18:02:00.001Z"), Some(TimeDoubt::InTheFuture));
+    }
 
     #[test]
     fn writes_and_reads_rfc3339_in_milliseconds() {

@@ -11,7 +11,8 @@ use processor::{DedupStore, Policy, UnknownTypes};
 pub fn policy() -> Policy {
     Policy {
         dedup_window: Duration::from_secs(86_400),
-        limits: LimitPolicy { per_minute: NonZeroU32::new(100), block_for: Duration::from_secs(900) },
+        // Below 40 the shared counters are told about every event, so that each batch needs them.
+        limits: LimitPolicy { per_minute: NonZeroU32::new(39), block_for: Duration::from_secs(900) },
         block_list_age: Duration::from_secs(2),
         fraud_threshold: 80,
         scorer_timeout: Duration::from_secs(2),
