@@ -264,4 +264,15 @@ mod tests {
         push_header(&mut json, &Header::new("h", vec![0, 9, 10, 99, 100, 127, 128, 156, 246, 255]));
         assert_eq!(String::from_utf8(json).unwrap(), r#"{"h":[0,9,10,99,100,127,-128,-100,-10,-1]}"#);
     }
+
+    #[test]
+    fn a_header_without_a_value_is_null_and_an_empty_one_is_empty() {
+        let written = |value| {
+            let mut json = Vec::new();
+            push_header(&mut json, &Header { name: "h".into(), value });
+            String::from_utf8(json).unwrap()
+        };
+        assert_eq!(written(None), r#"{"h":null}"#);
+        assert_eq!(written(Some(Bytes::new())), r#"{"h":[]}"#);
+    }
 }

@@ -95,3 +95,24 @@ impl<'de> Visitor<'de> for Value<'_> {
 fn byte_of(number: i16) -> Option<u8> {
     u8::try_from(number).ok().or_else(|| i8::try_from(number).ok().map(i8::cast_unsigned))
 }
+
+#[cfg(test)]
+mod tests {
+    use event::RecordDigest;
+
+    use super::*;
+
+    #[test]
+    fn a_header_without_a_value_is_one_record_in_any_form() {
+        let read = |json| decode(json, &mut BytesMut::new()).unwrap();
+        let digest = |json| {
+            let headers = read(json);
+            let pairs = headers.0.iter().map(|header| (&*header.name, header.value.as_deref()));
+            RecordDigest::of(1, None, Some(b"{}"), pairs)
+        };
+        assert_eq!(digest(r#"[{"h":null}]"#), digest(r#"[{"h":[]}]"#));
+        assert_eq!(digest("[]"), digest("[{}]"));
+        assert_eq!((read("[{}]"), read("null")), (RecordHeaders::default(), RecordHeaders::default()));
+        assert_ne!(digest(r#"[{"h":null}]"#), digest("[]"), "it has a name all the same");
+    }
+}
