@@ -302,7 +302,7 @@ mod tests {
             (r#"{"action":"block","address":"::1","reason":""}"#.into(), "field \"reason\": not 1 to 200"),
             (
                 r#"{"action":"block","address":"::1","reason":"x","for_sec":0}"#.into(),
-                "field \"for_sec\": invalid value: integer `0`, expected a nonzero",
+                "field \"for_sec\": invalid value: integer `0`, expected a whole number of at least 1",
             ),
             (
                 r#"{"action":"block","address":"::1","reason":"x","for":9}"#.into(),
@@ -327,6 +327,15 @@ mod tests {
                 "may only have the scope \"write\"",
             ),
             (r#"{"action":"rotate-key","grace_sec":1}"#.into(), "one of \"key\" and \"key_hash\""),
+            (
+                r#"{"action":"create-key","tenant":"a","name":"x","kind":"server","burst":-1}"#.into(),
+                "field \"burst\": invalid value: integer `-1`, expected a whole number from 1 to 4294967295",
+            ),
+            (
+                r#"{"action":"list-keys","tenant":7}"#.into(),
+                "field \"tenant\": invalid type: integer `7`, expected a string",
+            ),
+            (r#"{"action":"maintain","x":1}"#.into(), "unknown field `x`"),
             (r#"{"action":"revoke-key"}"#.into(), "one of \"key\" and \"key_hash\""),
             (r#"{"action":"revoke-key","key_hash":"zz"}"#.into(), "\"key_hash\" is not 64 hexadecimal digits"),
         ];

@@ -84,13 +84,35 @@ fn read<T: DeserializeOwned>(field: &str, value: Value) -> Result<T, RequestErro
         });
         let path: Vec<String> =
             std::iter::once(field.to_owned()).filter(|field| !field.is_empty()).chain(names).collect();
-        let problem = error.inner().to_string();
+        let problem = in_plain_words(error.inner().to_string());
         if path.is_empty() {
             RequestError::Fields { problem }
         } else {
             RequestError::Field { field: path.join("."), problem }
         }
     })
+}
+
+/// serde says which Rust type it expected; an operator is told what the field may contain.
+fn in_plain_words(problem: String) -> String {
+    let Some((what, expected)) = problem.rsplit_once(", expected ") else { return problem };
+    let words = match expected {
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u32" => "a whole number from 0 to 4294967295",
+        "u64" | "usize" => "a whole number that is not negative",
+        "i32" | "i64" | "isize" => "a whole number",
+        "a nonzero u16" => "a whole number from 1 to 65535",
+        "a nonzero u32" => "a whole number from 1 to 4294967295",
+        "a nonzero u64" | "a nonzero usize" => "a whole number of at least 1",
+        "f32" | "f64" => "a number",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        type_name if type_name.starts_with("struct ") => "an object",
+        other => other,
+    };
+    format!("{what}, expected {words}")
 }
 
 /// Reads a UTC day, such as `2026-11-20`, as its first instant: for a field with `deserialize_with`.
