@@ -58,6 +58,10 @@ unblock: tool ## Take an address off the block list: ADDRESS=203.0.113.7
 blocks: tool ## Show the block list
 	@$(STACK) blocks
 
+.PHONY: operate
+operate: tool ## API keys, exceptions from blocks, the audit trail: ARGS='{"action":"rotate-key","by":"ada","key_hash":"…"}'
+	@$(STACK) operate $(if $(ARGS),'$(ARGS)')
+
 .PHONY: redrive
 redrive: tool ## List dead letters, or send them again: ARGS='{"action":"redrive","dry_run":true}'
 	@$(STACK) redrive $(if $(ARGS),'$(ARGS)')

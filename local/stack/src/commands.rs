@@ -118,6 +118,12 @@ pub async fn blocks(session: &Session) -> anyhow::Result<ExitCode> {
 }
 
 /// # Errors
+/// If the maintainer refuses.
+pub async fn operate(session: &Session, request: String) -> anyhow::Result<ExitCode> {
+    print_answer(&call(session, "maintainer", request).await?)
+}
+
+/// # Errors
 /// If the redriver refuses.
 pub async fn redrive(session: &Session, request: String) -> anyhow::Result<ExitCode> {
     print_answer(&call(session, "redriver", request).await?)

@@ -71,6 +71,11 @@ enum Command {
     Unblock { address: String },
     /// Show the block list.
     Blocks,
+    /// Keys, blocks, exceptions and their audit trail: a request to the maintainer as JSON.
+    Operate {
+        #[arg(default_value = r#"{"action":"list-keys"}"#)]
+        request: String,
+    },
     /// List dead letters, or send them again: a request to the redriver as JSON.
     Redrive {
         #[arg(default_value = r#"{"action":"list"}"#)]
@@ -117,6 +122,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Unblock { address } => commands::unblock(&Session::read()?, &address).await,
         Command::Blocks => commands::blocks(&Session::read()?).await,
+        Command::Operate { request } => commands::operate(&Session::read()?, request).await,
         Command::Redrive { request } => commands::redrive(&Session::read()?, request).await,
         Command::Replay { request } => commands::replay(&Session::read()?, &request).await,
         Command::Fingerprint => commands::fingerprint(&Session::read()?).await,
