@@ -42,24 +42,28 @@ pub enum SecretError {
 /// If a file cannot be read or is empty. If Secrets Manager does not answer within 5 seconds or refuses, or the secret
 /// is binary, or lacks the wanted member.
 pub async fn read(source: &SecretSource) -> Result<SecretString, SecretError> {
-    read_with(source, crate::sdk_config()).await
+    read_with(source, crate::sdk_config).await
 }
 
-/// Like [`read`], with the SDK configuration of the caller, which is waited for only if Secrets Manager has the secret.
+/// Like [`read`], with the SDK configuration of the caller, which is asked for only if Secrets Manager has the secret.
 ///
 /// # Errors
 /// As [`read`].
 pub async fn read_with(
     source: &SecretSource,
-    sdk: impl Future<Output = SdkConfig>,
+    sdk: impl AsyncFnOnce() -> SdkConfig,
 ) -> Result<SecretString, SecretError> {
     match source {
         SecretSource::Value(value) => Ok(value.clone()),
         SecretSource::File(file) => Ok(file.read()?),
         SecretSource::SecretsManager(secret) => {
             let failed = |source| SecretError::SecretsManager { arn: secret.arn.clone(), source };
-            let asked = tokio::time::timeout(ATTEMPT_TIMEOUT, async { ask(secret, &sdk.await).await });
-            asked.await.map_err(|elapsed| failed(elapsed.into()))?.map_err(failed)
+            // Boxed: it has tens of kilobytes, and would be a part of every future that may open a connection.
+            let asking = Box::pin(async { ask(secret, &sdk().await).await });
+            tokio::time::timeout(ATTEMPT_TIMEOUT, asking)
+                .await
+                .map_err(|elapsed| failed(elapsed.into()))?
+                .map_err(failed)
         }
     }
 }

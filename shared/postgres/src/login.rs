@@ -109,7 +109,7 @@ async fn read(config: &PostgresConfig, sdk: &OnceCell<SdkConfig>, now: Timestamp
     let sdk = async || sdk.get_or_init(aws::sdk_config).await;
     let secret: SecretString = match &config.address {
         Address::Url(source) | Address::Parts { password: Password::Secret(source), .. } => {
-            aws::secrets::read_with(source, async { sdk().await.clone() }).await.map_err(PostgresError::Secret)?
+            aws::secrets::read_with(source, async || sdk().await.clone()).await.map_err(PostgresError::Secret)?
         }
         Address::Parts { password: Password::Iam(login), .. } => {
             login.token(sdk().await, now).await.map_err(PostgresError::Token)?.into()
