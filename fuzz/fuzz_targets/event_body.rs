@@ -9,7 +9,7 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
-use event::Timestamp;
+use event::{TenantId, Timestamp};
 use event::limits::{Item, Limits};
 use event::schema::Registry;
 use ingest::decide::{EventForm, Sender, decide};
