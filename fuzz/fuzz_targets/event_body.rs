@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use bytes::{Bytes, BytesMut};
-use event::{TenantId, Timestamp};
 use event::limits::{Item, Limits};
 use event::schema::Registry;
+use event::{TenantId, Timestamp};
 use ingest::decide::{EventForm, Sender, decide};
 use libfuzzer_sys::fuzz_target;
 use pipeline::decisions::intake::Reader;

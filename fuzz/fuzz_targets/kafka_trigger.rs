@@ -94,7 +94,10 @@ fn can_be_redriven(record: &Record, letter: &NewRecord, entry: &LedgerEntry) {
     };
     let copy = as_record(&DeadLetter::read(as_record(letter)).unwrap().redriven());
     assert_eq!((&copy.key, &copy.value), (&record.key, &record.value));
-    assert_eq!((copy.origin(copy.digest()), copy.attempt()), (entry.origin.clone(), record.attempt().saturating_add(1)));
+    assert_eq!(
+        (copy.origin(copy.digest()), copy.attempt()),
+        (entry.origin.clone(), record.attempt().saturating_add(1))
+    );
     assert_eq!(copy.origin_timestamp(), Some(record.origin_timestamp().unwrap_or(entry.recorded_at)));
 }
 
