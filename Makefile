@@ -130,7 +130,7 @@ rustdoc: ## The documentation of the source, with warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 
 .PHONY: ci
-ci: setup setup-kafka check shellcheck deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check chaos-short pooler-check lambda-check ## What CI runs
+ci: setup setup-kafka check shellcheck deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
@@ -155,6 +155,10 @@ chaos-short: chaos-binaries ## A selection of it, a few minutes long (POOLER=pgb
 .PHONY: pooler-contract
 pooler-contract: setup setup-pooler ## Run the Postgres adapter's tests through PgBouncer in transaction mode
 	@local/setup/pooler.sh cargo test --workspace --locked --test adapter
+
+.PHONY: pooler-demo
+pooler-demo:
+	@POOLER=pgbouncer $(MAKE) demo-check
 
 .PHONY: pooler-check
 pooler-check: ## The whole pipeline and chaos-short with PgBouncer between the functions and Postgres
