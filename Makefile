@@ -25,17 +25,20 @@ endif
 endif
 SCOPE := $(if $(FUNCTION),--package $(FUNCTION),--workspace)
 
+# What a command needs that can run with PgBouncer before Postgres.
+POOLER_SETUP := $(if $(filter pgbouncer,$(POOLER)),setup-pooler)
+
 # An input is named from where make was called.
 export INPUT
 
 ##@ Run
 
 .PHONY: run
-run: setup $(if $(filter pgbouncer,$(POOLER)),setup-pooler) binaries ## Start everything, send sample traffic, stay up until Ctrl-C (KEEP=DIR keeps state, KAFKA=apache, POOLER=pgbouncer)
+run: setup $(POOLER_SETUP) binaries ## Start everything, send sample traffic, stay up until Ctrl-C (KEEP=DIR keeps state, KAFKA=apache, POOLER=pgbouncer)
 	@$(STACK) run $(if $(KEEP),--keep "$(KEEP)")
 
 .PHONY: demo
-demo: setup $(if $(filter pgbouncer,$(POOLER)),setup-pooler) binaries ## Send generated events, or INPUT=access.log, through a new stack and account for every one (POOLER=pgbouncer)
+demo: setup $(POOLER_SETUP) binaries ## Send generated events, or INPUT=access.log, through a new stack and account for every one (POOLER=pgbouncer)
 	@$(STACK) demo $(if $(INPUT),--input "$(INPUT)") $(if $(EVENTS),--events "$(EVENTS)")
 
 .PHONY: watch
@@ -136,7 +139,7 @@ ci: setup setup-kafka check shellcheck deny machete rustdoc mutations-check fuzz
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
 CHAOS := target/chaos/suite
 .PHONY: chaos-binaries
-chaos-binaries: setup $(if $(filter pgbouncer,$(POOLER)),setup-pooler) $(if $(filter apache,$(KAFKA)),setup-kafka)
+chaos-binaries: setup $(POOLER_SETUP) $(if $(filter apache,$(KAFKA)),setup-kafka)
 	@local/setup/install.sh chaos || echo "F10 will not run: libfaketime is missing"
 	@local/setup/install.sh pooler || echo "F19 will not restart a pooler: PgBouncer is missing"
 	@cargo build --workspace --bins --features pipeline/failpoints $(CARGO_PROFILE)
@@ -199,7 +202,7 @@ kafka-contract: setup-kafka ## The Kafka contract suite on Apache Kafka, and its
 	cargo test --workspace --test security $(CARGO_PROFILE) -- --ignored
 
 .PHONY: demo-check
-demo-check: $(if $(filter pgbouncer,$(POOLER)),setup-pooler) binaries
+demo-check: $(POOLER_SETUP) binaries
 	@$(STACK) demo | tail -n 1 | grep '"unaccounted":0'
 
 ##@ Measure

@@ -55,7 +55,7 @@ impl Config {
         let access_table = settings::shared::access_table(&mut settings);
         let key_cache = KeyCachePolicy::from_settings(&mut settings);
         let limit = settings.or("API_KEY_RATE_LIMIT_PER_MIN", 1_000);
-        let rate = RatePolicy::from_settings(&mut settings, Counted::Events, limit);
+        let rate = RatePolicy::from_settings(&mut settings, Counted::Events, limit, key_cache.timeout);
         let cors = Origins::new(&settings.list("CORS_ORIGINS"));
         let trusted_proxies = settings.list("TRUSTED_PROXIES");
         let body = BodyLimits {

@@ -8,8 +8,8 @@ use lambda::invocation::{Invocation, InvocationError};
 use pipeline::chain;
 use pipeline::ports::{ActionState, AuditEntry};
 use serde::Serialize;
+use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::block_list::Rule;
@@ -33,8 +33,8 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
     let action = request.action();
     tracing::info!(request_id = invocation.request_id, action, by = by.as_deref(), "carrying out a maintainer action");
     // Boxed, because one future type for all actions is nested too deeply for the compiler.
-    let answer = match request.audited() {
-        None => Box::pin(carry_out(request, app)).await?.answer,
+    match request.audited() {
+        None => Ok(Box::pin(carry_out(request, app)).await?.answer),
         Some(asked) => {
             let entry = AuditEntry {
                 started_at: app.clock.now(),
@@ -45,18 +45,21 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
                 request: asked.to_string(),
                 result: String::new(),
             };
-            Box::pin(carry_out_on_record(request, entry, app)).await?
+            Ok(Box::pin(carry_out_on_record(request, entry, app)).await?)
         }
-    };
-    Ok(to_raw_value(&answer).map_err(MaintainerError::Answer)?)
+    }
 }
 
 /// Writes the entry first, so that nothing is changed that is not in the audit trail.
-async fn carry_out_on_record(request: Request, mut entry: AuditEntry, app: &App) -> Result<Value, MaintainerError> {
+async fn carry_out_on_record(
+    request: Request,
+    mut entry: AuditEntry,
+    app: &App,
+) -> Result<Box<RawValue>, MaintainerError> {
     app.audit.record(&entry).await.map_err(MaintainerError::Access)?;
     let done = carry_out(request, app).await;
     (entry.state, entry.result) = match &done {
-        Ok(done) => (ActionState::Finished, done.audited.to_string()),
+        Ok(done) => (ActionState::Finished, done.audited().to_owned()),
         Err(error) => (ActionState::Failed, json!({ "error": chain(error) }).to_string()),
     };
     tracing::info!(
@@ -75,19 +78,22 @@ async fn carry_out_on_record(request: Request, mut entry: AuditEntry, app: &App)
 
 /// What the caller gets, and what the audit trail keeps of it.
 struct Done {
-    answer: Value,
-    audited: Value,
+    answer: Box<RawValue>,
+    /// If it is not the answer.
+    audited: Option<Box<RawValue>>,
 }
 
 impl Done {
     fn same(answer: &impl Serialize) -> Result<Self, MaintainerError> {
-        Done::of(answer, answer)
+        Ok(Done { answer: to_raw_value(answer).map_err(MaintainerError::Answer)?, audited: None })
     }
 
     fn of(answer: &impl Serialize, audited: &impl Serialize) -> Result<Self, MaintainerError> {
-        let answer = serde_json::to_value(answer).map_err(MaintainerError::Answer)?;
-        let audited = serde_json::to_value(audited).map_err(MaintainerError::Answer)?;
-        Ok(Done { answer, audited })
+        Ok(Done { audited: Some(to_raw_value(audited).map_err(MaintainerError::Answer)?), ..Done::same(answer)? })
+    }
+
+    fn audited(&self) -> &str {
+        self.audited.as_ref().unwrap_or(&self.answer).get()
     }
 }
 

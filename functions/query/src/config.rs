@@ -34,7 +34,7 @@ impl Config {
         let access_table = settings::shared::access_table(&mut settings);
         let key_cache = KeyCachePolicy::from_settings(&mut settings);
         let limit = settings.or("QUERY_RATE_LIMIT_PER_MIN", 600);
-        let rate = RatePolicy::from_settings(&mut settings, Counted::Requests, limit);
+        let rate = RatePolicy::from_settings(&mut settings, Counted::Requests, limit, key_cache.timeout);
         let max_wait = Duration::from_millis(settings.or("MAX_WAIT_MS", 10_000));
         let breaker_open = settings::shared::breaker_open(&mut settings);
         let config = |postgres| Config { postgres, access_table, key_cache, rate, max_wait, breaker_open };

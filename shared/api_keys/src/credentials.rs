@@ -27,7 +27,7 @@ impl Credentials {
     /// # Errors
     /// If there is none, or two that differ, or it cannot be one of ours.
     pub fn of_headers(headers: &HeaderMap) -> Result<Self, KeyError> {
-        Self::read(headers, None)
+        Self::of_request(headers, None)
     }
 
     /// The key in a header, or in the query string's parameter `api_key`: browsers that send a beacon set no headers.
@@ -35,10 +35,6 @@ impl Credentials {
     /// # Errors
     /// If there is none, or two that differ, or it cannot be one of ours.
     pub fn of_request(headers: &HeaderMap, query: Option<&str>) -> Result<Self, KeyError> {
-        Self::read(headers, query)
-    }
-
-    fn read(headers: &HeaderMap, query: Option<&str>) -> Result<Self, KeyError> {
         let mut keys: Vec<Cow<'_, [u8]>> = Vec::with_capacity(1);
         for value in headers.get_all("x-api-key") {
             keys.push(value.as_bytes().into());

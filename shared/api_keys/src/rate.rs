@@ -62,14 +62,14 @@ pub struct RatePolicy {
 }
 
 impl RatePolicy {
-    /// Reads `RATE_LIMIT_BURST_PERCENT` (10), `RATE_LIMIT_ON_ERROR` (`allow`) and `ACCESS_TIMEOUT_MS` (1000).
-    pub fn from_settings(settings: &mut Settings<'_>, counted: Counted, default_limit: u32) -> Self {
+    /// Reads `RATE_LIMIT_BURST_PERCENT` (10) and `RATE_LIMIT_ON_ERROR` (`allow`).
+    pub fn from_settings(settings: &mut Settings<'_>, counted: Counted, default_limit: u32, timeout: Duration) -> Self {
         RatePolicy {
             counted,
             default_limit,
             burst_percent: settings.or("RATE_LIMIT_BURST_PERCENT", 10),
             on_store_error: settings.choice("RATE_LIMIT_ON_ERROR", OnStoreError::default()),
-            timeout: Duration::from_millis(settings.or("ACCESS_TIMEOUT_MS", 1_000)),
+            timeout,
         }
     }
 

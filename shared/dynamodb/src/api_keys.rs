@@ -62,13 +62,12 @@ impl DynamoApiKeys {
     }
 
     fn read_key(&self, hash: KeyHash, item: &Item) -> Result<ApiKey, DynamoDbError> {
-        let is_of_before = !item.contains_key(KIND);
         let item = self.table.attributes(item);
-        let (kind, scopes) = if is_of_before {
+        let (kind, scopes) = if item.item.contains_key(KIND) {
+            (item.parsed(KIND)?, item.read(SCOPES, |value| scopes_of(value.as_ss().ok()?))?)
+        } else {
             let kind = if item.flag(TRUSTED_COLLECTOR)? { KeyKind::Server } else { KeyKind::Publishable };
             (kind, BTreeSet::from([Scope::Write, Scope::Read]))
-        } else {
-            (item.parsed(KIND)?, item.read(SCOPES, |value| scopes_of(value.as_ss().ok()?))?)
         };
         Ok(ApiKey {
             hash,

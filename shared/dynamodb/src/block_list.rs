@@ -48,11 +48,10 @@ impl DynamoBlockList {
     }
 
     fn read_block(&self, item: &Item) -> Result<Block, DynamoDbError> {
-        let allows = item.contains_key(ALLOWS);
         let item = self.table.attributes(item);
         Ok(Block {
             address: item.parsed(SORT_KEY)?,
-            allows: allows && item.flag(ALLOWS)?,
+            allows: item.item.contains_key(ALLOWS) && item.flag(ALLOWS)?,
             from: Timestamp::from_millis(item.number(FROM)?),
             until: item.optional_number(UNTIL)?.map(Timestamp::from_millis),
             reason: item.text(REASON)?.to_owned(),

@@ -145,6 +145,17 @@ impl Broker {
             .with("KAFKA_SASL_USERNAME", "forebay")
             .with("KAFKA_SASL_PASSWORD", "right")
     }
+
+    /// Makes a user with the password `before`, which is read from `file`.
+    async fn login_from_file(&self, user: &str, file: &str) -> Variables {
+        self.set_password(user, ScramMechanism::Sha512, "before").await;
+        std::fs::write(file, "before\n").unwrap();
+        self.sasl("SCRAM-SHA-512")
+            .with("KAFKA_BROKERS", &format!("127.0.0.1:{}", self.scram))
+            .with("KAFKA_SASL_USERNAME", user)
+            .with("KAFKA_SASL_PASSWORD", "")
+            .with("KAFKA_SASL_PASSWORD_FILE", file)
+    }
 }
 
 /// Settings as an operator writes them.
@@ -353,14 +364,7 @@ async fn batches_are_compressed_as_configured() {
 async fn a_rotated_password_is_read_again() {
     let broker = Broker::get().await;
     let (user, file) = ("rotating", broker.file("password"));
-    broker.set_password(user, ScramMechanism::Sha512, "before").await;
-    std::fs::write(&file, "before\n").unwrap();
-    let variables = broker
-        .sasl("SCRAM-SHA-512")
-        .with("KAFKA_BROKERS", &format!("127.0.0.1:{}", broker.scram))
-        .with("KAFKA_SASL_USERNAME", user)
-        .with("KAFKA_SASL_PASSWORD", "")
-        .with("KAFKA_SASL_PASSWORD_FILE", &file);
+    let variables = broker.login_from_file(user, &file).await;
     let client = variables.connect().await.unwrap();
     let (topic, topics) = (unique(), client.topics());
     topics.ensure(&[TopicSpec::new(topic, 1)]).await.unwrap();
@@ -396,14 +400,7 @@ async fn a_rotated_password_is_read_again() {
 async fn a_member_of_a_group_joins_again_with_a_rotated_password() {
     let broker = Broker::get().await;
     let (user, file) = ("polling", broker.file("password-of-the-member"));
-    broker.set_password(user, ScramMechanism::Sha512, "before").await;
-    std::fs::write(&file, "before\n").unwrap();
-    let variables = broker
-        .sasl("SCRAM-SHA-512")
-        .with("KAFKA_BROKERS", &format!("127.0.0.1:{}", broker.scram))
-        .with("KAFKA_SASL_USERNAME", user)
-        .with("KAFKA_SASL_PASSWORD", "")
-        .with("KAFKA_SASL_PASSWORD_FILE", &file);
+    let variables = broker.login_from_file(user, &file).await;
     let topic = unique();
     let others = broker.tls().connect().await.unwrap();
     others.topics().ensure(&[TopicSpec::new(topic, 1)]).await.unwrap();

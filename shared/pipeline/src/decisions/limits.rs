@@ -52,11 +52,11 @@ impl Blocks {
     /// What the smallest range with the address says that is in force. For a redelivered record the first millisecond of
     /// a block does not count; see the module's comment.
     fn about(&self, address: AddressKey, received_at: Timestamp, redelivered: bool) -> Listed<'_> {
-        let entries = self.sizes.iter().filter_map(|Reverse(bits)| {
+        let holds = self.sizes.iter().find_map(|Reverse(bits)| {
             let entry = self.entries.get(&AddressRange::around(address, *bits)?)?;
             block_covers(entry, received_at, redelivered).then_some(entry)
         });
-        match entries.into_iter().next() {
+        match holds {
             None => Listed::Nothing,
             Some(entry) if entry.allows => Listed::Allowed,
             Some(entry) => Listed::Blocked(entry),

@@ -75,22 +75,9 @@ impl KeyKind {
 }
 
 /// Something that a key may do.
-#[derive(
-    Clone,
-    Copy,
-    Debug,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Serialize,
-    Deserialize,
-    EnumString,
-    strum::Display,
-    IntoStaticStr,
-)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, EnumString, strum::Display)]
 #[serde(rename_all = "lowercase")]
-#[strum(serialize_all = "lowercase", const_into_str)]
+#[strum(serialize_all = "lowercase")]
 pub enum Scope {
     /// Send events.
     Write,
@@ -98,12 +85,6 @@ pub enum Scope {
     Read,
     /// What concerns the whole installation or other tenants.
     Operate,
-}
-
-impl Scope {
-    pub const fn as_str(self) -> &'static str {
-        self.into_str()
-    }
 }
 
 /// What is stored about an API key.
