@@ -21,7 +21,7 @@ const SORT_VALUE: &str = "bucket";
 /// Microseconds since the epoch.
 const FULL_AT: &str = "full_at";
 
-/// A bucket that is full need not be kept; the hours only allow for clocks that differ.
+/// A bucket that is full need not be kept. Most are full in seconds; the hours allow for clocks that differ.
 const KEEP: Duration = Duration::from_secs(2 * 3600);
 
 /// How often a request starts over because others took tokens in the meantime. Each time there were enough of them for
@@ -61,8 +61,7 @@ impl DynamoRateLeases {
         seen: Option<FullAt>,
         taken: Taken,
     ) -> Result<Option<FullAt>, DynamoDbError> {
-        // Kept for two hours after anything that the bucket's instant may be, for it is never far from now.
-        let expires_at = request.now.plus(KEEP).as_secs();
+        let expires_at = request.now.plus(request.limit.fills_in().max(KEEP)).as_secs();
         let update = self
             .table
             .client()

@@ -4,7 +4,7 @@
 //! |---|---|---|---|---|
 //! | API key | `key#<SHA-256 as hex>` | `key` | `tenant`, `name`, `kind`, `scopes`, `rate_limit_per_min`, `burst`, `valid_until`, `revoked` | never |
 //! | its copy for the list | `keys` | `<SHA-256 as hex>` | the same | never |
-//! | token bucket | `rate#<bucket>` | `bucket` | `full_at`, `expires_at` | 2 hours after its last use |
+//! | token bucket | `rate#<bucket>` | `bucket` | `full_at`, `expires_at` | 2 hours after its last use, or when it is full if that is later |
 //! | address counter | `address#<address>` | `<minute>` | `count`, `expires_at` | 2 days after its minute |
 //! | redrive mark | `redrive#<origin>` | `<attempt>#<step>` | `state`, `run`, `at`, `until`, `position`, `expires_at` | 90 days after it was written |
 //! | audit entry | `redrive-audit#<day>`, `access-audit#<day>` | `<start>#<run>` | `action`, `state`, `by`, `request`, `result`, `expires_at` | 400 days after its start |

@@ -31,6 +31,11 @@ pub struct BucketLimit {
 }
 
 impl BucketLimit {
+    /// How long an empty bucket takes to be full again.
+    pub fn fills_in(self) -> Duration {
+        Duration::from_micros(u64::try_from(self.micros(self.burst)).unwrap_or(0))
+    }
+
     /// How long `tokens` take to come back, in microseconds. Rounded up, so that never more than the limit come back.
     fn micros(self, tokens: u32) -> i64 {
         let micros = i64::from(tokens).saturating_mul(MICROS_PER_MINUTE);

@@ -57,6 +57,22 @@ async fn a_lease_of_a_full_bucket_costs_one_request_and_of_another_two() {
 }
 
 #[tokio::test]
+async fn a_bucket_is_kept_until_it_is_full_again() {
+    let service = start().await;
+    let store = DynamoRateLeases::new(&service.dynamodb, ACCESS);
+    // Ten days until it is full.
+    let limit = BucketLimit { per_minute: 10, burst: 144_000, lend_for: Duration::ZERO };
+    let request = TokenRequest { limit, ..tokens(144_000, 144_000) };
+    store.take("slow", request).await.unwrap();
+    let client = aws_sdk_dynamodb::Client::new(&service.config);
+    let text = |value: &str| AttributeValue::S(value.to_owned());
+    let item = client.get_item().table_name(ACCESS).key("pk", text("rate#slow")).key("sk", text("bucket"));
+    let item = item.send().await.unwrap().item.unwrap();
+    let end: i64 = item["expires_at"].as_n().unwrap().parse().unwrap();
+    assert!(end >= request.now.as_secs() + 10 * 86_400, "{end}");
+}
+
+#[tokio::test]
 async fn keys_from_before_there_were_kinds_and_scopes_work_on() {
     let service = start().await;
     let store = DynamoApiKeys::new(&service.dynamodb, ACCESS);
