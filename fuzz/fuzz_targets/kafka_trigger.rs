@@ -11,7 +11,7 @@ use std::time::Duration;
 use archive::{ArchiveReader, Filter, writer};
 use event::schema::Registry;
 use event::{Origin, TenantId, Timestamp};
-use lambda::kafka_trigger::decode;
+use lambda::kafka_trigger::{Delivery, read};
 use libfuzzer_sys::fuzz_target;
 use pipeline::dead_letter::{DeadLetter, dead_letter};
 use pipeline::decisions::dedup::ClaimPlan;
@@ -32,7 +32,7 @@ const NOW: Timestamp = Timestamp::from_millis(1_795_197_720_000);
 static REGISTRY: LazyLock<Registry> = LazyLock::new(|| Registry::embedded().unwrap());
 
 fuzz_target!(|data: &str| {
-    let Ok(delivered) = decode(data) else { return };
+    let Ok(Delivery::Records(delivered)) = read(data) else { return };
     let records: Vec<&Record> = delivered.iter().collect();
     assert!(records.is_sorted_by_key(|record| &record.position));
     // A trigger sends a record once in an event; what a fuzzer makes of that is answered, but has no one right answer.

@@ -1,6 +1,7 @@
 //! Why an invocation failed.
 
 use archive::ArchiveError;
+use archive::quarantine::QuarantineError;
 use lambda::invocation::InvocationError;
 use lambda::kafka_trigger::TriggerError;
 use pipeline::DependencyError;
@@ -20,6 +21,8 @@ pub enum ArchiverError {
         #[source]
         source: DependencyError,
     },
+    #[error(transparent)]
+    Quarantine(#[from] QuarantineError),
     #[error("cannot write the answer as JSON")]
     Answer(#[source] serde_json::Error),
 }
@@ -31,6 +34,7 @@ impl ArchiverError {
             ArchiverError::Trigger(_) => "not-a-kafka-event",
             ArchiverError::Pack(error) => error.tag(),
             ArchiverError::Unwritten { source, .. } => source.tag,
+            ArchiverError::Quarantine(error) => error.tag(),
             ArchiverError::Answer(_) => "answer",
         }
     }

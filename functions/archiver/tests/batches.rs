@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use archive::{ArchiveReader, Filter, S3Objects, Status};
+use archive::{ArchiveReader, Filter, S3Objects, Status, quarantine};
 use archiver::App;
 use async_trait::async_trait;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -17,7 +17,7 @@ use event::Timestamp;
 use lambda::batch_response::BatchResponse;
 use lambda::breaker::guard;
 use lambda::invocation::{Invocation, InvocationError};
-use lambda::kafka_trigger::{BatchAnswer, decode};
+use lambda::kafka_trigger::{BatchAnswer, decode, objects_event};
 use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::ports::{ObjectInfo, ObjectStore, PutResult};
 use pipeline::{
@@ -116,6 +116,29 @@ async fn outcomes_are_sorted_by_status() {
     assert_eq!(offsets(Filter::status(Status::Known(Outcome::Duplicate))).await, [11]);
     assert_eq!(offsets(Filter::status(Status::Unknown)).await, [13]);
     assert_eq!(offsets(Filter::topic(topic::PROCESSED_EVENTS)).await, [10, 11, 12, 13]);
+}
+
+#[tokio::test]
+async fn a_record_in_an_object_is_archived_as_one_in_an_event() {
+    let objects = Arc::new(FakeObjects::default());
+    let app = app(&objects, BatchResponse::Whole);
+    let records = records_of(&sample("archiver", "valid-batch"));
+    let mut keys = Vec::new();
+    for record in &records {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
+        keys.push(quarantine::keep(&*objects, &app.s3, record, deadline).await.unwrap());
+    }
+    let event = |keys: &[String]| String::from_utf8(objects_event(keys).unwrap()).unwrap();
+    assert_eq!(invoke(&app, &event(&keys)).await.unwrap(), BatchAnswer::done());
+    assert_eq!(read(objects.clone(), &Filter::topic(SAMPLE_TOPIC)).await, records);
+
+    let other = objects.object(&keys[1]).unwrap();
+    objects.overwrite(&keys[0], other);
+    for bad in [keys[0].clone(), keys[0].replace("quarantine", "parked"), keys[0].replace("partition=0", "partition=9")]
+    {
+        let error = invoke(&app, &event(&[bad.clone()])).await.unwrap_err();
+        assert_eq!(error.error_type, "quarantined-object", "{bad}");
+    }
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Why a batch could not be finished.
 
+use archive::quarantine::QuarantineError;
 use lambda::invocation::InvocationError;
 use lambda::kafka_trigger::TriggerError;
 use pipeline::decisions::preparedness::Unprepared;
@@ -36,8 +37,8 @@ pub enum ProcessorError {
     Answers(#[from] WrongNumberOfAnswers),
     #[error(transparent)]
     Unprepared(#[from] Unprepared),
-    #[error("a record that is too large to publish cannot be packed for the archive")]
-    Pack(#[source] std::io::Error),
+    #[error(transparent)]
+    Quarantine(#[from] QuarantineError),
     #[error("an outcome cannot be serialized as JSON")]
     Outcome(#[source] serde_json::Error),
     #[error("the response cannot be serialized as JSON")]
@@ -52,7 +53,7 @@ impl ProcessorError {
             ProcessorError::Dependency(error) => error.failed_tag(),
             ProcessorError::Answers(_) => "wrong-number-of-answers",
             ProcessorError::Unprepared(_) => "unknown-types",
-            ProcessorError::Pack(_) => "pack",
+            ProcessorError::Quarantine(error) => error.tag(),
             ProcessorError::Outcome(_) => "outcome",
             ProcessorError::Answer(_) => "answer",
         }

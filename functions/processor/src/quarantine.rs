@@ -1,8 +1,9 @@
 //! Keeps the bytes of records that are too large to publish.
 
+use archive::quarantine;
+use pipeline::Record;
 use pipeline::decisions::size::is_too_large;
 use pipeline::tracked::{Decided, Tracked};
-use pipeline::{Record, object_name};
 use tokio::time::Instant;
 
 use crate::app::App;
@@ -22,10 +23,7 @@ pub async fn keep(
 ) -> Result<(), ProcessorError> {
     // One after another: they are rare, and each may have megabytes.
     for (delivered, record) in delivered.iter().zip(records).filter(|(_, record)| is_too_large(record)) {
-        let key = object_name::quarantined(&record.position, record.digest);
-        let body = archive::single::pack(delivered).map_err(ProcessorError::Pack)?;
-        let put = || app.objects.put_new(&key, body.clone());
-        app.s3.call(deadline, "keeping a record that is too large", put).await?;
+        let key = quarantine::keep(&*app.objects, &app.s3, delivered, deadline).await?;
         tracing::warn!(record = %record.position, object = key, "the record is too large to publish: its bytes are in the archive");
     }
     Ok(())

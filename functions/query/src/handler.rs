@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_keys::Credentials;
-use axum::extract::rejection::{PathRejection, QueryRejection};
-use axum::extract::{MatchedPath, Path, Query, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::extract::rejection::PathRejection;
+use axum::extract::{MatchedPath, Path, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::error::QueryError;
-use crate::question::{Parameters, Question};
+use crate::question::Question;
 use crate::timeline::{self, Missing, Receipt, Timeline};
 
 /// While a request waits, the database is asked again after this pause, then after twice that, up to the longest.
@@ -165,14 +165,14 @@ async fn event(
     deadline: Option<Extension<Deadline>>,
     matched: MatchedPath,
     path: Result<Path<String>, PathRejection>,
-    parameters: Result<Query<Parameters>, QueryRejection>,
+    uri: Uri,
 ) -> Response {
     let started = Instant::now();
     let answer = async {
         let now = app.clock.now();
         let key = app.authenticator.authenticate(Credentials::of_headers(&headers)?, Scope::Read, now).await?;
         app.limiter.take(&key, 1, now).await?;
-        let question = Question::read(matched.as_str().ends_with('}').then_some(path), parameters)?;
+        let question = Question::read(matched.as_str().ends_with('}').then_some(path), &uri)?;
         let deadline = deadline.as_ref().map(|Extension(deadline)| deadline);
         let patience = Deadline::at_most(deadline, question.wait.min(app.max_wait), ANSWER_RESERVE);
         app.answer(EventKey { tenant: key.tenant.clone(), id: question.id.clone() }, &question, patience).await

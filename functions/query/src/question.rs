@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, Query};
+use axum::http::Uri;
 use event::EventId;
+use percent_encoding::percent_decode_str;
 use pipeline::{Position, topic};
 use serde::Deserialize;
 
 use crate::error::QueryError;
 
-/// The query string as sent. Values are texts, so that the error for a value that is not a number can name it.
+/// The query string. Values are texts, so that the error for a value that is not a number can name it.
 #[derive(Debug, Default, Deserialize)]
-pub struct Parameters {
+struct Parameters {
     id: Option<String>,
     partition: Option<String>,
     offset: Option<String>,
@@ -33,13 +35,14 @@ impl Question {
     ///
     /// # Errors
     /// If the id is not valid, in both places or in none, or a parameter is wrong.
-    pub fn read(
-        path: Option<Result<Path<String>, PathRejection>>,
-        parameters: Result<Query<Parameters>, QueryRejection>,
-    ) -> Result<Self, QueryError> {
+    pub fn read(path: Option<Result<Path<String>, PathRejection>>, uri: &Uri) -> Result<Self, QueryError> {
         let in_path = path.transpose().map_err(|_| QueryError::EventId)?;
+        // The extractor would put a replacement character in place of other bytes, and look for another id.
+        if percent_decode_str(uri.query().unwrap_or_default()).decode_utf8().is_err() {
+            return Err(QueryError::Parameter { name: "a parameter", problem: "is not UTF-8" });
+        }
         let unreadable = |_| QueryError::Parameter { name: "a parameter", problem: "is sent twice or cannot be read" };
-        let Query(Parameters { id, partition, offset, wait_ms }) = parameters.map_err(unreadable)?;
+        let Query(Parameters { id, partition, offset, wait_ms }) = Query::try_from_uri(uri).map_err(unreadable)?;
         let id = match (in_path, id) {
             (Some(Path(id)), None) | (None, Some(id)) => id,
             (None, None) => {
@@ -89,7 +92,7 @@ mod tests {
     fn read(id: &str, query: &str) -> Result<Question, String> {
         let uri = format!("/?{query}").parse().unwrap();
         let path = (!id.is_empty()).then(|| Ok(Path(id.to_owned())));
-        Question::read(path, Query::try_from_uri(&uri)).map_err(|error| error.to_string())
+        Question::read(path, &uri).map_err(|error| error.to_string())
     }
 
     #[test]
@@ -100,6 +103,9 @@ mod tests {
         assert_eq!(read("", "").unwrap_err(), "id is missing: ask for /events?id=ID or /events/ID");
         assert_eq!(read("a", "id=a").unwrap_err(), "id is also in the path");
         assert!(read("", "id=a&id=b").is_err() && read("", "id=").is_err());
+        for not_text in ["id=%ff", "id=a&wait_ms=%c3", "other=%ed%a0%80&id=a"] {
+            assert_eq!(read("", not_text).unwrap_err(), "a parameter is not UTF-8", "{not_text}");
+        }
     }
 
     #[test]

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use archive::S3Objects;
 use dynamodb::{DynamoAuditTrail, DynamoDb, DynamoRedriveMarks};
+use invoke::FunctionClient;
 use kafka::{KafkaClient, KafkaError, PublisherOptions};
 use lambda::breaker::guard;
 use lambda::shutdown::FLUSH_TIMEOUT;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;
-use pipeline::ports::{AuditTrail, ObjectStore, RecordPublisher, RedriveMarks, TopicSource};
+use pipeline::ports::{AuditTrail, FunctionCaller, ObjectStore, RecordPublisher, RedriveMarks, TopicSource};
 use pipeline::{Dependency, DependencyError};
 
 use crate::config::Config;
@@ -19,6 +20,8 @@ use crate::config::Config;
 /// Largest record that is sent, in bytes before compression: what a Lambda event can hold. `raw-events` takes less, but it
 /// counts compressed bytes, and the broker decides.
 const MAX_RECORD_BYTES: usize = 6 * 1024 * 1024;
+/// Longest wait for a function's answer. Those behind a mapping may run for 14 minutes.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(15 * 60);
 
 /// The adapters.
 pub struct Ports {
@@ -27,6 +30,7 @@ pub struct Ports {
     pub marks: Arc<dyn RedriveMarks>,
     pub audit: Arc<dyn AuditTrail>,
     pub objects: Arc<dyn ObjectStore>,
+    pub functions: Arc<dyn FunctionCaller>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -35,6 +39,7 @@ pub struct Guards {
     pub kafka: Guard,
     pub dynamodb: Guard,
     pub s3: Guard,
+    pub function: Guard,
 }
 
 /// One instance of the function.
@@ -64,6 +69,7 @@ impl App {
             marks: Arc::new(DynamoRedriveMarks::new(&dynamodb, &config.access_table)),
             audit: Arc::new(DynamoAuditTrail::new(&dynamodb, &config.access_table, "redrive")),
             objects: Arc::new(S3Objects::connect(&sdk, config.archive_bucket.clone())),
+            functions: Arc::new(FunctionClient::patient(&sdk, ANSWER_TIMEOUT)),
             clock: Arc::new(SystemClock),
         };
         Ok(App::new(ports, config.breaker_open))
@@ -75,6 +81,7 @@ impl App {
             kafka: guard(Dependency::Kafka, breaker_open),
             dynamodb: guard(Dependency::Dynamodb, breaker_open),
             s3: guard(Dependency::S3, breaker_open),
+            function: guard(Dependency::Function, breaker_open),
         };
         App { ports, guards }
     }

@@ -1,5 +1,6 @@
 //! Why a request fails.
 
+use archive::quarantine::QuarantineError;
 use lambda::invocation::InvocationError;
 use lambda::request::RequestError;
 use pipeline::DependencyError;
@@ -12,6 +13,8 @@ pub enum RedriverError {
     OutOfTime,
     #[error(transparent)]
     Dependency(#[from] DependencyError),
+    #[error(transparent)]
+    Quarantine(#[from] QuarantineError),
     /// A letter cannot be encoded as an object.
     #[error("a letter cannot be encoded for parking")]
     Pack(#[source] std::io::Error),
@@ -27,6 +30,7 @@ impl RedriverError {
             RedriverError::Request(_) => RequestError::TAG,
             RedriverError::OutOfTime => "out-of-time",
             RedriverError::Dependency(error) => error.failed_tag(),
+            RedriverError::Quarantine(error) => error.tag(),
             RedriverError::Pack(_) => "pack",
             RedriverError::Parked { .. } => "parked-object",
             RedriverError::Answer(_) => "answer",

@@ -17,6 +17,7 @@ use crate::parked_letters::{self, ParkedAnswer, ReleaseAnswer};
 use crate::request::Request;
 use crate::run::RedriveRun;
 use crate::shown::bounded;
+use crate::undelivered::{self, Chosen, DeliverAnswer, UndeliveredAnswer};
 
 /// Longest request kept in the audit trail, in characters.
 const MAX_AUDITED_CHARS: usize = 4_096;
@@ -118,6 +119,23 @@ async fn carry_out(
             let audited = json!({
                 "dry_run": answer.dry_run, "sent": answer.sent, "already": answer.already,
                 "under_way": answer.under_way, "refused": answer.refused,
+                "complete": result.is_ok() && answer.next_key.is_none(),
+            });
+            (result, audited, written(run, &answer))
+        }
+        Request::Undelivered { function, from_key, limit } => {
+            let mut answer = UndeliveredAnswer::default();
+            let chosen = Chosen { function: function.as_deref(), from_key };
+            let result = undelivered::list(app, run, chosen, limit.get() as usize, &mut answer).await;
+            (result, json!({ "batches": answer.batches.len() }), written(run, &answer))
+        }
+        Request::Deliver { function, from_key, dry_run } => {
+            let mut answer = DeliverAnswer { dry_run: *dry_run, ..DeliverAnswer::default() };
+            let chosen = Chosen { function: function.as_deref(), from_key };
+            let result = undelivered::deliver(app, run, chosen, &mut answer).await;
+            let audited = json!({
+                "dry_run": answer.dry_run, "delivered": answer.delivered, "already": answer.already,
+                "failed": answer.failed, "unreadable": answer.unreadable,
                 "complete": result.is_ok() && answer.next_key.is_none(),
             });
             (result, audited, written(run, &answer))

@@ -1,7 +1,7 @@
 //! Sends dead letters back to `raw-events`, each once.
 //!
-//! Owns how letters are listed, chosen, sent back and parked, and that every action is in the audit trail. The
-//! processor makes sure that a copy has no second effect: everything there is keyed by origin. Needs neither Postgres
+//! Owns how letters are listed, chosen, sent back and parked, how batches that a trigger gave up are delivered after all,
+//! and that every action is in the audit trail. The processor makes sure that a copy has no second effect: everything there is keyed by origin. Needs neither Postgres
 //! nor a consumer group, so it works while either is down.
 
 mod app;
@@ -16,6 +16,7 @@ mod run;
 mod sending;
 mod shown;
 mod status;
+mod undelivered;
 
 pub use app::{App, Ports};
 pub use config::Config;

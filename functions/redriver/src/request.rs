@@ -91,6 +91,23 @@ pub enum Request {
         #[serde(default)]
         max_per_sec: MaxPerSec,
     },
+    /// Lists what the triggers gave up.
+    Undelivered {
+        /// The function's name.
+        function: Option<Text>,
+        #[serde(default)]
+        from_key: String,
+        #[serde(default)]
+        limit: PageLimit,
+    },
+    /// Calls the functions again with what the triggers gave up.
+    Deliver {
+        function: Option<Text>,
+        #[serde(default)]
+        from_key: String,
+        #[serde(default)]
+        dry_run: bool,
+    },
     Audit {
         /// Today if absent.
         #[serde(default, deserialize_with = "lambda::request::day")]
@@ -115,7 +132,7 @@ impl Request {
             | Request::Redrive { filters, .. }
             | Request::Parked { filters, .. }
             | Request::Release { filters, .. } => check_range("filters.until", filters.from, filters.until)?,
-            Request::Audit { .. } => {}
+            Request::Undelivered { .. } | Request::Deliver { .. } | Request::Audit { .. } => {}
         }
         Ok((request, by))
     }
@@ -171,6 +188,10 @@ mod tests {
         let release =
             Request::Release { filters, from_key: String::new(), dry_run: false, max_per_sec: MaxPerSec::default() };
         assert_eq!(parse(&sample("redriver", "release")), Ok((release, text("ada"))));
+        let undelivered = Request::Undelivered { function: None, from_key: String::new(), limit: PageLimit::default() };
+        assert_eq!(parse(&sample("redriver", "undelivered")), Ok((undelivered, None)));
+        let deliver = Request::Deliver { function: text("processor"), from_key: String::new(), dry_run: false };
+        assert_eq!(parse(&sample("redriver", "deliver")), Ok((deliver, text("ada"))));
         let day = Some(Timestamp::parse("2026-11-20T00:00:00Z").unwrap());
         assert_eq!(parse(&sample("redriver", "audit")), Ok((Request::Audit { day }, None)));
     }
@@ -189,7 +210,10 @@ mod tests {
             (sample("redriver", "bad"), "field \"max_per_sec\": not 1 to 10000"),
             ("{}".into(), "field \"action\": missing"),
             ("7".into(), "the request is not a JSON object"),
-            (r#"{"action":"purge"}"#.into(), "expected one of list, redrive, parked, release, audit"),
+            (
+                r#"{"action":"purge"}"#.into(),
+                "expected one of list, redrive, parked, release, undelivered, deliver, audit",
+            ),
             (r#"{"action":"list","dry_run":true}"#.into(), "unknown field `dry_run`"),
             (r#"{"action":"list","filters":{"ip":"::1"}}"#.into(), "unknown field `ip`"),
             (r#"{"action":"list","filters":{"origin":"x"}}"#.into(), "field \"filters.origin\": an origin must"),

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use event::schema::Registry;
 use event::{TenantId, Timestamp};
 use lambda::invocation::{Invocation, InvocationError};
@@ -16,9 +17,12 @@ use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::clock::Clock;
 use pipeline::dead_letter::DeadLetter;
 use pipeline::decisions::limits::LimitPolicy;
-use pipeline::ports::{EventStore, LedgerEntry, NewRecord, ObjectStore as _, RecordPublisher, RedriveMarks as _};
+use pipeline::ports::{
+    EventStore, FunctionCaller, LedgerEntry, NewRecord, ObjectStore as _, RecordPublisher, RedriveMarks as _,
+};
+use pipeline::quota::MAX_PAYLOAD_BYTES;
 use pipeline::tracked::{Decided, Tracked};
-use pipeline::{Dependency, DependencyError, ErrorClass, Header, Outcome, Position, Record, topic};
+use pipeline::{Dependency, DependencyError, ErrorClass, Header, Outcome, Position, Record, RecordHeaders, topic};
 use processor::{DedupStore, Policy, Ports, UnknownTypes};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -139,6 +143,36 @@ impl RecordPublisher for Slow {
     }
 }
 
+/// Lambda with one function, which has an instance of its own.
+struct Hosted {
+    processor: processor::App,
+    calls: Mutex<Vec<String>>,
+    failing: AtomicBool,
+}
+
+#[async_trait]
+impl FunctionCaller for Hosted {
+    async fn call(&self, function: &str, event: Bytes) -> Result<Bytes, DependencyError> {
+        self.calls.lock().unwrap().push(function.to_owned());
+        let failed = |class, tag: &'static str| DependencyError {
+            dependency: Dependency::Function,
+            class,
+            tag,
+            doing: "calling a function",
+            source: tag.into(),
+        };
+        if event.len() > MAX_PAYLOAD_BYTES || !function.ends_with(":function:processor") {
+            return Err(failed(ErrorClass::Transient, "unavailable"));
+        }
+        if self.failing.load(Ordering::Relaxed) {
+            return Err(failed(ErrorClass::Permanent, "function-error"));
+        }
+        let event = RawValue::from_string(String::from_utf8(event.into()).unwrap()).unwrap();
+        let answer = processor::handle(&event, &invocation(MINUTE), &self.processor).await;
+        Ok(answer.map_err(|_| failed(ErrorClass::Permanent, "function-error"))?.get().to_owned().into())
+    }
+}
+
 struct World {
     clock: Arc<TestClock>,
     broker: Arc<FakePublisher>,
@@ -148,6 +182,8 @@ struct World {
     objects: Arc<FakeObjects>,
     claims: Arc<FakeClaims>,
     processor: processor::App,
+    /// The functions that the redriver calls.
+    hosted: Arc<Hosted>,
     /// How many records of `raw-events` the processor has read, by partition.
     consumed: Mutex<HashMap<i32, i64>>,
 }
@@ -160,6 +196,11 @@ impl World {
         let store = Arc::new(Picky { inner: FakeStore::new(DAY), broken: AtomicBool::new(true) });
         let (claims, objects) = (Arc::new(FakeClaims::new(DAY)), Arc::<FakeObjects>::default());
         World {
+            hosted: Arc::new(Hosted {
+                processor: processor(1_500_000, &claims, &store, &broker, &objects, &clock),
+                calls: Mutex::default(),
+                failing: AtomicBool::new(false),
+            }),
             processor: processor(1_500_000, &claims, &store, &broker, &objects, &clock),
             clock,
             broker,
@@ -246,6 +287,25 @@ impl World {
         self.broker.records(topic::DEAD_LETTER_EVENTS)
     }
 
+    /// The trigger gives up these records in one batch; returns the object's key.
+    fn give_up(&self, name: &str, records: &[Record]) -> String {
+        let (of, offset) = (&records[0].position, records[0].position.offset);
+        let document = json!({
+            "requestContext": {
+                "requestId": "r", "functionArn": "arn:aws:lambda:eu-west-1:123456789012:function:processor",
+                "condition": "RetryAttemptsExhausted", "approximateInvokeCount": 3,
+            },
+            "responseContext": null, "version": "1.0", "timestamp": "2026-11-20T18:00:00.000Z",
+            "KafkaBatchInfo": {"batchSize": records.len(), "recordsInfo": {
+                format!("{}-{}", of.topic, of.partition): {"firstRecordOffset": offset, "lastRecordOffset": offset},
+            }},
+            "payload": trigger_event(records),
+        });
+        let key = format!("aws/lambda/mapping/raw-events-0/2026/11/20/{name}");
+        self.objects.overwrite(&key, document.to_string());
+        key
+    }
+
     fn repair(&self) {
         self.store.broken.store(false, Ordering::Relaxed);
     }
@@ -261,6 +321,7 @@ impl World {
             marks: self.marks.clone(),
             audit: self.audit.clone(),
             objects: self.objects.clone(),
+            functions: self.hosted.clone(),
             clock: self.clock.clone(),
         };
         redriver::App::new(ports, OPEN_FOR)
@@ -440,6 +501,72 @@ async fn a_record_that_was_too_large_is_sent_with_its_bytes_from_the_archive() {
     assert_eq!(ids, ["small", "large"]);
     world.clock.advance(20 * MINUTE);
     assert_eq!(counts(&world.ask(json!({"action": "redrive"})).await, &["sent", "already", "refused"]), [0, 1, 2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_trigger_gave_up_is_listed_and_delivered_and_a_second_time_changes_nothing() {
+    let world = World::new();
+    world.repair();
+    world.produce(30).await;
+    let key = world.give_up("a", &world.new_records());
+    world.objects.overwrite("aws/lambda/mapping/raw-events-0/2026/11/20/b", "not JSON");
+
+    let listed = world.ask(json!({"action": "undelivered"})).await;
+    assert_eq!(counts(&listed, &["read", "unreadable"]), [2, 1]);
+    let [batch] = listed["batches"].as_array().unwrap().as_slice() else { panic!("{listed}") };
+    assert_eq!((batch["key"].as_str(), batch["function"].as_str()), (Some(&*key), Some("processor")));
+    assert_eq!((&batch["delivered"], &batch["condition"]), (&json!(false), &json!("RetryAttemptsExhausted")));
+    let archiver_only = world.ask(json!({"action": "undelivered", "function": "archiver"})).await;
+    assert_eq!(archiver_only["batches"], json!([]));
+
+    let names = ["delivered", "already", "failed", "unreadable"];
+    let planned = world.ask(json!({"action": "deliver", "dry_run": true})).await;
+    assert_eq!(counts(&planned, &names), [1, 0, 0, 1]);
+    assert_eq!(world.hosted.calls.lock().unwrap().len(), 0);
+
+    world.hosted.failing.store(true, Ordering::Relaxed);
+    let failed = world.ask(json!({"action": "deliver"})).await;
+    assert_eq!(counts(&failed, &names), [0, 0, 1, 1]);
+    assert_eq!(failed["failures"][0]["key"], json!(key), "{failed}");
+    world.hosted.failing.store(false, Ordering::Relaxed);
+    assert_eq!(counts(&world.ask(json!({"action": "deliver"})).await, &names), [1, 0, 0, 1]);
+    world.assert_one_effect_each(30);
+    assert_eq!(counts(&world.ask(json!({"action": "deliver"})).await, &names), [0, 1, 0, 1]);
+    // A run may be killed before its note, and then the batch is delivered again.
+    world.objects.expire(&format!("delivered/{key}"));
+    assert_eq!(counts(&world.ask(json!({"action": "deliver"})).await, &names), [1, 0, 0, 1]);
+    world.assert_one_effect_each(30);
+    assert_eq!(world.hosted.calls.lock().unwrap().len(), 3, "one call for each attempt");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_record_that_fits_in_no_event_gets_its_outcome_and_its_letter() {
+    let world = World::new();
+    world.repair();
+    let value =
+        json!({"type": "click", "id": "e", "user_id": "u", "campaign_id": "c", "padding": "x".repeat(5_000_000)});
+    let original = Record {
+        position: Position::new(topic::RAW_EVENTS, 0, 5),
+        timestamp: world.clock.now(),
+        key: Some("kafka/e".into()),
+        value: Some(value.to_string().into()),
+        headers: RecordHeaders::default(),
+        undecodable: None,
+    };
+    world.give_up("a", std::slice::from_ref(&original));
+
+    for (delivered, already) in [(1, 0), (0, 1)] {
+        let answer = world.ask(json!({"action": "deliver"})).await;
+        assert_eq!(counts(&answer, &["delivered", "already", "failed"]), [delivered, already, 0], "{answer}");
+        let ledger = world.store.inner.ledger();
+        let [entry] = ledger.as_slice() else { panic!("{ledger:?}") };
+        assert_eq!((entry.outcome, entry.digest), (Outcome::DeadLettered, original.digest()));
+        assert!(entry.reason.starts_with("too-large"), "{}", entry.reason);
+        let [letter] = &world.letters()[..] else { panic!("one letter") };
+        let letter = DeadLetter::read(letter.clone()).unwrap();
+        let object = world.objects.object(letter.quarantined().unwrap()).unwrap();
+        assert_eq!(archive::single::unpack(&object, topic::RAW_EVENTS).unwrap(), original);
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,7 +7,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("event", &["event"]),
     ("pipeline", &["pipeline"]),
     ("configuration", &["settings", "aws", "process", "tls"]),
-    ("adapters", &["kafka", "postgres", "dynamodb", "archive", "scoring", "api_keys"]),
+    ("adapters", &["kafka", "postgres", "dynamodb", "archive", "invoke", "scoring", "api_keys"]),
     ("edge", &["lambda"]),
     (
         "functions",
@@ -17,10 +17,12 @@ const LAYERS: [(&str, &[&str]); 7] = [
 ];
 
 /// Imports inside one layer.
-const BESIDE: [(&str, &str); 8] = [
+const BESIDE: [(&str, &str); 9] = [
     ("process", "settings"),
     // A setting says where a secret is, and `aws` reads it from there.
     ("aws", "settings"),
+    // The scorer is a function.
+    ("scoring", "invoke"),
     ("stack", "services"),
     ("stack", "host"),
     ("stack", "esm"),
@@ -33,13 +35,14 @@ const BESIDE: [(&str, &str); 8] = [
 const TESTS_ONLY: [&str; 1] = ["testkit"];
 
 /// What must not be linked, directly or through others: `(crate, prefix of what it must not link)`.
-const NEVER_LINKED: [(&str, &[&str]); 10] = [
+const NEVER_LINKED: [(&str, &[&str]); 11] = [
     ("event", &["aws-", "tokio"]),
     ("pipeline", &["aws-"]),
     ("kafka", HTTP_SERVERS),
     ("postgres", HTTP_SERVERS),
     ("dynamodb", HTTP_SERVERS),
     ("archive", HTTP_SERVERS),
+    ("invoke", HTTP_SERVERS),
     ("scoring", HTTP_SERVERS),
     ("api_keys", HTTP_SERVERS),
     ("esm", &["lambda"]),

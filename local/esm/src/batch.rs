@@ -9,7 +9,7 @@ use pipeline::{Position, Record};
 use tokio::time::Instant;
 
 use crate::config::MappingConfig;
-use crate::event::{EncodedRecord, EventFrame, MAX_EVENT_BYTES, partition_overhead};
+use crate::event::{EncodedRecord, EventFrame, MAX_EVENT_BYTES, Undelivered, partition_overhead};
 
 /// Maximum size in bytes of all records that wait in one poller, encoded: eight events. The partitions share it equally,
 /// so that one that is held for long leaves room for the others. Each may exceed its share by what one poll returns.
@@ -37,6 +37,20 @@ pub(crate) struct InvocationBatch {
     pub(crate) event: Bytes,
     /// Records in the event.
     pub(crate) records: usize,
+}
+
+impl InvocationBatch {
+    /// The records that are not in the event, with the reason.
+    pub(crate) fn undelivered(&self) -> impl Iterator<Item = (&TopicPartition, &EncodedRecord, Undelivered)> {
+        self.spans
+            .iter()
+            .flat_map(|span| span.records.iter().filter_map(|record| Some((&span.of, record, record.undelivered?))))
+    }
+
+    /// The timestamp of the oldest record that has one, in milliseconds.
+    pub(crate) fn oldest(&self) -> Option<i64> {
+        self.spans.iter().flat_map(|span| &span.records).map(|record| record.timestamp).filter(|at| *at >= 0).min()
+    }
 }
 
 /// The delay before a batch is sent again; it doubles up to a cap, with jitter.
@@ -78,6 +92,8 @@ struct Retry {
     offset: i64,
     not_before: Instant,
     backoff: RetryDelay,
+    /// How often the function has failed with this record as the first one of its partition.
+    invocations: u32,
 }
 
 impl Queue {
@@ -101,6 +117,9 @@ pub(crate) struct Buffer {
     batch_size: usize,
     window: Duration,
     max_event_bytes: usize,
+    max_retries: Option<u32>,
+    /// Whether the bytes of records that fit in no event are kept for the on-failure destination.
+    keeps_undelivered: bool,
     queues: Vec<Queue>,
     next_epoch: u64,
     /// The queue that the next batch starts with, so that one busy partition cannot starve the others.
@@ -117,6 +136,8 @@ impl Buffer {
             batch_size: config.batch_size,
             window: config.window,
             max_event_bytes: MAX_EVENT_BYTES,
+            max_retries: config.max_retries(),
+            keeps_undelivered: config.on_failure.is_some(),
             queues: Vec::new(),
             next_epoch: 0,
             turn: 0,
@@ -153,8 +174,8 @@ impl Buffer {
         self.queues.retain(|queue| queue.of != *of);
     }
 
-    /// Adds a polled record. If it is too large for any event, returns its position: it will be skipped.
-    pub(crate) fn push(&mut self, record: &Record, now: Instant) -> Option<Position> {
+    /// Adds a polled record.
+    pub(crate) fn push(&mut self, record: &Record, now: Instant) {
         let position = &record.position;
         let known = self
             .queues
@@ -166,16 +187,17 @@ impl Buffer {
         });
         let mut encoded = EncodedRecord::new(record);
         let queue = &mut self.queues[index];
-        let too_large = self.frame.len() + partition_overhead(&queue.of) + encoded.json.len() > self.max_event_bytes;
-        if too_large {
-            encoded.json = Vec::new();
+        if self.frame.len() + partition_overhead(&queue.of) + encoded.json.len() > self.max_event_bytes {
+            encoded.undelivered = Some(Undelivered::PayloadTooLarge);
+            if !self.keeps_undelivered {
+                encoded.json = Vec::new();
+            }
         }
         if queue.records.is_empty() {
             queue.since = now;
         }
         queue.bytes += encoded.json.len();
         queue.records.push_back(encoded);
-        too_large.then(|| position.clone())
     }
 
     /// Whether a whole batch of this partition waits, or its share of the memory is used.
@@ -202,6 +224,12 @@ impl Buffer {
             }
         }
         changes
+    }
+
+    /// The partitions of which every record that was read is done.
+    pub(crate) fn idle(&self) -> Vec<TopicPartition> {
+        let is_idle = |queue: &&Queue| queue.records.is_empty() && !self.out.contains(&queue.of);
+        self.queues.iter().filter(is_idle).map(|queue| queue.of.clone()).collect()
     }
 
     /// Whether a partition is paused.
@@ -247,12 +275,12 @@ impl Buffer {
             bytes += partition_overhead(&queue.of);
             let mut taken = 0;
             for record in &queue.records {
-                let fits = record.json.is_empty() || bytes + record.json.len() <= self.max_event_bytes;
-                if count + taken == self.batch_size || !fits {
+                // Including the comma after it.
+                let added = if record.undelivered.is_some() { 0 } else { record.json.len() + 1 };
+                if count + taken == self.batch_size || bytes + added > self.max_event_bytes + 1 {
                     break;
                 }
-                // Including the comma after it.
-                bytes += record.json.len() + usize::from(!record.json.is_empty());
+                bytes += added;
                 taken += 1;
             }
             if taken == 0 {
@@ -274,9 +302,19 @@ impl Buffer {
     }
 
     fn batch(&self, spans: Vec<BatchSpan>) -> InvocationBatch {
-        let event = self.frame.event(spans.iter().map(|span| (&span.of, span.records.as_slice())));
-        let records = spans.iter().flat_map(|span| &span.records).filter(|record| !record.json.is_empty()).count();
+        let sent = spans.iter().flat_map(|span| {
+            span.records.iter().filter(|record| record.undelivered.is_none()).map(|record| (&span.of, record))
+        });
+        let (event, records) = (self.frame.event(sent.clone()), sent.count());
         InvocationBatch { spans, event, records }
+    }
+
+    /// The batch without an event: none of its records will be sent to the function again.
+    pub(crate) fn give_up(&self, mut batch: InvocationBatch, invocations: u32) -> InvocationBatch {
+        for record in batch.spans.iter_mut().flat_map(|span| &mut span.records) {
+            record.undelivered.get_or_insert(Undelivered::RetriesExhausted { invocations });
+        }
+        self.batch(batch.spans)
     }
 
     fn owner(&mut self, span: &BatchSpan) -> Option<&mut Queue> {
@@ -301,13 +339,15 @@ impl Buffer {
     /// offset of each partition, to be committed, except for partitions that this poller no longer owns.
     ///
     /// `retry_from` has one entry for each partition of the batch. Everything from the lowest failed offset on is sent
-    /// again, also records above it that succeeded: a committed offset cannot have holes.
+    /// again, also records above it that succeeded: a committed offset cannot have holes. A record with which the function
+    /// has failed as often as it may is not sent again, and the others are.
     pub(crate) fn complete(
         &mut self,
         batch: InvocationBatch,
         retry_from: &[Option<i64>],
         now: Instant,
     ) -> Vec<Position> {
+        let max_retries = self.max_retries;
         let mut next = Vec::with_capacity(batch.spans.len());
         for (mut span, retry_from) in batch.spans.into_iter().zip(retry_from) {
             self.out.remove(&span.of);
@@ -319,13 +359,19 @@ impl Buffer {
                 next.push(Position::new(span.of.topic, span.of.partition, last + 1));
                 continue;
             };
-            let mut backoff = match queue.retry {
+            let (mut backoff, before) = match queue.retry {
                 // The batch made no progress since the last attempt.
-                Some(retry) if retry.offset == failed => retry.backoff,
-                Some(_) | None => RetryDelay::default(),
+                Some(retry) if retry.offset == failed => (retry.backoff, retry.invocations),
+                Some(_) | None => (RetryDelay::default(), 0),
             };
-            queue.retry = Some(Retry { offset: failed, not_before: now + backoff.next(), backoff });
-            let again = span.records.split_off(span.records.partition_point(|record| record.offset < failed));
+            let invocations = before.saturating_add(1);
+            queue.retry = Some(Retry { offset: failed, not_before: now + backoff.next(), backoff, invocations });
+            let mut again = span.records.split_off(span.records.partition_point(|record| record.offset < failed));
+            if max_retries.is_some_and(|retries| invocations > retries)
+                && let Some(record) = again.first_mut()
+            {
+                record.undelivered = Some(Undelivered::RetriesExhausted { invocations });
+            }
             queue.bytes += size(&again);
             for record in again.into_iter().rev() {
                 queue.records.push_front(record);
@@ -447,7 +493,7 @@ pub(crate) mod tests {
         let now = Instant::now();
         let mut buffer = buffer(10_000, Duration::from_secs(60));
         for offset in 0..20 {
-            assert_eq!(buffer.push(&record(offset % 3, i64::from(offset), 700_000), now), None);
+            buffer.push(&record(offset % 3, i64::from(offset), 700_000), now);
         }
         assert_eq!(buffer.due(now, Duration::ZERO), Some(now), "full by bytes");
         let mut seen = 0;
@@ -467,11 +513,14 @@ pub(crate) mod tests {
         let mut buffer = buffer(10, Duration::ZERO);
         let empty = EncodedRecord::new(&record(0, 0, 0)).json.len();
         buffer.max_event_bytes = buffer.frame.len() + partition_overhead(&of(0)) + empty + 400;
-        assert_eq!(buffer.push(&record(0, 0, 300), now), None, "400 bytes in base64");
-        assert_eq!(buffer.push(&record(0, 1, 301), now), Some(Position::new("t", 0, 1)));
-        assert_eq!(buffer.push(&record(0, 2, 1), now), None);
+        for (offset, bytes) in [(0, 300), (1, 301), (2, 1)] {
+            // 300 bytes are 400 in base64.
+            buffer.push(&record(0, offset, bytes), now);
+        }
         let first = buffer.cut(now).unwrap();
         assert_eq!((first.records, offsets(&first)), (1, vec![(0, vec![0, 1])]));
+        let undelivered: Vec<_> = first.undelivered().map(|(_, record, why)| (record.offset, why)).collect();
+        assert_eq!(undelivered, [(1, Undelivered::PayloadTooLarge)]);
         let next = buffer.complete(first, &[None], now);
         assert_eq!(next, [Position::new("t", 0, 2)], "the offset of the skipped record is committed");
         let second = buffer.cut(now).unwrap();
@@ -618,7 +667,7 @@ pub(crate) mod tests {
         let partitions: Vec<TopicPartition> = (0..24).map(of).collect();
         buffer.rebalance(&Rebalance::Assigned(partitions.clone()), now);
         // A third of an event's limit in base64.
-        assert_eq!(buffer.push(&record(0, 0, MAX_EVENT_BYTES / 4), now), None);
+        buffer.push(&record(0, 0, MAX_EVENT_BYTES / 4), now);
         assert_eq!(buffer.change_reading(), [Reading::Pause(of(0))]);
         assert_eq!(buffer.due(now, Duration::ZERO), Some(now), "it cannot grow, so it does not wait for its window");
         for partition in 1..24 {

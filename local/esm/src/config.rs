@@ -2,6 +2,7 @@
 //! the same file works here and with `aws lambda create-event-source-mapping --cli-input-json`.
 
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ::event::Timestamp;
@@ -16,6 +17,15 @@ const MAX_BATCH_SIZE: usize = 10_000;
 const MAX_WINDOW: Duration = Duration::from_secs(300);
 /// AWS's maximum number of pollers of one mapping.
 const MAX_POLLERS: usize = 2000;
+
+/// AWS's maximum number of retries.
+const MAX_RETRIES: i64 = 10_000;
+/// What AWS makes of endless retries when there is an on-failure destination.
+const RETRIES_WITH_DESTINATION: u32 = 10;
+/// AWS's bounds of a record's age, in seconds.
+const RECORD_AGE_SEC: RangeInclusive<i64> = 60..=604_800;
+/// The ARN of a bucket starts so; partitions other than `aws` have their own names.
+const BUCKET_ARN: (&str, &str) = ("arn:aws", ":s3:::");
 
 /// The source of the records, as named in the event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +66,12 @@ pub struct MappingConfig {
     pub concurrency: Option<NonZeroUsize>,
     /// `ReportBatchItemFailures`: the function names the records that must be sent again.
     pub partial_answers: bool,
+    /// How often a batch is sent again after a function error; `None` is without a limit. Provisioned mode only.
+    pub retries: Option<u32>,
+    /// A batch whose oldest record is older is not sent again after a function error. Provisioned mode only.
+    pub record_age: Option<Duration>,
+    /// The bucket for what is given up. With one, endless retries are ten, as on AWS.
+    pub on_failure: Option<String>,
     pub source: EventSource,
     /// The brokers, as named in the event: comma-separated `host:port`.
     pub bootstrap_servers: String,
@@ -76,6 +92,9 @@ impl MappingConfig {
             pollers: 1,
             concurrency: None,
             partial_answers: false,
+            retries: None,
+            record_age: None,
+            on_failure: None,
             source: EventSource::SelfManaged,
             bootstrap_servers: String::new(),
         }
@@ -116,7 +135,18 @@ impl MappingConfig {
         if self.partial_answers && self.mode == PollerMode::OnDemand {
             return refuse("ReportBatchItemFailures needs provisioned mode (ProvisionedPollerConfig)");
         }
+        if (self.retries.is_some() || self.record_age.is_some()) && self.mode == PollerMode::OnDemand {
+            return refuse(
+                "MaximumRetryAttempts and MaximumRecordAgeInSeconds need provisioned mode (ProvisionedPollerConfig)",
+            );
+        }
         Ok(())
+    }
+
+    /// How often a batch is sent again after a function error.
+    pub(crate) fn max_retries(&self) -> Option<u32> {
+        let capped = self.on_failure.as_ref().map(|_| RETRIES_WITH_DESTINATION);
+        self.retries.or(capped)
     }
 }
 
@@ -137,6 +167,22 @@ struct CreateMappingRequest {
     amazon_managed_kafka_event_source_config: Option<GroupConfig>,
     self_managed_kafka_event_source_config: Option<GroupConfig>,
     provisioned_poller_config: Option<PollerConfig>,
+    /// −1 is without a limit, here and in the next field.
+    maximum_retry_attempts: Option<i64>,
+    maximum_record_age_in_seconds: Option<i64>,
+    destination_config: Option<DestinationConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct DestinationConfig {
+    on_failure: Option<OnFailure>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct OnFailure {
+    destination: Option<String>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -211,6 +257,24 @@ impl CreateMappingRequest {
                 return Err(refuse("StartingPositionTimestamp must be given with AT_TIMESTAMP, and only with it"));
             }
         };
+        let retries = match self.maximum_retry_attempts {
+            None | Some(-1) => None,
+            Some(retries) if (0..=MAX_RETRIES).contains(&retries) => u32::try_from(retries).ok(),
+            Some(_) => return Err(refuse("MaximumRetryAttempts must be -1 or 0 to 10,000")),
+        };
+        let record_age = match self.maximum_record_age_in_seconds {
+            None | Some(-1) => None,
+            Some(seconds) if RECORD_AGE_SEC.contains(&seconds) => u64::try_from(seconds).ok().map(Duration::from_secs),
+            Some(_) => return Err(refuse("MaximumRecordAgeInSeconds must be -1 or 60 to 604,800")),
+        };
+        let destination =
+            self.destination_config.and_then(|config| config.on_failure).and_then(|on_failure| on_failure.destination);
+        let on_failure = match destination {
+            None => None,
+            Some(arn) => Some(bucket(&arn).ok_or_else(|| {
+                refuse("the on-failure destination must be the ARN of a bucket: others are not supported")
+            })?),
+        };
         let defaults = MappingConfig::new("", "", "");
         let partial_answers =
             self.function_response_types.iter().any(|kind| matches!(kind, ResponseType::ReportBatchItemFailures));
@@ -225,12 +289,22 @@ impl CreateMappingRequest {
             pollers: self.provisioned_poller_config.and_then(|config| config.minimum_pollers).unwrap_or(1),
             concurrency: defaults.concurrency,
             partial_answers,
+            retries,
+            record_age,
+            on_failure,
             source,
             bootstrap_servers,
         };
         config.validate()?;
         Ok(config)
     }
+}
+
+/// The name of the bucket with that ARN.
+fn bucket(arn: &str) -> Option<String> {
+    let (partition, name) = arn.strip_prefix(BUCKET_ARN.0)?.split_once(BUCKET_ARN.1)?;
+    let is_bucket = !partition.contains(':') && !name.is_empty() && !name.contains('/');
+    is_bucket.then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -287,7 +361,14 @@ mod tests {
             ("\"BatchSize\": 500", "\"BatchSize\": 0", "1 to 10,000"),
             ("Seconds\": 0", "Seconds\": 301", "at most 300 s"),
             ("\"MinimumPollers\": 2", "\"MinimumPollers\": 0", "pollers"),
-            ("\"BatchSize\": 500", "\"MaximumRetryAttempts\": 3", "MaximumRetryAttempts"),
+            ("\"BatchSize\": 500", "\"MaximumRetryAttempts\": 10001", "0 to 10,000"),
+            ("\"BatchSize\": 500", "\"MaximumRecordAgeInSeconds\": 59", "60 to 604,800"),
+            ("\"BatchSize\": 500", "\"BisectBatchOnFunctionError\": true", "BisectBatchOnFunctionError"),
+            (
+                "\"BatchSize\": 500",
+                r#""DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:eu-west-1:000000000000:queue"}}"#,
+                "ARN of a bucket",
+            ),
             ("\"TRIM_HORIZON\"", "\"AT_TIMESTAMP\"", "StartingPositionTimestamp"),
             ("\"Topics\": [\"raw-events\"]", "\"Topics\": []", "topic"),
             (
@@ -305,9 +386,30 @@ mod tests {
     }
 
     #[test]
-    fn partial_answers_need_provisioned_mode() {
-        let config = MappingConfig { partial_answers: true, ..MappingConfig::new("f", "t", "g") };
-        assert!(config.validate().unwrap_err().to_string().contains("provisioned mode"));
-        MappingConfig { mode: PollerMode::Provisioned, ..config }.validate().unwrap();
+    fn partial_answers_and_limits_of_retries_need_provisioned_mode() {
+        let plain = MappingConfig::new("f", "t", "g");
+        let partial_answers = MappingConfig { partial_answers: true, ..plain.clone() };
+        let retries = MappingConfig { retries: Some(3), ..plain.clone() };
+        let record_age = MappingConfig { record_age: Some(Duration::from_secs(60)), ..plain };
+        for config in [partial_answers, retries, record_age] {
+            assert!(config.validate().unwrap_err().to_string().contains("provisioned mode"));
+            MappingConfig { mode: PollerMode::Provisioned, ..config }.validate().unwrap();
+        }
+    }
+
+    #[test]
+    fn endless_retries_are_ten_with_a_destination() {
+        let read = |fields: &str| {
+            let text = MSK.replace("\"BatchSize\": 500", fields);
+            assert_ne!(text, MSK);
+            MappingConfig::from_json(&text, "").unwrap()
+        };
+        let destination = r#""DestinationConfig": {"OnFailure": {"Destination": "arn:aws-cn:s3:::given-up"}}"#;
+        let endless = read("\"MaximumRetryAttempts\": -1, \"MaximumRecordAgeInSeconds\": -1");
+        assert_eq!((endless.max_retries(), endless.record_age, &endless.on_failure), (None, None, &None));
+        let capped = read(destination);
+        assert_eq!((capped.max_retries(), capped.on_failure.as_deref()), (Some(10), Some("given-up")));
+        let stated = read(&format!("{destination}, \"MaximumRetryAttempts\": 0, \"MaximumRecordAgeInSeconds\": 60"));
+        assert_eq!((stated.max_retries(), stated.record_age), (Some(0), Some(Duration::from_secs(60))));
     }
 }

@@ -20,6 +20,15 @@ pub(crate) struct EventFrame {
     head: Vec<u8>,
 }
 
+/// Why a record is in no event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Undelivered {
+    /// Alone it exceeds the limit of an event.
+    PayloadTooLarge,
+    /// The function has failed with it as often, or for as long, as the mapping allows.
+    RetriesExhausted { invocations: u32 },
+}
+
 const TAIL: &[u8] = b"}}";
 
 impl EventFrame {
@@ -44,29 +53,23 @@ impl EventFrame {
         self.head.len() + TAIL.len()
     }
 
-    /// The event with these records, by partition. Partitions without records are skipped.
-    pub(crate) fn event<'a>(
-        &self,
-        partitions: impl Iterator<Item = (&'a TopicPartition, &'a [EncodedRecord])>,
-    ) -> Bytes {
+    /// The event with these records. Those of a partition follow one another.
+    pub(crate) fn event<'a>(&self, records: impl Iterator<Item = (&'a TopicPartition, &'a EncodedRecord)>) -> Bytes {
         let mut event = self.head.clone();
-        let mut first = true;
-        for (of, records) in partitions {
-            let mut records = records.iter().filter(|record| !record.json.is_empty()).peekable();
-            if records.peek().is_none() {
-                continue;
-            }
-            if !std::mem::take(&mut first) {
+        let mut current = None;
+        for (of, record) in records {
+            if current == Some(of) {
                 event.push(b',');
-            }
-            push_string(&mut event, &partition_key(of));
-            event.extend_from_slice(b":[");
-            for (position, record) in records.enumerate() {
-                if position > 0 {
-                    event.push(b',');
+            } else {
+                if current.replace(of).is_some() {
+                    event.extend_from_slice(b"],");
                 }
-                event.extend_from_slice(&record.json);
+                push_string(&mut event, &partition_key(of));
+                event.extend_from_slice(b":[");
             }
+            event.extend_from_slice(&record.json);
+        }
+        if current.is_some() {
             event.push(b']');
         }
         event.extend_from_slice(TAIL);
@@ -88,8 +91,11 @@ pub(crate) fn partition_overhead(of: &TopicPartition) -> usize {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EncodedRecord {
     pub(crate) offset: i64,
-    /// Empty for a record that is too large for any event: it is skipped, and its offset is still committed.
+    /// In milliseconds; −1 if it has none.
+    pub(crate) timestamp: i64,
     pub(crate) json: Vec<u8>,
+    /// Such a record is skipped: it goes to the on-failure destination, if there is one, and its offset is committed.
+    pub(crate) undelivered: Option<Undelivered>,
 }
 
 impl EncodedRecord {
@@ -117,7 +123,7 @@ impl EncodedRecord {
             push_header(&mut json, header);
         }
         json.extend_from_slice(b"]}");
-        EncodedRecord { offset, json }
+        EncodedRecord { offset, timestamp, json, undelivered: None }
     }
 }
 
@@ -204,7 +210,8 @@ mod tests {
             }
         }
         let frame = EventFrame::new(config);
-        let event = frame.event(partitions.iter().map(|(of, records)| (of, records.as_slice())));
+        let event =
+            frame.event(partitions.iter().flat_map(|(of, records)| records.iter().map(move |record| (of, record))));
         String::from_utf8(event.to_vec()).unwrap()
     }
 

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use futures::FutureExt as _;
+use pipeline::chain;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::answer::InvocationOutcome;
 use crate::batch::{Buffer, InvocationBatch, RetryDelay};
+use crate::destination::FailureDestination;
 use crate::functions::{Function, Slot};
 
 /// A batch that is out.
@@ -41,6 +43,7 @@ pub(crate) enum FlightEvent {
 /// The batches of one poller that are out. They run as tasks, so none waits while the poller commits.
 pub(crate) struct Flights {
     function: Function,
+    destination: Option<FailureDestination>,
     invocations: JoinSet<(Flight, InvocationOutcome)>,
     /// Batches to be sent again, each with its own place in the queue for slots, and the place of the next new batch
     /// (`None`).
@@ -50,8 +53,8 @@ pub(crate) struct Flights {
 }
 
 impl Flights {
-    pub(crate) fn new(function: Function) -> Self {
-        Flights { function, invocations: JoinSet::new(), queue: JoinSet::new(), queues_for_new: false }
+    pub(crate) fn new(function: Function, destination: Option<FailureDestination>) -> Self {
+        Flights { function, destination, invocations: JoinSet::new(), queue: JoinSet::new(), queues_for_new: false }
     }
 
     /// A slot for a new batch. If there is none, it comes as [`FlightEvent::Slot`].
@@ -69,9 +72,9 @@ impl Flights {
     }
 
     pub(crate) fn send(&mut self, flight: Flight, slot: Slot) {
-        let function = self.function.clone();
+        let (function, destination) = (self.function.clone(), self.destination.clone());
         self.invocations.spawn(async move {
-            let outcome = function.invoke(flight.batch.event.clone(), slot).await;
+            let outcome = attempt(&function, destination.as_ref(), &flight.batch, slot).await;
             (flight, outcome)
         });
     }
@@ -115,6 +118,22 @@ impl Flights {
     pub(crate) fn invocations(&self) -> usize {
         self.invocations.len()
     }
+}
+
+/// Keeps what is not sent to the function at the destination, and then makes the call. The offsets of the batch are
+/// committed after both.
+async fn attempt(
+    function: &Function,
+    destination: Option<&FailureDestination>,
+    batch: &InvocationBatch,
+    slot: Slot,
+) -> InvocationOutcome {
+    if let Some(destination) = destination
+        && let Err(error) = destination.keep(batch).await
+    {
+        return InvocationOutcome::Unavailable(format!("the on-failure destination: {}", chain(&error)));
+    }
+    if batch.records == 0 { InvocationOutcome::GivenUp } else { function.invoke(batch.event.clone(), slot).await }
 }
 
 /// A panic of a task goes on in the poller, as if it had made the call itself. Tasks that are awaited are never aborted.

@@ -7,11 +7,12 @@
 //!
 //! Delivery is at least once, in the order of each partition: a partition is in at most one invocation, and as many
 //! invocations are in flight as there are partitions, unless the mapping or [`Functions`] sets a limit. An offset is
-//! committed only when the function has answered for every record below it.
+//! committed only when the function has answered for every record below it, or the on-failure destination has it.
 
 mod answer;
 mod batch;
 mod config;
+mod destination;
 mod error;
 mod event;
 mod flight;
@@ -21,6 +22,7 @@ mod mapping;
 mod poller;
 
 pub use config::{EventSource, MappingConfig, PollerMode};
+pub use destination::Destinations;
 pub use error::EsmError;
 pub use functions::Functions;
 pub use invoker::{Invoker, InvokerError, LambdaInvoker, Reply};

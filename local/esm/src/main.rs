@@ -42,13 +42,14 @@ async fn main() -> anyhow::Result<()> {
         let text = tokio::fs::read_to_string(path).await.with_context(|| format!("cannot read {}", path.display()))?;
         configs.push(MappingConfig::from_json(&text, kafka.brokers()).with_context(|| path.display().to_string())?);
     }
-    let mut functions = Functions::new(Arc::new(LambdaInvoker::new(&aws::sdk_config().await)));
+    let sdk = aws::sdk_config().await;
+    let mut functions = Functions::new(Arc::new(LambdaInvoker::new(&sdk)));
     if let Some(concurrency) = arguments.concurrency {
         functions = functions.with_concurrency(concurrency);
     }
     let mut mappings = Vec::with_capacity(configs.len());
     for config in configs {
-        mappings.push(Mapping::start(config, &kafka, &functions).await?);
+        mappings.push(Mapping::start(config, &kafka, &functions, &sdk).await?);
     }
     process::stop_signal().await;
     let mut stopping = tokio::task::JoinSet::new();

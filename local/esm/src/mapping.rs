@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::MappingConfig;
+use crate::destination::{Destinations, FailureDestination};
 use crate::error::EsmError;
 use crate::functions::Functions;
 use crate::poller::{Counters, Poller};
@@ -26,8 +27,11 @@ impl Mapping {
         config: MappingConfig,
         kafka: &KafkaClient,
         functions: &Functions,
+        destinations: &dyn Destinations,
     ) -> Result<RunningMapping, EsmError> {
         config.validate()?;
+        let bucket = config.on_failure.as_ref().map(|bucket| destinations.bucket(bucket));
+        let destination = bucket.map(|bucket| FailureDestination::new(&config, bucket));
         let function = functions.function(&config.function, config.concurrency);
         let config = Arc::new(config);
         let counters = Arc::new(Counters::default());
@@ -42,8 +46,9 @@ impl Mapping {
             let starting = |source| failed(&config, "starting a poller", source);
             // With its own connections, so that neither another poller nor the lag has to wait for its polls.
             let consumer = kafka.separate().await.map_err(starting)?.consumer(options).await.map_err(starting)?;
+            let (config, counters) = (Arc::clone(&config), Arc::clone(&counters));
             let poller =
-                Poller::new(Arc::clone(&config), consumer, function.clone(), Arc::clone(&counters), stopping.clone());
+                Poller::new(config, consumer, function.clone(), destination.clone(), counters, stopping.clone());
             pollers.spawn(poller.run());
         }
         tracing::info!(
@@ -67,8 +72,10 @@ pub struct MappingStatus {
     pub throttles: u64,
     /// Records of batches that the function answered, including records that it asked to get again.
     pub records_delivered: u64,
-    /// Records that were too large for any event.
+    /// Records that were given up without an on-failure destination: they are lost.
     pub records_dropped: u64,
+    /// Records that were given up and are at the on-failure destination.
+    pub records_at_destination: u64,
 }
 
 /// A running mapping. Dropping it stops the pollers at once; records in flight are delivered again.
@@ -89,6 +96,7 @@ impl RunningMapping {
             throttles: self.counters.throttles.load(Ordering::Relaxed),
             records_delivered: self.counters.records_delivered.load(Ordering::Relaxed),
             records_dropped: self.counters.records_dropped.load(Ordering::Relaxed),
+            records_at_destination: self.counters.records_at_destination.load(Ordering::Relaxed),
         }
     }
 

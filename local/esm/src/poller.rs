@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use kafka::{GroupConsumer, KafkaError, Rebalance, TopicPartition};
 use pipeline::chain;
+use pipeline::clock::{Clock as _, SystemClock};
 use pipeline::{Position, Record};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -17,6 +18,7 @@ use tokio::time::Instant;
 use crate::answer::{BatchOutcome, InvocationOutcome, read_answer};
 use crate::batch::{Buffer, InvocationBatch, Reading, RetryDelay};
 use crate::config::MappingConfig;
+use crate::destination::FailureDestination;
 use crate::flight::{Flight, FlightEvent, Flights};
 use crate::functions::{Function, Slot};
 
@@ -42,6 +44,7 @@ pub(crate) struct Counters {
     pub(crate) throttles: AtomicU64,
     pub(crate) records_delivered: AtomicU64,
     pub(crate) records_dropped: AtomicU64,
+    pub(crate) records_at_destination: AtomicU64,
 }
 
 impl Counters {
@@ -60,6 +63,10 @@ pub(crate) struct Poller {
     flights: Flights,
     /// The next offset of each partition whose commit has not succeeded yet.
     uncommitted: BTreeMap<TopicPartition, i64>,
+    /// What was committed last for each partition.
+    committed: BTreeMap<TopicPartition, i64>,
+    /// When the positions of idle partitions are looked at again.
+    next_look: Instant,
     poll_backoff: RetryDelay,
     /// How long the next poll waits before it starts, because the last one failed.
     poll_delay: Duration,
@@ -70,6 +77,7 @@ impl Poller {
         config: Arc<MappingConfig>,
         consumer: GroupConsumer,
         function: Function,
+        destination: Option<FailureDestination>,
         counters: Arc<Counters>,
         stop: watch::Receiver<bool>,
     ) -> Self {
@@ -80,8 +88,10 @@ impl Poller {
             counters,
             stop,
             buffer,
-            flights: Flights::new(function),
+            flights: Flights::new(function, destination),
             uncommitted: BTreeMap::new(),
+            committed: BTreeMap::new(),
+            next_look: Instant::now(),
             poll_backoff: RetryDelay::default(),
             poll_delay: Duration::ZERO,
         }
@@ -105,6 +115,9 @@ impl Poller {
         let mut has_polled = false;
         let mut slot = None;
         while !*stop.borrow() {
+            if has_polled {
+                self.pass_gaps().await;
+            }
             let due = self.launch(slot.take());
             self.commit().await;
             let has_resumed = self.change_reading().await;
@@ -150,14 +163,14 @@ impl Poller {
         }
     }
 
-    /// Sends a batch. Gives the slot back if the batch has no record that can be sent; its offsets are skipped.
+    /// Sends a batch. Gives the slot back if the batch has no record that can be sent, neither to the function nor to a
+    /// destination; its offsets are skipped.
     fn send(&mut self, flight: Flight, slot: Slot) -> Option<Slot> {
-        if flight.batch.records == 0 {
-            let done = vec![None; flight.batch.spans.len()];
-            self.complete(flight.batch, &done);
+        if flight.batch.records == 0 && self.config.on_failure.is_none() {
+            self.skip(flight.batch);
             return Some(slot);
         }
-        Counters::add(&self.counters.invocations, 1);
+        Counters::add(&self.counters.invocations, usize::from(flight.batch.records > 0));
         self.flights.send(flight, slot);
         None
     }
@@ -205,6 +218,7 @@ impl Poller {
             self.buffer.rebalance(&change, now);
             if let Rebalance::Revoked(partitions) | Rebalance::Lost(partitions) = change {
                 self.uncommitted.retain(|of, _| !partitions.contains(of));
+                self.committed.retain(|of, _| !partitions.contains(of));
             }
         }
     }
@@ -223,16 +237,24 @@ impl Poller {
         (self.poll_backoff, self.poll_delay) = (RetryDelay::default(), Duration::ZERO);
         let now = Instant::now();
         for record in &records {
-            if let Some(position) = self.buffer.push(record, now) {
-                Counters::add(&self.counters.records_dropped, 1);
-                tracing::error!(
-                    function = self.config.function,
-                    topic = &*position.topic,
-                    partition = position.partition,
-                    offset = position.offset,
-                    "MaximumPayloadSizeExceeded: this record alone exceeds 6 MB in an event and is DROPPED, as AWS \
-                     does without an on-failure destination"
-                );
+            self.buffer.push(record, now);
+        }
+    }
+
+    /// Lets idle partitions be committed to where they are read. Offsets without records, as transactions leave them, would
+    /// otherwise count as lag for ever. A group that starts at the end has its start committed in the same way: without
+    /// it, a restart before the first record would lose what was written meanwhile.
+    async fn pass_gaps(&mut self) {
+        let now = Instant::now();
+        if now < self.next_look {
+            return;
+        }
+        self.next_look = now + POLL_WAIT;
+        for of in self.buffer.idle() {
+            if let Some(position) = self.consumer.position(&of).await
+                && self.committed.get(&of) != Some(&position)
+            {
+                self.uncommitted.insert(of, position);
             }
         }
     }
@@ -258,8 +280,21 @@ impl Poller {
                 "throttled".to_owned()
             }
             InvocationOutcome::Unavailable(reason) => reason,
+            InvocationOutcome::GivenUp => return self.skip(flight.batch),
         };
         Counters::add(&self.counters.failed_invocations, 1);
+        if self.is_exhausted(&flight) {
+            tracing::error!(
+                function = self.config.function,
+                group = self.config.group,
+                records = flight.batch.records,
+                attempts = flight.attempts,
+                reason,
+                "the batch failed as often, or for as long, as its mapping allows, and is given up"
+            );
+            let batch = self.buffer.give_up(flight.batch, flight.attempts);
+            return self.flights.send_later(Flight::new(batch), Duration::ZERO);
+        }
         let wait = flight.backoff.next();
         tracing::warn!(
             function = self.config.function,
@@ -271,6 +306,46 @@ impl Poller {
             "the batch failed and will be sent again"
         );
         self.flights.send_later(flight, wait);
+    }
+
+    /// Whether a batch that has failed is not sent to the function again.
+    fn is_exhausted(&self, flight: &Flight) -> bool {
+        let is_old = |age: Duration| {
+            let now = SystemClock.now().as_millis();
+            flight
+                .batch
+                .oldest()
+                .is_some_and(|at| Duration::from_millis(now.saturating_sub(at).max(0).cast_unsigned()) > age)
+        };
+        let too_often = self.config.max_retries().is_some_and(|retries| flight.attempts > retries);
+        // Only the function's own failures count: an outage of the service gives nothing up.
+        too_often || flight.attempts > 0 && self.config.record_age.is_some_and(is_old)
+    }
+
+    /// Completes a batch of which nothing is sent to the function.
+    fn skip(&mut self, batch: InvocationBatch) {
+        let done = vec![None; batch.spans.len()];
+        self.complete(batch, &done);
+    }
+
+    /// Counts the records of a batch that no invocation gets, and names those that are lost.
+    fn count_undelivered(&self, batch: &InvocationBatch) {
+        let has_destination = self.config.on_failure.is_some();
+        for (of, record, why) in batch.undelivered() {
+            let counter =
+                if has_destination { &self.counters.records_at_destination } else { &self.counters.records_dropped };
+            Counters::add(counter, 1);
+            if !has_destination {
+                tracing::error!(
+                    function = self.config.function,
+                    topic = &*of.topic,
+                    partition = of.partition,
+                    offset = record.offset,
+                    reason = why.condition(),
+                    "this record is DROPPED, as AWS does without an on-failure destination"
+                );
+            }
+        }
     }
 
     /// Waits for the invocations in flight, and commits what they have done.
@@ -292,6 +367,7 @@ impl Poller {
     }
 
     fn complete(&mut self, batch: InvocationBatch, retry_from: &[Option<i64>]) {
+        self.count_undelivered(&batch);
         let records = batch.records;
         let failed = retry_from.iter().flatten().count();
         if failed > 0 {
@@ -320,7 +396,7 @@ impl Poller {
             .map(|(of, offset)| Position::new(of.topic.clone(), of.partition, *offset))
             .collect();
         match self.consumer.commit(&next).await {
-            Ok(()) => self.uncommitted.clear(),
+            Ok(()) => self.committed.append(&mut self.uncommitted),
             Err(error) => {
                 let (tag, cause) = (error.tag(), chain(&error));
                 tracing::warn!(group = self.config.group, tag, cause, "committing offsets failed and will be retried");

@@ -13,6 +13,9 @@ const PROCESSOR_BATCH: usize = 1000;
 /// Batch size of the archiver: large, because large objects are cheaper to store and read.
 const ARCHIVER_BATCH: usize = 5000;
 
+/// The most that AWS allows when there is an on-failure destination: endless retries would be ten.
+const MAX_RETRIES: u32 = 10_000;
+
 /// The topics that are archived, each with the consumer group that archives it.
 pub const ARCHIVERS: [(&str, &str); 2] = [(RAW_EVENTS, "archiver-raw"), (PROCESSED_EVENTS, "archiver-outcomes")];
 
@@ -29,6 +32,9 @@ pub fn mapping_configs(options: &Options) -> Vec<MappingConfig> {
         config.concurrency = Some(concurrency);
         config.mode = PollerMode::Provisioned;
         config.partial_answers = true;
+        // An outage of a day must not give a batch up; what fits in no event goes to the bucket, where the redriver finds it.
+        config.retries = Some(MAX_RETRIES);
+        config.on_failure = Some(options.bucket.clone());
         config
     };
     // One at a time: what arrives in the meantime makes the next object larger.

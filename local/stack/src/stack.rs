@@ -153,8 +153,9 @@ impl Stack {
     pub async fn start_mappings(&mut self, is_meant: impl Fn(&str) -> bool) -> anyhow::Result<()> {
         let lambda = LambdaInvoker::new(&self.session.aws("AWS_ENDPOINT_URL_LAMBDA").await);
         let functions = Functions::new(Arc::new(lambda));
+        let s3 = self.session.aws("AWS_ENDPOINT_URL_S3").await;
         for config in mapping_configs(&self.options).into_iter().filter(|config| is_meant(&config.group)) {
-            self.mappings.push(Mapping::start(config, &self.kafka, &functions).await?);
+            self.mappings.push(Mapping::start(config, &self.kafka, &functions, &s3).await?);
         }
         Ok(())
     }

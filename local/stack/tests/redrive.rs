@@ -58,10 +58,13 @@ impl World {
 
     /// A record of another producer, which does not go through ingest.
     async fn write_raw(&self, values: Vec<String>) {
-        let options = PublisherOptions { max_record_bytes: 4_000_000, ..PublisherOptions::default() };
+        let options = PublisherOptions { max_record_bytes: 16_000_000, ..PublisherOptions::default() };
         let publisher = self.stack.kafka.publisher(options).await.unwrap();
-        let record =
-            |value: String| NewRecord { topic: RAW_EVENTS, key: None, value: Some(value.into()), headers: Vec::new() };
+        // With one key, they are in one partition.
+        let record = |value: String| {
+            let (key, value) = (Some("a test".into()), Some(value.into()));
+            NewRecord { topic: RAW_EVENTS, key, value, headers: Vec::new() }
+        };
         for answer in publisher.publish(values.into_iter().map(record).collect(), PATIENCE).await {
             answer.unwrap();
         }
@@ -217,19 +220,20 @@ async fn letters_are_redriven_once_parked_after_three_failures_and_released() {
     world.stack.stop().await.unwrap();
 }
 
+/// An event that compresses well.
+fn sensor(id: usize, bytes: usize) -> String {
+    let note = "n".repeat(bytes);
+    json!({"type": "sensor", "id": format!("s-{id}"), "device_id": "d", "reading": 1, "unit": "m", "note": note})
+        .to_string()
+}
+
 /// The broker takes records of 3 MB, because it counts compressed bytes. Without the check of the size, the partition of
 /// such a record would wait for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_large_to_publish_waits_in_the_archive_and_holds_no_partition() {
     let world = World::start().await;
-    let event = |id: usize, bytes: usize| {
-        let note = "n".repeat(bytes);
-        json!({"type": "sensor", "id": format!("s-{id}"), "device_id": "d", "reading": 1, "unit": "m", "note": note})
-            .to_string()
-    };
-    // Without a key, all may be in one partition, in this order.
     let sizes = [1, 3_000_000, 1, 2_000_000, 1_000, 1];
-    world.write_raw(sizes.into_iter().enumerate().map(|(id, bytes)| event(id, bytes)).collect()).await;
+    world.write_raw(sizes.into_iter().enumerate().map(|(id, bytes)| sensor(id, bytes)).collect()).await;
     world.stack.wait_until_idle(PATIENCE).await.unwrap();
     let outcomes = async || {
         let statement = "SELECT outcome, count(*) FROM record_outcomes GROUP BY 1 ORDER BY 1";
@@ -246,5 +250,35 @@ async fn what_is_too_large_to_publish_waits_in_the_archive_and_holds_no_partitio
     world.stack.wait_until_idle(PATIENCE).await.unwrap();
     assert_eq!(outcomes().await, expected(4), "the limit is the same, so they fail again");
     assert_eq!(world.stack.unaccounted().await.unwrap(), 0);
+    world.stack.stop().await.unwrap();
+}
+
+/// Lambda never delivers a record above 6 MB: it writes it to the on-failure destination and goes on.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_fits_in_no_event_is_named_as_missing_until_the_redriver_delivers_it() {
+    let world = World::start().await;
+    world.write_raw(vec![sensor(0, 1), sensor(1, 5_000_000), sensor(2, 1)]).await;
+    world.stack.wait_until_idle(PATIENCE).await.unwrap();
+    assert_eq!(world.stack.unaccounted().await.unwrap(), 1);
+    let archive = ArchiveReader::new(Arc::new(world.stack.archive().await));
+    let proof = ArchiveProof::gather(&world.stack.kafka, &archive).await.unwrap();
+    assert_eq!((proof.missing(), proof.waiting()), (1, 0), "{proof}");
+
+    let listed = world.stack.invoke("redriver", json!({"action": "undelivered"})).await.unwrap();
+    let mut functions: Vec<&str> =
+        listed["batches"].as_array().unwrap().iter().map(|batch| batch["function"].as_str().unwrap()).collect();
+    functions.sort_unstable();
+    assert_eq!(functions, ["archiver", "processor"], "{listed}");
+    let deliver = json!({"action": "deliver", "by": "a test"});
+    let answer = world.stack.invoke("redriver", deliver.clone()).await.unwrap();
+    assert_eq!(counts(&answer, ["delivered", "already", "failed"]), [2, 0, 0], "{answer}");
+    let again = world.stack.invoke("redriver", deliver).await.unwrap();
+    assert_eq!(counts(&again, ["delivered", "already", "failed"]), [0, 2, 0], "{again}");
+
+    world.stack.wait_until_idle(PATIENCE).await.unwrap();
+    assert_eq!(world.letters().await, 1);
+    assert_eq!(world.stack.unaccounted().await.unwrap(), 0);
+    let proof = ArchiveProof::gather(&world.stack.kafka, &archive).await.unwrap();
+    assert_eq!((proof.missing(), proof.waiting()), (0, 0), "{proof}");
     world.stack.stop().await.unwrap();
 }

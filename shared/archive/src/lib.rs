@@ -1,7 +1,7 @@
 //! The archive: every Kafka record as a line of a compressed object in S3, and back.
 //!
 //! Owns the names of objects ([`key`]), the format of a line ([`mod@line`]), packing records into objects ([`writer`]),
-//! reading them back with each record counted once ([`reader`]), objects of one record ([`single`]), and the S3 adapter of
+//! reading them back with each record counted once ([`reader`]), objects of one record ([`single`], [`quarantine`]), and the S3 adapter of
 //! [`pipeline::ports::ObjectStore`] ([`s3`]). Does not own: which records to archive and what to answer to the
 //! trigger (`functions/archiver`), expiry (a lifecycle rule of the bucket), and replay (`functions/replayer`).
 //!
@@ -11,6 +11,7 @@ mod error;
 pub mod key;
 pub mod line;
 mod offsets;
+pub mod quarantine;
 pub mod reader;
 pub mod s3;
 pub mod single;

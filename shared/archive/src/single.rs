@@ -12,9 +12,9 @@ use crate::line;
 
 const ZSTD_LEVEL: i32 = 3;
 
-/// Longest line that is read, in bytes. A record has at most the 6 MB of a Lambda event, and as JSON a byte of it may take
-/// six.
-const MAX_LINE_BYTES: u64 = 40 * 1024 * 1024;
+/// Longest line that is read, in bytes. The broker limits compressed records, so one may have far more than a Lambda event
+/// holds; a function with the memory of its README has room for this one.
+const MAX_LINE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The object of a record. The same record always gives the same bytes.
 ///

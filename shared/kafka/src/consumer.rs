@@ -317,6 +317,12 @@ impl GroupConsumer {
         self.started().assignment().await
     }
 
+    /// The offset of the next record of that partition that a poll returns, beyond transaction markers and aborted records.
+    /// `None` if this member does not own the partition, or does not know yet where it begins.
+    pub async fn position(&self, of: &TopicPartition) -> Option<i64> {
+        self.started().consumer.position(&of.topic, of.partition).await
+    }
+
     /// Commits, per partition, the offset of the next record to read. Partitions that this member no longer owns are
     /// skipped, because a broker would accept their offsets and so undo the progress of the new owner.
     ///

@@ -25,6 +25,8 @@ pub enum Dependency {
     Postgres,
     Scorer,
     S3,
+    /// Another function than the scorer.
+    Function,
 }
 
 impl Dependency {
@@ -40,6 +42,7 @@ impl Dependency {
             Dependency::Postgres => "postgres-failed",
             Dependency::Scorer => "scorer-failed",
             Dependency::S3 => "s3-failed",
+            Dependency::Function => "function-failed",
         }
     }
 }

@@ -2,7 +2,7 @@
 
 /// The crates of this repository. `LOG_LEVEL=info` is about them: the Kafka client, for one, has a span at level `info` for
 /// every record, and formatting it costs more than all the rest of the work on that record.
-const OURS: [&str; 27] = [
+const OURS: [&str; 28] = [
     "api_keys",
     "archive",
     "archiver",
@@ -14,6 +14,7 @@ const OURS: [&str; 27] = [
     "event",
     "host",
     "ingest",
+    "invoke",
     "kafka",
     "lambda",
     "maintainer",

@@ -5,12 +5,9 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
-use aws_sdk_lambda::Client;
-use aws_sdk_lambda::error::SdkError;
-use aws_sdk_lambda::operation::invoke::InvokeError;
-use aws_sdk_lambda::primitives::Blob;
 use event::EventId;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use invoke::{CallError, FunctionClient};
 use pipeline::ports::{Score, ScoreRequest, Scorer};
 use pipeline::{Dependency, DependencyError, ErrorClass};
 use serde::de::Error as _;
@@ -49,9 +46,7 @@ pub enum ScorerClientError {
     #[error("cannot write the request to the scorer as JSON")]
     Request(#[source] serde_json::Error),
     #[error("cannot invoke the scorer")]
-    Invoke(#[source] Box<SdkError<InvokeError>>),
-    #[error("the scorer returned the function error {0}")]
-    Function(String),
+    Invoke(#[from] CallError),
     #[error("the scorer's answer is not {{\"scores\":[…]}}")]
     Answer(#[source] serde_json::Error),
 }
@@ -60,27 +55,20 @@ impl ScorerClientError {
     /// Never permanent: no failure here is caused by an event, and the events can be scored later.
     pub fn class(&self) -> ErrorClass {
         match self {
-            ScorerClientError::Invoke(error) if is_throttled(error) => ErrorClass::Overload,
-            ScorerClientError::Request(_)
-            | ScorerClientError::Invoke(_)
-            | ScorerClientError::Function(_)
-            | ScorerClientError::Answer(_) => ErrorClass::Transient,
+            ScorerClientError::Invoke(error) if error.class() == ErrorClass::Overload => ErrorClass::Overload,
+            ScorerClientError::Request(_) | ScorerClientError::Invoke(_) | ScorerClientError::Answer(_) => {
+                ErrorClass::Transient
+            }
         }
     }
 
     pub fn tag(&self) -> &'static str {
         match self {
             ScorerClientError::Request(_) => "request",
-            ScorerClientError::Invoke(error) if is_throttled(error) => "throttled",
-            ScorerClientError::Invoke(_) => "unavailable",
-            ScorerClientError::Function(_) => "function-error",
+            ScorerClientError::Invoke(error) => error.tag(),
             ScorerClientError::Answer(_) => "bad-answer",
         }
     }
-}
-
-fn is_throttled(error: &SdkError<InvokeError>) -> bool {
-    error.as_service_error().is_some_and(InvokeError::is_too_many_requests_exception)
 }
 
 impl From<ScorerClientError> for DependencyError {
@@ -98,31 +86,20 @@ impl From<ScorerClientError> for DependencyError {
 /// A [`Scorer`] that invokes a Lambda function.
 #[derive(Clone, Debug)]
 pub struct ScorerClient {
-    lambda: Client,
+    functions: FunctionClient,
     function: String,
 }
 
 impl ScorerClient {
     /// A client of the function with that name, alias or ARN. Makes no call.
     pub fn new(config: &SdkConfig, function: impl Into<String>) -> Self {
-        ScorerClient { lambda: Client::new(config), function: function.into() }
+        ScorerClient { functions: FunctionClient::new(config), function: function.into() }
     }
 
     async fn invoke(&self, events: &[ScoreRequest]) -> Result<Vec<Score>, ScorerClientError> {
         let request = serde_json::to_vec(&Request { events }).map_err(ScorerClientError::Request)?;
-        let answer = self
-            .lambda
-            .invoke()
-            .function_name(&self.function)
-            .payload(Blob::new(request))
-            .send()
-            .await
-            .map_err(|error| ScorerClientError::Invoke(Box::new(error)))?;
-        let payload = answer.payload().map(Blob::as_ref).unwrap_or_default();
-        if let Some(kind) = answer.function_error() {
-            return Err(ScorerClientError::Function(error_type(payload).unwrap_or_else(|| kind.to_owned())));
-        }
-        let answer: Answer<'_> = serde_json::from_slice(payload).map_err(ScorerClientError::Answer)?;
+        let answer = self.functions.call(&self.function, request).await?;
+        let answer: Answer<'_> = serde_json::from_slice(&answer).map_err(ScorerClientError::Answer)?;
         scores(answer.scores, events).map_err(ScorerClientError::Answer)
     }
 }
@@ -143,16 +120,6 @@ fn scores(answered: Vec<AnsweredScore<'_>>, requests: &[ScoreRequest]) -> Result
         Ok(Score { event_id, risk_score, reasons, rules_version: Arc::clone(&version) })
     };
     answered.into_iter().map(score).collect()
-}
-
-/// The `errorType` of a failed function. Its message is not used, because it may quote the request.
-fn error_type(payload: &[u8]) -> Option<String> {
-    #[derive(Deserialize)]
-    #[serde(rename_all = "camelCase")]
-    struct FunctionError {
-        error_type: String,
-    }
-    serde_json::from_slice::<FunctionError>(payload).ok().map(|error| error.error_type)
 }
 
 #[async_trait]

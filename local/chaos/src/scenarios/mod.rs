@@ -1,10 +1,11 @@
-//! F1 to F20 of the reliability reference: how each fault is caused.
+//! F1 to F21 of the reliability reference: how each fault is caused.
 
 mod clocks;
 mod conduct;
 mod duplicates;
 mod failover;
 mod failpoints;
+mod hostile_clients;
 mod outages;
 mod oversize;
 mod poison;
@@ -47,6 +48,7 @@ pub enum Scenario {
     F18,
     F19,
     F20,
+    F21,
 }
 
 impl Scenario {
@@ -72,6 +74,7 @@ impl Scenario {
             Scenario::F18 => "too large to publish",
             Scenario::F19 => "another primary, stale plans",
             Scenario::F20 => "no partition, Postgres full",
+            Scenario::F21 => "slow and hostile clients",
         }
     }
 
@@ -106,6 +109,7 @@ impl Scenario {
             Scenario::F18 => vec![unpublishable::too_large_to_publish(run).await?],
             Scenario::F19 => failover::failover(run).await?,
             Scenario::F20 => store_faults::store_faults(run).await?,
+            Scenario::F21 => vec![hostile_clients::hostile_clients(run).await?],
         }))
     }
 }

@@ -3,6 +3,7 @@
 
 mod headers;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -60,6 +61,45 @@ struct WireRecord<'a> {
     // Kept raw, so that a malformed header makes neither its record nor the batch fail.
     #[serde(borrow, default)]
     headers: Option<&'a RawValue>,
+}
+
+/// What a function of the Kafka trigger is called with.
+#[derive(Debug)]
+pub enum Delivery {
+    /// The records of an event, ordered by topic, partition and offset.
+    Records(Vec<Record>),
+    /// The keys of objects that hold one record each. The redriver sends it for records that fit in no event.
+    Objects(Vec<String>),
+}
+
+/// The event with the keys of objects; AWS has no such event.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ObjectsEvent<'a> {
+    event_source: Cow<'a, str>,
+    objects: Cow<'a, [String]>,
+}
+
+const OBJECTS_SOURCE: &str = "forebay:objects";
+
+/// Reads an event.
+///
+/// # Errors
+/// As [`decode`].
+pub fn read(event: &str) -> Result<Delivery, TriggerError> {
+    // The other form comes so seldom that only what is no event of the trigger is tried.
+    decode(event).map(Delivery::Records).or_else(|error| match serde_json::from_str::<ObjectsEvent<'_>>(event) {
+        Ok(event) if event.event_source == OBJECTS_SOURCE => Ok(Delivery::Objects(event.objects.into_owned())),
+        Ok(_) | Err(_) => Err(error),
+    })
+}
+
+/// The event that [`read`] reads as these keys.
+///
+/// # Errors
+/// If the keys cannot be written as JSON.
+pub fn objects_event(keys: &[String]) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json::to_vec(&ObjectsEvent { event_source: OBJECTS_SOURCE.into(), objects: keys.into() })
 }
 
 /// Decodes a trigger event into records, ordered by topic, partition and offset.
@@ -193,6 +233,19 @@ mod tests {
                 {"topic":"raw-events","partition":0,"offset":7,"timestamp":5,"value":null,"headers":"odd"}]
         }
     }"#;
+
+    #[test]
+    fn records_may_come_as_objects_and_nothing_else_is_taken_for_that() {
+        let keys = ["a".to_owned(), "b".to_owned()];
+        let event = String::from_utf8(objects_event(&keys).unwrap()).unwrap();
+        let Delivery::Objects(found) = read(&event).unwrap() else { panic!("{event}") };
+        assert_eq!(found, keys);
+        for other in [event.replace("forebay:objects", "aws:s3"), event.replace("\"b\"", "7"), "{}".to_owned()] {
+            assert!(read(&other).is_err(), "{other}");
+        }
+        let Delivery::Records(records) = read(EVENT).unwrap() else { panic!("records") };
+        assert_eq!(records.len(), 3);
+    }
 
     #[test]
     fn decodes_mixed_partitions_in_order() {

@@ -41,6 +41,11 @@ impl FakeObjects {
         self.inner().objects.keys().cloned().collect()
     }
 
+    /// The body of an object.
+    pub fn object(&self, key: &str) -> Option<Bytes> {
+        self.inner().objects.get(key).cloned()
+    }
+
     /// Writes an object, and replaces an existing one.
     pub fn overwrite(&self, key: &str, body: impl Into<Bytes>) {
         self.inner().objects.insert(key.to_owned(), body.into());
