@@ -11,7 +11,7 @@ if [ -f "$root/local/.env" ]; then
 fi
 set +a
 
-"$here/compose.sh" "$@" up --detach --wait --wait-timeout "${WAIT_SEC:-240}"
+"$here/compose.sh" "$@" up --detach --wait --wait-timeout "${WAIT_SEC:-400}"
 
 mkdir -p "$root/target"
 cat >"$root/target/stack.env" <<VARIABLES
