@@ -1,5 +1,7 @@
 //! Both ways of calling a function, with the replies of each backend.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail the test")]
+
 use std::sync::Arc;
 use std::time::Duration;
 
