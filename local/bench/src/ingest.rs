@@ -55,7 +55,7 @@ impl IngestLoad {
 /// If the stack does not answer.
 pub async fn measure(plan: &Plan, stack: &Stack, load: IngestLoad, figures: &mut Figures) -> anyhow::Result<usize> {
     let pid = *stack.processes("ingest").first().context("ingest does not run")?;
-    let key = make_keys(stack).await?.collector;
+    let key = make_keys(&stack.endpoints()).await?.collector;
     let url = match load {
         IngestLoad::Batches => format!("{}/batch", stack.ingest_url()),
         IngestLoad::Singles => stack.ingest_url(),

@@ -20,7 +20,7 @@ const SECONDS: usize = 10;
 /// # Errors
 /// If the stack does not keep up.
 pub async fn measure(plan: &Plan, stack: &mut Stack, figures: &mut Figures) -> anyhow::Result<()> {
-    let key = make_keys(stack).await?.collector;
+    let key = make_keys(&stack.endpoints()).await?.collector;
     stack.start_mappings(|_| true).await?;
     for batch in [10, 1] {
         let url = if batch == 1 { stack.ingest_url() } else { format!("{}/batch", stack.ingest_url()) };

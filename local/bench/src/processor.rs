@@ -22,7 +22,7 @@ const GROUP: &str = "processor";
 /// # Errors
 /// If ingest does not accept them.
 pub async fn fill(plan: &Plan, stack: &Stack) -> anyhow::Result<()> {
-    let key = make_keys(stack).await?.collector;
+    let key = make_keys(&stack.endpoints()).await?.collector;
     let sender = LoadSender { client: stack.client.clone(), url: format!("{}/batch", stack.ingest_url()), key };
     sender.send(bodies(plan.scaled(RECORDS), BATCH), 4).await?;
     Ok(())

@@ -1,5 +1,6 @@
 //! Checks of the source itself. The rules are here; the tests hold this workspace against them.
 
+pub mod containers;
 pub mod cycles;
 pub mod layers;
 pub mod make_targets;

@@ -71,6 +71,16 @@ fn names(call: &Captures<'_>) -> Vec<String> {
     std::iter::once("").chain(others.iter().copied()).map(|ending| format!("{name}{ending}")).collect()
 }
 
+/// Every variable that the source or a library reads.
+///
+/// # Errors
+/// Never: the patterns are constant.
+pub fn variables(sources: &Files) -> Result<BTreeSet<String>, regex::Error> {
+    let calls = calls()?;
+    let read = sources.values().flat_map(|text| reads(text, &calls));
+    Ok(read.chain(READ_BY_LIBRARIES.map(str::to_owned)).collect())
+}
+
 /// Variables that stand anywhere in the code of a Markdown file.
 fn named(markdown: &str, name: &Regex) -> BTreeSet<String> {
     code(markdown).iter().flat_map(|code| name.find_iter(code)).map(|name| name.as_str().to_owned()).collect()

@@ -16,8 +16,8 @@ use aws_sdk_lambda::primitives::Blob;
 use bytes::Bytes;
 
 /// A function behind a mapping may run for at most 14 minutes, so after 15 minutes no answer can come.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(15 * 60);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The raw reply of a backend. Backends differ in how they mark a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //! Owns polling as a consumer group, building batches (count, window, 6 MB), building the exact event that AWS sends,
 //! invoking the function, reading its answer, retrying, and committing what succeeded. Does not own what the function
 //! does and where it runs: AWS, the local host, `cargo lambda watch` and the Runtime Interface Emulator all have the
-//! Invoke API.
+//! Invoke API. The emulator serves one function only, so a function may also have a URL of its own.
 //!
 //! Delivery is at least once, in the order of each partition: a partition is in at most one invocation, and as many
 //! invocations are in flight as there are partitions, unless the mapping or [`Functions`] sets a limit. An offset is
@@ -16,6 +16,7 @@ mod destination;
 mod error;
 mod event;
 mod flight;
+mod function_urls;
 mod functions;
 mod invoker;
 mod mapping;
@@ -24,6 +25,7 @@ mod poller;
 pub use config::{EventSource, MappingConfig, PollerMode};
 pub use destination::Destinations;
 pub use error::EsmError;
+pub use function_urls::{FunctionUrl, UrlInvoker};
 pub use functions::Functions;
 pub use invoker::{Invoker, InvokerError, LambdaInvoker, Reply};
 pub use kafka::StartingPosition;

@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Parser;
-use esm::{Functions, LambdaInvoker, Mapping, MappingConfig};
+use esm::{FunctionUrl, Functions, LambdaInvoker, Mapping, MappingConfig, UrlInvoker};
 use kafka::{KafkaClient, KafkaConfig};
+use process::health::HealthPort;
 use settings::{ProcessEnvironment, Settings};
 
 /// The Kafka event source mapping of AWS Lambda as a program.
 ///
-/// KAFKA_BROKERS (or MSK_CLUSTER_ARN) and KAFKA_SECURITY say where Kafka is, AWS_ENDPOINT_URL_LAMBDA where the
-/// functions are.
+/// KAFKA_BROKERS (or MSK_CLUSTER_ARN) and KAFKA_SECURITY say where Kafka is, AWS_ENDPOINT_URL_LAMBDA or FUNCTION_URLS where
+/// the functions are.
 #[derive(Parser)]
 struct Arguments {
     /// Files with one CreateEventSourceMapping request each, in the format of the AWS CLI.
@@ -23,6 +24,10 @@ struct Arguments {
     /// time. Without it, each mapping makes as many as it has partitions.
     #[arg(long, env = "CONCURRENCY")]
     concurrency: Option<NonZeroUsize>,
+    /// Where one function is, as name=http://host:port/path; several with commas between them. A function without a URL is
+    /// called through the Invoke API at AWS_ENDPOINT_URL_LAMBDA.
+    #[arg(long = "function-url", env = "FUNCTION_URLS", value_delimiter = ',')]
+    function_urls: Vec<FunctionUrl>,
 }
 
 #[global_allocator]
@@ -30,11 +35,13 @@ static ALLOCATOR: process::Allocator = process::Allocator;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
+    process::health::exit_if_asked();
     let arguments = Arguments::parse();
     process::logs::init("esm");
     let variables = ProcessEnvironment;
     let mut settings = Settings::new(&variables);
     let kafka_config = KafkaConfig::from_settings(&mut settings);
+    let health_port = HealthPort::from_settings(&mut settings);
     let kafka_config = settings.build(kafka_config)?;
     let kafka = KafkaClient::connect(&kafka_config, "esm").await?;
     let mut configs = Vec::with_capacity(arguments.mappings.len());
@@ -43,7 +50,8 @@ async fn main() -> anyhow::Result<()> {
         configs.push(MappingConfig::from_json(&text, kafka.brokers()).with_context(|| path.display().to_string())?);
     }
     let sdk = aws::sdk_config().await;
-    let mut functions = Functions::new(Arc::new(LambdaInvoker::new(&sdk)));
+    let lambda = Arc::new(LambdaInvoker::new(&sdk));
+    let mut functions = Functions::new(Arc::new(UrlInvoker::new(arguments.function_urls, lambda)?));
     if let Some(concurrency) = arguments.concurrency {
         functions = functions.with_concurrency(concurrency);
     }
@@ -51,6 +59,7 @@ async fn main() -> anyhow::Result<()> {
     for config in configs {
         mappings.push(Mapping::start(config, &kafka, &functions, &sdk).await?);
     }
+    let _health = health_port.open().await?;
     process::stop_signal().await;
     let mut stopping = tokio::task::JoinSet::new();
     for mapping in mappings {

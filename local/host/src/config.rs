@@ -5,14 +5,16 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::Uri;
+
 /// Where to listen, and what to host there.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
     /// Both APIs. Port 0 takes a free one.
     pub listen: SocketAddr,
     pub functions: Vec<FunctionConfig>,
-    /// Functions that another server of the Invoke API runs, by name: calls to them are passed on to it.
-    pub elsewhere: BTreeMap<String, SocketAddr>,
+    /// Functions that another server runs, by name: calls to them are passed on to it.
+    pub elsewhere: BTreeMap<String, FunctionElsewhere>,
 }
 
 impl HostConfig {
@@ -20,6 +22,16 @@ impl HostConfig {
     pub fn new(functions: Vec<FunctionConfig>) -> Self {
         HostConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9000)), functions, elsewhere: BTreeMap::new() }
     }
+}
+
+/// A function that another server runs.
+#[derive(Clone, Debug)]
+pub struct FunctionElsewhere {
+    /// Where its calls are posted.
+    pub url: Uri,
+    /// Whether that server takes only one call at a time. Others wait here then: a Runtime Interface Emulator does not survive
+    /// two.
+    pub one_at_a_time: bool,
 }
 
 /// A function that polls the Runtime API.

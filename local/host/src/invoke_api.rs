@@ -8,6 +8,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde::Serialize;
 
@@ -37,9 +38,13 @@ async fn invoke(
     body: Body,
 ) -> Response {
     let name = function_name(&identifier);
-    if let Some(server) = elsewhere.server(name) {
-        return elsewhere.invoke(server, name, &headers, body).await.unwrap_or_else(|error| {
-            let message = format!("no answer from {server}, which runs {name}: {error}");
+    if let Some(function) = elsewhere.function(name) {
+        let Ok(event) = event_of(body).await else { return too_large() };
+        let url = function.url.clone();
+        // In its own task, as below.
+        let answer = tokio::spawn(async move { elsewhere.invoke(&function, headers, event).await }).await;
+        return answer.unwrap_or_else(|panicked| Err(panicked.into())).unwrap_or_else(|error| {
+            let message = format!("no answer from {url}, which runs {name}: {error}");
             refuse(StatusCode::INTERNAL_SERVER_ERROR, "ServiceException", &message)
         });
     }
@@ -58,15 +63,10 @@ async fn invoke(
             return refuse(StatusCode::BAD_REQUEST, "InvalidParameterValueException", message);
         }
     }
-    let Ok(event) = to_bytes(body, MAX_PAYLOAD_BYTES).await else {
-        let message =
-            format!("Request must be smaller than {MAX_PAYLOAD_BYTES} bytes for the InvokeFunction operation");
-        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException", &message);
-    };
+    let Ok(event) = event_of(body).await else { return too_large() };
     let call = Call {
         request_id: request_id(),
-        // A call without a payload gives the function an empty object.
-        event: if event.is_empty() { "{}".into() } else { event },
+        event,
         trace_id: headers.get(TRACE_ID).and_then(|value| value.to_str().ok()).map(str::to_owned),
     };
     let request_id = call.request_id.clone();
@@ -87,6 +87,17 @@ async fn invoke(
         response.headers_mut().insert(REQUEST_ID, request_id);
     }
     response
+}
+
+/// The event of a call. A call without a payload gives the function an empty object.
+async fn event_of(body: Body) -> Result<Bytes, axum::Error> {
+    let event = to_bytes(body, MAX_PAYLOAD_BYTES).await?;
+    Ok(if event.is_empty() { Bytes::from_static(b"{}") } else { event })
+}
+
+fn too_large() -> Response {
+    let message = format!("Request must be smaller than {MAX_PAYLOAD_BYTES} bytes for the InvokeFunction operation");
+    refuse(StatusCode::PAYLOAD_TOO_LARGE, "RequestTooLargeException", &message)
 }
 
 fn answer_response(answer: InvocationResult) -> Response {

@@ -27,7 +27,7 @@ use axum::serve::ListenerExt as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-pub use config::{FunctionConfig, HostConfig, HttpFunction, LogTarget};
+pub use config::{FunctionConfig, FunctionElsewhere, HostConfig, HttpFunction, LogTarget};
 pub use error::HostError;
 pub use http_function::RunningHttpFunction;
 pub use instance::{InstanceState, InstanceView};

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_config::Region;
@@ -12,7 +14,10 @@ use aws_sdk_lambda::Client;
 use aws_sdk_lambda::config::Credentials;
 use aws_sdk_lambda::operation::invoke::{InvokeError, InvokeOutput};
 use aws_sdk_lambda::primitives::Blob;
-use host::{FunctionConfig, Host, HostConfig, HostError, HttpFunction, InstanceState, LogTarget, RunningHttpFunction};
+use host::{
+    FunctionConfig, FunctionElsewhere, Host, HostConfig, HostError, HttpFunction, InstanceState, LogTarget,
+    RunningHttpFunction,
+};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
@@ -253,11 +258,62 @@ async fn dropping_the_host_leaves_no_process() {
     eventually("the end of the instance", || !is_alive(pid)).await;
 }
 
+fn elsewhere(server: SocketAddr, name: &str, one_at_a_time: bool) -> FunctionElsewhere {
+    let url = format!("http://{server}/2015-03-31/functions/{name}/invocations").parse().unwrap();
+    FunctionElsewhere { url, one_at_a_time }
+}
+
+/// Serves calls that each take a tenth of a second, and returns where, and the largest number of calls at once so far.
+async fn slow_server() -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (running, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = Arc::clone(&most);
+    let call = move || {
+        let (running, most) = (Arc::clone(&running), Arc::clone(&most));
+        async move {
+            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            running.fetch_sub(1, Ordering::SeqCst);
+            "{}"
+        }
+    };
+    let router = axum::Router::new().fallback(call);
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (address, seen)
+}
+
+#[tokio::test]
+async fn calls_to_a_server_that_takes_one_at_a_time_wait_for_their_turn() {
+    for (one_at_a_time, expected) in [(true, 1), (false, 3)] {
+        let (server, most) = slow_server().await;
+        let functions = BTreeMap::from([("probe".to_owned(), elsewhere(server, "function", one_at_a_time))]);
+        let (_here, client) = start_all(HostConfig { elsewhere: functions, ..HostConfig::new(vec![]) }).await;
+        let call = || invoke(&client, json!({}));
+        tokio::join!(call(), call(), call());
+        assert_eq!(most.load(Ordering::SeqCst), expected, "one at a time: {one_at_a_time}");
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_gives_up_does_not_end_the_turn_of_its_call() {
+    let (server, most) = slow_server().await;
+    let functions = BTreeMap::from([("probe".to_owned(), elsewhere(server, "function", true))]);
+    let (_here, client) = start_all(HostConfig { elsewhere: functions, ..HostConfig::new(vec![]) }).await;
+    let impatient = tokio::time::timeout(Duration::from_millis(50), invoke(&client, json!({}))).await;
+    assert!(impatient.is_err(), "it gave up");
+    invoke(&client, json!({})).await;
+    assert_eq!(most.load(Ordering::SeqCst), 1);
+}
+
 #[tokio::test]
 async fn calls_to_a_function_elsewhere_are_passed_on() {
     let (there, direct) = start(function()).await;
     let nothing = SocketAddr::from((Ipv4Addr::LOCALHOST, free_port().unwrap()));
-    let elsewhere = BTreeMap::from([("probe".to_owned(), there.address()), ("gone".to_owned(), nothing)]);
+    let elsewhere = BTreeMap::from([
+        ("probe".to_owned(), elsewhere(there.address(), "probe", false)),
+        ("gone".to_owned(), elsewhere(nothing, "gone", false)),
+    ]);
     let (here, through) = start_all(HostConfig { elsewhere, ..HostConfig::new(vec![]) }).await;
     let event = json!({"a": "b"});
     assert_eq!(answer(&invoke(&through, event.clone()).await)["pid"], answer(&invoke(&direct, event).await)["pid"]);
@@ -281,7 +337,7 @@ async fn mistakes_in_the_configuration_are_named() {
     let twice = HostConfig { listen: free, ..HostConfig::new(vec![function(), function()]) };
     let error = Host::start(twice).await.unwrap_err();
     assert!(matches!(error, HostError::DuplicateName { .. }), "{error}");
-    let elsewhere = BTreeMap::from([("probe".to_owned(), listen)]);
+    let elsewhere = BTreeMap::from([("probe".to_owned(), elsewhere(listen, "probe", false))]);
     let error =
         Host::start(HostConfig { listen: free, elsewhere, ..HostConfig::new(vec![function()]) }).await.unwrap_err();
     assert!(matches!(error, HostError::DuplicateName { .. }), "{error}");

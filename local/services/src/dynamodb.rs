@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 /// How often expired items are removed. The real service takes up to days.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// A DynamoDB server on loopback. Stops when dropped.
+/// A DynamoDB server. Stops when dropped.
 ///
 /// It has its own thread, because SQLite blocks the thread it is called on. All connections end with the thread, so
 /// the file is closed when `drop` returns.
@@ -28,12 +28,20 @@ pub struct EmbeddedDynamoDb {
 }
 
 impl EmbeddedDynamoDb {
-    /// Serves a database on `port`, or on any free port. The database is in `file`, which is created if it is missing,
+    /// Serves a database on `port` of the loopback interface, or on any free port. The database is in `file`, which is created if it is missing,
     /// or in memory.
     ///
     /// # Errors
     /// If the port is taken or the file is not a database.
     pub async fn start(port: Option<u16>, file: Option<PathBuf>) -> anyhow::Result<Self> {
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(0))), file).await
+    }
+
+    /// Like [`EmbeddedDynamoDb::start`], at an address that others may reach too: for a container of its own.
+    ///
+    /// # Errors
+    /// As [`EmbeddedDynamoDb::start`].
+    pub async fn start_at(address: SocketAddr, file: Option<PathBuf>) -> anyhow::Result<Self> {
         let database = match file {
             None => Database::memory().context("cannot open a database in memory")?,
             Some(file) => {
@@ -44,7 +52,6 @@ impl EmbeddedDynamoDb {
         // Despite its name, this makes SQLite sync its file only at checkpoints, not at each write. A power cut may
         // lose the last acknowledged writes; a killed process loses nothing.
         database.disable_bulk_loading().context("cannot set up the database")?;
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(0)));
         let listener =
             TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?.into_std()?;
         let address = listener.local_addr()?;

@@ -1,5 +1,5 @@
-//! Backing services for a laptop and for tests. Each starts in milliseconds to seconds, listens on loopback only, and
-//! stops when the value that started it is dropped.
+//! Backing services for a laptop and for tests. Each starts in milliseconds to seconds, listens on loopback unless it is
+//! told otherwise, and stops when the value that started it is dropped.
 
 pub mod apache_kafka;
 pub mod certificates;

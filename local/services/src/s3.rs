@@ -25,7 +25,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 /// The access key id that the service accepts.
 pub const ACCESS_KEY_ID: &str = "local";
-/// Its secret. It does not have to be secret, because the service listens on loopback only.
+/// Its secret. It does not have to be secret, because the service is reached from this machine only.
 pub const SECRET_ACCESS_KEY: &str = "local";
 
 /// An S3 server with one bucket. Stops when dropped; the folder stays.
@@ -42,6 +42,14 @@ impl EmbeddedS3 {
     /// # Errors
     /// If the folder cannot be used or the port is taken.
     pub async fn start(port: Option<u16>, folder: impl Into<PathBuf>, bucket: &str) -> anyhow::Result<Self> {
+        Self::start_at(SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(0))), folder, bucket).await
+    }
+
+    /// Like [`EmbeddedS3::start`], at an address that others may reach too: for a container of its own.
+    ///
+    /// # Errors
+    /// As [`EmbeddedS3::start`].
+    pub async fn start_at(address: SocketAddr, folder: impl Into<PathBuf>, bucket: &str) -> anyhow::Result<Self> {
         let folder = folder.into();
         let bucket_folder = folder.join(bucket);
         std::fs::create_dir_all(&bucket_folder)
@@ -52,7 +60,6 @@ impl EmbeddedS3 {
         service.set_auth(SimpleAuth::from_single(ACCESS_KEY_ID, SECRET_ACCESS_KEY));
         let service = Arc::new(AtomicPuts::new(service.build()));
 
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port.unwrap_or(0)));
         let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
         let address = listener.local_addr()?;
         let server = tokio::spawn(serve(listener, service)).abort_handle();

@@ -59,8 +59,17 @@ pub fn report_bad_lines(traffic: &Traffic) {
     }
 }
 
+/// Does for a running deployment what Terraform and the maintainer's first run do on AWS. Running it again changes nothing.
+///
+/// # Errors
+/// If DynamoDB or the maintainer refuses.
+pub async fn prepare(session: &Session) -> anyhow::Result<ExitCode> {
+    functions::prepare_access(session).await?;
+    print_answer(&call(session, "maintainer", json!({"action": "maintain"}).to_string()).await?)
+}
+
 async fn call(session: &Session, function: &str, event: String) -> anyhow::Result<Value> {
-    let url = format!("{}/2015-03-31/functions/{function}/invocations", session.require("AWS_ENDPOINT_URL_LAMBDA")?);
+    let url = functions::invoke_url(&session.require("AWS_ENDPOINT_URL_LAMBDA")?, function);
     functions::invoke(&JsonClient::default(), &url, event).await
 }
 

@@ -6,13 +6,13 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use dynamodb::{DynamoApiKeys, DynamoDb};
 use event::TenantId;
-use host::{FunctionConfig, Host, HostConfig, HttpFunction, LogTarget, RunningHttpFunction};
+use host::{FunctionConfig, FunctionElsewhere, Host, HostConfig, HttpFunction, LogTarget, RunningHttpFunction};
 use pipeline::ports::{ApiKey, ApiKeys as _, KeyHash, KeyKind, Scope};
 use serde_json::Value;
 use services::postgres::url_at;
 
 use crate::backing::Backing;
-use crate::client::JsonClient;
+use crate::client::{HttpAnswer, JsonClient};
 use crate::options::{Options, Port, Routes};
 use crate::session::Session;
 use crate::watch::RunningWatch;
@@ -107,8 +107,13 @@ pub async fn start_host(
             Ok(config)
         })
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let address = watch.map(|watch| watch.address);
-    let elsewhere = watched.into_iter().filter_map(|name| Some((name.to_owned(), address?))).collect();
+    let elsewhere = watched
+        .into_iter()
+        .filter_map(|name| {
+            let url = invoke_url(&format!("http://{}", watch?.address), name).parse().ok()?;
+            Some((name.to_owned(), FunctionElsewhere { url, one_at_a_time: false }))
+        })
+        .collect();
     Host::start(HostConfig { listen: options.ports.lambda.address(), functions, elsewhere })
         .await
         .context("the Lambda host did not start")
@@ -159,20 +164,58 @@ pub async fn prepare_access(session: &Session) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The Invoke API's address of a function.
-pub fn invoke_url(port: u16, function: &str) -> String {
-    format!("http://127.0.0.1:{port}/2015-03-31/functions/{function}/invocations")
+/// The address of a function in the Invoke API at `endpoint`.
+pub fn invoke_url(endpoint: &str, function: &str) -> String {
+    format!("{endpoint}/2015-03-31/functions/{function}/invocations")
 }
 
 /// Invokes a function with an event's JSON text.
 ///
 /// # Errors
-/// If there is no answer, or the function failed; then the error has its error type and message. cargo-lambda marks a
-/// failure with the status, AWS and our host with a header.
+/// If there is no answer, or the function failed; then the error has its error type and message.
 pub async fn invoke(client: &JsonClient, url: &str, event: String) -> anyhow::Result<Value> {
     let answer = client.post(url, &[], event).await?;
-    let body = answer.json();
-    let failed = !answer.status.is_success() || answer.headers.contains_key("x-amz-function-error");
-    anyhow::ensure!(!failed, "{}", String::from_utf8_lossy(&answer.body));
-    Ok(body)
+    anyhow::ensure!(!is_failure(&answer), "{}", String::from_utf8_lossy(&answer.body));
+    Ok(answer.json())
+}
+
+/// Whether a function failed. AWS and our host say so in a header, cargo-lambda with the status, and the Runtime Interface
+/// Emulator with nothing but the body: an error object, or plain text after a timeout.
+fn is_failure(answer: &HttpAnswer) -> bool {
+    let is_error_object = |body: &Value| body.get("errorType").is_some_and(Value::is_string);
+    !answer.status.is_success()
+        || answer.headers.contains_key("x-amz-function-error")
+        || serde_json::from_slice(&answer.body).map_or(!answer.body.is_empty(), |body| is_error_object(&body))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue, StatusCode};
+
+    use super::*;
+
+    #[test]
+    fn every_host_has_its_own_way_to_say_that_a_function_failed() {
+        const ERROR: &str = r#"{"errorType":"E","errorMessage":"m"}"#;
+        let ok = StatusCode::OK;
+        let table = [
+            ("an answer", ok, false, r#"{"errors":0}"#, false),
+            ("null", ok, false, "null", false),
+            ("no answer", ok, false, "", false),
+            ("AWS, our host", ok, true, ERROR, true),
+            ("cargo-lambda", StatusCode::INTERNAL_SERVER_ERROR, false, ERROR, true),
+            ("RIE, error", ok, false, ERROR, true),
+            ("RIE, timeout", ok, false, "Task timed out after 3.00 seconds", true),
+            ("RIE, crash", StatusCode::BAD_GATEWAY, false, "", true),
+        ];
+        for (case, status, marked, body, expected) in table {
+            let mut headers = HeaderMap::new();
+            if marked {
+                headers.insert("x-amz-function-error", HeaderValue::from_static("Unhandled"));
+            }
+            let answer = HttpAnswer { status, headers, body: Bytes::from_static(body.as_bytes()) };
+            assert_eq!(is_failure(&answer), expected, "{case}");
+        }
+    }
 }

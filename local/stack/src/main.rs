@@ -2,18 +2,23 @@
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
+use esm::FunctionUrl;
 use process::stop_signal;
-use settings::ProcessEnvironment;
-use stack::demo::Demo;
+use settings::{ProcessEnvironment, Settings};
+use stack::demo::{Demo, DemoReport, Traffic};
+use stack::endpoints::Endpoints;
 use stack::functions::{FUNCTIONS, beside_this_program};
+use stack::gateway::Gateway;
 use stack::options::Options;
 use stack::output::OutputError;
+use stack::schedule::Schedule;
 use stack::session::Session;
 use stack::stack::Stack;
 use stack::watch::Watched;
@@ -49,6 +54,20 @@ enum Command {
         /// Number of generated events to send.
         #[arg(long)]
         events: Option<usize>,
+        /// Send them through the pipeline that runs already, instead of a new one.
+        #[arg(long)]
+        running: bool,
+    },
+    /// Create the tables, the topics and the schema of a running deployment, and the API key of the samples.
+    Prepare,
+    /// The Invoke API and the schedules of functions that run in containers, at `PORT` of `HTTP_BIND`.
+    Gateway {
+        /// Where a function is, as name=http://host:port/path; several with commas between them.
+        #[arg(long = "function-url", env = "FUNCTION_URLS", value_delimiter = ',', required = true)]
+        function_urls: Vec<FunctionUrl>,
+        /// A function and the seconds between its calls, as name=seconds; several with commas between them.
+        #[arg(long = "schedule", env = "SCHEDULES", value_delimiter = ',')]
+        schedules: Vec<Schedule>,
     },
     /// Invoke a running function with events/<function>/<event>.json.
     Invoke { function: String, event: String },
@@ -95,6 +114,7 @@ enum Command {
 
 #[tokio::main]
 async fn main() -> ExitCode {
+    process::health::exit_if_asked();
     // When a poll ends during a fetch, krafka warns that it lost its session with the broker, and opens another at
     // once.
     let quiet = || EnvFilter::new("warn,krafka::consumer::fetcher=error");
@@ -114,7 +134,9 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run { keep, watch, function } => {
             run(keep, watch.then(|| function.map_or(Watched::All, Watched::Only))).await
         }
-        Command::Demo { input, events } => demo(input, events).await,
+        Command::Demo { input, events, running } => demo(input, events, running).await,
+        Command::Prepare => commands::prepare(&Session::read()?).await,
+        Command::Gateway { function_urls, schedules } => gateway(function_urls, schedules).await,
         Command::Invoke { function, event } => commands::invoke(&Session::read()?, &function, &event).await,
         Command::Reconcile { minutes } => reconcile::command(&Session::read()?, minutes).await,
         Command::Block { address, reason, for_sec } => {
@@ -162,27 +184,47 @@ async fn start(options: Options, watched: Option<Watched>) -> anyhow::Result<Sta
     }
 }
 
-async fn demo(input: Option<PathBuf>, events: Option<usize>) -> anyhow::Result<ExitCode> {
-    let mut options = Options::for_one_run(&ProcessEnvironment, beside_this_program()?)?;
-    if input.is_some() {
-        // A log covers days: sent within seconds, its busiest addresses would all exceed the rate limit.
-        options = options.with_default("IP_RATE_LIMIT_PER_MIN", "0");
-    }
+async fn demo(input: Option<PathBuf>, events: Option<usize>, running: bool) -> anyhow::Result<ExitCode> {
+    let has_input = input.is_some();
     let demo = Demo { input, events: events.unwrap_or(Demo::default().events), ..Demo::default() };
     let traffic = demo.traffic()?;
     commands::report_bad_lines(&traffic);
     anyhow::ensure!(!traffic.is_empty(), "the input contains no events");
-    let stack = tokio::select! {
-        stack = Stack::start(options) => stack?,
-        () = stop_signal() => return Ok(ExitCode::from(130)),
-    };
     let report = tokio::select! {
-        report = demo.run(&stack, traffic) => report,
+        report = async {
+            if running { demo_of_running(&demo, traffic).await } else { demo_of_new(&demo, traffic, has_input).await }
+        } => report?,
         () = stop_signal() => return Ok(ExitCode::from(130)),
     };
-    let report = report.with_context(|| format!("the functions' logs are in {}", stack.options.logs.display()))?;
-    stack.stop().await?;
     output::line(&report)?;
     output::line(serde_json::to_string(&report)?)?;
     Ok(if report.unaccounted == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn demo_of_running(demo: &Demo, traffic: Traffic) -> anyhow::Result<DemoReport> {
+    demo.run_at(&Endpoints::of_session(Session::read()?).await?, traffic).await
+}
+
+async fn demo_of_new(demo: &Demo, traffic: Traffic, has_input: bool) -> anyhow::Result<DemoReport> {
+    let mut options = Options::for_one_run(&ProcessEnvironment, beside_this_program()?)?;
+    if has_input {
+        // A log covers days: sent within seconds, its busiest addresses would all exceed the rate limit.
+        options = options.with_default("IP_RATE_LIMIT_PER_MIN", "0");
+    }
+    let stack = Stack::start(options).await?;
+    let report = demo.run(&stack, traffic).await;
+    let report = report.with_context(|| format!("the functions' logs are in {}", stack.options.logs.display()))?;
+    stack.stop().await?;
+    Ok(report)
+}
+
+async fn gateway(function_urls: Vec<FunctionUrl>, schedules: Vec<Schedule>) -> anyhow::Result<ExitCode> {
+    let mut settings = Settings::new(&ProcessEnvironment);
+    let port = settings.required::<u16>("PORT");
+    let bind = settings.or("HTTP_BIND", IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let listen = settings.build(port.map(|port| SocketAddr::new(bind, port)))?;
+    let gateway = Gateway::start(listen, function_urls, schedules).await?;
+    stop_signal().await;
+    gateway.stop().await;
+    Ok(ExitCode::SUCCESS)
 }

@@ -22,6 +22,11 @@ pub const ARCHIVERS: [(&str, &str); 2] = [(RAW_EVENTS, "archiver-raw"), (PROCESS
 /// The consumer group that feeds the processor.
 pub const PROCESSOR_GROUP: &str = "processor";
 
+/// Every consumer group of the pipeline, with the topic that it reads.
+pub fn groups() -> impl Iterator<Item = (&'static str, &'static str)> {
+    std::iter::once((RAW_EVENTS, PROCESSOR_GROUP)).chain(ARCHIVERS)
+}
+
 /// The event source mappings that Terraform creates on AWS.
 pub fn mapping_configs(options: &Options) -> Vec<MappingConfig> {
     let mapping = |function, topic, group, batch_size, window_ms, concurrency| {
@@ -64,6 +69,20 @@ mod tests {
             let expected = [("archiver".to_owned(), 2), ("processor".to_owned(), concurrency.parse().unwrap())];
             assert_eq!(calls, BTreeMap::from(expected));
             assert!(calls.values().all(|calls| *calls <= instances(&options)));
+        }
+    }
+
+    #[test]
+    fn the_mappings_of_the_containers_are_the_same() {
+        let options = Options::for_one_run(&BTreeMap::new(), PathBuf::new()).unwrap();
+        for mut ours in mapping_configs(&options) {
+            let file = format!("{}/../compose/mappings/{}.json", env!("CARGO_MANIFEST_DIR"), ours.group);
+            let theirs = MappingConfig::from_json(&std::fs::read_to_string(file).unwrap(), "").unwrap();
+            // Each has a container of its own, named after the group, and how many calls it takes is said to `esm`.
+            ours.function.clone_from(&ours.group);
+            ours.concurrency = None;
+            ours.bootstrap_servers = "kafka:19092".to_owned();
+            assert_eq!(theirs, ours);
         }
     }
 }

@@ -1,27 +1,27 @@
 //! A running pipeline: started in order, stopped in reverse order.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use archive::S3Objects;
 use esm::{Functions, LambdaInvoker, Mapping, RunningMapping};
 use host::{Host, RunningHttpFunction};
 use kafka::{KafkaClient, KafkaConfig};
-use pipeline::ports::{KeyKind, Scope};
-use postgres::{Database, PostgresConfig};
+use pipeline::ports::KeyKind;
+use postgres::PostgresConfig;
 use serde_json::{Value, json};
 use services::pgbouncer::PgBouncer;
-use settings::Settings;
 
 use crate::backing::Backing;
 use crate::client::JsonClient;
+use crate::endpoints::Endpoints;
 use crate::functions;
 use crate::mappings::mapping_configs;
 use crate::options::{Options, Port, Routes};
-use crate::progress::{GroupProgress, OVERDUE};
+use crate::progress::GroupProgress;
 use crate::reconcile::LedgerProof;
-use crate::schedule::RunningSchedule;
+use crate::schedule::{RunningSchedule, Schedule};
 use crate::session::Session;
 use crate::usage::cpu_seconds;
 use crate::watch::{RunningWatch, Watched};
@@ -140,8 +140,8 @@ impl Stack {
             stack.start_mappings(|_| true).await?;
         }
         if let Some(every) = stack.options.rescore_every {
-            let (client, port) = (stack.client.clone(), stack.options.ports.lambda.number);
-            stack.schedules.push(RunningSchedule::start("rescorer", every, client, port));
+            let schedule = Schedule { function: "rescorer".to_owned(), every };
+            stack.schedules.push(RunningSchedule::start(schedule, stack.client.clone(), &stack.lambda_url()));
         }
         Ok(stack)
     }
@@ -190,30 +190,38 @@ impl Stack {
         &mut self.backing
     }
 
-    /// Invokes a function as AWS does.
-    ///
-    /// # Errors
-    /// If it cannot be reached, or answers with an error.
-    pub async fn invoke(&self, function: &str, event: Value) -> anyhow::Result<Value> {
-        let url = functions::invoke_url(self.options.ports.lambda.number, function);
-        functions::invoke(&self.client, &url, event.to_string()).await
+    /// The stack as its clients and operators see it now.
+    pub fn endpoints(&self) -> Endpoints {
+        Endpoints {
+            session: self.session.clone(),
+            kafka: self.kafka.clone(),
+            client: self.client.clone(),
+            ingest_url: self.ingest_url(),
+            lambda_url: self.lambda_url(),
+            database_url: self.backing.database_url.clone(),
+            bucket: self.options.bucket.clone(),
+        }
     }
 
-    /// Creates an API key and returns it. The key itself is not stored. A server's key may also read.
+    /// The endpoint of the Invoke API.
+    fn lambda_url(&self) -> String {
+        format!("http://{}", self.options.ports.lambda.address())
+    }
+
+    /// See [`Endpoints::invoke`].
     ///
     /// # Errors
-    /// If the maintainer refuses.
+    /// As there.
+    pub async fn invoke(&self, function: &str, event: Value) -> anyhow::Result<Value> {
+        self.endpoints().invoke(function, event).await
+    }
+
+    /// See [`Endpoints::create_key`].
+    ///
+    /// # Errors
+    /// As there.
     pub async fn create_key(&self, tenant: &str, name: &str, kind: KeyKind, per_min: u32) -> anyhow::Result<String> {
-        let scopes: &[Scope] = match kind {
-            KeyKind::Server => &[Scope::Write, Scope::Read],
-            KeyKind::Publishable => &[Scope::Write],
-        };
-        let request = json!({
-            "action": "create-key", "tenant": tenant, "name": name, "kind": kind, "scopes": scopes,
-            "rate_limit_per_min": per_min, "by": "stack",
-        });
-        let answer = self.invoke("maintainer", request).await?;
-        answer["key"].as_str().map(str::to_owned).context("the maintainer's answer has no key")
+        self.endpoints().create_key(tenant, name, kind, per_min).await
     }
 
     /// Process ids of a function's live instances; for ingest and query that of the HTTP server. None are known of a
@@ -239,36 +247,12 @@ impl Stack {
         self.lag_of(|_| true).await
     }
 
-    /// Number of records that the consumer groups that are meant have not finished yet.
+    /// See [`Endpoints::lag_of`].
     ///
     /// # Errors
-    /// If Kafka cannot be read.
+    /// As there.
     pub async fn lag_of(&self, is_meant: impl Fn(&str) -> bool) -> anyhow::Result<u64> {
-        let topics = self.kafka.topics();
-        let mut lag = 0;
-        for config in mapping_configs(&self.options).into_iter().filter(|config| is_meant(&config.group)) {
-            let committed = topics.committed(&config.group).await?;
-            for partition in topics.watermarks(&config.topics[0]).await? {
-                let done = committed
-                    .iter()
-                    .find(|position| *position.topic == *config.topics[0] && position.partition == partition.partition)
-                    // Of a log that was made again, the group's offset may lie beyond the end: it begins at the start.
-                    .filter(|position| position.offset <= partition.latest)
-                    .map_or(partition.earliest, |position| position.offset.max(partition.earliest));
-                let behind = u64::try_from(partition.latest - done).unwrap_or_default();
-                if behind > 0 {
-                    tracing::debug!(
-                        config.group,
-                        partition.partition,
-                        done,
-                        partition.latest,
-                        "a consumer group has unfinished records"
-                    );
-                }
-                lag += behind;
-            }
-        }
-        Ok(lag)
+        self.endpoints().lag_of(is_meant).await
     }
 
     /// Number of records of `raw-events` without an outcome; see [`crate::reconcile`].
@@ -279,39 +263,33 @@ impl Stack {
         Ok(self.ledger_proof().await?.unaccounted())
     }
 
-    /// What `reconcile` says about the ledger.
+    /// See [`Endpoints::ledger_proof`].
     ///
     /// # Errors
-    /// If Postgres or Kafka cannot be read.
+    /// As there.
     pub async fn ledger_proof(&self) -> anyhow::Result<LedgerProof> {
-        let database = Database::connect(&self.postgres_config()?).await?;
-        LedgerProof::gather(&database, &self.kafka).await
+        self.endpoints().ledger_proof().await
     }
 
-    /// What `reconcile` says about the processor's group.
+    /// See [`Endpoints::group_progress`].
     ///
     /// # Errors
-    /// If Postgres or Kafka cannot be read.
+    /// As there.
     pub async fn group_progress(&self) -> anyhow::Result<GroupProgress> {
-        let database = Database::connect(&self.postgres_config()?).await?;
-        GroupProgress::gather(&database, &self.kafka, OVERDUE).await
+        self.endpoints().group_progress().await
     }
 
-    /// For a direct connection to the server that is the primary now.
+    /// See [`Endpoints::postgres_config`].
     ///
     /// # Errors
-    /// If the stack's own settings are malformed.
+    /// As there.
     pub fn postgres_config(&self) -> anyhow::Result<PostgresConfig> {
-        let primary = ("DATABASE_URL".to_owned(), self.backing.database_url.clone());
-        let session = Session::new(self.session.variables().into_iter().chain([primary]));
-        let mut settings = Settings::new(&session);
-        let config = PostgresConfig::from_settings(&mut settings);
-        Ok(settings.build(config)?)
+        self.endpoints().postgres_config()
     }
 
     /// The archive's bucket.
     pub async fn archive(&self) -> S3Objects {
-        S3Objects::connect(&self.session.aws("AWS_ENDPOINT_URL_S3").await, self.options.bucket.clone())
+        self.endpoints().archive().await
     }
 
     /// Waits until every mapping has finished all records.
@@ -322,22 +300,12 @@ impl Stack {
         self.wait_until_done(|_| true, patience).await
     }
 
-    /// Waits until the consumer groups that are meant have finished all records.
+    /// See [`Endpoints::wait_until_done`].
     ///
     /// # Errors
-    /// If that takes longer than `patience`.
+    /// As there.
     pub async fn wait_until_done(&self, is_meant: impl Fn(&str) -> bool, patience: Duration) -> anyhow::Result<()> {
-        let deadline = Instant::now() + patience;
-        loop {
-            let lag = self.lag_of(&is_meant).await?;
-            // The outcomes of the last batch are published before its offsets are committed, so when the lag of all
-            // mappings is zero, no record is in flight.
-            if lag == 0 {
-                return Ok(());
-            }
-            anyhow::ensure!(Instant::now() < deadline, "{lag} records are unfinished after {} s", patience.as_secs());
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        self.endpoints().wait_until_done(is_meant, patience).await
     }
 
     /// Stops the schedules, the mappings, the functions, then the services.

@@ -55,7 +55,7 @@ async fn send(stack: &Stack, batches: Vec<RequestBatch>) -> Sent {
     let sender = BatchSender {
         client: JsonClient::default(),
         url: format!("{}/batch", stack.ingest_url()),
-        keys: make_keys(stack).await.unwrap(),
+        keys: make_keys(&stack.endpoints()).await.unwrap(),
     };
     let (watch, _receipts) = tokio::sync::mpsc::unbounded_channel();
     send_all(Arc::new(sender), batches, 2, watch, indicatif::ProgressBar::hidden()).await.unwrap()

@@ -69,7 +69,7 @@ async fn send(stack: &Stack, events: usize) {
     let sender = BatchSender {
         client: JsonClient::default(),
         url: format!("{}/batch", stack.ingest_url()),
-        keys: make_keys(stack).await.unwrap(),
+        keys: make_keys(&stack.endpoints()).await.unwrap(),
     };
     let (watch, _receipts) = tokio::sync::mpsc::unbounded_channel();
     let sent = send_all(Arc::new(sender), batches, 1, watch, indicatif::ProgressBar::hidden()).await.unwrap();

@@ -76,14 +76,17 @@ where
 {
     match Platform::detect(&ProcessEnvironment)? {
         Platform::Lambda => {
-            let handler = &handler;
-            let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| async move {
-                let deadline = deadline_instant(event.context.deadline, SystemClock.now(), Instant::now());
-                let invocation = Invocation { request_id: event.context.request_id, deadline };
-                handler(event.payload, invocation).await.map_err(|error| {
-                    tracing::error!(error_type = error.error_type, error = %error.message, "invocation failed");
-                    Diagnostic { error_type: error.error_type.to_owned(), error_message: error.message }
-                })
+            let handler = Arc::new(handler);
+            let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
+                let handler = Arc::clone(&handler);
+                async move {
+                    let deadline = deadline_instant(event.context.deadline, SystemClock.now(), Instant::now());
+                    let invocation = Invocation { request_id: event.context.request_id, deadline };
+                    handler(event.payload, invocation).await.map_err(|error| {
+                        tracing::error!(error_type = error.error_type, error = %error.message, "invocation failed");
+                        Diagnostic { error_type: error.error_type.to_owned(), error_message: error.message }
+                    })
+                }
             });
             let runtime = Runtime::new(service).layer(TracingLayer::new());
             shutdown::run(runtime).await.map_err(ServeError::Lambda)

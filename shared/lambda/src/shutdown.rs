@@ -18,39 +18,42 @@ pub(crate) const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// No caller waits for them any more; closing makes sure that the broker does not get an incomplete batch.
 pub const FLUSH_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Polls Lambda's Runtime API until the process is asked to stop, and then finishes the open invocation. Its answer is
+/// Polls Lambda's Runtime API until the process is asked to stop, and then finishes the open invocations. Their answers are
 /// sent before this returns, unless that takes longer than [`DRAIN_TIMEOUT`].
+///
+/// One invocation at a time, unless `AWS_LAMBDA_MAX_CONCURRENCY` says that the platform sends several: Lambda Managed
+/// Instances set it, and so may users of the Runtime Interface Emulator.
 ///
 /// # Errors
 /// An error of the runtime, which ends it.
 pub(crate) async fn run<S>(runtime: Runtime<S>) -> Result<(), lambda_runtime::Error>
 where
-    S: Service<LambdaInvocation, Response = (), Error = lambda_runtime::Error>,
+    S: Service<LambdaInvocation, Response = (), Error = lambda_runtime::Error> + Clone + Send + 'static,
+    S::Future: Send,
 {
-    // One invocation at a time, as on Lambda.
-    let busy = watch::Sender::new(false);
-    let mut watched = busy.subscribe();
+    let open = watch::Sender::new(0_usize);
+    let mut watched = open.subscribe();
     let stop = stop_signal();
     let stopped = async move {
         stop.await;
-        tracing::info!("stopping the function: finishing the open invocation");
-        if tokio::time::timeout(DRAIN_TIMEOUT, watched.wait_for(|busy| !busy)).await.is_err() {
+        tracing::info!("stopping the function: finishing the open invocations");
+        if tokio::time::timeout(DRAIN_TIMEOUT, watched.wait_for(|open| *open == 0)).await.is_err() {
             tracing::warn!("stopped the function while an invocation was still open");
         }
     };
     // The outermost layer, so that sending the answer counts as part of the invocation.
     let watching = MapFutureLayer::new(move |invocation: S::Future| {
-        let busy = busy.clone();
+        let open = open.clone();
         async move {
-            busy.send_replace(true);
+            open.send_modify(|open| *open += 1);
             let answer = invocation.await;
-            busy.send_replace(false);
+            open.send_modify(|open| *open -= 1);
             answer
         }
     });
     tokio::select! {
         biased;
         () = stopped => Ok(()),
-        ended = runtime.layer(watching).run() => ended,
+        ended = runtime.layer(watching).run_concurrent() => ended,
     }
 }

@@ -1,5 +1,6 @@
-//! How a process starts and ends: its logs, and the signal that asks it to stop.
+//! How a process starts and ends: its logs, the check whether it is healthy, and the signal that asks it to stop.
 
+pub mod health;
 mod log_filter;
 pub mod logs;
 mod stop;

@@ -23,6 +23,7 @@ use pipeline::ports::{KeyKind, NewRecord, RecordPublisher as _};
 use pipeline::topic::RAW_EVENTS;
 use tokio_postgres::{NoTls, Row};
 
+use crate::endpoints::Endpoints;
 use crate::stack::Stack;
 
 pub use report::DemoReport;
@@ -65,29 +66,36 @@ impl Demo {
         }
     }
 
-    /// Sends the traffic, waits until all of it has been processed, and counts.
+    /// Sends the traffic through a stack, waits until all of it has been processed, and counts.
     ///
     /// # Errors
     /// If the pipeline stops answering or does not finish.
     pub async fn run(&self, stack: &Stack, traffic: Traffic) -> anyhow::Result<DemoReport> {
-        let keys = make_keys(stack).await?;
+        let report = self.run_at(&stack.endpoints(), traffic).await?;
+        Ok(DemoReport { cpu_seconds: cpu_of_functions(stack), ..report })
+    }
+
+    /// The same with any running pipeline. What its functions cost is not known.
+    ///
+    /// # Errors
+    /// As [`Demo::run`].
+    pub async fn run_at(&self, at: &Endpoints, traffic: Traffic) -> anyhow::Result<DemoReport> {
+        let keys = make_keys(at).await?;
         let started = Instant::now();
         let (watch, receipts) = tokio::sync::mpsc::unbounded_channel();
-        let watcher = tokio::spawn(latency::watch(stack.database_url().to_owned(), receipts));
+        let watcher = tokio::spawn(latency::watch(at.database_url.clone(), receipts));
         let progress = progress("sending", traffic.len() as u64);
-        let sender =
-            Arc::new(BatchSender { client: stack.client.clone(), url: format!("{}/batch", stack.ingest_url()), keys });
+        let sender = Arc::new(BatchSender { client: at.client.clone(), url: format!("{}/batch", at.ingest_url), keys });
         let bad_lines = traffic.bad_lines.values().map(|bad| bad.count).sum();
         let mut sent = send_all(sender, traffic.batches, self.width, watch, progress.clone()).await?;
-        send_foreign(stack, &traffic.foreign, &mut sent).await?;
+        send_foreign(at, &traffic.foreign, &mut sent).await?;
         progress.set_message("finishing");
-        stack.wait_until_idle(SETTLE).await?;
+        at.wait_until_done(|_| true, SETTLE).await?;
         let latencies = watcher.await.context("the watcher panicked")??;
         let elapsed = started.elapsed();
         progress.finish_and_clear();
-        let cpu_seconds = cpu_of_functions(stack);
-        let ledger = LedgerFigures::read(stack, &sent.receipts).await?;
-        let archive = ArchiveFigures::read(stack, &sent.receipts).await?;
+        let ledger = LedgerFigures::read(at, &sent.receipts).await?;
+        let archive = ArchiveFigures::read(at, &sent.receipts).await?;
         let accepted = sent.receipts.len() as u64;
         #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
         let events_per_second = accepted as f64 / elapsed.as_secs_f64();
@@ -106,7 +114,7 @@ impl Demo {
             visible_p99_ms: latencies.value_at_quantile(0.99) / 1000,
             seconds: elapsed.as_secs_f64(),
             events_per_second,
-            cpu_seconds,
+            cpu_seconds: BTreeMap::new(),
             unaccounted: ledger.missing + ledger.unaccounted + ledger.contradictions() + archive.missing,
             rejected: sent.rejected,
             bad_lines,
@@ -118,15 +126,15 @@ impl Demo {
 ///
 /// # Errors
 /// If the maintainer refuses.
-pub async fn make_keys(stack: &Stack) -> anyhow::Result<Keys> {
+pub async fn make_keys(at: &Endpoints) -> anyhow::Result<Keys> {
     Ok(Keys {
-        client: stack.create_key("demo", "demo-client", KeyKind::Publishable, NO_LIMIT).await?,
-        collector: stack.create_key("demo", "demo-collector", KeyKind::Server, NO_LIMIT).await?,
+        client: at.create_key("demo", "demo-client", KeyKind::Publishable, NO_LIMIT).await?,
+        collector: at.create_key("demo", "demo-collector", KeyKind::Server, NO_LIMIT).await?,
     })
 }
 
-async fn send_foreign(stack: &Stack, foreign: &[(&'static str, Vec<u8>)], sent: &mut Sent) -> anyhow::Result<()> {
-    let publisher = stack.kafka.publisher(PublisherOptions::default()).await?;
+async fn send_foreign(at: &Endpoints, foreign: &[(&'static str, Vec<u8>)], sent: &mut Sent) -> anyhow::Result<()> {
+    let publisher = at.kafka.publisher(PublisherOptions::default()).await?;
     let records = foreign
         .iter()
         .map(|(key, value)| NewRecord {
@@ -164,8 +172,8 @@ struct LedgerFigures {
 }
 
 impl LedgerFigures {
-    async fn read(stack: &Stack, receipts: &BTreeSet<SendReceipt>) -> anyhow::Result<Self> {
-        let (client, connection) = tokio_postgres::connect(stack.database_url(), NoTls).await?;
+    async fn read(at: &Endpoints, receipts: &BTreeSet<SendReceipt>) -> anyhow::Result<Self> {
+        let (client, connection) = tokio_postgres::connect(&at.database_url, NoTls).await?;
         tokio::spawn(connection);
         let receipt = |row: &Row| SendReceipt { partition: row.get(0), offset: row.get(1) };
         let mut open: BTreeSet<SendReceipt> = receipts.clone();
@@ -179,7 +187,12 @@ impl LedgerFigures {
         let events = "SELECT origin_partition, origin_offset FROM events WHERE origin_topic = $1";
         let rows = client.query(events, &[&RAW_EVENTS]).await?;
         let stored = rows.iter().filter(|row| receipts.contains(&receipt(row))).count() as u64;
-        Ok(LedgerFigures { outcomes, stored, missing: open.len() as u64, unaccounted: stack.unaccounted().await? })
+        Ok(LedgerFigures {
+            outcomes,
+            stored,
+            missing: open.len() as u64,
+            unaccounted: at.ledger_proof().await?.unaccounted(),
+        })
     }
 
     fn count(&self, outcome: Outcome) -> u64 {
@@ -201,8 +214,8 @@ struct ArchiveFigures {
 }
 
 impl ArchiveFigures {
-    async fn read(stack: &Stack, receipts: &BTreeSet<SendReceipt>) -> anyhow::Result<Self> {
-        let reader = ArchiveReader::new(Arc::new(stack.archive().await));
+    async fn read(at: &Endpoints, receipts: &BTreeSet<SendReceipt>) -> anyhow::Result<Self> {
+        let reader = ArchiveReader::new(Arc::new(at.archive().await));
         let mut open: BTreeSet<SendReceipt> = receipts.clone();
         let mut records = reader.records(&Filter::topic(RAW_EVENTS)).await?;
         let mut bytes_before = 0;
