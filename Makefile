@@ -113,12 +113,16 @@ format: ## Format the source
 .PHONY: shellcheck
 shellcheck:
 	@local/setup/install.sh check || true
-	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh infra/k8s/checks/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh infra/k8s/*/*.sh .ci/run; \
 	else echo "SKIPPED: shellcheck is not installed"; fi
 
 .PHONY: k8s-check
 k8s-check: ## Kubernetes: the base, overlays and components build, fit the schemas and keep the rules; no cluster needed
 	@infra/k8s/checks/run.sh
+
+.PHONY: k8s-test
+k8s-test: ## Kubernetes: the overlay `local` from apply to delete, in the cluster that kubectl reaches (NEXT_VERSION=tag)
+	@NEXT_VERSION="$(NEXT_VERSION)" infra/k8s/test/run.sh
 
 .PHONY: deny
 deny: $(CARGO_DENY) ## Licences, banned crates and sources of everything that is linked (deny.toml)
