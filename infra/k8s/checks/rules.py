@@ -15,8 +15,8 @@ DEFAULT_TIMEOUT = 60
 DRAIN = 25
 # TOPIC_PARTITIONS of maintainer.
 DEFAULT_PARTITIONS = 6
-# Functions with an HTTP API of their own; the others are invoked.
-HTTP_FUNCTIONS = {"ingest", "query"}
+# Functions whose calls end within DRAIN.
+SHORT_CALLS = {"ingest", "query", "scorer"}
 # The node's own DNS cache.
 NODE_LOCAL_DNS = "169.254.20.10/32"
 
@@ -79,9 +79,8 @@ def a_pod_has_time_to_end(all_: Manifests) -> Mistakes:
         function = pods.function
         if function is None:
             continue
-        needed = pre_stop(function) + DRAIN
-        if function["name"] not in HTTP_FUNCTIONS | {"scorer"}:
-            needed = max(needed, timeout(function))
+        work = DRAIN if function["name"] in SHORT_CALLS else max(DRAIN, timeout(function))
+        needed = pre_stop(function) + work
         if grace <= needed:
             yield f"{pods.name}: {grace} s to end, but it may need {needed} s"
 
@@ -215,7 +214,7 @@ def the_job_has_the_same_settings(all_: Manifests) -> Mistakes:
 
 def images_have_one_version(all_: Manifests) -> Mistakes:
     version = all_.get("ConfigMap", "version")["data"]["version"]
-    known = functions() | {"esm", "services"}
+    known = functions() | {"esm", "services", "stack"}
     for pods in all_.workloads():
         for container in pods.containers:
             ours, tag = image(container)
