@@ -11,6 +11,7 @@
 
 mod answer;
 mod batch;
+mod call;
 mod config;
 mod error;
 mod event;
@@ -20,6 +21,7 @@ mod invoker;
 mod mapping;
 mod poller;
 
+pub use call::call;
 pub use config::{EventSource, MappingConfig, PollerMode};
 pub use error::EsmError;
 pub use functions::Functions;
