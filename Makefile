@@ -138,8 +138,16 @@ format: ## Format the source
 .PHONY: shellcheck
 shellcheck:
 	@local/setup/install.sh check || true
-	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh infra/k8s/*/*.sh .ci/run; \
 	else echo "SKIPPED: shellcheck is not installed"; fi
+
+.PHONY: k8s-check
+k8s-check: ## Kubernetes: the base, overlays and components build, fit the schemas and keep the rules; no cluster needed
+	@infra/k8s/checks/run.sh
+
+.PHONY: k8s-test
+k8s-test: ## Kubernetes: the overlay `local` from apply to delete, in the cluster that kubectl reaches (NEXT_VERSION=tag)
+	@NEXT_VERSION="$(NEXT_VERSION)" infra/k8s/test/run.sh
 
 .PHONY: deny
 deny: $(CARGO_DENY) ## Licences, banned crates and sources of everything that is linked (deny.toml)
@@ -158,7 +166,7 @@ rustdoc: ## The documentation of the source, with warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 
 .PHONY: ci
-ci: setup setup-kafka check shellcheck compose-check deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check ## What CI runs
+ci: setup setup-kafka check shellcheck compose-check k8s-check deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.

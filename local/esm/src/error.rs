@@ -1,4 +1,5 @@
-//! Why a mapping cannot start or report its lag. Later failures are logged and retried.
+//! Why a mapping cannot start or report its lag, or a single call failed. Later failures of a mapping are logged and
+//! retried.
 
 use kafka::KafkaError;
 
@@ -14,4 +15,6 @@ pub enum EsmError {
         // Boxed: it is far larger than the other variant.
         source: Box<KafkaError>,
     },
+    #[error("calling {function} failed: {reason}")]
+    Call { function: String, reason: String },
 }

@@ -11,6 +11,7 @@
 
 mod answer;
 mod batch;
+mod call;
 mod config;
 mod destination;
 mod error;
@@ -22,6 +23,7 @@ mod invoker;
 mod mapping;
 mod poller;
 
+pub use call::call;
 pub use config::{EventSource, MappingConfig, PollerMode};
 pub use destination::Destinations;
 pub use error::EsmError;

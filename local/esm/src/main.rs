@@ -1,12 +1,13 @@
-//! Runs event source mappings until SIGTERM or SIGINT.
+//! Runs event source mappings until SIGTERM or SIGINT, or calls a function once.
 
+use std::io::Write as _;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use clap::Parser;
-use esm::{FunctionUrl, Functions, LambdaInvoker, Mapping, MappingConfig, UrlInvoker};
+use clap::{Parser, Subcommand};
+use esm::{FunctionUrl, Functions, LambdaInvoker, Mapping, MappingConfig, UrlInvoker, call};
 use kafka::{KafkaClient, KafkaConfig};
 use process::health::HealthPort;
 use settings::{ProcessEnvironment, Settings};
@@ -16,7 +17,10 @@ use settings::{ProcessEnvironment, Settings};
 /// KAFKA_BROKERS (or MSK_CLUSTER_ARN) and KAFKA_SECURITY say where Kafka is, AWS_ENDPOINT_URL_LAMBDA or FUNCTION_URLS where
 /// the functions are.
 #[derive(Parser)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Files with one CreateEventSourceMapping request each, in the format of the AWS CLI.
     #[arg(required = true)]
     mappings: Vec<PathBuf>,
@@ -30,6 +34,17 @@ struct Arguments {
     function_urls: Vec<FunctionUrl>,
 }
 
+#[derive(Subcommand)]
+enum Command {
+    /// Call a function once and print its answer, without Kafka; exit status 1 if it fails.
+    Invoke {
+        function: String,
+        /// The event, as JSON.
+        #[arg(default_value = "{}")]
+        event: String,
+    },
+}
+
 #[global_allocator]
 static ALLOCATOR: process::Allocator = process::Allocator;
 
@@ -37,6 +52,20 @@ static ALLOCATOR: process::Allocator = process::Allocator;
 async fn main() -> anyhow::Result<()> {
     process::health::exit_if_asked();
     let arguments = Arguments::parse();
+    if let Some(Command::Invoke { function, event }) = arguments.command {
+        return invoke(&function, event).await;
+    }
+    run(arguments).await
+}
+
+/// Prints nothing but the answer, so that scripts can read it.
+async fn invoke(function: &str, event: String) -> anyhow::Result<()> {
+    let mut answer = call(&LambdaInvoker::new(&aws::sdk_config().await), function, event.into()).await?.to_vec();
+    answer.push(b'\n');
+    Ok(std::io::stdout().write_all(&answer)?)
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
     process::logs::init("esm");
     let variables = ProcessEnvironment;
     let mut settings = Settings::new(&variables);

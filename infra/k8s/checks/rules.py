@@ -1,0 +1,329 @@
+"""What the manifests promise each other and the code. Each rule yields its mistakes as sentences."""
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from manifests import Manifests, Object, Workload, environment, functions, image, name, selects
+
+ROOT = Path(__file__).resolve().parents[3]
+Mistakes = Iterator[str]
+
+# FUNCTION_TIMEOUT_SEC of shared/lambda, in seconds.
+DEFAULT_TIMEOUT = 60
+# The longest wait for open work and then for Kafka's producer: DRAIN_TIMEOUT and FLUSH_TIMEOUT of shared/lambda.
+DRAIN = 25
+# TOPIC_PARTITIONS of maintainer.
+DEFAULT_PARTITIONS = 6
+# Functions whose calls end within DRAIN.
+SHORT_CALLS = {"ingest", "query", "scorer"}
+# The node's own DNS cache.
+NODE_LOCAL_DNS = "169.254.20.10/32"
+
+
+def an_autoscaler_owns_the_number(all_: Manifests) -> Mistakes:
+    owned: dict[str, str] = {}
+    for scaler, target in all_.autoscaled():
+        deployment = all_.get("Deployment", target)
+        if deployment is None:
+            yield f"{name(scaler)} scales {target}, which does not exist"
+        elif "replicas" in deployment["spec"]:
+            yield f"{name(deployment)} has replicas, which {name(scaler)} owns: every apply would change the number"
+        if target in owned:
+            yield f"{name(scaler)} and {owned[target]} both scale {target}"
+        owned[target] = name(scaler)
+
+
+def pods_go_one_at_a_time(all_: Manifests) -> Mistakes:
+    for pods in our_deployments(all_):
+        budgets = [one for one in all_.of("PodDisruptionBudget") if selects(one["spec"]["selector"], pods.labels)]
+        if len(budgets) != 1:
+            yield f"{pods.name} has {len(budgets)} disruption budgets, not one"
+        for budget in budgets:
+            if budget["spec"].get("maxUnavailable") != 1 or "minAvailable" in budget["spec"]:
+                yield f"{name(budget)}: only maxUnavailable: 1 lets every node be drained"
+
+
+def pods_are_restricted(all_: Manifests) -> Mistakes:
+    level = "pod-security.kubernetes.io/enforce"
+    for namespace in all_.of("Namespace"):
+        if namespace["metadata"].get("labels", {}).get(level) != "restricted":
+            yield f"{name(namespace)} does not enforce the Pod Security level restricted"
+    for pods in all_.workloads():
+        context = pods.spec.get("securityContext", {})
+        if context.get("runAsNonRoot") is not True or context.get("seccompProfile") != {"type": "RuntimeDefault"}:
+            yield f"{pods.name}: its pods need runAsNonRoot and the seccomp profile RuntimeDefault"
+        if pods.spec.get("automountServiceAccountToken") is not False:
+            yield f"{pods.name}: its pods get a token of the API server, which nothing here calls"
+        if pods.spec.get("enableServiceLinks") is not False:
+            yield f"{pods.name}: a Service's name would become settings (KAFKA_PORT and the like)"
+        for container in pods.containers:
+            yield from container_is_restricted(pods, container)
+
+
+def container_is_restricted(pods: Workload, container: Object) -> Mistakes:
+    where = f"{pods.name}, container {container['name']}"
+    context = container.get("securityContext", {})
+    if context.get("allowPrivilegeEscalation") is not False or context.get("capabilities") != {"drop": ["ALL"]}:
+        yield f"{where}: it must drop ALL capabilities and allow no privilege escalation"
+    if pods.is_ours and context.get("readOnlyRootFilesystem") is not True:
+        yield f"{where}: its root file system can be written"
+    resources = container.get("resources", {})
+    if "memory" not in resources.get("limits", {}) or not {"cpu", "memory"} <= resources.get("requests", {}).keys():
+        yield f"{where}: it needs requests of cpu and memory, and a limit of memory"
+
+
+def a_pod_has_time_to_end(all_: Manifests) -> Mistakes:
+    for pods in our_workloads(all_):
+        grace = pods.spec.get("terminationGracePeriodSeconds", 30)
+        function = pods.function
+        if function is None:
+            continue
+        work = DRAIN if function["name"] in SHORT_CALLS else max(DRAIN, timeout(function))
+        needed = pre_stop(function) + work
+        if grace <= needed:
+            yield f"{pods.name}: {grace} s to end, but it may need {needed} s"
+
+
+def pre_stop(container: Object) -> int:
+    return container.get("lifecycle", {}).get("preStop", {}).get("sleep", {}).get("seconds", 0)
+
+
+def timeout(container: Object) -> int:
+    return int(environment(container).get("FUNCTION_TIMEOUT_SEC", DEFAULT_TIMEOUT))
+
+
+def servers_wait_before_they_end(all_: Manifests) -> Mistakes:
+    for pods in our_deployments(all_):
+        behind = [one for one in all_.of("Service") if is_balanced(one) and selects({"matchLabels": one["spec"]["selector"]}, pods.labels)]
+        if behind and not all(pre_stop(one) >= 5 for one in pods.spec["containers"]):
+            yield f"{pods.name} is behind {name(behind[0])} and ends without a preStop sleep: calls would be lost"
+
+
+def is_balanced(service: Object) -> bool:
+    return service["spec"].get("clusterIP") != "None"
+
+
+def a_consumer_ends_after_its_mapping(all_: Manifests) -> Mistakes:
+    groups: dict[str, str] = {}
+    for pods in our_deployments(all_):
+        mapping_program = pods.container("esm")
+        if mapping_program is None:
+            continue
+        function = pods.function
+        sidecars = [one for one in pods.spec.get("initContainers", []) if one.get("restartPolicy") == "Always"]
+        if function is None or function not in sidecars:
+            yield f"{pods.name}: the function must be a native sidecar (an init container that restarts Always)"
+            continue
+        if "startupProbe" not in function:
+            yield f"{pods.name}: without a startup probe, esm starts before the function is ready"
+        port = next(one["containerPort"] for one in function["ports"] if one["name"] == "http")
+        if environment(mapping_program).get("AWS_ENDPOINT_URL_LAMBDA") != f"http://127.0.0.1:{port}":
+            yield f"{pods.name}: esm does not call the function of its own pod, http://127.0.0.1:{port}"
+        if environment(mapping_program).get("PORT") in (None, str(port)):
+            yield f"{pods.name}: esm needs another PORT than the function, {port}"
+        for file in mapping_program["args"]:
+            mapping = all_.mapping(Path(file).name)
+            if mapping is None:
+                yield f"{pods.name}: no ConfigMap has {Path(file).name}"
+                continue
+            if mapping["FunctionName"] != function["name"]:
+                yield f"{file} calls {mapping['FunctionName']}, but its pod has {function['name']}"
+            group = group_of(mapping)
+            if group in groups:
+                yield f"{pods.name} and {groups[group]} share the consumer group {group}"
+            groups[group] = pods.name
+
+
+def group_of(mapping: Object) -> str:
+    return mapping["AmazonManagedKafkaEventSourceConfig"]["ConsumerGroupId"]
+
+
+def keda_reads_what_the_mapping_reads(all_: Manifests) -> Mistakes:
+    most = int(all_.settings().get("TOPIC_PARTITIONS", DEFAULT_PARTITIONS))
+    for scaler in all_.of("ScaledObject"):
+        spec = scaler["spec"]
+        if spec.get("minReplicaCount", 0) < 1:
+            yield f"{name(scaler)}: without a replica nothing reads"
+        if spec.get("maxReplicaCount") != most:
+            yield f"{name(scaler)}: maxReplicaCount must be the number of partitions, {most}"
+        if spec.get("fallback", {}).get("behavior") != "currentReplicas":
+            yield f"{name(scaler)}: while brokers are away, the number must stay as it is (fallback)"
+        if spec.get("pollingInterval", 0) < 10:
+            yield f"{name(scaler)}: it asks the brokers too often"
+        mapping = all_.mapping(f"{spec['scaleTargetRef']['name']}.json")
+        for trigger in spec["triggers"]:
+            data = trigger["metadata"]
+            if mapping is None or ([data["topic"]], data["consumerGroup"]) != (mapping["Topics"], group_of(mapping)):
+                yield f"{name(scaler)}: its topic and group are not those of the mapping of that name"
+            if data.get("excludePersistentLag") != "true":
+                yield f"{name(scaler)}: a partition that does not get on would hold replicas up"
+            if "authenticationRef" not in trigger:
+                yield f"{name(scaler)}: KEDA has no login of its own"
+
+
+def names_can_be_resolved(all_: Manifests) -> Mistakes:
+    policies = [one["spec"] for one in all_.of("NetworkPolicy")]
+    everything = {"podSelector": {}, "policyTypes": ["Ingress", "Egress"]}
+    if everything not in policies:
+        yield "no network policy refuses what the others do not name"
+    ports = [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]
+    rules = [rule for one in policies if one["podSelector"] == {} for rule in one.get("egress", []) if rule.get("ports") == ports]
+    peers = [peer for rule in rules for peer in rule.get("to", [])]
+    for pod in ("kube-dns", "node-local-dns"):
+        if not any(selects(peer.get("podSelector", {}), {"k8s-app": pod}) for peer in peers if "podSelector" in peer):
+            yield f"no network policy lets every pod ask {pod}"
+    if not any(peer.get("ipBlock", {}).get("cidr") == NODE_LOCAL_DNS for peer in peers):
+        yield f"no network policy lets every pod ask the node's own DNS cache, {NODE_LOCAL_DNS}"
+
+
+def policies_name_pods_that_exist(all_: Manifests) -> Mistakes:
+    known = {pods.labels["app.kubernetes.io/name"] for pods in all_.workloads()}
+    for policy in all_.of("NetworkPolicy"):
+        named = set(re.findall(r"'app.kubernetes.io/name': '([\w-]+)'", str(policy["spec"])))
+        for listed in re.findall(r"'app.kubernetes.io/name', 'operator': 'In', 'values': \[([^\]]*)\]", str(policy["spec"])):
+            named |= set(re.findall(r"[\w-]+", listed))
+        for unknown in sorted(named - known):
+            yield f"{name(policy)} names {unknown}, which no pod is called"
+
+
+def settings_are_read(all_: Manifests) -> Mistakes:
+    known = set(re.findall(r"(?m)^#?([A-Z][A-Z0-9_]*)=", (ROOT / ".env.example").read_text()))
+    for config in all_.of("ConfigMap"):
+        if config["metadata"]["name"].startswith("settings"):
+            for unknown in sorted(config["data"].keys() - known):
+                yield f"{name(config)} sets {unknown}, which no function reads"
+    for pods in our_workloads(all_):
+        for container in pods.containers:
+            variables = environment(container)
+            used = "".join(variables.values())
+            for unknown in sorted(variables.keys() - known):
+                if f"$({unknown})" not in used:
+                    yield f"{pods.name}, container {container['name']} sets {unknown}, which no function reads"
+
+
+def the_job_has_the_same_settings(all_: Manifests) -> Mistakes:
+    at_deploy = all_.get("ConfigMap", "settings-at-deploy")
+    if at_deploy is None or at_deploy["data"] != all_.settings():
+        yield "ConfigMap/settings-at-deploy is not the same as the settings of the pods"
+    for job in (pods for pods in all_.workloads() if pods.owner["kind"] == "Job"):
+        sources = [one["configMapRef"]["name"] for c in job.containers for one in c["envFrom"] if "configMapRef" in one]
+        if set(sources) != {"settings-at-deploy"}:
+            yield f"{job.name} has settings whose name changes with them, but a Job's template cannot change"
+
+
+def images_have_one_version(all_: Manifests) -> Mistakes:
+    version = all_.get("ConfigMap", "version")["data"]["version"]
+    known = functions() | {"esm", "services", "stack"}
+    for pods in all_.workloads():
+        for container in pods.containers:
+            ours, tag = image(container)
+            where = f"{pods.name}, container {container['name']}"
+            if container["image"].startswith("forebay/") and ours not in known:
+                yield f"{where}: nothing builds {container['image']}"
+            if ours and tag != version:
+                yield f"{where}: {container['image']} is not version {version}"
+            if not re.fullmatch(r"[\w.-]*\d[\w.-]*", tag):
+                yield f"{where}: {container['image']} has no exact tag"
+    for job in all_.of("Job"):
+        if not job["metadata"]["name"].endswith(f"-{version}"):
+            yield f"{name(job)}: a Job's template cannot change, so its name must end in -{version}"
+
+
+def ports_agree(all_: Manifests) -> Mistakes:
+    settings = all_.settings()
+    expected = {"http": int(settings["PORT"]), "operations": int(settings["OPERATIONS_PORT"])}
+    for pods in our_workloads(all_):
+        function = pods.function
+        if function is None:
+            yield f"{pods.name} runs no function"
+            continue
+        found = {one["name"]: one["containerPort"] for one in function.get("ports", [])}
+        if found != expected:
+            yield f"{pods.name}: its ports are {found}, but the settings say {expected}"
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            if function.get(probe, {}).get("httpGet", {}).get("port", "http") != "http":
+                yield f"{pods.name}: its {probe} asks another port than http"
+    served = (ROOT / "shared/lambda/src/plain.rs").read_text()
+    paths = {probe["httpGet"]["path"] for pods in our_workloads(all_) for c in pods.containers for key, probe in c.items() if key.endswith("Probe") and "httpGet" in probe}
+    for path in sorted(paths):
+        if f'.route("{path}"' not in served:
+            yield f"a probe asks for {path}, which shared/lambda does not serve"
+    for service in all_.of("Service"):
+        behind = [pods for pods in all_.workloads() if selects({"matchLabels": service["spec"]["selector"]}, pods.labels)]
+        if not behind:
+            yield f"{name(service)} selects no pod"
+        ports = {one["name"] for pods in behind for c in pods.containers for one in c.get("ports", [])}
+        for port in service["spec"]["ports"]:
+            if port["targetPort"] not in ports:
+                yield f"{name(service)} leads to the port {port['targetPort']}, which no pod behind it has"
+
+
+def the_scorer_is_where_it_is_called(all_: Manifests) -> Mistakes:
+    scorer = all_.get("Service", "scorer")
+    port = scorer["spec"]["ports"][0]["port"] if scorer else None
+    address = f"http://scorer.$(POD_NAMESPACE).svc.cluster.local:{port}"
+    for pods in our_workloads(all_):
+        function = pods.function
+        if function and reads_scorer(function["name"]) and environment(function).get("AWS_ENDPOINT_URL_LAMBDA") != address:
+            yield f"{pods.name}: {function['name']} calls the scorer, which is at {address}"
+
+
+def reads_scorer(function: str) -> bool:
+    return "scorer_function(" in (ROOT / f"functions/{function}/src/config.rs").read_text()
+
+
+def secrets_go_to_those_who_read_them(all_: Manifests) -> Mistakes:
+    for pods in our_workloads(all_):
+        for container in pods.containers:
+            mounted = {one["name"] for one in container.get("volumeMounts", [])} & {"kafka", "database"}
+            needed = secrets_of(container, pods)
+            if mounted != needed:
+                yield f"{pods.name}, container {container['name']} mounts {sorted(mounted)}, but reads {sorted(needed)}"
+
+
+def secrets_of(container: Object, pods: Workload) -> set[str]:
+    program = image(container)[0]
+    if program == "esm":
+        return {"kafka"} if pods.owner["kind"] == "Deployment" else set()
+    config = (ROOT / f"functions/{program}/src/config.rs").read_text()
+    return {secret for secret, type_ in (("kafka", "KafkaConfig"), ("database", "PostgresConfig")) if f"{type_}::from_settings" in config}
+
+
+def replicas_are_spread(all_: Manifests) -> Mistakes:
+    for pods in our_deployments(all_):
+        keys = {one["topologyKey"] for one in pods.spec.get("topologySpreadConstraints", [])}
+        if keys != {"kubernetes.io/hostname", "topology.kubernetes.io/zone"}:
+            yield f"{pods.name}: its replicas are not spread over nodes and zones"
+
+
+def our_workloads(all_: Manifests) -> list[Workload]:
+    return [pods for pods in all_.workloads() if pods.is_ours]
+
+
+def our_deployments(all_: Manifests) -> list[Workload]:
+    return [pods for pods in our_workloads(all_) if pods.owner["kind"] == "Deployment"]
+
+
+RULES: list[Callable[[Manifests], Mistakes]] = [
+    an_autoscaler_owns_the_number,
+    pods_go_one_at_a_time,
+    pods_are_restricted,
+    a_pod_has_time_to_end,
+    servers_wait_before_they_end,
+    a_consumer_ends_after_its_mapping,
+    keda_reads_what_the_mapping_reads,
+    names_can_be_resolved,
+    policies_name_pods_that_exist,
+    settings_are_read,
+    the_job_has_the_same_settings,
+    images_have_one_version,
+    ports_agree,
+    the_scorer_is_where_it_is_called,
+    secrets_go_to_those_who_read_them,
+    replicas_are_spread,
+]
+
+
+def mistakes(all_: Manifests) -> list[str]:
+    return [mistake for rule in RULES for mistake in rule(all_)]
