@@ -1,5 +1,5 @@
 # Each validation of a variable refuses what it is there to refuse: each run has one wrong value for each of several variables,
-# because a run takes seconds.
+# because a run takes seconds. A validation that also looks at another variable needs that one to be right.
 
 mock_provider "aws" {
   source          = "./tests/mocks"
@@ -100,8 +100,8 @@ run "refuses_3" {
   variables {
     # endpoint zones
     network = { endpoint_zones = 4 }
-    # existing msk without its vpc
-    stream = { kind = "existing_msk", existing_msk = { cluster_arn = "arn:aws:kafka:eu-west-1:123456789012:cluster/ours/1", security_group_id = "sg-1" } }
+    # external without brokers
+    stream = { kind = "external" }
     # backup days
     database = { backup_days = 0 }
     # partial on demand
@@ -128,8 +128,8 @@ run "refuses_4" {
   variables {
     # flow log days
     network = { flow_log_days = 8 }
-    # external without brokers
-    stream = { kind = "external" }
+    # brokers
+    stream = { kind = "external", external = { brokers = ["b.example"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf", inside_vpc = true } }
     # engine version
     database = { engine_version = "9.6" }
     # keep failed on demand
@@ -153,8 +153,8 @@ run "refuses_5" {
   variables {
     # subnets of an existing vpc
     network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1"], route_table_ids = [] } }
-    # brokers
-    stream = { kind = "external", external = { brokers = ["b.example"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf", inside_vpc = true } }
+    # sasl mechanism
+    stream = { kind = "external", external = { brokers = ["b.example:9092"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf", inside_vpc = true, sasl_mechanism = "GSSAPI" } }
     # batch size
     mappings = { processor = { batch_size = 20000 } }
   }
@@ -204,8 +204,8 @@ run "refuses_8" {
   command = plan
 
   variables {
-    # sasl mechanism
-    stream = { kind = "external", external = { brokers = ["b.example:9092"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf", inside_vpc = true, sasl_mechanism = "GSSAPI" } }
+    # existing msk without its vpc
+    stream = { kind = "existing_msk", existing_msk = { cluster_arn = "arn:aws:kafka:eu-west-1:123456789012:cluster/ours/1", security_group_id = "sg-1" } }
   }
 
   expect_failures = [
