@@ -1,5 +1,6 @@
 """Tests the Terraform modules and the plans of all variants. Needs Terraform and a provider, and no account."""
 
+import hashlib
 import re
 import sys
 import zipfile
@@ -10,6 +11,7 @@ import plans
 import readme
 
 PACKAGES = readme.ROOT / "target" / "infra-check" / "packages"
+POLICIES = readme.ROOT / "target" / "infra-check" / "policies"
 FOLDERS = ("modules/pipeline", "dev", "production")
 
 
@@ -19,6 +21,17 @@ def make_packages() -> None:
     for function in readme.FUNCTIONS:
         with zipfile.ZipFile(PACKAGES / f"{function}.zip", "w") as package:
             package.writestr("bootstrap", function)
+
+
+def write_policies(made: list[plans.Plan]) -> None:
+    """For `make infra-lint`: every policy of every plan, each once."""
+    POLICIES.mkdir(parents=True, exist_ok=True)
+    for old in POLICIES.iterdir():
+        old.unlink()
+    for plan in made:
+        for policy in plan.of("aws_iam_role_policy"):
+            text = policy.values["policy"]
+            (POLICIES / f"{hashlib.sha256(text.encode()).hexdigest()[:12]}.json").write_text(text, encoding="utf-8")
 
 
 def refused_values() -> int:
@@ -36,6 +49,7 @@ def main() -> int:
     tested = [plans.test(folder, PACKAGES) for folder in FOLDERS]
     problems = [f"{result.folder}: the test {name} failed" for result in tested for name in result.failed]
     made = [plan for result in tested for plan in result.plans]
+    write_policies(made)
     for plan in made:
         problems += [f"{plan.run}: {problem}" for check in assertions.CHECKS for problem in check(plan)]
     if made:

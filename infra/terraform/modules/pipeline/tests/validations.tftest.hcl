@@ -1,5 +1,5 @@
 # Each validation of a variable refuses what it is there to refuse: each run has one wrong value for each of several variables,
-# because a run takes seconds. A validation that also looks at another variable needs that one to be right.
+# because a run takes seconds. The validations of stream look at network, so both are not wrong in one run.
 
 mock_provider "aws" {
   source          = "./tests/mocks"
@@ -21,8 +21,6 @@ run "refuses_1" {
     architecture = "arm"
     # alarm email
     alarm_email = "ops"
-    # cidr
-    network = { cidr = "10.0.0.0/24" }
     # stream kind
     stream = { kind = "kinesis" }
     # login
@@ -47,7 +45,6 @@ run "refuses_1" {
     var.name,
     var.architecture,
     var.alarm_email,
-    var.network,
     var.stream,
     var.database,
     var.dedup_store,
@@ -64,8 +61,6 @@ run "refuses_2" {
   command = plan
 
   variables {
-    # nat
-    network = { nat = "two" }
     # broker count
     stream = { kind = "msk_standard", broker = { count = 2 } }
     # storage
@@ -83,7 +78,6 @@ run "refuses_2" {
   }
 
   expect_failures = [
-    var.network,
     var.stream,
     var.database,
     var.archive,
@@ -98,10 +92,9 @@ run "refuses_3" {
   command = plan
 
   variables {
-    # endpoint zones
-    network = { endpoint_zones = 4 }
-    # external without brokers
-    stream = { kind = "external" }
+    # existing msk without a cluster
+    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = [] } }
+    stream  = { kind = "existing_msk" }
     # backup days
     database = { backup_days = 0 }
     # partial on demand
@@ -113,7 +106,6 @@ run "refuses_3" {
   }
 
   expect_failures = [
-    var.network,
     var.stream,
     var.database,
     var.mappings,
@@ -126,10 +118,9 @@ run "refuses_4" {
   command = plan
 
   variables {
-    # flow log days
-    network = { flow_log_days = 8 }
-    # brokers
-    stream = { kind = "external", external = { brokers = ["b.example"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf", inside_vpc = true } }
+    # cluster arn
+    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = [] } }
+    stream  = { kind = "existing_msk", existing_msk = { cluster_arn = "ours", security_group_id = "sg-1" } }
     # engine version
     database = { engine_version = "9.6" }
     # keep failed on demand
@@ -139,7 +130,6 @@ run "refuses_4" {
   }
 
   expect_failures = [
-    var.network,
     var.stream,
     var.database,
     var.mappings,
@@ -151,16 +141,13 @@ run "refuses_5" {
   command = plan
 
   variables {
-    # subnets of an existing vpc
-    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1"], route_table_ids = [] } }
-    # sasl mechanism
-    stream = { kind = "external", external = { brokers = ["b.example:9092"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf", inside_vpc = true, sasl_mechanism = "GSSAPI" } }
+    # existing msk without its vpc
+    stream = { kind = "existing_msk", existing_msk = { cluster_arn = "arn:aws:kafka:eu-west-1:123456789012:cluster/ours/1", security_group_id = "sg-1" } }
     # batch size
     mappings = { processor = { batch_size = 20000 } }
   }
 
   expect_failures = [
-    var.network,
     var.stream,
     var.mappings,
   ]
@@ -170,9 +157,8 @@ run "refuses_6" {
   command = plan
 
   variables {
-    # existing msk without a cluster
-    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = [] } }
-    stream  = { kind = "existing_msk" }
+    # external without brokers
+    stream = { kind = "external" }
     # objects of single records
     mappings = { archiver = { batch_size = 10 } }
   }
@@ -187,9 +173,8 @@ run "refuses_7" {
   command = plan
 
   variables {
-    # cluster arn
-    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = [] } }
-    stream  = { kind = "existing_msk", existing_msk = { cluster_arn = "ours", security_group_id = "sg-1" } }
+    # brokers
+    stream = { kind = "external", external = { brokers = ["b.example"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf", inside_vpc = true } }
     # pollers
     mappings = { mode = "provisioned", processor = { pollers = { minimum = 3, maximum = 2 } } }
   }
@@ -204,8 +189,8 @@ run "refuses_8" {
   command = plan
 
   variables {
-    # existing msk without its vpc
-    stream = { kind = "existing_msk", existing_msk = { cluster_arn = "arn:aws:kafka:eu-west-1:123456789012:cluster/ours/1", security_group_id = "sg-1" } }
+    # sasl mechanism
+    stream = { kind = "external", external = { brokers = ["b.example:9092"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf", inside_vpc = true, sasl_mechanism = "GSSAPI" } }
   }
 
   expect_failures = [
@@ -236,5 +221,70 @@ run "refuses_10" {
 
   expect_failures = [
     var.stream,
+  ]
+}
+
+run "refuses_11" {
+  command = plan
+
+  variables {
+    # cidr
+    network = { cidr = "10.0.0.0/24" }
+  }
+
+  expect_failures = [
+    var.network,
+  ]
+}
+
+run "refuses_12" {
+  command = plan
+
+  variables {
+    # nat
+    network = { nat = "two" }
+  }
+
+  expect_failures = [
+    var.network,
+  ]
+}
+
+run "refuses_13" {
+  command = plan
+
+  variables {
+    # endpoint zones
+    network = { endpoint_zones = 4 }
+  }
+
+  expect_failures = [
+    var.network,
+  ]
+}
+
+run "refuses_14" {
+  command = plan
+
+  variables {
+    # flow log days
+    network = { flow_log_days = 8 }
+  }
+
+  expect_failures = [
+    var.network,
+  ]
+}
+
+run "refuses_15" {
+  command = plan
+
+  variables {
+    # subnets of an existing vpc
+    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1"], route_table_ids = [] } }
+  }
+
+  expect_failures = [
+    var.network,
   ]
 }
