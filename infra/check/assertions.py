@@ -16,7 +16,7 @@ LONGEST_OF_LAMBDA = 900
 ENDLESS = -1
 MOST_ATTEMPTS = 10_000
 
-# They take no ARN (AWS's Service Authorization Reference): an interface that does not exist yet has none.
+# They take no ARN, as AWS's Service Authorization Reference has it: allowed on one only, they are denied.
 WITHOUT_ARN = {
     "dynamodb:DescribeEndpoints",
     "ec2:AssignPrivateIpAddresses",
@@ -27,6 +27,7 @@ WITHOUT_ARN = {
     "ec2:DescribeSubnets",
     "ec2:DescribeVpcs",
     "ec2:UnassignPrivateIpAddresses",
+    "kafka:GetBootstrapBrokers",
 }
 
 # Of every function, by what Lambda does with its role; the READMEs name them once or not at all.
@@ -269,8 +270,8 @@ def permissions(plans: list[Plan]) -> Problems:
     for plan in plans:
         for function, actions in allowed(plan).items():
             together.setdefault(function, set()).update(actions)
-    # In the bucket of the archive if mappings.keep_failed is set, and on a key or secret of the user's own.
-    depends = {"kms:Decrypt", "kms:GenerateDataKey", "secretsmanager:GetSecretValue"}
+    # On a key or secret of the user's own, and in the bucket of the archive with mappings.keep_failed.
+    depends = {"kms:Decrypt", "kms:GenerateDataKey", "secretsmanager:GetSecretValue", "s3:ListBucket"}
     for function in readme.FUNCTIONS:
         documented = readme.read(function).permissions
         for action in sorted(together[function] - documented - BY_LAMBDA - depends):

@@ -11,6 +11,10 @@ FUNCTIONS = sorted(path.parent.name for path in ROOT.glob("functions/*/README.md
 OF_ALL = {"LOG_LEVEL"}
 
 
+# Named among the actions, and none.
+CONDITION_KEYS = {"dynamodb:LeadingKeys"}
+
+
 @dataclass(frozen=True)
 class Readme:
     settings: frozenset[str]
@@ -40,6 +44,6 @@ def read(function: str) -> Readme:
         settings=frozenset(name for name, _ in rows) | OF_ALL,
         # The others that are needed depend on a choice: `assertions.py` knows them.
         required=frozenset(name for name, rest in rows if rest.split("|")[-1].strip() == "required"),
-        permissions=frozenset(re.findall(r"`((?:[a-z0-9-]+):[A-Z][A-Za-z0-9]+)`", section(text, "Permissions"))),
+        permissions=frozenset(re.findall(r"`([a-z0-9-]+:[A-Z][A-Za-z0-9]+|rds-db:connect)`", section(text, "Permissions"))) - CONDITION_KEYS,
         alarms=bullets(section(text, "Alarms")),
     )

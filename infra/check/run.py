@@ -7,6 +7,7 @@ import zipfile
 from pathlib import Path
 
 import assertions
+import mutations
 import plans
 import readme
 
@@ -54,6 +55,7 @@ def main() -> int:
         problems += [f"{plan.run}: {problem}" for check in assertions.CHECKS for problem in check(plan)]
     if made:
         problems += assertions.permissions(made)
+        problems += mutations.unnoticed(next(plan for plan in made if plan.run.endswith("/defaults")))
     if refused_values() < validations():
         problems.append(f"{validations()} validations, but tests of {refused_values()}: each needs one")
     seen = set()
@@ -64,7 +66,8 @@ def main() -> int:
     runs = sum(result.passed for result in tested)
     print(
         f"terraform test: {runs} runs, {refused_values()} refused values for {validations()} validations; "
-        f"{len(assertions.CHECKS) + 1} checks of {len(made)} plans: {len(problems)} problems"
+        f"{len(assertions.CHECKS) + 1} checks of {len(made)} plans, tried on {len(mutations.MUTATIONS)} broken ones: "
+        f"{len(problems)} problems"
     )
     return 1 if problems else 0
 

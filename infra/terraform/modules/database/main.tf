@@ -31,6 +31,8 @@ resource "aws_db_parameter_group" "this" {
 }
 
 resource "aws_db_instance" "this" {
+  #checkov:skip=CKV_AWS_118: the dashboard has what is looked at; enhanced monitoring costs by the instance
+  #checkov:skip=CKV_AWS_354: encrypted with the key of RDS
   identifier     = var.name
   engine         = "postgres"
   engine_version = var.database.engine_version
@@ -70,6 +72,7 @@ resource "aws_db_instance" "this" {
 
 # Made here, because a group that RDS makes keeps its lines for ever.
 resource "aws_cloudwatch_log_group" "this" {
+  #checkov:skip=CKV_AWS_158: CloudWatch encrypts it with a key of its own; it holds no payloads
   name              = "/aws/rds/instance/${var.name}/postgresql"
   retention_in_days = var.database.log_days
 }

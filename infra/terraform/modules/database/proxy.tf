@@ -36,6 +36,7 @@ resource "aws_db_proxy_target" "this" {
 }
 
 resource "aws_security_group" "proxy" {
+  #checkov:skip=CKV2_AWS_5: attached in another module, which checkov does not follow
   count = var.database.proxy ? 1 : 0
 
   name        = "${var.name}-postgres-proxy"

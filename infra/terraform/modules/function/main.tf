@@ -3,6 +3,10 @@ locals {
 }
 
 resource "aws_lambda_function" "this" {
+  #checkov:skip=CKV_AWS_50: the functions send no traces to X-Ray
+  #checkov:skip=CKV_AWS_116: a failed request of a schedule is repeated by the next one
+  #checkov:skip=CKV_AWS_173: the environment holds no secrets
+  #checkov:skip=CKV_AWS_272: the workflow deploy attests where packages come from; signing for Lambda needs a profile of the account
   function_name = var.name
   description   = var.description
   role          = aws_iam_role.this.arn
@@ -49,6 +53,7 @@ resource "aws_lambda_function" "this" {
 }
 
 resource "aws_cloudwatch_log_group" "this" {
+  #checkov:skip=CKV_AWS_158: CloudWatch encrypts it with a key of its own; it holds no payloads
   name              = local.log_group
   retention_in_days = var.log_days
 }

@@ -3,6 +3,7 @@ locals {
 }
 
 resource "aws_cloudwatch_log_group" "flows" {
+  #checkov:skip=CKV_AWS_158: CloudWatch encrypts it with a key of its own; it holds no payloads
   count             = local.logs_flows ? 1 : 0
   name              = "/forebay/${var.name}/flows"
   retention_in_days = var.flow_log_days

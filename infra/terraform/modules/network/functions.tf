@@ -1,6 +1,7 @@
 # The functions in the VPC. Nothing connects to them. Kafka's and Postgres's rules are in the modules of these.
 
 resource "aws_security_group" "functions" {
+  #checkov:skip=CKV2_AWS_5: attached in another module, which checkov does not follow
   name        = "${var.name}-functions"
   description = "Functions in the VPC"
   vpc_id      = local.vpc_id

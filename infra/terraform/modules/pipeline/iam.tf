@@ -13,7 +13,8 @@ locals {
   # Opens the connection at the start. The action takes no resource.
   connect_to_dynamodb = [{ sid = "ConnectToDynamoDb", actions = ["dynamodb:DescribeEndpoints"], resources = ["*"], condition = null }]
 
-  find_brokers   = [{ sid = "FindBrokers", actions = ["kafka:GetBootstrapBrokers"], resources = [module.stream.cluster_arn], condition = null }]
+  # The action takes no resource, although it is about one cluster.
+  find_brokers   = [{ sid = "FindBrokers", actions = ["kafka:GetBootstrapBrokers"], resources = ["*"], condition = null }]
   connect_to_msk = [{ sid = "ConnectToKafka", actions = ["kafka-cluster:Connect"], resources = [module.stream.cluster_arn], condition = null }]
 
   # By the topics that are written and read.
@@ -42,7 +43,8 @@ locals {
   }
   poll_msk = { for name, poll in local.polls : name => [
     local.poll_network,
-    { sid = "PollCluster", actions = ["kafka:DescribeCluster", "kafka:DescribeClusterV2", "kafka:GetBootstrapBrokers", "kafka-cluster:Connect", "kafka-cluster:DescribeClusterDynamicConfiguration"], resources = [module.stream.cluster_arn], condition = null },
+    { sid = "PollBrokers", actions = ["kafka:GetBootstrapBrokers"], resources = ["*"], condition = null },
+    { sid = "PollCluster", actions = ["kafka:DescribeCluster", "kafka:DescribeClusterV2", "kafka-cluster:Connect", "kafka-cluster:DescribeClusterDynamicConfiguration"], resources = [module.stream.cluster_arn], condition = null },
     { sid = "PollTopics", actions = ["kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"], resources = poll.topics, condition = null },
     { sid = "PollGroups", actions = ["kafka-cluster:DescribeGroup", "kafka-cluster:AlterGroup"], resources = [for group in poll.groups : "${module.stream.group_arn_prefix}/${group}"], condition = null },
   ] }

@@ -93,6 +93,7 @@ resource "aws_msk_cluster" "this" {
 }
 
 resource "aws_cloudwatch_log_group" "brokers" {
+  #checkov:skip=CKV_AWS_158: CloudWatch encrypts it with a key of its own; it holds no payloads
   count             = local.broker_log_enabled ? 1 : 0
   name              = "/forebay/${var.name}/kafka"
   retention_in_days = var.broker.log_days
