@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Iterator
 
+# How the names of tests of validations begin.
+REFUSED = "refuses_"
+
 TERRAFORM = Path(__file__).resolve().parents[1] / "terraform"
 
 
@@ -76,7 +79,8 @@ def test(folder: str, packages: Path) -> Tested:
                         tested.passed += 1
                     else:
                         tested.failed.append(message["test_run"]["run"])
-                case "test_plan":
+                # A run in which a variable is refused ends with a plan that is not whole.
+                case "test_plan" if not message["@testrun"].startswith(REFUSED):
                     tested.plans.append(Plan(f'{folder}/{message["@testrun"]}', resources(message["test_plan"]["resource_changes"])))
                 case "diagnostic" if message["diagnostic"]["severity"] == "error":
                     print(f'{folder}: {message["diagnostic"]["summary"]}: {message["diagnostic"]["detail"]}', file=sys.stderr)
