@@ -239,6 +239,9 @@ def statements(document: str) -> list[dict[str, Any]]:
 
 def policies(plan: Plan) -> Problems:
     for policy in plan.of("aws_iam_role_policy"):
+        names = [statement["Sid"] for statement in statements(policy.values["policy"]) if "Sid" in statement]
+        if len(set(names)) < len(names):
+            yield f"{policy.address} has two statements with one name, which AWS refuses: {sorted(names)}"
         for statement in statements(policy.values["policy"]):
             actions = statement["Action"]
             if any("*" in action for action in actions):

@@ -62,6 +62,13 @@ def policy(change: Callable[[dict[str, Any]], None]) -> Callable[[Plan], None]:
     return apply
 
 
+def same_names(plan: Plan) -> None:
+    values = first(plan, "aws_iam_role_policy", 'function["query"]')
+    document = json.loads(values["policy"])
+    document["Statement"].append(document["Statement"][0])
+    values["policy"] = json.dumps(document)
+
+
 def expire_late(plan: Plan) -> None:
     rules = first(plan, "aws_s3_bucket_lifecycle_configuration")["rule"]
     next(rule for rule in rules if rule["id"] == "raw")["expiration"][0]["days"] = 300
@@ -102,6 +109,7 @@ MUTATIONS = (
         setting("aws_lambda_event_source_mapping", "maximum_retry_attempts", 5, "processor"),
     ),
     Mutation("objects of single records", "single records", setting("aws_lambda_event_source_mapping", "batch_size", 1, "archiver-raw")),
+    Mutation("two statements with one name", "which AWS refuses", same_names),
     Mutation("a wildcard", "has a wildcard", policy(lambda statement: statement.update(Action=["s3:*"]))),
     Mutation("every resource", "on every resource", policy(lambda statement: statement.update(Resource=["*"]))),
 )

@@ -48,7 +48,8 @@ locals {
     { sid = "PollTopics", actions = ["kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"], resources = poll.topics, condition = null },
     { sid = "PollGroups", actions = ["kafka-cluster:DescribeGroup", "kafka-cluster:AlterGroup"], resources = [for group in poll.groups : "${module.stream.group_arn_prefix}/${group}"], condition = null },
   ] }
-  poll_external = [local.poll_network, local.read_kafka_secret[0]]
+  # With a name of its own: the processor's policy has both, and AWS refuses two statements with one name.
+  poll_external = [local.poll_network, merge(local.read_kafka_secret[0], { sid = "PollLogin" })]
   keep_failed   = var.mappings.keep_failed ? [{ sid = "KeepFailedBatches", actions = ["s3:PutObject"], resources = ["${module.archive.arn}/aws/lambda/*"], condition = null }] : []
   find_bucket   = var.mappings.keep_failed ? [{ sid = "FindBucketOfFailedBatches", actions = ["s3:ListBucket"], resources = local.bucket, condition = null }] : []
 
