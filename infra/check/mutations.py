@@ -1,0 +1,129 @@
+"""Breaks a good plan on purpose, one thing at a time: each must be noticed, or a check cannot fail."""
+
+import copy
+import json
+from dataclasses import dataclass
+from typing import Any, Callable, Iterator
+
+import assertions
+from plans import Plan, Resource, Values
+
+
+@dataclass(frozen=True)
+class Mutation:
+    name: str
+    # Part of the sentence that must come.
+    expected: str
+    apply: Callable[[Plan], None]
+
+
+def first(plan: Plan, kind: str, part: str = "") -> Values:
+    return next(resource.values for resource in plan.of(kind) if part in resource.address)
+
+
+def setting(kind: str, name: str, value: Any, part: str = "") -> Callable[[Plan], None]:
+    """Sets an argument of the first resource of a kind."""
+
+    def apply(plan: Plan) -> None:
+        first(plan, kind, part)[name] = value
+
+    return apply
+
+
+def without(kind: str, part: str = "") -> Callable[[Plan], None]:
+    def apply(plan: Plan) -> None:
+        gone = next(resource for resource in plan.of(kind) if part in resource.address)
+        plan.resources.remove(gone)
+
+    return apply
+
+
+def environment(function: str, changes: dict[str, str | None]) -> Callable[[Plan], None]:
+    def apply(plan: Plan) -> None:
+        variables = plan.environments()[function]
+        for name, value in changes.items():
+            if value is None:
+                variables.pop(name, None)
+            else:
+                variables[name] = value
+
+    return apply
+
+
+def policy(change: Callable[[dict[str, Any]], None]) -> Callable[[Plan], None]:
+    """Changes the last statement of the scorer's policy."""
+
+    def apply(plan: Plan) -> None:
+        values = first(plan, "aws_iam_role_policy", 'function["scorer"]')
+        document = json.loads(values["policy"])
+        change(document["Statement"][-1])
+        values["policy"] = json.dumps(document)
+
+    return apply
+
+
+def same_names(plan: Plan) -> None:
+    values = first(plan, "aws_iam_role_policy", 'function["query"]')
+    document = json.loads(values["policy"])
+    document["Statement"].append(document["Statement"][0])
+    values["policy"] = json.dumps(document)
+
+
+def expire_late(plan: Plan) -> None:
+    rules = first(plan, "aws_s3_bucket_lifecycle_configuration")["rule"]
+    next(rule for rule in rules if rule["id"] == "raw")["expiration"][0]["days"] = 300
+
+
+def no_ttl(plan: Plan) -> None:
+    first(plan, "aws_dynamodb_table", "access")["ttl"] = []
+
+
+MUTATIONS = (
+    Mutation("an unencrypted database", "is not encrypted", setting("aws_db_instance", "storage_encrypted", False)),
+    Mutation("a public database", "from outside", setting("aws_db_instance", "publicly_accessible", True)),
+    Mutation("a bucket without encryption", "server_side_encryption", without("aws_s3_bucket_server_side_encryption_configuration")),
+    Mutation("a bucket over plain HTTP", "plain HTTP", setting("aws_s3_bucket_policy", "policy", "{}")),
+    Mutation("a public bucket", "block_public_acls is off", setting("aws_s3_bucket_public_access_block", "block_public_acls", False)),
+    Mutation("brokers without TLS", "without TLS", setting("aws_msk_cluster", "encryption_info", [])),
+    Mutation("logs for ever", "for ever", setting("aws_cloudwatch_log_group", "retention_in_days", None)),
+    Mutation("a function without a log group", "has no log group", without("aws_cloudwatch_log_group", 'function["scorer"]')),
+    Mutation("objects kept too long", "expires after 300 days", expire_late),
+    Mutation("claims that stay", "has expired", no_ttl),
+    Mutation("a long timeout behind a mapping", "a timeout of 900 s", setting("aws_lambda_function", "timeout", 900, 'function["processor"]')),
+    Mutation("a wait beyond the timeout", "not below its timeout", environment("query", {"MAX_WAIT_MS": "60000"})),
+    Mutation("an alarm less", "no alarm for the line", without("aws_cloudwatch_metric_alarm", "scorer-throttles")),
+    Mutation("an alarm that tells nobody", "tells nobody", setting("aws_cloudwatch_metric_alarm", "alarm_actions", [])),
+    Mutation("a setting that nobody reads", "does not read", environment("archiver", {"FRAUD_TRESHOLD": "70"})),
+    Mutation("a setting less", "does not start without ARCHIVE_BUCKET", environment("archiver", {"ARCHIVE_BUCKET": None})),
+    Mutation("no brokers", "neither KAFKA_BROKERS nor", environment("ingest", {"MSK_CLUSTER_ARN": None})),
+    Mutation("a secret in the state", "would be in Terraform's state", environment("query", {"DB_PASSWORD": "s3cret"})),
+    Mutation("a partial answer that nobody expects", "does not agree with BATCH_RESPONSE", environment("archiver", {"BATCH_RESPONSE": "partial"})),
+    Mutation(
+        "failed records that nobody reports",
+        "does not agree with BATCH_RESPONSE",
+        setting("aws_lambda_event_source_mapping", "function_response_types", ["ReportBatchItemFailures"], "archiver-raw"),
+    ),
+    Mutation(
+        "a mapping that gives up",
+        "move past a batch",
+        setting("aws_lambda_event_source_mapping", "maximum_retry_attempts", 5, "processor"),
+    ),
+    Mutation("objects of single records", "single records", setting("aws_lambda_event_source_mapping", "batch_size", 1, "archiver-raw")),
+    Mutation("two statements with one name", "which AWS refuses", same_names),
+    Mutation("a wildcard", "has a wildcard", policy(lambda statement: statement.update(Action=["s3:*"]))),
+    Mutation("every resource", "on every resource", policy(lambda statement: statement.update(Resource=["*"]))),
+)
+
+
+def copied(plan: Plan) -> Plan:
+    # With the class of the values, which copy.deepcopy keeps.
+    return Plan(plan.run, [Resource(r.address, r.type, copy.deepcopy(r.values)) for r in plan.resources])
+
+
+def unnoticed(good: Plan) -> Iterator[str]:
+    for mutation in MUTATIONS:
+        plan = copied(good)
+        mutation.apply(plan)
+        found = [problem for check in assertions.CHECKS for problem in check(plan)]
+        if not any(mutation.expected in problem for problem in found):
+            yield f"no check notices {mutation.name}: {found}"

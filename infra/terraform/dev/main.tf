@@ -1,0 +1,24 @@
+# A small installation: one zone for the endpoints, the smallest servers, nothing kept for long.
+
+module "pipeline" {
+  source = "../modules/pipeline"
+
+  name                = "forebay-dev"
+  packages_dir        = var.packages_dir
+  alarm_email         = var.alarm_email
+  reserve_concurrency = false
+  log_days            = 7
+
+  network = { endpoint_zones = 1, flow_log_days = 0 }
+  stream  = { kind = "msk_standard", broker = { storage_gb = 10, log_days = 3 } }
+
+  database = {
+    instance_class      = "db.t4g.micro"
+    backup_days         = 1
+    deletion_protection = false
+    log_days            = 3
+  }
+
+  archive    = { force_destroy = true }
+  front_door = { rate = 50, burst = 100, log_days = 3 }
+}

@@ -1,0 +1,12 @@
+mock_provider "aws" {
+  source          = "../modules/pipeline/tests/mocks"
+  override_during = plan
+}
+
+variables {
+  region = "eu-west-1"
+}
+
+run "root" {
+  command = plan
+}

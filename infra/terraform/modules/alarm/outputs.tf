@@ -1,0 +1,3 @@
+output "arn" {
+  value = aws_cloudwatch_metric_alarm.this.arn
+}

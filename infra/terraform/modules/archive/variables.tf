@@ -1,0 +1,29 @@
+variable "name" {
+  description = "Name of the bucket; unique in all of AWS."
+  type        = string
+}
+
+variable "retention_days" {
+  description = "After how many days objects expire, by prefix."
+  type = object({
+    raw        = number
+    outcomes   = number
+    quarantine = number
+    parked     = number
+  })
+}
+
+variable "noncurrent_days" {
+  description = "How many days an overwritten or deleted object can be restored."
+  type        = number
+}
+
+variable "kms_key_arn" {
+  description = "Key of the objects; null means S3's own keys."
+  type        = string
+}
+
+variable "force_destroy" {
+  description = "Whether destroying deletes the objects, too."
+  type        = bool
+}

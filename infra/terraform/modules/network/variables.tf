@@ -1,0 +1,45 @@
+variable "name" {
+  description = "Prefix of all names."
+  type        = string
+}
+
+variable "region" {
+  description = "The region, for the names of endpoint services."
+  type        = string
+}
+
+variable "cidr" {
+  description = "Addresses of the VPC that is made."
+  type        = string
+}
+
+variable "existing" {
+  description = "A VPC that exists, instead: its private subnets, in three zones, and their route tables."
+  type = object({
+    vpc_id          = string
+    cidr            = string
+    subnet_ids      = list(string)
+    route_table_ids = list(string)
+  })
+  default = null
+}
+
+variable "nat" {
+  description = "Way out of the VPC: none, single (one NAT gateway) or per_zone."
+  type        = string
+}
+
+variable "interface_endpoints" {
+  description = "Services that get an interface endpoint, such as lambda or sts. S3 and DynamoDB have gateway endpoints, which cost nothing."
+  type        = set(string)
+}
+
+variable "endpoint_zones" {
+  description = "In how many zones each interface endpoint has an address; each costs by the hour."
+  type        = number
+}
+
+variable "flow_log_days" {
+  description = "How long flow logs are kept, in days; 0 means no flow logs."
+  type        = number
+}

@@ -1,0 +1,46 @@
+# The settings of each function. Their names and meanings are in functions/*/README.md.
+
+locals {
+  # Which function reads which setting. A test of each function compares its README with its code.
+  readmes = { for name in keys(local.functions) : name => file("${path.module}/../../../../functions/${name}/README.md") }
+  reads   = { for name, text in local.readmes : name => toset(concat(["LOG_LEVEL"], flatten(regexall("(?m)^\\| `([A-Z][A-Z0-9_]+)` \\|", text)))) }
+
+  # The alias by its name: a reference would be a circle, because the settings are a part of the function.
+  scorer_arn = "arn:aws:lambda:${local.region}:${local.account_id}:function:${var.name}-scorer:live"
+
+  # What the parts that were made are called.
+  made = merge(
+    module.stream.environment,
+    {
+      ACCESS_TABLE    = module.state.access_table.name
+      ARCHIVE_BUCKET  = module.archive.name
+      BATCH_RESPONSE  = var.mappings.batch_response
+      DEDUP_STORE     = var.dedup_store
+      SCORER_FUNCTION = local.scorer_arn
+    },
+    var.dedup_store == "dynamodb" ? { DEDUP_TABLE = module.state.dedup_table.name } : {},
+  )
+
+  # The timeout of a look-up and its longest wait together must fit into the function's.
+  own = {
+    query = { DB_STATEMENT_TIMEOUT_SEC = "5", MAX_WAIT_MS = "10000" }
+  }
+
+  database = { for name in keys(local.functions) : name => name == "maintainer" ? module.database.owner_environment : module.database.environment }
+
+  environment = { for name, reads in local.reads : name => {
+    for setting, value in merge(local.made, local.database[name], lookup(local.own, name, {}), var.settings) :
+    setting => value if contains(reads, setting)
+  } }
+
+  unread = setsubtract(keys(var.settings), flatten([for reads in values(local.reads) : tolist(reads)]))
+}
+
+resource "terraform_data" "settings" {
+  lifecycle {
+    precondition {
+      condition     = length(local.unread) == 0
+      error_message = "No function reads these settings: ${join(", ", local.unread)}. functions/*/README.md list those that there are."
+    }
+  }
+}

@@ -1,0 +1,120 @@
+# What each function may do: the calls that its code makes, and no others. The function's README lists them, too.
+
+locals {
+  access_table = [module.state.access_table.arn]
+  dedup_table  = module.state.dedup_table == null ? [] : [module.state.dedup_table.arn]
+  bucket       = [module.archive.arn]
+  prefix       = { for prefix in ["raw", "outcomes", "quarantine", "parked"] : prefix => "${module.archive.arn}/${prefix}/*" }
+  topic        = { for topic in ["raw-events", "processed-events", "dead-letter-events"] : topic => "${module.stream.topic_arn_prefix}/${topic}" }
+  topics       = values(local.topic)
+  # Lambda checks the alias that is named in the call.
+  scorer = [local.scorer_arn]
+
+  # Opens the connection at the start. The action takes no resource.
+  connect_to_dynamodb = [{ sid = "ConnectToDynamoDb", actions = ["dynamodb:DescribeEndpoints"], resources = ["*"], condition = null }]
+
+  # The action takes no resource, although it is about one cluster.
+  find_brokers   = [{ sid = "FindBrokers", actions = ["kafka:GetBootstrapBrokers"], resources = ["*"], condition = null }]
+  connect_to_msk = [{ sid = "ConnectToKafka", actions = ["kafka-cluster:Connect"], resources = [module.stream.cluster_arn], condition = null }]
+
+  # By the topics that are written and read.
+  writes = {
+    ingest    = [local.topic["raw-events"]]
+    processor = [local.topic["processed-events"], local.topic["dead-letter-events"]]
+    redriver  = [local.topic["raw-events"]]
+    rescorer  = [local.topic["processed-events"]]
+  }
+  write_to_msk = { for name, topics in local.writes : name => concat(local.find_brokers, local.connect_to_msk, [
+    { sid = "WriteOnce", actions = ["kafka-cluster:WriteDataIdempotently"], resources = [module.stream.cluster_arn], condition = null },
+    { sid = "WriteRecords", actions = ["kafka-cluster:DescribeTopic", "kafka-cluster:WriteData"], resources = topics, condition = null },
+  ]) }
+  read_kafka_secret = [{ sid = "ReadKafkaLogin", actions = ["secretsmanager:GetSecretValue"], resources = [module.stream.secret_arn], condition = null }]
+  write_to_kafka    = { for name in keys(local.writes) : name => local.is_msk ? local.write_to_msk[name] : local.read_kafka_secret }
+
+  # What Lambda does with the function's role for a mapping. Those of EC2 take no ARN. AWS lists them under
+  # "Lambda execution role permissions" of its MSK and Apache Kafka triggers.
+  poll_network = { sid = "PollFromTheVpc", actions = [
+    "ec2:CreateNetworkInterface", "ec2:DeleteNetworkInterface", "ec2:DescribeNetworkInterfaces",
+    "ec2:DescribeSecurityGroups", "ec2:DescribeSubnets", "ec2:DescribeVpcs",
+  ], resources = ["*"], condition = null }
+  polls = {
+    processor = { topics = [local.topic["raw-events"]], groups = ["processor"] }
+    archiver  = { topics = [local.topic["raw-events"], local.topic["processed-events"]], groups = ["archiver-raw", "archiver-outcomes"] }
+  }
+  poll_msk = { for name, poll in local.polls : name => [
+    local.poll_network,
+    { sid = "PollBrokers", actions = ["kafka:GetBootstrapBrokers"], resources = ["*"], condition = null },
+    { sid = "PollCluster", actions = ["kafka:DescribeCluster", "kafka:DescribeClusterV2", "kafka-cluster:Connect", "kafka-cluster:DescribeClusterDynamicConfiguration"], resources = [module.stream.cluster_arn], condition = null },
+    { sid = "PollTopics", actions = ["kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"], resources = poll.topics, condition = null },
+    { sid = "PollGroups", actions = ["kafka-cluster:DescribeGroup", "kafka-cluster:AlterGroup"], resources = [for group in poll.groups : "${module.stream.group_arn_prefix}/${group}"], condition = null },
+  ] }
+  # With a name of its own: the processor's policy has both, and AWS refuses two statements with one name.
+  poll_external = [local.poll_network, merge(local.read_kafka_secret[0], { sid = "PollLogin" })]
+  keep_failed   = var.mappings.keep_failed ? [{ sid = "KeepFailedBatches", actions = ["s3:PutObject"], resources = ["${module.archive.arn}/aws/lambda/*"], condition = null }] : []
+  find_bucket   = var.mappings.keep_failed ? [{ sid = "FindBucketOfFailedBatches", actions = ["s3:ListBucket"], resources = local.bucket, condition = null }] : []
+
+  database_secret  = { sid = "ReadDatabaseLogin", actions = ["secretsmanager:GetSecretValue"], resources = [module.database.secret_arn], condition = null }
+  database_token   = { sid = "ConnectToDatabase", actions = ["rds-db:connect"], resources = [module.database.connect_arn], condition = null }
+  use_database     = var.database.login == "iam" ? [local.database_token] : [local.database_secret]
+  use_database_own = module.database.owner_uses_secret ? [local.database_secret] : [local.database_token]
+
+  call_scorer = [{ sid = "CallScorer", actions = ["lambda:InvokeFunction"], resources = local.scorer, condition = null }]
+
+  encrypt = var.archive.kms_key_arn == null ? [] : [{ sid = "UseArchiveKey", actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = [var.archive.kms_key_arn], condition = null }]
+
+  statements = {
+    ingest = concat(local.write_to_kafka.ingest, local.connect_to_dynamodb, [
+      { sid = "KeysAndLimits", actions = ["dynamodb:GetItem", "dynamodb:UpdateItem"], resources = local.access_table, condition = null },
+    ])
+
+    processor = concat(
+      local.write_to_kafka.processor, local.is_msk ? local.poll_msk.processor : local.poll_external, local.find_bucket, local.keep_failed,
+      local.connect_to_dynamodb, local.use_database, local.call_scorer, local.encrypt,
+      [{ sid = "BlocksAndCounters", actions = ["dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"], resources = local.access_table, condition = null }],
+      var.dedup_store == "dynamodb" ? [{ sid = "Claims", actions = ["dynamodb:BatchGetItem", "dynamodb:PartiQLInsert", "dynamodb:PutItem"], resources = local.dedup_table, condition = null }] : [],
+      [{ sid = "Quarantine", actions = ["s3:PutObject"], resources = [local.prefix.quarantine], condition = null }],
+    )
+
+    scorer = []
+
+    archiver = concat(
+      local.is_msk ? local.poll_msk.archiver : local.poll_external, local.keep_failed, local.encrypt,
+      [
+        { sid = "WriteObjects", actions = ["s3:GetObject", "s3:PutObject"], resources = [local.prefix.raw, local.prefix.outcomes], condition = null },
+        { sid = "FindBucket", actions = ["s3:ListBucket"], resources = local.bucket, condition = null },
+      ],
+    )
+
+    query = concat(local.connect_to_dynamodb, local.use_database, [
+      { sid = "KeysLimitsAndMarks", actions = ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"], resources = local.access_table, condition = null },
+    ])
+
+    redriver = concat(
+      local.write_to_kafka.redriver, local.connect_to_dynamodb, local.encrypt,
+      local.is_msk ? [{ sid = "ReadLetters", actions = ["kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"], resources = [local.topic["dead-letter-events"]], condition = null }] : [],
+      [
+        { sid = "Marks", actions = ["dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:Query"], resources = local.access_table,
+        condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = "redrive*" } } },
+        { sid = "ParkLetters", actions = ["s3:GetObject", "s3:PutObject"], resources = [local.prefix.parked], condition = null },
+        { sid = "ReadQuarantine", actions = ["s3:GetObject"], resources = [local.prefix.quarantine], condition = null },
+        { sid = "FindBucket", actions = ["s3:ListBucket"], resources = local.bucket, condition = null },
+      ],
+    )
+
+    replayer = concat(local.use_database, local.call_scorer, local.encrypt, [
+      { sid = "ReadArchive", actions = ["s3:GetObject"], resources = [local.prefix.raw, local.prefix.outcomes], condition = null },
+      { sid = "ListArchive", actions = ["s3:ListBucket"], resources = local.bucket, condition = null },
+    ])
+
+    rescorer = concat(local.write_to_kafka.rescorer, local.use_database, local.call_scorer)
+
+    maintainer = concat(
+      local.connect_to_dynamodb, local.use_database_own,
+      [{ sid = "KeysAndBlocks", actions = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"], resources = local.access_table, condition = null }],
+      local.is_msk ? concat(local.find_brokers, local.connect_to_msk, [
+        { sid = "DescribeKafka", actions = ["kafka-cluster:DescribeCluster"], resources = [module.stream.cluster_arn], condition = null },
+        { sid = "MakeTopics", actions = ["kafka-cluster:AlterTopic", "kafka-cluster:CreateTopic", "kafka-cluster:DescribeTopic"], resources = local.topics, condition = null },
+      ]) : local.read_kafka_secret,
+    )
+  }
+}

@@ -1,0 +1,79 @@
+# The whole pipeline. dev and production call this module with different values.
+
+data "aws_caller_identity" "current" {}
+
+data "aws_region" "current" {}
+
+locals {
+  account_id = data.aws_caller_identity.current.account_id
+  region     = data.aws_region.current.name
+  is_msk     = var.stream.kind != "external"
+
+  # Services that functions in the VPC, or the pollers of a mapping, call. With NAT they go that way.
+  endpoints = var.network.nat != "none" ? [] : concat(
+    ["lambda"],
+    local.is_msk ? ["kafka"] : [],
+    local.is_msk && var.mappings.mode == "on_demand" ? ["sts"] : [],
+    !local.is_msk || var.database.login == "secret" || !var.database.proxy ? ["secretsmanager"] : [],
+  )
+}
+
+module "network" {
+  source = "../network"
+
+  name                = var.name
+  region              = local.region
+  cidr                = var.network.cidr
+  existing            = var.network.existing
+  nat                 = var.network.nat
+  interface_endpoints = toset(local.endpoints)
+  endpoint_zones      = var.network.endpoint_zones
+  flow_log_days       = var.network.flow_log_days
+}
+
+module "stream" {
+  source = "../stream"
+
+  name         = var.name
+  kind         = var.stream.kind
+  existing_msk = var.stream.existing_msk
+  external     = var.stream.external
+  broker = merge(var.stream.broker, {
+    instance_type = coalesce(var.stream.broker.instance_type, var.stream.kind == "msk_express" ? "express.m7g.large" : "kafka.t3.small")
+  })
+  vpc_id                      = module.network.vpc_id
+  subnet_ids                  = module.network.subnet_ids
+  functions_security_group_id = module.network.functions_security_group_id
+  endpoints_security_group_id = module.network.endpoints_security_group_id
+}
+
+module "database" {
+  source = "../database"
+
+  name                        = var.name
+  database                    = var.database
+  iam_user                    = "forebay_functions"
+  vpc_id                      = module.network.vpc_id
+  subnet_ids                  = module.network.subnet_ids
+  functions_security_group_id = module.network.functions_security_group_id
+  account_id                  = local.account_id
+  region                      = local.region
+}
+
+module "archive" {
+  source = "../archive"
+
+  name            = coalesce(var.archive.bucket, "${var.name}-archive-${local.account_id}")
+  retention_days  = var.archive.retention_days
+  noncurrent_days = var.archive.noncurrent_days
+  kms_key_arn     = var.archive.kms_key_arn
+  force_destroy   = var.archive.force_destroy
+}
+
+module "state" {
+  source = "../state"
+
+  name                = var.name
+  with_dedup          = var.dedup_store == "dynamodb"
+  deletion_protection = var.database.deletion_protection
+}

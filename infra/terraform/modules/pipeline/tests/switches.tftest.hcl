@@ -1,0 +1,299 @@
+# Each switch in each of its positions. The states that these runs end with are checked once more by
+# infra/check/state.py, which looks into the resources of the submodules.
+
+mock_provider "aws" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+variables {
+  name   = "forebay-test"
+  stream = { kind = "msk_standard" }
+}
+
+run "defaults" {
+  command = plan
+
+  assert {
+    condition     = length(module.mapping) == 3 && length(module.function) == 8
+    error_message = "three mappings; nine functions with the maintainer"
+  }
+
+  assert {
+    condition     = join(",", local.endpoints) == "lambda,kafka,sts,secretsmanager"
+    error_message = "without NAT, an on-demand mapping and the secret need endpoints"
+  }
+
+  assert {
+    condition     = local.environment.archiver.BATCH_RESPONSE == "whole"
+    error_message = "an on-demand mapping knows no partial answers"
+  }
+
+  assert {
+    condition     = !contains(keys(local.environment.query), "MSK_CLUSTER_ARN") && local.environment.processor.MSK_CLUSTER_ARN == module.stream.cluster_arn
+    error_message = "a function gets the settings that it reads, and no others"
+  }
+
+  assert {
+    condition     = aws_lambda_invocation.maintain.input == "{\"action\":\"maintain\",\"by\":\"terraform\"}"
+    error_message = "the maintainer is invoked at deploy"
+  }
+}
+
+run "express_provisioned_partial" {
+  command = plan
+
+  variables {
+    stream   = { kind = "msk_express" }
+    mappings = { mode = "provisioned", batch_response = "partial" }
+  }
+
+  assert {
+    condition     = local.environment.archiver.BATCH_RESPONSE == "partial"
+    error_message = "mappings.batch_response sets BATCH_RESPONSE"
+  }
+
+  assert {
+    condition     = !contains(local.endpoints, "sts")
+    error_message = "provisioned mappings need no endpoint of STS"
+  }
+}
+
+run "provisioned_whole_keeps_failed" {
+  command = plan
+
+  variables {
+    mappings = { mode = "provisioned", keep_failed = true }
+  }
+
+  assert {
+    condition     = local.environment.archiver.BATCH_RESPONSE == "whole" && contains([for statement in local.statements.processor : statement.sid], "KeepFailedBatches")
+    error_message = "the function's role writes the batch that is given up"
+  }
+}
+
+run "existing_msk_in_an_existing_vpc" {
+  command = plan
+
+  variables {
+    network = {
+      existing = {
+        vpc_id          = "vpc-1"
+        cidr            = "10.0.0.0/16"
+        subnet_ids      = ["subnet-1", "subnet-2", "subnet-3"]
+        route_table_ids = ["rtb-1"]
+      }
+    }
+    stream = {
+      kind = "existing_msk"
+      existing_msk = {
+        cluster_arn       = "arn:aws:kafka:eu-west-1:123456789012:cluster/ours/0f1e2d3c-1"
+        security_group_id = "sg-1"
+      }
+    }
+  }
+
+  assert {
+    condition     = module.network.vpc_id == "vpc-1" && local.environment.ingest.MSK_CLUSTER_ARN == "arn:aws:kafka:eu-west-1:123456789012:cluster/ours/0f1e2d3c-1"
+    error_message = "what exists is used"
+  }
+
+  assert {
+    condition     = local.topic["raw-events"] == "arn:aws:kafka:eu-west-1:123456789012:topic/ours/0f1e2d3c-1/raw-events"
+    error_message = "topics are named after the cluster"
+  }
+}
+
+run "external_kafka_over_nat" {
+  command = plan
+
+  variables {
+    network = { nat = "single" }
+    stream = {
+      kind = "external"
+      external = {
+        brokers        = ["b1.kafka.example:9092", "b2.kafka.example:9092"]
+        sasl_mechanism = "PLAIN"
+        sasl_username  = "forebay"
+        secret_arn     = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:kafka-AbCdEf"
+      }
+    }
+  }
+
+  assert {
+    condition     = local.environment.ingest.KAFKA_SASL_PASSWORD_SECRET_ARN == "arn:aws:secretsmanager:eu-west-1:123456789012:secret:kafka-AbCdEf:password" && local.environment.ingest.KAFKA_SECURITY == "sasl"
+    error_message = "the login comes from the secret"
+  }
+
+  assert {
+    condition     = length(local.endpoints) == 0
+    error_message = "with NAT, no interface endpoint is needed"
+  }
+}
+
+run "external_kafka_inside_the_vpc" {
+  command = plan
+
+  variables {
+    stream = {
+      kind = "external"
+      external = {
+        brokers       = ["b1.kafka.internal:9096"]
+        sasl_username = "forebay"
+        secret_arn    = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:kafka-AbCdEf"
+        inside_vpc    = true
+      }
+    }
+  }
+
+  assert {
+    condition     = length(local.external.subnet_ids) == 3
+    error_message = "the pollers join the VPC"
+  }
+}
+
+run "nat_in_each_zone" {
+  command = plan
+
+  variables {
+    network = { nat = "per_zone" }
+  }
+
+  assert {
+    condition     = length(local.endpoints) == 0
+    error_message = "with NAT, no interface endpoint is needed"
+  }
+}
+
+run "database_by_iam" {
+  command = plan
+
+  variables {
+    database = { login = "iam" }
+  }
+
+  assert {
+    condition     = local.environment.query.DB_AUTH == "iam" && local.environment.query.DB_USER == "forebay_functions" && contains(keys(local.environment.maintainer), "DB_PASSWORD_SECRET_ARN")
+    error_message = "functions use a token, the maintainer is the owner"
+  }
+}
+
+run "database_by_iam_through_a_proxy" {
+  command = plan
+
+  variables {
+    database = { login = "iam", proxy = true, multi_az = true }
+  }
+
+  assert {
+    condition     = local.environment.query.DB_POOLER == "transaction" && !contains(keys(local.environment.query), "DB_CA_FILE") && local.environment.maintainer.DB_AUTH == "iam"
+    error_message = "the proxy has a certificate of a public authority, and pools transactions"
+  }
+
+  assert {
+    condition     = !contains(local.endpoints, "secretsmanager")
+    error_message = "nothing in the VPC reads a secret"
+  }
+}
+
+run "database_by_secret_through_a_proxy" {
+  command = plan
+
+  variables {
+    database = { proxy = true }
+  }
+
+  assert {
+    condition     = contains(keys(local.environment.processor), "DB_PASSWORD_SECRET_ARN") && local.environment.processor.DB_HOST == "mocked.proxy.eu-west-1.rds.example"
+    error_message = "functions connect to the proxy"
+  }
+}
+
+run "claims_in_postgres" {
+  command = plan
+
+  variables {
+    dedup_store = "postgres"
+  }
+
+  assert {
+    condition     = module.state.dedup_table == null && local.environment.processor.DEDUP_STORE == "postgres" && !contains(keys(local.environment.processor), "DEDUP_TABLE")
+    error_message = "no table for claims"
+  }
+
+  assert {
+    condition     = !contains([for statement in local.statements.processor : statement.sid], "Claims")
+    error_message = "no right on a table that does not exist"
+  }
+}
+
+run "archive_with_a_key" {
+  command = plan
+
+  variables {
+    archive = { kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:key/ours", force_destroy = true, bucket = "ours" }
+  }
+
+  assert {
+    condition     = alltrue([for name in ["archiver", "processor", "redriver", "replayer"] : contains([for statement in local.statements[name] : statement.sid], "UseArchiveKey")])
+    error_message = "whoever uses the bucket may use its key"
+  }
+}
+
+run "settings_reach_every_reader" {
+  command = plan
+
+  variables {
+    settings = { FRAUD_THRESHOLD = "70", LOG_LEVEL = "debug" }
+  }
+
+  assert {
+    condition     = alltrue([for name in ["processor", "rescorer", "replayer"] : local.environment[name].FRAUD_THRESHOLD == "70"]) && !contains(keys(local.environment.ingest), "FRAUD_THRESHOLD")
+    error_message = "all that read it agree"
+  }
+
+  assert {
+    condition     = alltrue([for environment in local.environment : environment.LOG_LEVEL == "debug"])
+    error_message = "every function reads LOG_LEVEL"
+  }
+}
+
+run "sizes_and_concurrency" {
+  command = plan
+
+  variables {
+    functions           = { processor = { memory_mb = 2048 }, rescorer = { timeout_sec = 300 } }
+    reserve_concurrency = false
+    architecture        = "x86_64"
+    alarm_email         = "ops@example.org"
+    network             = { flow_log_days = 0, endpoint_zones = 1 }
+  }
+
+  assert {
+    condition     = local.sizes.processor == { memory_mb = 2048, timeout_sec = 300, reserved_concurrency = -1 } && local.sizes.rescorer.timeout_sec == 300 && local.sizes.rescorer.reserved_concurrency == -1
+    error_message = "what is set holds, the rest stays"
+  }
+}
+
+run "domain_of_ones_own" {
+  command = plan
+
+  variables {
+    front_door = { domain = { name = "ingest.example.org", certificate_arn = "arn:aws:acm:eu-west-1:123456789012:certificate/1" } }
+  }
+
+  assert {
+    condition     = output.ingest_url == "https://ingest.example.org/events"
+    error_message = "the URL has the name"
+  }
+}
+
+run "an_unknown_setting" {
+  command = plan
+
+  variables {
+    settings = { FRAUD_TRESHOLD = "70" }
+  }
+
+  expect_failures = [terraform_data.settings]
+}

@@ -1,0 +1,290 @@
+# Each validation of a variable refuses what it is there to refuse: each run has one wrong value for each of several variables,
+# because a run takes seconds. The validations of stream look at network, so both are not wrong in one run.
+
+mock_provider "aws" {
+  source          = "./tests/mocks"
+  override_during = plan
+}
+
+variables {
+  name   = "forebay-test"
+  stream = { kind = "msk_standard" }
+}
+
+run "refuses_1" {
+  command = plan
+
+  variables {
+    # name
+    name = "Forebay"
+    # architecture
+    architecture = "arm"
+    # alarm email
+    alarm_email = "ops"
+    # stream kind
+    stream = { kind = "kinesis" }
+    # login
+    database = { login = "password" }
+    # dedup store
+    dedup_store = "redis"
+    # retention days
+    archive = { retention_days = { raw = 0 } }
+    # mapping mode
+    mappings = { mode = "fast" }
+    # function name
+    functions = { producer = {} }
+    # secret as a setting
+    settings = { DB_PASSWORD = "s3cret" }
+    # throttle
+    front_door = { rate = 0 }
+    # log days
+    log_days = 31
+  }
+
+  expect_failures = [
+    var.name,
+    var.architecture,
+    var.alarm_email,
+    var.stream,
+    var.database,
+    var.dedup_store,
+    var.archive,
+    var.mappings,
+    var.functions,
+    var.settings,
+    var.front_door,
+    var.log_days,
+  ]
+}
+
+run "refuses_2" {
+  command = plan
+
+  variables {
+    # broker count
+    stream = { kind = "msk_standard", broker = { count = 2 } }
+    # storage
+    database = { storage_gb = 200, max_storage_gb = 100 }
+    # kms key arn
+    archive = { kms_key_arn = "alias/ours" }
+    # batch response
+    mappings = { mode = "provisioned", batch_response = "half" }
+    # memory
+    functions = { scorer = { memory_mb = 64 } }
+    # batch response as a setting
+    settings = { BATCH_RESPONSE = "partial" }
+    # certificate arn
+    front_door = { domain = { name = "a.example.org", certificate_arn = "mine" } }
+  }
+
+  expect_failures = [
+    var.stream,
+    var.database,
+    var.archive,
+    var.mappings,
+    var.functions,
+    var.settings,
+    var.front_door,
+  ]
+}
+
+run "refuses_3" {
+  command = plan
+
+  variables {
+    # existing msk without a cluster
+    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = [] } }
+    stream  = { kind = "existing_msk" }
+    # backup days
+    database = { backup_days = 0 }
+    # partial on demand
+    mappings = { batch_response = "partial" }
+    # timeout behind a mapping
+    functions = { processor = { timeout_sec = 900 } }
+    # dedup store as a setting
+    settings = { DEDUP_STORE = "postgres" }
+  }
+
+  expect_failures = [
+    var.stream,
+    var.database,
+    var.mappings,
+    var.functions,
+    var.settings,
+  ]
+}
+
+run "refuses_4" {
+  command = plan
+
+  variables {
+    # cluster arn
+    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = [] } }
+    stream  = { kind = "existing_msk", existing_msk = { cluster_arn = "ours", security_group_id = "sg-1" } }
+    # engine version
+    database = { engine_version = "9.6" }
+    # keep failed on demand
+    mappings = { keep_failed = true }
+    # timeout behind the api
+    functions = { query = { timeout_sec = 60 } }
+  }
+
+  expect_failures = [
+    var.stream,
+    var.database,
+    var.mappings,
+    var.functions,
+  ]
+}
+
+run "refuses_5" {
+  command = plan
+
+  variables {
+    # existing msk without its vpc
+    stream = { kind = "existing_msk", existing_msk = { cluster_arn = "arn:aws:kafka:eu-west-1:123456789012:cluster/ours/1", security_group_id = "sg-1" } }
+    # batch size
+    mappings = { processor = { batch_size = 20000 } }
+  }
+
+  expect_failures = [
+    var.stream,
+    var.mappings,
+  ]
+}
+
+run "refuses_6" {
+  command = plan
+
+  variables {
+    # external without brokers
+    stream = { kind = "external" }
+    # objects of single records
+    mappings = { archiver = { batch_size = 10 } }
+  }
+
+  expect_failures = [
+    var.stream,
+    var.mappings,
+  ]
+}
+
+run "refuses_7" {
+  command = plan
+
+  variables {
+    # brokers
+    stream = { kind = "external", external = { brokers = ["b.example"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf", inside_vpc = true } }
+    # pollers
+    mappings = { mode = "provisioned", processor = { pollers = { minimum = 3, maximum = 2 } } }
+  }
+
+  expect_failures = [
+    var.stream,
+    var.mappings,
+  ]
+}
+
+run "refuses_8" {
+  command = plan
+
+  variables {
+    # sasl mechanism
+    stream = { kind = "external", external = { brokers = ["b.example:9092"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf", inside_vpc = true, sasl_mechanism = "GSSAPI" } }
+  }
+
+  expect_failures = [
+    var.stream,
+  ]
+}
+
+run "refuses_9" {
+  command = plan
+
+  variables {
+    # secret arn
+    stream = { kind = "external", external = { brokers = ["b.example:9092"], sasl_username = "u", secret_arn = "s3cret", inside_vpc = true } }
+  }
+
+  expect_failures = [
+    var.stream,
+  ]
+}
+
+run "refuses_10" {
+  command = plan
+
+  variables {
+    # no way out
+    stream = { kind = "external", external = { brokers = ["b.example:9092"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf", inside_vpc = false } }
+  }
+
+  expect_failures = [
+    var.stream,
+  ]
+}
+
+run "refuses_11" {
+  command = plan
+
+  variables {
+    # cidr
+    network = { cidr = "10.0.0.0/24" }
+  }
+
+  expect_failures = [
+    var.network,
+  ]
+}
+
+run "refuses_12" {
+  command = plan
+
+  variables {
+    # nat
+    network = { nat = "two" }
+  }
+
+  expect_failures = [
+    var.network,
+  ]
+}
+
+run "refuses_13" {
+  command = plan
+
+  variables {
+    # endpoint zones
+    network = { endpoint_zones = 4 }
+  }
+
+  expect_failures = [
+    var.network,
+  ]
+}
+
+run "refuses_14" {
+  command = plan
+
+  variables {
+    # flow log days
+    network = { flow_log_days = 8 }
+  }
+
+  expect_failures = [
+    var.network,
+  ]
+}
+
+run "refuses_15" {
+  command = plan
+
+  variables {
+    # subnets of an existing vpc
+    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1"], route_table_ids = [] } }
+  }
+
+  expect_failures = [
+    var.network,
+  ]
+}

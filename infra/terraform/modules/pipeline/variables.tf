@@ -1,0 +1,406 @@
+variable "name" {
+  description = "Prefix of all names, such as forebay-dev."
+  type        = string
+
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,30}[a-z0-9]$", var.name))
+    error_message = "name must have 3 to 32 lower-case letters, digits and hyphens, begin with a letter and not end with a hyphen."
+  }
+}
+
+variable "packages_dir" {
+  description = "Folder of the zips that `make package` made."
+  type        = string
+}
+
+variable "architecture" {
+  description = "arm64 or x86_64, as the zips were built."
+  type        = string
+  default     = "arm64"
+
+  validation {
+    condition     = contains(["arm64", "x86_64"], var.architecture)
+    error_message = "architecture must be arm64 or x86_64."
+  }
+}
+
+variable "alarm_email" {
+  description = "Where alarms are sent; AWS asks this address to confirm. Null: subscribe to the topic yourself."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.alarm_email == null || can(regex("^[^@ ]+@[^@ ]+$", var.alarm_email))
+    error_message = "alarm_email must be an e-mail address or null."
+  }
+}
+
+variable "network" {
+  description = <<-E
+    The VPC: addresses of the one that is made, or one that exists.
+    nat: none, single or per_zone. Only what lies outside AWS needs it. Without NAT, interface endpoints are made.
+    endpoint_zones: in how many zones each endpoint has an address. One costs a third; that zone is then needed.
+    flow_log_days: how long refused connections are logged; 0 means not at all.
+  E
+  type = object({
+    cidr           = optional(string, "10.60.0.0/16")
+    nat            = optional(string, "none")
+    endpoint_zones = optional(number, 3)
+    flow_log_days  = optional(number, 14)
+    existing = optional(object({
+      vpc_id          = string
+      cidr            = string
+      subnet_ids      = list(string)
+      route_table_ids = list(string)
+    }))
+  })
+  default = {}
+
+  validation {
+    condition     = can(cidrhost(var.network.cidr, 0)) && try(tonumber(split("/", var.network.cidr)[1]) <= 20, false)
+    error_message = "network.cidr must be a network such as 10.60.0.0/16, with at most 20 bits of prefix."
+  }
+
+  validation {
+    condition     = contains(["none", "single", "per_zone"], var.network.nat)
+    error_message = "network.nat must be none, single or per_zone."
+  }
+
+  validation {
+    condition     = contains([1, 2, 3], var.network.endpoint_zones)
+    error_message = "network.endpoint_zones must be 1, 2 or 3."
+  }
+
+  validation {
+    condition     = contains([0, 1, 3, 5, 7, 14, 30, 60, 90, 180, 365], var.network.flow_log_days)
+    error_message = "network.flow_log_days must be 0 or a retention that CloudWatch has: 1, 3, 5, 7, 14, 30, 60, 90, 180, 365."
+  }
+
+  validation {
+    condition     = var.network.existing == null || try(length(var.network.existing.subnet_ids) == 3, false)
+    error_message = "network.existing.subnet_ids must be three private subnets, each in another zone."
+  }
+}
+
+variable "stream" {
+  description = <<-E
+    Kafka.
+    kind: msk_express or msk_standard make a cluster; existing_msk uses one with IAM; external uses any other Kafka with TLS
+    and a login. sasl_mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. The secret is a JSON object with username and password.
+    inside_vpc: whether the brokers can be reached in the VPC (PrivateLink, peering). Otherwise the way out is NAT.
+    broker: log_days 0 means no logs of the brokers.
+  E
+  type = object({
+    kind = string
+    broker = optional(object({
+      instance_type = optional(string)
+      count         = optional(number, 3)
+      storage_gb    = optional(number, 100)
+      kafka_version = optional(string, "3.9.x")
+      log_days      = optional(number, 14)
+    }), {})
+    existing_msk = optional(object({
+      cluster_arn       = string
+      security_group_id = string
+    }))
+    external = optional(object({
+      brokers        = list(string)
+      sasl_mechanism = optional(string, "SCRAM-SHA-512")
+      sasl_username  = string
+      secret_arn     = string
+      inside_vpc     = optional(bool, false)
+    }))
+  })
+
+  validation {
+    condition     = contains(["msk_express", "msk_standard", "existing_msk", "external"], var.stream.kind)
+    error_message = "stream.kind must be msk_express, msk_standard, existing_msk or external."
+  }
+
+  validation {
+    condition     = var.stream.broker.count % 3 == 0
+    error_message = "stream.broker.count must be a multiple of 3: as many brokers in each of the three zones."
+  }
+
+  validation {
+    condition     = (var.stream.kind == "existing_msk") == (var.stream.existing_msk != null)
+    error_message = "stream.existing_msk belongs to stream.kind = \"existing_msk\": set both or neither."
+  }
+
+  validation {
+    condition     = var.stream.existing_msk == null || can(regex("^arn:aws[a-z-]*:kafka:[a-z0-9-]+:[0-9]{12}:cluster/[^/]+/.+$", var.stream.existing_msk.cluster_arn))
+    error_message = "stream.existing_msk.cluster_arn must be the ARN of a cluster: arn:aws:kafka:REGION:ACCOUNT:cluster/NAME/UUID."
+  }
+
+  validation {
+    condition     = (var.stream.kind == "external") == (var.stream.external != null)
+    error_message = "stream.external belongs to stream.kind = \"external\": set both or neither."
+  }
+
+  validation {
+    condition     = var.stream.external == null || try(length(var.stream.external.brokers) > 0 && alltrue([for broker in var.stream.external.brokers : can(regex("^[^:/ ,]+:[0-9]{1,5}$", broker))]), false)
+    error_message = "stream.external.brokers must be a list of host:port."
+  }
+
+  validation {
+    condition     = var.stream.external == null || try(contains(["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"], var.stream.external.sasl_mechanism), false)
+    error_message = "stream.external.sasl_mechanism must be PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512."
+  }
+
+  validation {
+    condition     = var.stream.external == null || can(regex("^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[^:]+$", var.stream.external.secret_arn))
+    error_message = "stream.external.secret_arn must be the ARN of a secret in Secrets Manager, without a member at its end."
+  }
+
+  validation {
+    condition     = var.stream.external == null || try(var.stream.external.inside_vpc || var.network.nat != "none" || var.network.existing != null, false)
+    error_message = "The brokers of stream.external lie outside of the VPC, and there is no way out: set network.nat to single or per_zone, or stream.external.inside_vpc if they can be reached inside."
+  }
+
+  validation {
+    condition     = var.stream.kind != "existing_msk" || var.network.existing != null
+    error_message = "An existing cluster of MSK is in a VPC that exists: set network.existing to that VPC."
+  }
+}
+
+variable "database" {
+  description = <<-E
+    Postgres on RDS.
+    proxy: RDS Proxy in front, for many concurrent instances of the functions.
+    login: secret (the managed secret of the owner) or iam (a token). With iam and no proxy, the user forebay_functions must
+    have been made in the database: see infra/README.md.
+    storage_gb grows up to max_storage_gb by itself and never shrinks. engine_version: 13 or later.
+  E
+  type = object({
+    instance_class      = optional(string, "db.t4g.micro")
+    storage_gb          = optional(number, 20)
+    max_storage_gb      = optional(number, 100)
+    engine_version      = optional(string, "16")
+    multi_az            = optional(bool, false)
+    proxy               = optional(bool, false)
+    login               = optional(string, "secret")
+    backup_days         = optional(number, 7)
+    deletion_protection = optional(bool, true)
+    log_days            = optional(number, 14)
+  })
+  default = {}
+
+  validation {
+    condition     = contains(["secret", "iam"], var.database.login)
+    error_message = "database.login must be secret or iam."
+  }
+
+  validation {
+    condition     = var.database.storage_gb >= 20 && var.database.max_storage_gb > var.database.storage_gb
+    error_message = "database.storage_gb must be at least 20, and less than database.max_storage_gb."
+  }
+
+  validation {
+    condition     = var.database.backup_days >= 1 && var.database.backup_days <= 35
+    error_message = "database.backup_days must be 1 to 35: without backups there is no way back to a point in time."
+  }
+
+  validation {
+    condition     = can(regex("^(1[3-9]|[2-9][0-9])(\\.[0-9]+)?$", var.database.engine_version))
+    error_message = "database.engine_version must be a version of PostgreSQL from 13 on, such as 16 or 16.4."
+  }
+}
+
+variable "dedup_store" {
+  description = "Where claims are kept: dynamodb, or postgres, which saves DynamoDB's price per event."
+  type        = string
+  default     = "dynamodb"
+
+  validation {
+    condition     = contains(["dynamodb", "postgres"], var.dedup_store)
+    error_message = "dedup_store must be dynamodb or postgres."
+  }
+}
+
+variable "archive" {
+  description = <<-E
+    The bucket. retention_days: after how many days objects expire, by prefix. noncurrent_days: how long an overwritten or
+    deleted object can be restored. kms_key_arn: a key of yours; null means S3's keys, which cost nothing. force_destroy: whether
+    destroying deletes the objects, too.
+  E
+  type = object({
+    bucket          = optional(string)
+    noncurrent_days = optional(number, 7)
+    kms_key_arn     = optional(string)
+    force_destroy   = optional(bool, false)
+    retention_days = optional(object({
+      raw        = optional(number, 30)
+      outcomes   = optional(number, 90)
+      quarantine = optional(number, 365)
+      parked     = optional(number, 365)
+    }), {})
+  })
+  default = {}
+
+  validation {
+    condition     = alltrue([for days in values(var.archive.retention_days) : days >= 1]) && var.archive.noncurrent_days >= 1
+    error_message = "archive.retention_days and archive.noncurrent_days must be 1 or more."
+  }
+
+  validation {
+    condition     = var.archive.kms_key_arn == null || can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/.+$", var.archive.kms_key_arn))
+    error_message = "archive.kms_key_arn must be the ARN of a key (not of an alias) or null."
+  }
+}
+
+variable "mappings" {
+  description = <<-E
+    The event source mappings of processor, archiver-raw and archiver-outcomes.
+    mode: on_demand, or provisioned (pollers that cost by the hour and start at once).
+    batch_response: whole, or partial in provisioned mode. It sets BATCH_RESPONSE of the archiver and ReportBatchItemFailures
+    of its mappings together. The processor always fails as a whole.
+    keep_failed: in provisioned mode, whether a batch that failed 10,000 times is put into the archive's bucket and passed
+    over. Otherwise it is sent again for ever.
+  E
+  type = object({
+    mode           = optional(string, "on_demand")
+    batch_response = optional(string, "whole")
+    keep_failed    = optional(bool, false)
+    processor = optional(object({
+      batch_size = optional(number, 500)
+      window_sec = optional(number, 1)
+      pollers    = optional(object({ minimum = number, maximum = number }), { minimum = 1, maximum = 6 })
+    }), {})
+    archiver = optional(object({
+      batch_size = optional(number, 5000)
+      window_sec = optional(number, 60)
+      pollers    = optional(object({ minimum = number, maximum = number }), { minimum = 1, maximum = 2 })
+    }), {})
+  })
+  default = {}
+
+  validation {
+    condition     = contains(["on_demand", "provisioned"], var.mappings.mode)
+    error_message = "mappings.mode must be on_demand or provisioned."
+  }
+
+  validation {
+    condition     = contains(["whole", "partial"], var.mappings.batch_response)
+    error_message = "mappings.batch_response must be whole or partial."
+  }
+
+  validation {
+    condition     = var.mappings.batch_response == "whole" || var.mappings.mode == "provisioned"
+    error_message = "mappings.batch_response = \"partial\" needs mappings.mode = \"provisioned\": an on-demand mapping takes a partial answer for success, and the records would be lost."
+  }
+
+  validation {
+    condition     = !var.mappings.keep_failed || var.mappings.mode == "provisioned"
+    error_message = "mappings.keep_failed needs mappings.mode = \"provisioned\": only then can the number of attempts be set, and AWS would give up after 10."
+  }
+
+  validation {
+    condition     = alltrue([for mapping in [var.mappings.processor, var.mappings.archiver] : mapping.batch_size >= 1 && mapping.batch_size <= 10000 && mapping.window_sec >= 0 && mapping.window_sec <= 300])
+    error_message = "mappings: batch_size must be 1 to 10000, window_sec 0 to 300."
+  }
+
+  validation {
+    condition     = var.mappings.archiver.batch_size >= 100 && var.mappings.archiver.window_sec >= 5
+    error_message = "mappings.archiver: batch_size must be at least 100 and window_sec at least 5, or objects in S3 are single records, and each costs a request."
+  }
+
+  validation {
+    condition     = alltrue([for mapping in [var.mappings.processor, var.mappings.archiver] : mapping.pollers.minimum >= 1 && mapping.pollers.minimum <= mapping.pollers.maximum && mapping.pollers.minimum <= 200 && mapping.pollers.maximum <= 2000])
+    error_message = "mappings: pollers.minimum must be 1 to 200, pollers.maximum not less than it and at most 2000."
+  }
+}
+
+variable "functions" {
+  description = "Other memory, timeouts or concurrency than those of functions.tf, by function. reserved_concurrency -1 means none."
+  type = map(object({
+    memory_mb            = optional(number)
+    timeout_sec          = optional(number)
+    reserved_concurrency = optional(number)
+  }))
+  default = {}
+
+  validation {
+    condition     = alltrue([for function in keys(var.functions) : contains(["archiver", "ingest", "maintainer", "processor", "query", "redriver", "replayer", "rescorer", "scorer"], function)])
+    error_message = "functions has a name that is no function: use archiver, ingest, maintainer, processor, query, redriver, replayer, rescorer or scorer."
+  }
+
+  validation {
+    condition     = alltrue([for function in values(var.functions) : try(function.memory_mb >= 128 && function.memory_mb <= 10240, function.memory_mb == null)])
+    error_message = "functions: memory_mb must be 128 to 10240."
+  }
+
+  validation {
+    condition = alltrue([for name, function in var.functions :
+      function.timeout_sec == null ? true : function.timeout_sec >= 1 && function.timeout_sec <= (contains(["archiver", "processor"], name) ? 840 : contains(["ingest", "query"], name) ? 29 : 900)
+    ])
+    error_message = "functions: timeout_sec must be at most 840 for archiver and processor (a limit of event source mappings), 29 for ingest and query (API Gateway waits 30 seconds), and 900 for the others."
+  }
+}
+
+variable "reserve_concurrency" {
+  description = "Whether functions that must not run often at a time get a reserved concurrency. An account with a limit of less than about 120 refuses it."
+  type        = bool
+  default     = true
+}
+
+variable "settings" {
+  description = "Settings of the functions, such as FRAUD_THRESHOLD. Each goes to every function that reads it, so that they agree."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = length(setintersection(keys(var.settings), ["DATABASE_URL", "DB_PASSWORD", "KAFKA_SASL_PASSWORD"])) == 0
+    error_message = "settings must have no secret, because they are stored in Terraform's state: use DATABASE_URL_SECRET_ARN, DB_PASSWORD_SECRET_ARN or KAFKA_SASL_PASSWORD_SECRET_ARN."
+  }
+
+  validation {
+    condition     = !contains(keys(var.settings), "BATCH_RESPONSE")
+    error_message = "settings must not have BATCH_RESPONSE: set mappings.batch_response, which changes the mappings with it."
+  }
+
+  validation {
+    condition     = !contains(keys(var.settings), "DEDUP_STORE")
+    error_message = "settings must not have DEDUP_STORE: set dedup_store, which also makes or leaves out the table."
+  }
+}
+
+variable "front_door" {
+  description = "The HTTP API: requests per second and burst for all clients together; a name of yours with its certificate in ACM."
+  type = object({
+    rate     = optional(number, 1000)
+    burst    = optional(number, 2000)
+    log_days = optional(number, 14)
+    domain = optional(object({
+      name            = string
+      certificate_arn = string
+    }))
+  })
+  default = {}
+
+  validation {
+    condition     = var.front_door.rate >= 1 && var.front_door.burst >= 1
+    error_message = "front_door.rate and front_door.burst must be at least 1."
+  }
+
+  validation {
+    condition     = var.front_door.domain == null || can(regex("^arn:aws[a-z-]*:acm:[a-z0-9-]+:[0-9]{12}:certificate/.+$", var.front_door.domain.certificate_arn))
+    error_message = "front_door.domain.certificate_arn must be the ARN of a certificate in ACM, in the region of the API."
+  }
+}
+
+variable "log_days" {
+  description = "How long the functions' logs are kept, in days."
+  type        = number
+  default     = 30
+
+  validation {
+    condition     = contains([1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731], var.log_days)
+    error_message = "log_days must be a retention that CloudWatch has: 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731."
+  }
+}
+
+variable "rejected_per_5_min" {
+  description = "How many events with a schema violation in five minutes ring the alarm of ingest."
+  type        = number
+  default     = 100
+}

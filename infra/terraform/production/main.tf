@@ -1,0 +1,24 @@
+module "pipeline" {
+  source = "../modules/pipeline"
+
+  name         = "forebay"
+  packages_dir = var.packages_dir
+  alarm_email  = var.alarm_email
+
+  network = { endpoint_zones = 3 }
+  stream  = { kind = "msk_express" }
+
+  database = {
+    instance_class = "db.m7g.large"
+    storage_gb     = 100
+    max_storage_gb = 1000
+    multi_az       = true
+    proxy          = true
+    login          = "iam"
+    backup_days    = 14
+    log_days       = 30
+  }
+
+  mappings   = { mode = "provisioned", batch_response = "partial" }
+  front_door = { rate = 2000, burst = 4000, log_days = 30 }
+}

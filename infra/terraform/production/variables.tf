@@ -1,0 +1,16 @@
+variable "region" {
+  description = "The region of everything."
+  type        = string
+}
+
+variable "packages_dir" {
+  description = "Folder of the zips that `make package` made."
+  type        = string
+  default     = "../../../target/package"
+}
+
+variable "alarm_email" {
+  description = "Where alarms are sent; AWS asks this address to confirm."
+  type        = string
+  default     = null
+}
