@@ -108,7 +108,7 @@ module "alarm" {
 locals {
   rings = {
     parked = { function = "redriver", about = "New objects under `parked/`", prefix = "parked/" }
-    failed = { function = null, about = "A batch was given up after 10,000 attempts: its records are unaccounted for", prefix = "aws/lambda/" }
+    failed = { function = "redriver", about = "New objects under `aws/lambda/`", prefix = "aws/lambda/" }
   }
 }
 

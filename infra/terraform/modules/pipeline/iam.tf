@@ -4,11 +4,16 @@ locals {
   access_table = [module.state.access_table.arn]
   dedup_table  = module.state.dedup_table == null ? [] : [module.state.dedup_table.arn]
   bucket       = [module.archive.arn]
-  prefix       = { for prefix in ["raw", "outcomes", "quarantine", "parked"] : prefix => "${module.archive.arn}/${prefix}/*" }
+  prefix       = { for prefix in ["raw", "outcomes", "quarantine", "parked", "delivered", "aws/lambda"] : prefix => "${module.archive.arn}/${prefix}/*" }
   topic        = { for topic in ["raw-events", "processed-events", "dead-letter-events"] : topic => "${module.stream.topic_arn_prefix}/${topic}" }
   topics       = values(local.topic)
   # Lambda checks the alias that is named in the call.
   scorer = [local.scorer_arn]
+
+  # By name and by alias: what a trigger gave up names either.
+  delivered_to = flatten([for name in ["processor", "archiver"] : [
+    for suffix in ["", ":*"] : "arn:aws:lambda:${local.region}:${local.account_id}:function:${var.name}-${name}${suffix}"
+  ]])
 
   # Opens the connection at the start. The action takes no resource.
   connect_to_dynamodb = [{ sid = "ConnectToDynamoDb", actions = ["dynamodb:DescribeEndpoints"], resources = ["*"], condition = null }]
@@ -72,7 +77,7 @@ locals {
       local.connect_to_dynamodb, local.use_database, local.call_scorer, local.encrypt,
       [{ sid = "BlocksAndCounters", actions = ["dynamodb:PutItem", "dynamodb:Query", "dynamodb:UpdateItem"], resources = local.access_table, condition = null }],
       var.dedup_store == "dynamodb" ? [{ sid = "Claims", actions = ["dynamodb:BatchGetItem", "dynamodb:PartiQLInsert", "dynamodb:PutItem"], resources = local.dedup_table, condition = null }] : [],
-      [{ sid = "Quarantine", actions = ["s3:PutObject"], resources = [local.prefix.quarantine], condition = null }],
+      [{ sid = "Quarantine", actions = ["s3:GetObject", "s3:PutObject"], resources = [local.prefix.quarantine], condition = null }],
     )
 
     scorer = []
@@ -81,6 +86,7 @@ locals {
       local.is_msk ? local.poll_msk.archiver : local.poll_external, local.keep_failed, local.encrypt,
       [
         { sid = "WriteObjects", actions = ["s3:GetObject", "s3:PutObject"], resources = [local.prefix.raw, local.prefix.outcomes], condition = null },
+        { sid = "ReadQuarantine", actions = ["s3:GetObject"], resources = [local.prefix.quarantine], condition = null },
         { sid = "FindBucket", actions = ["s3:ListBucket"], resources = local.bucket, condition = null },
       ],
     )
@@ -95,8 +101,10 @@ locals {
       [
         { sid = "Marks", actions = ["dynamodb:BatchGetItem", "dynamodb:PutItem", "dynamodb:Query"], resources = local.access_table,
         condition = { "ForAllValues:StringLike" = { "dynamodb:LeadingKeys" = "redrive*" } } },
-        { sid = "ParkLetters", actions = ["s3:GetObject", "s3:PutObject"], resources = [local.prefix.parked], condition = null },
-        { sid = "ReadQuarantine", actions = ["s3:GetObject"], resources = [local.prefix.quarantine], condition = null },
+        { sid = "ParkLetters", actions = ["s3:GetObject", "s3:PutObject"], resources = [local.prefix.parked, local.prefix.quarantine], condition = null },
+        { sid = "ReadFailedBatches", actions = ["s3:GetObject"], resources = [local.prefix["aws/lambda"]], condition = null },
+        { sid = "NoteDeliveries", actions = ["s3:PutObject"], resources = [local.prefix.delivered], condition = null },
+        { sid = "DeliverFailedBatches", actions = ["lambda:InvokeFunction"], resources = local.delivered_to, condition = null },
         { sid = "FindBucket", actions = ["s3:ListBucket"], resources = local.bucket, condition = null },
       ],
     )
