@@ -344,4 +344,4 @@ $(CARGO_FUZZ):
 .PHONY: help
 help: ## This list
 	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-zA-Z_-]+( [a-zA-Z_-]+)*:.*##/ {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-zA-Z0-9_-]+( [a-zA-Z0-9_-]+)*:.*##/ {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

@@ -136,7 +136,7 @@ async fn a_record_in_an_object_is_archived_as_one_in_an_event() {
     objects.overwrite(&keys[0], other);
     for bad in [keys[0].clone(), keys[0].replace("quarantine", "parked"), keys[0].replace("partition=0", "partition=9")]
     {
-        let error = invoke(&app, &event(&[bad.clone()])).await.unwrap_err();
+        let error = invoke(&app, &event(std::slice::from_ref(&bad))).await.unwrap_err();
         assert_eq!(error.error_type, "quarantined-object", "{bad}");
     }
 }

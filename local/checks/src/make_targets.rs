@@ -19,7 +19,7 @@ struct Targets {
 }
 
 fn targets(makefile: &str) -> Result<Targets, regex::Error> {
-    let rule = Regex::new(r"^([a-z][a-z-]*(?: [a-z][a-z-]*)*):([^=].*)?$")?;
+    let rule = Regex::new(r"^([a-z][a-z0-9-]*(?: [a-z][a-z0-9-]*)*):([^=].*)?$")?;
     let (mut all, mut public) = (BTreeSet::new(), BTreeSet::new());
     for rule in makefile.lines().filter_map(|line| rule.captures(line)) {
         let names = || rule[1].split(' ').map(str::to_owned);
@@ -47,7 +47,7 @@ fn named(markdown: &str, call: &Regex) -> BTreeSet<String> {
 /// Never: the patterns are constant.
 pub fn mistakes(makefile: &str, docs: &Files) -> Result<Vec<String>, regex::Error> {
     let targets = targets(makefile)?;
-    let call = Regex::new(r"(?:^|[\s(;&])make(?: [A-Z_]+=\S+)*((?: [a-z][a-z-]*)+)")?;
+    let call = Regex::new(r"(?:^|[\s(;&])make(?: [A-Z_]+=\S+)*((?: [a-z][a-z0-9-]*)+)")?;
     let (mut found, mut introduced) = (Vec::new(), BTreeSet::new());
     for (file, text) in docs {
         let named = named(text, &call);
