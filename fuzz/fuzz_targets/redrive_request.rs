@@ -15,8 +15,10 @@ fuzz_target!(|data: &str| {
         Request::Redrive { max_per_sec, .. } | Request::Release { max_per_sec, .. } => {
             assert!((1..=10_000).contains(&max_per_sec.get()));
         }
-        Request::Parked { limit, .. } => assert!((1..=1_000).contains(&limit.get())),
-        Request::List { .. } | Request::Audit { .. } => {}
+        Request::Parked { limit, .. } | Request::Undelivered { limit, .. } => {
+            assert!((1..=1_000).contains(&limit.get()))
+        }
+        Request::List { .. } | Request::Deliver { .. } | Request::Audit { .. } => {}
     }
     assert!(by.as_deref().is_none_or(|by| by.chars().count() <= 256 && !by.contains(char::is_control)));
     assert_eq!(Request::parse(&event).unwrap(), (request, by));
