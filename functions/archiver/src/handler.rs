@@ -8,7 +8,7 @@ use archive::writer::{self, PackedObject};
 use futures::StreamExt as _;
 use lambda::batch_response::BatchResponse;
 use lambda::invocation::{Invocation, InvocationError};
-use lambda::kafka_trigger::{self, BatchAnswer, Delivery};
+use lambda::kafka_trigger::{self, BatchAnswer};
 use lambda::metrics::{Counter, Histogram};
 use pipeline::ports::PutResult;
 use pipeline::{Dependency, DependencyError, ErrorClass, Position, failpoint};
@@ -33,12 +33,9 @@ const ANSWER_RESERVE: Duration = Duration::from_millis(500);
 pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
     let started = Instant::now();
     let deadline = started + invocation.remaining(ANSWER_RESERVE);
-    let delivered = match kafka_trigger::read(event.get()).map_err(ArchiverError::from)? {
-        Delivery::Records(records) => records,
-        Delivery::Objects(keys) => {
-            quarantine::fetch(&*app.objects, &app.s3, &keys, deadline).await.map_err(ArchiverError::from)?
-        }
-    };
+    let delivery = kafka_trigger::read(event.get()).map_err(ArchiverError::from)?;
+    let records = quarantine::records(delivery, &*app.objects, &app.s3, deadline).await;
+    let delivered = records.map_err(ArchiverError::from)?;
     let objects = writer::pack(&delivered).map_err(ArchiverError::from)?;
     failpoint!("archiver::packed");
     let undecodable = delivered.iter().filter(|record| record.undecodable.is_some()).count();

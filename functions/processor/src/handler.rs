@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use event::Timestamp;
 use lambda::invocation::{Invocation, InvocationError};
-use lambda::kafka_trigger::{self, BatchAnswer, Delivery};
+use lambda::kafka_trigger::{self, BatchAnswer};
 use pipeline::decisions::dedup::ClaimPlan;
 use pipeline::decisions::intake::Reader;
 use pipeline::decisions::limits::{Blocks, LimitPlan};
@@ -32,14 +32,10 @@ const RESERVE: Duration = Duration::from_millis(500);
 /// If a dependency still fails after bounded retries; the trigger then sends the batch again. A bad record is never an
 /// error.
 pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
-    let records = match kafka_trigger::read(event.get()).map_err(ProcessorError::Trigger)? {
-        Delivery::Records(records) => records,
-        Delivery::Objects(keys) => {
-            let deadline = Instant::now() + invocation.remaining(RESERVE);
-            let fetched = archive::quarantine::fetch(&*app.objects, &app.s3, &keys, deadline).await;
-            fetched.map_err(ProcessorError::Quarantine)?
-        }
-    };
+    let delivery = kafka_trigger::read(event.get()).map_err(ProcessorError::Trigger)?;
+    let deadline = Instant::now() + invocation.remaining(RESERVE);
+    let records = archive::quarantine::records(delivery, &*app.objects, &app.s3, deadline).await;
+    let records = records.map_err(ProcessorError::Quarantine)?;
     let answer = match app.process(&records, invocation).await {
         Ok(()) => BatchAnswer::done(),
         // Nothing is finished until everything is, so there is no partial answer.

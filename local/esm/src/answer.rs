@@ -20,8 +20,6 @@ pub(crate) enum InvocationOutcome {
     Throttled,
     /// The service failed. Does not count as an attempt either.
     Unavailable(String),
-    /// There was nothing to send to the function, or nothing any more; what was given up is at the destination.
-    GivenUp,
 }
 
 /// Decides what a reply means. For a failed function, AWS and the local host answer 200 with a header, cargo-lambda

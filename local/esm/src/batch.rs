@@ -25,6 +25,10 @@ pub(crate) struct BatchSpan {
 }
 
 impl BatchSpan {
+    fn undelivered(&self) -> impl Iterator<Item = (&TopicPartition, &EncodedRecord, Undelivered)> {
+        self.records.iter().filter_map(|record| Some((&self.of, record, record.undelivered?)))
+    }
+
     pub(crate) fn contains(&self, offset: i64) -> bool {
         self.records.binary_search_by_key(&offset, |record| record.offset).is_ok()
     }
@@ -40,11 +44,27 @@ pub(crate) struct InvocationBatch {
 }
 
 impl InvocationBatch {
-    /// The records that are not in the event, with the reason.
+    /// The records that are not in the event, with the reason, and that the destination does not have yet.
     pub(crate) fn undelivered(&self) -> impl Iterator<Item = (&TopicPartition, &EncodedRecord, Undelivered)> {
-        self.spans
-            .iter()
-            .flat_map(|span| span.records.iter().filter_map(|record| Some((&span.of, record, record.undelivered?))))
+        self.spans.iter().flat_map(BatchSpan::undelivered).filter(|(_, record, _)| !record.kept)
+    }
+
+    /// Those that are not in the event and do not come again after this answer.
+    pub(crate) fn finished_undelivered(
+        &self,
+        retry_from: &[Option<i64>],
+    ) -> impl Iterator<Item = (&TopicPartition, &EncodedRecord, Undelivered)> {
+        self.spans.iter().zip(retry_from).flat_map(|(span, retry_from)| {
+            let is_finished = |offset| retry_from.is_none_or(|from| offset < from);
+            span.undelivered().filter(move |(_, record, _)| is_finished(record.offset))
+        })
+    }
+
+    /// Notes that the destination has what is undelivered: it is not written there once more when the batch comes again.
+    pub(crate) fn note_kept(&mut self) {
+        for record in self.spans.iter_mut().flat_map(|span| &mut span.records) {
+            record.kept = record.undelivered.is_some();
+        }
     }
 
     /// The timestamp of the oldest record that has one, in milliseconds.
@@ -275,12 +295,15 @@ impl Buffer {
             bytes += partition_overhead(&queue.of);
             let mut taken = 0;
             for record in &queue.records {
-                // Including the comma after it.
-                let added = if record.undelivered.is_some() { 0 } else { record.json.len() + 1 };
-                if count + taken == self.batch_size || bytes + added > self.max_event_bytes + 1 {
+                let is_sent = record.undelivered.is_none();
+                let fits = !is_sent || bytes + record.json.len() <= self.max_event_bytes;
+                if count + taken == self.batch_size || !fits {
                     break;
                 }
-                bytes += added;
+                if is_sent {
+                    // Including the comma after it.
+                    bytes += record.json.len() + 1;
+                }
                 taken += 1;
             }
             if taken == 0 {

@@ -18,8 +18,6 @@ pub async fn call(invoker: &dyn Invoker, function: &str, event: Bytes) -> Result
         Ok(InvocationOutcome::Failed(reason)) => reason,
         Ok(InvocationOutcome::Throttled) => "it takes no further call at present".to_owned(),
         Ok(InvocationOutcome::Unavailable(reason)) => format!("the service failed: {reason}"),
-        // No reply of a function is read as that.
-        Ok(InvocationOutcome::GivenUp) => "nothing was sent to it".to_owned(),
         Err(error) => chain(&error),
     };
     Err(EsmError::Call { function: function.to_owned(), reason })

@@ -64,8 +64,8 @@ pub(crate) struct FailureDestination {
 }
 
 impl FailureDestination {
-    pub(crate) fn new(config: &MappingConfig, bucket: Arc<dyn ObjectStore>) -> Self {
-        FailureDestination { bucket, frame: EventFrame::new(config), config: Arc::new(config.clone()) }
+    pub(crate) fn new(config: Arc<MappingConfig>, bucket: Arc<dyn ObjectStore>) -> Self {
+        FailureDestination { bucket, frame: EventFrame::new(&config), config }
     }
 
     /// Writes an object for the records of the batch that were given up together, and one for each that is too large.

@@ -96,6 +96,8 @@ pub(crate) struct EncodedRecord {
     pub(crate) json: Vec<u8>,
     /// Such a record is skipped: it goes to the on-failure destination, if there is one, and its offset is committed.
     pub(crate) undelivered: Option<Undelivered>,
+    /// Whether the on-failure destination has it.
+    pub(crate) kept: bool,
 }
 
 impl EncodedRecord {
@@ -123,7 +125,7 @@ impl EncodedRecord {
             push_header(&mut json, header);
         }
         json.extend_from_slice(b"]}");
-        EncodedRecord { offset, timestamp, json, undelivered: None }
+        EncodedRecord { offset, timestamp, json, undelivered: None, kept: false }
     }
 }
 

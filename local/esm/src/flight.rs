@@ -37,14 +37,15 @@ pub(crate) enum FlightEvent {
     Slot(Slot),
     /// The time to send a batch again has come, and there is a slot for it.
     Again(Flight, Slot),
-    Ended(Flight, InvocationOutcome),
+    /// Without an outcome if there was nothing to send to the function.
+    Ended(Flight, Option<InvocationOutcome>),
 }
 
 /// The batches of one poller that are out. They run as tasks, so none waits while the poller commits.
 pub(crate) struct Flights {
     function: Function,
     destination: Option<FailureDestination>,
-    invocations: JoinSet<(Flight, InvocationOutcome)>,
+    invocations: JoinSet<(Flight, Option<InvocationOutcome>)>,
     /// Batches to be sent again, each with its own place in the queue for slots, and the place of the next new batch
     /// (`None`).
     queue: JoinSet<(Option<Flight>, Slot)>,
@@ -71,10 +72,10 @@ impl Flights {
         free
     }
 
-    pub(crate) fn send(&mut self, flight: Flight, slot: Slot) {
+    pub(crate) fn send(&mut self, mut flight: Flight, slot: Slot) {
         let (function, destination) = (self.function.clone(), self.destination.clone());
         self.invocations.spawn(async move {
-            let outcome = attempt(&function, destination.as_ref(), &flight.batch, slot).await;
+            let outcome = attempt(&function, destination.as_ref(), &mut flight.batch, slot).await;
             (flight, outcome)
         });
     }
@@ -108,7 +109,7 @@ impl Flights {
 
     /// Gives up every batch and place that waits, and waits for the next end of an invocation. `None` when there are no
     /// more.
-    pub(crate) async fn drain(&mut self) -> Option<(Flight, InvocationOutcome)> {
+    pub(crate) async fn drain(&mut self) -> Option<(Flight, Option<InvocationOutcome>)> {
         // Dropped and not only aborted: a slot that came and was not taken yet goes to the next in its queue.
         self.queue = JoinSet::new();
         self.invocations.join_next().await.map(unwind)
@@ -120,20 +121,22 @@ impl Flights {
     }
 }
 
-/// Keeps what is not sent to the function at the destination, and then makes the call. The offsets of the batch are
-/// committed after both.
+/// Keeps what is not sent to the function at the destination, once, and then makes the call, if anything is left to send.
+/// The offsets of the batch are committed after both.
 async fn attempt(
     function: &Function,
     destination: Option<&FailureDestination>,
-    batch: &InvocationBatch,
+    batch: &mut InvocationBatch,
     slot: Slot,
-) -> InvocationOutcome {
-    if let Some(destination) = destination
-        && let Err(error) = destination.keep(batch).await
-    {
-        return InvocationOutcome::Unavailable(format!("the on-failure destination: {}", chain(&error)));
+) -> Option<InvocationOutcome> {
+    if let Some(destination) = destination {
+        if let Err(error) = destination.keep(batch).await {
+            let reason = format!("the on-failure destination: {}", chain(&error));
+            return Some(InvocationOutcome::Unavailable(reason));
+        }
+        batch.note_kept();
     }
-    if batch.records == 0 { InvocationOutcome::GivenUp } else { function.invoke(batch.event.clone(), slot).await }
+    if batch.records == 0 { None } else { Some(function.invoke(batch.event.clone(), slot).await) }
 }
 
 /// A panic of a task goes on in the poller, as if it had made the call itself. Tasks that are awaited are never aborted.

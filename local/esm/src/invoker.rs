@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_config::SdkConfig;
-use aws_config::timeout::TimeoutConfig;
 use aws_sdk_lambda::Client;
 use aws_sdk_lambda::config::interceptors::BeforeDeserializationInterceptorContextRef;
-use aws_sdk_lambda::config::{ConfigBag, Intercept, RuntimeComponents, StalledStreamProtectionConfig};
+use aws_sdk_lambda::config::{ConfigBag, Intercept, RuntimeComponents};
 use aws_sdk_lambda::error::{BoxError, SdkError};
 use aws_sdk_lambda::primitives::Blob;
 use bytes::Bytes;
@@ -55,22 +54,9 @@ pub struct LambdaInvoker {
 }
 
 impl LambdaInvoker {
-    /// Uses the endpoint, credentials and HTTP client of `aws`, but not its timeouts, which are meant for calls of
-    /// milliseconds.
+    /// Uses the endpoint, credentials and HTTP client of `aws`.
     pub fn new(aws: &SdkConfig) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(ANSWER_TIMEOUT)
-            .operation_attempt_timeout(ANSWER_TIMEOUT)
-            .operation_timeout(ANSWER_TIMEOUT)
-            .build();
-        let config = aws_sdk_lambda::config::Builder::from(aws)
-            .timeout_config(timeouts)
-            .retry_config(aws_config::retry::RetryConfig::disabled())
-            // A function that is still working sends nothing; that must not count as a stalled stream.
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .build();
-        LambdaInvoker { client: Client::from_conf(config) }
+        LambdaInvoker { client: invoke::patient_client(aws, ANSWER_TIMEOUT) }
     }
 }
 

@@ -30,10 +30,10 @@ impl Mapping {
         destinations: &dyn Destinations,
     ) -> Result<RunningMapping, EsmError> {
         config.validate()?;
-        let bucket = config.on_failure.as_ref().map(|bucket| destinations.bucket(bucket));
-        let destination = bucket.map(|bucket| FailureDestination::new(&config, bucket));
         let function = functions.function(&config.function, config.concurrency);
         let config = Arc::new(config);
+        let bucket = config.on_failure.as_ref().map(|bucket| destinations.bucket(bucket));
+        let destination = bucket.map(|bucket| FailureDestination::new(Arc::clone(&config), bucket));
         let counters = Arc::new(Counters::default());
         let (stop, stopping) = watch::channel(false);
         let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();

@@ -260,7 +260,8 @@ impl Poller {
     }
 
     /// Completes a batch after its answer, or lets it wait until it is sent again.
-    fn settle(&mut self, mut flight: Flight, outcome: InvocationOutcome) {
+    fn settle(&mut self, mut flight: Flight, outcome: Option<InvocationOutcome>) {
+        let Some(outcome) = outcome else { return self.skip(flight.batch) };
         let reason = match outcome {
             InvocationOutcome::Answered(answer) => {
                 match read_answer(&flight.batch, self.config.partial_answers, &answer) {
@@ -280,7 +281,6 @@ impl Poller {
                 "throttled".to_owned()
             }
             InvocationOutcome::Unavailable(reason) => reason,
-            InvocationOutcome::GivenUp => return self.skip(flight.batch),
         };
         Counters::add(&self.counters.failed_invocations, 1);
         if self.is_exhausted(&flight) {
@@ -328,10 +328,10 @@ impl Poller {
         self.complete(batch, &done);
     }
 
-    /// Counts the records of a batch that no invocation gets, and names those that are lost.
-    fn count_undelivered(&self, batch: &InvocationBatch) {
+    /// Counts the finished records of a batch that no invocation gets, and names those that are lost.
+    fn count_undelivered(&self, batch: &InvocationBatch, retry_from: &[Option<i64>]) {
         let has_destination = self.config.on_failure.is_some();
-        for (of, record, why) in batch.undelivered() {
+        for (of, record, why) in batch.finished_undelivered(retry_from) {
             let counter =
                 if has_destination { &self.counters.records_at_destination } else { &self.counters.records_dropped };
             Counters::add(counter, 1);
@@ -367,7 +367,7 @@ impl Poller {
     }
 
     fn complete(&mut self, batch: InvocationBatch, retry_from: &[Option<i64>]) {
-        self.count_undelivered(&batch);
+        self.count_undelivered(&batch, retry_from);
         let records = batch.records;
         let failed = retry_from.iter().flatten().count();
         if failed > 0 {

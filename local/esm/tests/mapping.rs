@@ -208,6 +208,18 @@ impl Setup {
         written
     }
 
+    /// Three records, of which the second fits in no event.
+    async fn write_with_a_large_one(&self) {
+        let large = PublisherOptions { max_record_bytes: 16 * 1024 * 1024, ..PublisherOptions::default() };
+        let publisher = self.kafka.publisher(large).await.unwrap();
+        let record =
+            |bytes| NewRecord { topic: TOPIC, key: None, value: Some(vec![b'x'; bytes].into()), headers: vec![] };
+        let records = vec![record(10), record(5_000_000), record(10)];
+        for position in publisher.publish(records, Duration::from_secs(30)).await {
+            position.unwrap();
+        }
+    }
+
     async fn start(&self, config: MappingConfig, function: &Arc<ScriptedFunction>) -> RunningMapping {
         Mapping::start(config, &self.kafka, &functions(function), &*self.buckets).await.unwrap()
     }
@@ -361,12 +373,7 @@ async fn batches_are_split_at_six_megabytes() {
 #[tokio::test]
 async fn a_record_above_six_megabytes_goes_to_the_destination_and_waits_until_it_takes_it() {
     let setup = Setup::with(1).await;
-    let large = PublisherOptions { max_record_bytes: 16 * 1024 * 1024, ..PublisherOptions::default() };
-    let publisher = setup.kafka.publisher(large).await.unwrap();
-    let record = |bytes| NewRecord { topic: TOPIC, key: None, value: Some(vec![b'x'; bytes].into()), headers: vec![] };
-    for position in publisher.publish(vec![record(10), record(5_000_000), record(10)], Duration::from_secs(30)).await {
-        position.unwrap();
-    }
+    setup.write_with_a_large_one().await;
     setup.buckets.0.refuse("aws/lambda");
     let function = ScriptedFunction::new(|_| done());
     let with_destination = MappingConfig { on_failure: Some("given-up".into()), ..config() };
@@ -379,6 +386,27 @@ async fn a_record_above_six_megabytes_goes_to_the_destination_and_waits_until_it
     assert_eq!(function.offsets()[&0], [0, 2]);
     let status = mapping.status();
     assert_eq!((status.records_at_destination, status.records_dropped, status.records_delivered), (1, 0, 2));
+}
+
+#[tokio::test]
+async fn what_is_at_the_destination_is_not_written_again_while_the_rest_of_its_batch_fails() {
+    let setup = Setup::with(1).await;
+    setup.write_with_a_large_one().await;
+    let mut failures_left = 3;
+    let function = ScriptedFunction::new(move |_| {
+        if failures_left == 0 {
+            return done();
+        }
+        failures_left -= 1;
+        function_error()
+    });
+    // A window in which all three come into one batch.
+    let window = Duration::from_secs(1);
+    let mapping =
+        setup.start(MappingConfig { window, on_failure: Some("given-up".into()), ..config() }, &function).await;
+    caught_up(&mapping).await;
+    assert_eq!((function.deliveries().len(), setup.buckets.0.puts()), (4, 1));
+    assert_eq!(mapping.status().records_at_destination, 1);
 }
 
 #[tokio::test]

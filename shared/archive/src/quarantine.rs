@@ -6,7 +6,7 @@ use std::io;
 use bytes::Bytes;
 use pipeline::guard::Guard;
 use pipeline::ports::ObjectStore;
-use pipeline::{DependencyError, ErrorClass, Record, object_name};
+use pipeline::{Delivery, DependencyError, ErrorClass, Record, object_name};
 use tokio::time::Instant;
 
 use crate::single;
@@ -49,19 +49,23 @@ pub async fn keep(
     Ok(key)
 }
 
-/// Reads the records in these objects, in the order of their positions.
+/// The delivered records in the order of their positions. Those that come as objects are read from there.
 ///
 /// # Errors
 /// If S3 cannot be reached, or an object is missing or holds another record than its key says.
-pub async fn fetch(
+pub async fn records(
+    delivery: Delivery,
     objects: &dyn ObjectStore,
     s3: &Guard,
-    keys: &[String],
     deadline: Instant,
 ) -> Result<Vec<Record>, QuarantineError> {
+    let keys = match delivery {
+        Delivery::Records(records) => return Ok(records),
+        Delivery::Objects(keys) => keys,
+    };
     let mut records = Vec::with_capacity(keys.len());
     // One after another: they are rare, and each may have megabytes.
-    for key in keys {
+    for key in &keys {
         let unusable = |problem| QuarantineError::Object { key: key.clone(), problem };
         let topic = object_name::quarantined_topic(key).ok_or_else(|| unusable("its key is not that of a record"))?;
         let object = match s3.call(deadline, "reading a record from its object", || objects.get(key)).await {

@@ -50,6 +50,24 @@ fn is_throttled(error: &SdkError<InvokeError>) -> bool {
     error.as_service_error().is_some_and(InvokeError::is_too_many_requests_exception)
 }
 
+/// A client for functions that work for long: one attempt, which may take this long. It has the endpoint, credentials and HTTP
+/// client of `config`, but not its time limits, which are meant for calls of milliseconds.
+pub fn patient_client(config: &SdkConfig, longest: Duration) -> Client {
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .read_timeout(longest)
+        .operation_attempt_timeout(longest)
+        .operation_timeout(longest)
+        .build();
+    let config = Builder::from(config)
+        .timeout_config(timeouts)
+        .retry_config(RetryConfig::disabled())
+        // A function that is still working sends nothing; that must not count as a stalled stream.
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
+        .build();
+    Client::from_conf(config)
+}
+
 /// Calls functions.
 #[derive(Clone, Debug)]
 pub struct FunctionClient {
@@ -62,21 +80,9 @@ impl FunctionClient {
         FunctionClient { lambda: Client::new(config) }
     }
 
-    /// For functions that work for long: one attempt, which may take this long.
+    /// For functions that work for long; see [`patient_client`].
     pub fn patient(config: &SdkConfig, longest: Duration) -> Self {
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .read_timeout(longest)
-            .operation_attempt_timeout(longest)
-            .operation_timeout(longest)
-            .build();
-        let config = Builder::from(config)
-            .timeout_config(timeouts)
-            .retry_config(RetryConfig::disabled())
-            // A function that is still working sends nothing; that must not count as a stalled stream.
-            .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-            .build();
-        FunctionClient { lambda: Client::from_conf(config) }
+        FunctionClient { lambda: patient_client(config, longest) }
     }
 
     /// Calls the function with that name, alias or ARN, and waits for its answer.

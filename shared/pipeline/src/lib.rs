@@ -25,4 +25,4 @@ pub mod tracked;
 pub use error::{BreakerOpen, Dependency, DependencyError, ErrorClass, OutOfTime, WrongNumberOfAnswers, chain};
 pub use outcome::Outcome;
 pub use reason::{Reason, ReasonTag};
-pub use record::{Header, Position, Record, RecordHeaders, header, topic};
+pub use record::{Delivery, Header, Position, Record, RecordHeaders, header, topic};

@@ -188,6 +188,15 @@ impl Record {
     }
 }
 
+/// How records come to a function of the Kafka trigger.
+#[derive(Debug)]
+pub enum Delivery {
+    /// As the trigger sends them, ordered by topic, partition and offset.
+    Records(Vec<Record>),
+    /// As the keys of objects that hold one record each: the redriver sends this for records that fit in no event.
+    Objects(Vec<String>),
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

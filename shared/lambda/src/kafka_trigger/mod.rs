@@ -10,7 +10,7 @@ use std::sync::Arc;
 use base64_simd::STANDARD;
 use bytes::BytesMut;
 use event::{JsonStr, Timestamp};
-use pipeline::{Header, Position, Record, RecordHeaders};
+use pipeline::{Delivery, Header, Position, Record, RecordHeaders};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -61,15 +61,6 @@ struct WireRecord<'a> {
     // Kept raw, so that a malformed header makes neither its record nor the batch fail.
     #[serde(borrow, default)]
     headers: Option<&'a RawValue>,
-}
-
-/// What a function of the Kafka trigger is called with.
-#[derive(Debug)]
-pub enum Delivery {
-    /// The records of an event, ordered by topic, partition and offset.
-    Records(Vec<Record>),
-    /// The keys of objects that hold one record each. The redriver sends it for records that fit in no event.
-    Objects(Vec<String>),
 }
 
 /// The event with the keys of objects; AWS has no such event.
