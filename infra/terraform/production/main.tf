@@ -19,6 +19,6 @@ module "pipeline" {
     log_days       = 30
   }
 
-  mappings   = { mode = "provisioned", batch_response = "partial" }
+  mappings   = { mode = "provisioned", batch_response = "partial", keep_failed = true }
   front_door = { rate = 2000, burst = 4000, log_days = 30 }
 }

@@ -254,8 +254,9 @@ variable "mappings" {
     mode: on_demand, or provisioned (pollers that cost by the hour and start at once).
     batch_response: whole, or partial in provisioned mode. It sets BATCH_RESPONSE of the archiver and ReportBatchItemFailures
     of its mappings together. The processor always fails as a whole.
-    keep_failed: in provisioned mode, whether a batch that failed 10,000 times is put into the archive's bucket and passed
-    over. Otherwise it is sent again for ever.
+    keep_failed: in provisioned mode, whether a batch that failed 10,000 times, and a record above the 6 MB of an event, is put
+    into the archive's bucket and passed over; the redriver delivers it from there. Otherwise such a batch is sent again for
+    ever, and such a record is lost.
   E
   type = object({
     mode           = optional(string, "on_demand")
