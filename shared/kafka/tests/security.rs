@@ -100,9 +100,9 @@ impl Broker {
 
     async fn set_password(&self, user: &str, mechanism: ScramMechanism, password: &str) {
         let kafka = krafka::Kafka::builder(&self.plaintext).connect().await.unwrap();
-        let (digest, bytes) = match mechanism {
-            ScramMechanism::Sha256 => ("SHA256", 32),
-            _ => ("SHA512", 64),
+        let (name, digest, bytes) = match mechanism {
+            ScramMechanism::Sha256 => ("SCRAM-SHA-256", "SHA256", 32),
+            _ => ("SCRAM-SHA-512", "SHA512", 64),
         };
         let (salt, iterations) = ("salt-of-the-tests", 4096);
         // Hi() of RFC 5802 is PBKDF2.
@@ -120,6 +120,14 @@ impl Broker {
         let options = AlterUserScramCredentialsOptions::default();
         let answers = kafka.admin().alter_user_scram_credentials(vec![], vec![wanted], options).await.unwrap();
         answers.into_values().for_each(|answer| answer.unwrap());
+
+        // The controller has answered, and the broker learns of it a moment later.
+        let login = self.sasl(name).with("KAFKA_SASL_USERNAME", user).with("KAFKA_SASL_PASSWORD", password);
+        let deadline = Instant::now() + PATIENCE;
+        while let Err(error) = login.connect().await {
+            assert!(Instant::now() < deadline, "{error}");
+            tokio::time::sleep(POLL).await;
+        }
     }
 
     fn file(&self, name: &str) -> String {
