@@ -238,6 +238,7 @@ kafka-contract: setup-kafka ## The Kafka contract suite on Apache Kafka, and its
 .PHONY: demo-check
 demo-check: $(POOLER_SETUP) binaries
 	@$(STACK) demo | tail -n 1 | grep '"unaccounted":0'
+	@DEDUP_STORE=postgres ACCESS_STORE=postgres $(STACK) demo | tail -n 1 | grep '"unaccounted":0'
 
 ##@ Measure
 

@@ -105,7 +105,7 @@ impl App {
             let reads = try_join_all(asked.iter().map(|origin| self.marks.of_origin(origin)));
             let found: Result<Result<Vec<Vec<Mark>>, DependencyError>, _> =
                 tokio::time::timeout(self.access_timeout, reads).await;
-            found.unwrap_or_else(|_| Err(api_keys::timeout("reading redrive marks")))
+            found.unwrap_or_else(|_| Err(api_keys::timeout(self.access.dependency(), "reading redrive marks")))
         };
         match self.access.call_once("reading redrive marks", read).await {
             Ok(marks) => (marks.into_iter().flatten().collect(), asked.len() == origins.len()),

@@ -11,11 +11,14 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use pipeline::ports::KeyKind;
 use pipeline::topic::RAW_EVENTS;
 use postgres::Database;
 use serde_json::{Value, json};
+use settings::Variables as _;
 use stack::client::JsonClient;
 use stack::demo::{BatchSender, Demo, DemoReport, RequestBatch, SenderKind, Sent, Traffic, make_keys, send_all};
+use stack::functions::start_http;
 use stack::options::Options;
 use stack::progress::GroupProgress;
 use stack::reconcile::LedgerProof;
@@ -248,4 +251,59 @@ not a log line
         (3, 2, 1, 1, 0),
         "{report}"
     );
+}
+
+/// Keys, limits, blocks and marks in Postgres. While it is down, ingest takes events of keys that it knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_needs_dynamodb_if_postgres_keeps_its_part() {
+    let options = options()
+        .with_setting("DEDUP_STORE", "postgres")
+        .with_setting("ACCESS_STORE", "postgres")
+        .with_setting("API_KEY_CACHE_SEC", "0")
+        .with_setting("BREAKER_OPEN_SEC", "1");
+    assert!(!options.uses_dynamodb());
+    // Only a server whose data is kept can be killed.
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options { keep: Some(folder.path().to_owned()), ..options };
+    let mut stack = Stack::start(options).await.unwrap();
+    assert!(stack.session.get("AWS_ENDPOINT_URL_DYNAMODB").is_none());
+    let key = stack.create_key("acme", "shop", KeyKind::Server, 100_000).await.unwrap();
+    stack.invoke("maintainer", json!({"action": "block", "address": "203.0.113.7", "reason": "a test"})).await.unwrap();
+    let event = |id: &str, address: &str| {
+        json!({
+            "type": "click", "id": id, "user_id": "u", "campaign_id": "c", "client_ip": address,
+        })
+        .to_string()
+    };
+    let post = async |url: &str, key: &str, id: &str, address: &str| {
+        JsonClient::default().post(url, &[("x-api-key", key)], event(id, address)).await.unwrap().status.as_u16()
+    };
+    let url = stack.ingest_url();
+    assert_eq!(post(&url, &key, "blocked", "203.0.113.7").await, 202);
+    assert_eq!(post(&url, &key, "stored", "203.0.113.8").await, 202);
+    stack.wait_until_idle(PATIENCE).await.unwrap();
+    let expected = BTreeMap::from([("blocked".to_owned(), 1), ("valid".to_owned(), 1)]);
+    assert_eq!(sums(&stack).await, (expected, 1));
+    let audit = stack.invoke("maintainer", json!({"action": "audit"})).await.unwrap();
+    assert!(audit.to_string().contains("203.0.113.7"), "{audit}");
+
+    stack.backing().postgres.as_mut().unwrap().kill().unwrap();
+    assert_eq!(post(&url, &key, "while-down", "203.0.113.8").await, 202, "of a key that was used before");
+    assert_eq!(post(&url, "another", "unknown", "203.0.113.8").await, 503, "nobody knows whether this key exists");
+    let port = crate::options().ports.ingest;
+    let second = start_http("ingest", port, &stack.options, &stack.session.variables()).await.unwrap();
+    let second_url = format!("http://{}/events", port.address());
+    assert_eq!(post(&second_url, &key, "started-while-down", "203.0.113.8").await, 503, "it has no cached keys");
+
+    stack.backing().postgres.as_mut().unwrap().restart().await.unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    while post(&second_url, &key, "started-while-down", "203.0.113.8").await != 202 {
+        assert!(Instant::now() < deadline, "the second ingest did not find its store again");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    stack.wait_until_idle(PATIENCE).await.unwrap();
+    assert_eq!(sums(&stack).await.1, 3, "also what was accepted while Postgres was down");
+    assert_eq!(stack.unaccounted().await.unwrap(), 0);
+    second.stop().await;
+    stack.stop().await.unwrap();
 }

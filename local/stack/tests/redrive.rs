@@ -31,12 +31,14 @@ struct World {
 }
 
 impl World {
-    async fn start() -> Self {
+    /// With that store of redrive marks.
+    async fn start(store: &str) -> Self {
         // target/<profile>/deps/redrive-… -> target/<profile>
         let program = std::env::current_exe().unwrap();
         let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
         let options = Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap();
-        let stack = Stack::start(options.with_setting("IP_RATE_LIMIT_PER_MIN", "0")).await.unwrap();
+        let options = options.with_setting("IP_RATE_LIMIT_PER_MIN", "0").with_setting("ACCESS_STORE", store);
+        let stack = Stack::start(options).await.unwrap();
         let (database, connection) = tokio_postgres::connect(stack.database_url(), NoTls).await.unwrap();
         tokio::spawn(connection);
         let key = stack.create_key("acme", "redrive", KeyKind::Server, 100_000).await.unwrap();
@@ -116,7 +118,16 @@ fn steps(timeline: &Value) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn letters_are_redriven_once_parked_after_three_failures_and_released() {
-    let world = World::start().await;
+    redrive_park_and_release("dynamodb").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_marks_in_postgres_letters_are_redriven_once_too() {
+    redrive_park_and_release("postgres").await;
+}
+
+async fn redrive_park_and_release(store: &str) {
+    let world = World::start(store).await;
     // Only a fault of the data is the record's; a check of the table would be a fault of the store.
     world
         .sql(
@@ -231,7 +242,7 @@ fn sensor(id: usize, bytes: usize) -> String {
 /// such a record would wait for ever.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_too_large_to_publish_waits_in_the_archive_and_holds_no_partition() {
-    let world = World::start().await;
+    let world = World::start("dynamodb").await;
     let sizes = [1, 3_000_000, 1, 2_000_000, 1_000, 1];
     world.write_raw(sizes.into_iter().enumerate().map(|(id, bytes)| sensor(id, bytes)).collect()).await;
     world.stack.wait_until_idle(PATIENCE).await.unwrap();
@@ -256,7 +267,7 @@ async fn what_is_too_large_to_publish_waits_in_the_archive_and_holds_no_partitio
 /// Lambda never delivers a record above 6 MB: it writes it to the on-failure destination and goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_fits_in_no_event_is_named_as_missing_until_the_redriver_delivers_it() {
-    let world = World::start().await;
+    let world = World::start("dynamodb").await;
     world.write_raw(vec![sensor(0, 1), sensor(1, 5_000_000), sensor(2, 1)]).await;
     world.stack.wait_until_idle(PATIENCE).await.unwrap();
     assert_eq!(world.stack.unaccounted().await.unwrap(), 1);

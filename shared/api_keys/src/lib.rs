@@ -26,10 +26,10 @@ pub use self::rate::{Counted, OnStoreError, RateError, RateLimiter, RatePolicy};
 /// the real ones.
 const MAX_CACHED: usize = 10_000;
 
-/// A call to the table of keys that took longer than [`KeyCachePolicy::timeout`].
-pub fn timeout(doing: &'static str) -> DependencyError {
+/// A call to the store of keys that took longer than [`KeyCachePolicy::timeout`].
+pub fn timeout(store: Dependency, doing: &'static str) -> DependencyError {
     DependencyError {
-        dependency: Dependency::Dynamodb,
+        dependency: store,
         class: ErrorClass::Transient,
         tag: "timeout",
         doing,
@@ -118,7 +118,7 @@ impl Authenticator {
         }
         let find = async {
             let found = tokio::time::timeout(self.policy.timeout, self.keys.find(hash)).await;
-            found.unwrap_or_else(|_| Err(timeout("finding an API key")))
+            found.unwrap_or_else(|_| Err(timeout(self.guard.dependency(), "finding an API key")))
         };
         match self.guard.call_once("finding an API key", find).await {
             Ok(Some(key)) => {

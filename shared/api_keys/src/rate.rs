@@ -254,7 +254,7 @@ impl RateLimiter {
         };
         let take = async {
             let taken = tokio::time::timeout(self.policy.timeout, self.leases.take(&bucket, request)).await;
-            taken.unwrap_or_else(|_| Err(crate::timeout("taking rate tokens")))
+            taken.unwrap_or_else(|_| Err(crate::timeout(self.guard.dependency(), "taking rate tokens")))
         };
         match self.guard.call_once("taking rate tokens", take).await {
             Ok(grant) => Some(grant),

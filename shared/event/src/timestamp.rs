@@ -3,10 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::text::serde_as_text;
+use crate::text::parse_str;
 
 /// Milliseconds since 1970-01-01T00:00:00Z.
 ///
@@ -92,7 +94,30 @@ impl Timestamp {
 
     /// As a date and time in UTC.
     pub fn to_utc(self) -> OffsetDateTime {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+        let millis = time::Duration::milliseconds(self.0.rem_euclid(1000));
+        OffsetDateTime::from_unix_timestamp(self.as_secs()).map_or(OffsetDateTime::UNIX_EPOCH, |second| second + millis)
+    }
+
+    /// As RFC 3339. Every event has several times in it, and writing them with `write!` took 4 % of the CPU of ingest (perf).
+    fn to_text(self) -> [u8; 24] {
+        let at = self.to_utc();
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |place: std::ops::Range<usize>, mut number: u16| {
+            for digit in text.iter_mut().take(place.end).skip(place.start).rev() {
+                // The rest of a division by ten.
+                *digit += u8::try_from(number % 10).unwrap_or_default();
+                number /= 10;
+            }
+        };
+        // A `Timestamp` is between the years 0 and 9999.
+        put(0..4, u16::try_from(at.year()).unwrap_or_default());
+        put(5..7, u8::from(at.month()).into());
+        put(8..10, at.day().into());
+        put(11..13, at.hour().into());
+        put(14..16, at.minute().into());
+        put(17..19, at.second().into());
+        put(20..23, at.millisecond());
+        text
     }
 }
 
@@ -129,22 +154,21 @@ impl From<OffsetDateTime> for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = self.to_utc();
-        write!(
-            f,
-            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
-            at.year(),
-            u8::from(at.month()),
-            at.day(),
-            at.hour(),
-            at.minute(),
-            at.second(),
-            at.millisecond()
-        )
+        f.write_str(std::str::from_utf8(&self.to_text()).map_err(|_| fmt::Error)?)
     }
 }
 
-serde_as_text!(Timestamp, Timestamp::parse);
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(std::str::from_utf8(&self.to_text()).map_err(S::Error::custom)?)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        parse_str(deserializer, Timestamp::parse)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -165,6 +189,32 @@ mod tests {
         let at = Timestamp::parse("2015-05-17T12:05:03.0429+02:00").unwrap();
         assert_eq!(at.to_string(), "2015-05-17T10:05:03.042Z");
         assert_eq!(Timestamp::parse(&at.to_string()).unwrap(), at);
+    }
+
+    #[test]
+    fn writes_every_instant_as_the_time_crate_does() {
+        let whole =
+            time::macros::format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
+        let some = [
+            i64::MIN,
+            -62_167_219_199_999,
+            -1,
+            0,
+            1,
+            951_782_399_999,
+            951_782_400_000,
+            1_795_197_720_042,
+            253_402_300_799_998,
+            i64::MAX,
+        ];
+        // Two weeks apart, over more than seven thousand years.
+        let many = (0..200_000_i64).map(|step| step * 1_234_567_891 - 61_000_000_000_000);
+        for ms in some.into_iter().chain(many) {
+            let at = Timestamp::from_millis(ms);
+            assert_eq!(at.to_string(), at.to_utc().format(whole).unwrap(), "{ms}");
+            assert_eq!(Timestamp::from(at.to_utc()), at);
+        }
+        assert_eq!(serde_json::to_string(&Timestamp::EPOCH).unwrap(), "\"1970-01-01T00:00:00.000Z\"");
     }
 
     #[test]

@@ -46,6 +46,10 @@ impl Guard {
         Guard::new(dependency, open_for, Arc::new(|_, _| {}))
     }
 
+    pub fn dependency(&self) -> Dependency {
+        self.dependency
+    }
+
     pub fn state(&self) -> BreakerState {
         self.breaker.state()
     }
