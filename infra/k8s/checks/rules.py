@@ -122,6 +122,10 @@ def a_consumer_ends_after_its_mapping(all_: Manifests) -> Mistakes:
             yield f"{pods.name}: esm does not call the function of its own pod, http://127.0.0.1:{port}"
         if environment(mapping_program).get("PORT") in (None, str(port)):
             yield f"{pods.name}: esm needs another PORT than the function, {port}"
+        probed = {one["name"]: str(one["containerPort"]) for one in mapping_program.get("ports", [])}
+        for probe in ("startupProbe", "livenessProbe"):
+            if probed.get(mapping_program.get(probe, {}).get("tcpSocket", {}).get("port")) != environment(mapping_program).get("PORT"):
+                yield f"{pods.name}: the {probe} of esm does not ask its PORT"
         for file in mapping_program["args"]:
             mapping = all_.mapping(Path(file).name)
             if mapping is None:
@@ -277,17 +281,20 @@ def secrets_go_to_those_who_read_them(all_: Manifests) -> Mistakes:
     for pods in our_workloads(all_):
         for container in pods.containers:
             mounted = {one["name"] for one in container.get("volumeMounts", [])} & {"kafka", "database"}
-            needed = secrets_of(container, pods)
+            needed = secrets_of(container, pods, all_.settings())
             if mounted != needed:
                 yield f"{pods.name}, container {container['name']} mounts {sorted(mounted)}, but reads {sorted(needed)}"
 
 
-def secrets_of(container: Object, pods: Workload) -> set[str]:
+def secrets_of(container: Object, pods: Workload, settings: dict[str, str]) -> set[str]:
     program = image(container)[0]
     if program == "esm":
         return {"kafka"} if pods.owner["kind"] == "Deployment" else set()
     config = (ROOT / f"functions/{program}/src/config.rs").read_text()
-    return {secret for secret, type_ in (("kafka", "KafkaConfig"), ("database", "PostgresConfig")) if f"{type_}::from_settings" in config}
+    types = [("kafka", "KafkaConfig"), ("database", "PostgresConfig")]
+    if settings.get("ACCESS_STORE") == "postgres":
+        types.append(("database", "AccessConfig"))
+    return {secret for secret, type_ in types if f"{type_}::from_settings" in config}
 
 
 def replicas_are_spread(all_: Manifests) -> Mistakes:

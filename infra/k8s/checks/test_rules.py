@@ -66,6 +66,8 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("a_consumer_ends_after_its_mapping", "Deployment", "processor", lambda d: drop(function(d), "startupProbe"), "startup probe"),
     ("a_consumer_ends_after_its_mapping", "Deployment", "processor", lambda d: put(esm(d), "env", []), "function of its own pod"),
     ("a_consumer_ends_after_its_mapping", "Deployment", "processor", lambda d: put(esm(d), "env", esm(d)["env"][:1]), "another PORT"),
+    ("a_consumer_ends_after_its_mapping", "Deployment", "processor", lambda d: drop(esm(d), "livenessProbe"), "livenessProbe of esm"),
+    ("a_consumer_ends_after_its_mapping", "Deployment", "archiver-raw", lambda d: put(esm(d)["ports"][0], "containerPort", 8080), "startupProbe of esm"),
     ("a_consumer_ends_after_its_mapping", "Deployment", "processor", lambda d: put(esm(d), "args", ["/etc/esm/x.json"]), "no ConfigMap has x.json"),
     ("a_consumer_ends_after_its_mapping", "Deployment", "processor", lambda d: put(esm(d), "args", ["/etc/esm/archiver-raw.json"]), "calls archiver"),
     ("a_consumer_ends_after_its_mapping", "Deployment", "archiver-outcomes", lambda d: put(esm(d), "args", ["/etc/esm/archiver-raw.json"]), "share the consumer group"),
@@ -99,6 +101,7 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("the_scorer_is_where_it_is_called", "CronJob", "rescorer", lambda c: put(function(c["spec"]["jobTemplate"]), "env", []), "calls the scorer"),
     ("secrets_go_to_those_who_read_them", "Deployment", "query", lambda d: drop(server(d), "volumeMounts"), "mounts [], but reads ['database']"),
     ("secrets_go_to_those_who_read_them", "Deployment", "ingest", lambda d: server(d)["volumeMounts"].append({"name": "database"}), "but reads ['kafka']"),
+    ("secrets_go_to_those_who_read_them", "ConfigMap", "settings-", lambda c: put(c["data"], "ACCESS_STORE", "postgres"), "but reads ['database', 'kafka']"),
     ("replicas_are_spread", "Deployment", "processor", lambda d: pod(d)["topologySpreadConstraints"].pop(), "not spread"),
 ]
 
