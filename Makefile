@@ -289,12 +289,13 @@ clean: ## Remove everything that was built, and kept state
 package: $(CARGO_LAMBDA) ## Build the functions for Lambda and pack them into target/package: FUNCTION=name ARCHITECTURE=x86_64
 	@infra/package/package.sh $(CARGO_LAMBDA) $(FUNCTION)
 
-.PHONY: package-check
-package-check:
-	@cd infra/package && python3 -m unittest -q
+# The tests of the programs for packages and deployments.
+.PHONY: infra-programs-check
+infra-programs-check:
+	@for folder in package ci; do (cd "infra/$$folder" && python3 -m unittest -q) || exit 1; done
 
 .PHONY: infra-check
-infra-check: package-check ## Format, validation and tests of Terraform, and what must hold of its plans; needs no account
+infra-check: infra-programs-check ## Format, validation and tests of Terraform, and what must hold of its plans; needs no account
 	@infra/check/check.sh
 
 .PHONY: infra-lint

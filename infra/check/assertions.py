@@ -165,6 +165,19 @@ def alarms(plan: Plan) -> Problems:
             yield f"{alarm.address} looks back further than CloudWatch does"
 
 
+def new_versions(plan: Plan) -> Problems:
+    """A new version has an alarm on its own errors, by the metric that tells the versions of an alias apart."""
+    watched = [alarm.values["dimensions"] or {} for alarm in plan.of("aws_cloudwatch_metric_alarm")]
+    for name, function in plan.functions().items():
+        dimensions = {
+            "FunctionName": function["function_name"],
+            "Resource": f'{function["function_name"]}:live',
+            "ExecutedVersion": function["version"],
+        }
+        if name != "maintainer" and dimensions not in watched:
+            yield f"{name}: no alarm tells the new version's errors from the old one's"
+
+
 def settings(plan: Plan) -> Problems:
     for function, environment in plan.environments().items():
         documented = readme.read(function)
@@ -264,7 +277,7 @@ def allowed(plan: Plan) -> dict[str, set[str]]:
     return actions
 
 
-CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, timeouts, alarms, settings, secrets, mappings, policies)
+CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, timeouts, alarms, new_versions, settings, secrets, mappings, policies)
 
 
 def permissions(plans: list[Plan]) -> Problems:

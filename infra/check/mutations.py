@@ -93,6 +93,11 @@ MUTATIONS = (
     Mutation("a wait beyond the timeout", "not below its timeout", environment("query", {"MAX_WAIT_MS": "60000"})),
     Mutation("an alarm less", "no alarm for the line", without("aws_cloudwatch_metric_alarm", "scorer-throttles")),
     Mutation("an alarm that tells nobody", "tells nobody", setting("aws_cloudwatch_metric_alarm", "alarm_actions", [])),
+    Mutation(
+        "an alarm that mixes versions",
+        "tells the new version's errors",
+        setting("aws_cloudwatch_metric_alarm", "dimensions", {"FunctionName": "forebay-test-query"}, 'new_version_alarm["query"]'),
+    ),
     Mutation("a setting that nobody reads", "does not read", environment("archiver", {"FRAUD_TRESHOLD": "70"})),
     Mutation("a setting less", "does not start without ARCHIVE_BUCKET", environment("archiver", {"ARCHIVE_BUCKET": None})),
     Mutation("no brokers", "neither KAFKA_BROKERS nor", environment("ingest", {"MSK_CLUSTER_ARN": None})),

@@ -6,6 +6,7 @@ module "pipeline" {
   name                = "forebay-dev"
   packages_dir        = var.packages_dir
   alarm_email         = var.alarm_email
+  live_versions       = var.live_versions
   reserve_concurrency = false
   log_days            = 7
 

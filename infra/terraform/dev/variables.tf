@@ -14,3 +14,9 @@ variable "alarm_email" {
   type        = string
   default     = null
 }
+
+variable "live_versions" {
+  description = "Versions at which aliases stay, by function, until infra/ci/canary.py moves them; set by infra/ci/terraform.sh deploy."
+  type        = map(string)
+  default     = {}
+}

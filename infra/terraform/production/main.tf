@@ -1,9 +1,10 @@
 module "pipeline" {
   source = "../modules/pipeline"
 
-  name         = "forebay"
-  packages_dir = var.packages_dir
-  alarm_email  = var.alarm_email
+  name          = "forebay"
+  packages_dir  = var.packages_dir
+  alarm_email   = var.alarm_email
+  live_versions = var.live_versions
 
   network = { endpoint_zones = 3 }
   stream  = { kind = "msk_express" }

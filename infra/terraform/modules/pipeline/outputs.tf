@@ -35,8 +35,13 @@ output "ask_for_the_event" {
 }
 
 output "functions" {
-  description = "Name, version and alias of each function."
-  value       = { for name, function in local.all_functions : name => { name = function.name, version = function.version, alias_arn = function.alias_arn } }
+  description = "Name, newest version and alias of each function, and the alarm of that version if it goes live step by step."
+  value = { for name, function in local.all_functions : name => {
+    name      = function.name
+    version   = function.version
+    alias_arn = function.alias_arn
+    alarm     = try(module.new_version_alarm[name].name, null)
+  } }
 }
 
 output "mappings" {

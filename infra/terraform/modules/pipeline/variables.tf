@@ -405,3 +405,17 @@ variable "rejected_per_5_min" {
   type        = number
   default     = 100
 }
+
+variable "live_versions" {
+  description = <<-E
+    Versions at which the aliases of functions stay, by function, while this apply publishes new ones. infra/ci/canary.py finds them
+    and moves the aliases afterwards. Of a function that is not in it, the new version is live at once.
+  E
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for version in values(var.live_versions) : can(regex("^[0-9]+$", version))])
+    error_message = "live_versions must have the number of a published version for each function."
+  }
+}

@@ -275,6 +275,24 @@ run "sizes_and_concurrency" {
   }
 }
 
+run "aliases_stay" {
+  command = plan
+
+  variables {
+    live_versions = { ingest = "7" }
+  }
+
+  assert {
+    condition     = module.function["ingest"].live_version == "7" && module.function["processor"].live_version == "1"
+    error_message = "the alias of a function with a live version stays, that of another is the new version"
+  }
+
+  assert {
+    condition     = output.functions.ingest.version == "1" && output.functions.ingest.alarm == "forebay-test-ingest-version-1" && output.functions.maintainer.alarm == null
+    error_message = "canary.py moves every alias but the maintainer's, and looks at the new version's alarm"
+  }
+}
+
 run "domain_of_ones_own" {
   command = plan
 

@@ -39,6 +39,8 @@ run "refuses_1" {
     front_door = { rate = 0 }
     # log days
     log_days = 31
+    # live version
+    live_versions = { ingest = "$LATEST" }
   }
 
   expect_failures = [
@@ -54,6 +56,7 @@ run "refuses_1" {
     var.settings,
     var.front_door,
     var.log_days,
+    var.live_versions,
   ]
 }
 
