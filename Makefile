@@ -242,9 +242,14 @@ demo-check: $(POOLER_SETUP) binaries
 ##@ Measure
 
 .PHONY: bench
-bench: setup setup-kafka ## Measure the pipeline on Apache Kafka and PostgreSQL: BENCH=ingest,processor,archiver,chain,latency BENCH_RUNS=5
+bench: setup setup-kafka ## Measure the pipeline on Apache Kafka and PostgreSQL: BENCH=ingest,processor,archiver,chain,latency,cold-start BENCH_RUNS=5
 	cargo build --profile measure --bins $(addprefix --package ,$(FUNCTIONS) bench)
 	@target/measure/bench
+
+.PHONY: cold-start
+cold-start: setup setup-kafka ## A new instance of each function, release builds: first poll, first answer, memory
+	cargo build --release --bins $(addprefix --package ,$(FUNCTIONS) bench)
+	@BENCH=cold-start target/release/bench
 
 ##@ Build
 

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_keys::{Authenticator, RateLimiter};
-use dynamodb::{DynamoApiKeys, DynamoDb, DynamoRateLeases};
 use event::limits::Limits;
 use event::schema::{Registry, SchemaError};
 use kafka::{KafkaClient, KafkaError, PublisherOptions};
@@ -14,17 +13,20 @@ use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;
 use pipeline::ports::{ApiKeys, RateLeases, RecordPublisher};
 use pipeline::{Dependency, DependencyError};
+use postgres::PostgresError;
 
 use crate::address::TrustedNetwork;
 use crate::body::BodyLimits;
 use crate::config::Config;
 use crate::cors::Origins;
 
-/// Kafka could not be reached at start, or a schema cannot be used.
+/// Kafka could not be reached at start, the login of Postgres could not be read, or a schema cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error("cannot connect to Kafka at start")]
     Kafka(#[from] KafkaError),
+    #[error("cannot use Postgres as the store of keys")]
+    Access(#[from] PostgresError),
     #[error(transparent)]
     Schema(#[from] SchemaError),
 }
@@ -54,11 +56,11 @@ impl App {
         publisher: Arc<dyn RecordPublisher>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SchemaError> {
-        let dynamodb = Arc::new(guard(Dependency::Dynamodb, config.breaker_open));
+        let access = Arc::new(guard(config.access.dependency(), config.breaker_open));
         Ok(App {
             registry: Registry::embedded()?,
-            authenticator: Authenticator::new(keys, Arc::clone(&dynamodb), config.key_cache),
-            limiter: RateLimiter::new(leases, dynamodb, config.rate),
+            authenticator: Authenticator::new(keys, Arc::clone(&access), config.key_cache),
+            limiter: RateLimiter::new(leases, access, config.rate),
             publisher,
             kafka: guard(Dependency::Kafka, config.breaker_open),
             clock,
@@ -73,14 +75,13 @@ impl App {
     /// Connects during init, because a function has more CPU during init than later.
     ///
     /// # Errors
-    /// If Kafka cannot be reached. If DynamoDB is down, ingest starts and follows its settings for that case.
+    /// If Kafka cannot be reached. If the store of keys is down, ingest starts and follows its settings for that case.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let sdk = aws::sdk_config().await;
-        let (dynamodb, kafka) = tokio::join!(DynamoDb::connect(&sdk), KafkaClient::connect(&config.kafka, "ingest"));
+        let (access, kafka) = tokio::join!(config.access.connect(&sdk), KafkaClient::connect(&config.kafka, "ingest"));
+        let access = access?;
         let publisher = Arc::new(kafka?.publisher(PublisherOptions::default()).await?);
-        let keys = Arc::new(DynamoApiKeys::new(&dynamodb, &config.access_table));
-        let leases = Arc::new(DynamoRateLeases::new(&dynamodb, &config.access_table));
-        Ok(App::new(&config, keys, leases, publisher, Arc::new(SystemClock))?)
+        Ok(App::new(&config, access.keys(), access.leases(), publisher, Arc::new(SystemClock))?)
     }
 
     /// Ends the producer.

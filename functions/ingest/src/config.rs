@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use access::AccessConfig;
 use api_keys::{Counted, KeyCachePolicy, RatePolicy};
 use event::limits::Limits;
 use kafka::KafkaConfig;
@@ -23,14 +24,15 @@ pub struct Config {
     /// `KAFKA_TIMEOUT_MS`: longest wait for Kafka's acknowledgement, in milliseconds; 5000. It must be below the
     /// function's own timeout, so that the client gets an answer.
     pub kafka_timeout: Duration,
-    /// `ACCESS_TABLE`: the DynamoDB table of keys and counters; `access`.
-    pub access_table: String,
+    /// `ACCESS_STORE`: where keys and their limits are kept, `dynamodb` or `postgres`; `dynamodb`. `ACCESS_TABLE`: its
+    /// DynamoDB table; `access`.
+    pub access: AccessConfig,
     /// `API_KEY_CACHE_SEC`: how long an answer about a key is cached, in seconds; 10. `API_KEY_STALE_SEC`: the same
-    /// while DynamoDB is down; 300. `ACCESS_TIMEOUT_MS`: longest wait for DynamoDB, in milliseconds; 1000.
+    /// while the store is down; 300. `ACCESS_TIMEOUT_MS`: longest wait for the store, in milliseconds; 1000.
     pub key_cache: KeyCachePolicy,
     /// `API_KEY_RATE_LIMIT_PER_MIN`: events per minute of a key without a limit of its own; 1000.
     /// `RATE_LIMIT_BURST_PERCENT`: how many events may come at once, as a part of the limit; 10.
-    /// `RATE_LIMIT_ON_ERROR`: `allow` or `deny` while DynamoDB is down; `allow`.
+    /// `RATE_LIMIT_ON_ERROR`: `allow` or `deny` while the store is down; `allow`.
     pub rate: RatePolicy,
     /// `CORS_ORIGINS`: the origins of pages that may send, with commas, or `*`; none.
     pub cors: Origins,
@@ -39,7 +41,7 @@ pub struct Config {
     /// `MAX_BODY_BYTES`: 6291456. `MAX_DECODED_BYTES`: after decompression; 16777216. `MAX_DECODE_RATIO`: decoded
     /// bytes per byte received; 100. `BODY_TIMEOUT_MS`: longest time for the body to arrive; 10000.
     pub body: BodyLimits,
-    /// `BREAKER_OPEN_SEC`: how long calls to Kafka or DynamoDB are refused after repeated failures, in seconds; 60.
+    /// `BREAKER_OPEN_SEC`: how long calls to Kafka or the store are refused after repeated failures, in seconds; 60.
     pub breaker_open: Duration,
     /// `MAX_BATCH_EVENTS`: 1000. `MAX_EVENT_BYTES`: 262144. `MAX_JSON_DEPTH`: 32.
     pub limits: Limits,
@@ -52,7 +54,7 @@ impl Config {
         let mut settings = Settings::new(variables);
         let kafka = KafkaConfig::from_settings(&mut settings);
         let kafka_timeout = millis(&mut settings, "KAFKA_TIMEOUT_MS", 5_000);
-        let access_table = settings::shared::access_table(&mut settings);
+        let access = AccessConfig::from_settings(&mut settings);
         let key_cache = KeyCachePolicy::from_settings(&mut settings);
         let limit = settings.or("API_KEY_RATE_LIMIT_PER_MIN", 1_000);
         let rate = RatePolicy::from_settings(&mut settings, Counted::Events, limit, key_cache.timeout);
@@ -70,10 +72,10 @@ impl Config {
             depth: at_most(&mut settings, "MAX_JSON_DEPTH", 32, DEEPEST),
         };
         let breaker_open = settings::shared::breaker_open(&mut settings);
-        settings.build(kafka.map(|kafka| Config {
+        settings.build(kafka.zip(access).map(|(kafka, access)| Config {
             kafka,
             kafka_timeout,
-            access_table,
+            access,
             key_cache,
             rate,
             cors,

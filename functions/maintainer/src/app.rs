@@ -4,18 +4,18 @@
 
 use std::sync::Arc;
 
-use dynamodb::{DynamoAddressCounters, DynamoApiKeys, DynamoAuditTrail, DynamoBlockList, DynamoDb};
+use access::AccessStore;
 use kafka::{KafkaClient, TopicAdmin};
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::ports::{AddressCounters, ApiKeys, AuditTrail, BlockList};
-use postgres::Database;
+use postgres::{Database, PostgresError};
 use tokio::sync::OnceCell;
 
 use crate::config::Config;
 use crate::error::MaintainerError;
 
 /// One instance of the function. It connects to Kafka and the database when it first needs them, so an address can be
-/// blocked while either is down.
+/// blocked while either is down, unless Postgres keeps the blocks.
 pub struct App {
     pub(crate) config: Config,
     pub(crate) keys: Arc<dyn ApiKeys>,
@@ -29,13 +29,16 @@ pub struct App {
 }
 
 impl App {
-    pub async fn connect(config: Config) -> Self {
-        let dynamodb = DynamoDb::connect(&aws::sdk_config().await).await;
-        let keys = Arc::new(DynamoApiKeys::new(&dynamodb, &config.access_table));
-        let blocks = Arc::new(DynamoBlockList::new(&dynamodb, &config.access_table));
-        let counters = Arc::new(DynamoAddressCounters::new(&dynamodb, &config.access_table));
-        let audit = Arc::new(DynamoAuditTrail::new(&dynamodb, &config.access_table, "access"));
-        App::new(config, keys, blocks, counters, audit, Arc::new(SystemClock))
+    /// # Errors
+    /// If Postgres is the store of keys and blocks, and its login cannot be read.
+    pub async fn connect(config: Config) -> Result<Self, PostgresError> {
+        let access = config.access.connect(&aws::sdk_config().await).await?;
+        let (keys, blocks, counters) = (access.keys(), access.blocks(), access.counters());
+        let mut app = App::new(config, keys, blocks, counters, access.trail("access"), Arc::new(SystemClock));
+        if let AccessStore::Postgres(database) = access {
+            app.database = OnceCell::new_with(Some(database));
+        }
+        Ok(app)
     }
 
     /// Makes an app of the given adapters.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use access::AccessConfig;
 use kafka::{KafkaConfig, TopicSpec};
 use pipeline::topic;
 use postgres::PostgresConfig;
@@ -17,8 +18,9 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// `DATABASE_URL` or `DB_…`: see `shared/postgres`.
     pub postgres: PostgresConfig,
-    /// `ACCESS_TABLE`: the DynamoDB table of API keys and blocks; default `access`.
-    pub access_table: String,
+    /// `ACCESS_STORE`: where API keys and blocks are kept, `dynamodb` (default) or `postgres`. `ACCESS_TABLE`: its DynamoDB
+    /// table; default `access`.
+    pub access: AccessConfig,
     /// The pipeline's topics. `TOPIC_PARTITIONS` (default 6), `TOPIC_REPLICATION_FACTOR` (3; -1 leaves it to the
     /// broker), `RAW_RETENTION_HOURS` (168), `PROCESSED_RETENTION_HOURS` (168), `DEAD_LETTER_RETENTION_HOURS` (336).
     pub topics: Vec<TopicSpec>,
@@ -33,7 +35,7 @@ impl Config {
         let mut settings = Settings::new(variables);
         let kafka = KafkaConfig::from_settings(&mut settings);
         let postgres = PostgresConfig::from_settings(&mut settings);
-        let access_table = settings::shared::access_table(&mut settings);
+        let access = AccessConfig::with_postgres(&mut settings, postgres.as_ref());
         let partitions = settings.or("TOPIC_PARTITIONS", 6_i32);
         let replication_factor = settings.or("TOPIC_REPLICATION_FACTOR", 3_i16);
         let raw_retention_hours = settings.or("RAW_RETENTION_HOURS", 168_u32);
@@ -65,8 +67,8 @@ impl Config {
             spec(topic::DEAD_LETTER_EVENTS, dead_letter_retention_hours, Some(max_record_bytes)),
         ];
         let partitions = PartitionPolicy { ahead_days, retention_days, ledger_retention };
-        let config =
-            kafka.zip(postgres).map(|(kafka, postgres)| Config { kafka, postgres, access_table, topics, partitions });
+        let parts = kafka.zip(postgres.zip(access));
+        let config = parts.map(|(kafka, (postgres, access))| Config { kafka, postgres, access, topics, partitions });
         settings.build(config)
     }
 }

@@ -50,7 +50,7 @@ impl MaintainerError {
             MaintainerError::DeadKey => "dead-key",
             MaintainerError::Topics(_) => "kafka",
             MaintainerError::Database { .. } => "postgres",
-            MaintainerError::Access(_) => "dynamodb",
+            MaintainerError::Access(error) => error.dependency.as_str(),
             MaintainerError::Random => "random",
             MaintainerError::Answer(_) => "answer",
         }

@@ -13,7 +13,7 @@ static ALLOCATOR: process::Allocator = process::Allocator;
 async fn main() -> anyhow::Result<()> {
     process::health::exit_if_asked();
     process::logs::init("maintainer");
-    let app = Arc::new(App::connect(Config::from_variables(&ProcessEnvironment)?).await);
+    let app = Arc::new(App::connect(Config::from_variables(&ProcessEnvironment)?).await?);
     Ok(serve("maintainer", move |event, invocation| {
         let app = Arc::clone(&app);
         async move { handle(&event, &invocation, &app).await }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use archive::S3Objects;
-use dynamodb::{DynamoAddressCounters, DynamoBlockList, DynamoClaims, DynamoDb};
+use dynamodb::{DynamoClaims, DynamoDb};
 use event::schema::{Registry, SchemaError};
 use kafka::{KafkaClient, PublisherOptions};
 use lambda::breaker::guard;
@@ -14,10 +14,11 @@ use pipeline::ports::{AddressCounters, BlockList, ClaimStore, EventStore, Object
 use pipeline::{Dependency, DependencyError};
 use postgres::{Database, PostgresClaims, PostgresEventStore};
 use scoring::{ScorerClient, Scoring};
+use settings::shared::StateStore;
 
 use crate::address_counts::AddressCounts;
 use crate::block_list::CachedBlockList;
-use crate::config::{Config, DedupStore, Policy};
+use crate::config::{Config, Policy};
 use crate::report;
 
 /// What the processor needs from the outside.
@@ -93,26 +94,30 @@ impl App {
     /// If a service cannot be reached; the error names the first one. The scorer is not checked, because the processor
     /// also works while it is down.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
-        let (publisher, database, sdk) = tokio::join!(
+        let (publisher, opened) = tokio::join!(
             async {
                 let max_record_bytes = config.policy.max_record_bytes;
                 let options = PublisherOptions { max_record_bytes, ..PublisherOptions::default() };
                 KafkaClient::connect(&config.kafka, "processor").await?.publisher(options).await
             },
-            Database::connect(&config.postgres),
-            aws::sdk_config(),
+            async {
+                let sdk = aws::sdk_config().await;
+                let opened = config.access.connect_beside(&sdk, Database::connect(&config.postgres)).await;
+                opened.map(|(access, database)| (access, database, sdk))
+            },
         );
-        let (publisher, database) = (publisher?, database?);
+        let (publisher, (access, database, sdk)) = (publisher?, opened?);
         let dedup_window = config.policy.dedup_window;
-        let dynamo = DynamoDb::connect(&sdk).await;
         let claims: Arc<dyn ClaimStore> = match config.policy.dedup_store {
-            DedupStore::Dynamodb => Arc::new(DynamoClaims::new(&dynamo, config.dedup_table, dedup_window)),
-            DedupStore::Postgres => Arc::new(PostgresClaims::new(database.clone(), dedup_window)),
+            StateStore::Dynamodb => {
+                Arc::new(DynamoClaims::new(&DynamoDb::connect(&sdk).await, config.dedup_table, dedup_window))
+            }
+            StateStore::Postgres => Arc::new(PostgresClaims::new(database.clone(), dedup_window)),
         };
         let ports = Ports {
             claims,
-            counters: Arc::new(DynamoAddressCounters::new(&dynamo, &config.access_table)),
-            block_list: Arc::new(DynamoBlockList::new(&dynamo, &config.access_table)),
+            counters: access.counters(),
+            block_list: access.blocks(),
             scorer: Arc::new(ScorerClient::new(&sdk, config.scorer_function)),
             store: Arc::new(PostgresEventStore::new(database, dedup_window).announcing(report::incarnation_begun)),
             publisher: Arc::new(publisher),
@@ -132,9 +137,18 @@ impl App {
 
     /// The guard of the claim store.
     pub(crate) fn claims_guard(&self) -> &Guard {
-        match self.policy.dedup_store {
-            DedupStore::Dynamodb => &self.dynamodb,
-            DedupStore::Postgres => &self.postgres,
+        self.guard_of(self.policy.dedup_store)
+    }
+
+    /// The guard of the block list and the counters.
+    pub(crate) fn access_guard(&self) -> &Guard {
+        self.guard_of(self.policy.access_store)
+    }
+
+    fn guard_of(&self, store: StateStore) -> &Guard {
+        match store {
+            StateStore::Dynamodb => &self.dynamodb,
+            StateStore::Postgres => &self.postgres,
         }
     }
 }

@@ -3,22 +3,14 @@
 use std::num::NonZeroU32;
 use std::time::Duration;
 
+use access::AccessConfig;
 use event::TenantId;
 use kafka::KafkaConfig;
 use pipeline::decisions::limits::LimitPolicy;
 use postgres::PostgresConfig;
+use settings::shared::StateStore;
 use settings::{Settings, SettingsError, Variables};
 use strum::{EnumString, VariantNames};
-
-/// Where claims are kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
-#[strum(serialize_all = "lowercase")]
-pub enum DedupStore {
-    #[default]
-    Dynamodb,
-    /// Saves the cost of DynamoDB's writes and puts their load on Postgres.
-    Postgres,
-}
 
 /// What happens to a batch in which half or more of the events have a type or version that this build lacks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
@@ -55,7 +47,9 @@ pub struct Policy {
     /// `FOREIGN_TENANT`: the tenant of events that producers other than ingest write to `raw-events`; default `kafka`.
     pub foreign_tenant: TenantId,
     /// `DEDUP_STORE`: `dynamodb` (default) or `postgres`.
-    pub dedup_store: DedupStore,
+    pub dedup_store: StateStore,
+    /// `ACCESS_STORE`: `dynamodb` (default) or `postgres`: the block list and the counters.
+    pub access_store: StateStore,
     /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is not called before it is probed, in seconds;
     /// default 60.
     pub breaker_open: Duration,
@@ -72,8 +66,9 @@ pub struct Config {
     pub postgres: PostgresConfig,
     /// `DEDUP_TABLE`: default `dedup`.
     pub dedup_table: String,
-    /// `ACCESS_TABLE`: default `access`.
-    pub access_table: String,
+    /// `ACCESS_STORE`: `dynamodb` (default) or `postgres`: the block list and the counters. `ACCESS_TABLE`: default
+    /// `access`.
+    pub access: AccessConfig,
     /// `ARCHIVE_BUCKET`: the bucket of records that are too large to publish. Required.
     pub archive_bucket: String,
     /// `SCORER_FUNCTION`: name, alias or ARN of the scorer; default `scorer`.
@@ -89,16 +84,16 @@ impl Config {
         let kafka = KafkaConfig::from_settings(&mut settings);
         let postgres = PostgresConfig::from_settings(&mut settings);
         let dedup_table = settings::shared::dedup_table(&mut settings);
-        let access_table = settings::shared::access_table(&mut settings);
+        let access = AccessConfig::with_postgres(&mut settings, postgres.as_ref());
         let archive_bucket = settings::shared::archive_bucket(&mut settings);
         let scorer_function = settings::shared::scorer_function(&mut settings);
-        let parts = policy.zip(kafka.zip(postgres)).zip(archive_bucket);
-        let config = parts.map(|((policy, (kafka, postgres)), archive_bucket)| Config {
+        let parts = policy.zip(kafka.zip(postgres)).zip(access.zip(archive_bucket));
+        let config = parts.map(|((policy, (kafka, postgres)), (access, archive_bucket))| Config {
             policy,
             kafka,
             postgres,
             dedup_table,
-            access_table,
+            access,
             archive_bucket,
             scorer_function,
         });
@@ -119,7 +114,8 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
     let max_record_bytes = settings::shared::max_record_bytes(settings);
     let unknown_types = settings.choice("UNKNOWN_TYPES", UnknownTypes::default());
     let foreign_tenant = settings::shared::foreign_tenant(settings);
-    let dedup_store = settings.choice("DEDUP_STORE", DedupStore::default());
+    let dedup_store = settings::shared::dedup_store(settings);
+    let access_store = settings::shared::access_store(settings);
     let breaker_open = settings::shared::breaker_open(settings);
     Some(Policy {
         dedup_window,
@@ -132,6 +128,7 @@ fn policy(settings: &mut Settings<'_>) -> Option<Policy> {
         unknown_types,
         foreign_tenant: foreign_tenant?,
         dedup_store,
+        access_store,
         breaker_open,
     })
 }
@@ -163,9 +160,9 @@ mod tests {
         assert_eq!(config.policy.foreign_tenant.as_str(), "kafka");
         assert_eq!(
             (config.policy.dedup_store, config.policy.dedup_window),
-            (DedupStore::Dynamodb, Duration::from_secs(86_400))
+            (StateStore::Dynamodb, Duration::from_secs(86_400))
         );
-        assert_eq!((config.dedup_table.as_str(), config.access_table.as_str()), ("dedup", "access"));
+        assert_eq!(config.dedup_table, "dedup");
         assert_eq!(config.scorer_function, "scorer");
         assert_eq!(config.policy.breaker_open, Duration::from_secs(60));
     }

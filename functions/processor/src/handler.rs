@@ -132,7 +132,7 @@ impl App {
             return Ok(LimitPlan::new(records, &Blocks::default(), self.policy.limits));
         }
         in_time(Step::Limit, deadline)?;
-        let blocks = self.block_list.current(&self.dynamodb, deadline).await?;
+        let blocks = self.block_list.current(self.access_guard(), deadline).await?;
         Ok(LimitPlan::new(records, &blocks, self.policy.limits))
     }
 
@@ -150,7 +150,7 @@ impl App {
             for block in &verdicts.blocks {
                 tracing::warn!(address = %block.address, reason = block.reason, from = %block.from, "address is over its limit of new events and was put on the block list");
             }
-            self.block_list.add(&verdicts.blocks, &self.dynamodb, deadline).await?;
+            self.block_list.add(&verdicts.blocks, self.access_guard(), deadline).await?;
         }
         failpoint!("processor::limited");
         Ok(verdicts.records)
@@ -168,7 +168,7 @@ impl App {
             [] => Vec::new(),
             due => {
                 let add = || self.counters.add(due);
-                self.dynamodb.call_each(deadline, "counting events by address", due.len(), add).await?
+                self.access_guard().call_each(deadline, "counting events by address", due.len(), add).await?
             }
         };
         Ok(self.address_counts.totals(counts, &due, &answers)?)

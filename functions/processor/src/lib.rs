@@ -16,6 +16,6 @@ mod report;
 mod storing;
 
 pub use app::{App, ConnectError, Ports};
-pub use config::{Config, DedupStore, Policy, UnknownTypes};
+pub use config::{Config, Policy, UnknownTypes};
 pub use error::{ProcessorError, Step};
 pub use handler::handle;

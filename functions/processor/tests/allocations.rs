@@ -21,9 +21,10 @@ use pipeline::ports::{
 };
 use pipeline::tracked::{Decided, State, Tracked};
 use pipeline::{DependencyError, Outcome, Position, header};
-use processor::{App, DedupStore, Ports, handle};
+use processor::{App, Ports, handle};
 use serde_json::json;
 use serde_json::value::RawValue;
+use settings::shared::StateStore;
 use testkit::fakes::objects::FakeObjects;
 use tokio::runtime::Builder;
 
@@ -137,7 +138,7 @@ fn app() -> App {
     };
     let mut policy = policy();
     policy.limits.per_minute = NonZeroU32::new(100_000);
-    policy.dedup_store = DedupStore::Postgres;
+    policy.dedup_store = StateStore::Postgres;
     App::new(policy, Registry::embedded().unwrap(), ports)
 }
 

@@ -20,9 +20,10 @@ use pipeline::clock::Clock;
 use pipeline::ports::{Block, BlockList as _, EventStore, LedgerEntry, ObjectStore as _};
 use pipeline::tracked::{Decided, Tracked};
 use pipeline::{Dependency, DependencyError, ErrorClass, Header, Outcome, Record, header, topic};
-use processor::{App, DedupStore, Policy, Ports, UnknownTypes, handle};
+use processor::{App, Policy, Ports, UnknownTypes, handle};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use settings::shared::StateStore;
 use testkit::fakes::address_counters::FakeAddressCounters;
 use testkit::fakes::block_list::FakeBlockList;
 use testkit::fakes::claims::FakeClaims;
@@ -605,7 +606,7 @@ async fn a_batch_that_would_end_at_an_open_breaker_is_not_begun() {
 #[tokio::test(start_paused = true)]
 async fn claims_in_postgres_share_its_breaker() {
     let world = World::new();
-    let app = world.app_with(Policy { dedup_store: DedupStore::Postgres, ..policy() }, world.store.clone());
+    let app = world.app_with(Policy { dedup_store: StateStore::Postgres, ..policy() }, world.store.clone());
     world.claims.faults.fail(usize::try_from(FAILURES_TO_OPEN).unwrap(), ErrorClass::Transient);
     for _ in 0..2 {
         invoke(&app, &sample("processor", "valid-batch")).await.unwrap_err();

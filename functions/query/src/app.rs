@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_keys::{Authenticator, RateLimiter};
-use dynamodb::{DynamoApiKeys, DynamoDb, DynamoRateLeases, DynamoRedriveMarks};
 use lambda::breaker::guard;
 use pipeline::Dependency;
 use pipeline::clock::{Clock, SystemClock};
@@ -25,9 +24,10 @@ pub struct App {
     pub(crate) limiter: RateLimiter,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) history: Arc<dyn EventHistory>,
-    pub(crate) postgres: Guard,
+    pub(crate) postgres: Arc<Guard>,
     pub(crate) marks: Arc<dyn RedriveMarks>,
-    pub(crate) dynamodb: Arc<Guard>,
+    /// That of the store of keys and marks.
+    pub(crate) access: Arc<Guard>,
     pub(crate) access_timeout: Duration,
     pub(crate) max_wait: Duration,
 }
@@ -41,15 +41,19 @@ impl App {
         marks: Arc<dyn RedriveMarks>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        let dynamodb = Arc::new(guard(Dependency::Dynamodb, config.breaker_open));
+        let postgres = Arc::new(guard(Dependency::Postgres, config.breaker_open));
+        let access = match config.access.dependency() {
+            Dependency::Postgres => Arc::clone(&postgres),
+            other => Arc::new(guard(other, config.breaker_open)),
+        };
         App {
-            authenticator: Authenticator::new(keys, Arc::clone(&dynamodb), config.key_cache),
-            limiter: RateLimiter::new(leases, Arc::clone(&dynamodb), config.rate),
+            authenticator: Authenticator::new(keys, Arc::clone(&access), config.key_cache),
+            limiter: RateLimiter::new(leases, Arc::clone(&access), config.rate),
             clock,
             history,
-            postgres: guard(Dependency::Postgres, config.breaker_open),
+            postgres,
             marks,
-            dynamodb,
+            access,
             access_timeout: config.key_cache.timeout,
             max_wait: config.max_wait,
         }
@@ -61,11 +65,9 @@ impl App {
     /// If Postgres cannot be reached.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let sdk = aws::sdk_config().await;
-        let (dynamodb, database) = tokio::join!(DynamoDb::connect(&sdk), Database::connect(&config.postgres));
-        let keys = Arc::new(DynamoApiKeys::new(&dynamodb, &config.access_table));
-        let leases = Arc::new(DynamoRateLeases::new(&dynamodb, &config.access_table));
-        let marks = Arc::new(DynamoRedriveMarks::new(&dynamodb, &config.access_table));
-        let history = Arc::new(PostgresEventHistory::new(database?));
-        Ok(App::new(&config, keys, leases, history, marks, Arc::new(SystemClock)))
+        let database = Database::connect(&config.postgres);
+        let (access, database) = config.access.connect_beside(&sdk, database).await?;
+        let history = Arc::new(PostgresEventHistory::new(database));
+        Ok(App::new(&config, access.keys(), access.leases(), history, access.marks(), Arc::new(SystemClock)))
     }
 }

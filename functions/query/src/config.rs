@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use access::AccessConfig;
 use api_keys::{Counted, KeyCachePolicy, RatePolicy};
 use postgres::PostgresConfig;
 use settings::{Settings, SettingsError, Variables};
@@ -10,18 +11,19 @@ use settings::{Settings, SettingsError, Variables};
 pub struct Config {
     /// `DATABASE_URL` or `DB_…`: see `shared/postgres`.
     pub postgres: PostgresConfig,
-    /// `ACCESS_TABLE`: the DynamoDB table of keys and redrive marks; `access`.
-    pub access_table: String,
+    /// `ACCESS_STORE`: where keys and redrive marks are kept, `dynamodb` or `postgres`; `dynamodb`. `ACCESS_TABLE`: its
+    /// DynamoDB table; `access`.
+    pub access: AccessConfig,
     /// `API_KEY_CACHE_SEC`: how long an answer about a key is cached, in seconds; 10. `API_KEY_STALE_SEC`: the same
-    /// while DynamoDB is down; 300. `ACCESS_TIMEOUT_MS`: longest wait for DynamoDB, in milliseconds; 1000.
+    /// while the store is down; 300. `ACCESS_TIMEOUT_MS`: longest wait for the store, in milliseconds; 1000.
     pub key_cache: KeyCachePolicy,
     /// `QUERY_RATE_LIMIT_PER_MIN`: requests per minute of each key; 600. `RATE_LIMIT_BURST_PERCENT`: how many may come
-    /// at once, as a part of the limit; 10. `RATE_LIMIT_ON_ERROR`: `allow` or `deny` while DynamoDB is down; `allow`.
+    /// at once, as a part of the limit; 10. `RATE_LIMIT_ON_ERROR`: `allow` or `deny` while the store is down; `allow`.
     pub rate: RatePolicy,
     /// `MAX_WAIT_MS`: longest wait of a request with `wait_ms`, in milliseconds; 10000. Together with the database's
     /// timeout it must be below the function's own.
     pub max_wait: Duration,
-    /// `BREAKER_OPEN_SEC`: how long calls to Postgres or DynamoDB are refused after repeated failures, in seconds; 60.
+    /// `BREAKER_OPEN_SEC`: how long calls to Postgres or the store are refused after repeated failures, in seconds; 60.
     pub breaker_open: Duration,
 }
 
@@ -31,14 +33,14 @@ impl Config {
     pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
         let mut settings = Settings::new(variables);
         let postgres = PostgresConfig::from_settings(&mut settings);
-        let access_table = settings::shared::access_table(&mut settings);
+        let access = AccessConfig::with_postgres(&mut settings, postgres.as_ref());
         let key_cache = KeyCachePolicy::from_settings(&mut settings);
         let limit = settings.or("QUERY_RATE_LIMIT_PER_MIN", 600);
         let rate = RatePolicy::from_settings(&mut settings, Counted::Requests, limit, key_cache.timeout);
         let max_wait = Duration::from_millis(settings.or("MAX_WAIT_MS", 10_000));
         let breaker_open = settings::shared::breaker_open(&mut settings);
-        let config = |postgres| Config { postgres, access_table, key_cache, rate, max_wait, breaker_open };
-        settings.build(postgres.map(config))
+        let config = |(postgres, access)| Config { postgres, access, key_cache, rate, max_wait, breaker_open };
+        settings.build(postgres.zip(access).map(config))
     }
 }
 

@@ -107,7 +107,7 @@ impl App {
                 tokio::time::timeout(self.access_timeout, reads).await;
             found.unwrap_or_else(|_| Err(api_keys::timeout("reading redrive marks")))
         };
-        match self.dynamodb.call_once("reading redrive marks", read).await {
+        match self.access.call_once("reading redrive marks", read).await {
             Ok(marks) => (marks.into_iter().flatten().collect(), asked.len() == origins.len()),
             Err(error) => {
                 tracing::warn!(error = %pipeline::chain(&error), "cannot look up the redrives of an event");

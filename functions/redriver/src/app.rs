@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use archive::S3Objects;
-use dynamodb::{DynamoAuditTrail, DynamoDb, DynamoRedriveMarks};
 use invoke::FunctionClient;
 use kafka::{KafkaClient, KafkaError, PublisherOptions};
 use lambda::breaker::guard;
@@ -14,6 +13,7 @@ use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;
 use pipeline::ports::{AuditTrail, FunctionCaller, ObjectStore, RecordPublisher, RedriveMarks, TopicSource};
 use pipeline::{Dependency, DependencyError};
+use postgres::PostgresError;
 
 use crate::config::Config;
 
@@ -22,6 +22,15 @@ use crate::config::Config;
 const MAX_RECORD_BYTES: usize = 6 * 1024 * 1024;
 /// Longest wait for a function's answer. Those behind a mapping may run for 14 minutes.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(15 * 60);
+
+/// Why an instance could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    #[error("cannot connect to Kafka at start")]
+    Kafka(#[from] KafkaError),
+    #[error("cannot use Postgres as the store of redrive marks")]
+    Access(#[from] PostgresError),
+}
 
 /// The adapters.
 pub struct Ports {
@@ -37,7 +46,8 @@ pub struct Ports {
 /// One guard for each dependency, shared by the ports that use it.
 pub struct Guards {
     pub kafka: Guard,
-    pub dynamodb: Guard,
+    /// That of marks and trail.
+    pub access: Guard,
     pub s3: Guard,
     pub function: Guard,
 }
@@ -56,30 +66,31 @@ impl fmt::Debug for App {
 
 impl App {
     /// # Errors
-    /// If Kafka cannot be reached.
-    pub async fn connect(config: &Config) -> Result<Self, KafkaError> {
+    /// If Kafka cannot be reached, or Postgres keeps marks and trail and its login cannot be read.
+    pub async fn connect(config: &Config) -> Result<Self, ConnectError> {
         let (kafka, sdk) = tokio::join!(KafkaClient::connect(&config.kafka, "redriver"), aws::sdk_config());
         let kafka = kafka?;
         let options = PublisherOptions { max_record_bytes: MAX_RECORD_BYTES, ..PublisherOptions::default() };
         let publisher = Arc::new(kafka.publisher(options).await?);
-        let dynamodb = DynamoDb::connect(&sdk).await;
+        let access = config.access.connect(&sdk).await?;
         let ports = Ports {
             topics: Arc::new(kafka),
             publisher,
-            marks: Arc::new(DynamoRedriveMarks::new(&dynamodb, &config.access_table)),
-            audit: Arc::new(DynamoAuditTrail::new(&dynamodb, &config.access_table, "redrive")),
+            marks: access.marks(),
+            audit: access.trail("redrive"),
             objects: Arc::new(S3Objects::connect(&sdk, config.archive_bucket.clone())),
             functions: Arc::new(FunctionClient::patient(&sdk, ANSWER_TIMEOUT)),
             clock: Arc::new(SystemClock),
         };
-        Ok(App::new(ports, config.breaker_open))
+        Ok(App::new(ports, config.access.dependency(), config.breaker_open))
     }
 
-    /// Makes an app of the given adapters. An open breaker refuses calls for `breaker_open` before it probes.
-    pub fn new(ports: Ports, breaker_open: Duration) -> Self {
+    /// Makes an app of the given adapters; `access` is what keeps marks and trail. An open breaker refuses calls for
+    /// `breaker_open` before it probes.
+    pub fn new(ports: Ports, access: Dependency, breaker_open: Duration) -> Self {
         let guards = Guards {
             kafka: guard(Dependency::Kafka, breaker_open),
-            dynamodb: guard(Dependency::Dynamodb, breaker_open),
+            access: guard(access, breaker_open),
             s3: guard(Dependency::S3, breaker_open),
             function: guard(Dependency::Function, breaker_open),
         };

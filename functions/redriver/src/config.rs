@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use access::AccessConfig;
 use kafka::KafkaConfig;
 use settings::{Settings, SettingsError, Variables};
 
@@ -9,8 +10,9 @@ use settings::{Settings, SettingsError, Variables};
 pub struct Config {
     /// `KAFKA_BROKERS` or `MSK_CLUSTER_ARN`, no default; `KAFKA_SECURITY`, default `plaintext`.
     pub kafka: KafkaConfig,
-    /// `ACCESS_TABLE`: the DynamoDB table of redrive marks and the audit trail; default `access`.
-    pub access_table: String,
+    /// `ACCESS_STORE`: where redrive marks and the audit trail are kept, `dynamodb` (default) or `postgres`. `ACCESS_TABLE`:
+    /// its DynamoDB table; default `access`.
+    pub access: AccessConfig,
     /// `ARCHIVE_BUCKET`: the bucket of parked letters. Required.
     pub archive_bucket: String,
     /// `BREAKER_OPEN_SEC`: how long a dependency that keeps failing is not called before it is probed, in seconds;
@@ -24,15 +26,12 @@ impl Config {
     pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
         let mut settings = Settings::new(variables);
         let kafka = KafkaConfig::from_settings(&mut settings);
-        let access_table = settings::shared::access_table(&mut settings);
+        let access = AccessConfig::from_settings(&mut settings);
         let archive_bucket = settings::shared::archive_bucket(&mut settings);
         let breaker_open = settings::shared::breaker_open(&mut settings);
-        let config = kafka.zip(archive_bucket).map(|(kafka, archive_bucket)| Config {
-            kafka,
-            access_table,
-            archive_bucket,
-            breaker_open,
-        });
+        let parts = kafka.zip(access.zip(archive_bucket));
+        let config =
+            parts.map(|(kafka, (access, archive_bucket))| Config { kafka, access, archive_bucket, breaker_open });
         settings.build(config)
     }
 }
@@ -59,7 +58,7 @@ mod tests {
         assert_eq!(none.problems.len(), 2, "{none}");
         let variables = BTreeMap::from([("KAFKA_BROKERS", "127.0.0.1:9092"), ("ARCHIVE_BUCKET", "forebay")]);
         let config = Config::from_variables(&variables).unwrap();
-        assert_eq!((config.access_table.as_str(), config.archive_bucket.as_str()), ("access", "forebay"));
+        assert_eq!(config.archive_bucket, "forebay");
     }
 
     #[test]

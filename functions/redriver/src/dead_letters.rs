@@ -164,7 +164,7 @@ impl<'a> TopicWalk<'a> {
 async fn statuses_of(app: &App, run: &RedriveRun, letters: &[DeadLetter]) -> Result<Vec<LetterStatus>, RedriverError> {
     let key = |letter: &DeadLetter| MarkKey { letter: letter.id.clone(), step: step_of(&letter.id) };
     let keys: Vec<MarkKey> = letters.iter().map(key).collect();
-    statuses(&*app.ports.marks, &app.guards.dynamodb, &keys, app.ports.clock.now(), run.end_deadline).await
+    statuses(&*app.ports.marks, &app.guards.access, &keys, app.ports.clock.now(), run.end_deadline).await
 }
 
 /// The letters of one reason.

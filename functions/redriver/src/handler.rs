@@ -52,7 +52,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
     };
     // Written first, so that nothing is done that is not in the audit trail.
     let record = || app.ports.audit.record(&entry);
-    let recorded = app.guards.dynamodb.call(run.end_deadline, "writing the audit trail", record).await;
+    let recorded = app.guards.access.call(run.end_deadline, "writing the audit trail", record).await;
     recorded.map_err(RedriverError::from)?;
 
     let (result, audited, answer) = carry_out(app, &request, &run).await;
@@ -71,7 +71,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
         "redriver action ended"
     );
     let record = || app.ports.audit.record(&entry);
-    if let Err(error) = app.guards.dynamodb.call(run.end_deadline, "writing the audit trail", record).await {
+    if let Err(error) = app.guards.access.call(run.end_deadline, "writing the audit trail", record).await {
         // The work is done, and the entry says that it was begun. Failing now would hide where to continue.
         tracing::error!(
             run = run.id,
@@ -143,7 +143,7 @@ async fn carry_out(
         Request::Audit { day } => {
             let day = day.unwrap_or(run.started_at);
             let read = || app.ports.audit.entries(day);
-            match app.guards.dynamodb.call(run.end_deadline, "reading the audit trail", read).await {
+            match app.guards.access.call(run.end_deadline, "reading the audit trail", read).await {
                 Ok(entries) => {
                     (Ok(()), json!({ "entries": entries.len() }), written(run, &json!({ "entries": entries })))
                 }

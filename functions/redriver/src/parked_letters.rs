@@ -69,7 +69,7 @@ impl<'a> ParkedWalk<'a> {
         let marks: Vec<MarkKey> = letters.iter().map(mark).collect();
         let statuses = statuses(
             &*self.app.ports.marks,
-            &self.app.guards.dynamodb,
+            &self.app.guards.access,
             &marks,
             self.app.ports.clock.now(),
             self.run.end_deadline,

@@ -31,7 +31,7 @@ pub async fn park(app: &App, run: &RedriveRun, letter: &DeadLetter) -> Result<Le
     let keys = [MarkKey { letter: letter.id.clone(), step: LetterStep::Park }];
     let now = app.ports.clock.now();
     let begin = || app.ports.marks.begin(&keys, &run.id, now, run.until);
-    let verdicts = app.guards.dynamodb.call_each(run.end_deadline, "marking a letter", 1, begin).await?;
+    let verdicts = app.guards.access.call_each(run.end_deadline, "marking a letter", 1, begin).await?;
     match verdicts.as_slice() {
         [BeginVerdict::UnderWay { until }] => return Ok(LetterFate::UnderWay { until: *until }),
         [BeginVerdict::Done] => return Ok(LetterFate::Already),
@@ -46,6 +46,6 @@ pub async fn park(app: &App, run: &RedriveRun, letter: &DeadLetter) -> Result<Le
     let [key] = keys;
     let done = [(key, None)];
     let finish = || app.ports.marks.finish(&done, &run.id, now);
-    app.guards.dynamodb.call(run.end_deadline, "marking a letter as parked", finish).await?;
+    app.guards.access.call(run.end_deadline, "marking a letter as parked", finish).await?;
     Ok(LetterFate::Sent)
 }

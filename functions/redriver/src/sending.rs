@@ -85,7 +85,7 @@ impl<'a> LetterSender<'a> {
         letters: &[&'l DeadLetter],
     ) -> Result<Vec<(&'l DeadLetter, LetterFate)>, RedriverError> {
         let RedriveRun { id, end_deadline, until, .. } = self.run;
-        let dynamodb = &self.app.guards.dynamodb;
+        let dynamodb = &self.app.guards.access;
         let key = |letter: &&DeadLetter| MarkKey { letter: letter.id.clone(), step: LetterStep::Send };
         let keys: Vec<MarkKey> = letters.iter().map(key).collect();
         let began = Instant::now();

@@ -23,9 +23,10 @@ use pipeline::ports::{
 use pipeline::quota::MAX_PAYLOAD_BYTES;
 use pipeline::tracked::{Decided, Tracked};
 use pipeline::{Dependency, DependencyError, ErrorClass, Header, Outcome, Position, Record, RecordHeaders, topic};
-use processor::{DedupStore, Policy, Ports, UnknownTypes};
+use processor::{Policy, Ports, UnknownTypes};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
+use settings::shared::StateStore;
 use testkit::fakes::address_counters::FakeAddressCounters;
 use testkit::fakes::audit::FakeAuditTrail;
 use testkit::fakes::block_list::FakeBlockList;
@@ -324,7 +325,7 @@ impl World {
             functions: self.hosted.clone(),
             clock: self.clock.clone(),
         };
-        redriver::App::new(ports, OPEN_FOR)
+        redriver::App::new(ports, Dependency::Dynamodb, OPEN_FOR)
     }
 
     async fn ask(&self, request: Value) -> Value {
@@ -364,7 +365,8 @@ fn processor(
         max_record_bytes,
         unknown_types: UnknownTypes::Wait,
         foreign_tenant: TenantId::new("kafka").unwrap(),
-        dedup_store: DedupStore::Dynamodb,
+        dedup_store: StateStore::Dynamodb,
+        access_store: StateStore::Dynamodb,
         breaker_open: OPEN_FOR,
         dedup_window: DAY,
     };

@@ -11,6 +11,7 @@
 pub mod allocations;
 pub mod archiver;
 pub mod chain;
+pub mod cold_start;
 pub mod figures;
 pub mod ingest;
 pub mod latency;

@@ -8,13 +8,14 @@ use strum::{EnumIter, EnumString, IntoEnumIterator as _, VariantNames};
 
 /// A part of the benchmark.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumIter, EnumString, VariantNames)]
-#[strum(serialize_all = "lowercase")]
+#[strum(serialize_all = "kebab-case")]
 pub enum Part {
     Ingest,
     Processor,
     Archiver,
     Chain,
     Latency,
+    ColdStart,
 }
 
 /// Another program in place of our ingest, measured by the same load.
@@ -101,8 +102,8 @@ mod tests {
 
     #[test]
     fn parts_are_chosen_by_name() {
-        assert_eq!(plan(&[]).unwrap().parts.len(), 5);
-        assert_eq!(plan(&[("BENCH", "chain, ingest")]).unwrap().parts, [Part::Chain, Part::Ingest]);
+        assert_eq!(plan(&[]).unwrap().parts.len(), 6);
+        assert_eq!(plan(&[("BENCH", "cold-start, ingest")]).unwrap().parts, [Part::ColdStart, Part::Ingest]);
         assert!(plan(&[("BENCH", "chains")]).unwrap_err().contains("must be one of ingest, processor, archiver"));
         assert!(plan(&[("BENCH_RUNS", "0")]).is_err());
     }

@@ -7,7 +7,7 @@ const LAYERS: [(&str, &[&str]); 7] = [
     ("event", &["event"]),
     ("pipeline", &["pipeline"]),
     ("configuration", &["settings", "aws", "process", "tls"]),
-    ("adapters", &["kafka", "postgres", "dynamodb", "archive", "invoke", "scoring", "api_keys"]),
+    ("adapters", &["kafka", "postgres", "dynamodb", "archive", "invoke", "scoring", "api_keys", "access"]),
     ("edge", &["lambda"]),
     (
         "functions",
@@ -17,16 +17,20 @@ const LAYERS: [(&str, &[&str]); 7] = [
 ];
 
 /// Imports inside one layer.
-const BESIDE: [(&str, &str); 9] = [
+const BESIDE: [(&str, &str); 12] = [
     ("process", "settings"),
     // A setting says where a secret is, and `aws` reads it from there.
     ("aws", "settings"),
     // The scorer is a function.
     ("scoring", "invoke"),
+    // One choice between the two.
+    ("access", "dynamodb"),
+    ("access", "postgres"),
     ("stack", "services"),
     ("stack", "host"),
     ("stack", "esm"),
     ("bench", "stack"),
+    ("bench", "host"),
     ("chaos", "stack"),
     ("chaos", "services"),
 ];
@@ -35,7 +39,7 @@ const BESIDE: [(&str, &str); 9] = [
 const TESTS_ONLY: [&str; 1] = ["testkit"];
 
 /// What must not be linked, directly or through others: `(crate, prefix of what it must not link)`.
-const NEVER_LINKED: [(&str, &[&str]); 11] = [
+const NEVER_LINKED: [(&str, &[&str]); 12] = [
     ("event", &["aws-", "tokio"]),
     ("pipeline", &["aws-"]),
     ("kafka", HTTP_SERVERS),
@@ -45,6 +49,7 @@ const NEVER_LINKED: [(&str, &[&str]); 11] = [
     ("invoke", HTTP_SERVERS),
     ("scoring", HTTP_SERVERS),
     ("api_keys", HTTP_SERVERS),
+    ("access", HTTP_SERVERS),
     ("esm", &["lambda"]),
     ("host", &["lambda"]),
 ];

@@ -75,6 +75,9 @@ pub struct InstanceView {
     pub id: u64,
     pub pid: u32,
     pub state: InstanceState,
+    /// From the start of the process to its first poll, in microseconds; `None` until then. A caller of a new instance waits
+    /// so long before its call begins.
+    pub first_poll_us: Option<u64>,
     /// Calls handed to it so far.
     pub calls: u64,
 }
@@ -94,7 +97,8 @@ pub(crate) struct Instance {
     incoming: tokio::sync::Mutex<mpsc::UnboundedReceiver<Delivery>>,
     pending: Mutex<Option<Pending>>,
     init_error: Mutex<Option<Bytes>>,
-    ready: watch::Sender<bool>,
+    /// From the start of the process to its first poll.
+    first_poll: watch::Sender<Option<Duration>>,
     calls: AtomicU64,
 }
 
@@ -108,7 +112,7 @@ impl Instance {
             incoming: tokio::sync::Mutex::new(incoming),
             pending: Mutex::new(None),
             init_error: Mutex::new(None),
-            ready: watch::Sender::new(false),
+            first_poll: watch::Sender::new(None),
             calls: AtomicU64::new(0),
         }
     }
@@ -116,9 +120,9 @@ impl Instance {
     /// Waits for the first poll, which ends the init phase. An instance that does not poll in time is killed, and the
     /// caller gets the reason.
     pub(crate) async fn initialised(&self) -> Result<(), InvocationResult> {
-        let mut ready = self.ready.subscribe();
+        let mut first_poll = self.first_poll.subscribe();
         tokio::select! {
-            polled = ready.wait_for(|ready| *ready) => {
+            polled = first_poll.wait_for(Option::is_some) => {
                 // The sender lives as long as `self`, so this cannot fail.
                 let _ = polled;
                 Ok(())
@@ -167,7 +171,11 @@ impl Instance {
 
     /// The runtime asks for its next call: waits until there is one.
     pub(crate) async fn next(&self) -> Option<Delivery> {
-        self.ready.send_replace(true);
+        self.first_poll.send_if_modified(|first| {
+            let is_first = first.is_none();
+            first.get_or_insert_with(|| self.process.started.elapsed());
+            is_first
+        });
         let delivery = self.incoming.lock().await.recv().await?;
         self.calls.fetch_add(1, Ordering::Relaxed);
         Some(delivery)
@@ -188,14 +196,21 @@ impl Instance {
     }
 
     pub(crate) fn view(&self) -> InstanceView {
-        let state = if !*self.ready.borrow() {
+        let first_poll = *self.first_poll.borrow();
+        let state = if first_poll.is_none() {
             InstanceState::Starting
         } else if lock(&self.pending).is_some() {
             InstanceState::Busy
         } else {
             InstanceState::Idle
         };
-        InstanceView { id: self.id, pid: self.process.pid, state, calls: self.calls.load(Ordering::Relaxed) }
+        InstanceView {
+            id: self.id,
+            pid: self.process.pid,
+            state,
+            first_poll_us: first_poll.and_then(|after| u64::try_from(after.as_micros()).ok()),
+            calls: self.calls.load(Ordering::Relaxed),
+        }
     }
 }
 

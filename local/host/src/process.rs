@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -29,6 +29,8 @@ enum StopRequest {
 #[derive(Debug)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
+    /// When the system was asked to start it.
+    pub(crate) started: Instant,
     pub(crate) tail: Arc<LogTail>,
     requests: mpsc::UnboundedSender<StopRequest>,
     exit: watch::Receiver<Option<String>>,
@@ -42,6 +44,7 @@ impl Process {
         env: impl IntoIterator<Item = (String, String)>,
         sink: &LogSink,
     ) -> std::io::Result<Self> {
+        let started = Instant::now();
         let mut child = Command::new(program)
             .envs(env)
             .stdin(Stdio::null())
@@ -56,7 +59,7 @@ impl Process {
         let (requests, incoming) = mpsc::unbounded_channel();
         let (ended, exit) = watch::channel(None);
         tokio::spawn(own(child, pid, copying, incoming, ended));
-        Ok(Process { pid, tail, requests, exit })
+        Ok(Process { pid, started, tail, requests, exit })
     }
 
     /// Waits for the end and returns how the process ended, in Lambda's words: `exit status: 1`, `signal: 9 (SIGKILL)`.

@@ -30,7 +30,8 @@ pub struct Backing {
     state: StateFolder,
     pub brokers: String,
     pub database_url: String,
-    pub dynamodb_endpoint: String,
+    /// `None` if nothing is kept there.
+    pub dynamodb_endpoint: Option<String>,
     pub s3_endpoint: String,
 }
 
@@ -82,7 +83,7 @@ impl Backing {
                     .context("PostgreSQL did not start")
             },
             async {
-                if options.dynamodb_endpoint.is_some() {
+                if options.dynamodb_endpoint.is_some() || !options.uses_dynamodb() {
                     return Ok(None);
                 }
                 let file = kept.then(|| state.path("dynamodb.sqlite"));
@@ -115,7 +116,7 @@ impl Backing {
             KafkaService::External(brokers) => brokers.clone(),
         };
         let database_url = url(&options.database_url, postgres.as_ref().map(ThrowAwayPostgres::url))?;
-        let dynamodb_endpoint = url(&options.dynamodb_endpoint, dynamodb.as_ref().map(EmbeddedDynamoDb::endpoint))?;
+        let dynamodb_endpoint = options.dynamodb_endpoint.clone().or(dynamodb.as_ref().map(EmbeddedDynamoDb::endpoint));
         let s3_endpoint = url(&options.s3_endpoint, s3.as_ref().map(EmbeddedS3::endpoint))?;
         Ok(Backing {
             kafka,

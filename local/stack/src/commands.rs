@@ -13,9 +13,8 @@ use postgres::{Database, PostgresConfig};
 use serde_json::{Value, json};
 use settings::Settings;
 
-use crate::client::JsonClient;
 use crate::demo::{Demo, Traffic};
-use crate::functions;
+use crate::functions::{self, call};
 use crate::output;
 use crate::session::Session;
 use crate::stack::Stack;
@@ -59,18 +58,12 @@ pub fn report_bad_lines(traffic: &Traffic) {
     }
 }
 
-/// Does for a running deployment what Terraform and the maintainer's first run do on AWS. Running it again changes nothing.
+/// Prepares a running deployment; see [`functions::prepare`]. Running it again changes nothing.
 ///
 /// # Errors
-/// If DynamoDB or the maintainer refuses.
+/// As there.
 pub async fn prepare(session: &Session) -> anyhow::Result<ExitCode> {
-    functions::prepare_access(session).await?;
-    print_answer(&call(session, "maintainer", json!({"action": "maintain"}).to_string()).await?)
-}
-
-async fn call(session: &Session, function: &str, event: String) -> anyhow::Result<Value> {
-    let url = functions::invoke_url(&session.require("AWS_ENDPOINT_URL_LAMBDA")?, function);
-    functions::invoke(&JsonClient::default(), &url, event).await
+    print_answer(&functions::prepare(session).await?)
 }
 
 /// Invokes a function with one of the samples under `events/`.

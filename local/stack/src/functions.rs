@@ -3,13 +3,16 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use access::AccessConfig;
 use anyhow::Context as _;
-use dynamodb::{DynamoApiKeys, DynamoDb};
+use dynamodb::DynamoDb;
 use event::TenantId;
 use host::{FunctionConfig, FunctionElsewhere, Host, HostConfig, HttpFunction, LogTarget, RunningHttpFunction};
-use pipeline::ports::{ApiKey, ApiKeys as _, KeyHash, KeyKind, Scope};
-use serde_json::Value;
+use pipeline::ports::{ApiKey, KeyHash, KeyKind, Scope};
+use serde_json::{Value, json};
 use services::postgres::url_at;
+use settings::Settings;
+use settings::shared::{StateStore, dedup_store};
 
 use crate::backing::Backing;
 use crate::client::{HttpAnswer, JsonClient};
@@ -44,7 +47,9 @@ pub fn environment(options: &Options, backing: &Backing, routes: &Routes) -> Vec
     if routes.pooler.is_some() {
         set("DB_POOLER", "transaction");
     }
-    set("AWS_ENDPOINT_URL_DYNAMODB", &routed(&routes.dynamodb_endpoint, &backing.dynamodb_endpoint));
+    if let Some(direct) = &backing.dynamodb_endpoint {
+        set("AWS_ENDPOINT_URL_DYNAMODB", &routed(&routes.dynamodb_endpoint, direct));
+    }
     set("AWS_ENDPOINT_URL_S3", &routed(&routes.s3_endpoint, &backing.s3_endpoint));
     set("AWS_ENDPOINT_URL_LAMBDA", &format!("http://{}", options.ports.lambda.address()));
     set("ARCHIVE_BUCKET", &options.bucket);
@@ -142,13 +147,21 @@ pub async fn start_http(
 /// The API key of the samples under `events/ingest/`.
 const SAMPLE_KEY: &[u8] = b"sample-key";
 
-/// Creates the tables that Terraform creates on AWS, and the API key of the samples.
+/// Does what Terraform and the maintainer's first run do on AWS: makes the tables of DynamoDB if anything is kept there,
+/// lets the maintainer make the rest, and adds the API key of the samples. Returns the maintainer's answer.
 ///
 /// # Errors
-/// If DynamoDB refuses.
-pub async fn prepare_access(session: &Session) -> anyhow::Result<()> {
-    let dynamodb = DynamoDb::connect(&session.aws("AWS_ENDPOINT_URL_DYNAMODB").await).await;
-    dynamodb::tables::ensure(&dynamodb, DEDUP_TABLE, ACCESS_TABLE).await?;
+/// If DynamoDB, the maintainer or the store of keys refuses.
+pub async fn prepare(session: &Session) -> anyhow::Result<Value> {
+    let mut settings = Settings::new(session);
+    let (access, claims) = (AccessConfig::from_settings(&mut settings), dedup_store(&mut settings));
+    let access = settings.build(access)?;
+    let sdk = session.aws("AWS_ENDPOINT_URL_DYNAMODB").await;
+    if claims == StateStore::Dynamodb || matches!(access, AccessConfig::Dynamodb { .. }) {
+        dynamodb::tables::ensure(&DynamoDb::connect(&sdk).await, DEDUP_TABLE, ACCESS_TABLE).await?;
+    }
+    let maintain = json!({"action": "maintain"}).to_string();
+    let maintained = call(session, "maintainer", maintain).await.context("the maintainer failed")?;
     let sample = ApiKey {
         hash: KeyHash::of(SAMPLE_KEY),
         tenant: TenantId::new("samples")?,
@@ -160,8 +173,8 @@ pub async fn prepare_access(session: &Session) -> anyhow::Result<()> {
         expires_at: None,
         revoked: false,
     };
-    DynamoApiKeys::new(&dynamodb, ACCESS_TABLE).put(&sample).await?;
-    Ok(())
+    access.connect(&sdk).await?.keys().put(&sample).await?;
+    Ok(maintained)
 }
 
 /// The address of a function in the Invoke API at `endpoint`.
@@ -177,6 +190,14 @@ pub async fn invoke(client: &JsonClient, url: &str, event: String) -> anyhow::Re
     let answer = client.post(url, &[], event).await?;
     anyhow::ensure!(!is_failure(&answer), "{}", String::from_utf8_lossy(&answer.body));
     Ok(answer.json())
+}
+
+/// Invokes a function of a running deployment with an event's JSON text.
+///
+/// # Errors
+/// As [`invoke`], and if the session does not say where functions are.
+pub async fn call(session: &Session, function: &str, event: String) -> anyhow::Result<Value> {
+    invoke(&JsonClient::default(), &invoke_url(&session.require("AWS_ENDPOINT_URL_LAMBDA")?, function), event).await
 }
 
 /// Whether a function failed. AWS and our host say so in a header, cargo-lambda with the status, and the Runtime Interface

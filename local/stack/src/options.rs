@@ -121,7 +121,8 @@ impl ListenPorts {
 }
 
 /// Variables of the functions that are passed on from the caller's environment.
-const PASSED_ON: [&str; 18] = [
+const PASSED_ON: [&str; 19] = [
+    "ACCESS_STORE",
     "API_KEY_RATE_LIMIT_PER_MIN",
     "BATCH_RESPONSE",
     "BLOCK_LIST_CACHE_SEC",
@@ -249,6 +250,13 @@ impl Options {
             logs: PathBuf::from("target/stack-logs").join(std::process::id().to_string()),
         };
         settings.build(Some(options))
+    }
+
+    /// Whether anything is kept in DynamoDB.
+    pub fn uses_dynamodb(&self) -> bool {
+        let in_postgres =
+            |name| self.function_settings.iter().any(|(known, value)| known == name && value == "postgres");
+        !in_postgres("DEDUP_STORE") || !in_postgres("ACCESS_STORE")
     }
 
     /// Sets a variable of the functions, also if the environment sets it.

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
 use archive::S3Objects;
 use esm::{Functions, LambdaInvoker, Mapping, RunningMapping};
 use host::{Host, RunningHttpFunction};
 use kafka::{KafkaClient, KafkaConfig};
 use pipeline::ports::KeyKind;
 use postgres::PostgresConfig;
-use serde_json::{Value, json};
+use serde_json::Value;
 use services::pgbouncer::PgBouncer;
 
 use crate::backing::Backing;
@@ -123,7 +122,6 @@ impl Stack {
         let routes = Routes { pooler: backing.pooler.as_ref().map(PgBouncer::port), ..options.routes.clone() };
         let environment = functions::environment(&options, &backing, &routes);
         let functions = FunctionHosting::start(&options, &environment, watched).await?;
-        functions::prepare_access(&session).await?;
         let kafka = KafkaClient::connect(&KafkaConfig::plaintext(&backing.brokers), "stack").await?;
         let mut stack = Stack {
             schedules: Vec::new(),
@@ -135,7 +133,7 @@ impl Stack {
             kafka,
             client: JsonClient::default(),
         };
-        stack.invoke("maintainer", json!({"action": "maintain"})).await.context("the maintainer failed")?;
+        functions::prepare(&stack.session).await?;
         if stack.options.mappings {
             stack.start_mappings(|_| true).await?;
         }

@@ -34,8 +34,17 @@ pub fn cpu_of_descendants() -> BTreeMap<String, f64> {
 
 /// The most physical memory that a process has had, in bytes (`VmHWM` of proc(5)).
 pub fn peak_memory(pid: u32) -> Option<u64> {
+    memory(pid, "VmHWM:")
+}
+
+/// The physical memory that a process has now, in bytes (`VmRSS` of proc(5)).
+pub fn resident_memory(pid: u32) -> Option<u64> {
+    memory(pid, "VmRSS:")
+}
+
+fn memory(pid: u32, line: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let line = status.lines().find_map(|found| found.strip_prefix(line))?;
     let kilobytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(kilobytes * 1024)
 }
@@ -76,6 +85,7 @@ mod tests {
         assert_eq!(cpu_seconds(u32::MAX), None);
         assert!(peak_memory(std::process::id()).is_some_and(|bytes| bytes > 100_000));
         assert_eq!(peak_memory(u32::MAX), None);
+        assert!(resident_memory(std::process::id()).is_some_and(|bytes| bytes > 100_000));
     }
 
     #[test]

@@ -1,7 +1,4 @@
 //! Rate leases: one token bucket for each key, as the instant when it is full again.
-//!
-//! Reading it first would cost a second request. So the first request assumes that the bucket is full, which most are; if it
-//! is not, the refusal says how full it is.
 
 use std::time::Duration;
 
@@ -24,12 +21,6 @@ const FULL_AT: &str = "full_at";
 /// A bucket that is full need not be kept. Most are full in seconds; the hours allow for clocks that differ.
 const KEEP: Duration = Duration::from_secs(2 * 3600);
 
-/// How often a request starts over because others took tokens in the meantime. Each time there were enough of them for
-/// somebody, so a caller that is turned away after these comes from a crowd.
-const ATTEMPTS: u32 = 8;
-/// When to ask again then.
-const CROWDED: Duration = Duration::from_millis(100);
-
 /// Rate leases in the table `access`.
 #[derive(Clone, Debug)]
 pub struct DynamoRateLeases {
@@ -41,19 +32,7 @@ impl DynamoRateLeases {
         DynamoRateLeases { table: Table::new(dynamodb, table) }
     }
 
-    async fn take_tokens(&self, bucket: &str, request: &TokenRequest) -> Result<Grant, DynamoDbError> {
-        let mut full_at = None;
-        for _ in 0..ATTEMPTS {
-            let taken = token_bucket::take(full_at, request);
-            match self.write(bucket, request, full_at, taken).await? {
-                None => return Ok(taken.grant()),
-                found => full_at = found,
-            }
-        }
-        Ok(Grant::Refused { retry_after: CROWDED })
-    }
-
-    /// Writes the bucket as decided. `Some` is the bucket as it is, if the decision does not fit it.
+    /// Writes the bucket as decided. `Some` is the bucket as it is, if the decision does not fit it: the refusal says it.
     async fn write(
         &self,
         bucket: &str,
@@ -111,7 +90,8 @@ impl DynamoRateLeases {
 #[async_trait]
 impl RateLeases for DynamoRateLeases {
     async fn take(&self, bucket: &str, request: TokenRequest) -> Result<Grant, DependencyError> {
-        let granted = self.take_tokens(bucket, &request).await;
-        granted.map_err(|error| error.while_doing("taking rate tokens"))
+        let write = |seen, taken| self.write(bucket, &request, seen, taken);
+        let granted = token_bucket::take_from_store(&request, write).await;
+        granted.map_err(|error: DynamoDbError| error.while_doing("taking rate tokens"))
     }
 }

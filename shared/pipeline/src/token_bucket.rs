@@ -8,6 +8,7 @@
 //! longer one. So while the bucket is in use, the time for which tokens are lent counts as if they had been taken that
 //! much later.
 
+use std::future::Future;
 use std::time::Duration;
 
 use event::Timestamp;
@@ -131,6 +132,38 @@ pub fn after(full_at: Option<FullAt>, taken: Taken) -> Option<FullAt> {
         Taken::Move { adding, .. } => full_at.map(|full_at| full_at.saturating_add(adding)),
         Taken::Refused { .. } => None,
     }
+}
+
+/// How often a request starts over because others took tokens in the meantime. Each time there were enough of them for
+/// somebody, so a caller that is turned away after these comes from a crowd.
+const ATTEMPTS: u32 = 8;
+/// When to ask again then.
+const CROWDED: Duration = Duration::from_millis(100);
+
+/// Takes tokens of a bucket that a store keeps. Reading it first would cost a second request. So the first decision assumes
+/// that the bucket is full, which most are.
+///
+/// `write` gets the bucket as it was seen, and the decision. It writes the bucket if the decision fits it, and answers `None`;
+/// else it answers with the bucket as it is.
+///
+/// # Errors
+/// Those of `write`.
+pub async fn take_from_store<F, E>(
+    request: &TokenRequest,
+    write: impl Fn(Option<FullAt>, Taken) -> F,
+) -> Result<Grant, E>
+where
+    F: Future<Output = Result<Option<FullAt>, E>>,
+{
+    let mut full_at = None;
+    for _ in 0..ATTEMPTS {
+        let taken = take(full_at, request);
+        match write(full_at, taken).await? {
+            None => return Ok(taken.grant()),
+            found => full_at = found,
+        }
+    }
+    Ok(Grant::Refused { retry_after: CROWDED })
 }
 
 #[cfg(test)]

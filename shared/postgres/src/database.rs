@@ -12,12 +12,12 @@ use deadpool_postgres::{
 use pipeline::clock::{Clock, SystemClock};
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
-use tokio_postgres::NoTls;
+use tokio_postgres::{NoTls, Row};
 
 use crate::config::{CONNECT_TIMEOUT, Pooler, PostgresConfig, session_settings};
 use crate::error::PostgresError;
 use crate::login::Login;
-use crate::statement::Ready;
+use crate::statement::{Parameter, Ready};
 
 /// A pool of connections to one database. Clones share it.
 #[derive(Clone, Debug)]
@@ -36,7 +36,19 @@ impl Database {
     /// # Errors
     /// If the login cannot be read, or the database cannot be reached.
     pub async fn connect(config: &PostgresConfig) -> Result<Self, PostgresError> {
-        Self::open(config, OnceCell::new(), Arc::new(SystemClock)).await
+        Self::open(config, OnceCell::new(), Arc::new(SystemClock)).await?.connected().await
+    }
+
+    /// Like [`Database::connect`], for callers that can work while the database is down: that is only logged.
+    ///
+    /// # Errors
+    /// If the login cannot be read.
+    pub async fn connect_if_up(config: &PostgresConfig) -> Result<Self, PostgresError> {
+        let database = Self::open(config, OnceCell::new(), Arc::new(SystemClock)).await?;
+        if let Err(error) = database.clone().connected().await {
+            tracing::warn!(error = pipeline::chain(&error), "the database cannot be reached at start");
+        }
+        Ok(database)
     }
 
     /// Like [`Database::connect`], with another AWS configuration than that of the process, and another clock for IAM
@@ -49,7 +61,13 @@ impl Database {
         sdk: SdkConfig,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, PostgresError> {
-        Self::open(config, OnceCell::new_with(Some(sdk)), clock).await
+        Self::open(config, OnceCell::new_with(Some(sdk)), clock).await?.connected().await
+    }
+
+    /// With a first connection.
+    async fn connected(self) -> Result<Self, PostgresError> {
+        drop(self.connection().await?);
+        Ok(self)
     }
 
     async fn open(
@@ -75,9 +93,7 @@ impl Database {
         };
         let (pooler, statement_timeout) = (config.pooler, config.statement_timeout);
         let begin = begin(pooler, statement_timeout).into();
-        let database = Database { pool, login, pooler, begin, statement_timeout };
-        drop(database.connection().await?);
-        Ok(database)
+        Ok(Database { pool, login, pooler, begin, statement_timeout })
     }
 
     /// A connection of the pool, for queries that this crate does not have.
@@ -111,6 +127,32 @@ impl Database {
             Pooler::None => Ok(Ready::named(client, sql).await?),
             Pooler::Transaction => Ok(sql.map(Ready::Unnamed)),
         }
+    }
+
+    /// Runs one statement, which is a transaction of its own.
+    pub(crate) async fn query(
+        &self,
+        sql: &'static str,
+        parameters: &[Parameter<'_>],
+    ) -> Result<Vec<Row>, PostgresError> {
+        let client = self.connection().await?;
+        let work = async {
+            let [statement] = self.ready(&client, [sql]).await?;
+            Ok(statement.query(&client, parameters).await?)
+        };
+        let result = self.within(work).await;
+        self.give_back(client, result)
+    }
+
+    /// Like [`Database::query`], and returns the number of rows that were changed.
+    pub(crate) async fn execute(&self, sql: &'static str, parameters: &[Parameter<'_>]) -> Result<u64, PostgresError> {
+        let client = self.connection().await?;
+        let work = async {
+            let [statement] = self.ready(&client, [sql]).await?;
+            Ok(statement.execute(&client, parameters).await?)
+        };
+        let result = self.within(work).await;
+        self.give_back(client, result)
     }
 
     /// The statement that begins a transaction in which each statement sees what was committed before it began. Set

@@ -1,13 +1,14 @@
 //! The Postgres adapter: the system of record.
 //!
 //! Owns the schema and its migrations, the one transaction that records a batch ([`PostgresEventStore`]), claims for
-//! `DEDUP_STORE=postgres` ([`PostgresClaims`]), the ledger's sums, what of it has no row any more, the history of one event ([`PostgresEventHistory`]),
+//! `DEDUP_STORE=postgres` ([`PostgresClaims`]), keys, limits, blocks, marks and trails for `ACCESS_STORE=postgres`, the ledger's sums, what of it has no row any more, the history of one event ([`PostgresEventHistory`]),
 //! late scores and their outbox ([`PostgresUnscoredEvents`]), runs of the replayer ([`PostgresReplay`]), fingerprints,
 //! partitions and retention. Does not own the verdicts on records and the handling of errors (`pipeline`).
 //!
 //! Works directly and through a pooler that gives each transaction another connection (`DB_POOLER`): every unit of work is
 //! one transaction or one statement, and nothing needs a session. Without a pooler, the statements of a batch have names.
 
+mod access;
 mod claims;
 mod config;
 mod counts;
@@ -27,6 +28,10 @@ mod store;
 mod text;
 mod unscored;
 
+pub use access::{
+    PostgresAddressCounters, PostgresApiKeys, PostgresAuditTrail, PostgresBlockList, PostgresRateLeases,
+    PostgresRedriveMarks,
+};
 pub use claims::PostgresClaims;
 pub use config::{PostgresConfig, UnusableLogin};
 pub use database::Database;

@@ -8,6 +8,7 @@ use serde::Serialize;
 use time::macros::format_description;
 use time::{Date, OffsetDateTime};
 
+use crate::access::retention;
 use crate::database::Database;
 use crate::error::PostgresError;
 use crate::statement::{Parameter, parameter};
@@ -47,6 +48,8 @@ pub struct PartitionReport {
     pub deleted_events: u64,
     pub deleted_claims: u64,
     pub deleted_outcomes: u64,
+    /// Counters, buckets, blocks, marks and entries of trails that were not needed any more.
+    pub deleted_access: u64,
     /// Offsets among the deleted outcomes that had no row: the outcomes of these records will never be known.
     pub forgotten_offsets: u64,
 }
@@ -132,6 +135,9 @@ async fn maintain_on(
         parameter(&now.to_utc()),
     )
     .await?;
+    for (statement, cutoff) in retention::statements(now) {
+        report.deleted_access += delete_in_chunks(client, statement, parameter(&cutoff)).await?;
+    }
     expire_outcomes(client, now, policy.ledger_retention, &mut report).await?;
     Ok(report)
 }

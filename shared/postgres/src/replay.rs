@@ -8,12 +8,11 @@ use pipeline::DependencyError;
 use pipeline::decisions::recording::entry_of;
 use pipeline::ports::{LedgerEntry, ReplayProgress, ReplayRuns, ReprocessedOutcomes, TakeOver};
 use pipeline::tracked::{Read, Tracked};
-use tokio_postgres::Row;
 
 use crate::database::Database;
 use crate::error::PostgresError;
 use crate::ledger::{Corrupt, entry_from_row};
-use crate::statement::{Parameter, parameter};
+use crate::statement::parameter;
 use crate::store::{EntryColumns, FIND_ENTRIES, PositionColumns, ordinal};
 use crate::text::{storable, storable_list, storable_shared};
 
@@ -54,20 +53,6 @@ impl PostgresReplay {
         PostgresReplay { database }
     }
 
-    async fn query(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<Vec<Row>, PostgresError> {
-        let client = self.database.connection().await?;
-        let work = async { Ok(client.query_typed(sql, parameters).await?) };
-        let result = self.database.within(work).await;
-        self.database.give_back(client, result)
-    }
-
-    async fn execute(&self, sql: &str, parameters: &[Parameter<'_>]) -> Result<u64, PostgresError> {
-        let client = self.database.connection().await?;
-        let work = async { Ok(client.execute_typed(sql, parameters).await?) };
-        let result = self.database.within(work).await;
-        self.database.give_back(client, result)
-    }
-
     async fn taken_over(
         &self,
         run: &str,
@@ -77,7 +62,7 @@ impl PostgresReplay {
     ) -> Result<TakeOver, PostgresError> {
         let now = now.to_utc();
         let parameters = [parameter(&run), parameter(&request), parameter(&holder), parameter(&now)];
-        let rows = self.query(TAKE_OVER, &parameters).await?;
+        let rows = self.database.query(TAKE_OVER, &parameters).await?;
         if let Some(row) = rows.first() {
             let partitions: Vec<i32> = row.try_get("partitions")?;
             let offsets: Vec<i64> = row.try_get("offsets")?;
@@ -85,7 +70,8 @@ impl PostgresReplay {
             return Ok(TakeOver::Ours(ReplayProgress { next, counts: row.try_get("counts")? }));
         }
         // Runs are never deleted, so the conflicting row is still there.
-        let rows = self.query("SELECT request FROM replay_progress WHERE run = $1", &[parameter(&run)]).await?;
+        let rows =
+            self.database.query("SELECT request FROM replay_progress WHERE run = $1", &[parameter(&run)]).await?;
         let row = rows.first().ok_or_else(|| Corrupt("replay_progress").column("run"))?;
         Ok(TakeOver::Other { request: row.try_get("request")? })
     }
@@ -107,12 +93,12 @@ impl PostgresReplay {
             parameter(&progress.counts),
             parameter(&now),
         ];
-        Ok(self.execute(SAVE, &parameters).await? > 0)
+        Ok(self.database.execute(SAVE, &parameters).await? > 0)
     }
 
     async fn found(&self, records: &[Tracked<'_, Read>]) -> Result<Vec<Option<LedgerEntry>>, PostgresError> {
         let columns = PositionColumns::of(records.iter().map(|record| &record.position));
-        let rows = self.query(FIND_ENTRIES, &columns.parameters()).await?;
+        let rows = self.database.query(FIND_ENTRIES, &columns.parameters()).await?;
         let mut entries = BTreeMap::<usize, Vec<LedgerEntry>>::new();
         for row in &rows {
             entries.entry(ordinal(row)?).or_default().push(entry_from_row(row)?);
@@ -127,7 +113,7 @@ impl PostgresReplay {
         let at: Vec<_> = entries.iter().map(|entry| entry.recorded_at.to_utc()).collect();
         let mut parameters = columns.parameters(&at).to_vec();
         parameters.push(parameter(&version));
-        self.execute(ADD, &parameters).await
+        self.database.execute(ADD, &parameters).await
     }
 }
 

@@ -69,7 +69,7 @@ pub(crate) fn parameter<T: SqlType>(value: &T) -> Parameter<'_> {
     (value, T::TYPE)
 }
 
-/// One value, and a column of values.
+/// One value, which may be NULL, and a column of values.
 macro_rules! sql_types {
     ($($rust:ty: $one:ident, $column:ident;)*) => {$(
         impl SqlType for $rust {
@@ -81,10 +81,14 @@ macro_rules! sql_types {
         impl SqlType for Vec<Option<$rust>> {
             const TYPE: Type = Type::$column;
         }
+        impl SqlType for Option<$rust> {
+            const TYPE: Type = Type::$one;
+        }
     )*};
 }
 
 sql_types! {
+    bool: BOOL, BOOL_ARRAY;
     i16: INT2, INT2_ARRAY;
     i32: INT4, INT4_ARRAY;
     i64: INT8, INT8_ARRAY;

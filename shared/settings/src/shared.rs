@@ -8,6 +8,8 @@ use std::time::Duration;
 use event::TenantId;
 use pipeline::breaker::OPEN_FOR;
 
+use strum::{EnumString, VariantNames};
+
 use crate::Settings;
 
 /// `DEDUP_TABLE`: the table of claims; `dedup` unless set.
@@ -23,6 +25,26 @@ pub fn dedup_ttl(settings: &mut Settings<'_>) -> Duration {
         settings.problem("DEDUP_TTL_SEC=0: no duplicates would be found; set it to 1 or more");
     }
     Duration::from_secs(seconds)
+}
+
+/// Where state is kept that either of the two can keep.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
+pub enum StateStore {
+    #[default]
+    Dynamodb,
+    /// Saves the cost of DynamoDB's writes and puts their load on Postgres.
+    Postgres,
+}
+
+/// `DEDUP_STORE`: where claims are kept; `dynamodb` unless set.
+pub fn dedup_store(settings: &mut Settings<'_>) -> StateStore {
+    settings.choice("DEDUP_STORE", StateStore::default())
+}
+
+/// `ACCESS_STORE`: where API keys, limits, blocks, redrive marks and audit trails are kept; `dynamodb` unless set.
+pub fn access_store(settings: &mut Settings<'_>) -> StateStore {
+    settings.choice("ACCESS_STORE", StateStore::default())
 }
 
 /// `ACCESS_TABLE`: the table of API keys, blocks, counters and redrive marks; `access` unless set.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use event::TenantId;
 use pipeline::breaker::OPEN_FOR;
 use pipeline::decisions::limits::LimitPolicy;
-use processor::{DedupStore, Policy, UnknownTypes};
+use processor::{Policy, UnknownTypes};
+use settings::shared::StateStore;
 
 pub fn policy() -> Policy {
     Policy {
@@ -20,7 +21,8 @@ pub fn policy() -> Policy {
         max_record_bytes: 1_500_000,
         unknown_types: UnknownTypes::Wait,
         foreign_tenant: TenantId::new("kafka").unwrap(),
-        dedup_store: DedupStore::Dynamodb,
+        dedup_store: StateStore::Dynamodb,
+        access_store: StateStore::Dynamodb,
         breaker_open: OPEN_FOR,
     }
 }

@@ -2,6 +2,7 @@
 //! `DB_POOLER=transaction`, `DATABASE_URL` may be that of a PgBouncer before the server (pooler.sh).
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+mod access;
 mod claims;
 mod fingerprint;
 mod history;
