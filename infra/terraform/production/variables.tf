@@ -20,3 +20,9 @@ variable "live_versions" {
   type        = map(string)
   default     = {}
 }
+
+variable "archive_replica_region" {
+  description = "Another region, for a copy of the archive; null means none."
+  type        = string
+  default     = null
+}

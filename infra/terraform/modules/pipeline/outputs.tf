@@ -53,6 +53,11 @@ output "archive_bucket" {
   value = module.archive.name
 }
 
+output "archive_rules" {
+  description = "How long objects are kept; a copy in another region has the same rules."
+  value       = { retention_days = var.archive.retention_days, noncurrent_days = var.archive.noncurrent_days, force_destroy = var.archive.force_destroy }
+}
+
 output "database_secret_arn" {
   description = "The secret of the database's owner, which RDS rotates."
   value       = module.database.secret_arn

@@ -38,7 +38,10 @@ variable "alarm_email" {
 variable "network" {
   description = <<-E
     The VPC: addresses of the one that is made, or one that exists.
-    nat: none, single or per_zone. Only what lies outside AWS needs it. Without NAT, interface endpoints are made.
+    nat: none, single or per_zone, in the VPC that is made. Only what lies outside AWS needs it. Without it, interface endpoints are
+    made.
+    existing: has_nat says whether its private subnets have a way out. endpoints names the services whose endpoints it has already
+    (s3, dynamodb, lambda, kafka, sts, secretsmanager): they are not made a second time, which AWS refuses.
     endpoint_zones: in how many zones each endpoint has an address. One costs a third; that zone is then needed.
     flow_log_days: how long refused connections are logged; 0 means not at all.
   E
@@ -52,6 +55,8 @@ variable "network" {
       cidr            = string
       subnet_ids      = list(string)
       route_table_ids = list(string)
+      has_nat         = optional(bool, false)
+      endpoints       = optional(set(string), [])
     }))
   })
   default = {}
@@ -80,6 +85,21 @@ variable "network" {
     condition     = var.network.existing == null || try(length(var.network.existing.subnet_ids) == 3, false)
     error_message = "network.existing.subnet_ids must be three private subnets, each in another zone."
   }
+
+  validation {
+    condition     = var.network.existing == null || try(length(var.network.existing.route_table_ids) > 0 || length(setsubtract(["s3", "dynamodb"], var.network.existing.endpoints)) == 0, false)
+    error_message = "network.existing.route_table_ids must be the route tables of the subnets: the endpoints of S3 and DynamoDB are entered there. Only if network.existing.endpoints has both may there be none."
+  }
+
+  validation {
+    condition     = var.network.existing == null || var.network.nat == "none"
+    error_message = "network.nat makes gateways in a VPC that is made. Of one that exists, network.existing.has_nat says whether it has a way out."
+  }
+
+  validation {
+    condition     = var.network.existing == null || try(length(setsubtract(var.network.existing.endpoints, ["dynamodb", "kafka", "lambda", "s3", "secretsmanager", "sts"])) == 0, false)
+    error_message = "network.existing.endpoints has a service that nothing here needs: use dynamodb, kafka, lambda, s3, secretsmanager or sts."
+  }
 }
 
 variable "stream" {
@@ -87,7 +107,9 @@ variable "stream" {
     Kafka.
     kind: msk_express or msk_standard make a cluster; existing_msk uses one with IAM; external uses any other Kafka with TLS
     and a login. sasl_mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. The secret is a JSON object with username and password.
-    inside_vpc: whether the brokers can be reached in the VPC (PrivateLink, peering). Otherwise the way out is NAT.
+    Functions reach its brokers in one of three ways: through NAT; inside_vpc, if they are in the VPC already (peering, a transit
+    gateway, an endpoint of yours); or private_link, which makes an endpoint to the vendor's service and a private zone that answers
+    for domain and every name below it.
     broker: log_days 0 means no logs of the brokers.
   E
   type = object({
@@ -109,6 +131,10 @@ variable "stream" {
       sasl_username  = string
       secret_arn     = string
       inside_vpc     = optional(bool, false)
+      private_link = optional(object({
+        service_name = string
+        domain       = string
+      }))
     }))
   })
 
@@ -153,8 +179,23 @@ variable "stream" {
   }
 
   validation {
-    condition     = var.stream.external == null || try(var.stream.external.inside_vpc || var.network.nat != "none" || var.network.existing != null, false)
-    error_message = "The brokers of stream.external lie outside of the VPC, and there is no way out: set network.nat to single or per_zone, or stream.external.inside_vpc if they can be reached inside."
+    condition     = var.stream.external == null || try(var.stream.external.inside_vpc || var.stream.external.private_link != null || (var.network.existing == null ? var.network.nat != "none" : var.network.existing.has_nat), false)
+    error_message = "The brokers of stream.external lie outside of the VPC, and ingest, processor, redriver, rescorer and maintainer have no way out: set stream.external.private_link, network.nat (or network.existing.has_nat), or stream.external.inside_vpc if the brokers can be reached inside."
+  }
+
+  validation {
+    condition     = try(var.stream.external.private_link, null) == null || try(!var.stream.external.inside_vpc, false)
+    error_message = "stream.external: set inside_vpc or private_link, which makes the endpoint, and not both."
+  }
+
+  validation {
+    condition     = try(var.stream.external.private_link, null) == null || can(regex("^com\\.amazonaws\\.vpce\\.[a-z0-9-]+\\.vpce-svc-[0-9a-f]+$", var.stream.external.private_link.service_name))
+    error_message = "stream.external.private_link.service_name must be what the vendor shows: com.amazonaws.vpce.REGION.vpce-svc-ID."
+  }
+
+  validation {
+    condition     = try(var.stream.external.private_link, null) == null || try(alltrue([for broker in var.stream.external.brokers : endswith(split(":", broker)[0], ".${var.stream.external.private_link.domain}")]), false)
+    error_message = "stream.external.private_link.domain must be the end of every broker's name: what is not below it is not reached through the endpoint."
   }
 
   validation {
@@ -245,6 +286,22 @@ variable "archive" {
   validation {
     condition     = var.archive.kms_key_arn == null || can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/.+$", var.archive.kms_key_arn))
     error_message = "archive.kms_key_arn must be the ARN of a key (not of an alias) or null."
+  }
+}
+
+variable "archive_replica_arn" {
+  description = "ARN of a bucket, in another region, that gets a copy of every new object. The roots make one with archive_replica_region."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.archive_replica_arn == null || can(regex("^arn:aws[a-z-]*:s3:::[a-z0-9.-]+$", var.archive_replica_arn))
+    error_message = "archive_replica_arn must be the ARN of a bucket: arn:aws:s3:::NAME."
+  }
+
+  validation {
+    condition     = var.archive_replica_arn == null || var.archive.kms_key_arn == null
+    error_message = "A copy of an archive with archive.kms_key_arn needs a key in the other region, too, and that is not offered."
   }
 }
 
@@ -362,6 +419,11 @@ variable "settings" {
   validation {
     condition     = !contains(keys(var.settings), "DEDUP_STORE")
     error_message = "settings must not have DEDUP_STORE: set dedup_store, which also makes or leaves out the table."
+  }
+
+  validation {
+    condition     = alltrue([for name in keys(var.settings) : !startswith(name, "AWS_ENDPOINT_URL") && !contains(["DB_HOST", "KAFKA_BROKERS", "MSK_CLUSTER_ARN"], name)])
+    error_message = "settings must not have DB_HOST, KAFKA_BROKERS, MSK_CLUSTER_ARN or an endpoint: what a function connects to follows from stream, database and network, or it could have no way there."
   }
 }
 
