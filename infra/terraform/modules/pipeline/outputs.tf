@@ -15,18 +15,18 @@ output "domain_target" {
 
 output "make_a_key" {
   description = "Command that makes a first API key; it is shown only once."
-  value       = <<-E
+  value       = <<-TEXT
     aws lambda invoke --region ${local.region} --function-name ${module.maintainer.name} --qualifier ${module.maintainer.alias} \
       --cli-binary-format raw-in-base64-out --payload '{"action":"create-key","by":"'"$USER"'","tenant":"acme","name":"first","kind":"server","scopes":["write","read"]}' /dev/stdout
-  E
+  TEXT
 }
 
 output "send_an_event" {
   description = "Command that sends a first event."
-  value       = <<-E
+  value       = <<-TEXT
     curl -s ${module.front_door.url}/events -H "x-api-key: $KEY" -H 'content-type: application/json' \
       -d '{"type":"page_view","id":"first","path":"/","user_id":"u1"}'
-  E
+  TEXT
 }
 
 output "ask_for_the_event" {

@@ -36,7 +36,7 @@ variable "alarm_email" {
 }
 
 variable "network" {
-  description = <<-E
+  description = <<-TEXT
     The VPC: addresses of the one that is made, or one that exists.
     nat: none, single or per_zone, in the VPC that is made. Only what lies outside AWS needs it. Without it, interface endpoints are
     made.
@@ -44,7 +44,7 @@ variable "network" {
     (s3, dynamodb, lambda, kafka, sts, secretsmanager): they are not made a second time, which AWS refuses.
     endpoint_zones: in how many zones each endpoint has an address. One costs a third; that zone is then needed.
     flow_log_days: how long refused connections are logged; 0 means not at all.
-  E
+  TEXT
   type = object({
     cidr           = optional(string, "10.60.0.0/16")
     nat            = optional(string, "none")
@@ -103,7 +103,7 @@ variable "network" {
 }
 
 variable "stream" {
-  description = <<-E
+  description = <<-TEXT
     Kafka.
     kind: msk_express or msk_standard make a cluster; existing_msk uses one with IAM; external uses any other Kafka with TLS
     and a login. sasl_mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. The secret is a JSON object with username and password.
@@ -111,7 +111,7 @@ variable "stream" {
     gateway, an endpoint of yours); or private_link, which makes an endpoint to the vendor's service and a private zone that answers
     for domain and every name below it.
     broker: log_days 0 means no logs of the brokers.
-  E
+  TEXT
   type = object({
     kind = string
     broker = optional(object({
@@ -205,13 +205,13 @@ variable "stream" {
 }
 
 variable "database" {
-  description = <<-E
+  description = <<-TEXT
     Postgres on RDS.
     proxy: RDS Proxy in front, for many concurrent instances of the functions.
     login: secret (the managed secret of the owner) or iam (a token). With iam and no proxy, the user forebay_functions must
     have been made in the database: see infra/README.md.
     storage_gb grows up to max_storage_gb by itself and never shrinks. engine_version: 13 or later.
-  E
+  TEXT
   type = object({
     instance_class      = optional(string, "db.t4g.micro")
     storage_gb          = optional(number, 20)
@@ -259,11 +259,11 @@ variable "dedup_store" {
 }
 
 variable "archive" {
-  description = <<-E
+  description = <<-TEXT
     The bucket. retention_days: after how many days objects expire, by prefix. noncurrent_days: how long an overwritten or
     deleted object can be restored. kms_key_arn: a key of yours; null means S3's keys, which cost nothing. force_destroy: whether
     destroying deletes the objects, too.
-  E
+  TEXT
   type = object({
     bucket          = optional(string)
     noncurrent_days = optional(number, 7)
@@ -306,7 +306,7 @@ variable "archive_replica_arn" {
 }
 
 variable "mappings" {
-  description = <<-E
+  description = <<-TEXT
     The event source mappings of processor, archiver-raw and archiver-outcomes.
     mode: on_demand, or provisioned (pollers that cost by the hour and start at once).
     batch_response: whole, or partial in provisioned mode. It sets BATCH_RESPONSE of the archiver and ReportBatchItemFailures
@@ -314,7 +314,7 @@ variable "mappings" {
     keep_failed: in provisioned mode, whether a batch that failed 10,000 times, and a record above the 6 MB of an event, is put
     into the archive's bucket and passed over; the redriver delivers it from there. Otherwise such a batch is sent again for
     ever, and such a record is lost.
-  E
+  TEXT
   type = object({
     mode           = optional(string, "on_demand")
     batch_response = optional(string, "whole")
@@ -469,10 +469,10 @@ variable "rejected_per_5_min" {
 }
 
 variable "live_versions" {
-  description = <<-E
+  description = <<-TEXT
     Versions at which the aliases of functions stay, by function, while this apply publishes new ones. infra/ci/canary.py finds them
     and moves the aliases afterwards. Of a function that is not in it, the new version is live at once.
-  E
+  TEXT
   type        = map(string)
   default     = {}
 
