@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Plans or applies a root without asking anybody. Usage: terraform.sh dev|production plan|apply|deploy [ARGUMENT…]
+# Plans or applies a root (dev, production, examples/small) without asking anybody.
+# Usage: terraform.sh ROOT plan|apply|deploy [ARGUMENT…]
 # apply: a new version of a function has all calls at once. deploy: a part of them first (canary.py, with CANARY_ARGUMENTS).
 # STATE_BUCKET: the bucket of the state, in the region of TF_VAR_region.
 set -euo pipefail
-usage="usage: terraform.sh dev|production plan|apply|deploy [ARGUMENT…]"
+usage="usage: terraform.sh ROOT plan|apply|deploy [ARGUMENT…]"
 root=${1:?$usage}
 command=${2:?$usage}
 shift 2
