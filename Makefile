@@ -295,13 +295,18 @@ clean: ## Remove everything that was built, and kept state
 package: $(CARGO_LAMBDA) ## Build the functions for Lambda and pack them into target/package: FUNCTION=name ARCHITECTURE=x86_64
 	@infra/package/package.sh $(CARGO_LAMBDA) $(FUNCTION)
 
-.PHONY: package-check
-package-check:
-	@cd infra/package && python3 -m unittest -q
+# The tests of the programs for packages and deployments.
+.PHONY: infra-programs-check
+infra-programs-check:
+	@for folder in package ci cost; do (cd "infra/$$folder" && python3 -m unittest -q) || exit 1; done
 
 .PHONY: infra-check
-infra-check: package-check ## Format, validation and tests of Terraform, and what must hold of its plans; needs no account
+infra-check: infra-programs-check ## Format, validation and tests of Terraform, and what must hold of its plans; needs no account
 	@infra/check/check.sh
+
+.PHONY: cost
+cost: ## Price what was counted: COUNTS=counts.json [KAFKA_KIND=msk_express] [EVENTS_PER_SECOND=1000]
+	@python3 infra/cost/cost.py $(COUNTS) $(if $(KAFKA_KIND),--kafka "$(KAFKA_KIND)") $(if $(EVENTS_PER_SECOND),--events-per-second "$(EVENTS_PER_SECOND)")
 
 .PHONY: infra-lint
 infra-lint: $(CHECKOV) ## checkov, parliament and zizmor, which take minutes

@@ -120,12 +120,32 @@ def lifecycle_rules(lifecycle: Resource) -> Problems:
         if days.get(prefix) != expected:
             yield f"{lifecycle.address}: {prefix} expires after {days.get(prefix)} days instead of {expected}"
     for rule in rules:
+        if rule["status"] != "Enabled":
+            yield f'{lifecycle.address}: rule {rule["id"]} is off'
         if not one(rule["noncurrent_version_expiration"]).get("noncurrent_days"):
             yield f'{lifecycle.address}: rule {rule["id"]} keeps old versions for ever'
-    if not any(one(rule["abort_incomplete_multipart_upload"]) for rule in rules):
+    # One rule without a prefix does it for the objects of all the others.
+    of_all = [rule for rule in rules if not one(rule["filter"]).get("prefix")]
+    if not any(one(rule["abort_incomplete_multipart_upload"]) for rule in of_all):
         yield f"{lifecycle.address} keeps abandoned uploads"
-    if not any(one(rule["expiration"]).get("expired_object_delete_marker") for rule in rules):
+    if not any(one(rule["expiration"]).get("expired_object_delete_marker") for rule in of_all):
         yield f"{lifecycle.address} keeps delete markers"
+
+
+def replication(plan: Plan) -> Problems:
+    """A copy of the archive gets everything but deletions, and its bucket has rules of its own, which `retention` looks at."""
+    copies = plan.of("aws_s3_bucket_replication_configuration")
+    for copy in copies:
+        rules = copy.values["rule"]
+        if [rule["status"] for rule in rules] != ["Enabled"] or one(one(rules)["filter"]).get("prefix"):
+            yield f"{copy.address} leaves objects out"
+        if one(one(rules)["delete_marker_replication"]).get("status") != "Disabled":
+            yield f"{copy.address} deletes in the copy what is deleted here"
+    buckets = len(plan.of("aws_s3_bucket"))
+    if buckets != 1 + len(copies):
+        yield f"{buckets} buckets and {len(copies)} copies of the archive"
+    if len(plan.of("aws_s3_bucket_lifecycle_configuration")) != buckets:
+        yield "not every bucket has rules that end objects"
 
 
 def timeouts(plan: Plan) -> Problems:
@@ -163,6 +183,19 @@ def alarms(plan: Plan) -> Problems:
         # CloudWatch looks at a day at most, or at a week if a period has an hour or more.
         if alarm.values["evaluation_periods"] * period > (604_800 if period >= 3600 else 86_400):
             yield f"{alarm.address} looks back further than CloudWatch does"
+
+
+def new_versions(plan: Plan) -> Problems:
+    """A new version has an alarm on its own errors, by the metric that tells the versions of an alias apart."""
+    watched = [alarm.values["dimensions"] or {} for alarm in plan.of("aws_cloudwatch_metric_alarm")]
+    for name, function in plan.functions().items():
+        dimensions = {
+            "FunctionName": function["function_name"],
+            "Resource": f'{function["function_name"]}:live',
+            "ExecutedVersion": function["version"],
+        }
+        if name != "maintainer" and dimensions not in watched:
+            yield f"{name}: no alarm tells the new version's errors from the old one's"
 
 
 def settings(plan: Plan) -> Problems:
@@ -264,7 +297,7 @@ def allowed(plan: Plan) -> dict[str, set[str]]:
     return actions
 
 
-CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, timeouts, alarms, settings, secrets, mappings, policies)
+CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, new_versions, settings, secrets, mappings, policies)
 
 
 def permissions(plans: list[Plan]) -> Problems:

@@ -9,7 +9,7 @@ if ! command -v terraform >/dev/null; then
 fi
 
 terraform fmt -check -recursive
-for folder in dev production modules/pipeline; do
+for folder in dev production modules/pipeline examples/small; do
   status=0
   ./init.sh "$folder" || status=$?
   if [ "$status" -eq 3 ]; then
@@ -25,5 +25,6 @@ done
 for file in versions.tf variables.tf outputs.tf; do
   cmp "dev/$file" "production/$file"
 done
+cmp dev/outputs.tf examples/small/outputs.tf
 
 python3 ../check/run.py

@@ -74,6 +74,21 @@ def expire_late(plan: Plan) -> None:
     next(rule for rule in rules if rule["id"] == "raw")["expiration"][0]["days"] = 300
 
 
+def leftovers(block: str, value: Any) -> Callable[[Plan], None]:
+    """Changes the rule for what the other rules leave."""
+
+    def apply(plan: Plan) -> None:
+        rules = first(plan, "aws_s3_bucket_lifecycle_configuration")["rule"]
+        next(rule for rule in rules if rule["id"] == "leftovers")[block] = value
+
+    return apply
+
+
+def copy_that_deletes(plan: Plan) -> None:
+    rule = {"status": "Enabled", "filter": [{}], "delete_marker_replication": [{"status": "Enabled"}]}
+    plan.resources.append(Resource("a.copy", "aws_s3_bucket_replication_configuration", Values(rule=[rule])))
+
+
 def no_ttl(plan: Plan) -> None:
     first(plan, "aws_dynamodb_table", "access")["ttl"] = []
 
@@ -88,11 +103,23 @@ MUTATIONS = (
     Mutation("logs for ever", "for ever", setting("aws_cloudwatch_log_group", "retention_in_days", None)),
     Mutation("a function without a log group", "has no log group", without("aws_cloudwatch_log_group", 'function["scorer"]')),
     Mutation("objects kept too long", "expires after 300 days", expire_late),
+    Mutation("old versions for ever", "keeps old versions", leftovers("noncurrent_version_expiration", [])),
+    Mutation("delete markers for ever", "keeps delete markers", leftovers("expiration", [])),
+    Mutation("abandoned uploads for ever", "keeps abandoned uploads", leftovers("abort_incomplete_multipart_upload", [])),
+    Mutation("rules for a part of the objects", "keeps abandoned uploads", leftovers("filter", [{"prefix": "raw/"}])),
+    Mutation("a rule that is off", "leftovers is off", leftovers("status", "Disabled")),
+    Mutation("a bucket without rules", "rules that end objects", without("aws_s3_bucket_lifecycle_configuration")),
+    Mutation("a copy that deletes", "what is deleted here", copy_that_deletes),
     Mutation("claims that stay", "has expired", no_ttl),
     Mutation("a long timeout behind a mapping", "a timeout of 900 s", setting("aws_lambda_function", "timeout", 900, 'function["processor"]')),
     Mutation("a wait beyond the timeout", "not below its timeout", environment("query", {"MAX_WAIT_MS": "60000"})),
     Mutation("an alarm less", "no alarm for the line", without("aws_cloudwatch_metric_alarm", "scorer-throttles")),
     Mutation("an alarm that tells nobody", "tells nobody", setting("aws_cloudwatch_metric_alarm", "alarm_actions", [])),
+    Mutation(
+        "an alarm that mixes versions",
+        "tells the new version's errors",
+        setting("aws_cloudwatch_metric_alarm", "dimensions", {"FunctionName": "forebay-test-query"}, 'new_version_alarm["query"]'),
+    ),
     Mutation("a setting that nobody reads", "does not read", environment("archiver", {"FRAUD_TRESHOLD": "70"})),
     Mutation("a setting less", "does not start without ARCHIVE_BUCKET", environment("archiver", {"ARCHIVE_BUCKET": None})),
     Mutation("no brokers", "neither KAFKA_BROKERS nor", environment("ingest", {"MSK_CLUSTER_ARN": None})),

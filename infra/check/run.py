@@ -6,14 +6,21 @@ import sys
 import zipfile
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parents[1] / "cost"))
+
 import assertions
+import cost
+import floor
 import mutations
 import plans
 import readme
 
 PACKAGES = readme.ROOT / "target" / "infra-check" / "packages"
 POLICIES = readme.ROOT / "target" / "infra-check" / "policies"
-FOLDERS = ("modules/pipeline", "dev", "production")
+FOLDERS = ("modules/pipeline", "dev", "production", "examples/small")
+
+# What the small set-up promises, in USD a month.
+SMALL_COSTS_LESS_THAN = 100
 
 
 def make_packages() -> None:
@@ -45,6 +52,22 @@ def validations() -> int:
     return text.count("\n  validation {")
 
 
+def floors(made: list[plans.Plan]) -> list[str]:
+    """Shows what each root costs by the month; a small one that is not small is a problem."""
+    problems = []
+    for plan in made:
+        folder, run = plan.run.rsplit("/", 1)
+        if folder == "modules/pipeline":
+            continue
+        usd = cost.total(floor.lines(plan))
+        print(f"{folder} ({run}): {usd:.2f} USD a month without events")
+        if folder == "examples/small":
+            print("\n".join(cost.table("its price list", floor.lines(plan))))
+            if usd >= SMALL_COSTS_LESS_THAN:
+                problems.append(f"{plan.run}: {usd:.2f} USD a month, and not less than {SMALL_COSTS_LESS_THAN}")
+    return problems
+
+
 def main() -> int:
     make_packages()
     tested = [plans.test(folder, PACKAGES) for folder in FOLDERS]
@@ -55,6 +78,7 @@ def main() -> int:
         problems += [f"{plan.run}: {problem}" for check in assertions.CHECKS for problem in check(plan)]
     if made:
         problems += assertions.permissions(made)
+        problems += floors(made)
         problems += mutations.unnoticed(next(plan for plan in made if plan.run.endswith("/defaults")))
     if refused_values() < validations():
         problems.append(f"{validations()} validations, but tests of {refused_values()}: each needs one")

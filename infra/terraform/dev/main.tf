@@ -6,6 +6,7 @@ module "pipeline" {
   name                = "forebay-dev"
   packages_dir        = var.packages_dir
   alarm_email         = var.alarm_email
+  live_versions       = var.live_versions
   reserve_concurrency = false
   log_days            = 7
 
@@ -21,4 +22,20 @@ module "pipeline" {
 
   archive    = { force_destroy = true }
   front_door = { rate = 50, burst = 100, log_days = 3 }
+
+  # From the name, which a plan knows.
+  archive_replica_arn = var.archive_replica_region == null ? null : "arn:aws:s3:::${module.archive_replica[0].name}"
+}
+
+module "archive_replica" {
+  source    = "../modules/archive"
+  count     = var.archive_replica_region == null ? 0 : 1
+  providers = { aws = aws.replica }
+
+  name            = "${module.pipeline.archive_bucket}-replica"
+  retention_days  = module.pipeline.archive_rules.retention_days
+  noncurrent_days = module.pipeline.archive_rules.noncurrent_days
+  force_destroy   = module.pipeline.archive_rules.force_destroy
+  kms_key_arn     = null
+  replica_arn     = null
 }

@@ -22,3 +22,12 @@ provider "aws" {
     tags = { Project = "forebay", Root = basename(abspath(path.root)) }
   }
 }
+
+provider "aws" {
+  alias  = "replica"
+  region = coalesce(var.archive_replica_region, var.region)
+
+  default_tags {
+    tags = { Project = "forebay", Root = basename(abspath(path.root)) }
+  }
+}

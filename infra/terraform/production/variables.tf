@@ -14,3 +14,15 @@ variable "alarm_email" {
   type        = string
   default     = null
 }
+
+variable "live_versions" {
+  description = "Versions at which aliases stay, by function, until infra/ci/canary.py moves them; set by infra/ci/terraform.sh deploy."
+  type        = map(string)
+  default     = {}
+}
+
+variable "archive_replica_region" {
+  description = "Another region, for a copy of the archive; null means none."
+  type        = string
+  default     = null
+}

@@ -3,6 +3,12 @@ mock_provider "aws" {
   override_during = plan
 }
 
+mock_provider "aws" {
+  alias           = "replica"
+  source          = "../modules/pipeline/tests/mocks"
+  override_during = plan
+}
+
 variables {
   region = "eu-west-1"
 }

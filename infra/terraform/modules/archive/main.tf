@@ -1,6 +1,6 @@
 resource "aws_s3_bucket" "this" {
   #checkov:skip=CKV_AWS_18: whoever needs a log of readers turns on data events of CloudTrail
-  #checkov:skip=CKV_AWS_144: a copy in another region doubles the price, and is not offered yet
+  #checkov:skip=CKV_AWS_144: a copy in another region doubles the price, so it is a choice
   bucket        = var.name
   force_destroy = var.force_destroy
 }

@@ -27,3 +27,8 @@ variable "force_destroy" {
   description = "Whether destroying deletes the objects, too."
   type        = bool
 }
+
+variable "replica_arn" {
+  description = "Bucket, in another region, that gets a copy of every new object; null means none."
+  type        = string
+}

@@ -57,6 +57,7 @@ resource "aws_apigatewayv2_stage" "this" {
 }
 
 resource "aws_cloudwatch_log_group" "access" {
+  #checkov:skip=CKV_AWS_338: how long is a choice of each environment
   #checkov:skip=CKV_AWS_158: CloudWatch encrypts it with a key of its own; it holds no payloads
   name              = "/forebay/${var.name}/access"
   retention_in_days = var.log_days

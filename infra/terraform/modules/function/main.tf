@@ -66,10 +66,10 @@ resource "aws_lambda_alias" "live" {
   name             = "live"
   description      = "What triggers and operators invoke"
   function_name    = aws_lambda_function.this.function_name
-  function_version = aws_lambda_function.this.version
+  function_version = coalesce(var.live_version, aws_lambda_function.this.version)
 
   lifecycle {
-    # A weight is there only while a new version is tried.
+    # A weight is there only while infra/ci/canary.py tries a new version.
     ignore_changes = [routing_config]
   }
 

@@ -15,6 +15,11 @@ output "alias" {
   value = aws_lambda_alias.live.name
 }
 
+output "live_version" {
+  description = "The version that the alias names."
+  value       = aws_lambda_alias.live.function_version
+}
+
 output "alias_arn" {
   value = aws_lambda_alias.live.arn
 }

@@ -67,3 +67,8 @@ variable "goes_live_after" {
   description = "The alias moves to a new version only when this value is known: the schema must be there first."
   type        = string
 }
+
+variable "live_version" {
+  description = "The version at which the alias stays; null means the one that this apply publishes."
+  type        = string
+}

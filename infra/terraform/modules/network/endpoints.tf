@@ -1,5 +1,9 @@
+locals {
+  gateways = toset(["dynamodb", "s3"])
+}
+
 resource "aws_vpc_endpoint" "gateway" {
-  for_each = toset(["dynamodb", "s3"])
+  for_each = setsubtract(local.gateways, local.has_endpoints)
 
   vpc_id            = local.vpc_id
   service_name      = "com.amazonaws.${var.region}.${each.key}"
@@ -9,7 +13,7 @@ resource "aws_vpc_endpoint" "gateway" {
 }
 
 resource "aws_vpc_endpoint" "interface" {
-  for_each = var.interface_endpoints
+  for_each = setsubtract(var.interface_endpoints, local.has_endpoints)
 
   vpc_id              = local.vpc_id
   service_name        = "com.amazonaws.${var.region}.${each.key}"

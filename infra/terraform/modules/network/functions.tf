@@ -17,19 +17,36 @@ resource "aws_vpc_security_group_egress_rule" "endpoints" {
   to_port                      = 443
 }
 
+# Endpoints that exist have other security groups.
+resource "aws_vpc_security_group_egress_rule" "existing_endpoints" {
+  count = length(setintersection(var.interface_endpoints, local.has_endpoints)) > 0 ? 1 : 0
+
+  security_group_id = aws_security_group.functions.id
+  description       = "AWS services with an interface endpoint that exists"
+  cidr_ipv4         = local.cidr
+  ip_protocol       = "tcp"
+  from_port         = 443
+  to_port           = 443
+}
+
+data "aws_prefix_list" "gateway" {
+  for_each = local.gateways
+  name     = "com.amazonaws.${var.region}.${each.key}"
+}
+
 resource "aws_vpc_security_group_egress_rule" "gateway" {
-  for_each = aws_vpc_endpoint.gateway
+  for_each = local.gateways
 
   security_group_id = aws_security_group.functions.id
   description       = "The gateway endpoint of ${each.key}"
-  prefix_list_id    = each.value.prefix_list_id
+  prefix_list_id    = data.aws_prefix_list.gateway[each.key].id
   ip_protocol       = "tcp"
   from_port         = 443
   to_port           = 443
 }
 
 resource "aws_vpc_security_group_egress_rule" "internet" {
-  count = var.nat == "none" ? 0 : 1
+  count = var.has_way_out ? 1 : 0
 
   security_group_id = aws_security_group.functions.id
   description       = "HTTPS to what lies outside"

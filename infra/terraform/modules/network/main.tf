@@ -6,6 +6,7 @@ locals {
 
   vpc_id          = local.makes_vpc ? aws_vpc.this[0].id : var.existing.vpc_id
   cidr            = local.makes_vpc ? var.cidr : var.existing.cidr
+  has_endpoints   = local.makes_vpc ? toset([]) : var.existing.endpoints
   subnet_ids      = local.makes_vpc ? aws_subnet.private[*].id : var.existing.subnet_ids
   route_table_ids = local.makes_vpc ? aws_route_table.private[*].id : var.existing.route_table_ids
 }

@@ -14,3 +14,13 @@ output "functions_security_group_id" {
 output "endpoints_security_group_id" {
   value = aws_security_group.endpoints.id
 }
+
+output "made_endpoints" {
+  description = "Services that got an endpoint here."
+  value       = toset(concat(keys(aws_vpc_endpoint.gateway), keys(aws_vpc_endpoint.interface)))
+}
+
+output "private_link_names" {
+  description = "Names that lead to the endpoint of a vendor's Kafka."
+  value       = toset([for record in aws_route53_record.private_link : record.name])
+}

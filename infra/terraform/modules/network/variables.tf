@@ -20,6 +20,7 @@ variable "existing" {
     cidr            = string
     subnet_ids      = list(string)
     route_table_ids = list(string)
+    endpoints       = set(string)
   })
   default = null
 }
@@ -27,6 +28,24 @@ variable "existing" {
 variable "nat" {
   description = "Way out of the VPC: none, single (one NAT gateway) or per_zone."
   type        = string
+}
+
+variable "has_way_out" {
+  description = "Whether functions can reach the Internet, through this NAT or that of the VPC that exists."
+  type        = bool
+}
+
+variable "private_link" {
+  description = "Service of a vendor that gets an endpoint, and the domain whose names lead there; null means none."
+  type = object({
+    service_name = string
+    domain       = string
+  })
+}
+
+variable "private_link_ports" {
+  description = "Ports of that service."
+  type        = list(number)
 }
 
 variable "interface_endpoints" {

@@ -104,6 +104,36 @@ module "alarm" {
   missing_data      = try(each.value.missing, "notBreaching")
 }
 
+# Of the newest version alone, while the alias gives it a part of the calls: only then does CloudWatch tell the versions of an
+# alias apart. Each version has an alarm of its own, so that the alarm of a version that failed does not hold up its correction.
+module "new_version_alarm" {
+  source   = "../alarm"
+  for_each = module.function
+
+  name        = "${var.name}-${each.key}-version-${each.value.version}"
+  description = "Version ${each.value.version} of ${each.key} fails: infra/ci/canary.py puts the version before back"
+  topic_arn   = aws_sns_topic.alarms.arn
+
+  metric = {
+    namespace = "AWS/Lambda"
+    name      = "Errors"
+    dimensions = {
+      FunctionName    = each.value.name
+      Resource        = "${each.value.name}:${each.value.alias}"
+      ExecutedVersion = each.value.version
+    }
+  }
+
+  only_if_growing   = false
+  statistic         = "Sum"
+  comparison        = "GreaterThanThreshold"
+  threshold         = 0
+  period_sec        = local.minute
+  periods           = 1
+  breaching_periods = 1
+  missing_data      = "notBreaching"
+}
+
 # Objects that a person has to look at. EventBridge sends a message for each, because a metric of single prefixes costs more.
 locals {
   rings = {

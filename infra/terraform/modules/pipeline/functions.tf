@@ -40,6 +40,8 @@ module "maintainer" {
   log_days             = var.log_days
   async_retries        = local.functions.maintainer.async_retries
   goes_live_after      = "nothing"
+  # It runs before anything else moves, so nobody could go back to its old version.
+  live_version = null
 }
 
 # The first time, and whenever the maintainer changes: topics, migrations, partitions, in this order. If one fails, so does the
@@ -74,6 +76,7 @@ module "function" {
   log_days             = var.log_days
   async_retries        = each.value.async_retries
   goes_live_after      = aws_lambda_invocation.maintain.id
+  live_version         = lookup(var.live_versions, each.key, null)
 }
 
 locals {

@@ -9,11 +9,13 @@ locals {
   region     = data.aws_region.current.name
   is_msk     = var.stream.kind != "external"
 
+  has_way_out = var.network.existing == null ? var.network.nat != "none" : var.network.existing.has_nat
+
   # Services that functions in the VPC, or the pollers of a mapping, call. With NAT they go that way.
-  endpoints = var.network.nat != "none" ? [] : concat(
+  endpoints = local.has_way_out ? [] : concat(
     ["lambda"],
     local.is_msk ? ["kafka"] : [],
-    local.is_msk && var.mappings.mode == "on_demand" ? ["sts"] : [],
+    var.mappings.mode == "on_demand" ? ["sts"] : [],
     !local.is_msk || var.database.login == "secret" || !var.database.proxy ? ["secretsmanager"] : [],
   )
 }
@@ -26,9 +28,12 @@ module "network" {
   cidr                = var.network.cidr
   existing            = var.network.existing
   nat                 = var.network.nat
+  has_way_out         = local.has_way_out
   interface_endpoints = toset(local.endpoints)
   endpoint_zones      = var.network.endpoint_zones
   flow_log_days       = var.network.flow_log_days
+  private_link        = try(var.stream.external.private_link, null)
+  private_link_ports  = local.is_msk ? [] : distinct([for broker in var.stream.external.brokers : tonumber(split(":", broker)[1])])
 }
 
 module "stream" {
@@ -68,6 +73,7 @@ module "archive" {
   noncurrent_days = var.archive.noncurrent_days
   kms_key_arn     = var.archive.kms_key_arn
   force_destroy   = var.archive.force_destroy
+  replica_arn     = var.archive_replica_arn
 }
 
 module "state" {

@@ -15,18 +15,18 @@ output "domain_target" {
 
 output "make_a_key" {
   description = "Command that makes a first API key; it is shown only once."
-  value       = <<-E
+  value       = <<-TEXT
     aws lambda invoke --region ${local.region} --function-name ${module.maintainer.name} --qualifier ${module.maintainer.alias} \
       --cli-binary-format raw-in-base64-out --payload '{"action":"create-key","by":"'"$USER"'","tenant":"acme","name":"first","kind":"server","scopes":["write","read"]}' /dev/stdout
-  E
+  TEXT
 }
 
 output "send_an_event" {
   description = "Command that sends a first event."
-  value       = <<-E
+  value       = <<-TEXT
     curl -s ${module.front_door.url}/events -H "x-api-key: $KEY" -H 'content-type: application/json' \
       -d '{"type":"page_view","id":"first","path":"/","user_id":"u1"}'
-  E
+  TEXT
 }
 
 output "ask_for_the_event" {
@@ -35,8 +35,13 @@ output "ask_for_the_event" {
 }
 
 output "functions" {
-  description = "Name, version and alias of each function."
-  value       = { for name, function in local.all_functions : name => { name = function.name, version = function.version, alias_arn = function.alias_arn } }
+  description = "Name, newest version and alias of each function, and the alarm of that version if it goes live step by step."
+  value = { for name, function in local.all_functions : name => {
+    name      = function.name
+    version   = function.version
+    alias_arn = function.alias_arn
+    alarm     = try(module.new_version_alarm[name].name, null)
+  } }
 }
 
 output "mappings" {
@@ -46,6 +51,11 @@ output "mappings" {
 
 output "archive_bucket" {
   value = module.archive.name
+}
+
+output "archive_rules" {
+  description = "How long objects are kept; a copy in another region has the same rules."
+  value       = { retention_days = var.archive.retention_days, noncurrent_days = var.archive.noncurrent_days, force_destroy = var.archive.force_destroy }
 }
 
 output "database_secret_arn" {

@@ -13,7 +13,7 @@ locals {
     sasl_mechanism = var.stream.external.sasl_mechanism
     secret_arn     = var.stream.external.secret_arn
     # Without them, the pollers reach brokers on the Internet by themselves.
-    subnet_ids        = var.stream.external.inside_vpc ? module.network.subnet_ids : []
+    subnet_ids        = var.stream.external.inside_vpc || var.stream.external.private_link != null ? module.network.subnet_ids : []
     security_group_id = module.network.functions_security_group_id
   }
 }

@@ -36,12 +36,15 @@ variable "alarm_email" {
 }
 
 variable "network" {
-  description = <<-E
+  description = <<-TEXT
     The VPC: addresses of the one that is made, or one that exists.
-    nat: none, single or per_zone. Only what lies outside AWS needs it. Without NAT, interface endpoints are made.
+    nat: none, single or per_zone, in the VPC that is made. Only what lies outside AWS needs it. Without it, interface endpoints are
+    made.
+    existing: has_nat says whether its private subnets have a way out. endpoints names the services whose endpoints it has already
+    (s3, dynamodb, lambda, kafka, sts, secretsmanager): they are not made a second time, which AWS refuses.
     endpoint_zones: in how many zones each endpoint has an address. One costs a third; that zone is then needed.
     flow_log_days: how long refused connections are logged; 0 means not at all.
-  E
+  TEXT
   type = object({
     cidr           = optional(string, "10.60.0.0/16")
     nat            = optional(string, "none")
@@ -52,6 +55,8 @@ variable "network" {
       cidr            = string
       subnet_ids      = list(string)
       route_table_ids = list(string)
+      has_nat         = optional(bool, false)
+      endpoints       = optional(set(string), [])
     }))
   })
   default = {}
@@ -80,16 +85,33 @@ variable "network" {
     condition     = var.network.existing == null || try(length(var.network.existing.subnet_ids) == 3, false)
     error_message = "network.existing.subnet_ids must be three private subnets, each in another zone."
   }
+
+  validation {
+    condition     = var.network.existing == null || try(length(var.network.existing.route_table_ids) > 0 || length(setsubtract(["s3", "dynamodb"], var.network.existing.endpoints)) == 0, false)
+    error_message = "network.existing.route_table_ids must be the route tables of the subnets: the endpoints of S3 and DynamoDB are entered there. Only if network.existing.endpoints has both may there be none."
+  }
+
+  validation {
+    condition     = var.network.existing == null || var.network.nat == "none"
+    error_message = "network.nat makes gateways in a VPC that is made. Of one that exists, network.existing.has_nat says whether it has a way out."
+  }
+
+  validation {
+    condition     = var.network.existing == null || try(length(setsubtract(var.network.existing.endpoints, ["dynamodb", "kafka", "lambda", "s3", "secretsmanager", "sts"])) == 0, false)
+    error_message = "network.existing.endpoints has a service that nothing here needs: use dynamodb, kafka, lambda, s3, secretsmanager or sts."
+  }
 }
 
 variable "stream" {
-  description = <<-E
+  description = <<-TEXT
     Kafka.
     kind: msk_express or msk_standard make a cluster; existing_msk uses one with IAM; external uses any other Kafka with TLS
     and a login. sasl_mechanism: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512. The secret is a JSON object with username and password.
-    inside_vpc: whether the brokers can be reached in the VPC (PrivateLink, peering). Otherwise the way out is NAT.
+    Functions reach its brokers in one of three ways: through NAT; inside_vpc, if they are in the VPC already (peering, a transit
+    gateway, an endpoint of yours); or private_link, which makes an endpoint to the vendor's service and a private zone that answers
+    for domain and every name below it.
     broker: log_days 0 means no logs of the brokers.
-  E
+  TEXT
   type = object({
     kind = string
     broker = optional(object({
@@ -109,6 +131,10 @@ variable "stream" {
       sasl_username  = string
       secret_arn     = string
       inside_vpc     = optional(bool, false)
+      private_link = optional(object({
+        service_name = string
+        domain       = string
+      }))
     }))
   })
 
@@ -153,8 +179,23 @@ variable "stream" {
   }
 
   validation {
-    condition     = var.stream.external == null || try(var.stream.external.inside_vpc || var.network.nat != "none" || var.network.existing != null, false)
-    error_message = "The brokers of stream.external lie outside of the VPC, and there is no way out: set network.nat to single or per_zone, or stream.external.inside_vpc if they can be reached inside."
+    condition     = var.stream.external == null || try(var.stream.external.inside_vpc || var.stream.external.private_link != null || (var.network.existing == null ? var.network.nat != "none" : var.network.existing.has_nat), false)
+    error_message = "The brokers of stream.external lie outside of the VPC, and ingest, processor, redriver, rescorer and maintainer have no way out: set stream.external.private_link, network.nat (or network.existing.has_nat), or stream.external.inside_vpc if the brokers can be reached inside."
+  }
+
+  validation {
+    condition     = try(var.stream.external.private_link, null) == null || try(!var.stream.external.inside_vpc, false)
+    error_message = "stream.external: set inside_vpc or private_link, which makes the endpoint, and not both."
+  }
+
+  validation {
+    condition     = try(var.stream.external.private_link, null) == null || can(regex("^com\\.amazonaws\\.vpce\\.[a-z0-9-]+\\.vpce-svc-[0-9a-f]+$", var.stream.external.private_link.service_name))
+    error_message = "stream.external.private_link.service_name must be what the vendor shows: com.amazonaws.vpce.REGION.vpce-svc-ID."
+  }
+
+  validation {
+    condition     = try(var.stream.external.private_link, null) == null || try(alltrue([for broker in var.stream.external.brokers : endswith(split(":", broker)[0], ".${var.stream.external.private_link.domain}")]), false)
+    error_message = "stream.external.private_link.domain must be the end of every broker's name: what is not below it is not reached through the endpoint."
   }
 
   validation {
@@ -164,13 +205,13 @@ variable "stream" {
 }
 
 variable "database" {
-  description = <<-E
+  description = <<-TEXT
     Postgres on RDS.
     proxy: RDS Proxy in front, for many concurrent instances of the functions.
     login: secret (the managed secret of the owner) or iam (a token). With iam and no proxy, the user forebay_functions must
     have been made in the database: see infra/README.md.
     storage_gb grows up to max_storage_gb by itself and never shrinks. engine_version: 13 or later.
-  E
+  TEXT
   type = object({
     instance_class      = optional(string, "db.t4g.micro")
     storage_gb          = optional(number, 20)
@@ -218,11 +259,11 @@ variable "dedup_store" {
 }
 
 variable "archive" {
-  description = <<-E
+  description = <<-TEXT
     The bucket. retention_days: after how many days objects expire, by prefix. noncurrent_days: how long an overwritten or
     deleted object can be restored. kms_key_arn: a key of yours; null means S3's keys, which cost nothing. force_destroy: whether
     destroying deletes the objects, too.
-  E
+  TEXT
   type = object({
     bucket          = optional(string)
     noncurrent_days = optional(number, 7)
@@ -248,8 +289,24 @@ variable "archive" {
   }
 }
 
+variable "archive_replica_arn" {
+  description = "ARN of a bucket, in another region, that gets a copy of every new object. The roots make one with archive_replica_region."
+  type        = string
+  default     = null
+
+  validation {
+    condition     = var.archive_replica_arn == null || can(regex("^arn:aws[a-z-]*:s3:::[a-z0-9.-]+$", var.archive_replica_arn))
+    error_message = "archive_replica_arn must be the ARN of a bucket: arn:aws:s3:::NAME."
+  }
+
+  validation {
+    condition     = var.archive_replica_arn == null || var.archive.kms_key_arn == null
+    error_message = "A copy of an archive with archive.kms_key_arn needs a key in the other region, too, and that is not offered."
+  }
+}
+
 variable "mappings" {
-  description = <<-E
+  description = <<-TEXT
     The event source mappings of processor, archiver-raw and archiver-outcomes.
     mode: on_demand, or provisioned (pollers that cost by the hour and start at once).
     batch_response: whole, or partial in provisioned mode. It sets BATCH_RESPONSE of the archiver and ReportBatchItemFailures
@@ -257,7 +314,7 @@ variable "mappings" {
     keep_failed: in provisioned mode, whether a batch that failed 10,000 times, and a record above the 6 MB of an event, is put
     into the archive's bucket and passed over; the redriver delivers it from there. Otherwise such a batch is sent again for
     ever, and such a record is lost.
-  E
+  TEXT
   type = object({
     mode           = optional(string, "on_demand")
     batch_response = optional(string, "whole")
@@ -363,6 +420,11 @@ variable "settings" {
     condition     = !contains(keys(var.settings), "DEDUP_STORE")
     error_message = "settings must not have DEDUP_STORE: set dedup_store, which also makes or leaves out the table."
   }
+
+  validation {
+    condition     = alltrue([for name in keys(var.settings) : !startswith(name, "AWS_ENDPOINT_URL") && !contains(["DB_HOST", "KAFKA_BROKERS", "MSK_CLUSTER_ARN"], name)])
+    error_message = "settings must not have DB_HOST, KAFKA_BROKERS, MSK_CLUSTER_ARN or an endpoint: what a function connects to follows from stream, database and network, or it could have no way there."
+  }
 }
 
 variable "front_door" {
@@ -404,4 +466,18 @@ variable "rejected_per_5_min" {
   description = "How many events with a schema violation in five minutes ring the alarm of ingest."
   type        = number
   default     = 100
+}
+
+variable "live_versions" {
+  description = <<-TEXT
+    Versions at which the aliases of functions stay, by function, while this apply publishes new ones. infra/ci/canary.py finds them
+    and moves the aliases afterwards. Of a function that is not in it, the new version is live at once.
+  TEXT
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for version in values(var.live_versions) : can(regex("^[0-9]+$", version))])
+    error_message = "live_versions must have the number of a published version for each function."
+  }
 }

@@ -82,6 +82,7 @@ run "existing_msk_in_an_existing_vpc" {
         cidr            = "10.0.0.0/16"
         subnet_ids      = ["subnet-1", "subnet-2", "subnet-3"]
         route_table_ids = ["rtb-1"]
+        endpoints       = ["sts"]
       }
     }
     stream = {
@@ -91,6 +92,11 @@ run "existing_msk_in_an_existing_vpc" {
         security_group_id = "sg-1"
       }
     }
+  }
+
+  assert {
+    condition     = module.network.made_endpoints == toset(["dynamodb", "s3", "kafka", "lambda", "secretsmanager"])
+    error_message = "an endpoint that exists is not made again"
   }
 
   assert {
@@ -149,6 +155,67 @@ run "external_kafka_inside_the_vpc" {
   assert {
     condition     = length(local.external.subnet_ids) == 3
     error_message = "the pollers join the VPC"
+  }
+
+  assert {
+    condition     = join(",", local.endpoints) == "lambda,sts,secretsmanager"
+    error_message = "pollers in a VPC without NAT call Lambda, STS and Secrets Manager through endpoints"
+  }
+}
+
+run "external_kafka_over_private_link" {
+  command = plan
+
+  variables {
+    stream = {
+      kind = "external"
+      external = {
+        brokers       = ["b1.k.kafka.example:9092", "b2.k.kafka.example:9092"]
+        sasl_username = "forebay"
+        secret_arn    = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:kafka-AbCdEf"
+        private_link  = { service_name = "com.amazonaws.vpce.eu-west-1.vpce-svc-0a1b2c", domain = "k.kafka.example" }
+      }
+    }
+  }
+
+  assert {
+    condition     = !local.has_way_out && length(local.external.subnet_ids) == 3
+    error_message = "nothing goes out of the VPC, and the pollers join it"
+  }
+
+  assert {
+    condition     = module.network.private_link_names == toset(["k.kafka.example", "*.k.kafka.example"])
+    error_message = "the brokers' names lead to the endpoint"
+  }
+}
+
+run "external_kafka_from_an_existing_vpc" {
+  command = plan
+
+  variables {
+    network = {
+      existing = {
+        vpc_id          = "vpc-1"
+        cidr            = "10.0.0.0/16"
+        subnet_ids      = ["subnet-1", "subnet-2", "subnet-3"]
+        route_table_ids = []
+        has_nat         = true
+        endpoints       = ["s3", "dynamodb"]
+      }
+    }
+    stream = {
+      kind = "external"
+      external = {
+        brokers       = ["b1.kafka.example:9092"]
+        sasl_username = "forebay"
+        secret_arn    = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:kafka-AbCdEf"
+      }
+    }
+  }
+
+  assert {
+    condition     = local.has_way_out && length(module.network.made_endpoints) == 0
+    error_message = "what the VPC has is used, and nothing is made twice"
   }
 }
 
@@ -272,6 +339,24 @@ run "sizes_and_concurrency" {
   assert {
     condition     = local.sizes.processor == { memory_mb = 2048, timeout_sec = 300, reserved_concurrency = -1 } && local.sizes.rescorer.timeout_sec == 300 && local.sizes.rescorer.reserved_concurrency == -1
     error_message = "what is set holds, the rest stays"
+  }
+}
+
+run "aliases_stay" {
+  command = plan
+
+  variables {
+    live_versions = { ingest = "7" }
+  }
+
+  assert {
+    condition     = module.function["ingest"].live_version == "7" && module.function["processor"].live_version == "1"
+    error_message = "the alias of a function with a live version stays, that of another is the new version"
+  }
+
+  assert {
+    condition     = output.functions.ingest.version == "1" && output.functions.ingest.alarm == "forebay-test-ingest-version-1" && output.functions.maintainer.alarm == null
+    error_message = "canary.py moves every alias but the maintainer's, and looks at the new version's alarm"
   }
 }
 

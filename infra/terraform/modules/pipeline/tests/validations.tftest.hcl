@@ -39,6 +39,8 @@ run "refuses_1" {
     front_door = { rate = 0 }
     # log days
     log_days = 31
+    # live version
+    live_versions = { ingest = "$LATEST" }
   }
 
   expect_failures = [
@@ -54,6 +56,7 @@ run "refuses_1" {
     var.settings,
     var.front_door,
     var.log_days,
+    var.live_versions,
   ]
 }
 
@@ -93,7 +96,7 @@ run "refuses_3" {
 
   variables {
     # existing msk without a cluster
-    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = [] } }
+    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = ["rtb-1"] } }
     stream  = { kind = "existing_msk" }
     # backup days
     database = { backup_days = 0 }
@@ -119,7 +122,7 @@ run "refuses_4" {
 
   variables {
     # cluster arn
-    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = [] } }
+    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = ["rtb-1"] } }
     stream  = { kind = "existing_msk", existing_msk = { cluster_arn = "ours", security_group_id = "sg-1" } }
     # engine version
     database = { engine_version = "9.6" }
@@ -286,5 +289,107 @@ run "refuses_15" {
 
   expect_failures = [
     var.network,
+  ]
+}
+
+run "refuses_16" {
+  command = plan
+
+  variables {
+    # route tables of an existing vpc
+    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = [] } }
+    # a connection past the variables
+    settings = { KAFKA_BROKERS = "b.example:9092" }
+    # replica arn
+    archive_replica_arn = "ours-replica"
+  }
+
+  expect_failures = [
+    var.network,
+    var.settings,
+    var.archive_replica_arn,
+  ]
+}
+
+run "refuses_17" {
+  command = plan
+
+  variables {
+    # nat in an existing vpc
+    network = { nat = "single", existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = ["rtb-1"] } }
+    # replica of an archive with a key
+    archive             = { kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:key/ours" }
+    archive_replica_arn = "arn:aws:s3:::ours-replica"
+  }
+
+  expect_failures = [
+    var.network,
+    var.archive_replica_arn,
+  ]
+}
+
+run "refuses_18" {
+  command = plan
+
+  variables {
+    # endpoints of an existing vpc
+    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = ["rtb-1"], endpoints = ["sqs"] } }
+  }
+
+  expect_failures = [
+    var.network,
+  ]
+}
+
+run "refuses_19" {
+  command = plan
+
+  variables {
+    # two ways to the brokers
+    stream = { kind = "external", external = { brokers = ["b.k.example:9092"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf", inside_vpc = true, private_link = { service_name = "com.amazonaws.vpce.eu-west-1.vpce-svc-0a1", domain = "k.example" } } }
+  }
+
+  expect_failures = [
+    var.stream,
+  ]
+}
+
+run "refuses_20" {
+  command = plan
+
+  variables {
+    # service of the vendor
+    stream = { kind = "external", external = { brokers = ["b.k.example:9092"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf", private_link = { service_name = "kafka", domain = "k.example" } } }
+  }
+
+  expect_failures = [
+    var.stream,
+  ]
+}
+
+run "refuses_21" {
+  command = plan
+
+  variables {
+    # domain of the vendor
+    stream = { kind = "external", external = { brokers = ["b.k.example:9092"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf", private_link = { service_name = "com.amazonaws.vpce.eu-west-1.vpce-svc-0a1", domain = "other.example" } } }
+  }
+
+  expect_failures = [
+    var.stream,
+  ]
+}
+
+run "refuses_22" {
+  command = plan
+
+  variables {
+    # no way out of an existing vpc
+    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = ["rtb-1"] } }
+    stream  = { kind = "external", external = { brokers = ["b.k.example:9092"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf" } }
+  }
+
+  expect_failures = [
+    var.stream,
   ]
 }

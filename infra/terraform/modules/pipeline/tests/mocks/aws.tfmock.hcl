@@ -81,6 +81,10 @@ mock_resource "aws_kms_key" {
   defaults = { arn = "arn:aws:kms:eu-west-1:123456789012:key/mocked" }
 }
 
+mock_resource "aws_vpc_endpoint" {
+  defaults = { dns_entry = [{ dns_name = "vpce-mocked.example", hosted_zone_id = "ZMOCKED" }] }
+}
+
 mock_resource "aws_eip" {
   defaults = { id = "eipalloc-0123456789abcdef0" }
 }
