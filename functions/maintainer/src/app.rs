@@ -7,7 +7,7 @@ use std::sync::Arc;
 use access::AccessStore;
 use kafka::{KafkaClient, TopicAdmin};
 use pipeline::clock::{Clock, SystemClock};
-use pipeline::ports::{AddressCounters, ApiKeys, AuditTrail, BlockList};
+use pipeline::ports::{ACCESS_TRAIL, AddressCounters, ApiKeys, AuditTrail, BlockList};
 use postgres::{Database, PostgresError};
 use tokio::sync::OnceCell;
 
@@ -34,7 +34,7 @@ impl App {
     pub async fn connect(config: Config) -> Result<Self, PostgresError> {
         let access = config.access.connect(&aws::sdk_config().await).await?;
         let (keys, blocks, counters) = (access.keys(), access.blocks(), access.counters());
-        let mut app = App::new(config, keys, blocks, counters, access.trail("access"), Arc::new(SystemClock));
+        let mut app = App::new(config, keys, blocks, counters, access.trail(ACCESS_TRAIL), Arc::new(SystemClock));
         if let AccessStore::Postgres(database) = access {
             app.database = OnceCell::new_with(Some(database));
         }

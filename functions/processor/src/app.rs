@@ -10,7 +10,9 @@ use lambda::breaker::guard;
 use lambda::shutdown::FLUSH_TIMEOUT;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;
-use pipeline::ports::{AddressCounters, BlockList, ClaimStore, EventStore, ObjectStore, RecordPublisher, Scorer};
+use pipeline::ports::{
+    ACCESS_TRAIL, AddressCounters, AuditTrail, BlockList, ClaimStore, EventStore, ObjectStore, RecordPublisher, Scorer,
+};
 use pipeline::{Dependency, DependencyError};
 use postgres::{Database, PostgresClaims, PostgresEventStore};
 use scoring::{ScorerClient, Scoring};
@@ -26,6 +28,8 @@ pub struct Ports {
     pub claims: Arc<dyn ClaimStore>,
     pub counters: Arc<dyn AddressCounters>,
     pub block_list: Arc<dyn BlockList>,
+    /// Of the changes of blocks.
+    pub audit: Arc<dyn AuditTrail>,
     pub scorer: Arc<dyn Scorer>,
     pub store: Arc<dyn EventStore>,
     pub publisher: Arc<dyn RecordPublisher>,
@@ -53,6 +57,7 @@ pub struct App {
     pub(crate) counters: Arc<dyn AddressCounters>,
     pub(crate) address_counts: AddressCounts,
     pub(crate) block_list: CachedBlockList,
+    pub(crate) audit: Arc<dyn AuditTrail>,
     /// The scorer with its guard.
     pub(crate) scoring: Scoring,
     pub(crate) store: Arc<dyn EventStore>,
@@ -77,6 +82,7 @@ impl App {
             s3: guard(Dependency::S3),
             policy,
             registry: registry.into(),
+            audit: ports.audit,
             claims: ports.claims,
             counters: ports.counters,
             address_counts: AddressCounts::default(),
@@ -118,6 +124,7 @@ impl App {
             claims,
             counters: access.counters(),
             block_list: access.blocks(),
+            audit: access.trail(ACCESS_TRAIL),
             scorer: Arc::new(ScorerClient::new(&sdk, config.scorer_function)),
             store: Arc::new(PostgresEventStore::new(database, dedup_window).announcing(report::incarnation_begun)),
             publisher: Arc::new(publisher),

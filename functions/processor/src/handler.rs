@@ -11,7 +11,7 @@ use pipeline::decisions::intake::Reader;
 use pipeline::decisions::limits::{Blocks, LimitPlan};
 use pipeline::decisions::verdicts::{self, ScorePlan};
 use pipeline::decisions::{preparedness, size};
-use pipeline::ports::{AddressCount, Score, ScoreRequest};
+use pipeline::ports::{ActionState, AddressCount, AuditEntry, Block, Score, ScoreRequest};
 use pipeline::tracked::{Admitted, Claimed, Read, Tracked};
 use pipeline::{Record, chain, failpoint};
 use serde_json::value::{RawValue, to_raw_value};
@@ -151,9 +151,35 @@ impl App {
                 tracing::warn!(address = %block.address, reason = block.reason, from = %block.from, "address is over its limit of new events and was put on the block list");
             }
             self.block_list.add(&verdicts.blocks, self.access_guard(), deadline).await?;
+            self.audit_blocks(&verdicts.blocks, deadline).await;
         }
         failpoint!("processor::limited");
         Ok(verdicts.records)
+    }
+
+    /// Writes who was blocked into the audit trail, after it has happened: a block that an audit entry holds up would let a
+    /// flood through. One entry for all of a batch.
+    async fn audit_blocks(&self, blocks: &[Block], deadline: Instant) {
+        let Some(first) = blocks.first() else { return };
+        let now = self.clock.now();
+        let entry = AuditEntry {
+            started_at: now,
+            // A redelivered batch blocks again, at another time.
+            run: format!("processor-{}", first.address),
+            action: "block".to_owned(),
+            by: Some("processor".to_owned()),
+            state: ActionState::Finished,
+            request: serde_json::json!({ "blocks": blocks }).to_string(),
+            result: String::new(),
+        };
+        let record = || self.audit.record(&entry);
+        if let Err(error) = self.access_guard().call(deadline, "writing the audit trail", record).await {
+            tracing::warn!(
+                error = chain(&error),
+                request = entry.request,
+                "blocks of addresses are not in the audit trail"
+            );
+        }
     }
 
     /// The total of each count, as far as this instance knows it.

@@ -25,6 +25,7 @@ use processor::{App, Ports, handle};
 use serde_json::json;
 use serde_json::value::RawValue;
 use settings::shared::StateStore;
+use testkit::fakes::audit::FakeAuditTrail;
 use testkit::fakes::objects::FakeObjects;
 use tokio::runtime::Builder;
 
@@ -130,6 +131,7 @@ fn app() -> App {
         claims: answers.clone(),
         counters: answers.clone(),
         block_list: answers.clone(),
+        audit: Arc::new(FakeAuditTrail::default()),
         scorer: answers.clone(),
         store: answers.clone(),
         publisher: answers,

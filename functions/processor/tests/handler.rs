@@ -25,6 +25,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use settings::shared::StateStore;
 use testkit::fakes::address_counters::FakeAddressCounters;
+use testkit::fakes::audit::FakeAuditTrail;
 use testkit::fakes::block_list::FakeBlockList;
 use testkit::fakes::claims::FakeClaims;
 use testkit::fakes::objects::FakeObjects;
@@ -61,6 +62,7 @@ struct World {
     claims: Arc<FakeClaims>,
     counters: Arc<FakeAddressCounters>,
     block_list: Arc<FakeBlockList>,
+    audit: Arc<FakeAuditTrail>,
     scorer: Arc<FakeScorer>,
     store: Arc<FakeStore>,
     publisher: Arc<FakePublisher>,
@@ -74,6 +76,7 @@ impl World {
             claims: Arc::new(FakeClaims::new(DAY)),
             counters: Arc::default(),
             block_list: Arc::default(),
+            audit: Arc::default(),
             scorer: Arc::default(),
             store: Arc::new(FakeStore::new(DAY)),
             publisher: Arc::new(FakePublisher::new(1)),
@@ -91,6 +94,7 @@ impl World {
             claims: self.claims.clone(),
             counters: self.counters.clone(),
             block_list: self.block_list.clone(),
+            audit: self.audit.clone(),
             scorer: self.scorer.clone(),
             store,
             publisher: self.publisher.clone(),
@@ -451,6 +455,10 @@ async fn an_address_past_its_limit_is_blocked_and_listed() {
     let listed = world.block_list.list().await.unwrap();
     assert_eq!(listed.len(), 1);
     assert_eq!(listed[0].from, Timestamp::from_millis(1_795_197_720_003));
+    let trail = world.audit.entries(world.clock.now()).await.unwrap();
+    let [entry] = trail.as_slice() else { panic!("one entry for the batch: {trail:?}") };
+    assert_eq!((entry.by.as_deref(), entry.action.as_str()), (Some("processor"), "block"));
+    assert!(entry.request.contains("192.0.2.1") && !entry.request.contains("192.0.2.2"), "{}", entry.request);
     // This instance applies its own block at once.
     invoke(&app, &batch(&[(0, 5, "e", "192.0.2.1"), (0, 6, "f", "192.0.2.2")])).await.unwrap();
     assert_eq!(
@@ -468,6 +476,19 @@ async fn an_address_past_its_limit_is_blocked_and_listed() {
     // whose address is on the block list.
     let asked: Vec<usize> = world.scorer.asked().iter().map(Vec::len).collect();
     assert_eq!(asked, [4, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_block_holds_although_the_audit_trail_cannot_be_written() {
+    let world = World::new();
+    world.audit.faults.fail(100, ErrorClass::Transient);
+    let mut policy = policy();
+    policy.limits.per_minute = NonZeroU32::new(1);
+    let app = world.app_with(policy, world.store.clone());
+    invoke(&app, &batch(&[(0, 1, "a", "192.0.2.1"), (0, 2, "b", "192.0.2.1")])).await.unwrap();
+    assert_eq!(world.block_list.list().await.unwrap().len(), 1);
+    let outcomes = world.outcomes();
+    assert_eq!(tags(&outcomes)[1], ("raw-events/0/2", "blocked", "address-rate"));
 }
 
 #[tokio::test(start_paused = true)]

@@ -39,6 +39,7 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 use testkit::fakes::address_counters::FakeAddressCounters;
+use testkit::fakes::audit::FakeAuditTrail;
 use testkit::fakes::block_list::FakeBlockList;
 use testkit::fakes::claims::FakeClaims;
 use testkit::fakes::objects::FakeObjects;
@@ -499,6 +500,7 @@ impl Services {
             claims: Arc::new(Gated { gate: gate.clone(), port: self.claims.clone() }),
             counters: Arc::new(Gated { gate: gate.clone(), port: self.counters.clone() }),
             block_list: Arc::new(Gated { gate: gate.clone(), port: self.block_list.clone() }),
+            audit: Arc::new(FakeAuditTrail::default()),
             scorer: Arc::new(Gated { gate: gate.clone(), port: self.scorer.clone() }),
             store: Arc::new(Gated { gate: gate.clone(), port: self.store.clone() }),
             publisher: Arc::new(Gated { gate: gate.clone(), port: self.publisher.clone() }),

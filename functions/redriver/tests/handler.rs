@@ -374,6 +374,7 @@ fn processor(
         claims: claims.clone(),
         counters: Arc::new(FakeAddressCounters::default()),
         block_list: Arc::new(FakeBlockList::default()),
+        audit: Arc::new(FakeAuditTrail::default()),
         scorer: Arc::new(FakeScorer::default()),
         store: store.clone(),
         publisher: broker.clone(),

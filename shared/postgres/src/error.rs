@@ -32,9 +32,8 @@ pub enum PostgresError {
     Connection(#[source] PoolError),
     #[error("Postgres did not answer within {} s", .0.as_secs_f32())]
     Timeout(Duration),
-    /// The server's message, without the row it is about, because the row may contain personal data.
-    #[error("{}", describe(.0))]
-    Statement(#[source] tokio_postgres::Error),
+    #[error(transparent)]
+    Statement(StatementError),
     #[error("the migrations of Postgres failed")]
     Migration(#[source] refinery::Error),
     /// A row that this build cannot read, because another build or a person wrote it.
@@ -45,17 +44,44 @@ pub enum PostgresError {
     Contention,
 }
 
-/// The server's message. For an error of the client, the source says what it was.
-fn describe(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(error) => format!("Postgres answered {}: {}", error.code().code(), error.message()),
-        None => "the connection to Postgres failed".to_owned(),
+/// Why a statement failed: the server's code and message, or what is wrong with the connection.
+///
+/// The server also sends details, which quote the row that the statement was about. A row may contain personal data, so
+/// neither this error nor its sources tell them.
+pub struct StatementError(tokio_postgres::Error);
+
+impl StatementError {
+    /// `None` if the server did not answer.
+    fn code(&self) -> Option<&SqlState> {
+        self.0.code()
+    }
+}
+
+impl fmt::Display for StatementError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.as_db_error() {
+            Some(error) => write!(f, "Postgres answered {}: {}", error.code().code(), error.message()),
+            None => f.write_str("the connection to Postgres failed"),
+        }
+    }
+}
+
+impl fmt::Debug for StatementError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StatementError({self})")
+    }
+}
+
+impl std::error::Error for StatementError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        // The source of a server's error has the details.
+        self.0.as_db_error().is_none().then_some(&self.0)
     }
 }
 
 impl From<tokio_postgres::Error> for PostgresError {
     fn from(error: tokio_postgres::Error) -> Self {
-        PostgresError::Statement(error)
+        PostgresError::Statement(StatementError(error))
     }
 }
 
@@ -155,8 +181,8 @@ fn class_and_tag(code: &SqlState) -> (ErrorClass, &'static str) {
     }
 }
 
-fn of_statement(error: &tokio_postgres::Error) -> (ErrorClass, &'static str) {
-    match error.code() {
+fn of_code(code: Option<&SqlState>) -> (ErrorClass, &'static str) {
+    match code {
         Some(code) => class_and_tag(code),
         None => (ErrorClass::Transient, "unavailable"),
     }
@@ -173,13 +199,15 @@ impl PostgresError {
                 // Every connection of the pool is busy.
                 PoolError::Timeout(_) => (ErrorClass::Overload, "pool"),
                 PoolError::Backend(error) if tls::below(error).is_some() => (ErrorClass::Transient, "tls"),
-                PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => of_statement(error),
+                PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
+                    of_code(error.code())
+                }
                 PoolError::Closed
                 | PoolError::NoRuntimeSpecified
                 | PoolError::PostCreateHook(HookError::Message(_)) => (ErrorClass::Transient, "pool"),
             },
             PostgresError::Timeout(_) => (ErrorClass::Transient, "timeout"),
-            PostgresError::Statement(error) => of_statement(error),
+            PostgresError::Statement(error) => of_code(error.code()),
             PostgresError::Migration(_) => (ErrorClass::Transient, "migration"),
             PostgresError::Row { .. } => (ErrorClass::Permanent, "row"),
             PostgresError::Contention => (ErrorClass::Transient, "conflict"),

@@ -35,7 +35,7 @@ pub use access::{
 pub use claims::PostgresClaims;
 pub use config::{PostgresConfig, UnusableLogin};
 pub use database::Database;
-pub use error::PostgresError;
+pub use error::{PostgresError, StatementError};
 pub use history::PostgresEventHistory;
 pub use replay::PostgresReplay;
 pub use store::PostgresEventStore;

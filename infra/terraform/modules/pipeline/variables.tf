@@ -422,6 +422,11 @@ variable "settings" {
   }
 
   validation {
+    condition     = !contains(keys(var.settings), "ACCESS_STORE")
+    error_message = "settings must not have ACCESS_STORE: on AWS, keys and blocks are in DynamoDB, so that an address can be blocked while Postgres is down."
+  }
+
+  validation {
     condition     = alltrue([for name in keys(var.settings) : !startswith(name, "AWS_ENDPOINT_URL") && !contains(["DB_HOST", "KAFKA_BROKERS", "MSK_CLUSTER_ARN"], name)])
     error_message = "settings must not have DB_HOST, KAFKA_BROKERS, MSK_CLUSTER_ARN or an endpoint: what a function connects to follows from stream, database and network, or it could have no way there."
   }

@@ -7,6 +7,9 @@ use strum::{EnumString, IntoStaticStr};
 
 use crate::DependencyError;
 
+/// The subject of the trail of keys and blocks, which both operators and the processor change.
+pub const ACCESS_TRAIL: &str = "access";
+
 /// How an action ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]
 #[serde(rename_all = "lowercase")]

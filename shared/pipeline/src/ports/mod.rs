@@ -24,7 +24,7 @@ mod unscored;
 
 pub use address_counters::{AddressCount, AddressCounters};
 pub use api_keys::{ApiKey, ApiKeys, KeyHash, KeyHashError, KeyKind, Scope};
-pub use audit::{ActionState, AuditEntry, AuditTrail};
+pub use audit::{ACCESS_TRAIL, ActionState, AuditEntry, AuditTrail};
 pub use block_list::{Block, BlockList};
 pub use claims::{Claim, ClaimStore, ClaimVerdict};
 pub use functions::FunctionCaller;

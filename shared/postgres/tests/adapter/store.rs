@@ -117,6 +117,17 @@ async fn a_failed_batch_leaves_nothing_and_its_connection_is_usable() {
     assert_eq!(entries[0].outcome, Outcome::Valid);
 }
 
+/// The server quotes the row in the details of its error. What we tell goes into logs.
+#[tokio::test]
+async fn an_error_does_not_tell_the_row_that_it_is_about() {
+    let database = database().await;
+    execute(&database, "ALTER TABLE events ADD CONSTRAINT no_secret CHECK (event_id <> 'a-secret')").await;
+    let error = store(&database).record(&[record(0, "a-secret")], Timestamp::EPOCH).await.unwrap_err();
+    let told = format!("{}; {error:?}", pipeline::chain(&error));
+    assert!(told.contains("23514") && told.contains("no_secret"), "{told}");
+    assert!(!told.contains("a-secret"), "{told}");
+}
+
 #[tokio::test]
 async fn a_caller_that_gives_up_leaves_no_transaction_open() {
     let database = database().await;
