@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::config::MappingConfig;
 use crate::event::{EncodedRecord, EventFrame, MAX_EVENT_BYTES, Undelivered, partition_overhead};
+use crate::filter::RecordFilters;
 
 /// Maximum size in bytes of all records that wait in one poller, encoded: eight events. The partitions share it equally,
 /// so that one that is held for long leaves room for the others. Each may exceed its share by what one poll returns.
@@ -97,6 +98,8 @@ struct Queue {
     of: TopicPartition,
     epoch: u64,
     records: VecDeque<EncodedRecord>,
+    /// The offset after the last record that a filter left out, until it is committed.
+    filtered_to: Option<i64>,
     /// Size of the records.
     bytes: usize,
     /// When the oldest record arrived.
@@ -117,6 +120,14 @@ struct Retry {
 }
 
 impl Queue {
+    /// The offset to commit when every record up to `last` is done: what filters left out after it is done, too.
+    fn next_after(&mut self, last: i64) -> i64 {
+        match self.records.front() {
+            Some(waiting) => waiting.offset,
+            None => self.filtered_to.take().map_or(last + 1, |to| to.max(last + 1)),
+        }
+    }
+
     /// Whether the partition waits before its failed records are sent again.
     fn backs_off(&self, now: Instant) -> bool {
         self.retry.is_some_and(|retry| retry.not_before > now)
@@ -134,6 +145,7 @@ pub(crate) enum Reading {
 #[derive(Debug)]
 pub(crate) struct Buffer {
     frame: EventFrame,
+    filters: RecordFilters,
     batch_size: usize,
     window: Duration,
     max_event_bytes: usize,
@@ -153,6 +165,7 @@ impl Buffer {
     pub(crate) fn new(config: &MappingConfig) -> Self {
         Buffer {
             frame: EventFrame::new(config),
+            filters: config.filters.clone(),
             batch_size: config.batch_size,
             window: config.window,
             max_event_bytes: MAX_EVENT_BYTES,
@@ -186,7 +199,8 @@ impl Buffer {
         let epoch = self.next_epoch;
         self.next_epoch += 1;
         let records = VecDeque::new();
-        self.queues.push(Queue { of, epoch, records, bytes: 0, since: now, paused: false, retry: None });
+        let queue = Queue { of, epoch, records, filtered_to: None, bytes: 0, since: now, paused: false, retry: None };
+        self.queues.push(queue);
         self.queues.len() - 1
     }
 
@@ -194,8 +208,8 @@ impl Buffer {
         self.queues.retain(|queue| queue.of != *of);
     }
 
-    /// Adds a polled record.
-    pub(crate) fn push(&mut self, record: &Record, now: Instant) {
+    /// Adds a polled record. False if the filters leave it out.
+    pub(crate) fn push(&mut self, record: &Record, now: Instant) -> bool {
         let position = &record.position;
         let known = self
             .queues
@@ -205,8 +219,12 @@ impl Buffer {
             let of = TopicPartition::new(position.topic.clone(), position.partition);
             self.add(of, now)
         });
-        let mut encoded = EncodedRecord::new(record);
         let queue = &mut self.queues[index];
+        if !self.filters.take(record.value.as_deref()) {
+            queue.filtered_to = Some(position.offset + 1);
+            return false;
+        }
+        let mut encoded = EncodedRecord::new(record);
         if self.frame.len() + partition_overhead(&queue.of) + encoded.json.len() > self.max_event_bytes {
             encoded.undelivered = Some(Undelivered::PayloadTooLarge);
             if !self.keeps_undelivered {
@@ -218,6 +236,7 @@ impl Buffer {
         }
         queue.bytes += encoded.json.len();
         queue.records.push_back(encoded);
+        true
     }
 
     /// Whether a whole batch of this partition waits, or its share of the memory is used.
@@ -250,6 +269,15 @@ impl Buffer {
     pub(crate) fn idle(&self) -> Vec<TopicPartition> {
         let is_idle = |queue: &&Queue| queue.records.is_empty() && !self.out.contains(&queue.of);
         self.queues.iter().filter(is_idle).map(|queue| queue.of.clone()).collect()
+    }
+
+    /// The next offset of the partitions in which nothing but records that the filters leave out has come, each once.
+    pub(crate) fn filtered(&mut self) -> Vec<Position> {
+        let is_idle = |queue: &&mut Queue| queue.records.is_empty() && !self.out.contains(&queue.of);
+        let passed = |queue: &mut Queue| {
+            Some(Position::new(queue.of.topic.clone(), queue.of.partition, queue.filtered_to.take()?))
+        };
+        self.queues.iter_mut().filter(is_idle).filter_map(passed).collect()
     }
 
     /// Whether a partition is paused.
@@ -379,7 +407,7 @@ impl Buffer {
             let (first, last) = (first.offset, last.offset);
             let Some(failed) = *retry_from else {
                 queue.retry = None;
-                next.push(Position::new(span.of.topic, span.of.partition, last + 1));
+                next.push(Position::new(span.of.topic, span.of.partition, queue.next_after(last)));
                 continue;
             };
             let (mut backoff, before) = match queue.retry {
@@ -568,6 +596,41 @@ pub(crate) mod tests {
         let again = buffer.cut(due).unwrap();
         assert_eq!(offsets(&again), [(0, vec![11, 12, 13])]);
         assert_eq!(buffer.complete(again, &[Some(11)], due), [], "nothing succeeded, nothing to commit");
+    }
+
+    /// A partition's records by their values, from offset 0 on.
+    fn fill_with(buffer: &mut Buffer, partition: i32, first: i64, values: &[&'static str]) {
+        for (offset, value) in (first..).zip(values) {
+            let value = Some(Bytes::from_static(value.as_bytes()));
+            buffer.push(&Record { value, ..record(partition, offset, 0) }, Instant::now());
+        }
+    }
+
+    #[test]
+    fn what_the_filters_leave_out_is_in_no_batch_and_is_committed_with_what_is_before_it() {
+        let now = Instant::now();
+        let filters = RecordFilters::parse([r#"{"value":["yes"]}"#]).unwrap();
+        let config = MappingConfig { batch_size: 2, window: Duration::ZERO, filters, ..MappingConfig::new("f", "t", "g") };
+        let mut buffer = Buffer::new(&config);
+        fill_with(&mut buffer, 0, 0, &["no", "no"]);
+        assert_eq!((buffer.due(now, Duration::ZERO), buffer.cut(now).is_none()), (None, true), "no batch without records");
+        assert_eq!(buffer.filtered(), [Position::new("t", 0, 2)]);
+        assert_eq!(buffer.filtered(), [], "once");
+        fill_with(&mut buffer, 0, 2, &["yes", "no", "no", "yes", "no", "yes", "no"]);
+        assert_eq!(buffer.filtered(), [], "a record before them is not done");
+        let batch = buffer.cut(now).unwrap();
+        assert_eq!(offsets(&batch), [(0, vec![2, 5])], "they do not count for the batch size");
+        fill_with(&mut buffer, 0, 9, &["no"]);
+        assert_eq!(buffer.complete(batch, &[None], now), [Position::new("t", 0, 7)], "up to the record that waits");
+        let batch = buffer.cut(now).unwrap();
+        assert_eq!(buffer.filtered(), [], "the function has a record before them");
+        assert_eq!(buffer.complete(batch, &[Some(7)], now), []);
+        let due = buffer.due(now, Duration::ZERO).unwrap();
+        let again = buffer.cut(due).unwrap();
+        assert_eq!(buffer.complete(again, &[None], due), [Position::new("t", 0, 10)]);
+        fill_with(&mut buffer, 0, 10, &["no"]);
+        buffer.rebalance(&Rebalance::Revoked(vec![of(0)]), now);
+        assert_eq!(buffer.filtered(), [], "its new owner commits it");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use kafka::StartingPosition;
 use serde::Deserialize;
 
 use crate::error::EsmError;
+use crate::filter::RecordFilters;
 
 /// AWS's maximum batch size.
 const MAX_BATCH_SIZE: usize = 10_000;
@@ -64,6 +65,8 @@ pub struct MappingConfig {
     /// Maximum number of invocations at once, over all pollers. Without it the partitions are the limit: each is in at
     /// most one invocation. A request to AWS has no such field.
     pub concurrency: Option<NonZeroUsize>,
+    /// Which records the function gets. The others are committed without it.
+    pub filters: RecordFilters,
     /// `ReportBatchItemFailures`: the function names the records that must be sent again.
     pub partial_answers: bool,
     /// How often a batch is sent again after a function error; `None` is without a limit. Provisioned mode only.
@@ -91,6 +94,7 @@ impl MappingConfig {
             mode: PollerMode::OnDemand,
             pollers: 1,
             concurrency: None,
+            filters: RecordFilters::default(),
             partial_answers: false,
             retries: None,
             record_age: None,
@@ -171,6 +175,21 @@ struct CreateMappingRequest {
     maximum_retry_attempts: Option<i64>,
     maximum_record_age_in_seconds: Option<i64>,
     destination_config: Option<DestinationConfig>,
+    #[serde(default)]
+    filter_criteria: FilterCriteria,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct FilterCriteria {
+    #[serde(default)]
+    filters: Vec<Filter>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Filter {
+    pattern: String,
 }
 
 #[derive(Deserialize)]
@@ -288,6 +307,7 @@ impl CreateMappingRequest {
             mode: if self.provisioned_poller_config.is_some() { PollerMode::Provisioned } else { PollerMode::OnDemand },
             pollers: self.provisioned_poller_config.and_then(|config| config.minimum_pollers).unwrap_or(1),
             concurrency: defaults.concurrency,
+            filters: RecordFilters::parse(self.filter_criteria.filters.iter().map(|filter| &*filter.pattern))?,
             partial_answers,
             retries,
             record_age,
@@ -369,6 +389,12 @@ mod tests {
                 r#""DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:eu-west-1:000000000000:queue"}}"#,
                 "ARN of a bucket",
             ),
+            (
+                "\"BatchSize\": 500",
+                r#""FilterCriteria": {"Filters": [{"Pattern": "{\"value\":[\"x\"]}"}, {"Pattern": "{\"key\":[\"x\"]}"}]}"#,
+                "filter 2: key: Kafka records can be filtered by \"value\" only",
+            ),
+            ("\"BatchSize\": 500", r#""FilterCriteria": {"Filters": [{}]}"#, "Pattern"),
             ("\"TRIM_HORIZON\"", "\"AT_TIMESTAMP\"", "StartingPositionTimestamp"),
             ("\"Topics\": [\"raw-events\"]", "\"Topics\": []", "topic"),
             (
@@ -383,6 +409,17 @@ mod tests {
             let error = MappingConfig::from_json(&text, "").unwrap_err().to_string();
             assert!(error.contains(expected), "{new}: {error}");
         }
+    }
+
+    #[test]
+    fn filters_are_read_and_an_empty_object_removes_them() {
+        let read = |criteria: &str| {
+            let text = MSK.replace("\"BatchSize\": 500", &format!("\"FilterCriteria\": {criteria}"));
+            MappingConfig::from_json(&text, "").unwrap().filters
+        };
+        let filters = read(r#"{"Filters": [{"Pattern": "{\"value\":[\"x\"]}"}]}"#);
+        assert_eq!(filters, RecordFilters::parse([r#"{"value":["x"]}"#]).unwrap());
+        assert_eq!(read("{}"), RecordFilters::default());
     }
 
     #[test]

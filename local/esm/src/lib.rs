@@ -1,7 +1,7 @@
 //! The Kafka event source mapping of AWS Lambda, as a program and a library.
 //!
 //! Owns polling as a consumer group, building batches (count, window, 6 MB), building the exact event that AWS sends,
-//! invoking the function, reading its answer, retrying, and committing what succeeded. Does not own what the function
+//! filtering records, invoking the function, reading its answer, retrying, and committing what succeeded. Does not own what the function
 //! does and where it runs: AWS, the local host, `cargo lambda watch` and the Runtime Interface Emulator all have the
 //! Invoke API. The emulator serves one function only, so a function may also have a URL of its own.
 //!
@@ -16,17 +16,20 @@ mod config;
 mod destination;
 mod error;
 mod event;
+mod filter;
 mod flight;
 mod function_urls;
 mod functions;
 mod invoker;
 mod mapping;
+mod pattern;
 mod poller;
 
 pub use call::call;
 pub use config::{EventSource, MappingConfig, PollerMode};
 pub use destination::Destinations;
 pub use error::EsmError;
+pub use filter::RecordFilters;
 pub use function_urls::{FunctionUrl, UrlInvoker};
 pub use functions::Functions;
 pub use invoker::{Invoker, InvokerError, LambdaInvoker, Reply};

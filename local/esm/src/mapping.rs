@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use crate::config::MappingConfig;
 use crate::destination::{Destinations, FailureDestination};
 use crate::error::EsmError;
+use crate::filter::USUAL_FILTERS;
 use crate::functions::Functions;
 use crate::poller::{Counters, Poller};
 
@@ -35,6 +36,13 @@ impl Mapping {
         let bucket = config.on_failure.as_ref().map(|bucket| destinations.bucket(bucket));
         let destination = bucket.map(|bucket| FailureDestination::new(Arc::clone(&config), bucket));
         let counters = Arc::new(Counters::default());
+        if config.filters.len() > USUAL_FILTERS {
+            tracing::warn!(
+                group = config.group,
+                filters = config.filters.len(),
+                "AWS takes so many filters only from an account that has asked for it"
+            );
+        }
         let (stop, stopping) = watch::channel(false);
         let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
         let mut pollers = JoinSet::new();
@@ -76,6 +84,8 @@ pub struct MappingStatus {
     pub records_dropped: u64,
     /// Records that were given up and are at the on-failure destination.
     pub records_at_destination: u64,
+    /// Records that the filters left out.
+    pub records_filtered: u64,
 }
 
 /// A running mapping. Dropping it stops the pollers at once; records in flight are delivered again.
@@ -97,6 +107,7 @@ impl RunningMapping {
             records_delivered: self.counters.records_delivered.load(Ordering::Relaxed),
             records_dropped: self.counters.records_dropped.load(Ordering::Relaxed),
             records_at_destination: self.counters.records_at_destination.load(Ordering::Relaxed),
+            records_filtered: self.counters.records_filtered.load(Ordering::Relaxed),
         }
     }
 

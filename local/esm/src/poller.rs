@@ -45,6 +45,7 @@ pub(crate) struct Counters {
     pub(crate) records_delivered: AtomicU64,
     pub(crate) records_dropped: AtomicU64,
     pub(crate) records_at_destination: AtomicU64,
+    pub(crate) records_filtered: AtomicU64,
 }
 
 impl Counters {
@@ -236,9 +237,9 @@ impl Poller {
         };
         (self.poll_backoff, self.poll_delay) = (RetryDelay::default(), Duration::ZERO);
         let now = Instant::now();
-        for record in &records {
-            self.buffer.push(record, now);
-        }
+        let filtered = records.iter().filter(|record| !self.buffer.push(record, now)).count();
+        Counters::add(&self.counters.records_filtered, filtered);
+        self.pass(Buffer::filtered);
     }
 
     /// Lets idle partitions be committed to where they are read. Offsets without records, as transactions leave them, would
@@ -379,10 +380,15 @@ impl Poller {
                 "part of the batch failed; each partition is sent again from its lowest failed offset"
             );
         }
-        for next in self.buffer.complete(batch, retry_from, Instant::now()) {
+        self.pass(|buffer| buffer.complete(batch, retry_from, Instant::now()));
+        Counters::add(&self.counters.records_delivered, records);
+    }
+
+    /// Notes offsets to commit.
+    fn pass(&mut self, take: impl FnOnce(&mut Buffer) -> Vec<Position>) {
+        for next in take(&mut self.buffer) {
             self.uncommitted.insert(TopicPartition::new(next.topic, next.partition), next.offset);
         }
-        Counters::add(&self.counters.records_delivered, records);
     }
 
     /// Commits what is done. A failed commit is retried with the next one, at the latest after the next poll.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use esm::{
-    Destinations, EsmError, Functions, Invoker, InvokerError, Mapping, MappingConfig, PollerMode, Reply,
-    RunningMapping, StartingPosition,
+    Destinations, EsmError, Functions, Invoker, InvokerError, Mapping, MappingConfig, PollerMode, RecordFilters,
+    Reply, RunningMapping, StartingPosition,
 };
 use kafka::{KafkaClient, KafkaConfig, PublisherOptions, TopicSpec};
 use pipeline::Position;
@@ -206,6 +206,21 @@ impl Setup {
             *written.entry(position.unwrap().partition).or_insert(0) += 1;
         }
         written
+    }
+
+    /// Writes these values to one partition.
+    async fn write_values(&self, values: impl IntoIterator<Item = String>) {
+        let publisher = self.kafka.publisher(PublisherOptions::default()).await.unwrap();
+        let record = |value: String| NewRecord {
+            topic: TOPIC,
+            key: Some("key".into()),
+            value: Some(value.into()),
+            headers: vec![],
+        };
+        let records = values.into_iter().map(record).collect();
+        for position in publisher.publish(records, Duration::from_secs(30)).await {
+            position.unwrap();
+        }
     }
 
     /// Three records, of which the second fits in no event.
@@ -452,6 +467,35 @@ async fn with_partial_answers_only_the_record_that_fails_is_given_up() {
     assert_eq!(given_up(&setup), [("RetryAttemptsExhausted".to_owned(), vec![(0, 3)])]);
     let calls_with = |offset| function.offsets()[&0].iter().filter(|sent| **sent == offset).count();
     assert_eq!((calls_with(2), calls_with(3), calls_with(4), calls_with(9)), (1, 2, 3, 1));
+}
+
+#[tokio::test]
+async fn what_the_filters_leave_out_is_committed_and_not_sent() {
+    let setup = Setup::with(1).await;
+    setup.write_values((0..50).map(|n| format!(r#"{{"n":{}}}"#, n % 10))).await;
+    let function = ScriptedFunction::new(|_| done());
+    let filters = RecordFilters::parse([r#"{"value":{"n":[{"numeric":[">=",3,"<",5]}]}}"#]).unwrap();
+    let mapping = setup.start(MappingConfig { batch_size: 4, filters, ..config() }, &function).await;
+    caught_up(&mapping).await;
+    assert_eq!(function.offsets()[&0], [3, 4, 13, 14, 23, 24, 33, 34, 43, 44]);
+    let status = mapping.status();
+    assert_eq!((status.records_delivered, status.records_filtered, status.records_dropped), (10, 40, 0));
+    mapping.stop().await;
+    assert_eq!(setup.committed_by_partition().await[&0], 50);
+}
+
+#[tokio::test]
+async fn a_function_is_not_invoked_for_batches_of_which_the_filters_leave_nothing() {
+    let setup = Setup::with(1).await;
+    setup.write_values((0..20).map(|n| format!("text {n}"))).await;
+    let function = ScriptedFunction::new(|_| done());
+    let filters = RecordFilters::parse([r#"{"value":["other"]}"#]).unwrap();
+    let mapping = setup.start(MappingConfig { batch_size: 5, filters, ..config() }, &function).await;
+    caught_up(&mapping).await;
+    assert_eq!((mapping.status().invocations, mapping.status().records_filtered), (0, 20));
+    setup.write_values(["other".to_owned()]).await;
+    caught_up(&mapping).await;
+    assert_eq!(function.offsets()[&0], [20]);
 }
 
 #[tokio::test]
