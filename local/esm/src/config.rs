@@ -69,6 +69,9 @@ pub struct MappingConfig {
     pub filters: RecordFilters,
     /// `ReportBatchItemFailures`: the function names the records that must be sent again.
     pub partial_answers: bool,
+    /// `BisectBatchOnFunctionError`: a batch of several records with which the function fails is split in two. Provisioned
+    /// mode only.
+    pub bisect: bool,
     /// How often a batch is sent again after a function error; `None` is without a limit. Provisioned mode only.
     pub retries: Option<u32>,
     /// A batch whose oldest record is older is not sent again after a function error. Provisioned mode only.
@@ -96,6 +99,7 @@ impl MappingConfig {
             concurrency: None,
             filters: RecordFilters::default(),
             partial_answers: false,
+            bisect: false,
             retries: None,
             record_age: None,
             on_failure: None,
@@ -139,6 +143,9 @@ impl MappingConfig {
         if self.partial_answers && self.mode == PollerMode::OnDemand {
             return refuse("ReportBatchItemFailures needs provisioned mode (ProvisionedPollerConfig)");
         }
+        if self.bisect && self.mode == PollerMode::OnDemand {
+            return refuse("BisectBatchOnFunctionError needs provisioned mode (ProvisionedPollerConfig)");
+        }
         if (self.retries.is_some() || self.record_age.is_some()) && self.mode == PollerMode::OnDemand {
             return refuse(
                 "MaximumRetryAttempts and MaximumRecordAgeInSeconds need provisioned mode (ProvisionedPollerConfig)",
@@ -175,6 +182,7 @@ struct CreateMappingRequest {
     maximum_retry_attempts: Option<i64>,
     maximum_record_age_in_seconds: Option<i64>,
     destination_config: Option<DestinationConfig>,
+    bisect_batch_on_function_error: Option<bool>,
     #[serde(default)]
     filter_criteria: FilterCriteria,
 }
@@ -309,6 +317,7 @@ impl CreateMappingRequest {
             concurrency: defaults.concurrency,
             filters: RecordFilters::parse(self.filter_criteria.filters.iter().map(|filter| &*filter.pattern))?,
             partial_answers,
+            bisect: self.bisect_batch_on_function_error.unwrap_or(false),
             retries,
             record_age,
             on_failure,
@@ -383,7 +392,7 @@ mod tests {
             ("\"MinimumPollers\": 2", "\"MinimumPollers\": 0", "pollers"),
             ("\"BatchSize\": 500", "\"MaximumRetryAttempts\": 10001", "0 to 10,000"),
             ("\"BatchSize\": 500", "\"MaximumRecordAgeInSeconds\": 59", "60 to 604,800"),
-            ("\"BatchSize\": 500", "\"BisectBatchOnFunctionError\": true", "BisectBatchOnFunctionError"),
+            ("\"BatchSize\": 500", "\"TumblingWindowInSeconds\": 1", "TumblingWindowInSeconds"),
             (
                 "\"BatchSize\": 500",
                 r#""DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:eu-west-1:000000000000:queue"}}"#,
@@ -426,9 +435,10 @@ mod tests {
     fn partial_answers_and_limits_of_retries_need_provisioned_mode() {
         let plain = MappingConfig::new("f", "t", "g");
         let partial_answers = MappingConfig { partial_answers: true, ..plain.clone() };
+        let bisect = MappingConfig { bisect: true, ..plain.clone() };
         let retries = MappingConfig { retries: Some(3), ..plain.clone() };
         let record_age = MappingConfig { record_age: Some(Duration::from_secs(60)), ..plain };
-        for config in [partial_answers, retries, record_age] {
+        for config in [partial_answers, bisect, retries, record_age] {
             assert!(config.validate().unwrap_err().to_string().contains("provisioned mode"));
             MappingConfig { mode: PollerMode::Provisioned, ..config }.validate().unwrap();
         }
@@ -442,6 +452,7 @@ mod tests {
             MappingConfig::from_json(&text, "").unwrap()
         };
         let destination = r#""DestinationConfig": {"OnFailure": {"Destination": "arn:aws-cn:s3:::given-up"}}"#;
+        assert!(read("\"BisectBatchOnFunctionError\": true").bisect);
         let endless = read("\"MaximumRetryAttempts\": -1, \"MaximumRecordAgeInSeconds\": -1");
         assert_eq!((endless.max_retries(), endless.record_age, &endless.on_failure), (None, None, &None));
         let capped = read(destination);
