@@ -682,7 +682,11 @@ pub(crate) mod tests {
         assert!(due > now && due <= now + RetryDelay::CAP);
         let again = buffer.cut(due).unwrap();
         assert_eq!(offsets(&again), [(0, vec![11, 12, 13])]);
-        assert_eq!(buffer.complete(again, &[Some(11)], &mut Vec::new(), due), [], "nothing succeeded, nothing to commit");
+        assert_eq!(
+            buffer.complete(again, &[Some(11)], &mut Vec::new(), due),
+            [],
+            "nothing succeeded, nothing to commit"
+        );
     }
 
     /// A partition's records by their values, from offset 0 on.
@@ -697,10 +701,15 @@ pub(crate) mod tests {
     fn what_the_filters_leave_out_is_in_no_batch_and_is_committed_with_what_is_before_it() {
         let now = Instant::now();
         let filters = RecordFilters::parse([r#"{"value":["yes"]}"#]).unwrap();
-        let config = MappingConfig { batch_size: 2, window: Duration::ZERO, filters, ..MappingConfig::new("f", "t", "g") };
+        let config =
+            MappingConfig { batch_size: 2, window: Duration::ZERO, filters, ..MappingConfig::new("f", "t", "g") };
         let mut buffer = Buffer::new(&config);
         fill_with(&mut buffer, 0, 0, &["no", "no"]);
-        assert_eq!((buffer.due(now, Duration::ZERO), buffer.cut(now).is_none()), (None, true), "no batch without records");
+        assert_eq!(
+            (buffer.due(now, Duration::ZERO), buffer.cut(now).is_none()),
+            (None, true),
+            "no batch without records"
+        );
         assert_eq!(buffer.filtered(), [Position::new("t", 0, 2)]);
         assert_eq!(buffer.filtered(), [], "once");
         fill_with(&mut buffer, 0, 2, &["yes", "no", "no", "yes", "no", "yes", "no"]);
@@ -708,7 +717,11 @@ pub(crate) mod tests {
         let batch = buffer.cut(now).unwrap();
         assert_eq!(offsets(&batch), [(0, vec![2, 5])], "they do not count for the batch size");
         fill_with(&mut buffer, 0, 9, &["no"]);
-        assert_eq!(buffer.complete(batch, &[None], &mut Vec::new(), now), [Position::new("t", 0, 7)], "up to the record that waits");
+        assert_eq!(
+            buffer.complete(batch, &[None], &mut Vec::new(), now),
+            [Position::new("t", 0, 7)],
+            "up to the record that waits"
+        );
         let batch = buffer.cut(now).unwrap();
         assert_eq!(buffer.filtered(), [], "the function has a record before them");
         assert_eq!(buffer.complete(batch, &[Some(7)], &mut Vec::new(), now), []);
@@ -832,7 +845,10 @@ pub(crate) mod tests {
             None,
             "records of partitions that are out are not due, however many they are"
         );
-        assert_eq!(buffer.complete(second, &[None, None], &mut Vec::new(), now), [Position::new("t", 1, 2), Position::new("t", 2, 1)]);
+        assert_eq!(
+            buffer.complete(second, &[None, None], &mut Vec::new(), now),
+            [Position::new("t", 1, 2), Position::new("t", 2, 1)]
+        );
         let third = buffer.cut(now).unwrap();
         assert_eq!(offsets(&third), [(1, vec![2, 3, 4])], "partition 0 is still out");
         let fourth = buffer.cut(now).unwrap();
@@ -880,7 +896,11 @@ pub(crate) mod tests {
         fill(&mut buffer, 0, 0..2, now);
         fill(&mut buffer, 1, 0..2, now);
         assert!(buffer.cut(now).is_none());
-        assert_eq!(buffer.complete(zero, &[None], &mut Vec::new(), now), [], "the assignment under which it was read has ended");
+        assert_eq!(
+            buffer.complete(zero, &[None], &mut Vec::new(), now),
+            [],
+            "the assignment under which it was read has ended"
+        );
         assert_eq!(offsets(&buffer.cut(now).unwrap()), [(0, vec![0, 1])]);
         assert!(buffer.still_owned(one).is_none());
         assert_eq!(offsets(&buffer.cut(now).unwrap()), [(1, vec![0, 1])]);

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::error::EsmError;
 use crate::filter::RecordFilters;
+use crate::on_failure::OnFailure;
 
 /// AWS's maximum batch size.
 const MAX_BATCH_SIZE: usize = 10_000;
@@ -25,8 +26,6 @@ const MAX_RETRIES: i64 = 10_000;
 const RETRIES_WITH_DESTINATION: u32 = 10;
 /// AWS's bounds of a record's age, in seconds.
 const RECORD_AGE_SEC: RangeInclusive<i64> = 60..=604_800;
-/// The ARN of a bucket starts so; partitions other than `aws` have their own names.
-const BUCKET_ARN: (&str, &str) = ("arn:aws", ":s3:::");
 
 /// The source of the records, as named in the event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,8 +75,8 @@ pub struct MappingConfig {
     pub retries: Option<u32>,
     /// A batch whose oldest record is older is not sent again after a function error. Provisioned mode only.
     pub record_age: Option<Duration>,
-    /// The bucket for what is given up. With one, endless retries are ten, as on AWS.
-    pub on_failure: Option<String>,
+    /// Where records go that are given up. With a destination, endless retries are ten, as on AWS.
+    pub on_failure: Option<OnFailure>,
     pub source: EventSource,
     /// The brokers, as named in the event: comma-separated `host:port`.
     pub bootstrap_servers: String,
@@ -151,6 +150,16 @@ impl MappingConfig {
                 "MaximumRetryAttempts and MaximumRecordAgeInSeconds need provisioned mode (ProvisionedPollerConfig)",
             );
         }
+        if let Some(OnFailure::KafkaTopic(topic)) = &self.on_failure {
+            if self.mode == PollerMode::OnDemand {
+                return refuse(
+                    "a Kafka topic as on-failure destination needs provisioned mode (ProvisionedPollerConfig)",
+                );
+            }
+            if self.topics.contains(topic) {
+                return refuse("the on-failure destination may not be a topic that the mapping reads");
+            }
+        }
         Ok(())
     }
 
@@ -203,12 +212,12 @@ struct Filter {
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct DestinationConfig {
-    on_failure: Option<OnFailure>,
+    on_failure: Option<DestinationField>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct OnFailure {
+struct DestinationField {
     destination: Option<String>,
 }
 
@@ -296,12 +305,10 @@ impl CreateMappingRequest {
         };
         let destination =
             self.destination_config.and_then(|config| config.on_failure).and_then(|on_failure| on_failure.destination);
-        let on_failure = match destination {
-            None => None,
-            Some(arn) => Some(bucket(&arn).ok_or_else(|| {
-                refuse("the on-failure destination must be the ARN of a bucket: others are not supported")
-            })?),
-        };
+        let on_failure = destination
+            .map(|text| OnFailure::parse(&text))
+            .transpose()
+            .map_err(|reason| EsmError::Config { reason })?;
         let defaults = MappingConfig::new("", "", "");
         let partial_answers =
             self.function_response_types.iter().any(|kind| matches!(kind, ResponseType::ReportBatchItemFailures));
@@ -327,13 +334,6 @@ impl CreateMappingRequest {
         config.validate()?;
         Ok(config)
     }
-}
-
-/// The name of the bucket with that ARN.
-fn bucket(arn: &str) -> Option<String> {
-    let (partition, name) = arn.strip_prefix(BUCKET_ARN.0)?.split_once(BUCKET_ARN.1)?;
-    let is_bucket = !partition.contains(':') && !name.is_empty() && !name.contains('/');
-    is_bucket.then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -395,8 +395,13 @@ mod tests {
             ("\"BatchSize\": 500", "\"TumblingWindowInSeconds\": 1", "TumblingWindowInSeconds"),
             (
                 "\"BatchSize\": 500",
-                r#""DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:eu-west-1:000000000000:queue"}}"#,
-                "ARN of a bucket",
+                r#""DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:eu-west-1:000000000000:q.fifo"}}"#,
+                "FIFO",
+            ),
+            (
+                "\"BatchSize\": 500",
+                r#""DestinationConfig": {"OnFailure": {"Destination": "kafka://raw-events"}}"#,
+                "a topic that the mapping reads",
             ),
             (
                 "\"BatchSize\": 500",
@@ -437,8 +442,9 @@ mod tests {
         let partial_answers = MappingConfig { partial_answers: true, ..plain.clone() };
         let bisect = MappingConfig { bisect: true, ..plain.clone() };
         let retries = MappingConfig { retries: Some(3), ..plain.clone() };
+        let topic = MappingConfig { on_failure: Some(OnFailure::KafkaTopic("other".into())), ..plain.clone() };
         let record_age = MappingConfig { record_age: Some(Duration::from_secs(60)), ..plain };
-        for config in [partial_answers, bisect, retries, record_age] {
+        for config in [partial_answers, bisect, retries, topic, record_age] {
             assert!(config.validate().unwrap_err().to_string().contains("provisioned mode"));
             MappingConfig { mode: PollerMode::Provisioned, ..config }.validate().unwrap();
         }
@@ -456,7 +462,7 @@ mod tests {
         let endless = read("\"MaximumRetryAttempts\": -1, \"MaximumRecordAgeInSeconds\": -1");
         assert_eq!((endless.max_retries(), endless.record_age, &endless.on_failure), (None, None, &None));
         let capped = read(destination);
-        assert_eq!((capped.max_retries(), capped.on_failure.as_deref()), (Some(10), Some("given-up")));
+        assert_eq!((capped.max_retries(), capped.on_failure), (Some(10), Some(OnFailure::Bucket("given-up".into()))));
         let stated = read(&format!("{destination}, \"MaximumRetryAttempts\": 0, \"MaximumRecordAgeInSeconds\": 60"));
         assert_eq!((stated.max_retries(), stated.record_age), (Some(0), Some(Duration::from_secs(60))));
     }

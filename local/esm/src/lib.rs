@@ -22,6 +22,8 @@ mod function_urls;
 mod functions;
 mod invoker;
 mod mapping;
+mod messages;
+mod on_failure;
 mod pattern;
 mod poller;
 
@@ -35,3 +37,5 @@ pub use functions::Functions;
 pub use invoker::{Invoker, InvokerError, LambdaInvoker, Reply};
 pub use kafka::StartingPosition;
 pub use mapping::{Mapping, MappingStatus, RunningMapping};
+pub use messages::{MessageError, MessageSender, MessageService, MessageTarget};
+pub use on_failure::OnFailure;

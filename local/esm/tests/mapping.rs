@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use esm::{
-    Destinations, EsmError, Functions, Invoker, InvokerError, Mapping, MappingConfig, PollerMode, RecordFilters,
-    Reply, RunningMapping, StartingPosition,
+    Destinations, EsmError, Functions, Invoker, InvokerError, Mapping, MappingConfig, MessageSender, MessageTarget,
+    OnFailure, PollerMode, RecordFilters, Reply, RunningMapping, StartingPosition,
 };
 use kafka::{KafkaClient, KafkaConfig, PublisherOptions, TopicSpec};
 use pipeline::Position;
@@ -173,6 +173,10 @@ impl Destinations for Buckets {
     fn bucket(&self, _name: &str) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.0) as Arc<dyn ObjectStore>
     }
+
+    fn messages(&self, target: &MessageTarget) -> Arc<dyn MessageSender> {
+        panic!("no test here sends to {}", target.arn)
+    }
 }
 
 struct Setup {
@@ -254,6 +258,10 @@ fn functions(function: &Arc<ScriptedFunction>) -> Functions {
 
 fn config() -> MappingConfig {
     MappingConfig { window: Duration::from_millis(20), ..MappingConfig::new("f", TOPIC, GROUP) }
+}
+
+fn bucket() -> Option<OnFailure> {
+    Some(OnFailure::Bucket("given-up".into()))
 }
 
 fn partial() -> MappingConfig {
@@ -391,7 +399,7 @@ async fn a_record_above_six_megabytes_goes_to_the_destination_and_waits_until_it
     setup.write_with_a_large_one().await;
     setup.buckets.0.refuse("aws/lambda");
     let function = ScriptedFunction::new(|_| done());
-    let with_destination = MappingConfig { on_failure: Some("given-up".into()), ..config() };
+    let with_destination = MappingConfig { on_failure: bucket(), ..config() };
     let mapping = setup.start(with_destination, &function).await;
     eventually("the destination is asked", async || setup.buckets.0.puts() > 1).await;
     assert!(setup.committed().await.iter().all(|at| at.offset < 2), "nothing is committed past it");
@@ -417,8 +425,7 @@ async fn what_is_at_the_destination_is_not_written_again_while_the_rest_of_its_b
     });
     // A window in which all three come into one batch.
     let window = Duration::from_secs(1);
-    let mapping =
-        setup.start(MappingConfig { window, on_failure: Some("given-up".into()), ..config() }, &function).await;
+    let mapping = setup.start(MappingConfig { window, on_failure: bucket(), ..config() }, &function).await;
     caught_up(&mapping).await;
     assert_eq!((function.deliveries().len(), setup.buckets.0.puts()), (4, 1));
     assert_eq!(mapping.status().records_at_destination, 1);
@@ -443,7 +450,7 @@ async fn a_batch_that_failed_as_often_as_it_may_is_given_up_as_it_was() {
         batch_size: 5,
         mode: PollerMode::Provisioned,
         retries: Some(1),
-        on_failure: Some("given-up".into()),
+        on_failure: bucket(),
         ..config()
     };
     let mapping = setup.start(twice, &function).await;
@@ -461,7 +468,7 @@ async fn with_partial_answers_only_the_record_that_fails_is_given_up() {
     setup.write(10, 10).await;
     let function =
         ScriptedFunction::new(|delivery| if delivery.contains(&(0, 3)) { failures(&[(0, 3)]) } else { done() });
-    let once = MappingConfig { batch_size: 5, retries: Some(1), on_failure: Some("given-up".into()), ..partial() };
+    let once = MappingConfig { batch_size: 5, retries: Some(1), on_failure: bucket(), ..partial() };
     let mapping = setup.start(once, &function).await;
     caught_up(&mapping).await;
     assert_eq!(given_up(&setup), [("RetryAttemptsExhausted".to_owned(), vec![(0, 3)])]);
