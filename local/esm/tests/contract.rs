@@ -489,7 +489,11 @@ async fn run_all(cluster: Cluster) -> Vec<String> {
         let (cluster, places) = (Arc::clone(&cluster), Arc::clone(&places));
         running.spawn(async move {
             let _place = places.acquire_owned().await;
-            let result = cluster.run(&case).await;
+            let row = case.clone();
+            let running = Arc::clone(&cluster);
+            // Its own task, so that one that panics ends no other row.
+            let result = JoinSet::from_iter([async move { running.run(&row).await }]).join_next().await.unwrap();
+            let result = result.unwrap_or_else(|error| Err(format!("\n    {error}")));
             print(&format!("{} on {}: {}, {}", mark(result.is_ok()), cluster.name, case.at, case.cell("Case")));
             result.err().map(|wrong| format!("{} ({}) on {}: {wrong}", case.at, case.cell("Case"), cluster.name))
         });
