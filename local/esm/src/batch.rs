@@ -733,11 +733,6 @@ pub(crate) mod tests {
         assert_eq!(buffer.filtered(), [], "its new owner commits it");
     }
 
-    /// What a part of a batch has, and how often it has failed in a larger one.
-    fn next_part(buffer: &Buffer, rest: &mut Vec<BatchPart>) -> Option<(InvocationBatch, Vec<(i32, Vec<i64>)>, u32)> {
-        buffer.next_part(rest).map(|(batch, earlier)| (batch.clone(), offsets(&batch), earlier))
-    }
-
     #[test]
     fn a_split_batch_comes_back_part_by_part_and_commits_each() {
         let now = Instant::now();
@@ -756,14 +751,14 @@ pub(crate) mod tests {
         let next = buffer.complete(first, &[None], &mut rest, now);
         assert_eq!(next, [Position::new("t", 0, 2)], "not past what is in the rest");
         assert!(buffer.cut(now).is_none(), "both partitions are still out");
-        let (part, has, earlier) = next_part(&buffer, &mut rest).unwrap();
-        assert_eq!((has, earlier), (vec![(0, vec![2])], 2));
+        let (part, earlier) = buffer.next_part(&mut rest).unwrap();
+        assert_eq!((offsets(&part), earlier), (vec![(0, vec![2])], 2));
         assert_eq!(buffer.complete(part, &[None], &mut rest, now), [Position::new("t", 0, 3)]);
         assert_eq!(offsets(&buffer.cut(now).unwrap()), [(0, vec![3])], "the first partition is free");
-        let (part, has, earlier) = next_part(&buffer, &mut rest).unwrap();
-        assert_eq!((part.records, has, earlier), (2, vec![(1, vec![0, 1])], 1));
+        let (part, earlier) = buffer.next_part(&mut rest).unwrap();
+        assert_eq!((part.records, offsets(&part), earlier), (2, vec![(1, vec![0, 1])], 1));
         assert_eq!(buffer.complete(part, &[None], &mut rest, now), [Position::new("t", 1, 2)]);
-        assert!(next_part(&buffer, &mut rest).is_none());
+        assert!(buffer.next_part(&mut rest).is_none());
     }
 
     #[test]
@@ -777,8 +772,8 @@ pub(crate) mod tests {
         let (first, second) = buffer.split(batch, 1);
         let mut rest = vec![second];
         assert_eq!(buffer.complete(first, &[Some(1)], &mut rest, now), [Position::new("t", 0, 1)]);
-        let (part, has, _) = next_part(&buffer, &mut rest).unwrap();
-        assert_eq!(has, [(1, vec![0])]);
+        let (part, _) = buffer.next_part(&mut rest).unwrap();
+        assert_eq!(offsets(&part), [(1, vec![0])]);
         let due = buffer.due(now, Duration::ZERO).unwrap();
         assert_eq!(offsets(&buffer.cut(due).unwrap()), [(0, vec![1, 2, 3, 4, 5])]);
         assert_eq!(buffer.complete(part, &[None], &mut rest, now), [Position::new("t", 1, 1)]);
@@ -801,8 +796,8 @@ pub(crate) mod tests {
         assert!(buffer.cut(now).is_none(), "the function still has records of the partition");
         assert_eq!(buffer.complete(first, &[None], &mut rest, now), []);
         assert_eq!(offsets(&buffer.cut(now).unwrap()), [(0, vec![2])]);
-        let (_, has, _) = next_part(&buffer, &mut rest).unwrap();
-        assert_eq!(has, [(1, vec![0])]);
+        let (part, _) = buffer.next_part(&mut rest).unwrap();
+        assert_eq!(offsets(&part), [(1, vec![0])]);
     }
 
     #[test]
