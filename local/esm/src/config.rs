@@ -120,6 +120,18 @@ impl MappingConfig {
         request.into_config(brokers)
     }
 
+    /// Reads the same request as YAML, with the same names.
+    ///
+    /// # Errors
+    /// As [`MappingConfig::from_json`]. An unknown field, or a value of another type, is shown with its line.
+    pub fn from_yaml(text: &str, brokers: &str) -> Result<Self, EsmError> {
+        let request: CreateMappingRequest = serde_saphyr::from_str(text).map_err(|error| EsmError::Config {
+            // One line, which has the place: logs have no room for a picture of it.
+            reason: format!("not a usable CreateEventSourceMapping request: {}", error.without_snippet()),
+        })?;
+        request.into_config(brokers)
+    }
+
     /// # Errors
     /// [`EsmError::Config`] names the first value that AWS would refuse.
     pub fn validate(&self) -> Result<(), EsmError> {
@@ -366,6 +378,45 @@ mod tests {
             ..MappingConfig::new("processor", "raw-events", "processor")
         };
         assert_eq!(config, expected);
+    }
+
+    const YAML: &str = "\
+FunctionName: processor
+EventSourceArn: arn:aws:kafka:eu-west-1:000000000000:cluster/forebay/1
+Topics: [raw-events]
+StartingPosition: TRIM_HORIZON
+BatchSize: 500
+MaximumBatchingWindowInSeconds: 0
+FunctionResponseTypes:
+  - ReportBatchItemFailures
+AmazonManagedKafkaEventSourceConfig: {ConsumerGroupId: processor}
+ProvisionedPollerConfig:
+  MinimumPollers: 2
+  MaximumPollers: 2 # as many as partitions
+";
+
+    #[test]
+    fn yaml_says_the_same() {
+        assert_eq!(MappingConfig::from_yaml(YAML, "b").unwrap(), MappingConfig::from_json(MSK, "b").unwrap());
+        // A pattern is a text, which a block takes as it is.
+        let pattern = "FilterCriteria:\n  Filters:\n    - Pattern: |\n        {\"value\": [\"x\"]}\n";
+        let filtered = MappingConfig::from_yaml(&format!("{YAML}{pattern}"), "b").unwrap();
+        assert_eq!(filtered.filters, RecordFilters::parse([r#"{"value":["x"]}"#]).unwrap());
+    }
+
+    #[test]
+    fn an_error_in_yaml_points_at_its_line() {
+        for (old, new, expected) in [
+            ("BatchSize: 500", "BatchSizes: 500", ["BatchSizes", "line 5"]),
+            ("BatchSize: 500", "BatchSize: many", ["invalid u64", "line 5"]),
+            ("  MinimumPollers: 2", "  MinimumPollers: 2\n  MinimumPollers: 3", ["MinimumPollers", "line 12"]),
+            ("Topics: [raw-events]", "Topics: [raw-events", ["", "line 4"]),
+        ] {
+            let text = YAML.replace(old, new);
+            assert_ne!(text, YAML, "{old}");
+            let error = MappingConfig::from_yaml(&text, "").unwrap_err().to_string();
+            assert!(expected.iter().all(|part| error.contains(part)), "{new}: {error}");
+        }
     }
 
     #[test]

@@ -21,7 +21,7 @@ use settings::{ProcessEnvironment, Settings};
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Files with one CreateEventSourceMapping request each, in the format of the AWS CLI.
+    /// Files with one CreateEventSourceMapping request each, in the format of the AWS CLI, or as YAML (.yaml, .yml).
     #[arg(required = true)]
     mappings: Vec<PathBuf>,
     /// Calls at once to each function, over all mappings: 1 for the Runtime Interface Emulator, which takes one at a
@@ -95,7 +95,9 @@ async fn validate(files: &[PathBuf]) -> anyhow::Result<()> {
 
 async fn read_mapping(file: &Path, brokers: &str) -> anyhow::Result<MappingConfig> {
     let text = tokio::fs::read_to_string(file).await.with_context(|| format!("{}: cannot be read", file.display()))?;
-    MappingConfig::from_json(&text, brokers).with_context(|| file.display().to_string())
+    let is_yaml = file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    let read = if is_yaml { MappingConfig::from_yaml } else { MappingConfig::from_json };
+    read(&text, brokers).with_context(|| file.display().to_string())
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {

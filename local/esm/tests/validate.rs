@@ -33,6 +33,17 @@ fn good_files_are_named_with_their_function_and_topics() {
 }
 
 #[test]
+fn a_file_of_yaml_is_read_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    // Comments are none in JSON, and JSON is YAML.
+    let good = write(folder.path(), "good.yaml", &format!("# the first\n{GOOD}"));
+    let bad = write(folder.path(), "bad.yml", "FunctionName: f\nTopics: [t]\nTopic: t\n");
+    let (is_good, printed) = validate(&[good, bad]);
+    assert!(!is_good && printed.contains("good.yaml: ok, f reads t, u\n"), "{printed}");
+    assert!(printed.contains("bad.yml: ") && printed.contains("line 3") && printed.contains("Topic"), "{printed}");
+}
+
+#[test]
 fn every_bad_file_is_named_with_what_is_wrong_and_where() {
     let folder = tempfile::tempdir().unwrap();
     let unknown = GOOD.replace("\"Topics\"", "\"Topic\"");
