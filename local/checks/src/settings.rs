@@ -27,13 +27,15 @@ const NOT_SET_BY_HAND: [&str; 2] = [
 ];
 
 /// Variables that libraries read.
-const READ_BY_LIBRARIES: [&str; 6] = [
+const READ_BY_LIBRARIES: [&str; 8] = [
     // The AWS SDK.
     "AWS_REGION",
     "AWS_ENDPOINT_URL_DYNAMODB",
     "AWS_ENDPOINT_URL_LAMBDA",
     "AWS_ENDPOINT_URL_S3",
     "AWS_ENDPOINT_URL_SECRETS_MANAGER",
+    "AWS_ENDPOINT_URL_SNS",
+    "AWS_ENDPOINT_URL_SQS",
     // The standard library.
     "RUST_BACKTRACE",
 ];

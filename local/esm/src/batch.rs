@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::config::MappingConfig;
 use crate::event::{EncodedRecord, EventFrame, MAX_EVENT_BYTES, Undelivered, partition_overhead};
+use crate::filter::RecordFilters;
 
 /// Maximum size in bytes of all records that wait in one poller, encoded: eight events. The partitions share it equally,
 /// so that one that is held for long leaves room for the others. Each may exceed its share by what one poll returns.
@@ -73,6 +74,14 @@ impl InvocationBatch {
     }
 }
 
+/// A part of a batch that was split, to be sent when the parts before it are done.
+#[derive(Clone, Debug)]
+pub(crate) struct BatchPart {
+    spans: Vec<BatchSpan>,
+    /// How often the function has failed with these records in a larger batch.
+    pub(crate) earlier: u32,
+}
+
 /// The delay before a batch is sent again; it doubles up to a cap, with jitter.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RetryDelay {
@@ -97,6 +106,8 @@ struct Queue {
     of: TopicPartition,
     epoch: u64,
     records: VecDeque<EncodedRecord>,
+    /// The offset after the last record that a filter left out, until it is committed.
+    filtered_to: Option<i64>,
     /// Size of the records.
     bytes: usize,
     /// When the oldest record arrived.
@@ -117,6 +128,21 @@ struct Retry {
 }
 
 impl Queue {
+    /// The offset to commit when every record up to `last` is done: what filters left out after it is done, too.
+    fn next_after(&mut self, last: i64) -> i64 {
+        match self.records.front() {
+            Some(waiting) => waiting.offset,
+            None => self.filtered_to.take().map_or(last + 1, |to| to.max(last + 1)),
+        }
+    }
+
+    fn put_back(&mut self, records: Vec<EncodedRecord>) {
+        self.bytes += size(&records);
+        for record in records.into_iter().rev() {
+            self.records.push_front(record);
+        }
+    }
+
     /// Whether the partition waits before its failed records are sent again.
     fn backs_off(&self, now: Instant) -> bool {
         self.retry.is_some_and(|retry| retry.not_before > now)
@@ -134,6 +160,7 @@ pub(crate) enum Reading {
 #[derive(Debug)]
 pub(crate) struct Buffer {
     frame: EventFrame,
+    filters: RecordFilters,
     batch_size: usize,
     window: Duration,
     max_event_bytes: usize,
@@ -153,6 +180,7 @@ impl Buffer {
     pub(crate) fn new(config: &MappingConfig) -> Self {
         Buffer {
             frame: EventFrame::new(config),
+            filters: config.filters.clone(),
             batch_size: config.batch_size,
             window: config.window,
             max_event_bytes: MAX_EVENT_BYTES,
@@ -186,7 +214,8 @@ impl Buffer {
         let epoch = self.next_epoch;
         self.next_epoch += 1;
         let records = VecDeque::new();
-        self.queues.push(Queue { of, epoch, records, bytes: 0, since: now, paused: false, retry: None });
+        let queue = Queue { of, epoch, records, filtered_to: None, bytes: 0, since: now, paused: false, retry: None };
+        self.queues.push(queue);
         self.queues.len() - 1
     }
 
@@ -194,8 +223,8 @@ impl Buffer {
         self.queues.retain(|queue| queue.of != *of);
     }
 
-    /// Adds a polled record.
-    pub(crate) fn push(&mut self, record: &Record, now: Instant) {
+    /// Adds a polled record. False if the filters leave it out.
+    pub(crate) fn push(&mut self, record: &Record, now: Instant) -> bool {
         let position = &record.position;
         let known = self
             .queues
@@ -205,8 +234,12 @@ impl Buffer {
             let of = TopicPartition::new(position.topic.clone(), position.partition);
             self.add(of, now)
         });
-        let mut encoded = EncodedRecord::new(record);
         let queue = &mut self.queues[index];
+        if !self.filters.take(record.value.as_deref()) {
+            queue.filtered_to = Some(position.offset + 1);
+            return false;
+        }
+        let mut encoded = EncodedRecord::new(record);
         if self.frame.len() + partition_overhead(&queue.of) + encoded.json.len() > self.max_event_bytes {
             encoded.undelivered = Some(Undelivered::PayloadTooLarge);
             if !self.keeps_undelivered {
@@ -218,6 +251,7 @@ impl Buffer {
         }
         queue.bytes += encoded.json.len();
         queue.records.push_back(encoded);
+        true
     }
 
     /// Whether a whole batch of this partition waits, or its share of the memory is used.
@@ -250,6 +284,15 @@ impl Buffer {
     pub(crate) fn idle(&self) -> Vec<TopicPartition> {
         let is_idle = |queue: &&Queue| queue.records.is_empty() && !self.out.contains(&queue.of);
         self.queues.iter().filter(is_idle).map(|queue| queue.of.clone()).collect()
+    }
+
+    /// The next offset of the partitions in which nothing but records that the filters leave out has come, each once.
+    pub(crate) fn filtered(&mut self) -> Vec<Position> {
+        let is_idle = |queue: &&mut Queue| queue.records.is_empty() && !self.out.contains(&queue.of);
+        let passed = |queue: &mut Queue| {
+            Some(Position::new(queue.of.topic.clone(), queue.of.partition, queue.filtered_to.take()?))
+        };
+        self.queues.iter_mut().filter(is_idle).filter_map(passed).collect()
     }
 
     /// Whether a partition is paused.
@@ -340,6 +383,65 @@ impl Buffer {
         self.batch(batch.spans)
     }
 
+    /// Splits a batch of at least two records that the function can get. The first half has one more if their number is
+    /// odd.
+    pub(crate) fn split(&self, batch: InvocationBatch, earlier: u32) -> (InvocationBatch, BatchPart) {
+        let mut left = batch.records.div_ceil(2);
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        for mut span in batch.spans {
+            let mut taken = 0;
+            for record in &span.records {
+                let is_sent = record.undelivered.is_none();
+                if is_sent && left == 0 {
+                    break;
+                }
+                left -= usize::from(is_sent);
+                taken += 1;
+            }
+            let records = span.records.split_off(taken);
+            if !records.is_empty() {
+                second.push(BatchSpan { of: span.of.clone(), epoch: span.epoch, records });
+            }
+            if taken > 0 {
+                first.push(span);
+            }
+        }
+        (self.batch(first), BatchPart { spans: second, earlier })
+    }
+
+    /// Takes the part that is to be sent next from the rest of a batch, which ends with it.
+    pub(crate) fn next_part(&self, rest: &mut Vec<BatchPart>) -> Option<(InvocationBatch, u32)> {
+        rest.pop().map(|part| (self.batch(part.spans), part.earlier))
+    }
+
+    /// Removes the partitions that this poller no longer owns from the rest of a batch. The others stay out.
+    pub(crate) fn keep_owned(&mut self, rest: &mut Vec<BatchPart>) {
+        for part in rest.iter_mut() {
+            part.spans.retain(|span| {
+                let is_owned = self.queues.iter().any(|queue| queue.epoch == span.epoch);
+                if is_owned {
+                    self.out.insert(span.of.clone());
+                } else {
+                    self.out.remove(&span.of);
+                }
+                is_owned
+            });
+        }
+        rest.retain(|part| !part.spans.is_empty());
+    }
+
+    /// Puts the records of a partition back, behind the failed one before them.
+    fn give_back(&mut self, of: &TopicPartition, rest: &mut [BatchPart]) {
+        // The last part comes first, so each goes to the front of those after it.
+        for part in rest {
+            for span in part.spans.extract_if(.., |span| span.of == *of) {
+                if let Some(queue) = self.queues.iter_mut().find(|queue| queue.epoch == span.epoch) {
+                    queue.put_back(span.records);
+                }
+            }
+        }
+    }
+
     fn owner(&mut self, span: &BatchSpan) -> Option<&mut Queue> {
         self.queues.iter_mut().find(|queue| queue.epoch == span.epoch)
     }
@@ -364,22 +466,31 @@ impl Buffer {
     /// `retry_from` has one entry for each partition of the batch. Everything from the lowest failed offset on is sent
     /// again, also records above it that succeeded: a committed offset cannot have holes. A record with which the function
     /// has failed as often as it may is not sent again, and the others are.
+    ///
+    /// `rest` are the parts after this one, if the batch was split. What a partition has in them waits behind its failed
+    /// record, too; the other partitions stay out.
     pub(crate) fn complete(
         &mut self,
         batch: InvocationBatch,
         retry_from: &[Option<i64>],
+        rest: &mut Vec<BatchPart>,
         now: Instant,
     ) -> Vec<Position> {
+        for (span, _) in batch.spans.iter().zip(retry_from).filter(|(_, retry_from)| retry_from.is_some()) {
+            self.give_back(&span.of, rest);
+        }
         let max_retries = self.max_retries;
-        let mut next = Vec::with_capacity(batch.spans.len());
+        let mut done = Vec::with_capacity(batch.spans.len());
         for (mut span, retry_from) in batch.spans.into_iter().zip(retry_from) {
             self.out.remove(&span.of);
+            let in_rest = first_offset(rest, &span.of);
             let Some(queue) = self.owner(&span) else { continue };
             let (Some(first), Some(last)) = (span.records.first(), span.records.last()) else { continue };
             let (first, last) = (first.offset, last.offset);
             let Some(failed) = *retry_from else {
                 queue.retry = None;
-                next.push(Position::new(span.of.topic, span.of.partition, last + 1));
+                let next = in_rest.unwrap_or_else(|| queue.next_after(last));
+                done.push(Position::new(span.of.topic, span.of.partition, next));
                 continue;
             };
             let (mut backoff, before) = match queue.retry {
@@ -395,16 +506,20 @@ impl Buffer {
             {
                 record.undelivered = Some(Undelivered::RetriesExhausted { invocations });
             }
-            queue.bytes += size(&again);
-            for record in again.into_iter().rev() {
-                queue.records.push_front(record);
-            }
+            queue.put_back(again);
             if failed > first {
-                next.push(Position::new(span.of.topic, span.of.partition, failed));
+                done.push(Position::new(span.of.topic, span.of.partition, failed));
             }
         }
-        next
+        self.keep_owned(rest);
+        done
     }
+}
+
+/// The lowest offset of a partition in the rest of a batch, which begins with its last part.
+fn first_offset(rest: &[BatchPart], of: &TopicPartition) -> Option<i64> {
+    let spans = rest.iter().rev().flat_map(|part| &part.spans);
+    spans.filter(|span| span.of == *of).find_map(|span| span.records.first()).map(|record| record.offset)
 }
 
 /// Size in bytes of encoded records.
@@ -506,7 +621,7 @@ pub(crate) mod tests {
         let mut order = Vec::new();
         while let Some(batch) = buffer.cut(now) {
             order.extend(offsets(&batch));
-            buffer.complete(batch, &[None], now);
+            buffer.complete(batch, &[None], &mut Vec::new(), now);
         }
         assert_eq!(order, [(0, vec![0, 1]), (1, vec![0, 1]), (0, vec![2, 3]), (1, vec![2, 3])]);
     }
@@ -525,7 +640,7 @@ pub(crate) mod tests {
             assert!(batch.records >= 6 || seen + batch.records == 20, "{} records", batch.records);
             seen += batch.records;
             let done = vec![None; batch.spans.len()];
-            buffer.complete(batch, &done, now);
+            buffer.complete(batch, &done, &mut Vec::new(), now);
         }
         assert_eq!((seen, bytes(&buffer)), (20, [0, 0, 0].to_vec()));
     }
@@ -544,7 +659,7 @@ pub(crate) mod tests {
         assert_eq!((first.records, offsets(&first)), (1, vec![(0, vec![0, 1])]));
         let undelivered: Vec<_> = first.undelivered().map(|(_, record, why)| (record.offset, why)).collect();
         assert_eq!(undelivered, [(1, Undelivered::PayloadTooLarge)]);
-        let next = buffer.complete(first, &[None], now);
+        let next = buffer.complete(first, &[None], &mut Vec::new(), now);
         assert_eq!(next, [Position::new("t", 0, 2)], "the offset of the skipped record is committed");
         let second = buffer.cut(now).unwrap();
         assert_eq!(offsets(&second), [(0, vec![2])]);
@@ -559,7 +674,7 @@ pub(crate) mod tests {
         let batch = buffer.cut(now).unwrap();
         fill(&mut buffer, 0, 13..14, now);
         fill(&mut buffer, 1, 6..7, now);
-        let next = buffer.complete(batch, &[Some(11), None], now);
+        let next = buffer.complete(batch, &[Some(11), None], &mut Vec::new(), now);
         assert_eq!(next, [Position::new("t", 0, 11), Position::new("t", 1, 6)]);
         let meanwhile = buffer.cut(now).unwrap();
         assert_eq!(offsets(&meanwhile), [(1, vec![6])], "only the failed partition waits");
@@ -567,7 +682,122 @@ pub(crate) mod tests {
         assert!(due > now && due <= now + RetryDelay::CAP);
         let again = buffer.cut(due).unwrap();
         assert_eq!(offsets(&again), [(0, vec![11, 12, 13])]);
-        assert_eq!(buffer.complete(again, &[Some(11)], due), [], "nothing succeeded, nothing to commit");
+        assert_eq!(
+            buffer.complete(again, &[Some(11)], &mut Vec::new(), due),
+            [],
+            "nothing succeeded, nothing to commit"
+        );
+    }
+
+    /// A partition's records by their values, from offset 0 on.
+    fn fill_with(buffer: &mut Buffer, partition: i32, first: i64, values: &[&'static str]) {
+        for (offset, value) in (first..).zip(values) {
+            let value = Some(Bytes::from_static(value.as_bytes()));
+            buffer.push(&Record { value, ..record(partition, offset, 0) }, Instant::now());
+        }
+    }
+
+    #[test]
+    fn what_the_filters_leave_out_is_in_no_batch_and_is_committed_with_what_is_before_it() {
+        let now = Instant::now();
+        let filters = RecordFilters::parse([r#"{"value":["yes"]}"#]).unwrap();
+        let config =
+            MappingConfig { batch_size: 2, window: Duration::ZERO, filters, ..MappingConfig::new("f", "t", "g") };
+        let mut buffer = Buffer::new(&config);
+        fill_with(&mut buffer, 0, 0, &["no", "no"]);
+        assert_eq!(
+            (buffer.due(now, Duration::ZERO), buffer.cut(now).is_none()),
+            (None, true),
+            "no batch without records"
+        );
+        assert_eq!(buffer.filtered(), [Position::new("t", 0, 2)]);
+        assert_eq!(buffer.filtered(), [], "once");
+        fill_with(&mut buffer, 0, 2, &["yes", "no", "no", "yes", "no", "yes", "no"]);
+        assert_eq!(buffer.filtered(), [], "a record before them is not done");
+        let batch = buffer.cut(now).unwrap();
+        assert_eq!(offsets(&batch), [(0, vec![2, 5])], "they do not count for the batch size");
+        fill_with(&mut buffer, 0, 9, &["no"]);
+        assert_eq!(
+            buffer.complete(batch, &[None], &mut Vec::new(), now),
+            [Position::new("t", 0, 7)],
+            "up to the record that waits"
+        );
+        let batch = buffer.cut(now).unwrap();
+        assert_eq!(buffer.filtered(), [], "the function has a record before them");
+        assert_eq!(buffer.complete(batch, &[Some(7)], &mut Vec::new(), now), []);
+        let due = buffer.due(now, Duration::ZERO).unwrap();
+        let again = buffer.cut(due).unwrap();
+        assert_eq!(buffer.complete(again, &[None], &mut Vec::new(), due), [Position::new("t", 0, 10)]);
+        fill_with(&mut buffer, 0, 10, &["no"]);
+        buffer.rebalance(&Rebalance::Revoked(vec![of(0)]), now);
+        assert_eq!(buffer.filtered(), [], "its new owner commits it");
+    }
+
+    #[test]
+    fn a_split_batch_comes_back_part_by_part_and_commits_each() {
+        let now = Instant::now();
+        let mut buffer = buffer(10, Duration::ZERO);
+        buffer.rebalance(&Rebalance::Assigned(vec![of(0), of(1)]), now);
+        fill(&mut buffer, 0, 0..3, now);
+        fill(&mut buffer, 1, 0..2, now);
+        let batch = buffer.cut(now).unwrap();
+        fill(&mut buffer, 0, 3..4, now);
+        let (first, second) = buffer.split(batch, 1);
+        assert_eq!((first.records, offsets(&first)), (3, vec![(0, vec![0, 1, 2])]));
+        let mut rest = vec![second];
+        let (first, second) = buffer.split(first, 2);
+        assert_eq!(offsets(&first), [(0, vec![0, 1])]);
+        rest.push(second);
+        let next = buffer.complete(first, &[None], &mut rest, now);
+        assert_eq!(next, [Position::new("t", 0, 2)], "not past what is in the rest");
+        assert!(buffer.cut(now).is_none(), "both partitions are still out");
+        let (part, earlier) = buffer.next_part(&mut rest).unwrap();
+        assert_eq!((offsets(&part), earlier), (vec![(0, vec![2])], 2));
+        assert_eq!(buffer.complete(part, &[None], &mut rest, now), [Position::new("t", 0, 3)]);
+        assert_eq!(offsets(&buffer.cut(now).unwrap()), [(0, vec![3])], "the first partition is free");
+        let (part, earlier) = buffer.next_part(&mut rest).unwrap();
+        assert_eq!((part.records, offsets(&part), earlier), (2, vec![(1, vec![0, 1])], 1));
+        assert_eq!(buffer.complete(part, &[None], &mut rest, now), [Position::new("t", 1, 2)]);
+        assert!(buffer.next_part(&mut rest).is_none());
+    }
+
+    #[test]
+    fn after_a_partial_failure_of_a_part_the_rest_of_its_partition_waits_behind_it() {
+        let now = Instant::now();
+        let mut buffer = buffer(6, Duration::ZERO);
+        fill(&mut buffer, 0, 0..5, now);
+        fill(&mut buffer, 1, 0..1, now);
+        let batch = buffer.cut(now).unwrap();
+        fill(&mut buffer, 0, 5..6, now);
+        let (first, second) = buffer.split(batch, 1);
+        let mut rest = vec![second];
+        assert_eq!(buffer.complete(first, &[Some(1)], &mut rest, now), [Position::new("t", 0, 1)]);
+        let (part, _) = buffer.next_part(&mut rest).unwrap();
+        assert_eq!(offsets(&part), [(1, vec![0])]);
+        let due = buffer.due(now, Duration::ZERO).unwrap();
+        assert_eq!(offsets(&buffer.cut(due).unwrap()), [(0, vec![1, 2, 3, 4, 5])]);
+        assert_eq!(buffer.complete(part, &[None], &mut rest, now), [Position::new("t", 1, 1)]);
+        assert_eq!(bytes(&buffer), [0, 0]);
+    }
+
+    #[test]
+    fn the_rest_of_a_batch_loses_the_partitions_that_are_revoked() {
+        let now = Instant::now();
+        let mut buffer = buffer(10, Duration::ZERO);
+        buffer.rebalance(&Rebalance::Assigned(vec![of(0), of(1)]), now);
+        fill(&mut buffer, 0, 0..3, now);
+        fill(&mut buffer, 1, 0..1, now);
+        let batch = buffer.cut(now).unwrap();
+        let (first, second) = buffer.split(batch, 1);
+        let mut rest = vec![second];
+        buffer.rebalance(&Rebalance::Revoked(vec![of(0)]), now);
+        buffer.rebalance(&Rebalance::Assigned(vec![of(0)]), now);
+        fill(&mut buffer, 0, 2..3, now);
+        assert!(buffer.cut(now).is_none(), "the function still has records of the partition");
+        assert_eq!(buffer.complete(first, &[None], &mut rest, now), []);
+        assert_eq!(offsets(&buffer.cut(now).unwrap()), [(0, vec![2])]);
+        let (part, _) = buffer.next_part(&mut rest).unwrap();
+        assert_eq!(offsets(&part), [(1, vec![0])]);
     }
 
     #[test]
@@ -586,7 +816,7 @@ pub(crate) mod tests {
         let left = buffer.still_owned(batch.clone()).unwrap();
         assert_eq!((offsets(&left), left.records), (vec![(1, vec![0, 1])], 2));
         assert!(left.event.len() < batch.event.len());
-        assert_eq!(buffer.complete(batch.clone(), &[None, None], now), [Position::new("t", 1, 2)]);
+        assert_eq!(buffer.complete(batch.clone(), &[None, None], &mut Vec::new(), now), [Position::new("t", 1, 2)]);
         buffer.rebalance(&Rebalance::Lost(vec![of(1)]), now);
         assert!(buffer.still_owned(batch).is_none());
         assert_eq!(bytes(&buffer), [0]);
@@ -610,18 +840,21 @@ pub(crate) mod tests {
             None,
             "records of partitions that are out are not due, however many they are"
         );
-        assert_eq!(buffer.complete(second, &[None, None], now), [Position::new("t", 1, 2), Position::new("t", 2, 1)]);
+        assert_eq!(
+            buffer.complete(second, &[None, None], &mut Vec::new(), now),
+            [Position::new("t", 1, 2), Position::new("t", 2, 1)]
+        );
         let third = buffer.cut(now).unwrap();
         assert_eq!(offsets(&third), [(1, vec![2, 3, 4])], "partition 0 is still out");
         let fourth = buffer.cut(now).unwrap();
         assert_eq!(offsets(&fourth), [(2, vec![1])]);
-        assert_eq!(buffer.complete(first, &[Some(1)], now), [Position::new("t", 0, 1)]);
+        assert_eq!(buffer.complete(first, &[Some(1)], &mut Vec::new(), now), [Position::new("t", 0, 1)]);
         let due = buffer.due(now, Duration::ZERO).unwrap();
         assert!(due > now, "the failed partition waits, and the others are out");
         assert_eq!(offsets(&buffer.cut(due).unwrap()), [(0, vec![1, 2, 3])]);
-        buffer.complete(third, &[None], now);
+        buffer.complete(third, &[None], &mut Vec::new(), now);
         assert_eq!(offsets(&buffer.cut(now).unwrap()), [(1, vec![5, 6, 7])]);
-        buffer.complete(fourth, &[None], now);
+        buffer.complete(fourth, &[None], &mut Vec::new(), now);
         assert_eq!(bytes(&buffer)[2], 0);
     }
 
@@ -640,7 +873,7 @@ pub(crate) mod tests {
             Some(later + window),
             "two records that may go: neither full nor old enough"
         );
-        buffer.complete(full, &[None], later);
+        buffer.complete(full, &[None], &mut Vec::new(), later);
         assert_eq!(buffer.due(later, Duration::ZERO), Some(later), "four records that may go");
     }
 
@@ -658,7 +891,11 @@ pub(crate) mod tests {
         fill(&mut buffer, 0, 0..2, now);
         fill(&mut buffer, 1, 0..2, now);
         assert!(buffer.cut(now).is_none());
-        assert_eq!(buffer.complete(zero, &[None], now), [], "the assignment under which it was read has ended");
+        assert_eq!(
+            buffer.complete(zero, &[None], &mut Vec::new(), now),
+            [],
+            "the assignment under which it was read has ended"
+        );
         assert_eq!(offsets(&buffer.cut(now).unwrap()), [(0, vec![0, 1])]);
         assert!(buffer.still_owned(one).is_none());
         assert_eq!(offsets(&buffer.cut(now).unwrap()), [(1, vec![0, 1])]);
@@ -677,7 +914,7 @@ pub(crate) mod tests {
         assert_eq!(buffer.change_reading(), [Reading::Pause(of(0))]);
         assert!(buffer.is_paused());
         assert_eq!(buffer.change_reading(), [], "the caller knows");
-        buffer.complete(batch, &[None], now);
+        buffer.complete(batch, &[None], &mut Vec::new(), now);
         buffer.cut(now).unwrap();
         assert_eq!(buffer.change_reading(), [Reading::Resume(of(0))]);
         assert!(!buffer.is_paused());

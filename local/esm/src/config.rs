@@ -10,6 +10,8 @@ use kafka::StartingPosition;
 use serde::Deserialize;
 
 use crate::error::EsmError;
+use crate::filter::RecordFilters;
+use crate::on_failure::OnFailure;
 
 /// AWS's maximum batch size.
 const MAX_BATCH_SIZE: usize = 10_000;
@@ -24,8 +26,6 @@ const MAX_RETRIES: i64 = 10_000;
 const RETRIES_WITH_DESTINATION: u32 = 10;
 /// AWS's bounds of a record's age, in seconds.
 const RECORD_AGE_SEC: RangeInclusive<i64> = 60..=604_800;
-/// The ARN of a bucket starts so; partitions other than `aws` have their own names.
-const BUCKET_ARN: (&str, &str) = ("arn:aws", ":s3:::");
 
 /// The source of the records, as named in the event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,14 +64,19 @@ pub struct MappingConfig {
     /// Maximum number of invocations at once, over all pollers. Without it the partitions are the limit: each is in at
     /// most one invocation. A request to AWS has no such field.
     pub concurrency: Option<NonZeroUsize>,
+    /// Which records the function gets. The others are committed without it.
+    pub filters: RecordFilters,
     /// `ReportBatchItemFailures`: the function names the records that must be sent again.
     pub partial_answers: bool,
+    /// `BisectBatchOnFunctionError`: a batch of several records with which the function fails is split in two. Provisioned
+    /// mode only.
+    pub bisect: bool,
     /// How often a batch is sent again after a function error; `None` is without a limit. Provisioned mode only.
     pub retries: Option<u32>,
     /// A batch whose oldest record is older is not sent again after a function error. Provisioned mode only.
     pub record_age: Option<Duration>,
-    /// The bucket for what is given up. With one, endless retries are ten, as on AWS.
-    pub on_failure: Option<String>,
+    /// Where records go that are given up. With a destination, endless retries are ten, as on AWS.
+    pub on_failure: Option<OnFailure>,
     pub source: EventSource,
     /// The brokers, as named in the event: comma-separated `host:port`.
     pub bootstrap_servers: String,
@@ -91,7 +96,9 @@ impl MappingConfig {
             mode: PollerMode::OnDemand,
             pollers: 1,
             concurrency: None,
+            filters: RecordFilters::default(),
             partial_answers: false,
+            bisect: false,
             retries: None,
             record_age: None,
             on_failure: None,
@@ -109,6 +116,18 @@ impl MappingConfig {
     pub fn from_json(text: &str, brokers: &str) -> Result<Self, EsmError> {
         let request: CreateMappingRequest = serde_json::from_str(text).map_err(|error| EsmError::Config {
             reason: format!("not a usable CreateEventSourceMapping request: {error}"),
+        })?;
+        request.into_config(brokers)
+    }
+
+    /// Reads the same request as YAML, with the same names.
+    ///
+    /// # Errors
+    /// As [`MappingConfig::from_json`]. An unknown field, or a value of another type, is shown with its line.
+    pub fn from_yaml(text: &str, brokers: &str) -> Result<Self, EsmError> {
+        let request: CreateMappingRequest = serde_saphyr::from_str(text).map_err(|error| EsmError::Config {
+            // One line, which has the place: logs have no room for a picture of it.
+            reason: format!("not a usable CreateEventSourceMapping request: {}", error.without_snippet()),
         })?;
         request.into_config(brokers)
     }
@@ -135,10 +154,23 @@ impl MappingConfig {
         if self.partial_answers && self.mode == PollerMode::OnDemand {
             return refuse("ReportBatchItemFailures needs provisioned mode (ProvisionedPollerConfig)");
         }
+        if self.bisect && self.mode == PollerMode::OnDemand {
+            return refuse("BisectBatchOnFunctionError needs provisioned mode (ProvisionedPollerConfig)");
+        }
         if (self.retries.is_some() || self.record_age.is_some()) && self.mode == PollerMode::OnDemand {
             return refuse(
                 "MaximumRetryAttempts and MaximumRecordAgeInSeconds need provisioned mode (ProvisionedPollerConfig)",
             );
+        }
+        if let Some(OnFailure::KafkaTopic(topic)) = &self.on_failure {
+            if self.mode == PollerMode::OnDemand {
+                return refuse(
+                    "a Kafka topic as on-failure destination needs provisioned mode (ProvisionedPollerConfig)",
+                );
+            }
+            if self.topics.contains(topic) {
+                return refuse("the on-failure destination may not be a topic that the mapping reads");
+            }
         }
         Ok(())
     }
@@ -171,17 +203,33 @@ struct CreateMappingRequest {
     maximum_retry_attempts: Option<i64>,
     maximum_record_age_in_seconds: Option<i64>,
     destination_config: Option<DestinationConfig>,
+    bisect_batch_on_function_error: Option<bool>,
+    #[serde(default)]
+    filter_criteria: FilterCriteria,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct FilterCriteria {
+    #[serde(default)]
+    filters: Vec<Filter>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase", deny_unknown_fields)]
+struct Filter {
+    pattern: String,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
 struct DestinationConfig {
-    on_failure: Option<OnFailure>,
+    on_failure: Option<DestinationField>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase", deny_unknown_fields)]
-struct OnFailure {
+struct DestinationField {
     destination: Option<String>,
 }
 
@@ -269,12 +317,10 @@ impl CreateMappingRequest {
         };
         let destination =
             self.destination_config.and_then(|config| config.on_failure).and_then(|on_failure| on_failure.destination);
-        let on_failure = match destination {
-            None => None,
-            Some(arn) => Some(bucket(&arn).ok_or_else(|| {
-                refuse("the on-failure destination must be the ARN of a bucket: others are not supported")
-            })?),
-        };
+        let on_failure = destination
+            .map(|text| OnFailure::parse(&text))
+            .transpose()
+            .map_err(|reason| EsmError::Config { reason })?;
         let defaults = MappingConfig::new("", "", "");
         let partial_answers =
             self.function_response_types.iter().any(|kind| matches!(kind, ResponseType::ReportBatchItemFailures));
@@ -288,7 +334,9 @@ impl CreateMappingRequest {
             mode: if self.provisioned_poller_config.is_some() { PollerMode::Provisioned } else { PollerMode::OnDemand },
             pollers: self.provisioned_poller_config.and_then(|config| config.minimum_pollers).unwrap_or(1),
             concurrency: defaults.concurrency,
+            filters: RecordFilters::parse(self.filter_criteria.filters.iter().map(|filter| &*filter.pattern))?,
             partial_answers,
+            bisect: self.bisect_batch_on_function_error.unwrap_or(false),
             retries,
             record_age,
             on_failure,
@@ -298,13 +346,6 @@ impl CreateMappingRequest {
         config.validate()?;
         Ok(config)
     }
-}
-
-/// The name of the bucket with that ARN.
-fn bucket(arn: &str) -> Option<String> {
-    let (partition, name) = arn.strip_prefix(BUCKET_ARN.0)?.split_once(BUCKET_ARN.1)?;
-    let is_bucket = !partition.contains(':') && !name.is_empty() && !name.contains('/');
-    is_bucket.then(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -339,6 +380,45 @@ mod tests {
         assert_eq!(config, expected);
     }
 
+    const YAML: &str = "\
+FunctionName: processor
+EventSourceArn: arn:aws:kafka:eu-west-1:000000000000:cluster/forebay/1
+Topics: [raw-events]
+StartingPosition: TRIM_HORIZON
+BatchSize: 500
+MaximumBatchingWindowInSeconds: 0
+FunctionResponseTypes:
+  - ReportBatchItemFailures
+AmazonManagedKafkaEventSourceConfig: {ConsumerGroupId: processor}
+ProvisionedPollerConfig:
+  MinimumPollers: 2
+  MaximumPollers: 2 # as many as partitions
+";
+
+    #[test]
+    fn yaml_says_the_same() {
+        assert_eq!(MappingConfig::from_yaml(YAML, "b").unwrap(), MappingConfig::from_json(MSK, "b").unwrap());
+        // A pattern is a text, which a block takes as it is.
+        let pattern = "FilterCriteria:\n  Filters:\n    - Pattern: |\n        {\"value\": [\"x\"]}\n";
+        let filtered = MappingConfig::from_yaml(&format!("{YAML}{pattern}"), "b").unwrap();
+        assert_eq!(filtered.filters, RecordFilters::parse([r#"{"value":["x"]}"#]).unwrap());
+    }
+
+    #[test]
+    fn an_error_in_yaml_points_at_its_line() {
+        for (old, new, expected) in [
+            ("BatchSize: 500", "BatchSizes: 500", ["BatchSizes", "line 5"]),
+            ("BatchSize: 500", "BatchSize: many", ["invalid u64", "line 5"]),
+            ("  MinimumPollers: 2", "  MinimumPollers: 2\n  MinimumPollers: 3", ["MinimumPollers", "line 12"]),
+            ("Topics: [raw-events]", "Topics: [raw-events", ["", "line 4"]),
+        ] {
+            let text = YAML.replace(old, new);
+            assert_ne!(text, YAML, "{old}");
+            let error = MappingConfig::from_yaml(&text, "").unwrap_err().to_string();
+            assert!(expected.iter().all(|part| error.contains(part)), "{new}: {error}");
+        }
+    }
+
     #[test]
     fn a_self_managed_cluster_names_its_brokers_and_may_start_at_a_time() {
         let text = r#"{"FunctionName": "f", "Topics": ["t"], "StartingPosition": "AT_TIMESTAMP",
@@ -363,12 +443,23 @@ mod tests {
             ("\"MinimumPollers\": 2", "\"MinimumPollers\": 0", "pollers"),
             ("\"BatchSize\": 500", "\"MaximumRetryAttempts\": 10001", "0 to 10,000"),
             ("\"BatchSize\": 500", "\"MaximumRecordAgeInSeconds\": 59", "60 to 604,800"),
-            ("\"BatchSize\": 500", "\"BisectBatchOnFunctionError\": true", "BisectBatchOnFunctionError"),
+            ("\"BatchSize\": 500", "\"TumblingWindowInSeconds\": 1", "TumblingWindowInSeconds"),
             (
                 "\"BatchSize\": 500",
-                r#""DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:eu-west-1:000000000000:queue"}}"#,
-                "ARN of a bucket",
+                r#""DestinationConfig": {"OnFailure": {"Destination": "arn:aws:sqs:eu-west-1:000000000000:q.fifo"}}"#,
+                "FIFO",
             ),
+            (
+                "\"BatchSize\": 500",
+                r#""DestinationConfig": {"OnFailure": {"Destination": "kafka://raw-events"}}"#,
+                "a topic that the mapping reads",
+            ),
+            (
+                "\"BatchSize\": 500",
+                r#""FilterCriteria": {"Filters": [{"Pattern": "{\"value\":[\"x\"]}"}, {"Pattern": "{\"key\":[\"x\"]}"}]}"#,
+                "filter 2: key: Kafka records can be filtered by \"value\" only",
+            ),
+            ("\"BatchSize\": 500", r#""FilterCriteria": {"Filters": [{}]}"#, "Pattern"),
             ("\"TRIM_HORIZON\"", "\"AT_TIMESTAMP\"", "StartingPositionTimestamp"),
             ("\"Topics\": [\"raw-events\"]", "\"Topics\": []", "topic"),
             (
@@ -386,12 +477,25 @@ mod tests {
     }
 
     #[test]
+    fn filters_are_read_and_an_empty_object_removes_them() {
+        let read = |criteria: &str| {
+            let text = MSK.replace("\"BatchSize\": 500", &format!("\"FilterCriteria\": {criteria}"));
+            MappingConfig::from_json(&text, "").unwrap().filters
+        };
+        let filters = read(r#"{"Filters": [{"Pattern": "{\"value\":[\"x\"]}"}]}"#);
+        assert_eq!(filters, RecordFilters::parse([r#"{"value":["x"]}"#]).unwrap());
+        assert_eq!(read("{}"), RecordFilters::default());
+    }
+
+    #[test]
     fn partial_answers_and_limits_of_retries_need_provisioned_mode() {
         let plain = MappingConfig::new("f", "t", "g");
         let partial_answers = MappingConfig { partial_answers: true, ..plain.clone() };
+        let bisect = MappingConfig { bisect: true, ..plain.clone() };
         let retries = MappingConfig { retries: Some(3), ..plain.clone() };
+        let topic = MappingConfig { on_failure: Some(OnFailure::KafkaTopic("other".into())), ..plain.clone() };
         let record_age = MappingConfig { record_age: Some(Duration::from_secs(60)), ..plain };
-        for config in [partial_answers, retries, record_age] {
+        for config in [partial_answers, bisect, retries, topic, record_age] {
             assert!(config.validate().unwrap_err().to_string().contains("provisioned mode"));
             MappingConfig { mode: PollerMode::Provisioned, ..config }.validate().unwrap();
         }
@@ -405,10 +509,11 @@ mod tests {
             MappingConfig::from_json(&text, "").unwrap()
         };
         let destination = r#""DestinationConfig": {"OnFailure": {"Destination": "arn:aws-cn:s3:::given-up"}}"#;
+        assert!(read("\"BisectBatchOnFunctionError\": true").bisect);
         let endless = read("\"MaximumRetryAttempts\": -1, \"MaximumRecordAgeInSeconds\": -1");
         assert_eq!((endless.max_retries(), endless.record_age, &endless.on_failure), (None, None, &None));
         let capped = read(destination);
-        assert_eq!((capped.max_retries(), capped.on_failure.as_deref()), (Some(10), Some("given-up")));
+        assert_eq!((capped.max_retries(), capped.on_failure), (Some(10), Some(OnFailure::Bucket("given-up".into()))));
         let stated = read(&format!("{destination}, \"MaximumRetryAttempts\": 0, \"MaximumRecordAgeInSeconds\": 60"));
         assert_eq!((stated.max_retries(), stated.record_age), (Some(0), Some(Duration::from_secs(60))));
     }

@@ -7,7 +7,7 @@ use pipeline::chain;
 use tokio::task::{JoinError, JoinSet};
 
 use crate::answer::InvocationOutcome;
-use crate::batch::{Buffer, InvocationBatch, RetryDelay};
+use crate::batch::{BatchPart, Buffer, InvocationBatch, RetryDelay};
 use crate::destination::FailureDestination;
 use crate::functions::{Function, Slot};
 
@@ -15,19 +15,52 @@ use crate::functions::{Function, Slot};
 #[derive(Debug)]
 pub(crate) struct Flight {
     pub(crate) batch: InvocationBatch,
-    /// How often the function failed. Throttles and failures of the service do not count (AWS).
+    /// How often the function failed with this batch. Throttles and failures of the service do not count (AWS).
     pub(crate) attempts: u32,
+    /// How often it failed with these records in a larger batch, before that was split.
+    pub(crate) earlier: u32,
+    /// What was split off, to be sent after this batch: the part that comes next is the last one.
+    pub(crate) rest: Vec<BatchPart>,
     pub(crate) backoff: RetryDelay,
 }
 
 impl Flight {
     pub(crate) fn new(batch: InvocationBatch) -> Self {
-        Flight { batch, attempts: 0, backoff: RetryDelay::default() }
+        Flight { batch, attempts: 0, earlier: 0, rest: Vec::new(), backoff: RetryDelay::default() }
+    }
+
+    /// The next part of a batch that was split.
+    pub(crate) fn of_rest(mut rest: Vec<BatchPart>, buffer: &Buffer) -> Option<Self> {
+        let (batch, earlier) = buffer.next_part(&mut rest)?;
+        Some(Flight { earlier, rest, ..Flight::new(batch) })
+    }
+
+    /// The first half of its batch. The second half becomes the next of the rest.
+    pub(crate) fn split(mut self, buffer: &Buffer) -> Self {
+        let earlier = self.invocations();
+        let (batch, part) = buffer.split(self.batch, earlier);
+        self.rest.push(part);
+        Flight { earlier, rest: self.rest, ..Flight::new(batch) }
+    }
+
+    /// The batch without an event; see [`Buffer::give_up`].
+    pub(crate) fn give_up(self, buffer: &Buffer) -> Self {
+        let invocations = self.invocations();
+        Flight { rest: self.rest, ..Flight::new(buffer.give_up(self.batch, invocations)) }
+    }
+
+    /// How often the function has failed with these records.
+    fn invocations(&self) -> u32 {
+        self.earlier.saturating_add(self.attempts)
     }
 
     /// Without the partitions that the poller no longer owns; see [`Buffer::still_owned`].
-    pub(crate) fn still_owned(self, buffer: &mut Buffer) -> Option<Self> {
-        Some(Flight { batch: buffer.still_owned(self.batch)?, ..self })
+    pub(crate) fn still_owned(mut self, buffer: &mut Buffer) -> Option<Self> {
+        buffer.keep_owned(&mut self.rest);
+        match buffer.still_owned(self.batch) {
+            Some(batch) => Some(Flight { batch, ..self }),
+            None => Flight::of_rest(self.rest, buffer),
+        }
     }
 }
 

@@ -1,11 +1,11 @@
-//! Runs event source mappings until SIGTERM or SIGINT, or calls a function once.
+//! Runs event source mappings until SIGTERM or SIGINT, checks their files, or calls a function once.
 
 use std::io::Write as _;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use clap::{Parser, Subcommand};
 use esm::{FunctionUrl, Functions, LambdaInvoker, Mapping, MappingConfig, UrlInvoker, call};
 use kafka::{KafkaClient, KafkaConfig};
@@ -21,7 +21,7 @@ use settings::{ProcessEnvironment, Settings};
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
-    /// Files with one CreateEventSourceMapping request each, in the format of the AWS CLI.
+    /// Files with one CreateEventSourceMapping request each, in the format of the AWS CLI, or as YAML (.yaml, .yml).
     #[arg(required = true)]
     mappings: Vec<PathBuf>,
     /// Calls at once to each function, over all mappings: 1 for the Runtime Interface Emulator, which takes one at a
@@ -43,6 +43,11 @@ enum Command {
         #[arg(default_value = "{}")]
         event: String,
     },
+    /// Check files of mappings, without Kafka and AWS; exit status 1 if one would be refused.
+    Validate {
+        #[arg(required = true)]
+        mappings: Vec<PathBuf>,
+    },
 }
 
 #[global_allocator]
@@ -52,10 +57,11 @@ static ALLOCATOR: process::Allocator = process::Allocator;
 async fn main() -> anyhow::Result<()> {
     process::health::exit_if_asked();
     let arguments = Arguments::parse();
-    if let Some(Command::Invoke { function, event }) = arguments.command {
-        return invoke(&function, event).await;
+    match arguments.command {
+        Some(Command::Invoke { function, event }) => invoke(&function, event).await,
+        Some(Command::Validate { mappings }) => validate(&mappings).await,
+        None => run(arguments).await,
     }
-    run(arguments).await
 }
 
 /// Prints nothing but the answer, so that scripts can read it.
@@ -63,6 +69,35 @@ async fn invoke(function: &str, event: String) -> anyhow::Result<()> {
     let mut answer = call(&LambdaInvoker::new(&aws::sdk_config().await), function, event.into()).await?.to_vec();
     answer.push(b'\n');
     Ok(std::io::stdout().write_all(&answer)?)
+}
+
+/// Says of each file what is wrong with it, not only of the first.
+async fn validate(files: &[PathBuf]) -> anyhow::Result<()> {
+    let mut out = std::io::stdout();
+    let mut refused = 0;
+    for file in files {
+        // The brokers of an MSK cluster are looked up when the mapping starts.
+        match read_mapping(file, "").await {
+            Ok(mapping) => {
+                writeln!(out, "{}: ok, {} reads {}", file.display(), mapping.function, mapping.topics.join(", "))?
+            }
+            Err(error) => {
+                refused += 1;
+                writeln!(out, "{error:#}")?;
+            }
+        }
+    }
+    if refused > 0 {
+        bail!("{refused} of {} mappings would be refused", files.len());
+    }
+    Ok(())
+}
+
+async fn read_mapping(file: &Path, brokers: &str) -> anyhow::Result<MappingConfig> {
+    let text = tokio::fs::read_to_string(file).await.with_context(|| format!("{}: cannot be read", file.display()))?;
+    let is_yaml = file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml");
+    let read = if is_yaml { MappingConfig::from_yaml } else { MappingConfig::from_json };
+    read(&text, brokers).with_context(|| file.display().to_string())
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
@@ -75,8 +110,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let kafka = KafkaClient::connect(&kafka_config, "esm").await?;
     let mut configs = Vec::with_capacity(arguments.mappings.len());
     for path in &arguments.mappings {
-        let text = tokio::fs::read_to_string(path).await.with_context(|| format!("cannot read {}", path.display()))?;
-        configs.push(MappingConfig::from_json(&text, kafka.brokers()).with_context(|| path.display().to_string())?);
+        configs.push(read_mapping(path, kafka.brokers()).await?);
     }
     let sdk = aws::sdk_config().await;
     let lambda = Arc::new(LambdaInvoker::new(&sdk));

@@ -3,16 +3,22 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use kafka::{ConsumerOptions, KafkaClient, KafkaError, StartingPosition};
+use kafka::{ConsumerOptions, KafkaClient, KafkaError, PublisherOptions, StartingPosition};
 use pipeline::Position;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::MappingConfig;
-use crate::destination::{Destinations, FailureDestination};
+use crate::destination::{Destinations, FailureDestination, Outlet};
 use crate::error::EsmError;
+use crate::filter::USUAL_FILTERS;
 use crate::functions::Functions;
+use crate::on_failure::OnFailure;
 use crate::poller::{Counters, Poller};
+
+/// Largest record for a Kafka topic as destination: a document has the whole event of its record, in base64. The topic's own
+/// limit (`max.message.bytes`) is what counts.
+const MAX_LETTER_BYTES: usize = 64 * 1024 * 1024;
 
 /// Starts mappings.
 #[derive(Debug)]
@@ -32,9 +38,23 @@ impl Mapping {
         config.validate()?;
         let function = functions.function(&config.function, config.concurrency);
         let config = Arc::new(config);
-        let bucket = config.on_failure.as_ref().map(|bucket| destinations.bucket(bucket));
-        let destination = bucket.map(|bucket| FailureDestination::new(Arc::clone(&config), bucket));
+        let destination = match &config.on_failure {
+            Some(to) => {
+                let outlet = outlet(to, kafka, destinations)
+                    .await
+                    .map_err(|source| failed(&config, "opening the on-failure destination", source))?;
+                Some(FailureDestination::new(Arc::clone(&config), outlet))
+            }
+            None => None,
+        };
         let counters = Arc::new(Counters::default());
+        if config.filters.len() > USUAL_FILTERS {
+            tracing::warn!(
+                group = config.group,
+                filters = config.filters.len(),
+                "AWS takes so many filters only from an account that has asked for it"
+            );
+        }
         let (stop, stopping) = watch::channel(false);
         let topics: Vec<&str> = config.topics.iter().map(String::as_str).collect();
         let mut pollers = JoinSet::new();
@@ -76,6 +96,8 @@ pub struct MappingStatus {
     pub records_dropped: u64,
     /// Records that were given up and are at the on-failure destination.
     pub records_at_destination: u64,
+    /// Records that the filters left out.
+    pub records_filtered: u64,
 }
 
 /// A running mapping. Dropping it stops the pollers at once; records in flight are delivered again.
@@ -97,6 +119,7 @@ impl RunningMapping {
             records_delivered: self.counters.records_delivered.load(Ordering::Relaxed),
             records_dropped: self.counters.records_dropped.load(Ordering::Relaxed),
             records_at_destination: self.counters.records_at_destination.load(Ordering::Relaxed),
+            records_filtered: self.counters.records_filtered.load(Ordering::Relaxed),
         }
     }
 
@@ -133,6 +156,21 @@ impl RunningMapping {
         }
         tracing::info!(function = self.config.function, group = self.config.group, "event source mapping stopped");
     }
+}
+
+async fn outlet(to: &OnFailure, kafka: &KafkaClient, destinations: &dyn Destinations) -> Result<Outlet, KafkaError> {
+    Ok(match to {
+        OnFailure::Bucket(name) => Outlet::Bucket(destinations.bucket(name)),
+        OnFailure::Messages(target) => Outlet::Messages(destinations.messages(target)),
+        OnFailure::KafkaTopic(topic) => {
+            // Now, because a topic that is missing would only be noticed when a record must be given up.
+            kafka.topics().watermarks(topic).await?;
+            let options = PublisherOptions { max_record_bytes: MAX_LETTER_BYTES, ..PublisherOptions::default() };
+            let publisher = kafka.separate().await?.publisher(options).await?;
+            // Leaked once for each mapping that starts: records to write have the static name of their topic.
+            Outlet::KafkaTopic { name: topic.clone().leak(), publisher: Arc::new(publisher) }
+        }
+    })
 }
 
 fn next_offset(committed: &[Position], topic: &str, partition: i32) -> Option<i64> {

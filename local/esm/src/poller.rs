@@ -45,6 +45,7 @@ pub(crate) struct Counters {
     pub(crate) records_delivered: AtomicU64,
     pub(crate) records_dropped: AtomicU64,
     pub(crate) records_at_destination: AtomicU64,
+    pub(crate) records_filtered: AtomicU64,
 }
 
 impl Counters {
@@ -167,7 +168,7 @@ impl Poller {
     /// destination; its offsets are skipped.
     fn send(&mut self, flight: Flight, slot: Slot) -> Option<Slot> {
         if flight.batch.records == 0 && self.config.on_failure.is_none() {
-            self.skip(flight.batch);
+            self.skip(flight);
             return Some(slot);
         }
         Counters::add(&self.counters.invocations, usize::from(flight.batch.records > 0));
@@ -236,9 +237,9 @@ impl Poller {
         };
         (self.poll_backoff, self.poll_delay) = (RetryDelay::default(), Duration::ZERO);
         let now = Instant::now();
-        for record in &records {
-            self.buffer.push(record, now);
-        }
+        let filtered = records.iter().filter(|record| !self.buffer.push(record, now)).count();
+        Counters::add(&self.counters.records_filtered, filtered);
+        self.pass(Buffer::filtered);
     }
 
     /// Lets idle partitions be committed to where they are read. Offsets without records, as transactions leave them, would
@@ -261,11 +262,11 @@ impl Poller {
 
     /// Completes a batch after its answer, or lets it wait until it is sent again.
     fn settle(&mut self, mut flight: Flight, outcome: Option<InvocationOutcome>) {
-        let Some(outcome) = outcome else { return self.skip(flight.batch) };
+        let Some(outcome) = outcome else { return self.skip(flight) };
         let reason = match outcome {
             InvocationOutcome::Answered(answer) => {
                 match read_answer(&flight.batch, self.config.partial_answers, &answer) {
-                    BatchOutcome::PerPartition(retry_from) => return self.complete(flight.batch, &retry_from),
+                    BatchOutcome::PerPartition(retry_from) => return self.complete(flight, &retry_from),
                     BatchOutcome::RetryAll(reason) => {
                         flight.attempts += 1;
                         reason
@@ -283,6 +284,17 @@ impl Poller {
             InvocationOutcome::Unavailable(reason) => reason,
         };
         Counters::add(&self.counters.failed_invocations, 1);
+        if self.config.bisect && flight.attempts > 0 && flight.batch.records > 1 && !self.is_too_old(&flight) {
+            tracing::warn!(
+                function = self.config.function,
+                group = self.config.group,
+                records = flight.batch.records,
+                reason,
+                "the batch failed and is split in two"
+            );
+            let half = flight.split(&self.buffer);
+            return self.flights.send_later(half, RetryDelay::default().next());
+        }
         if self.is_exhausted(&flight) {
             tracing::error!(
                 function = self.config.function,
@@ -292,8 +304,7 @@ impl Poller {
                 reason,
                 "the batch failed as often, or for as long, as its mapping allows, and is given up"
             );
-            let batch = self.buffer.give_up(flight.batch, flight.attempts);
-            return self.flights.send_later(Flight::new(batch), Duration::ZERO);
+            return self.flights.send_later(flight.give_up(&self.buffer), Duration::ZERO);
         }
         let wait = flight.backoff.next();
         tracing::warn!(
@@ -310,6 +321,12 @@ impl Poller {
 
     /// Whether a batch that has failed is not sent to the function again.
     fn is_exhausted(&self, flight: &Flight) -> bool {
+        self.config.max_retries().is_some_and(|retries| flight.attempts > retries) || self.is_too_old(flight)
+    }
+
+    /// Whether a batch with which the function has failed is too old to be sent again. Only the function's own failures
+    /// count: an outage of the service gives nothing up.
+    fn is_too_old(&self, flight: &Flight) -> bool {
         let is_old = |age: Duration| {
             let now = SystemClock.now().as_millis();
             flight
@@ -317,15 +334,13 @@ impl Poller {
                 .oldest()
                 .is_some_and(|at| Duration::from_millis(now.saturating_sub(at).max(0).cast_unsigned()) > age)
         };
-        let too_often = self.config.max_retries().is_some_and(|retries| flight.attempts > retries);
-        // Only the function's own failures count: an outage of the service gives nothing up.
-        too_often || flight.attempts > 0 && self.config.record_age.is_some_and(is_old)
+        flight.attempts > 0 && self.config.record_age.is_some_and(is_old)
     }
 
     /// Completes a batch of which nothing is sent to the function.
-    fn skip(&mut self, batch: InvocationBatch) {
-        let done = vec![None; batch.spans.len()];
-        self.complete(batch, &done);
+    fn skip(&mut self, flight: Flight) {
+        let done = vec![None; flight.batch.spans.len()];
+        self.complete(flight, &done);
     }
 
     /// Counts the finished records of a batch that no invocation gets, and names those that are lost.
@@ -354,6 +369,10 @@ impl Poller {
         while let Ok(Some((flight, outcome))) = tokio::time::timeout_at(until, self.flights.drain()).await {
             self.follow_rebalances();
             self.settle(flight, outcome);
+            // What else has ended is in the same commit.
+            while let Some(Some((flight, outcome))) = self.flights.drain().now_or_never() {
+                self.settle(flight, outcome);
+            }
             self.commit().await;
         }
         if self.flights.invocations() > 0 {
@@ -366,7 +385,8 @@ impl Poller {
         self.commit().await;
     }
 
-    fn complete(&mut self, batch: InvocationBatch, retry_from: &[Option<i64>]) {
+    fn complete(&mut self, flight: Flight, retry_from: &[Option<i64>]) {
+        let Flight { batch, mut rest, .. } = flight;
         self.count_undelivered(&batch, retry_from);
         let records = batch.records;
         let failed = retry_from.iter().flatten().count();
@@ -379,10 +399,18 @@ impl Poller {
                 "part of the batch failed; each partition is sent again from its lowest failed offset"
             );
         }
-        for next in self.buffer.complete(batch, retry_from, Instant::now()) {
+        self.pass(|buffer| buffer.complete(batch, retry_from, &mut rest, Instant::now()));
+        Counters::add(&self.counters.records_delivered, records);
+        if let Some(part) = Flight::of_rest(rest, &self.buffer) {
+            self.flights.send_later(part, Duration::ZERO);
+        }
+    }
+
+    /// Notes offsets to commit.
+    fn pass(&mut self, take: impl FnOnce(&mut Buffer) -> Vec<Position>) {
+        for next in take(&mut self.buffer) {
             self.uncommitted.insert(TopicPartition::new(next.topic, next.partition), next.offset);
         }
-        Counters::add(&self.counters.records_delivered, records);
     }
 
     /// Commits what is done. A failed commit is retried with the next one, at the latest after the next poll.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use esm::{
-    Destinations, EsmError, Functions, Invoker, InvokerError, Mapping, MappingConfig, PollerMode, Reply,
-    RunningMapping, StartingPosition,
+    Destinations, EsmError, Functions, Invoker, InvokerError, Mapping, MappingConfig, MessageSender, MessageTarget,
+    OnFailure, PollerMode, RecordFilters, Reply, RunningMapping, StartingPosition,
 };
 use kafka::{KafkaClient, KafkaConfig, PublisherOptions, TopicSpec};
 use pipeline::Position;
@@ -173,6 +173,10 @@ impl Destinations for Buckets {
     fn bucket(&self, _name: &str) -> Arc<dyn ObjectStore> {
         Arc::clone(&self.0) as Arc<dyn ObjectStore>
     }
+
+    fn messages(&self, target: &MessageTarget) -> Arc<dyn MessageSender> {
+        panic!("no test here sends to {}", target.arn)
+    }
 }
 
 struct Setup {
@@ -208,6 +212,21 @@ impl Setup {
         written
     }
 
+    /// Writes these values to one partition.
+    async fn write_values(&self, values: impl IntoIterator<Item = String>) {
+        let publisher = self.kafka.publisher(PublisherOptions::default()).await.unwrap();
+        let record = |value: String| NewRecord {
+            topic: TOPIC,
+            key: Some("key".into()),
+            value: Some(value.into()),
+            headers: vec![],
+        };
+        let records = values.into_iter().map(record).collect();
+        for position in publisher.publish(records, Duration::from_secs(30)).await {
+            position.unwrap();
+        }
+    }
+
     /// Three records, of which the second fits in no event.
     async fn write_with_a_large_one(&self) {
         let large = PublisherOptions { max_record_bytes: 16 * 1024 * 1024, ..PublisherOptions::default() };
@@ -239,6 +258,10 @@ fn functions(function: &Arc<ScriptedFunction>) -> Functions {
 
 fn config() -> MappingConfig {
     MappingConfig { window: Duration::from_millis(20), ..MappingConfig::new("f", TOPIC, GROUP) }
+}
+
+fn bucket() -> Option<OnFailure> {
+    Some(OnFailure::Bucket("given-up".into()))
 }
 
 fn partial() -> MappingConfig {
@@ -376,7 +399,7 @@ async fn a_record_above_six_megabytes_goes_to_the_destination_and_waits_until_it
     setup.write_with_a_large_one().await;
     setup.buckets.0.refuse("aws/lambda");
     let function = ScriptedFunction::new(|_| done());
-    let with_destination = MappingConfig { on_failure: Some("given-up".into()), ..config() };
+    let with_destination = MappingConfig { on_failure: bucket(), ..config() };
     let mapping = setup.start(with_destination, &function).await;
     eventually("the destination is asked", async || setup.buckets.0.puts() > 1).await;
     assert!(setup.committed().await.iter().all(|at| at.offset < 2), "nothing is committed past it");
@@ -402,8 +425,7 @@ async fn what_is_at_the_destination_is_not_written_again_while_the_rest_of_its_b
     });
     // A window in which all three come into one batch.
     let window = Duration::from_secs(1);
-    let mapping =
-        setup.start(MappingConfig { window, on_failure: Some("given-up".into()), ..config() }, &function).await;
+    let mapping = setup.start(MappingConfig { window, on_failure: bucket(), ..config() }, &function).await;
     caught_up(&mapping).await;
     assert_eq!((function.deliveries().len(), setup.buckets.0.puts()), (4, 1));
     assert_eq!(mapping.status().records_at_destination, 1);
@@ -428,7 +450,7 @@ async fn a_batch_that_failed_as_often_as_it_may_is_given_up_as_it_was() {
         batch_size: 5,
         mode: PollerMode::Provisioned,
         retries: Some(1),
-        on_failure: Some("given-up".into()),
+        on_failure: bucket(),
         ..config()
     };
     let mapping = setup.start(twice, &function).await;
@@ -446,12 +468,41 @@ async fn with_partial_answers_only_the_record_that_fails_is_given_up() {
     setup.write(10, 10).await;
     let function =
         ScriptedFunction::new(|delivery| if delivery.contains(&(0, 3)) { failures(&[(0, 3)]) } else { done() });
-    let once = MappingConfig { batch_size: 5, retries: Some(1), on_failure: Some("given-up".into()), ..partial() };
+    let once = MappingConfig { batch_size: 5, retries: Some(1), on_failure: bucket(), ..partial() };
     let mapping = setup.start(once, &function).await;
     caught_up(&mapping).await;
     assert_eq!(given_up(&setup), [("RetryAttemptsExhausted".to_owned(), vec![(0, 3)])]);
     let calls_with = |offset| function.offsets()[&0].iter().filter(|sent| **sent == offset).count();
     assert_eq!((calls_with(2), calls_with(3), calls_with(4), calls_with(9)), (1, 2, 3, 1));
+}
+
+#[tokio::test]
+async fn what_the_filters_leave_out_is_committed_and_not_sent() {
+    let setup = Setup::with(1).await;
+    setup.write_values((0..50).map(|n| format!(r#"{{"n":{}}}"#, n % 10))).await;
+    let function = ScriptedFunction::new(|_| done());
+    let filters = RecordFilters::parse([r#"{"value":{"n":[{"numeric":[">=",3,"<",5]}]}}"#]).unwrap();
+    let mapping = setup.start(MappingConfig { batch_size: 4, filters, ..config() }, &function).await;
+    caught_up(&mapping).await;
+    assert_eq!(function.offsets()[&0], [3, 4, 13, 14, 23, 24, 33, 34, 43, 44]);
+    let status = mapping.status();
+    assert_eq!((status.records_delivered, status.records_filtered, status.records_dropped), (10, 40, 0));
+    mapping.stop().await;
+    assert_eq!(setup.committed_by_partition().await[&0], 50);
+}
+
+#[tokio::test]
+async fn a_function_is_not_invoked_for_batches_of_which_the_filters_leave_nothing() {
+    let setup = Setup::with(1).await;
+    setup.write_values((0..20).map(|n| format!("text {n}"))).await;
+    let function = ScriptedFunction::new(|_| done());
+    let filters = RecordFilters::parse([r#"{"value":["other"]}"#]).unwrap();
+    let mapping = setup.start(MappingConfig { batch_size: 5, filters, ..config() }, &function).await;
+    caught_up(&mapping).await;
+    assert_eq!((mapping.status().invocations, mapping.status().records_filtered), (0, 20));
+    setup.write_values(["other".to_owned()]).await;
+    caught_up(&mapping).await;
+    assert_eq!(function.offsets()[&0], [20]);
 }
 
 #[tokio::test]

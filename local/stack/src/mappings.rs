@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use esm::{MappingConfig, PollerMode};
+use esm::{MappingConfig, OnFailure, PollerMode};
 use pipeline::topic::{PROCESSED_EVENTS, RAW_EVENTS};
 
 use crate::options::Options;
@@ -39,7 +39,7 @@ pub fn mapping_configs(options: &Options) -> Vec<MappingConfig> {
         config.partial_answers = true;
         // An outage of a day must not give a batch up; what fits in no event goes to the bucket, where the redriver finds it.
         config.retries = Some(MAX_RETRIES);
-        config.on_failure = Some(options.bucket.clone());
+        config.on_failure = Some(OnFailure::Bucket(options.bucket.clone()));
         config
     };
     // One at a time: what arrives in the meantime makes the next object larger.

@@ -1,7 +1,8 @@
 //! AWS SDK configuration: one HTTP client with ring TLS, credentials and region from the environment. Also reads secrets
-//! from where a setting says they are, as they may be in Secrets Manager.
+//! from where a setting says they are, as they may be in Secrets Manager, and makes single signed requests.
 
 pub mod secrets;
+pub mod signed;
 
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use aws_smithy_http_client::tls;
 /// Longest time for one attempt of one call. The SDK's retries are off: a guard (`pipeline::guard`) retries, because
 /// retries must fit into the remaining time of the invocation. The DynamoDB client alone turns them on, within bounds of its
 /// own.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
+pub const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(5);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Loads region, credentials and endpoints (`AWS_ENDPOINT_URL_S3` and so on) as the SDK documents them.

@@ -7,20 +7,12 @@ use std::collections::BTreeMap;
 use std::error::Error;
 
 use aws_config::SdkConfig;
-use aws_credential_types::provider::ProvideCredentials as _;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use aws_smithy_http_client::{Connector, tls};
-use aws_smithy_runtime_api::client::http::HttpConnector as _;
-use aws_smithy_runtime_api::http::Request;
-use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::byte_stream::ByteStream;
-use aws_types::service_config::ServiceConfigKey;
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use settings::{SecretArn, SecretFileError, SecretSource};
 
 use crate::ATTEMPT_TIMEOUT;
+use crate::signed::{SignedReply, SignedRequest};
 
 /// A secret could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -83,13 +75,15 @@ struct Refusal {
 }
 
 async fn ask(secret: &SecretArn, sdk: &SdkConfig) -> Result<SecretString, Box<dyn Error + Send + Sync>> {
-    let connector =
-        Connector::builder().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build();
-    let answer = connector.call(request(secret, sdk).await?).await?;
-    let is_success = answer.status().is_success();
-    let status = answer.status().as_u16();
-    let body = ByteStream::new(answer.into_body()).collect().await?.into_bytes();
-    if !is_success {
+    let request = SignedRequest {
+        service_id: "Secrets Manager",
+        service: "secretsmanager",
+        region: &secret.region,
+        headers: &[("content-type", "application/x-amz-json-1.1"), ("x-amz-target", "secretsmanager.GetSecretValue")],
+        body: &serde_json::json!({ "SecretId": secret.arn }).to_string(),
+    };
+    let SignedReply { status, body } = request.send(sdk).await?;
+    if !(200..300).contains(&status) {
         return Err(match serde_json::from_slice(&body) {
             Ok(Refusal { kind, message }) => format!("{kind}: {message}").into(),
             Err(_) => format!("status {status}").into(),
@@ -114,54 +108,6 @@ fn member_of(text: &SecretString, member: &str) -> Result<SecretString, Box<dyn 
     }
 }
 
-async fn request(secret: &SecretArn, sdk: &SdkConfig) -> Result<Request, Box<dyn Error + Send + Sync>> {
-    let url = endpoint(secret, sdk)?;
-    let body = serde_json::json!({ "SecretId": secret.arn }).to_string();
-    let headers = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", "secretsmanager.GetSecretValue")];
-
-    let provider = sdk.credentials_provider().ok_or("no AWS credentials are configured")?;
-    let identity = provider.provide_credentials().await?.into();
-    let params = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(&secret.region)
-        .name("secretsmanager")
-        .time(sdk.time_source().unwrap_or_default().now())
-        .settings(SigningSettings::default())
-        .build()?
-        .into();
-    let signable = SignableRequest::new("POST", &url, headers.into_iter(), SignableBody::Bytes(body.as_bytes()))?;
-    let (instructions, _signature) = sign(signable, &params)?.into_parts();
-
-    let mut request = Request::new(SdkBody::from(body));
-    request.set_method("POST")?;
-    request.set_uri(url)?;
-    for (name, value) in headers {
-        request.headers_mut().insert(name, value);
-    }
-    for (name, value) in instructions.headers() {
-        request.headers_mut().try_insert(name.to_owned(), value.to_owned())?;
-    }
-    Ok(request)
-}
-
-/// As the SDKs find it: `AWS_ENDPOINT_URL_SECRETS_MANAGER`, `AWS_ENDPOINT_URL`, the same in the profile, or else the
-/// public endpoint of the secret's region.
-fn endpoint(secret: &SecretArn, sdk: &SdkConfig) -> Result<String, Box<dyn Error + Send + Sync>> {
-    let key = ServiceConfigKey::builder()
-        .service_id("Secrets Manager")
-        .env("AWS_ENDPOINT_URL")
-        .profile("endpoint_url")
-        .build()?;
-    let configured = sdk.service_config().and_then(|service| service.load_config(key));
-    Ok(match configured.or_else(|| sdk.endpoint_url().map(str::to_owned)) {
-        Some(url) => format!("{}/", url.trim_end_matches('/')),
-        None => {
-            let domain = if secret.region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-            format!("https://secretsmanager.{}.{domain}/", secret.region)
-        }
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
@@ -171,6 +117,8 @@ mod tests {
     use aws_config::{BehaviorVersion, Region};
     use aws_credential_types::Credentials;
     use aws_credential_types::provider::SharedCredentialsProvider;
+    use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+    use aws_sigv4::sign::v4;
     use bytes::Bytes;
     use http_body_util::{BodyExt as _, Full};
     use hyper::service::service_fn;
@@ -313,15 +261,5 @@ mod tests {
         ] {
             assert_eq!(asked(status, body, member).await.unwrap_err(), expected);
         }
-    }
-
-    #[test]
-    fn without_an_endpoint_of_ones_own_the_region_of_the_secret_is_asked() {
-        let at = |region: &str| {
-            let secret = format!("arn:aws:secretsmanager:{region}:123456789012:secret:name").parse().unwrap();
-            endpoint(&secret, &SdkConfig::builder().region(Region::new("us-east-1")).build()).unwrap()
-        };
-        assert_eq!(at("eu-west-1"), "https://secretsmanager.eu-west-1.amazonaws.com/");
-        assert_eq!(at("cn-north-1"), "https://secretsmanager.cn-north-1.amazonaws.com.cn/");
     }
 }
