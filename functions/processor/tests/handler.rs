@@ -17,7 +17,7 @@ use event::{AddressRange, Origin, Timestamp};
 use lambda::invocation::{Invocation, InvocationError};
 use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::clock::Clock;
-use pipeline::ports::{Block, BlockList as _, EventStore, LedgerEntry, ObjectStore as _};
+use pipeline::ports::{AuditTrail as _, Block, BlockList as _, EventStore, LedgerEntry, ObjectStore as _};
 use pipeline::tracked::{Decided, Tracked};
 use pipeline::{Dependency, DependencyError, ErrorClass, Header, Outcome, Record, header, topic};
 use processor::{App, Policy, Ports, UnknownTypes, handle};

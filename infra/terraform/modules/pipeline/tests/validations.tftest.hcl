@@ -130,6 +130,8 @@ run "refuses_4" {
     mappings = { keep_failed = true }
     # timeout behind the api
     functions = { query = { timeout_sec = 60 } }
+    # access store as a setting
+    settings = { ACCESS_STORE = "postgres" }
   }
 
   expect_failures = [
@@ -137,6 +139,7 @@ run "refuses_4" {
     var.database,
     var.mappings,
     var.functions,
+    var.settings,
   ]
 }
 
