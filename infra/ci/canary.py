@@ -222,7 +222,9 @@ def arguments() -> argparse.Namespace:
 def main() -> int:
     given = arguments()
     listed = functions(json.load(sys.stdin))
-    signal.signal(signal.SIGTERM, interrupt)
+    # SIGINT too: whoever starts us in the background has it ignored.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     try:
         if given.command == "prepare":
             print(json.dumps(live_versions(listed)))
