@@ -42,7 +42,8 @@ invoke() {
 through() {
   local target=$1 port=$2 path=$3 forward answer=1
   shift 3
-  k port-forward "$target" "18999:$port" >"$work/port-forward.log" 2>&1 &
+  # Not through k: a function in the background is a shell of its own, and killing that leaves kubectl behind.
+  kubectl --namespace "$namespace" port-forward "$target" "18999:$port" >"$work/port-forward.log" 2>&1 &
   forward=$!
   for _ in $(seq 50); do
     grep -q Forwarding "$work/port-forward.log" && break
