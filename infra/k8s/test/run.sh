@@ -10,6 +10,8 @@ work=target/k8s-test
 namespace=forebay
 next=${NEXT_VERSION:-}
 sent=0
+# The SHA-256 of an empty body, which S3 asks for and not every curl sends.
+nothing=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
 started=$SECONDS
 
 if ! command -v kubectl >/dev/null || ! kubectl version --request-timeout=5s >/dev/null 2>&1; then
@@ -42,6 +44,8 @@ invoke() {
 through() {
   local target=$1 port=$2 path=$3 forward answer=1
   shift 3
+  # What the one before wrote must not be taken for this one's.
+  : >"$work/port-forward.log"
   # Not through k: a function in the background is a shell of its own, and killing that leaves kubectl behind.
   kubectl --namespace "$namespace" port-forward "$target" "18999:$port" >"$work/port-forward.log" 2>&1 &
   forward=$!
@@ -95,7 +99,7 @@ archive_names() {
 }
 archive_page() {
   through service/s3 8014 "forebay-archive?list-type=2&max-keys=1000&prefix=raw%2F&start-after=$1" \
-    --aws-sigv4 aws:amz:us-east-1:s3 --user local:local | grep -o '<Key>[^<]*' | sed 's/<Key>//'
+    -H "x-amz-content-sha256: $nothing" --aws-sigv4 aws:amz:us-east-1:s3 --user local:local | grep -o '<Key>[^<]*' | sed 's/<Key>//'
 }
 archived() { archive_names | python3 $here/archived.py; }
 
