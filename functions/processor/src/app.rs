@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use access::AccessStore;
 use archive::S3Objects;
 use dynamodb::{DynamoClaims, DynamoDb};
 use event::schema::{Registry, SchemaError};
@@ -116,7 +117,12 @@ impl App {
         let dedup_window = config.policy.dedup_window;
         let claims: Arc<dyn ClaimStore> = match config.policy.dedup_store {
             StateStore::Dynamodb => {
-                Arc::new(DynamoClaims::new(&DynamoDb::connect(&sdk).await, config.dedup_table, dedup_window))
+                // One client and one connection for both tables.
+                let dynamodb = match &access {
+                    AccessStore::Dynamodb { dynamodb, .. } => dynamodb.clone(),
+                    AccessStore::Postgres(_) => DynamoDb::connect(&sdk).await,
+                };
+                Arc::new(DynamoClaims::new(&dynamodb, config.dedup_table, dedup_window))
             }
             StateStore::Postgres => Arc::new(PostgresClaims::new(database.clone(), dedup_window)),
         };
