@@ -143,6 +143,11 @@ impl Queue {
         }
     }
 
+    /// Whether every record that was read is done; `out` are the partitions of the batches that are out.
+    fn is_idle(&self, out: &BTreeSet<TopicPartition>) -> bool {
+        self.records.is_empty() && !out.contains(&self.of)
+    }
+
     /// Whether the partition waits before its failed records are sent again.
     fn backs_off(&self, now: Instant) -> bool {
         self.retry.is_some_and(|retry| retry.not_before > now)
@@ -282,17 +287,15 @@ impl Buffer {
 
     /// The partitions of which every record that was read is done.
     pub(crate) fn idle(&self) -> Vec<TopicPartition> {
-        let is_idle = |queue: &&Queue| queue.records.is_empty() && !self.out.contains(&queue.of);
-        self.queues.iter().filter(is_idle).map(|queue| queue.of.clone()).collect()
+        self.queues.iter().filter(|queue| queue.is_idle(&self.out)).map(|queue| queue.of.clone()).collect()
     }
 
     /// The next offset of the partitions in which nothing but records that the filters leave out has come, each once.
     pub(crate) fn filtered(&mut self) -> Vec<Position> {
-        let is_idle = |queue: &&mut Queue| queue.records.is_empty() && !self.out.contains(&queue.of);
         let passed = |queue: &mut Queue| {
             Some(Position::new(queue.of.topic.clone(), queue.of.partition, queue.filtered_to.take()?))
         };
-        self.queues.iter_mut().filter(is_idle).filter_map(passed).collect()
+        self.queues.iter_mut().filter(|queue| queue.is_idle(&self.out)).filter_map(passed).collect()
     }
 
     /// Whether a partition is paused.
@@ -435,7 +438,7 @@ impl Buffer {
         // The last part comes first, so each goes to the front of those after it.
         for part in rest {
             for span in part.spans.extract_if(.., |span| span.of == *of) {
-                if let Some(queue) = self.queues.iter_mut().find(|queue| queue.epoch == span.epoch) {
+                if let Some(queue) = self.owner(&span) {
                     queue.put_back(span.records);
                 }
             }

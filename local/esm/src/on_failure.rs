@@ -5,8 +5,6 @@ use crate::messages::MessageTarget;
 /// The ARN of a bucket starts so; partitions other than `aws` have their own names.
 const BUCKET_ARN: (&str, &str) = ("arn:aws", ":s3:::");
 const KAFKA_TOPIC: &str = "kafka://";
-/// Kafka's maximum length of a topic's name.
-const MAX_TOPIC_NAME: usize = 249;
 
 /// An on-failure destination.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,10 +21,8 @@ impl OnFailure {
     /// Reads the `Destination` of a request; otherwise says what is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if let Some(topic) = text.strip_prefix(KAFKA_TOPIC) {
-            let is_allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-            let is_name = (1..=MAX_TOPIC_NAME).contains(&topic.len()) && topic.chars().all(is_allowed);
             let refuse = || format!("{topic:?} is not the name of a Kafka topic");
-            return is_name.then(|| OnFailure::KafkaTopic(topic.to_owned())).ok_or_else(refuse);
+            return ::event::is_topic_name(topic).then(|| OnFailure::KafkaTopic(topic.to_owned())).ok_or_else(refuse);
         }
         if let Some(target) = MessageTarget::parse(text) {
             let name = &target.name;

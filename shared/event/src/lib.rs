@@ -24,6 +24,6 @@ pub use client::{Binding, ClientEvent, EventError, Form, essence, is_json};
 pub use digest::{RecordDigest, RecordDigestError};
 pub use envelope::{ENVELOPE_VERSION, Envelope, EnvelopeError, IdSource};
 pub use id::{EventId, EventKey, IdError, PayloadHash, TenantId};
-pub use origin::{Origin, OriginError};
+pub use origin::{Origin, OriginError, is_topic_name};
 pub use text::JsonStr;
 pub use timestamp::{TimeDoubt, Timestamp, TimestampError};

@@ -21,6 +21,12 @@ pub struct Origin {
     pub digest: Option<RecordDigest>,
 }
 
+/// Whether Kafka would take it as the name of a topic (`Topic.validate` of its Java client, but for `.` and `..`).
+pub fn is_topic_name(name: &str) -> bool {
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=249).contains(&name.len()) && name.bytes().all(legal)
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("an origin must have the form <topic>/<partition>/<offset>/<digest>, or without the digest")]
 pub struct OriginError;
@@ -67,10 +73,9 @@ impl FromStr for Origin {
         let digest = digest.map(str::parse).transpose().map_err(|_| OriginError)?;
         let partition: i32 = partition.parse().map_err(|_| OriginError)?;
         let offset: i64 = offset.parse().map_err(|_| OriginError)?;
-        // Kafka's own rule for topic names. Anyone can write this header, and its text goes into the ledger. If it had
-        // a NUL, Postgres would refuse every batch with this record.
-        let legal = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-        if topic.is_empty() || topic.len() > 249 || !topic.bytes().all(legal) || partition < 0 || offset < 0 {
+        // Anyone can write this header, and its text goes into the ledger. If it had a NUL, Postgres would refuse every
+        // batch with this record.
+        if !is_topic_name(topic) || partition < 0 || offset < 0 {
             return Err(OriginError);
         }
         Ok(Origin::new(topic, partition, offset).with_digest(digest))
