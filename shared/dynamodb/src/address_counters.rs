@@ -1,22 +1,16 @@
 //! Address counters: one per address and minute.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use aws_sdk_dynamodb::types::ReturnValue;
 use event::AddressKey;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use pipeline::DependencyError;
-use pipeline::ports::{AddressCount, AddressCounters};
+use pipeline::ports::{AddressCount, AddressCounters, KEEP_COUNTERS};
 
 use crate::attributes::{Item, number, text};
 use crate::table::Table;
 use crate::tables::{EXPIRES_AT, PARTITION_KEY, SORT_KEY};
 use crate::{DynamoDb, DynamoDbError};
-
-/// A counter must still exist while the records of its minute wait in Kafka. If older records are replayed, the TTL may
-/// remove their counters repeatedly; the limit is then not exact.
-const KEEP: Duration = Duration::from_secs(2 * 86_400);
 
 const COUNT: &str = "count";
 
@@ -63,7 +57,7 @@ impl DynamoAddressCounters {
 
 /// When to remove the counter of `minute`, in seconds since the epoch.
 fn removal_of_minute(minute: i64) -> i64 {
-    let keep = i64::try_from(KEEP.as_secs()).unwrap_or(i64::MAX);
+    let keep = i64::try_from(KEEP_COUNTERS.as_secs()).unwrap_or(i64::MAX);
     minute.saturating_add(1).saturating_mul(60).saturating_add(keep)
 }
 

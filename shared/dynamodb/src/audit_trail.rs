@@ -1,11 +1,9 @@
 //! Audit trails: one item for each action; the actions of one day and trail share a partition.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use event::Timestamp;
 use pipeline::DependencyError;
-use pipeline::ports::{AuditEntry, AuditTrail};
+use pipeline::ports::{AuditEntry, AuditTrail, KEEP_TRAIL};
 
 use crate::attributes::{Item, number, text};
 use crate::table::Table;
@@ -17,8 +15,6 @@ const STATE: &str = "state";
 const BY: &str = "by";
 const REQUEST: &str = "request";
 const RESULT: &str = "result";
-
-const KEEP: Duration = Duration::from_secs(400 * 86_400);
 
 /// An audit trail in the table `access`.
 #[derive(Clone, Debug)]
@@ -49,7 +45,7 @@ impl DynamoAuditTrail {
             (STATE.to_owned(), text(entry.state.as_str())),
             (REQUEST.to_owned(), text(entry.request.as_str())),
             (RESULT.to_owned(), text(entry.result.as_str())),
-            (EXPIRES_AT.to_owned(), number(entry.started_at.plus(KEEP).as_secs())),
+            (EXPIRES_AT.to_owned(), number(entry.started_at.plus(KEEP_TRAIL).as_secs())),
         ]);
         if let Some(by) = &entry.by {
             item.insert(BY.to_owned(), text(by.as_str()));

@@ -1,7 +1,6 @@
 //! The block list: one item per range of addresses, all in one partition.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
@@ -9,7 +8,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue};
 use event::{AddressRange, Timestamp};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use pipeline::DependencyError;
-use pipeline::ports::{Block, BlockList};
+use pipeline::ports::{Block, BlockList, KEEP_BLOCKS};
 
 use crate::attributes::{Item, number, text};
 use crate::table::Table;
@@ -22,9 +21,6 @@ const ALLOWS: &str = "allows";
 const FROM: &str = "from";
 const UNTIL: &str = "until";
 const REASON: &str = "reason";
-
-/// Records that were received during a block may be processed after it, if they waited in Kafka.
-const KEEP: Duration = Duration::from_secs(86_400);
 
 /// Entries of one call that are written concurrently.
 const CONCURRENT_WRITES: usize = 8;
@@ -90,7 +86,7 @@ impl DynamoBlockList {
         }
         if let Some(until) = block.until {
             item.insert(UNTIL.to_owned(), number(until.as_millis()));
-            item.insert(EXPIRES_AT.to_owned(), number(until.plus(KEEP).as_secs()));
+            item.insert(EXPIRES_AT.to_owned(), number(until.plus(KEEP_BLOCKS).as_secs()));
         }
         let mut request = self.table.client().put_item().table_name(&self.table.name).set_item(Some(item));
         if !unconditional {

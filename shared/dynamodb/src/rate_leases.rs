@@ -1,7 +1,5 @@
 //! Rate leases: one token bucket for each key, as the instant when it is full again.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure;
@@ -17,9 +15,6 @@ use crate::{DynamoDb, DynamoDbError};
 const SORT_VALUE: &str = "bucket";
 /// Microseconds since the epoch.
 const FULL_AT: &str = "full_at";
-
-/// A bucket that is full need not be kept. Most are full in seconds; the hours allow for clocks that differ.
-const KEEP: Duration = Duration::from_secs(2 * 3600);
 
 /// Rate leases in the table `access`.
 #[derive(Clone, Debug)]
@@ -40,7 +35,7 @@ impl DynamoRateLeases {
         seen: Option<FullAt>,
         taken: Taken,
     ) -> Result<Option<FullAt>, DynamoDbError> {
-        let expires_at = request.now.plus(request.limit.fills_in().max(KEEP)).as_secs();
+        let expires_at = token_bucket::kept_until(request).as_secs();
         let update = self
             .table
             .client()

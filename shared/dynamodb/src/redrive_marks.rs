@@ -1,17 +1,13 @@
 //! Redrive marks: one item for each step of a letter; the items of one origin share a partition.
-//!
-//! Marks live longer than their letters, which Kafka keeps for two weeks by default. A letter whose mark has been
-//! removed can be sent again, which changes nothing, because all later processing is idempotent by origin.
 
 use std::collections::HashMap;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, ReturnValuesOnConditionCheckFailure};
 use event::{Origin, Timestamp};
 use futures::stream::{self, StreamExt, TryStreamExt};
-use pipeline::ports::{BeginVerdict, LetterId, Mark, MarkKey, MarkState, RedriveMarks};
+use pipeline::ports::{BeginVerdict, KEEP_MARKS, LetterId, Mark, MarkKey, MarkState, RedriveMarks};
 use pipeline::{DependencyError, Position};
 
 use crate::attributes::{Item, number, text};
@@ -28,8 +24,6 @@ const POSITION: &str = "position";
 
 const UNDER_WAY: &str = "under-way";
 const DONE: &str = "done";
-
-const KEEP: Duration = Duration::from_secs(90 * 86_400);
 
 /// Concurrent writes of one call. High enough that only its rate slows a redriver down.
 const CONCURRENT_WRITES: usize = 16;
@@ -165,7 +159,7 @@ fn mark_item(key: &MarkKey, run: &str, now: Timestamp, state: &MarkState) -> Ite
     let mut item = key_of(key);
     item.insert(RUN.to_owned(), text(run));
     item.insert(AT.to_owned(), number(now.as_millis()));
-    item.insert(EXPIRES_AT.to_owned(), number(now.plus(KEEP).as_secs()));
+    item.insert(EXPIRES_AT.to_owned(), number(now.plus(KEEP_MARKS).as_secs()));
     match state {
         MarkState::UnderWay { until } => {
             item.insert(STATE.to_owned(), text(UNDER_WAY));

@@ -134,6 +134,14 @@ pub fn after(full_at: Option<FullAt>, taken: Taken) -> Option<FullAt> {
     }
 }
 
+/// A bucket that is full need not be kept. Most are full in seconds; the hours allow for clocks that differ.
+const KEEP: Duration = Duration::from_secs(2 * 3600);
+
+/// Until when a store has to keep a bucket after this request.
+pub fn kept_until(request: &TokenRequest) -> Timestamp {
+    request.now.plus(request.limit.fills_in().max(KEEP))
+}
+
 /// How often a request starts over because others took tokens in the meantime. Each time there were enough of them for
 /// somebody, so a caller that is turned away after these comes from a crowd.
 const ATTEMPTS: u32 = 8;

@@ -1,9 +1,15 @@
 //! Address counters: how many new events an address has sent.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use event::AddressKey;
 
 use crate::DependencyError;
+
+/// How long a counter is kept after its minute. It must still exist while the records of its minute wait in Kafka. If older
+/// records are replayed, their counters may be removed repeatedly; the limit is then not exact.
+pub const KEEP_COUNTERS: Duration = Duration::from_secs(2 * 86_400);
 
 /// New events of one address in one minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 //! Audit trails: who asked for which action, when, and what came of it.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use event::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,6 +11,9 @@ use crate::DependencyError;
 
 /// The subject of the trail of keys and blocks, which both operators and the processor change.
 pub const ACCESS_TRAIL: &str = "access";
+
+/// How long an entry is kept.
+pub const KEEP_TRAIL: Duration = Duration::from_secs(400 * 86_400);
 
 /// How an action ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr)]

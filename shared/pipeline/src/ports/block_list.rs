@@ -1,10 +1,16 @@
 //! The block list: addresses whose events are not stored, and exceptions from it.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use event::{AddressRange, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::DependencyError;
+
+/// How long an entry is kept after its end. Records that were received during a block may be processed after it, if they
+/// waited in Kafka.
+pub const KEEP_BLOCKS: Duration = Duration::from_secs(86_400);
 
 /// An entry of the block list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

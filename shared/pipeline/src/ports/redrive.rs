@@ -1,6 +1,7 @@
 //! What a redriver stores: marks for the letters it has handled.
 
 use std::fmt;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use event::{Origin, Timestamp};
@@ -8,6 +9,10 @@ use serde::{Deserialize, Serialize};
 use strum::{EnumString, IntoStaticStr};
 
 use crate::{DependencyError, Position};
+
+/// How long a mark is kept: longer than its letter, which Kafka keeps for two weeks by default. A letter whose mark has been
+/// removed can be sent again, which changes nothing, because all later processing is idempotent by origin.
+pub const KEEP_MARKS: Duration = Duration::from_secs(90 * 86_400);
 
 /// Identifies a dead letter. Copies on the topic that come from redelivery have the same id. A record that fails again
 /// after a redrive has another attempt number, and so becomes another letter.

@@ -1,7 +1,5 @@
 //! Rate leases: one token bucket for each key, as the instant when it is full again.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use pipeline::DependencyError;
 use pipeline::ports::{Grant, RateLeases, TokenRequest};
@@ -11,9 +9,6 @@ use crate::database::Database;
 use crate::error::PostgresError;
 use crate::statement::parameter;
 use crate::text::storable;
-
-/// A bucket that is full need not be kept. Most are full in seconds; the hours allow for clocks that differ.
-const KEEP: Duration = Duration::from_secs(2 * 3600);
 
 /// Writes the bucket if it is full (`$4`), or as it was seen (`$5`). Returns the bucket only if it was not written.
 const SET: &str = "
@@ -53,7 +48,7 @@ impl PostgresRateLeases {
         seen: Option<FullAt>,
         taken: Taken,
     ) -> Result<Option<FullAt>, PostgresError> {
-        let expires_at = request.now.plus(request.limit.fills_in().max(KEEP)).to_utc();
+        let expires_at = token_bucket::kept_until(request).to_utc();
         let (sql, by, above, limit) = match taken {
             Taken::Refused { .. } => return Ok(None),
             // What was never seen equals nothing.

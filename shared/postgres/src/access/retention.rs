@@ -1,19 +1,10 @@
-//! How long what is about access is kept.
+//! Removes what is about access and is not needed any more.
 
 use std::time::Duration;
 
 use event::Timestamp;
+use pipeline::ports::{KEEP_BLOCKS, KEEP_COUNTERS, KEEP_MARKS, KEEP_TRAIL};
 use time::OffsetDateTime;
-
-const DAY: Duration = Duration::from_secs(86_400);
-
-/// A counter must still exist while the records of its minute wait in Kafka.
-const COUNTS: Duration = DAY.saturating_mul(2);
-/// Records that were received during a block may be processed after it, if they waited in Kafka.
-const BLOCKS: Duration = DAY;
-/// Marks live longer than their letters, which Kafka keeps for two weeks by default.
-const MARKS: Duration = DAY.saturating_mul(90);
-const TRAIL: Duration = DAY.saturating_mul(400);
 
 /// Deletions, each of at most `$2` rows, with the instant `$1` before which rows are not needed any more.
 pub(crate) fn statements(now: Timestamp) -> [(&'static str, OffsetDateTime); 5] {
@@ -26,7 +17,7 @@ pub(crate) fn statements(now: Timestamp) -> [(&'static str, OffsetDateTime); 5] 
             "DELETE FROM address_counts WHERE (address, minute) IN (
                 SELECT address, minute FROM address_counts WHERE (minute + 1) * 60 <= extract(epoch FROM $1::timestamptz)
                 LIMIT $2)",
-            before(COUNTS),
+            before(KEEP_COUNTERS),
         ),
         (
             "DELETE FROM rate_buckets WHERE bucket IN (
@@ -36,17 +27,17 @@ pub(crate) fn statements(now: Timestamp) -> [(&'static str, OffsetDateTime); 5] 
         (
             "DELETE FROM blocks WHERE address IN (
                 SELECT address FROM blocks WHERE until <= $1::timestamptz LIMIT $2) AND until <= $1",
-            before(BLOCKS),
+            before(KEEP_BLOCKS),
         ),
         (
             "DELETE FROM redrive_marks WHERE (origin, attempt, step) IN (
                 SELECT origin, attempt, step FROM redrive_marks WHERE at <= $1::timestamptz LIMIT $2) AND at <= $1",
-            before(MARKS),
+            before(KEEP_MARKS),
         ),
         (
             "DELETE FROM audit_trail WHERE (subject, started_at, run) IN (
                 SELECT subject, started_at, run FROM audit_trail WHERE started_at <= $1::timestamptz LIMIT $2)",
-            before(TRAIL),
+            before(KEEP_TRAIL),
         ),
     ]
 }
