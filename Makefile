@@ -132,6 +132,10 @@ format-check:
 clippy:
 	cargo clippy --workspace --all-targets $(CARGO_PROFILE) -- -D warnings
 
+.PHONY: metrics-docs
+metrics-docs: ## Write docs/metrics.md from the list of metrics
+	UPDATE_DOCS=1 cargo test --workspace --test list
+
 .PHONY: format
 format: ## Format the source
 	cargo fmt --all

@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use archive::S3Objects;
 use lambda::batch_response::BatchResponse;
-use lambda::breaker::guard;
+use lambda::guard::guard;
 use pipeline::Dependency;
 use pipeline::guard::Guard;
 use pipeline::ports::ObjectStore;
 
 use crate::config::Config;
+use crate::report;
 
 pub struct App {
     pub objects: Arc<dyn ObjectStore>,
@@ -22,6 +23,7 @@ impl App {
     pub async fn connect(config: Config) -> Self {
         let objects = S3Objects::connect(&aws::sdk_config().await, config.bucket);
         objects.warm_up().await;
+        report::begin();
         App {
             objects: Arc::new(objects),
             s3: guard(Dependency::S3, config.breaker_open),

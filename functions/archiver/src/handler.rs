@@ -1,6 +1,5 @@
 //! One batch: decode, pack, write, answer.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use archive::quarantine;
@@ -9,14 +8,14 @@ use futures::StreamExt as _;
 use lambda::batch_response::BatchResponse;
 use lambda::invocation::{Invocation, InvocationError};
 use lambda::kafka_trigger::{self, BatchAnswer};
-use lambda::metrics::{Counter, Histogram};
-use pipeline::ports::PutResult;
+use pipeline::clock::{Clock as _, SystemClock};
 use pipeline::{Dependency, DependencyError, ErrorClass, Position, failpoint};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::error::ArchiverError;
+use crate::report::{self, BatchReport, Write};
 
 /// Objects written at the same time. A batch seldom has more, and S3 takes thousands per second.
 const CONCURRENT_WRITES: usize = 16;
@@ -38,6 +37,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
     let delivered = records.map_err(ArchiverError::from)?;
     let objects = writer::pack(&delivered).map_err(ArchiverError::from)?;
     failpoint!("archiver::packed");
+    report::begun(&delivered, SystemClock.now());
     let undecodable = delivered.iter().filter(|record| record.undecodable.is_some()).count();
 
     let writes: Vec<Write> = futures::stream::iter(objects)
@@ -48,11 +48,8 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
 
     failpoint!("archiver::written");
     let report = BatchReport::of(&writes);
-    for (topic, records) in &report.records_written {
-        Counter::RecordsArchived.add(*records, &[("topic", (*topic).to_owned())]);
-    }
+    report.count(&writes, &delivered, SystemClock.now());
     let duration = started.elapsed();
-    Histogram::ProcessingDuration.record(duration.as_secs_f64(), &[("service", "archiver".to_owned())]);
     tracing::info!(
         request_id = invocation.request_id,
         records = delivered.len(),
@@ -67,12 +64,6 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
     );
     let answer = answer(writes, delivered.len(), app.batch_response)?;
     Ok(to_raw_value(&answer).map_err(ArchiverError::Answer)?)
-}
-
-/// An object and the result of writing it.
-struct Write {
-    object: PackedObject,
-    result: Result<PutResult, DependencyError>,
 }
 
 async fn write(app: &App, object: PackedObject, deadline: Instant) -> Write {
@@ -92,39 +83,6 @@ async fn write(app: &App, object: PackedObject, deadline: Instant) -> Write {
     };
     let result = app.s3.call(deadline, "writing an object", attempt).await;
     Write { object, result }
-}
-
-/// The counts of one invocation.
-#[derive(Debug, Default)]
-struct BatchReport<'a> {
-    created: usize,
-    already_there: usize,
-    unwritten: usize,
-    /// Bytes in created objects, before compression.
-    lines_bytes: u64,
-    /// Bytes in created objects, compressed.
-    stored_bytes: u64,
-    /// Records in created objects by topic. A redelivered record is not counted again.
-    records_written: BTreeMap<&'a str, u64>,
-}
-
-impl<'a> BatchReport<'a> {
-    fn of(writes: &'a [Write]) -> Self {
-        let mut report = BatchReport::default();
-        for Write { object, result } in writes {
-            match result {
-                Ok(PutResult::Created) => {
-                    report.created += 1;
-                    report.lines_bytes += object.lines_bytes;
-                    report.stored_bytes += object.body.len() as u64;
-                    *report.records_written.entry(object.key.series.topic()).or_default() += object.key.records;
-                }
-                Ok(PutResult::AlreadyThere) => report.already_there += 1,
-                Err(_) => report.unwritten += 1,
-            }
-        }
-        report
-    }
 }
 
 /// Requests the records of unwritten objects again, and no others.

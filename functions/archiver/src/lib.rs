@@ -7,6 +7,7 @@ mod app;
 mod config;
 mod error;
 mod handler;
+mod report;
 
 pub use app::App;
 pub use config::Config;

@@ -12,7 +12,7 @@ static ALLOCATOR: process::Allocator = process::Allocator;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     process::health::exit_if_asked();
-    process::logs::init("archiver");
+    lambda::start("archiver")?;
     let app = Arc::new(App::connect(Config::from_variables(&ProcessEnvironment)?).await);
     Ok(serve("archiver", move |event, invocation| {
         let app = Arc::clone(&app);

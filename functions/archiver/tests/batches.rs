@@ -15,7 +15,7 @@ use base64_simd::STANDARD;
 use bytes::Bytes;
 use event::Timestamp;
 use lambda::batch_response::BatchResponse;
-use lambda::breaker::guard;
+use lambda::guard::guard;
 use lambda::invocation::{Invocation, InvocationError};
 use lambda::kafka_trigger::{BatchAnswer, decode, objects_event};
 use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};

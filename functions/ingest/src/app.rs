@@ -7,13 +7,14 @@ use api_keys::{Authenticator, RateLimiter};
 use event::limits::Limits;
 use event::schema::{Registry, SchemaError};
 use kafka::{KafkaClient, KafkaError, PublisherOptions};
-use lambda::breaker::guard;
+use lambda::guard::guard;
 use lambda::shutdown::FLUSH_TIMEOUT;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;
 use pipeline::ports::{ApiKeys, RateLeases, RecordPublisher};
 use pipeline::{Dependency, DependencyError};
 use postgres::PostgresError;
+use telemetry::list::EVENTS_RECEIVED;
 
 use crate::address::TrustedNetwork;
 use crate::body::BodyLimits;
@@ -57,8 +58,12 @@ impl App {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, SchemaError> {
         let access = Arc::new(guard(config.access.dependency(), config.breaker_open));
+        let registry = Registry::embedded()?;
+        for (event_type, _) in registry.types() {
+            EVENTS_RECEIVED.begin([event_type]);
+        }
         Ok(App {
-            registry: Registry::embedded()?,
+            registry,
             authenticator: Authenticator::new(keys, Arc::clone(&access), config.key_cache),
             limiter: RateLimiter::new(leases, access, config.rate),
             publisher,

@@ -14,9 +14,9 @@ use axum::routing::post;
 use bytes::BytesMut;
 use event::{EventId, TimeDoubt};
 use lambda::http::{AnswerLimit, Deadline, Peer};
-use lambda::metrics::{Counter, Histogram};
 use pipeline::ports::Scope;
 use pipeline::{ErrorClass, failpoint};
+use telemetry::list::{EVENTS_RECEIVED, EVENTS_REJECTED, PUBLISH_DURATION};
 use tokio::time::Instant;
 
 use crate::answer::{IdFrom, ItemOutcome, Sums};
@@ -110,7 +110,7 @@ impl App {
             failpoint!("ingest::decided");
             let answers = self.kafka.publish_once("publishing events", &*self.publisher, records, timeout).await;
             failpoint!("ingest::produced");
-            Histogram::PublishDuration.record(started.elapsed().as_secs_f64(), &[]);
+            PUBLISH_DURATION.record(started.elapsed().as_secs_f64(), []);
             answers
         };
         let mut answers = answers.into_iter();
@@ -135,7 +135,7 @@ impl App {
             })
             .collect();
         for (event_type, count) in received {
-            Counter::EventsReceived.add(count, &[("type", event_type.to_owned())]);
+            EVENTS_RECEIVED.add(count, [event_type]);
         }
         outcomes
     }
@@ -174,7 +174,7 @@ async fn submit(State(app): State<Arc<App>>, endpoint: Endpoint, request: Reques
 
 /// Counts and logs a request that was refused as a whole.
 fn turn_away(error: &IngestError) -> Response {
-    Counter::EventsRejected.add(1, &[("reason", error.tag().to_owned())]);
+    EVENTS_REJECTED.add(1, [error.tag()]);
     // A body that comes slowly or breaks off is the client's, although the same request may succeed later.
     if error.status().is_server_error() {
         tracing::error!(tag = error.tag(), error = %pipeline::chain(error), "request failed");
@@ -205,6 +205,6 @@ fn report(outcomes: &[ItemOutcome], took: Duration) {
     let Sums { accepted, rejected, unknown } = Sums::of(outcomes);
     tracing::info!(accepted, rejected, unknown, ?reasons, duration_ms = took.as_millis(), "request answered");
     for (reason, count) in reasons {
-        Counter::EventsRejected.add(count, &[("reason", reason.to_owned())]);
+        EVENTS_REJECTED.add(count, [reason]);
     }
 }

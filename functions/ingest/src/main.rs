@@ -11,7 +11,7 @@ static ALLOCATOR: process::Allocator = process::Allocator;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     process::health::exit_if_asked();
-    process::logs::init("ingest");
+    lambda::start("ingest")?;
     let app = Arc::new(App::connect(Config::from_variables(&ProcessEnvironment)?).await?);
     let served = lambda::http::serve(router(Arc::clone(&app))).await;
     let closed = app.close().await;

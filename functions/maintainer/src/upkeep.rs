@@ -7,6 +7,7 @@ use postgres::ledger::Reconciliation;
 use postgres::partitions::PartitionReport;
 use postgres::{ledger, migrations, partitions};
 use serde::Serialize;
+use telemetry::list::UPKEEP_RUNS;
 
 use crate::app::App;
 use crate::error::MaintainerError;
@@ -42,6 +43,7 @@ pub async fn maintain(app: &App) -> Result<MaintenanceReport, MaintainerError> {
         moved_events = report.partitions.moved_events,
         "topics, schema and partitions are up to date"
     );
+    UPKEEP_RUNS.add(1, []);
     Ok(report)
 }
 

@@ -7,7 +7,7 @@ use archive::S3Objects;
 use dynamodb::{DynamoClaims, DynamoDb};
 use event::schema::{Registry, SchemaError};
 use kafka::{KafkaClient, PublisherOptions};
-use lambda::breaker::guard;
+use lambda::guard::guard;
 use lambda::shutdown::FLUSH_TIMEOUT;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;
@@ -74,6 +74,8 @@ pub struct App {
 impl App {
     pub fn new(policy: Policy, registry: impl Into<Arc<Registry>>, ports: Ports) -> Self {
         let guard = |dependency| guard(dependency, policy.breaker_open);
+        let registry = registry.into();
+        report::begin(&registry);
         App {
             block_list: CachedBlockList::new(ports.block_list, policy.block_list_age),
             scoring: Scoring::new(ports.scorer, guard(Dependency::Scorer), policy.scorer_timeout),
@@ -82,7 +84,7 @@ impl App {
             kafka: guard(Dependency::Kafka),
             s3: guard(Dependency::S3),
             policy,
-            registry: registry.into(),
+            registry,
             audit: ports.audit,
             claims: ports.claims,
             counters: ports.counters,

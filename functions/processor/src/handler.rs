@@ -15,6 +15,7 @@ use pipeline::ports::{ActionState, AddressCount, AuditEntry, Block, Score, Score
 use pipeline::tracked::{Admitted, Claimed, Read, Tracked};
 use pipeline::{Record, chain, failpoint};
 use serde_json::value::{RawValue, to_raw_value};
+use telemetry::list::ADDRESSES_BLOCKED;
 use tokio::time::Instant;
 
 use crate::app::App;
@@ -64,6 +65,7 @@ impl App {
         let mut stopwatch = Stopwatch::start();
         let deadline = Instant::now() + invocation.remaining(RESERVE);
         let now = self.clock.now();
+        report::begun(delivered, now);
         let reader = Reader { registry: &self.registry, foreign_tenant: &self.policy.foreign_tenant, now };
         let mut records = reader.read_all(delivered);
         match self.policy.unknown_types {
@@ -93,6 +95,7 @@ impl App {
         quarantine::keep(self, delivered, &records, deadline).await?;
         let ledger = storing::record(&*self.store, &self.postgres, &mut records, now, deadline).await?;
         stopwatch.durations.store = stopwatch.lap();
+        report::stored(&records, &ledger, now, self.clock.now());
         failpoint!("processor::stored");
 
         in_time(Step::Publish, deadline)?;
@@ -100,7 +103,7 @@ impl App {
         stopwatch.durations.publish = stopwatch.lap();
         failpoint!("processor::published");
 
-        report::finished(&invocation.request_id, &records, &ledger, &stopwatch);
+        report::finished(&invocation.request_id, &ledger, now, &stopwatch);
         Ok(())
     }
 
@@ -151,6 +154,7 @@ impl App {
                 tracing::warn!(address = %block.address, reason = block.reason, from = %block.from, "address is over its limit of new events and was put on the block list");
             }
             self.block_list.add(&verdicts.blocks, self.access_guard(), deadline).await?;
+            ADDRESSES_BLOCKED.add(verdicts.blocks.len() as u64, []);
             self.audit_blocks(&verdicts.blocks, deadline).await;
         }
         failpoint!("processor::limited");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_keys::{Authenticator, RateLimiter};
-use lambda::breaker::guard;
+use lambda::guard::guard;
 use pipeline::Dependency;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;

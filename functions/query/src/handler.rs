@@ -13,7 +13,6 @@ use axum::{Extension, Router};
 use event::{EventKey, Origin};
 use futures::future::try_join_all;
 use lambda::http::Deadline;
-use lambda::metrics::Histogram;
 use lambda::problem::{Problem, json_response, problem_response, retry_after};
 use pipeline::ports::{History, Mark, MarkState, Scope};
 use pipeline::{DependencyError, Position};
@@ -177,7 +176,7 @@ async fn event(
         let patience = Deadline::at_most(deadline, question.wait.min(app.max_wait), ANSWER_RESERVE);
         app.answer(EventKey { tenant: key.tenant.clone(), id: question.id.clone() }, &question, patience).await
     };
-    let response = match answer.await {
+    match answer.await {
         Ok(timeline) => {
             let took = started.elapsed();
             let (status, steps) = (timeline.status.as_str(), timeline.timeline.len());
@@ -188,9 +187,7 @@ async fn event(
             response
         }
         Err(error) => refuse(&error),
-    };
-    Histogram::ProcessingDuration.record(started.elapsed().as_secs_f64(), &[("service", "query".to_owned())]);
-    response
+    }
 }
 
 /// Logs a query that failed, and why.

@@ -11,7 +11,7 @@ static ALLOCATOR: process::Allocator = process::Allocator;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     process::health::exit_if_asked();
-    process::logs::init("query");
+    lambda::start("query")?;
     let app = Arc::new(App::connect(Config::from_variables(&ProcessEnvironment)?).await?);
     Ok(lambda::http::serve(router(app)).await?)
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use archive::S3Objects;
 use invoke::FunctionClient;
 use kafka::{KafkaClient, KafkaError, PublisherOptions};
-use lambda::breaker::guard;
+use lambda::guard::guard;
 use lambda::shutdown::FLUSH_TIMEOUT;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;
@@ -16,6 +16,7 @@ use pipeline::{Dependency, DependencyError};
 use postgres::PostgresError;
 
 use crate::config::Config;
+use crate::report::Letters;
 
 /// Largest record that is sent, in bytes before compression: what a Lambda event can hold. `raw-events` takes less, but it
 /// counts compressed bytes, and the broker decides.
@@ -88,6 +89,7 @@ impl App {
     /// Makes an app of the given adapters; `access` is what keeps marks and trail. An open breaker refuses calls for
     /// `breaker_open` before it probes.
     pub fn new(ports: Ports, access: Dependency, breaker_open: Duration) -> Self {
+        Letters::default().count();
         let guards = Guards {
             kafka: guard(Dependency::Kafka, breaker_open),
             access: guard(access, breaker_open),

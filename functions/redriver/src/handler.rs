@@ -14,6 +14,7 @@ use crate::app::App;
 use crate::dead_letters::{self, LetterRange, ListAnswer, RedriveAnswer};
 use crate::error::RedriverError;
 use crate::parked_letters::{self, ParkedAnswer, ReleaseAnswer};
+use crate::report::Letters;
 use crate::request::Request;
 use crate::run::RedriveRun;
 use crate::shown::bounded;
@@ -101,6 +102,10 @@ async fn carry_out(
             let mut answer = RedriveAnswer { dry_run: *dry_run, ..RedriveAnswer::default() };
             let range = LetterRange { from: from_offsets, until: until_offsets };
             let result = dead_letters::redrive(app, run, filters, range, max_per_sec.get(), &mut answer).await;
+            if !dry_run {
+                let RedriveAnswer { sent, parked, already, under_way, refused, .. } = answer;
+                Letters { sent, parked, already, under_way, refused }.count();
+            }
             let audited = json!({
                 "dry_run": answer.dry_run, "matched": answer.walk.matched, "sent": answer.sent,
                 "parked": answer.parked, "already": answer.already, "under_way": answer.under_way,
@@ -116,6 +121,10 @@ async fn carry_out(
         Request::Release { filters, from_key, dry_run, max_per_sec } => {
             let mut answer = ReleaseAnswer { dry_run: *dry_run, ..ReleaseAnswer::default() };
             let result = parked_letters::release(app, run, filters, from_key, max_per_sec.get(), &mut answer).await;
+            if !dry_run {
+                let ReleaseAnswer { sent, already, under_way, refused, .. } = answer;
+                Letters { sent, parked: 0, already, under_way, refused }.count();
+            }
             let audited = json!({
                 "dry_run": answer.dry_run, "sent": answer.sent, "already": answer.already,
                 "under_way": answer.under_way, "refused": answer.refused,

@@ -11,6 +11,7 @@ mod error;
 mod handler;
 mod parked_letters;
 mod parking;
+mod report;
 pub mod request;
 mod run;
 mod sending;

@@ -12,7 +12,7 @@ static ALLOCATOR: process::Allocator = process::Allocator;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     process::health::exit_if_asked();
-    process::logs::init("redriver");
+    lambda::start("redriver")?;
     let app = Arc::new(App::connect(&Config::from_variables(&ProcessEnvironment)?).await?);
     let serving = Arc::clone(&app);
     let served = serve("redriver", move |event, invocation| {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use archive::S3Objects;
 use event::Timestamp;
 use event::schema::Registry;
-use lambda::breaker::guard;
+use lambda::guard::guard;
 use pipeline::Dependency;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use event::Timestamp;
-use lambda::breaker::guard;
+use lambda::guard::guard;
 use pipeline::decisions::intake::Reader;
 use pipeline::decisions::{reprocessing, verdicts};
 use pipeline::ports::{LedgerEntry, Scorer};

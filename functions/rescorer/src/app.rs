@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use kafka::{KafkaClient, KafkaError, PublisherOptions};
-use lambda::breaker::guard;
+use lambda::guard::guard;
 use lambda::shutdown::FLUSH_TIMEOUT;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use lambda::invocation::{Invocation, InvocationError};
-use lambda::metrics::{Gauge, Histogram};
 use serde_json::value::{RawValue, to_raw_value};
+use telemetry::list::UNSCORED_EVENTS;
 use tokio::time::Instant;
 
 use crate::app::App;
@@ -25,8 +25,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
     let deadline = started + invocation.remaining(RESERVE);
     let report = app.rescore(limit.map(|limit| limit.get() as usize), deadline).await?;
     let duration = started.elapsed();
-    Gauge::UnscoredEvents.set(report.left as f64, &[]);
-    Histogram::ProcessingDuration.record(duration.as_secs_f64(), &[("service", "rescorer".to_owned())]);
+    UNSCORED_EVENTS.set(report.left as f64, []);
     tracing::info!(
         request_id = invocation.request_id,
         found = report.found,

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use lambda::metrics::Counter;
 use pipeline::Outcome;
 use pipeline::decisions::late::{control_question, late_scores, score_requests};
 use pipeline::ports::{EventPlace, LateScore, Score, UnscoredEvent};
 use serde::Serialize;
 use strum::IntoStaticStr;
+use telemetry::list::EVENTS_SCORED_LATE;
 use tokio::time::Instant;
 
 use crate::app::App;
@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
         self.scored += settled.len();
         self.fraud += of(Outcome::Fraud);
         for outcome in [Outcome::Valid, Outcome::Fraud] {
-            Counter::EventsScoredLate.add(of(outcome) as u64, &[("status", outcome.to_string())]);
+            EVENTS_SCORED_LATE.add(of(outcome) as u64, [outcome.as_str()]);
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use event::{TenantId, Timestamp};
-use lambda::breaker::guard;
+use lambda::guard::guard;
 use lambda::invocation::Invocation;
 use pipeline::breaker::OPEN_FOR;
 use pipeline::clock::Clock;

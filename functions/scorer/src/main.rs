@@ -12,7 +12,7 @@ static ALLOCATOR: process::Allocator = process::Allocator;
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     process::health::exit_if_asked();
-    process::logs::init("scorer");
+    lambda::start("scorer")?;
     let app = Arc::new(App::new(Config::from_variables(&ProcessEnvironment)?)?);
     Ok(serve("scorer", move |event, invocation| {
         let app = Arc::clone(&app);

@@ -122,6 +122,9 @@ def a_consumer_ends_after_its_mapping(all_: Manifests) -> Mistakes:
             yield f"{pods.name}: esm does not call the function of its own pod, http://127.0.0.1:{port}"
         if environment(mapping_program).get("PORT") in (None, str(port)):
             yield f"{pods.name}: esm needs another PORT than the function, {port}"
+        metrics = environment(mapping_program).get("OPERATIONS_PORT")
+        if metrics is None or metrics in (str(one["containerPort"]) for one in function["ports"]):
+            yield f"{pods.name}: esm needs an OPERATIONS_PORT of its own, because the containers of a pod share their ports"
         probed = {one["name"]: str(one["containerPort"]) for one in mapping_program.get("ports", [])}
         for probe in ("startupProbe", "livenessProbe"):
             if probed.get(mapping_program.get(probe, {}).get("tcpSocket", {}).get("port")) != environment(mapping_program).get("PORT"):

@@ -66,6 +66,7 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("a_consumer_ends_after_its_mapping", "Deployment", "processor", lambda d: drop(function(d), "startupProbe"), "startup probe"),
     ("a_consumer_ends_after_its_mapping", "Deployment", "processor", lambda d: put(esm(d), "env", []), "function of its own pod"),
     ("a_consumer_ends_after_its_mapping", "Deployment", "processor", lambda d: put(esm(d), "env", esm(d)["env"][:1]), "another PORT"),
+    ("a_consumer_ends_after_its_mapping", "Deployment", "processor", lambda d: put(esm(d), "env", esm(d)["env"][:2]), "OPERATIONS_PORT"),
     ("a_consumer_ends_after_its_mapping", "Deployment", "processor", lambda d: drop(esm(d), "livenessProbe"), "livenessProbe of esm"),
     ("a_consumer_ends_after_its_mapping", "Deployment", "archiver-raw", lambda d: put(esm(d)["ports"][0], "containerPort", 8080), "startupProbe of esm"),
     ("a_consumer_ends_after_its_mapping", "Deployment", "processor", lambda d: put(esm(d), "args", ["/etc/esm/x.json"]), "no ConfigMap has x.json"),

@@ -85,13 +85,17 @@ fn variables(block: &[&str], pattern: &Regex) -> BTreeMap<String, String> {
 fn services(compose: &str) -> Result<BTreeMap<&str, Service>, regex::Error> {
     let variable = Regex::new(r"^\s+([A-Z][A-Z0-9_]*): (.*)$")?;
     let top = blocks(compose.lines(), 0);
-    let shared = top.get("x-environment").map(|block| variables(block, &variable)).unwrap_or_default();
+    let of_block = |name: &str| top.get(name).map(|block| variables(block, &variable)).unwrap_or_default();
+    let (shared, emulated) = (of_block("x-environment"), of_block("x-emulated"));
     let bodies = top.get("services").into_iter().flat_map(|lines| blocks(lines.iter().copied(), 2));
     let service = |(name, block): (_, Vec<&str>)| {
         let has = |text: &str| block.iter().any(|line| line.contains(text));
         let image = block.iter().find_map(|line| line.trim().strip_prefix("image: ")).unwrap_or_default().to_owned();
         let is_emulated = has("<<: *emulated");
         let mut of_service = if is_emulated || has("<<: *environment") { shared.clone() } else { BTreeMap::new() };
+        if is_emulated {
+            of_service.extend(emulated.clone());
+        }
         of_service.extend(variables(&block, &variable));
         (name, Service { image, variables: of_service, is_emulated })
     };
@@ -193,10 +197,11 @@ fn interpolated(
     Ok(found.into_iter().collect())
 }
 
-/// A port has the same name and default as in `make run`.
+/// A port has the same name and default as in `make run`. Those for metrics are not published: Prometheus is inside.
 fn ports_of_the_stack(options: &str, example: &BTreeMap<&str, &str>) -> Result<Vec<String>, regex::Error> {
     let port = Regex::new(r#"port\("([A-Z0-9_]+)", "[^"]*", (\d{2,})\)"#)?;
-    let wrong = port.captures_iter(options).filter(|port| example.get(&port[1]) != Some(&&port[2]));
+    let published = port.captures_iter(options).filter(|port| !port[1].ends_with("METRICS_PORT"));
+    let wrong = published.filter(|port| example.get(&port[1]) != Some(&&port[2]));
     Ok(wrong.map(|port| format!(".env.example lacks {}={}, the port of `make run`", &port[1], &port[2])).collect())
 }
 
@@ -242,7 +247,9 @@ x-environment: &environment
   TTL: 1
   CALLS: http://scorer:8080
 x-emulated: &emulated
-  environment: *environment
+  environment:
+    <<: *environment
+    OPERATIONS_PORT: 9091
 services:
   kafka:
     image: ${KAFKA_IMAGE}
@@ -272,7 +279,7 @@ services:
             COMPOSE,
             IMAGES,
             "KAFKA_PORT=9092\n",
-            r#"targets: ["scorer:9091"]"#,
+            r#"targets: ["scorer:9091", "processor:9091"]"#,
             "ARG BASE_IMAGE\nARG X=1\nARG PROGRAM\n",
             r#"port("KAFKA_PORT", "Kafka", 9092)"#,
         ]

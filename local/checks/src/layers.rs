@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const LAYERS: [(&str, &[&str]); 7] = [
     ("event", &["event"]),
     ("pipeline", &["pipeline"]),
-    ("configuration", &["settings", "aws", "process", "tls"]),
+    ("configuration", &["settings", "aws", "process", "telemetry", "tls"]),
     ("adapters", &["kafka", "postgres", "dynamodb", "archive", "invoke", "scoring", "api_keys", "access"]),
     ("edge", &["lambda"]),
     (
@@ -17,8 +17,9 @@ const LAYERS: [(&str, &[&str]); 7] = [
 ];
 
 /// Imports inside one layer.
-const BESIDE: [(&str, &str); 12] = [
+const BESIDE: [(&str, &str); 13] = [
     ("process", "settings"),
+    ("telemetry", "settings"),
     // A setting says where a secret is, and `aws` reads it from there.
     ("aws", "settings"),
     // The scorer is a function.

@@ -11,6 +11,8 @@ use esm::{FunctionUrl, Functions, LambdaInvoker, Mapping, MappingConfig, UrlInvo
 use kafka::{KafkaClient, KafkaConfig};
 use process::health::HealthPort;
 use settings::{ProcessEnvironment, Settings};
+use telemetry::Output;
+use telemetry::list::WORKER_HEALTH;
 
 /// The Kafka event source mapping of AWS Lambda as a program.
 ///
@@ -106,7 +108,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     let mut settings = Settings::new(&variables);
     let kafka_config = KafkaConfig::from_settings(&mut settings);
     let health_port = HealthPort::from_settings(&mut settings);
+    let metrics = Output::from_settings(&mut settings);
     let kafka_config = settings.build(kafka_config)?;
+    metrics.start("esm")?;
     let kafka = KafkaClient::connect(&kafka_config, "esm").await?;
     let mut configs = Vec::with_capacity(arguments.mappings.len());
     for path in &arguments.mappings {
@@ -123,7 +127,9 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         mappings.push(Mapping::start(config, &kafka, &functions, &sdk).await?);
     }
     let _health = health_port.open().await?;
+    WORKER_HEALTH.set(1.0, []);
     process::stop_signal().await;
+    WORKER_HEALTH.set(0.0, []);
     let mut stopping = tokio::task::JoinSet::new();
     for mapping in mappings {
         stopping.spawn(mapping.stop());

@@ -1,20 +1,20 @@
 //! Starts and stops a mapping.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use kafka::{ConsumerOptions, KafkaClient, KafkaError, PublisherOptions, StartingPosition};
-use pipeline::Position;
+use kafka::{ConsumerOptions, KafkaClient, KafkaError, PublisherOptions};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::MappingConfig;
+use crate::counters::{Counters, MappingStatus};
 use crate::destination::{Destinations, FailureDestination, Outlet};
 use crate::error::EsmError;
 use crate::filter::USUAL_FILTERS;
 use crate::functions::Functions;
+use crate::lag;
 use crate::on_failure::OnFailure;
-use crate::poller::{Counters, Poller};
+use crate::poller::Poller;
 
 /// Largest record for a Kafka topic as destination: a document has the whole event of its record, in base64. The topic's own
 /// limit (`max.message.bytes`) is what counts.
@@ -47,7 +47,7 @@ impl Mapping {
             }
             None => None,
         };
-        let counters = Arc::new(Counters::default());
+        let counters = Arc::new(Counters::new(&config.group));
         if config.filters.len() > USUAL_FILTERS {
             tracing::warn!(
                 group = config.group,
@@ -71,6 +71,7 @@ impl Mapping {
                 Poller::new(config, consumer, function.clone(), destination.clone(), counters, stopping.clone());
             pollers.spawn(poller.run());
         }
+        pollers.spawn(lag::watch(kafka.clone(), Arc::clone(&config), stopping));
         tracing::info!(
             function = config.function,
             group = config.group,
@@ -83,23 +84,6 @@ impl Mapping {
     }
 }
 
-/// Counts since the start, over all pollers.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MappingStatus {
-    pub invocations: u64,
-    /// Invocations after which records had to be sent again, including throttles.
-    pub failed_invocations: u64,
-    pub throttles: u64,
-    /// Records of batches that the function answered, including records that it asked to get again.
-    pub records_delivered: u64,
-    /// Records that were given up without an on-failure destination: they are lost.
-    pub records_dropped: u64,
-    /// Records that were given up and are at the on-failure destination.
-    pub records_at_destination: u64,
-    /// Records that the filters left out.
-    pub records_filtered: u64,
-}
-
 /// A running mapping. Dropping it stops the pollers at once; records in flight are delivered again.
 #[derive(Debug)]
 pub struct RunningMapping {
@@ -107,20 +91,13 @@ pub struct RunningMapping {
     kafka: KafkaClient,
     counters: Arc<Counters>,
     stop: watch::Sender<bool>,
+    /// And the task that watches their lag.
     pollers: JoinSet<()>,
 }
 
 impl RunningMapping {
     pub fn status(&self) -> MappingStatus {
-        MappingStatus {
-            invocations: self.counters.invocations.load(Ordering::Relaxed),
-            failed_invocations: self.counters.failed_invocations.load(Ordering::Relaxed),
-            throttles: self.counters.throttles.load(Ordering::Relaxed),
-            records_delivered: self.counters.records_delivered.load(Ordering::Relaxed),
-            records_dropped: self.counters.records_dropped.load(Ordering::Relaxed),
-            records_at_destination: self.counters.records_at_destination.load(Ordering::Relaxed),
-            records_filtered: self.counters.records_filtered.load(Ordering::Relaxed),
-        }
+        self.counters.status()
     }
 
     /// Number of records that are written and not committed, over all topics (AWS: `SumOffsetLag`). A partition without
@@ -129,21 +106,9 @@ impl RunningMapping {
     /// # Errors
     /// [`EsmError::Kafka`] if the brokers do not answer.
     pub async fn lag(&self) -> Result<u64, EsmError> {
-        let topics = self.kafka.topics();
-        let asking = |source| failed(&self.config, "reading the lag", source);
-        let committed = topics.committed(&self.config.group).await.map_err(asking)?;
-        let mut lag = 0;
-        for topic in &self.config.topics {
-            for of in topics.watermarks(topic).await.map_err(asking)? {
-                let next =
-                    next_offset(&committed, topic, of.partition).unwrap_or(match self.config.starting_position {
-                        StartingPosition::TrimHorizon | StartingPosition::AtTimestamp(_) => of.earliest,
-                        StartingPosition::Latest => of.latest,
-                    });
-                lag += u64::try_from(of.latest - next.max(of.earliest)).unwrap_or(0);
-            }
-        }
-        Ok(lag)
+        let lags = lag::of_group(&self.kafka, &self.config).await;
+        let lags = lags.map_err(|source| failed(&self.config, "reading the lag", source))?;
+        Ok(lags.iter().map(|lag| lag.records).sum())
     }
 
     /// Stops polling, lets invocations in flight finish (up to 20 s), commits, and leaves the group.
@@ -171,10 +136,6 @@ async fn outlet(to: &OnFailure, kafka: &KafkaClient, destinations: &dyn Destinat
             Outlet::KafkaTopic { name: topic.clone().leak(), publisher: Arc::new(publisher) }
         }
     })
-}
-
-fn next_offset(committed: &[Position], topic: &str, partition: i32) -> Option<i64> {
-    committed.iter().find(|at| &*at.topic == topic && at.partition == partition).map(|at| at.offset)
 }
 
 fn failed(config: &MappingConfig, doing: &'static str, source: KafkaError) -> EsmError {

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::FutureExt as _;
@@ -18,6 +17,7 @@ use tokio::time::Instant;
 use crate::answer::{BatchOutcome, InvocationOutcome, read_answer};
 use crate::batch::{Buffer, InvocationBatch, Reading, RetryDelay};
 use crate::config::MappingConfig;
+use crate::counters::{Counters, Ended, Fate};
 use crate::destination::FailureDestination;
 use crate::flight::{Flight, FlightEvent, Flights};
 use crate::functions::{Function, Slot};
@@ -35,24 +35,6 @@ const BESIDE_WINDOW: Duration = Duration::from_millis(50);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
 /// Maximum wait for the request that leaves the group.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
-
-/// Counters of a mapping, over all its pollers.
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    pub(crate) invocations: AtomicU64,
-    pub(crate) failed_invocations: AtomicU64,
-    pub(crate) throttles: AtomicU64,
-    pub(crate) records_delivered: AtomicU64,
-    pub(crate) records_dropped: AtomicU64,
-    pub(crate) records_at_destination: AtomicU64,
-    pub(crate) records_filtered: AtomicU64,
-}
-
-impl Counters {
-    fn add(counter: &AtomicU64, count: usize) {
-        counter.fetch_add(u64::try_from(count).unwrap_or(u64::MAX), Ordering::Relaxed);
-    }
-}
 
 pub(crate) struct Poller {
     config: Arc<MappingConfig>,
@@ -171,7 +153,9 @@ impl Poller {
             self.skip(flight);
             return Some(slot);
         }
-        Counters::add(&self.counters.invocations, usize::from(flight.batch.records > 0));
+        if flight.batch.records > 0 {
+            self.counters.invoked();
+        }
         self.flights.send(flight, slot);
         None
     }
@@ -238,7 +222,7 @@ impl Poller {
         (self.poll_backoff, self.poll_delay) = (RetryDelay::default(), Duration::ZERO);
         let now = Instant::now();
         let filtered = records.iter().filter(|record| !self.buffer.push(record, now)).count();
-        Counters::add(&self.counters.records_filtered, filtered);
+        self.counters.records(Fate::Filtered, filtered);
         self.pass(Buffer::filtered);
     }
 
@@ -263,27 +247,28 @@ impl Poller {
     /// Completes a batch after its answer, or lets it wait until it is sent again.
     fn settle(&mut self, mut flight: Flight, outcome: Option<InvocationOutcome>) {
         let Some(outcome) = outcome else { return self.skip(flight) };
-        let reason = match outcome {
+        let (ended, reason) = match outcome {
             InvocationOutcome::Answered(answer) => {
                 match read_answer(&flight.batch, self.config.partial_answers, &answer) {
-                    BatchOutcome::PerPartition(retry_from) => return self.complete(flight, &retry_from),
+                    BatchOutcome::PerPartition(retry_from) => {
+                        let is_done = retry_from.iter().all(Option::is_none);
+                        self.counters.ended(if is_done { Ended::Ok } else { Ended::Partly });
+                        return self.complete(flight, &retry_from);
+                    }
                     BatchOutcome::RetryAll(reason) => {
                         flight.attempts += 1;
-                        reason
+                        (Ended::Failed, reason)
                     }
                 }
             }
             InvocationOutcome::Failed(reason) => {
                 flight.attempts += 1;
-                reason
+                (Ended::Failed, reason)
             }
-            InvocationOutcome::Throttled => {
-                Counters::add(&self.counters.throttles, 1);
-                "throttled".to_owned()
-            }
-            InvocationOutcome::Unavailable(reason) => reason,
+            InvocationOutcome::Throttled => (Ended::Throttled, "throttled".to_owned()),
+            InvocationOutcome::Unavailable(reason) => (Ended::Failed, reason),
         };
-        Counters::add(&self.counters.failed_invocations, 1);
+        self.counters.ended(ended);
         if self.config.bisect && flight.attempts > 0 && flight.batch.records > 1 && !self.is_too_old(&flight) {
             tracing::warn!(
                 function = self.config.function,
@@ -347,9 +332,7 @@ impl Poller {
     fn count_undelivered(&self, batch: &InvocationBatch, retry_from: &[Option<i64>]) {
         let has_destination = self.config.on_failure.is_some();
         for (of, record, why) in batch.finished_undelivered(retry_from) {
-            let counter =
-                if has_destination { &self.counters.records_at_destination } else { &self.counters.records_dropped };
-            Counters::add(counter, 1);
+            self.counters.records(if has_destination { Fate::AtDestination } else { Fate::Dropped }, 1);
             if !has_destination {
                 tracing::error!(
                     function = self.config.function,
@@ -391,7 +374,6 @@ impl Poller {
         let records = batch.records;
         let failed = retry_from.iter().flatten().count();
         if failed > 0 {
-            Counters::add(&self.counters.failed_invocations, 1);
             tracing::warn!(
                 function = self.config.function,
                 group = self.config.group,
@@ -400,7 +382,7 @@ impl Poller {
             );
         }
         self.pass(|buffer| buffer.complete(batch, retry_from, &mut rest, Instant::now()));
-        Counters::add(&self.counters.records_delivered, records);
+        self.counters.records(Fate::Delivered, records);
         if let Some(part) = Flight::of_rest(rest, &self.buffer) {
             self.flights.send_later(part, Duration::ZERO);
         }

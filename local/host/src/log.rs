@@ -1,4 +1,4 @@
-//! Writes the output of a process to its target and keeps the last lines.
+//! Writes the output of a process to its target, keeps the last lines, and counts what its metrics say.
 
 use std::collections::VecDeque;
 use std::io::Write as _;
@@ -84,6 +84,22 @@ pub(crate) fn capture(child: &mut Child, sink: &LogSink, tail: &Arc<LogTail>) ->
     copying
 }
 
+/// Does with a line of metrics what CloudWatch does: the values go to the metrics of this process. Returns whether it was one.
+fn counted(line: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(line) else { return false };
+    match telemetry::emf::read(text.trim_end()) {
+        Ok(Some(metrics)) => {
+            metrics.replay();
+            true
+        }
+        Ok(None) => false,
+        Err(error) => {
+            tracing::warn!(%error, "a function wrote metrics that cannot be read");
+            false
+        }
+    }
+}
+
 async fn copy(output: impl AsyncRead + Unpin, sink: LogSink, tail: Arc<LogTail>) {
     let mut output = BufReader::new(output);
     let mut line = Vec::new();
@@ -96,7 +112,9 @@ async fn copy(output: impl AsyncRead + Unpin, sink: LogSink, tail: Arc<LogTail>)
                     line.push(b'\n');
                 }
                 sink.write(&line);
-                tail.push(&line);
+                if !counted(&line) {
+                    tail.push(&line);
+                }
             }
             Err(error) => {
                 tracing::warn!(%error, "cannot read the output of a function");

@@ -15,6 +15,7 @@ use settings::Settings;
 
 use crate::demo::{Demo, Traffic};
 use crate::functions::{self, call};
+use crate::options::MetricsPorts;
 use crate::output;
 use crate::session::Session;
 use crate::stack::Stack;
@@ -46,6 +47,12 @@ pub async fn introduce(stack: &Stack, sample: &Demo) -> anyhow::Result<()> {
     output::line("archive     make archive")?;
     output::line("proof       make reconcile")?;
     output::line(format_args!("logs        {}", stack.options.logs.display()))?;
+    let MetricsPorts { stack: own, ingest, query } = stack.options.ports.metrics;
+    for (of, port) in [("functions and mappings", own), ("ingest", ingest), ("query", query)] {
+        if port.fixed().is_some() {
+            output::line(format_args!("metrics     http://{}/metrics ({of})", port.address()))?;
+        }
+    }
     Ok(())
 }
 

@@ -124,20 +124,22 @@ pub async fn start_host(
         .context("the Lambda host did not start")
 }
 
-/// Starts a function as an HTTP server on its own port, as in Kubernetes.
+/// Starts a function as an HTTP server on its own ports, as in Kubernetes.
 ///
 /// # Errors
 /// If the binary is missing, or it does not become healthy.
 pub async fn start_http(
     name: &str,
     port: Port,
+    metrics: Option<Port>,
     options: &Options,
     environment: &[(String, String)],
 ) -> anyhow::Result<RunningHttpFunction> {
+    let metrics = metrics.and_then(Port::fixed).map(|port| ("OPERATIONS_PORT".to_owned(), port.to_string()));
     let function = HttpFunction {
         name: name.to_owned(),
         program: program(options, name)?,
-        env: environment.to_vec(),
+        env: environment.iter().cloned().chain(metrics).collect(),
         port: port.number,
         log: LogTarget::File(options.logs.join(format!("{name}-http.log"))),
     };

@@ -155,6 +155,11 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
 async fn run(keep: Option<PathBuf>, watched: Option<Watched>) -> anyhow::Result<ExitCode> {
     let mut options = Options::for_people(&ProcessEnvironment, beside_this_program()?)?;
     options.keep = keep;
+    let metrics = options.ports.metrics.stack;
+    if metrics.fixed().is_some() {
+        // Before anything else starts, so that nothing is missing.
+        telemetry::start_prometheus("esm", metrics.address()).context("set METRICS_PORT to a free port")?;
+    }
     let started = std::time::Instant::now();
     let stack = tokio::select! {
         stack = start(options, watched) => stack?,

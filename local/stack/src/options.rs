@@ -66,6 +66,16 @@ pub struct ListenPorts {
     pub postgres: Port,
     pub dynamodb: Port,
     pub s3: Port,
+    pub metrics: MetricsPorts,
+}
+
+/// Where Prometheus asks. 0 means: nowhere.
+#[derive(Clone, Copy, Debug)]
+pub struct MetricsPorts {
+    /// Those of the mappings, and of all functions that the host runs.
+    pub stack: Port,
+    pub ingest: Port,
+    pub query: Port,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +98,11 @@ impl ListenPorts {
             postgres: port("POSTGRES_PORT", "PostgreSQL", 54320),
             dynamodb: port("DYNAMODB_PORT", "DynamoDB", 8000),
             s3: port("S3_PORT", "S3", 8014),
+            metrics: MetricsPorts {
+                stack: port("METRICS_PORT", "metrics", 9101),
+                ingest: port("INGEST_METRICS_PORT", "ingest's metrics", 9102),
+                query: port("QUERY_METRICS_PORT", "query's metrics", 9103),
+            },
         }
     }
 
@@ -103,6 +118,11 @@ impl ListenPorts {
             postgres: port("POSTGRES_PORT", "PostgreSQL", 0),
             dynamodb: port("DYNAMODB_PORT", "DynamoDB", 0),
             s3: port("S3_PORT", "S3", 0),
+            metrics: MetricsPorts {
+                stack: port("METRICS_PORT", "metrics", 0),
+                ingest: port("INGEST_METRICS_PORT", "ingest's metrics", 0),
+                query: port("QUERY_METRICS_PORT", "query's metrics", 0),
+            },
         }
     }
 
@@ -111,7 +131,10 @@ impl ListenPorts {
     /// # Errors
     /// [`PortTaken`] names the first taken port and its setting.
     pub fn check(&self) -> Result<(), PortTaken> {
-        for port in [self.ingest, self.query, self.lambda, self.kafka, self.postgres, self.dynamodb, self.s3] {
+        // That of the stack itself is in use by then.
+        let MetricsPorts { stack: _, ingest, query } = self.metrics;
+        let services = [self.ingest, self.query, self.lambda, self.kafka, self.postgres, self.dynamodb, self.s3];
+        for port in services.into_iter().chain([ingest, query]) {
             if port.number != 0 && TcpListener::bind(port.address()).is_err() {
                 return Err(PortTaken { port: port.number, what: port.what, setting: port.setting });
             }

@@ -52,9 +52,13 @@ impl FunctionHosting {
             return Ok(hosting);
         }
         hosting.host = Some(functions::start_host(options, environment, hosting.watch.as_ref()).await?);
-        for (name, port) in [("ingest", options.ports.ingest), ("query", options.ports.query)] {
+        let ports = &options.ports;
+        for (name, port, metrics) in
+            [("ingest", ports.ingest, ports.metrics.ingest), ("query", ports.query, ports.metrics.query)]
+        {
             if hosting.watch_of(name).is_none() {
-                hosting.http.push((name, functions::start_http(name, port, options, environment).await?));
+                let function = functions::start_http(name, port, Some(metrics), options, environment).await?;
+                hosting.http.push((name, function));
             }
         }
         Ok(hosting)

@@ -12,9 +12,11 @@ use serde_json::value::RawValue;
 use settings::ProcessEnvironment;
 
 use crate::http_trigger;
+use crate::observed;
 use crate::plain::serve_plain;
 use crate::platform::{Platform, ServeError, deadline_instant};
 use crate::shutdown;
+use crate::start::{flush_metrics, serving};
 
 pub use crate::surroundings::{AnswerLimit, Deadline, Peer};
 
@@ -25,13 +27,17 @@ pub use crate::surroundings::{AnswerLimit, Deadline, Peer};
 /// # Errors
 /// [`ServeError`] if the settings are bad or the port is taken.
 pub async fn serve(router: Router) -> Result<(), ServeError> {
-    match Platform::detect(&ProcessEnvironment)? {
+    let platform = Platform::detect(&ProcessEnvironment)?;
+    let router = observed::requests(router);
+    serving();
+    match platform {
         Platform::Lambda => {
             let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
                 let router = router.clone();
                 async move {
                     let deadline = deadline_instant(event.context.deadline, SystemClock.now(), Instant::now());
                     let answer = http_trigger::answer(router, event.payload.get(), Some(Deadline(deadline))).await;
+                    flush_metrics();
                     answer.map_err(|error| {
                         let (error_type, error_message) = (error.tag().to_owned(), chain(&error));
                         tracing::error!(error_type, error = error_message, "invocation failed");
@@ -42,8 +48,6 @@ pub async fn serve(router: Router) -> Result<(), ServeError> {
             let runtime = Runtime::new(service).layer(TracingLayer::new());
             shutdown::run(runtime).await.map_err(ServeError::Lambda)
         }
-        Platform::Http { address, operations, timeout: _, limits } => {
-            serve_plain(address, operations, limits, router).await
-        }
+        Platform::Http { address, timeout: _, limits } => serve_plain(address, limits, router).await,
     }
 }

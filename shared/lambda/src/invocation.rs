@@ -12,17 +12,22 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use lambda_runtime::layers::TracingLayer;
 use lambda_runtime::{Diagnostic, LambdaEvent, Runtime, service_fn};
-use pipeline::chain;
 use pipeline::clock::{Clock as _, SystemClock};
 use pipeline::quota::MAX_PAYLOAD_BYTES;
 use serde_json::value::RawValue;
 use settings::ProcessEnvironment;
 
+use crate::observed;
 use crate::plain::serve_plain;
 use crate::platform::{Platform, deadline_instant};
 use crate::shutdown;
+use crate::start::{flush_metrics, serving};
 
+pub use crate::invocation_error::InvocationError;
 pub use crate::platform::ServeError;
+
+/// Lambda's own error type of a call that took too long.
+const TIMED_OUT: &str = "Sandbox.Timedout";
 
 /// What a handler knows about its invocation besides the event.
 #[derive(Clone, Debug)]
@@ -44,23 +49,6 @@ impl Invocation {
     }
 }
 
-/// An invocation that failed as a whole; the platform will send the event again.
-#[derive(Debug, thiserror::Error)]
-#[error("{message}")]
-pub struct InvocationError {
-    /// Short name of the cause, from a fixed list, reported as Lambda's `errorType`.
-    pub error_type: &'static str,
-    /// The whole chain of causes, without payloads.
-    pub message: String,
-}
-
-impl InvocationError {
-    /// Joins an error and its sources: `a: b: c`.
-    pub fn new(error_type: &'static str, error: &(dyn std::error::Error + 'static)) -> Self {
-        InvocationError { error_type, message: chain(error) }
-    }
-}
-
 /// Serves `handler` until the process is asked to stop, and then finishes open invocations (see [`crate::shutdown`]).
 ///
 /// The handler gets the event's JSON text and returns the answer's JSON text. Outside Lambda the function answers
@@ -74,7 +62,10 @@ where
     H: Fn(Box<RawValue>, Invocation) -> F + Send + Sync + 'static,
     F: Future<Output = Result<Box<RawValue>, InvocationError>> + Send + 'static,
 {
-    match Platform::detect(&ProcessEnvironment)? {
+    let platform = Platform::detect(&ProcessEnvironment)?;
+    observed::begin_invocations();
+    serving();
+    match platform {
         Platform::Lambda => {
             let handler = Arc::new(handler);
             let service = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
@@ -82,7 +73,9 @@ where
                 async move {
                     let deadline = deadline_instant(event.context.deadline, SystemClock.now(), Instant::now());
                     let invocation = Invocation { request_id: event.context.request_id, deadline };
-                    handler(event.payload, invocation).await.map_err(|error| {
+                    let answer = observed::invocation(handler(event.payload, invocation)).await;
+                    flush_metrics();
+                    answer.map_err(|error| {
                         tracing::error!(error_type = error.error_type, error = %error.message, "invocation failed");
                         Diagnostic { error_type: error.error_type.to_owned(), error_message: error.message }
                     })
@@ -91,9 +84,9 @@ where
             let runtime = Runtime::new(service).layer(TracingLayer::new());
             shutdown::run(runtime).await.map_err(ServeError::Lambda)
         }
-        Platform::Http { address, operations, timeout, limits } => {
+        Platform::Http { address, timeout, limits } => {
             let router = invoke_router(name, timeout, limits.body_timeout, Arc::new(handler));
-            serve_plain(address, operations, limits, router).await
+            serve_plain(address, limits, router).await
         }
     }
 }
@@ -138,13 +131,16 @@ where
     let number = state.next_id.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
     let invocation =
         Invocation { request_id: format!("{}-{number}", state.name), deadline: Instant::now() + state.timeout };
-    match tokio::time::timeout(state.timeout, (state.handler)(event, invocation)).await {
+    match tokio::time::timeout(state.timeout, observed::invocation((state.handler)(event, invocation))).await {
         Ok(Ok(answer)) => ([(header::CONTENT_TYPE, "application/json")], answer.get().to_owned()).into_response(),
         Ok(Err(error)) => {
             tracing::error!(error_type = error.error_type, error = %error.message, "invocation failed");
             function_error(error.error_type, &error.message)
         }
-        Err(_) => function_error("Sandbox.Timedout", &format!("timed out after {} s", state.timeout.as_secs())),
+        Err(_) => {
+            observed::timed_out(TIMED_OUT);
+            function_error(TIMED_OUT, &format!("timed out after {} s", state.timeout.as_secs()))
+        }
     }
 }
 

@@ -5,16 +5,20 @@
 //! here.
 
 pub mod batch_response;
-pub mod breaker;
+pub mod guard;
 pub mod http;
 pub mod http_trigger;
 pub mod invocation;
+mod invocation_error;
 pub mod kafka_trigger;
-pub mod metrics;
+mod observed;
 mod plain;
 mod platform;
 pub mod problem;
 pub mod request;
 mod schedule;
 pub mod shutdown;
+mod start;
 mod surroundings;
+
+pub use self::start::start;

@@ -49,31 +49,12 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 /// When a client should come back that was refused because too much is in flight.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// Serves `router` on `address` until the process is asked to stop, and the metrics on `operations`.
-pub(crate) async fn serve_plain(
-    address: SocketAddr,
-    operations: Option<SocketAddr>,
-    limits: ServerLimits,
-    router: Router,
-) -> Result<(), ServeError> {
-    let metrics = metrics_router();
-    let listener = listen(address, "PORT").await?;
-    let operations_listener = match operations {
-        Some(operations) => Some(listen(operations, "OPERATIONS_PORT").await?),
-        None => None,
-    };
-    tracing::info!(%address, ?operations, "serving HTTP");
-    let serve_metrics = async {
-        if let Some(listener) = operations_listener {
-            serve_until(stop_signal(), DRAIN_TIMEOUT, listener, limits, metrics).await;
-        }
-    };
-    tokio::join!(serve_until(stop_signal(), DRAIN_TIMEOUT, listener, limits, router), serve_metrics);
+/// Serves `router` on `address` until the process is asked to stop.
+pub(crate) async fn serve_plain(address: SocketAddr, limits: ServerLimits, router: Router) -> Result<(), ServeError> {
+    let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
+    tracing::info!(%address, "serving HTTP");
+    serve_until(stop_signal(), DRAIN_TIMEOUT, listener, limits, router).await;
     Ok(())
-}
-
-async fn listen(address: SocketAddr, setting: &'static str) -> Result<TcpListener, ServeError> {
-    TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, setting, source })
 }
 
 /// Serves until `stop`, and then waits at most `drain` for the open requests.
@@ -233,16 +214,6 @@ fn health_router(stopping: watch::Receiver<bool>) -> Router {
         if *stopping.borrow() { (StatusCode::SERVICE_UNAVAILABLE, "stopping") } else { (StatusCode::OK, "ready") }
     };
     Router::new().route("/healthz", get(|| async { "ok" })).route("/readyz", get(ready))
-}
-
-/// The metrics of the process in Prometheus's text format.
-fn metrics_router() -> Router {
-    let metrics = crate::metrics::install();
-    let render = move || {
-        let text = metrics.as_ref().map(metrics_exporter_prometheus::PrometheusHandle::render).unwrap_or_default();
-        async move { ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text) }
-    };
-    Router::new().route("/metrics", get(render))
 }
 
 #[cfg(test)]

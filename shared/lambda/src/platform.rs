@@ -12,13 +12,14 @@ use settings::{Settings, SettingsError, Variables};
 pub enum ServeError {
     #[error(transparent)]
     Settings(#[from] SettingsError),
-    #[error("cannot listen on {address} (settings HTTP_BIND and {setting})")]
+    #[error("cannot listen on {address} (settings HTTP_BIND and PORT)")]
     Listen {
         address: SocketAddr,
-        setting: &'static str,
         #[source]
         source: std::io::Error,
     },
+    #[error("the settings HTTP_BIND and OPERATIONS_PORT cannot be used")]
+    Metrics(#[from] telemetry::StartError),
     #[error("the Lambda runtime client failed")]
     Lambda(#[source] lambda_runtime::Error),
 }
@@ -26,13 +27,7 @@ pub enum ServeError {
 /// Where the process runs.
 pub(crate) enum Platform {
     Lambda,
-    Http {
-        address: SocketAddr,
-        /// Where the metrics are, if anywhere. Never on the public port: they tell how much traffic there is.
-        operations: Option<SocketAddr>,
-        timeout: Duration,
-        limits: ServerLimits,
-    },
+    Http { address: SocketAddr, timeout: Duration, limits: ServerLimits },
 }
 
 const DEFAULT_CONNECTIONS: NonZeroU16 = NonZeroU16::MIN.saturating_add(511);
@@ -76,11 +71,10 @@ impl Platform {
         let port = settings.required::<u16>("PORT");
         // Loopback by default, so that a laptop does not offer its pipeline to the network.
         let bind = settings.or("HTTP_BIND", IpAddr::V4(Ipv4Addr::LOCALHOST));
-        let operations = settings.optional::<u16>("OPERATIONS_PORT").map(|port| SocketAddr::new(bind, port));
         let timeout = Duration::from_secs(settings.or("FUNCTION_TIMEOUT_SEC", 60));
         let limits = ServerLimits::from_settings(&mut settings);
         let address = port.map(|port| SocketAddr::new(bind, port));
-        settings.build(address.map(|address| Platform::Http { address, operations, timeout, limits }))
+        settings.build(address.map(|address| Platform::Http { address, timeout, limits }))
     }
 }
 

@@ -20,16 +20,34 @@ use crate::{BreakerOpen, Dependency, DependencyError, ErrorClass, OutOfTime, Pos
 /// Three attempts, with waits of up to 100 and up to 200 ms between them (DESIGN section 6).
 const RETRIES: Backoff = Backoff { attempts: 3, base: Duration::from_millis(100), cap: Duration::from_secs(2) };
 
-/// Called at every change of a breaker's state.
-pub type OnChange = Arc<dyn Fn(Dependency, BreakerState) + Send + Sync>;
+/// Sees what a guard does, for metrics and logs.
+pub trait Observer: Send + Sync {
+    /// At every change of the breaker's state.
+    fn breaker_changed(&self, dependency: Dependency, state: BreakerState);
+
+    /// After an attempt. `failed`: by the dependency's fault; a permanent refusal of a record is not one.
+    fn attempted(&self, dependency: Dependency, took: Duration, failed: bool);
+
+    /// Before an attempt that repeats one that failed.
+    fn repeats(&self, dependency: Dependency);
+}
+
+/// For tools and tests.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn breaker_changed(&self, _: Dependency, _: BreakerState) {}
+    fn attempted(&self, _: Dependency, _: Duration, _: bool) {}
+    fn repeats(&self, _: Dependency) {}
+}
 
 /// A dependency as one instance of a function sees it.
 pub struct Guard {
     dependency: Dependency,
     breaker: Breaker,
-    /// The state that `on_change` was last called with.
+    /// The state that the observer was last told.
     reported: Mutex<BreakerState>,
-    on_change: OnChange,
+    observer: Arc<dyn Observer>,
 }
 
 /// One record's answer from [`Guard::publish`]: its position in Kafka, or why it has no known position.
@@ -37,13 +55,13 @@ pub type Published = Result<Position, DependencyError>;
 
 impl Guard {
     /// A guard whose breaker stays open for `open_for` before it probes.
-    pub fn new(dependency: Dependency, open_for: Duration, on_change: OnChange) -> Self {
-        Guard { dependency, breaker: Breaker::new(open_for), reported: Mutex::new(BreakerState::Closed), on_change }
+    pub fn new(dependency: Dependency, open_for: Duration, observer: Arc<dyn Observer>) -> Self {
+        Guard { dependency, breaker: Breaker::new(open_for), reported: Mutex::new(BreakerState::Closed), observer }
     }
 
-    /// A guard whose changes nobody needs to see: for tools and tests.
+    /// A guard that nobody observes: for tools and tests.
     pub fn unobserved(dependency: Dependency, open_for: Duration) -> Self {
-        Guard::new(dependency, open_for, Arc::new(|_, _| {}))
+        Guard::new(dependency, open_for, Arc::new(Nobody))
     }
 
     pub fn dependency(&self) -> Dependency {
@@ -139,11 +157,9 @@ impl Guard {
         call: impl Future<Output = Result<T, DependencyError>>,
     ) -> Result<T, DependencyError> {
         let pass = self.admit().map_err(|open| self.failure("breaker-open", doing, open))?;
+        let started = Instant::now();
         let result = call.await;
-        match &result {
-            Err(error) if error.class != ErrorClass::Permanent => pass.failed(),
-            Ok(_) | Err(_) => pass.succeeded(),
-        }
+        pass.ended(started, result.as_ref().is_err_and(|error| error.class != ErrorClass::Permanent));
         result.map_err(|error| DependencyError { doing, ..error })
     }
 
@@ -203,16 +219,13 @@ impl Guard {
             Ok(pass) => pass,
             Err(open) => return all_failed(&|| self.failure("breaker-open", doing, open)),
         };
+        let started = Instant::now();
         let answers = publisher.publish(records, timeout).await;
         let is_answered = |answer: &Published| match answer {
             Ok(_) => true,
             Err(error) => error.class == ErrorClass::Permanent,
         };
-        if answers.iter().any(is_answered) {
-            pass.succeeded();
-        } else {
-            pass.failed();
-        }
+        pass.ended(started, !answers.iter().any(is_answered));
         let answered = answers.len();
         if answered != asked {
             return all_failed(&|| self.wrong_number(doing, asked, answered));
@@ -235,6 +248,7 @@ impl Guard {
             "a call to a dependency failed and will be repeated"
         );
         tokio::time::sleep(wait).await;
+        self.observer.repeats(self.dependency);
         true
     }
 
@@ -271,7 +285,7 @@ impl Guard {
         let state = self.breaker.state();
         if *reported != state {
             *reported = state;
-            (self.on_change)(self.dependency, state);
+            self.observer.breaker_changed(self.dependency, state);
         }
         value
     }
@@ -316,14 +330,10 @@ struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    fn succeeded(mut self) {
+    fn ended(mut self, started: Instant, failed: bool) {
         self.probe = None;
-        self.guard.watched(Breaker::succeeded);
-    }
-
-    fn failed(mut self) {
-        self.probe = None;
-        self.guard.watched(|breaker| breaker.failed(now()));
+        self.guard.observer.attempted(self.guard.dependency, started.elapsed(), failed);
+        self.guard.watched(|breaker| if failed { breaker.failed(now()) } else { breaker.succeeded() });
     }
 }
 
@@ -342,15 +352,34 @@ mod tests {
     use super::*;
     use crate::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 
-    /// A guard, and the changes it has reported.
-    fn guard() -> (Guard, Arc<Mutex<Vec<BreakerState>>>) {
-        let reported: Arc<Mutex<Vec<BreakerState>>> = Arc::default();
-        let log = Arc::clone(&reported);
-        let on_change = move |dependency, state| {
+    /// Keeps what it is told.
+    #[derive(Default)]
+    struct Notes {
+        states: Mutex<Vec<BreakerState>>,
+        /// For each attempt, whether it failed.
+        attempts: Mutex<Vec<bool>>,
+        repetitions: AtomicU32,
+    }
+
+    impl Observer for Notes {
+        fn breaker_changed(&self, dependency: Dependency, state: BreakerState) {
             assert_eq!(dependency, Dependency::S3);
-            log.lock().unwrap().push(state);
-        };
-        (Guard::new(Dependency::S3, OPEN_FOR, Arc::new(on_change)), reported)
+            self.states.lock().unwrap().push(state);
+        }
+
+        fn attempted(&self, _: Dependency, _: Duration, failed: bool) {
+            self.attempts.lock().unwrap().push(failed);
+        }
+
+        fn repeats(&self, _: Dependency) {
+            self.repetitions.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// A guard, and what its observer was told.
+    fn guard() -> (Guard, Arc<Notes>) {
+        let notes = Arc::new(Notes::default());
+        (Guard::new(Dependency::S3, OPEN_FOR, Arc::clone(&notes) as Arc<dyn Observer>), notes)
     }
 
     fn failure(class: ErrorClass) -> DependencyError {
@@ -370,25 +399,25 @@ mod tests {
         (attempts.into_inner(), answer)
     }
 
-    async fn opened() -> (Guard, Arc<Mutex<Vec<BreakerState>>>) {
-        let (guard, reported) = guard();
+    async fn opened() -> (Guard, Arc<Notes>) {
+        let (guard, notes) = guard();
         while guard.state() != BreakerState::Open {
             call(&guard, Err(ErrorClass::Transient)).await.1.unwrap_err();
         }
-        reported.lock().unwrap().clear();
-        (guard, reported)
+        notes.states.lock().unwrap().clear();
+        (guard, notes)
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_open_breaker_ends_a_call_between_two_attempts() {
-        let (guard, reported) = guard();
+        let (guard, notes) = guard();
         assert_eq!(call(&guard, Err(ErrorClass::Transient)).await.0, 3);
         let (attempts, answer) = call(&guard, Err(ErrorClass::Overload)).await;
         assert_eq!(3 + attempts, FAILURES_TO_OPEN);
         let error = answer.unwrap_err();
         assert_eq!((error.dependency, error.class, error.tag), (Dependency::S3, ErrorClass::Transient, "breaker-open"));
         assert!(!error.is_retryable());
-        assert_eq!(*reported.lock().unwrap(), [BreakerState::Open]);
+        assert_eq!(*notes.states.lock().unwrap(), [BreakerState::Open]);
 
         tokio::time::advance(Duration::from_secs(10)).await;
         assert!(guard.ready("testing").unwrap_err().open_breaker().is_some());
@@ -401,22 +430,22 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_probe_closes_it_or_opens_it_again() {
-        let (guard, reported) = opened().await;
+        let (guard, notes) = opened().await;
         tokio::time::advance(OPEN_FOR).await;
         assert!(
-            guard.ready("testing").is_ok() && reported.lock().unwrap().is_empty(),
+            guard.ready("testing").is_ok() && notes.states.lock().unwrap().is_empty(),
             "`ready` does not use up the probe"
         );
         assert_eq!(call(&guard, Err(ErrorClass::Transient)).await.0, 1, "one probe, no retry");
-        assert_eq!(*reported.lock().unwrap(), [BreakerState::HalfOpen, BreakerState::Open]);
+        assert_eq!(*notes.states.lock().unwrap(), [BreakerState::HalfOpen, BreakerState::Open]);
         tokio::time::advance(OPEN_FOR).await;
         assert!(call(&guard, Ok(())).await.1.is_ok());
-        assert_eq!(reported.lock().unwrap()[2..], [BreakerState::HalfOpen, BreakerState::Closed]);
+        assert_eq!(notes.states.lock().unwrap()[2..], [BreakerState::HalfOpen, BreakerState::Closed]);
     }
 
     #[tokio::test(start_paused = true)]
     async fn while_a_probe_is_under_way_others_are_refused_and_a_dropped_probe_is_no_verdict() {
-        let (guard, reported) = opened().await;
+        let (guard, notes) = opened().await;
         tokio::time::advance(OPEN_FOR).await;
         {
             let mut probe = Box::pin(guard.call_once("testing", std::future::pending::<Result<(), DependencyError>>()));
@@ -427,7 +456,7 @@ mod tests {
         assert_eq!(guard.state(), BreakerState::Open);
         assert!(call(&guard, Ok(())).await.1.is_ok(), "the next call is the probe");
         let states = [BreakerState::HalfOpen, BreakerState::Open, BreakerState::HalfOpen, BreakerState::Closed];
-        assert_eq!(*reported.lock().unwrap(), states);
+        assert_eq!(*notes.states.lock().unwrap(), states);
     }
 
     /// Polls once, and returns whether the future is still pending.
@@ -440,7 +469,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_refused_record_and_a_call_given_up_are_no_failures() {
-        let (guard, reported) = guard();
+        let (guard, notes) = guard();
         for _ in 0..2 * FAILURES_TO_OPEN {
             call(&guard, Err(ErrorClass::Permanent)).await.1.unwrap_err();
             let hanging = guard.call_once("testing", std::future::pending::<Result<(), DependencyError>>());
@@ -451,7 +480,7 @@ mod tests {
         call(&guard, Err(ErrorClass::Permanent)).await.1.unwrap_err();
         call(&guard, Err(ErrorClass::Transient)).await.1.unwrap_err();
         assert_eq!(guard.state(), BreakerState::Closed, "a dependency that refuses a record works");
-        assert!(reported.lock().unwrap().is_empty());
+        assert!(notes.states.lock().unwrap().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -474,6 +503,26 @@ mod tests {
             (1, false),
             "no time left to wait for a second attempt"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_observer_sees_every_attempt_and_every_repetition() {
+        let (guard, notes) = guard();
+        call(&guard, Err(ErrorClass::Transient)).await.1.unwrap_err();
+        call(&guard, Err(ErrorClass::Permanent)).await.1.unwrap_err();
+        call(&guard, Ok(())).await.1.unwrap();
+        assert_eq!(*notes.attempts.lock().unwrap(), [true, true, true, false, false]);
+        assert_eq!(notes.repetitions.load(Ordering::Relaxed), 2);
+        let record = NewRecord { topic: "t", key: None, value: None, headers: Vec::new() };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let publisher = Partly(vec![Some(ErrorClass::Transient)]);
+        guard.publish(deadline, "testing", &publisher, vec![record], Duration::from_secs(1)).await;
+        assert_eq!(
+            notes.attempts.lock().unwrap()[5..],
+            [true, true, true],
+            "one for each request, not for each record"
+        );
+        assert_eq!(notes.repetitions.load(Ordering::Relaxed), 4);
     }
 
     #[tokio::test(start_paused = true)]

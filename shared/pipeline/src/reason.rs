@@ -78,6 +78,32 @@ impl ReasonTag {
     pub const fn as_str(self) -> &'static str {
         self.into_str()
     }
+
+    /// Whether records with this reason become dead letters.
+    pub const fn is_of_dead_letters(self) -> bool {
+        match self {
+            ReasonTag::Undecodable
+            | ReasonTag::Tombstone
+            | ReasonTag::EmptyValue
+            | ReasonTag::UnknownEnvelopeVersion
+            | ReasonTag::MalformedEnvelope
+            | ReasonTag::MalformedJson
+            | ReasonTag::NotAnObject
+            | ReasonTag::UnknownType
+            | ReasonTag::UnknownSchemaVersion
+            | ReasonTag::SchemaViolation
+            | ReasonTag::Fingerprint
+            | ReasonTag::TooLarge
+            | ReasonTag::StoreRefused => true,
+            ReasonTag::AlreadyClaimed
+            | ReasonTag::CopyInBatch
+            | ReasonTag::AlreadyStored
+            | ReasonTag::PayloadDiffers
+            | ReasonTag::AddressRate
+            | ReasonTag::AddressBlocked
+            | ReasonTag::ScoredLater => false,
+        }
+    }
 }
 
 /// The name of a tag in today's spelling. A name that this build does not know is returned as it is.

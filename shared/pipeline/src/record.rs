@@ -182,6 +182,11 @@ impl Record {
         [header, Some(self.timestamp)].into_iter().flatten().find(|at| *at != Timestamp::NONE)
     }
 
+    /// Kafka's timestamp of the oldest of these records; `None` if none of them has one.
+    pub fn oldest<'a>(records: impl IntoIterator<Item = &'a Record>) -> Option<Timestamp> {
+        records.into_iter().map(|record| record.timestamp).filter(|at| *at != Timestamp::NONE).min()
+    }
+
     /// How many times the record has been redriven.
     pub fn attempt(&self) -> u32 {
         self.headers.parse(header::ATTEMPT).unwrap_or(0)
