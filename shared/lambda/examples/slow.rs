@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 #[tokio::main]
 async fn main() -> Result<(), ServeError> {
-    process::logs::init("slow");
+    lambda::start("slow")?;
     serve("slow", |event: Box<RawValue>, _| async move {
         let pause: u64 =
             serde_json::from_str(event.get()).map_err(|error| InvocationError::new("not-a-number", &error))?;
