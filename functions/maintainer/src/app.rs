@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use access::AccessStore;
-use kafka::{KafkaClient, TopicAdmin};
+use kafka::KafkaClient;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::ports::{ACCESS_TRAIL, AddressCounters, ApiKeys, AuditTrail, BlockList};
 use postgres::{Database, PostgresError};
@@ -24,7 +24,7 @@ pub struct App {
     /// Of the changes of keys and blocks.
     pub(crate) audit: Arc<dyn AuditTrail>,
     pub(crate) clock: Arc<dyn Clock>,
-    topics: OnceCell<TopicAdmin>,
+    kafka: OnceCell<KafkaClient>,
     database: OnceCell<Database>,
 }
 
@@ -50,12 +50,12 @@ impl App {
         audit: Arc<dyn AuditTrail>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        App { config, keys, blocks, counters, audit, clock, topics: OnceCell::new(), database: OnceCell::new() }
+        App { config, keys, blocks, counters, audit, clock, kafka: OnceCell::new(), database: OnceCell::new() }
     }
 
-    pub(crate) async fn topics(&self) -> Result<&TopicAdmin, MaintainerError> {
-        let connect = async || Ok(KafkaClient::connect(&self.config.kafka, "maintainer").await?.topics());
-        self.topics.get_or_try_init(connect).await.map_err(MaintainerError::topics)
+    pub(crate) async fn kafka(&self) -> Result<&KafkaClient, MaintainerError> {
+        let connect = || KafkaClient::connect(&self.config.kafka, "maintainer");
+        self.kafka.get_or_try_init(connect).await.map_err(MaintainerError::topics)
     }
 
     pub(crate) async fn database(&self) -> Result<&Database, MaintainerError> {

@@ -18,6 +18,8 @@ pub enum MaintainerError {
     DeadKey,
     #[error("the topics cannot be created or checked")]
     Topics(#[source] Box<KafkaError>),
+    #[error(transparent)]
+    Log(DependencyError),
     #[error("{doing} failed")]
     Database {
         doing: &'static str,
@@ -50,7 +52,7 @@ impl MaintainerError {
             MaintainerError::DeadKey => "dead-key",
             MaintainerError::Topics(_) => "kafka",
             MaintainerError::Database { .. } => "postgres",
-            MaintainerError::Access(error) => error.dependency.as_str(),
+            MaintainerError::Access(error) | MaintainerError::Log(error) => error.dependency.as_str(),
             MaintainerError::Random => "random",
             MaintainerError::Answer(_) => "answer",
         }

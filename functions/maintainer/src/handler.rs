@@ -10,7 +10,6 @@ use pipeline::ports::{ActionState, AuditEntry};
 use serde::Serialize;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
-use telemetry::list::UNACCOUNTED_RECORDS;
 
 use crate::app::App;
 use crate::block_list::Rule;
@@ -132,7 +131,6 @@ async fn carry_out(request: Request, app: &App) -> Result<Done, MaintainerError>
         }
         Request::Reconcile {} => {
             let mut account = upkeep::reconcile(app).await?;
-            UNACCOUNTED_RECORDS.set(account.unaccounted() as f64, []);
             account.partitions.iter_mut().for_each(|partition| partition.missing.truncate(MAX_RANGES));
             Done::same(&json!({ "unaccounted": account.unaccounted(), "partitions": account.partitions }))
         }

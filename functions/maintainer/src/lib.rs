@@ -11,6 +11,7 @@ mod error;
 mod handler;
 mod request;
 mod upkeep;
+mod verification;
 
 pub use app::App;
 pub use config::Config;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use kafka::TopicChange;
+use pipeline::chain;
 use postgres::ledger::Reconciliation;
 use postgres::partitions::PartitionReport;
 use postgres::{ledger, migrations, partitions};
@@ -11,6 +12,7 @@ use telemetry::list::UPKEEP_RUNS;
 
 use crate::app::App;
 use crate::error::MaintainerError;
+use crate::verification;
 
 /// What `maintain` did.
 #[derive(Debug, Serialize)]
@@ -20,6 +22,8 @@ pub struct MaintenanceReport {
     /// Migrations applied by this run.
     pub migrations: Vec<String>,
     pub partitions: PartitionReport,
+    /// Records that have no outcome; `None` if that could not be found out.
+    pub unaccounted: Option<u64>,
 }
 
 /// Brings topics, migrations, partitions and retention up to date.
@@ -27,7 +31,7 @@ pub struct MaintenanceReport {
 /// # Errors
 /// If Kafka or Postgres fails. Work done before stays done.
 pub async fn maintain(app: &App) -> Result<MaintenanceReport, MaintainerError> {
-    let changes = app.topics().await?.ensure(&app.config.topics).await.map_err(MaintainerError::topics)?;
+    let changes = app.kafka().await?.topics().ensure(&app.config.topics).await.map_err(MaintainerError::topics)?;
     let names = app.config.topics.iter().map(|topic| topic.name.clone());
     let database = app.database().await?;
     let applied = migrations::apply(database).await;
@@ -35,12 +39,25 @@ pub async fn maintain(app: &App) -> Result<MaintenanceReport, MaintainerError> {
     let maintained = partitions::maintain(database, app.clock.now(), app.config.partitions).await;
     let partitions = maintained.map_err(MaintainerError::database("maintaining partitions"))?;
     let topics = names.zip(changes.into_iter().map(name_of)).collect();
-    let report = MaintenanceReport { topics, migrations, partitions };
+    // Last, and no reason to fail: a deployment needs what is above and not this.
+    let unaccounted = match verification::verify(app).await {
+        Ok(unaccounted) => Some(unaccounted),
+        Err(error) => {
+            tracing::warn!(
+                tag = error.tag(),
+                error = chain(&error),
+                "whether every record has an outcome is not known"
+            );
+            None
+        }
+    };
+    let report = MaintenanceReport { topics, migrations, partitions, unaccounted };
     tracing::info!(
         migrations = report.migrations.len(),
         created = report.partitions.created.len(),
         dropped = report.partitions.dropped.len(),
         moved_events = report.partitions.moved_events,
+        unaccounted = report.unaccounted,
         "topics, schema and partitions are up to date"
     );
     UPKEEP_RUNS.add(1, []);

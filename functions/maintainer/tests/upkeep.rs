@@ -5,9 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use kafka::{KafkaClient, KafkaConfig, PublisherOptions};
 use lambda::invocation::Invocation;
 use maintainer::{App, Config, handle};
 use pipeline::clock::SystemClock;
+use pipeline::ports::{NewRecord, RecordPublisher as _};
+use pipeline::topic::RAW_EVENTS;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use services::kafka::EmbeddedKafka;
@@ -17,6 +21,7 @@ use testkit::fakes::api_keys::FakeApiKeys;
 use testkit::fakes::audit::FakeAuditTrail;
 use testkit::fakes::block_list::FakeBlockList;
 use testkit::samples::sample;
+use tokio_postgres::NoTls;
 
 fn app(brokers: &str, database_url: &str) -> App {
     let variables = BTreeMap::from([
@@ -82,6 +87,59 @@ async fn everything_is_made_once_and_a_second_run_changes_nothing() {
     assert_eq!((made(&again), applied(&again)), (0, 0));
     let account = ask(&one, "reconcile").await.unwrap();
     assert_eq!(account["unaccounted"], 0);
+}
+
+/// Writes so many records to partition 0 of `raw-events`.
+async fn publish(kafka: &EmbeddedKafka, records: usize) {
+    let client = KafkaClient::connect(&KafkaConfig::plaintext(&kafka.brokers()), "test").await.unwrap();
+    let publisher = client.publisher(PublisherOptions::default()).await.unwrap();
+    let record =
+        || NewRecord { topic: RAW_EVENTS, key: Some(Bytes::from_static(b"a")), value: None, headers: Vec::new() };
+    let answers = publisher.publish(vec![record(); records], Duration::from_secs(10)).await;
+    assert!(answers.iter().all(Result::is_ok));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_loss_is_found_by_upkeep_until_it_has_an_outcome_and_what_is_verified_is_not_read_again() {
+    let kafka = EmbeddedKafka::start().await.unwrap();
+    let postgres = ThrowAwayPostgres::start(None, None).await.unwrap();
+    let app = app(&kafka.brokers(), &postgres.url());
+    let unaccounted = async || ask(&app, "maintain").await.unwrap()["unaccounted"].as_u64().unwrap();
+    assert_eq!(unaccounted().await, 0);
+    publish(&kafka, 6).await;
+    let watermarks = KafkaClient::connect(&KafkaConfig::plaintext(&kafka.brokers()), "test").await.unwrap();
+    let watermarks = watermarks.topics().watermarks(RAW_EVENTS).await.unwrap();
+    // All have one key, so they are in one partition.
+    let partition = watermarks.iter().find(|of| of.latest == 6).unwrap().partition;
+    let (client, connection) = tokio_postgres::connect(&postgres.url(), NoTls).await.unwrap();
+    tokio::spawn(connection);
+    let run = async |sql: String| client.batch_execute(&sql).await.unwrap();
+    let row = |offset: i64| {
+        format!(
+            "INSERT INTO record_outcomes (topic, partition, record_offset, origin_topic, origin_partition, origin_offset,
+                                          outcome, reason, recorded_at)
+             VALUES ('raw-events', {partition}, {offset}, 'raw-events', {partition}, {offset}, 'dead_lettered',
+                     'tombstone', now());"
+        )
+    };
+    run(format!(
+        "INSERT INTO checkpoints (topic, partition, floor_offset, next_offset, updated_at)
+         VALUES ('raw-events', {partition}, 0, 5, now());"
+    ))
+    .await;
+    run([0, 1, 2, 4].map(row).concat()).await;
+    assert_eq!(unaccounted().await, 1, "3 has a record and no outcome");
+    assert_eq!(unaccounted().await, 1, "a loss is found by every run");
+    run(format!(
+        "DELETE FROM record_outcomes WHERE record_offset = 2; UPDATE checkpoints SET next_offset = 6; {}",
+        row(5)
+    ))
+    .await;
+    assert_eq!(unaccounted().await, 1, "what lies below the loss was verified, and is not read again");
+    run(row(3)).await;
+    assert_eq!(unaccounted().await, 0);
+    let verified = client.query_one("SELECT verified_offset FROM verified_offsets", &[]).await.unwrap();
+    assert_eq!(verified.get::<_, i64>(0), 6);
 }
 
 #[tokio::test]

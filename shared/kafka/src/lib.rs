@@ -12,6 +12,7 @@ mod client;
 mod config;
 mod consumer;
 mod error;
+mod log_content;
 mod publisher;
 mod topic_reader;
 mod topics;
@@ -22,5 +23,6 @@ pub use config::{
 };
 pub use consumer::{ConsumerOptions, GroupConsumer, GroupProtocol, Rebalance, StartingPosition, TopicPartition};
 pub use error::KafkaError;
+pub use log_content::offsets_with_records;
 pub use publisher::{KafkaPublisher, PublisherOptions};
 pub use topics::{PartitionWatermarks, TopicAdmin, TopicChange, TopicSpec};

@@ -184,7 +184,8 @@ async fn metrics_are_on_the_port_for_operations_and_not_on_the_public_one() {
         answer
     };
     let found = get(operations).await;
-    assert!(found.starts_with("HTTP/1.1 200") && found.contains("text/plain; version=0.0.4"), "{found}");
+    assert!(found.starts_with("HTTP/1.1 200") && found.contains("content-type: text/plain"), "{found}");
+    assert!(found.contains("\ncold_starts_total{service=\"slow\"} 1\n"), "{found}");
     let hidden = get(public).await;
     assert!(hidden.starts_with("HTTP/1.1 404"), "{hidden}");
     function.terminate();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use deadpool_postgres::Transaction;
 use event::{EventId, EventKey, Origin, RecordDigest, TenantId, Timestamp};
 use pipeline::ports::{LedgerEntry, RiskScore};
 use pipeline::{Outcome, Position};
@@ -12,7 +13,7 @@ use tokio_postgres::{IsolationLevel, Row};
 
 use crate::database::Database;
 use crate::error::PostgresError;
-use crate::statement::parameter;
+use crate::statement::{Parameter, parameter};
 
 /// A table with a row that cannot be read.
 pub(crate) struct Corrupt(pub &'static str);
@@ -165,23 +166,7 @@ pub async fn reconcile(database: &Database) -> Result<Reconciliation, PostgresEr
         }
         let rows: i64 = outcomes.values().sum();
         let difference = next_offset.saturating_sub(floor_offset).saturating_sub(rows);
-        let missing = if difference == 0 {
-            Vec::new()
-        } else {
-            let gaps = "
-                SELECT before + 1 AS first, record_offset - 1 AS last FROM (
-                    SELECT record_offset, lag(record_offset, 1, $3::int8 - 1) OVER (ORDER BY record_offset) AS before
-                    FROM (
-                        SELECT record_offset FROM record_outcomes
-                        WHERE topic = $1 AND partition = $2 AND record_offset >= $3 AND record_offset < $4
-                          AND incarnation = $5
-                        UNION ALL SELECT $4::int8
-                    ) present
-                ) steps WHERE record_offset > before + 1 ORDER BY first";
-            let rows = transaction.query_typed(gaps, &log).await?;
-            let range = |row: &Row| Ok(OffsetRange { first: row.try_get("first")?, last: row.try_get("last")? });
-            rows.iter().map(range).collect::<Result<_, PostgresError>>()?
-        };
+        let missing = if difference == 0 { Vec::new() } else { missing_offsets(&transaction, &log).await? };
         partitions.push(PartitionAccount {
             topic,
             partition,
@@ -196,6 +181,27 @@ pub async fn reconcile(database: &Database) -> Result<Reconciliation, PostgresEr
         });
     }
     Ok(Reconciliation { partitions })
+}
+
+/// The offsets of a log without a row, lowest first. `log` is its topic and partition, the first offset, the offset after the
+/// last, and its incarnation.
+pub(crate) async fn missing_offsets(
+    transaction: &Transaction<'_>,
+    log: &[Parameter<'_>; 5],
+) -> Result<Vec<OffsetRange>, PostgresError> {
+    let gaps = "
+        SELECT before + 1 AS first, record_offset - 1 AS last FROM (
+            SELECT record_offset, lag(record_offset, 1, $3::int8 - 1) OVER (ORDER BY record_offset) AS before
+            FROM (
+                SELECT record_offset FROM record_outcomes
+                WHERE topic = $1 AND partition = $2 AND record_offset >= $3 AND record_offset < $4
+                  AND incarnation = $5
+                UNION ALL SELECT $4::int8
+            ) present
+        ) steps WHERE record_offset > before + 1 ORDER BY first";
+    let rows = transaction.query_typed(gaps, log).await?;
+    let range = |row: &Row| Ok(OffsetRange { first: row.try_get("first")?, last: row.try_get("last")? });
+    rows.iter().map(range).collect()
 }
 
 /// Offsets `first` up to but not including `end` of a partition's present log.

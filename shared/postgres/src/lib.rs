@@ -27,6 +27,7 @@ mod statement;
 mod store;
 mod text;
 mod unscored;
+pub mod verification;
 
 pub use access::{
     PostgresAddressCounters, PostgresApiKeys, PostgresAuditTrail, PostgresBlockList, PostgresRateLeases,

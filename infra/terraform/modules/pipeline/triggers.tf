@@ -56,7 +56,7 @@ module "front_door" {
 module "schedule" {
   source = "../schedule"
   for_each = {
-    maintainer = { expression = "cron(0 3 * * ? *)", action = "maintain" }
+    maintainer = { expression = "rate(1 hour)", action = "maintain" }
     rescorer   = { expression = "rate(1 minute)", action = "rescore" }
   }
 
