@@ -18,6 +18,7 @@ CARGO_DENY := target/tools/bin/cargo-deny
 CARGO_MACHETE := target/tools/bin/cargo-machete
 CONTAINER_CHECKERS := .venv/.container-checkers
 PYYAML := .venv/.pyyaml
+DASHBOARD_TOOLS := .venv/.dashboard-tools
 
 # FUNCTION=name limits build, test, test-int and watch to one function.
 FUNCTION ?=
@@ -108,6 +109,14 @@ stack-down: ## Remove the containers; their data stay (VOLUMES=1: not)
 compose-check: $(CONTAINER_CHECKERS) ## Check the Dockerfile and compose.yaml; needs no Docker engine
 	@local/compose/check.sh
 
+.PHONY: dashboards
+dashboards: $(DASHBOARD_TOOLS) ## Make Grafana's dashboards from infra/observe/grafana and the list of metrics
+	@.venv/bin/python -B infra/observe/grafana/generate.py
+
+.PHONY: dashboards-check
+dashboards-check: $(DASHBOARD_TOOLS) ## Check the dashboards, and that docs/logs.md has every warning and error of the source
+	@infra/observe/grafana/check.sh
+
 .PHONY: compose-test
 compose-test: tool ## Build, start, send traffic, kill containers under traffic, account for every event, stop (needs a Docker engine)
 	@local/compose/test.sh $(STACK)
@@ -144,7 +153,7 @@ format: ## Format the source
 .PHONY: shellcheck
 shellcheck:
 	@local/setup/install.sh check || true
-	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh infra/*/*.sh infra/k8s/*/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh infra/*/*.sh infra/k8s/*/*.sh infra/observe/*/*.sh .ci/run; \
 	else echo "SKIPPED: shellcheck is not installed"; fi
 
 .PHONY: alerts
@@ -180,7 +189,7 @@ rustdoc: ## The documentation of the source, with warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 
 .PHONY: ci
-ci: setup setup-kafka check shellcheck compose-check alerts-check k8s-check deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check infra-check ## What CI runs
+ci: setup setup-kafka check shellcheck compose-check alerts-check dashboards-check k8s-check deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check infra-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
@@ -355,6 +364,12 @@ $(PYYAML): Makefile
 	@local/setup/install.sh python
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check pyyaml==6.0.3
+	@touch $@
+
+$(DASHBOARD_TOOLS): infra/observe/grafana/requirements.txt
+	@local/setup/install.sh python
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
 $(CHECKOV):
