@@ -59,9 +59,9 @@ BOARD = Board(
                 "Records without an outcome",
                 COUNT,
                 About(
-                    "Records below the checkpoints that have no outcome, as the last `reconcile` of the maintainer counted them.",
+                    "Records below the checkpoints that have no outcome, as the last upkeep of the maintainer counted them.",
                     "0, always.",
-                    "1 or more: records are lost, unless they are only the markers of a producer's transactions. `make reconcile` tells them apart and names them.",
+                    "1 or more: records are lost, unless their batch is delivered again. `make reconcile` names them.",
                 ),
                 Query("max(unaccounted_records)", "records"),
                 ((None, GREEN), (1, RED)),

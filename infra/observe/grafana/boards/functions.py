@@ -101,7 +101,7 @@ BOARD = Board(
                 About(
                     "Runs of the maintainer after which topics, schema and partitions are up to date.",
                     "one at each time of its schedule, and one at each deployment.",
-                    "none for more than a day: there may be no partition for tomorrow's events.",
+                    "none for hours: nobody looks for losses, and after some days there is no partition for new events.",
                 ),
                 [Query(promql.increase("upkeep_runs_total"), "runs")],
             ),
