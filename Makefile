@@ -38,8 +38,8 @@ export INPUT
 ##@ Run
 
 .PHONY: run
-run: setup $(POOLER_SETUP) binaries ## Start everything, send sample traffic, stay up until Ctrl-C (KEEP=DIR keeps state, KAFKA=apache, POOLER=pgbouncer)
-	@$(STACK) run $(if $(KEEP),--keep "$(KEEP)")
+run: setup $(POOLER_SETUP) binaries ## Start everything, send sample traffic, stay up until Ctrl-C (KEEP=DIR keeps state, KAFKA=apache, POOLER=pgbouncer, OBSERVE=1: with Prometheus)
+	@$(STACK) run $(if $(KEEP),--keep "$(KEEP)") $(if $(OBSERVE),--prometheus "$$(local/setup/prometheus.sh)")
 
 # TARGET=compose: through the containers that `make stack-up` started.
 DEMO_NEEDS := $(if $(filter compose,$(TARGET)),tool,setup $(POOLER_SETUP) binaries)

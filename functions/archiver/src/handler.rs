@@ -59,7 +59,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
         objects.unwritten = report.unwritten,
         lines_bytes = report.lines_bytes,
         stored_bytes = report.stored_bytes,
-        duration_ms = duration.as_millis(),
+        duration_ms = pipeline::millis(duration),
         "batch archived"
     );
     let answer = answer(writes, delivered.len(), app.batch_response)?;

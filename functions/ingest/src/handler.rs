@@ -203,7 +203,7 @@ fn report(outcomes: &[ItemOutcome], took: Duration) {
         tracing::error!(error = %pipeline::chain(error), "kafka did not acknowledge in time");
     }
     let Sums { accepted, rejected, unknown } = Sums::of(outcomes);
-    tracing::info!(accepted, rejected, unknown, ?reasons, duration_ms = took.as_millis(), "request answered");
+    tracing::info!(accepted, rejected, unknown, ?reasons, duration_ms = pipeline::millis(took), "request answered");
     for (reason, count) in reasons {
         EVENTS_REJECTED.add(count, [reason]);
     }

@@ -91,7 +91,7 @@ async fn everything_is_made_once_and_a_second_run_changes_nothing() {
 
 /// Writes so many records to partition 0 of `raw-events`.
 async fn publish(kafka: &EmbeddedKafka, records: usize) {
-    let client = KafkaClient::connect(&KafkaConfig::plaintext(&kafka.brokers()), "test").await.unwrap();
+    let client = KafkaClient::connect(&KafkaConfig::plaintext(kafka.brokers()), "test").await.unwrap();
     let publisher = client.publisher(PublisherOptions::default()).await.unwrap();
     let record =
         || NewRecord { topic: RAW_EVENTS, key: Some(Bytes::from_static(b"a")), value: None, headers: Vec::new() };
@@ -107,7 +107,7 @@ async fn a_loss_is_found_by_upkeep_until_it_has_an_outcome_and_what_is_verified_
     let unaccounted = async || ask(&app, "maintain").await.unwrap()["unaccounted"].as_u64().unwrap();
     assert_eq!(unaccounted().await, 0);
     publish(&kafka, 6).await;
-    let watermarks = KafkaClient::connect(&KafkaConfig::plaintext(&kafka.brokers()), "test").await.unwrap();
+    let watermarks = KafkaClient::connect(&KafkaConfig::plaintext(kafka.brokers()), "test").await.unwrap();
     let watermarks = watermarks.topics().watermarks(RAW_EVENTS).await.unwrap();
     // All have one key, so they are in one partition.
     let partition = watermarks.iter().find(|of| of.latest == 6).unwrap().partition;

@@ -7,7 +7,7 @@ use event::Timestamp;
 use event::schema::Registry;
 use pipeline::ports::LedgerEntry;
 use pipeline::tracked::{Decided, Tracked};
-use pipeline::{Outcome, ReasonTag, Record};
+use pipeline::{Outcome, ReasonTag, Record, millis};
 use strum::IntoEnumIterator as _;
 use telemetry::list::{
     ADDRESSES_BLOCKED, DEAD_LETTERS, DEDUP_HITS, EVENT_DELAY, EVENTS_PROCESSED, EVENTS_UNSCORED, FRAUD_DETECTED,
@@ -142,7 +142,6 @@ fn sum_of<K>(outcomes: &BTreeMap<(K, Outcome), u64>, outcome: Outcome) -> u64 {
 pub fn finished(request_id: &str, ledger: &[LedgerEntry], now: Timestamp, stopwatch: &Stopwatch) {
     let count = |outcome: Outcome| ledger.iter().filter(|entry| entry.outcome == outcome).count();
     let differs = |entry: &&LedgerEntry| ReasonTag::of(&entry.reason) == Some(ReasonTag::PayloadDiffers);
-    let ms = |duration: Duration| u64::try_from(duration.as_micros()).unwrap_or(u64::MAX) as f64 / 1000.0;
     let durations = &stopwatch.durations;
     tracing::info!(
         request_id,
@@ -155,12 +154,12 @@ pub fn finished(request_id: &str, ledger: &[LedgerEntry], now: Timestamp, stopwa
         unscored = ledger.iter().filter(|entry| is_unscored(entry)).count(),
         payload_differs = ledger.iter().filter(differs).count(),
         redelivered = ledger.iter().filter(|entry| entry.recorded_at != now).count(),
-        read_ms = ms(durations.read),
-        claim_ms = ms(durations.claim),
-        limit_and_score_ms = ms(durations.limit_and_score),
-        store_ms = ms(durations.store),
-        publish_ms = ms(durations.publish),
-        duration_ms = ms(stopwatch.total()),
+        read_ms = millis(durations.read),
+        claim_ms = millis(durations.claim),
+        limit_and_score_ms = millis(durations.limit_and_score),
+        store_ms = millis(durations.store),
+        publish_ms = millis(durations.publish),
+        duration_ms = millis(stopwatch.total()),
         "batch processed"
     );
     for (step, took) in [

@@ -180,7 +180,7 @@ async fn event(
         Ok(timeline) => {
             let took = started.elapsed();
             let (status, steps) = (timeline.status.as_str(), timeline.timeline.len());
-            tracing::info!(event.id = %timeline.id, status, steps, duration_ms = took.as_millis(), "event looked up");
+            tracing::info!(event.id = %timeline.id, status, steps, duration_ms = pipeline::millis(took), "event looked up");
             let mut response = json_response(StatusCode::OK, &timeline);
             // Not cached: a copy or a late score may change the answer at any time, and it belongs to one tenant.
             response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -36,7 +36,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
         undeliverable = report.undeliverable,
         left = report.left,
         ended = report.ended.as_str(),
-        duration_ms = duration.as_millis(),
+        duration_ms = pipeline::millis(duration),
         "rescorer run finished"
     );
     Ok(to_raw_value(&report).map_err(RescorerError::Answer)?)

@@ -10,7 +10,7 @@ use futures::FutureExt as _;
 use kafka::{GroupConsumer, KafkaError, Rebalance, TopicPartition};
 use pipeline::chain;
 use pipeline::clock::{Clock as _, SystemClock};
-use pipeline::{Position, Record};
+use pipeline::{Position, Record, millis};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
@@ -298,7 +298,7 @@ impl Poller {
             records = flight.batch.records,
             attempts = flight.attempts,
             reason,
-            wait_ms = wait.as_millis(),
+            wait_ms = millis(wait),
             "the batch failed and will be sent again"
         );
         self.flights.send_later(flight, wait);

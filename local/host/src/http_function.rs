@@ -106,7 +106,7 @@ async fn supervise(function: HttpFunction, sink: LogSink, current: Arc<Mutex<Arc
         tracing::warn!(
             function = function.name,
             status,
-            wait_ms = wait.as_millis(),
+            wait_ms = pipeline::millis(wait),
             "a function that serves HTTP ended and will be restarted"
         );
         tokio::time::sleep(wait).await;

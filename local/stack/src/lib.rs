@@ -18,6 +18,7 @@ mod listed;
 mod log_content;
 pub mod mappings;
 pub mod minutes;
+pub mod observe;
 pub mod options;
 pub mod output;
 pub mod progress;

@@ -16,6 +16,7 @@ use stack::demo::{Demo, DemoReport, Traffic};
 use stack::endpoints::Endpoints;
 use stack::functions::{FUNCTIONS, beside_this_program};
 use stack::gateway::Gateway;
+use stack::observe::{self, RunningPrometheus};
 use stack::options::Options;
 use stack::output::OutputError;
 use stack::schedule::Schedule;
@@ -23,6 +24,7 @@ use stack::session::Session;
 use stack::stack::Stack;
 use stack::watch::Watched;
 use stack::{commands, output, reconcile};
+use telemetry::list::WORKER_HEALTH;
 use tracing_subscriber::EnvFilter;
 
 /// Forebay on one machine.
@@ -45,6 +47,9 @@ enum Command {
         /// With `--watch`: serve only this function so, and the others from their binaries.
         #[arg(long, requires = "watch", value_parser = PossibleValuesParser::new(FUNCTIONS))]
         function: Option<String>,
+        /// The folder of the program `prometheus`, which then runs beside it.
+        #[arg(long)]
+        prometheus: Option<PathBuf>,
     },
     /// Send events through a new stack and count the outcome of each.
     Demo {
@@ -131,8 +136,8 @@ async fn main() -> ExitCode {
 
 async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run { keep, watch, function } => {
-            run(keep, watch.then(|| function.map_or(Watched::All, Watched::Only))).await
+        Command::Run { keep, watch, function, prometheus } => {
+            run(keep, watch.then(|| function.map_or(Watched::All, Watched::Only)), prometheus).await
         }
         Command::Demo { input, events, running } => demo(input, events, running).await,
         Command::Prepare => commands::prepare(&Session::read()?).await,
@@ -152,25 +157,36 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn run(keep: Option<PathBuf>, watched: Option<Watched>) -> anyhow::Result<ExitCode> {
+async fn run(keep: Option<PathBuf>, watched: Option<Watched>, prometheus: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let mut options = Options::for_people(&ProcessEnvironment, beside_this_program()?)?;
     options.keep = keep;
-    let metrics = options.ports.metrics.stack;
-    if metrics.fixed().is_some() {
+    let metrics = options.ports.metrics;
+    if metrics.stack.fixed().is_some() {
         // Before anything else starts, so that nothing is missing.
-        telemetry::start_prometheus("esm", metrics.address()).context("set METRICS_PORT to a free port")?;
+        telemetry::start_prometheus("esm", metrics.stack.address()).context("set METRICS_PORT to a free port")?;
     }
+    let observer = match prometheus {
+        Some(programs) => {
+            observe::check(&metrics)?;
+            Some(RunningPrometheus::start(&programs, options.ports.prometheus, &metrics).await?)
+        }
+        None => None,
+    };
     let started = std::time::Instant::now();
     let stack = tokio::select! {
         stack = start(options, watched) => stack?,
         () = stop_signal() => return Ok(ExitCode::from(130)),
     };
+    WORKER_HEALTH.set(1.0, []);
     let published = stack.session.publish()?;
     output::line(format_args!("started in {:.1} s", started.elapsed().as_secs_f64()))?;
     let sample = Demo { events: 200, batch_size: 50, ..Demo::default() };
     tokio::select! {
         done = commands::introduce(&stack, &sample) => done?,
         () = stop_signal() => {}
+    }
+    if let Some(prometheus) = &observer {
+        output::line(format_args!("Prometheus  {}/alerts", prometheus.url))?;
     }
     output::line("Ctrl-C stops it.")?;
     stop_signal().await;

@@ -67,6 +67,8 @@ pub struct ListenPorts {
     pub dynamodb: Port,
     pub s3: Port,
     pub metrics: MetricsPorts,
+    /// Of Prometheus itself.
+    pub prometheus: Port,
 }
 
 /// Where Prometheus asks. 0 means: nowhere.
@@ -103,6 +105,7 @@ impl ListenPorts {
                 ingest: port("INGEST_METRICS_PORT", "ingest's metrics", 9102),
                 query: port("QUERY_METRICS_PORT", "query's metrics", 9103),
             },
+            prometheus: port("PROMETHEUS_PORT", "Prometheus", 9090),
         }
     }
 
@@ -123,6 +126,7 @@ impl ListenPorts {
                 ingest: port("INGEST_METRICS_PORT", "ingest's metrics", 0),
                 query: port("QUERY_METRICS_PORT", "query's metrics", 0),
             },
+            prometheus: port("PROMETHEUS_PORT", "Prometheus", free_port().unwrap_or(0)),
         }
     }
 

@@ -134,6 +134,13 @@ async fn metrics_agree_with_the_ledger_and_cloudwatch_would_take_every_line() {
     let mut written: BTreeSet<String> = BTreeSet::new();
     for log in std::fs::read_dir(logs).unwrap() {
         for line in std::fs::read_to_string(log.unwrap().path()).unwrap().lines() {
+            let has_one_shape = |line: &serde_json::Value| {
+                let texts = ["timestamp", "level", "service", "message"];
+                let durations = line.as_object().unwrap().iter().filter(|(name, _)| name.ends_with("_ms"));
+                texts.iter().all(|name| line[name].is_string()) && durations.into_iter().all(|(_, of)| of.is_number())
+            };
+            let parsed: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert!(parsed.get("_aws").is_some() || has_one_shape(&parsed), "{line}");
             if let Some(reading) = telemetry::emf::read(line).unwrap_or_else(|error| panic!("{error}: {line}")) {
                 assert_eq!((reading.namespace.as_str(), reading.dimensions[0].as_str()), ("Forebay", "service"));
                 written.insert(reading.labels["service"].clone());

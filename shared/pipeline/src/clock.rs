@@ -19,3 +19,9 @@ impl Clock for SystemClock {
         Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
 }
+
+/// A duration as a number of milliseconds, for a field of a log line. (`Duration::as_millis` has 128 bits, which JSON's
+/// numbers do not hold: the field would be a text, and nothing could be computed with it.)
+pub fn millis(duration: std::time::Duration) -> f64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX) as f64 / 1000.0
+}

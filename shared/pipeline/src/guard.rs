@@ -244,7 +244,7 @@ impl Guard {
             doing = error.doing,
             tag = error.tag,
             attempt,
-            wait_ms = wait.as_millis(),
+            wait_ms = crate::millis(wait),
             "a call to a dependency failed and will be repeated"
         );
         tokio::time::sleep(wait).await;

@@ -22,6 +22,7 @@ mod record;
 pub mod token_bucket;
 pub mod tracked;
 
+pub use clock::millis;
 pub use error::{BreakerOpen, Dependency, DependencyError, ErrorClass, OutOfTime, WrongNumberOfAnswers, chain};
 pub use outcome::Outcome;
 pub use reason::{Reason, ReasonTag};

@@ -16,12 +16,12 @@ pub fn init(service: &'static str) {
         Ok(filter) => (filter, None),
         Err(error) => (EnvFilter::new(directives(DEFAULT)), Some(error)),
     };
-    let json =
-        tracing_subscriber::fmt::layer().json().flatten_event(true).with_current_span(true).with_span_list(false);
+    let mut json = json_subscriber::fmt::layer().flatten_event(true).with_current_span(false).with_span_list(false);
+    json.inner_layer_mut().add_static_field("service", serde_json::Value::String(service.to_owned()));
     // A second call, for example from two tests in one process, changes nothing.
     let _ = tracing_subscriber::registry().with(filter).with(json).try_init();
     if let Some(error) = problem {
         tracing::warn!(%error, level, "LOG_LEVEL is neither a level nor tracing directives, using info");
     }
-    tracing::info!(service, version = env!("CARGO_PKG_VERSION"), "starting");
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), "starting");
 }
