@@ -24,6 +24,7 @@ use processor::{App, Policy, Ports, UnknownTypes, handle};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use settings::shared::StateStore;
+use telemetry::emf::EmfRecorder;
 use testkit::fakes::address_counters::FakeAddressCounters;
 use testkit::fakes::audit::FakeAuditTrail;
 use testkit::fakes::block_list::FakeBlockList;
@@ -205,6 +206,38 @@ async fn a_valid_batch_is_stored_scored_and_published() {
     assert_eq!(world.store.events()[1].risk.as_ref().unwrap().score, 100);
     assert_eq!(world.published(topic::PROCESSED_EVENTS, "outcome_id").len(), 5);
     assert!(world.publisher.records(topic::DEAD_LETTER_EVENTS).is_empty());
+}
+
+/// The values that the metric has got since the last call.
+fn counted(recorder: &EmfRecorder, metric: &str) -> Vec<f64> {
+    let mut found = Vec::new();
+    for line in recorder.lines(0) {
+        let values = telemetry::emf::read(&line).unwrap().unwrap().values;
+        found.extend(values.into_iter().filter(|(name, _, _)| name == metric).flat_map(|(_, _, values)| values));
+    }
+    found
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_is_counted_once_however_often_its_batch_comes() {
+    let recorder = EmfRecorder::new("processor", "test");
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let world = World::new();
+    let app = world.app();
+    let sum = |metric: &str| counted(&recorder, metric).iter().sum::<f64>();
+    // It is stored, and its outcomes are not published.
+    world.publisher.faults.fail(3, ErrorClass::Transient);
+    invoke(&app, &sample("processor", "valid-batch")).await.unwrap_err();
+    assert_eq!(sum("events_processed_total"), 5.0);
+    world.clock.jump(1000);
+    invoke(&app, &sample("processor", "valid-batch")).await.unwrap();
+    assert_eq!(sum("events_processed_total"), 0.0, "the ledger had them");
+    world.clock.jump(1000);
+    invoke(&app, &sample("processor", "valid-batch")).await.unwrap();
+    assert_eq!(sum("records_redelivered_total"), 5.0);
+    invoke(&app, &sample("processor", "bad-records")).await.unwrap();
+    let dead = world.outcomes().iter().filter(|(_, outcome, _)| *outcome == Outcome::DeadLettered).count();
+    assert_eq!((dead > 0, sum("dead_letters_total")), (true, dead as f64));
 }
 
 #[tokio::test(start_paused = true)]
