@@ -17,6 +17,8 @@ use crate::error::MaintainerError;
 use crate::request::{ChosenKey, Request};
 use crate::{api_keys, block_list, upkeep};
 
+/// Time reserved for the answer.
+const RESERVE: Duration = Duration::from_secs(5);
 /// Most ranges of missing offsets in an answer, for each log: an answer of Lambda has at most 6 MB.
 const MAX_RANGES: usize = 100;
 
@@ -34,7 +36,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
     tracing::info!(request_id = invocation.request_id, action, by = by.as_deref(), "carrying out a maintainer action");
     // Boxed, because one future type for all actions is nested too deeply for the compiler.
     match request.audited() {
-        None => Ok(Box::pin(carry_out(request, app)).await?.answer),
+        None => Ok(Box::pin(carry_out(request, app, invocation.remaining(RESERVE))).await?.answer),
         Some(asked) => {
             let entry = AuditEntry {
                 started_at: app.clock.now(),
@@ -57,7 +59,8 @@ async fn carry_out_on_record(
     app: &App,
 ) -> Result<Box<RawValue>, MaintainerError> {
     app.audit.record(&entry).await.map_err(MaintainerError::Access)?;
-    let done = carry_out(request, app).await;
+    // Nothing that is on record may be left for later.
+    let done = carry_out(request, app, Duration::ZERO).await;
     (entry.state, entry.result) = match &done {
         Ok(done) => (ActionState::Finished, done.audited().to_owned()),
         Err(error) => (ActionState::Failed, json!({ "error": chain(error) }).to_string()),
@@ -97,10 +100,11 @@ impl Done {
     }
 }
 
-async fn carry_out(request: Request, app: &App) -> Result<Done, MaintainerError> {
+/// `patience` is for work that may be left for later.
+async fn carry_out(request: Request, app: &App, patience: Duration) -> Result<Done, MaintainerError> {
     let now = app.clock.now();
     match request {
-        Request::Maintain {} => Done::same(&upkeep::maintain(app).await?),
+        Request::Maintain {} => Done::same(&upkeep::maintain(app, patience).await?),
         Request::Block { address, reason, for_sec } => {
             let block = block_list::put(&*app.blocks, Rule::Block, address, reason.into(), end(now, for_sec)).await?;
             Done::same(&json!({ "blocked": block }))

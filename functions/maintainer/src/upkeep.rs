@@ -1,6 +1,7 @@
 //! The work that a deployment needs before events can flow, and that must be done every day afterwards.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use kafka::TopicChange;
 use pipeline::chain;
@@ -29,8 +30,9 @@ pub struct MaintenanceReport {
 /// Brings topics, migrations, partitions and retention up to date.
 ///
 /// # Errors
-/// If Kafka or Postgres fails. Work done before stays done.
-pub async fn maintain(app: &App) -> Result<MaintenanceReport, MaintainerError> {
+/// If Kafka or Postgres fails. Work done before stays done. The look for losses, which is last and may take long, is given up
+/// after `patience` and is no error: a deployment needs what is before it.
+pub async fn maintain(app: &App, patience: Duration) -> Result<MaintenanceReport, MaintainerError> {
     let changes = app.kafka().await?.topics().ensure(&app.config.topics).await.map_err(MaintainerError::topics)?;
     let names = app.config.topics.iter().map(|topic| topic.name.clone());
     let database = app.database().await?;
@@ -39,8 +41,8 @@ pub async fn maintain(app: &App) -> Result<MaintenanceReport, MaintainerError> {
     let maintained = partitions::maintain(database, app.clock.now(), app.config.partitions).await;
     let partitions = maintained.map_err(MaintainerError::database("maintaining partitions"))?;
     let topics = names.zip(changes.into_iter().map(name_of)).collect();
-    // Last, and no reason to fail: a deployment needs what is above and not this.
-    let unaccounted = match verification::verify(app).await {
+    let verified = tokio::time::timeout(patience, verification::verify(app)).await;
+    let unaccounted = match verified.unwrap_or(Err(MaintainerError::OutOfTime)) {
         Ok(unaccounted) => Some(unaccounted),
         Err(error) => {
             tracing::warn!(

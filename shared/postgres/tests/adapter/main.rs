@@ -13,6 +13,7 @@ mod plans;
 mod replay;
 mod store;
 mod unscored;
+mod verification;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
