@@ -237,13 +237,26 @@ def images_have_one_version(all_: Manifests) -> Mistakes:
             yield f"{name(job)}: a Job's template cannot change, so its name must end in -{version}"
 
 
+def calls_a_function(pods: Workload, all_: Manifests) -> bool:
+    """Whether its only program is `esm invoke NAME`, and its address leads to the function of that name."""
+    [caller, *others] = pods.containers
+    for service in all_.of("Service"):
+        for port in service["spec"]["ports"]:
+            url = f"http://{service['metadata']['name']}.$(POD_NAMESPACE).svc.cluster.local:{port['port']}"
+            behind = {one.function["name"] for one in our_deployments(all_) if one.function and selects({"matchLabels": service["spec"]["selector"]}, one.labels)}
+            if environment(caller).get("AWS_ENDPOINT_URL_LAMBDA") == url and not others:
+                return caller.get("args", [])[:1] == ["invoke"] and caller["args"][1] in behind
+    return False
+
+
 def ports_agree(all_: Manifests) -> Mistakes:
     settings = all_.settings()
     expected = {"http": int(settings["PORT"]), "operations": int(settings["OPERATIONS_PORT"])}
     for pods in our_workloads(all_):
         function = pods.function
         if function is None:
-            yield f"{pods.name} runs no function"
+            if not calls_a_function(pods, all_):
+                yield f"{pods.name} runs no function, and calls none that a Service of these manifests leads to"
             continue
         found = {one["name"]: one["containerPort"] for one in function.get("ports", [])}
         if found != expected:

@@ -177,6 +177,8 @@ impl Function {
             ("LAMBDA_TASK_ROOT", folder.display().to_string()),
             ("_HANDLER", "bootstrap".to_owned()),
             ("TZ", ":UTC".to_owned()),
+            // Instances would fight for the port that the host's own environment may name. Empty is as if it were not set.
+            ("OPERATIONS_PORT", String::new()),
         ];
         lambda.into_iter().map(|(name, value)| (name.to_owned(), value)).chain(env.iter().cloned()).collect()
     }
