@@ -1,5 +1,6 @@
 """The alarms of a plan, the list of metrics, and the list of alerts: each alarm is on a metric that exists, and none is missing."""
 
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,6 +66,27 @@ def mistakes(metric: Watched, listed: Metric | None, namespaces: dict[str, str |
         yield f"{service} does not write {metric.name}"
     if metric.namespace != namespaces.get(service):
         yield f"{service} writes into the namespace {namespaces.get(service)}, not {metric.namespace}"
+
+
+SEARCH = re.compile(r"""SEARCH\('\{"([^"]+)",([\w,]+)\} MetricName="(\w+)"'""")
+
+
+def pictures(plan: Plan) -> Iterator[str]:
+    """A dashboard shows an empty picture for a metric that does not exist."""
+    namespaces = set(environment.get("METRICS_NAMESPACE") for environment in plan.environments().values())
+    for dashboard in plan.of("aws_cloudwatch_dashboard"):
+        body = dashboard.values["dashboard_body"].replace(r"\"", '"')
+        searches = SEARCH.findall(body)
+        if len(searches) != body.count("SEARCH("):
+            yield f"{dashboard.address}: a search cannot be read"
+        for namespace, dimensions, name in searches:
+            listed = METRICS.get(name)
+            if listed is None:
+                yield f"{dashboard.address}: no metric is called {name}"
+            elif set(dimensions.split(",")) != listed.dimensions | {SERVICE}:
+                yield f"{dashboard.address}: {name} has not the dimensions {dimensions}"
+            if namespaces != {namespace}:
+                yield f"{dashboard.address}: nobody writes into {namespace}"
 
 
 def complete(plan: Plan) -> Iterator[str]:

@@ -48,6 +48,14 @@ def metric_of_expression(alarm: str, name: str) -> Callable[[Plan], None]:
     return apply
 
 
+def picture(old: str, new: str) -> Callable[[Plan], None]:
+    def apply(plan: Plan) -> None:
+        dashboard = first(plan, "aws_cloudwatch_dashboard")
+        dashboard["dashboard_body"] = dashboard["dashboard_body"].replace(old, new)
+
+    return apply
+
+
 def environment(function: str, changes: dict[str, str | None]) -> Callable[[Plan], None]:
     def apply(plan: Plan) -> None:
         variables = plan.environments()[function]
@@ -141,6 +149,8 @@ MUTATIONS = (
     ),
     Mutation("another namespace", "writes into the namespace", environment("processor", {"METRICS_NAMESPACE": "Other"})),
     Mutation("an objective on another metric", "no metric is called x_seconds", metric_of_expression("ingest-latency-fast-1h", "x_seconds")),
+    Mutation("a picture of nothing", "no metric is called x_total", picture("dead_letters_total", "x_total")),
+    Mutation("a picture of other dimensions", "has not the dimensions", picture("service,reason", "service,cause")),
     Mutation("a long look back", "looks back further", setting("aws_cloudwatch_metric_alarm", "evaluation_periods", 2000, '"dead-letters"')),
     Mutation(
         "an alarm that mixes versions",

@@ -21,7 +21,7 @@ locals {
     steps         = ["step_duration_seconds", ["step"]]
     unscored      = ["unscored_events", []]
     unaccounted   = ["unaccounted_records", []]
-  } : name => { name = labels[0], schema = join(",", concat([local.metrics_namespace, "service"], labels[1])) } }
+  } : name => { name = labels[0], schema = join(",", concat(["\"${local.metrics_namespace}\"", "service"], labels[1])) } }
 
   charts = [
     { title = "Events received: requests by status", metrics = [for metric in ["Count", "4xx", "5xx"] : ["AWS/ApiGateway", metric, "ApiId", module.front_door.api_id]], stat = "Sum" },
