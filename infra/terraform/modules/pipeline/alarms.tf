@@ -113,7 +113,7 @@ resource "aws_cloudwatch_composite_alarm" "objective" {
   for_each = local.rates
 
   alarm_name        = "${var.name}-${each.key}"
-  alarm_description = "${each.value.rate.severity}, ${each.value.slo.services[0]}: ${each.value.slo.summary}: the error budget is used up ${each.value.rate.factor} times too fast. docs/runbook.md#${each.value.slo.runbook}"
+  alarm_description = "${each.value.rate.severity}, ${each.value.slo.services[0]}: ${each.value.slo.summary}: the error budget is used up at more than ${each.value.rate.factor} times the allowed rate. docs/runbook.md#${each.value.slo.runbook}"
   alarm_rule        = join(" AND ", [for window in [each.value.rate.long, each.value.rate.short] : "ALARM(\"${module.alarm["${each.key}-${window}"].name}\")"])
   alarm_actions     = [aws_sns_topic.alarms.arn]
   ok_actions        = [aws_sns_topic.alarms.arn]
