@@ -323,7 +323,7 @@ infra-programs-check:
 	@for folder in package ci cost; do (cd "infra/$$folder" && python3 -m unittest -q) || exit 1; done
 
 .PHONY: infra-check
-infra-check: infra-programs-check ## Format, validation and tests of Terraform, and what must hold of its plans; needs no account
+infra-check: infra-programs-check $(PYYAML) ## Format, validation and tests of Terraform, and what must hold of its plans; needs no account
 	@infra/check/check.sh
 
 .PHONY: cost

@@ -4,6 +4,7 @@ import json
 import re
 from typing import Any, Callable, Iterator
 
+import alarms as alarms_of_plan
 import readme
 from plans import Plan, Resource
 
@@ -165,24 +166,30 @@ def timeouts(plan: Plan) -> Problems:
 
 
 def alarms(plan: Plan) -> Problems:
-    described = [alarm.values["alarm_description"] for alarm in plan.of("aws_cloudwatch_metric_alarm")]
-    described += [rule.values["description"] for rule in plan.of("aws_cloudwatch_event_rule")]
-    for function in readme.FUNCTIONS:
-        about = [text.removeprefix(f"{function}: ") for text in described if text.startswith(f"{function}: ")]
-        lines = readme.read(function).alarms
-        for line in lines:
-            if not any(text in line for text in about):
-                yield f"{function}: no alarm for the line of its README: {line}"
-        for text in about:
-            if not any(text in line for line in lines):
-                yield f"{function}: its README does not have the alarm: {text}"
     for alarm in plan.of("aws_cloudwatch_metric_alarm"):
-        if not alarm.values["alarm_actions"]:
+        if not alarm.values["alarm_actions"] and not is_part(plan, alarm.values["alarm_name"]):
             yield f"{alarm.address} tells nobody"
-        period = alarm.values["period"] or one(one(alarm.values["metric_query"]).get("metric", [])).get("period") or 60
+        metrics = alarms_of_plan.metrics(alarm)
+        period = next((metric.period for metric in metrics), 60)
         # CloudWatch looks at a day at most, or at a week if a period has an hour or more.
         if alarm.values["evaluation_periods"] * period > (604_800 if period >= 3600 else 86_400):
             yield f"{alarm.address} looks back further than CloudWatch does"
+        if len(metrics) > 10:
+            yield f"{alarm.address} has {len(metrics)} metrics, and CloudWatch takes ten"
+    for alarm in plan.of("aws_cloudwatch_composite_alarm"):
+        if not alarm.values["alarm_actions"]:
+            yield f"{alarm.address} tells nobody"
+    for function in readme.FUNCTIONS:
+        lines = readme.read(function).alarms
+        for rule in plan.of("aws_cloudwatch_event_rule"):
+            about = rule.values["description"].removeprefix(f"{function}: ")
+            if about != rule.values["description"] and not any(about in line for line in lines):
+                yield f"{function}: its README does not have the alarm: {about}"
+
+
+def is_part(plan: Plan, name: str) -> bool:
+    """A composite alarm watches it, and tells."""
+    return any(f'ALARM("{name}")' in alarm.values["alarm_rule"] for alarm in plan.of("aws_cloudwatch_composite_alarm"))
 
 
 def new_versions(plan: Plan) -> Problems:
@@ -297,7 +304,7 @@ def allowed(plan: Plan) -> dict[str, set[str]]:
     return actions
 
 
-CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, new_versions, settings, secrets, mappings, policies)
+CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, alarms_of_plan.names, alarms_of_plan.pictures, alarms_of_plan.complete, new_versions, settings, secrets, mappings, policies)
 
 
 def permissions(plans: list[Plan]) -> Problems:

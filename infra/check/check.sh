@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Format, validation and tests of the Terraform modules, and what must hold of their plans. Needs no account.
+# Format, validation and tests of the Terraform modules, and what must hold of their plans. Needs PyYAML in .venv, and no account.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../terraform"
 
@@ -27,4 +27,4 @@ for file in versions.tf variables.tf outputs.tf; do
 done
 cmp dev/outputs.tf examples/small/outputs.tf
 
-python3 ../check/run.py
+../../.venv/bin/python ../check/run.py

@@ -37,9 +37,20 @@ def mapping(values: Values) -> Iterator[tuple[str, float]]:
         yield "poller_unit_hours", UNITS_OF_A_MAPPING * cost.HOURS_OF_A_MONTH
 
 
+def alarm(values: Values) -> Iterator[tuple[str, float]]:
+    # One on an expression is charged by the metrics in it.
+    yield "alarm_months", max(1, sum(len(query["metric"]) for query in values["metric_query"] or []))
+
+
 def quantities(plan: Plan) -> dict[str, float]:
     found: Counter[str] = Counter()
-    parts = {"aws_db_instance": database, "aws_msk_cluster": kafka, "aws_vpc_endpoint": endpoint, "aws_lambda_event_source_mapping": mapping}
+    parts = {
+        "aws_db_instance": database,
+        "aws_msk_cluster": kafka,
+        "aws_vpc_endpoint": endpoint,
+        "aws_lambda_event_source_mapping": mapping,
+        "aws_cloudwatch_metric_alarm": alarm,
+    }
     for kind, part in parts.items():
         for resource in plan.of(kind):
             for name, quantity in part(resource.values):
@@ -48,7 +59,7 @@ def quantities(plan: Plan) -> dict[str, float]:
         ("aws_nat_gateway", "nat_gateway_hours", cost.HOURS_OF_A_MONTH),
         ("aws_eip", "public_address_hours", cost.HOURS_OF_A_MONTH),
         ("aws_db_proxy", "database_proxy_vcpu_hours", PROXY_VCPUS * cost.HOURS_OF_A_MONTH),
-        ("aws_cloudwatch_metric_alarm", "alarm_months", 1),
+        ("aws_cloudwatch_composite_alarm", "composite_alarm_months", 1),
         ("aws_cloudwatch_log_metric_filter", "metric_months", 1),
         ("aws_kms_key", "key_months", 1),
         ("aws_route53_zone", "zone_months", 1),

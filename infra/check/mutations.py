@@ -38,6 +38,24 @@ def without(kind: str, part: str = "") -> Callable[[Plan], None]:
     return apply
 
 
+def metric_of_expression(alarm: str, name: str) -> Callable[[Plan], None]:
+    """Renames the first metric of an alarm on an expression."""
+
+    def apply(plan: Plan) -> None:
+        queries = first(plan, "aws_cloudwatch_metric_alarm", alarm)["metric_query"]
+        next(metric for query in queries for metric in query["metric"])["metric_name"] = name
+
+    return apply
+
+
+def picture(old: str, new: str) -> Callable[[Plan], None]:
+    def apply(plan: Plan) -> None:
+        dashboard = first(plan, "aws_cloudwatch_dashboard")
+        dashboard["dashboard_body"] = dashboard["dashboard_body"].replace(old, new)
+
+    return apply
+
+
 def environment(function: str, changes: dict[str, str | None]) -> Callable[[Plan], None]:
     def apply(plan: Plan) -> None:
         variables = plan.environments()[function]
@@ -113,8 +131,27 @@ MUTATIONS = (
     Mutation("claims that stay", "has expired", no_ttl),
     Mutation("a long timeout behind a mapping", "a timeout of 900 s", setting("aws_lambda_function", "timeout", 900, 'function["processor"]')),
     Mutation("a wait beyond the timeout", "not below its timeout", environment("query", {"MAX_WAIT_MS": "60000"})),
-    Mutation("an alarm less", "no alarm for the line", without("aws_cloudwatch_metric_alarm", "scorer-throttles")),
-    Mutation("an alarm that tells nobody", "tells nobody", setting("aws_cloudwatch_metric_alarm", "alarm_actions", [])),
+    Mutation("an alarm less", "scorer-throttled has no alarm", without("aws_cloudwatch_metric_alarm", "scorer-throttled")),
+    Mutation("an objective less", "ingest-latency-fast has no alarm", without("aws_cloudwatch_composite_alarm", "ingest-latency-fast")),
+    Mutation("an alarm that tells nobody", "tells nobody", setting("aws_cloudwatch_metric_alarm", "alarm_actions", [], '"dead-letters"')),
+    Mutation("a part of nothing", "tells nobody", setting("aws_cloudwatch_composite_alarm", "alarm_rule", "ALARM(x)", "ingest-latency-fast")),
+    Mutation("an objective that tells nobody", "tells nobody", setting("aws_cloudwatch_composite_alarm", "alarm_actions", [])),
+    Mutation("a metric that does not exist", "no metric is called x_total", setting("aws_cloudwatch_metric_alarm", "metric_name", "x_total", '"dead-letters"')),
+    Mutation(
+        "a metric summed over a dimension",
+        "has the dimensions ['service', 'status']",
+        setting("aws_cloudwatch_metric_alarm", "dimensions", {"service": "processor"}, '"dead-letters"'),
+    ),
+    Mutation(
+        "a metric of another function",
+        "query does not write",
+        setting("aws_cloudwatch_metric_alarm", "dimensions", {"service": "query", "status": "dead_lettered"}, '"dead-letters"'),
+    ),
+    Mutation("another namespace", "writes into the namespace", environment("processor", {"METRICS_NAMESPACE": "Other"})),
+    Mutation("an objective on another metric", "no metric is called x_seconds", metric_of_expression("ingest-latency-fast-1h", "x_seconds")),
+    Mutation("a picture of nothing", "no metric is called x_total", picture("dead_letters_total", "x_total")),
+    Mutation("a picture of other dimensions", "has not the dimensions", picture("service,reason", "service,cause")),
+    Mutation("a long look back", "looks back further", setting("aws_cloudwatch_metric_alarm", "evaluation_periods", 2000, '"dead-letters"')),
     Mutation(
         "an alarm that mixes versions",
         "tells the new version's errors",

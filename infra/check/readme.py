@@ -7,8 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = sorted(path.parent.name for path in ROOT.glob("functions/*/README.md"))
 
-# Every function reads it, so the tables leave it out.
-OF_ALL = {"LOG_LEVEL"}
+# Every function reads them, so the tables leave them out.
+OF_ALL = {"LOG_LEVEL", "METRICS_NAMESPACE"}
 
 
 # Named among the actions, and none.

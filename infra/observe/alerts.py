@@ -74,7 +74,7 @@ def of_objectives(listed: Row) -> Iterator[Alert]:
                 name=f'{slo["name"]}-{rate["name"]}',
                 severity=rate["severity"],
                 services=tuple(slo["services"]),
-                summary=f'{slo["summary"]}: the error budget is used up {rate["factor"]} times too fast',
+                summary=f'{slo["summary"]}: the error budget is used up at more than {rate["factor"]} times the allowed rate',
                 runbook=slo["runbook"],
                 prometheus=form,
                 kubernetes=form,

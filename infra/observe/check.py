@@ -156,6 +156,23 @@ def runbook(listed: Row) -> Problems:
             yield f"{alert.name}: {alerts.RUNBOOK} has no section #{alert.runbook}"
 
 
+def readme_names(markdown: str) -> set[str]:
+    """The alerts that a README has under "Alarms": what stands in backquotes before the colon of each item."""
+    section = re.search(r"^## Alarms\n(.*?)(?=^## |\Z)", markdown, re.MULTILINE | re.DOTALL)
+    items = re.findall(r"^- ([^:]*):", section[1] if section else "", re.MULTILINE)
+    return {name for item in items for name in re.findall(r"`([^`]+)`", item)}
+
+
+def readmes(listed: Row) -> Problems:
+    """A function's README names exactly the alerts and objectives that are about it."""
+    for path in sorted(alerts.ROOT.glob("functions/*/README.md")):
+        function = path.parent.name
+        named = readme_names(path.read_text(encoding="utf-8"))
+        expected = {row["name"] for row in [*listed["alerts"], *listed["slos"]] if function in row["services"]}
+        yield from (f"{function}: its README does not have {name}" for name in sorted(expected - named))
+        yield from (f"{function}: its README has {name}, which is no alert of it" for name in sorted(named - expected))
+
+
 def twice(listed: Row) -> Problems:
     seen: set[str] = set()
     for alert in alerts.alerts(listed):
@@ -192,6 +209,7 @@ def problems(listed: Row, metrics: Mapping[str, Metric]) -> Problems:
     yield from forms(listed)
     yield from objectives(listed, metrics)
     yield from runbook(listed)
+    yield from readmes(listed)
     yield from twice(listed)
     yield from tests(listed)
 

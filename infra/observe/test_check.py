@@ -64,6 +64,10 @@ class Check(unittest.TestCase):
         eleven = LISTED["slos"][0]["cloudwatch"]["bad"] + [{"lambda": "Errors", "statistic": "Sum"}]
         self.notices("takes ten metrics", "ingest-availability", cloudwatch__bad=eleven)
 
+    def test_readmes(self) -> None:
+        self.notices("query: its README does not have dead-letters", "dead-letters", services=["processor", "query"])
+        self.notices("scorer: its README has scorer-throttled", "scorer-throttled", services=["query"])
+
     def test_runbook_and_names_and_tests(self) -> None:
         self.notices("has no section #nowhere", "dead-letters", runbook="nowhere")
         self.notices("two alerts are called dead-letters", "lag-growing", name="dead-letters")

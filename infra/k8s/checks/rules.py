@@ -320,6 +320,14 @@ def replicas_are_spread(all_: Manifests) -> Mistakes:
             yield f"{pods.name}: its replicas are not spread over nodes and zones"
 
 
+def metrics_keep_their_labels(all_: Manifests) -> Mistakes:
+    """The rules of infra/observe tell functions apart by the label `service`, which the operator sets, too."""
+    for monitor in all_.of("ServiceMonitor"):
+        for endpoint in monitor["spec"]["endpoints"]:
+            if not endpoint.get("honorLabels"):
+                yield f"{name(monitor)}: the metrics' label `service` would become `exported_service`"
+
+
 def our_workloads(all_: Manifests) -> list[Workload]:
     return [pods for pods in all_.workloads() if pods.is_ours]
 
@@ -345,6 +353,7 @@ RULES: list[Callable[[Manifests], Mistakes]] = [
     the_scorer_is_where_it_is_called,
     secrets_go_to_those_who_read_them,
     replicas_are_spread,
+    metrics_keep_their_labels,
 ]
 
 

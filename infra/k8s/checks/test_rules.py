@@ -107,6 +107,7 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("secrets_go_to_those_who_read_them", "Deployment", "ingest", lambda d: server(d)["volumeMounts"].append({"name": "database"}), "but reads ['kafka']"),
     ("secrets_go_to_those_who_read_them", "ConfigMap", "settings-", lambda c: put(c["data"], "ACCESS_STORE", "postgres"), "but reads ['database', 'kafka']"),
     ("replicas_are_spread", "Deployment", "processor", lambda d: pod(d)["topologySpreadConstraints"].pop(), "not spread"),
+    ("metrics_keep_their_labels", "ServiceMonitor", "forebay", lambda m: drop(m["spec"]["endpoints"][0], "honorLabels"), "exported_service"),
 ]
 
 

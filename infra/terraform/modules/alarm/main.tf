@@ -1,11 +1,12 @@
 locals {
-  is_percentile = startswith(var.statistic, "p")
-
-  metric = var.log == null ? var.metric : {
-    namespace  = "Forebay"
-    name       = var.name
-    dimensions = null
+  watched = var.log == null ? var.metrics : {
+    lines = { namespace = var.log.namespace, name = var.name, dimensions = null, statistic = "Sum" }
   }
+
+  # An alarm on one metric has it as arguments of its own.
+  only          = var.expression == null ? one(values(local.watched)) : null
+  is_simple     = local.only != null && contains(["Average", "Maximum", "Minimum", "SampleCount", "Sum"], try(local.only.statistic, ""))
+  in_expression = var.expression == null ? {} : local.watched
 }
 
 resource "aws_cloudwatch_log_metric_filter" "this" {
@@ -16,8 +17,8 @@ resource "aws_cloudwatch_log_metric_filter" "this" {
   pattern        = var.log.pattern
 
   metric_transformation {
-    namespace = local.metric.namespace
-    name      = local.metric.name
+    namespace = local.watched.lines.namespace
+    name      = local.watched.lines.name
     value     = var.log.value
   }
 }
@@ -25,44 +26,44 @@ resource "aws_cloudwatch_log_metric_filter" "this" {
 resource "aws_cloudwatch_metric_alarm" "this" {
   alarm_name          = var.name
   alarm_description   = var.description
-  alarm_actions       = [var.topic_arn]
-  ok_actions          = [var.topic_arn]
+  alarm_actions       = var.is_part ? [] : [var.topic_arn]
+  ok_actions          = var.is_part ? [] : [var.topic_arn]
   comparison_operator = var.comparison
   threshold           = var.threshold
   evaluation_periods  = var.periods
   datapoints_to_alarm = var.breaching_periods
   treat_missing_data  = var.missing_data
 
-  namespace          = var.only_if_growing ? null : local.metric.namespace
-  metric_name        = var.only_if_growing ? null : local.metric.name
-  dimensions         = var.only_if_growing ? null : local.metric.dimensions
-  period             = var.only_if_growing ? null : var.period_sec
-  statistic          = var.only_if_growing || local.is_percentile ? null : var.statistic
-  extended_statistic = var.only_if_growing || !local.is_percentile ? null : var.statistic
+  namespace          = try(local.only.namespace, null)
+  metric_name        = try(local.only.name, null)
+  dimensions         = try(local.only.dimensions, null)
+  period             = local.only == null ? null : var.period_sec
+  statistic          = local.is_simple ? local.only.statistic : null
+  extended_statistic = local.is_simple ? null : try(local.only.statistic, null)
 
   dynamic "metric_query" {
-    for_each = var.only_if_growing ? [local.metric] : []
+    for_each = local.in_expression
 
     content {
-      id = "level"
+      id = metric_query.key
 
       metric {
         namespace   = metric_query.value.namespace
         metric_name = metric_query.value.name
         dimensions  = metric_query.value.dimensions
         period      = var.period_sec
-        stat        = var.statistic
+        stat        = metric_query.value.statistic
       }
     }
   }
 
   dynamic "metric_query" {
-    for_each = var.only_if_growing ? ["DIFF(level)"] : []
+    for_each = var.expression == null ? [] : [var.expression]
 
     content {
-      id          = "growth"
+      id          = "result"
       expression  = metric_query.value
-      label       = "growth"
+      label       = "result"
       return_data = true
     }
   }

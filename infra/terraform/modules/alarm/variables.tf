@@ -3,7 +3,7 @@ variable "name" {
 }
 
 variable "description" {
-  description = "What it means, as the function's README says."
+  description = "What it means, and what to do."
   type        = string
 }
 
@@ -12,34 +12,38 @@ variable "topic_arn" {
   type        = string
 }
 
+variable "is_part" {
+  description = "A composite alarm watches it, and tells."
+  type        = bool
+  default     = false
+}
+
 variable "log" {
-  description = "Lines of a log that count: a filter pattern, and a field whose value is taken instead of 1."
+  description = "Lines of a log that count: a filter pattern, and a field whose value is taken instead of 1. The metric is called like the alarm."
   type = object({
-    group   = string
-    pattern = string
-    value   = optional(string, "1")
+    namespace = string
+    group     = string
+    pattern   = string
+    value     = string
   })
   default = null
 }
 
-variable "metric" {
-  description = "A metric of AWS, instead."
-  type = object({
+variable "metrics" {
+  description = "Metrics instead, by the names that the expression has for them."
+  type = map(object({
     namespace  = string
     name       = string
     dimensions = map(string)
-  })
-  default = null
+    statistic  = string
+  }))
+  default = {}
 }
 
-variable "only_if_growing" {
-  description = "Counts only what the metric grew by."
-  type        = bool
-}
-
-variable "statistic" {
-  description = "Sum, Minimum, Maximum, or a percentile such as p99."
+variable "expression" {
+  description = "What the alarm watches. Null: the only metric."
   type        = string
+  default     = null
 }
 
 variable "comparison" {

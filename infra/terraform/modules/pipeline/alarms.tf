@@ -1,78 +1,78 @@
-# One alarm, or more, for each line of "Alarms" in a function's README. `about` is a part of that line: a check compares the
-# two lists. Functions on Lambda have no metrics of their own yet, so most alarms count lines of their logs.
+# The alarms of infra/observe/alerts.yaml, which is also Prometheus's list. infra/observe/README.md describes its fields.
 
 locals {
-  # In minutes; a minute is the shortest period of a log metric that is worth it.
-  minute = 60
+  listed = yamldecode(file("${path.module}/../../../observe/alerts.yaml"))
+  rows   = { for row in local.listed.alerts : row.name => row if !can(row.cloudwatch.none) }
 
-  alarms = {
-    ingest = {
-      unavailable   = { about = "Any 503 for 5 minutes", log = "{ $.message = \"kafka did not acknowledge in time\" || $.message = \"request failed\" }", periods = 5 }
-      kafka-breaker = { about = "`circuit_breaker_state{dependency=\"kafka\"}` at 2", log = "{ $.message = \"breaker opened*\" && $.dependency = \"kafka\" }" }
-      slow          = { about = "`publish_duration_seconds` p99 above 1 s", log = "{ $.message = \"request answered\" && $.duration_ms >= 0 }", value = "$.duration_ms", statistic = "p99", threshold = 1000, periods = 5 }
-      dynamodb-down = { about = "\"cannot take rate limit tokens\" or \"API keys cannot be looked up\"", log = "{ $.message = \"cannot take rate limit tokens\" || $.message = \"API keys cannot be looked up*\" }" }
-      rejected      = { about = "`events_rejected_total{reason=\"schema_violation\"}` rises", log = "{ $.reasons = \"*schema_violation*\" || $.tag = \"schema_violation\" }", threshold = var.rejected_per_5_min, period = 300 }
-    }
+  # By the name of the row: values that environments set.
+  thresholds = var.rejected_per_5_min == null ? {} : { schema-violations = var.rejected_per_5_min }
 
-    processor = {
-      errors          = { about = "Batches that fail (`Errors`) for minutes", metric = "Errors", periods = 5 }
-      lag             = { about = "the consumer lag grows", metric = "OffsetLag", statistic = "Maximum", growing = true, period = 300, periods = 2 }
-      unknown-types   = { about = "`unknown-types` in the log", log = "{ $.tag = \"unknown-types\" }" }
-      dead-letters    = { about = "`dead_lettered` in the log line", log = "{ $.dead_lettered > 0 }", value = "$.dead_lettered" }
-      unscored        = { about = "`events_unscored_total` rising", log = "{ $.unscored > 0 }", value = "$.unscored", periods = 5, breaching = 2 }
-      scorer-breaker  = { about = "`circuit_breaker_state{dependency=\"scorer\"}` at 2", log = "{ $.message = \"breaker opened*\" && $.dependency = \"scorer\" }" }
-      breaker         = { about = "`circuit_breaker_state` of `dynamodb`, `postgres` or `kafka` at 2", log = "{ $.message = \"breaker opened*\" && ($.dependency = \"dynamodb\" || $.dependency = \"postgres\" || $.dependency = \"kafka\") }" }
-      incarnations    = { about = "`incarnations_begun_total` above zero", log = "{ $.message = \"another record is at a position that is recorded*\" }" }
-      payload-differs = { about = "`payload_differs_total` rising", log = "{ $.payload_differs > 0 }", value = "$.payload_differs", threshold = 10, period = 300 }
+  # An alarm for each service of a row, or for each entry of `each`, because an alarm names all dimensions of its metrics.
+  of_rows = merge([for name, row in local.rows : {
+    for one in try(row.cloudwatch.each, [for service in row.services : { service = service }]) :
+    join("-", concat([name], length(row.services) == 1 ? [] : [one.service], values(try(one.dimensions, {})))) => {
+      service    = one.service
+      about      = "${row.severity}, ${one.service}: ${row.summary}. docs/runbook.md#${row.runbook}"
+      log        = try({ pattern = row.cloudwatch.log, value = try(row.cloudwatch.value, "1") }, null)
+      sums       = try(row.cloudwatch.sums, { level = [row.cloudwatch.metric] }, {})
+      dimensions = try(one.dimensions, {})
+      expression = try(row.cloudwatch.expression, null)
+      comparison = can(row.cloudwatch.above) ? "GreaterThanThreshold" : "LessThanThreshold"
+      threshold  = try(local.thresholds[name], row.cloudwatch.above, row.cloudwatch.below)
+      period     = row.cloudwatch.period
+      periods    = row.cloudwatch.periods
+      breaching  = try(row.cloudwatch.breaching, row.cloudwatch.periods)
+      missing    = row.cloudwatch.missing
+      is_part    = false
     }
+  }]...)
 
-    scorer = {
-      errors    = { about = "`Errors` above 0", metric = "Errors" }
-      throttles = { about = "`Throttles` above 0", metric = "Throttles" }
-    }
+  rates = merge([for slo in local.listed.slos : {
+    for rate in local.listed.burn_rates : "${slo.name}-${rate.name}" => { slo = slo, rate = rate }
+  }]...)
 
-    archiver = {
-      lag       = { about = "`OffsetLag` of either consumer group grows for 10 minutes", metric = "OffsetLag", statistic = "Maximum", growing = true, period = 300, periods = 2 }
-      breaker   = { about = "`circuit_breaker_state{dependency=\"s3\"}` at 2", log = "{ $.message = \"breaker opened*\" && $.dependency = \"s3\" }" }
-      errors    = { about = "`Errors` of the function above zero for 15 minutes", metric = "Errors", period = 300, periods = 3 }
-      different = { about = "\"an archive object with this name and different bytes exists\"", log = "{ $.message = \"an archive object with this name and different bytes exists*\" }", threshold = 3, period = 3600 }
-    }
+  unit_sec = { m = 60, h = 3600, d = 86400 }
+  # The longest period of CloudWatch. Of a window of several days each must be over the rate.
+  day_sec = 86400
 
-    query = {
-      failing       = { about = "Any 5xx for 5 minutes", log = "{ $.message = \"query failed\" }", periods = 5 }
-      dynamodb-down = { about = "\"cannot take rate limit tokens\"", log = "{ $.message = \"cannot take rate limit tokens\" }" }
-      no-redrives   = { about = "\"cannot look up the redrives of an event\"", log = "{ $.message = \"cannot look up the redrives of an event\" }" }
-      slow          = { about = "p99 above 1 s without `wait_ms`", log = "{ $.message = \"event looked up\" && $.duration_ms >= 0 }", value = "$.duration_ms", statistic = "p99", threshold = 1000, periods = 15 }
+  # Two alarms for each rate of an objective: over the long window and over the short one.
+  of_objectives = merge([for name, burn in local.rates : {
+    for window, expression in {
+      (burn.rate.long)  = "IF( FILL( bad , 0 ) >= ${local.listed.least_bad} , FILL( bad , 0 ) / events , 0 )"
+      (burn.rate.short) = "FILL( bad , 0 ) / events"
+      } : "${name}-${window}" => {
+      service = burn.slo.services[0]
+      about   = "A part of ${name}"
+      log     = null
+      sums = {
+        for sum, statistic in { events = "SampleCount", bad = "TC(${try(burn.slo.below, "")}:)" } : sum => try(
+          burn.slo.cloudwatch[sum],
+          [for dimensions in burn.slo.cloudwatch.each : { metric = burn.slo.histogram, dimensions = dimensions, statistic = statistic }],
+        )
+      }
+      dimensions = {}
+      expression = expression
+      comparison = "GreaterThanThreshold"
+      threshold  = burn.rate.factor * (1 - burn.slo.objective)
+      period     = min(local.window_sec[window], local.day_sec)
+      periods    = ceil(local.window_sec[window] / local.day_sec)
+      breaching  = ceil(local.window_sec[window] / local.day_sec)
+      # Without events there is no value, and no budget is used.
+      missing = "notBreaching"
+      is_part = true
     }
+  }]...)
 
-    redriver = {
-      errors = { about = "`Errors` above zero", metric = "Errors" }
-      # A run that is killed writes nothing more; Lambda does.
-      killed = { about = "still `started` an hour later", log = "?\"Task timed out\" ?\"Runtime exited\" ?\"signal: killed\"" }
-    }
-
-    replayer = {
-      errors    = { about = "`Errors` above zero", metric = "Errors" }
-      differing = { about = "`counts.restored.differing` above zero", log = "{ $.message = \"the ledger has another entry for this record already*\" }" }
-      damaged   = { about = "`counts.damaged_objects` above zero", log = "{ $.message = \"an archived object is damaged or missing*\" }" }
-    }
-
-    rescorer = {
-      waiting       = { about = "`left` in the log line", log = "{ $.message = \"rescorer run finished\" && $.left >= 0 }", value = "$.left", statistic = "Minimum", periods = 15 }
-      scorer-down   = { about = "`ended` is `scorer-down` for several runs", log = "{ $.ended = \"scorer-down\" }", periods = 5, breaching = 3 }
-      unscorable    = { about = "`unscorable` above zero", log = "{ $.unscorable > 0 }", value = "$.unscorable" }
-      undeliverable = { about = "`undeliverable` above zero", log = "{ $.undeliverable > 0 }", value = "$.undeliverable" }
-      errors        = { about = "or `Errors`", metric = "Errors" }
-    }
-
-    maintainer = {
-      errors = { about = "`Errors` above zero at a deployment", metric = "Errors" }
-      idle   = { about = "No successful run for two days", log = "{ $.message = \"topics, schema and partitions are up to date\" }", comparison = "LessThanThreshold", threshold = 1, period = 86400, periods = 2, missing = "breaching" }
-      lost   = { about = "\"offsets without an outcome are past the ledger's retention\"", log = "{ $.message = \"offsets without an outcome are past the ledger's retention\" }" }
-    }
+  window_sec = { for window in distinct(flatten([for rate in local.listed.burn_rates : [rate.long, rate.short]])) :
+    window => tonumber(regex("[0-9]+", window)) * local.unit_sec[regex("[mhd]", window)]
   }
 
-  all_alarms = merge([for function, alarms in local.alarms : { for name, alarm in alarms : "${function}-${name}" => merge(alarm, { function = function }) }]...)
+  all_alarms = merge(local.of_rows, local.of_objectives)
+
+  # A sum of several takes a metric without a value for 0. In an expression the names of sums stand between spaces.
+  sums = { for key, alarm in local.all_alarms : key => {
+    for sum, metrics in alarm.sums : sum => length(metrics) == 1 ? "${sum}_0" : "(${join(" + ", [for index in range(length(metrics)) : "FILL(${sum}_${index}, 0)"])})"
+  } }
 }
 
 module "alarm" {
@@ -80,28 +80,43 @@ module "alarm" {
   for_each = local.all_alarms
 
   name        = "${var.name}-${each.key}"
-  description = "${each.value.function}: ${each.value.about}"
+  description = each.value.about
   topic_arn   = aws_sns_topic.alarms.arn
+  is_part     = each.value.is_part
 
-  log = !can(each.value.log) ? null : {
-    group   = local.all_functions[each.value.function].log_group
-    pattern = each.value.log
-    value   = try(each.value.value, "1")
+  log = each.value.log == null ? null : {
+    namespace = local.metrics_namespace
+    group     = local.all_functions[each.value.service].log_group
+    pattern   = each.value.log.pattern
+    value     = each.value.log.value
   }
-  metric = !can(each.value.metric) ? null : {
-    namespace  = "AWS/Lambda"
-    name       = each.value.metric
-    dimensions = { FunctionName = local.all_functions[each.value.function].name }
-  }
+  metrics = merge([for sum, metrics in each.value.sums : {
+    for index, metric in metrics : "${sum}_${index}" => {
+      namespace  = can(metric.lambda) ? "AWS/Lambda" : local.metrics_namespace
+      name       = try(metric.lambda, metric.metric)
+      statistic  = metric.statistic
+      dimensions = can(metric.lambda) ? tomap({ FunctionName = local.all_functions[each.value.service].name }) : tomap(merge({ service = each.value.service }, try(metric.dimensions, {}), each.value.dimensions))
+    }
+  }]...)
+  expression = each.value.expression == null ? null : join(" ", [for word in split(" ", each.value.expression) : lookup(local.sums[each.key], word, word)])
 
-  only_if_growing   = try(each.value.growing, false)
-  statistic         = try(each.value.statistic, "Sum")
-  comparison        = try(each.value.comparison, "GreaterThanThreshold")
-  threshold         = try(each.value.threshold, 0)
-  period_sec        = try(each.value.period, local.minute)
-  periods           = try(each.value.periods, 1)
-  breaching_periods = try(each.value.breaching, try(each.value.periods, 1))
-  missing_data      = try(each.value.missing, "notBreaching")
+  comparison        = each.value.comparison
+  threshold         = each.value.threshold
+  period_sec        = each.value.period
+  periods           = each.value.periods
+  breaching_periods = each.value.breaching
+  missing_data      = each.value.missing
+}
+
+# Both windows are over the rate. The short one ends the alarm soon after its cause.
+resource "aws_cloudwatch_composite_alarm" "objective" {
+  for_each = local.rates
+
+  alarm_name        = "${var.name}-${each.key}"
+  alarm_description = "${each.value.rate.severity}, ${each.value.slo.services[0]}: ${each.value.slo.summary}: the error budget is used up at more than ${each.value.rate.factor} times the allowed rate. docs/runbook.md#${each.value.slo.runbook}"
+  alarm_rule        = join(" AND ", [for window in [each.value.rate.long, each.value.rate.short] : "ALARM(\"${module.alarm["${each.key}-${window}"].name}\")"])
+  alarm_actions     = [aws_sns_topic.alarms.arn]
+  ok_actions        = [aws_sns_topic.alarms.arn]
 }
 
 # Of the newest version alone, while the alias gives it a part of the calls: only then does CloudWatch tell the versions of an
@@ -114,21 +129,22 @@ module "new_version_alarm" {
   description = "Version ${each.value.version} of ${each.key} fails: infra/ci/canary.py puts the version before back"
   topic_arn   = aws_sns_topic.alarms.arn
 
-  metric = {
-    namespace = "AWS/Lambda"
-    name      = "Errors"
-    dimensions = {
-      FunctionName    = each.value.name
-      Resource        = "${each.value.name}:${each.value.alias}"
-      ExecutedVersion = each.value.version
+  metrics = {
+    errors = {
+      namespace = "AWS/Lambda"
+      name      = "Errors"
+      dimensions = {
+        FunctionName    = each.value.name
+        Resource        = "${each.value.name}:${each.value.alias}"
+        ExecutedVersion = each.value.version
+      }
+      statistic = "Sum"
     }
   }
 
-  only_if_growing   = false
-  statistic         = "Sum"
   comparison        = "GreaterThanThreshold"
   threshold         = 0
-  period_sec        = local.minute
+  period_sec        = 60
   periods           = 1
   breaching_periods = 1
   missing_data      = "notBreaching"

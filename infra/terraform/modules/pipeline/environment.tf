@@ -3,7 +3,10 @@
 locals {
   # Which function reads which setting. A test of each function compares its README with its code.
   readmes = { for name in keys(local.functions) : name => file("${path.module}/../../../../functions/${name}/README.md") }
-  reads   = { for name, text in local.readmes : name => toset(concat(["LOG_LEVEL"], flatten(regexall("(?m)^\\| `([A-Z][A-Z0-9_]+)` \\|", text)))) }
+  reads   = { for name, text in local.readmes : name => toset(concat(["LOG_LEVEL", "METRICS_NAMESPACE"], flatten(regexall("(?m)^\\| `([A-Z][A-Z0-9_]+)` \\|", text)))) }
+
+  # Of the metrics that the functions write, and of the alarms on them.
+  metrics_namespace = lookup(var.settings, "METRICS_NAMESPACE", "Forebay/${var.name}")
 
   # The alias by its name: a reference would be a circle, because the settings are a part of the function.
   scorer_arn = "arn:aws:lambda:${local.region}:${local.account_id}:function:${var.name}-scorer:live"
@@ -12,11 +15,12 @@ locals {
   made = merge(
     module.stream.environment,
     {
-      ACCESS_TABLE    = module.state.access_table.name
-      ARCHIVE_BUCKET  = module.archive.name
-      BATCH_RESPONSE  = var.mappings.batch_response
-      DEDUP_STORE     = var.dedup_store
-      SCORER_FUNCTION = local.scorer_arn
+      ACCESS_TABLE      = module.state.access_table.name
+      ARCHIVE_BUCKET    = module.archive.name
+      BATCH_RESPONSE    = var.mappings.batch_response
+      DEDUP_STORE       = var.dedup_store
+      METRICS_NAMESPACE = local.metrics_namespace
+      SCORER_FUNCTION   = local.scorer_arn
     },
     var.dedup_store == "dynamodb" ? { DEDUP_TABLE = module.state.dedup_table.name } : {},
   )

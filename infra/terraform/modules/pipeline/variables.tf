@@ -468,9 +468,9 @@ variable "log_days" {
 }
 
 variable "rejected_per_5_min" {
-  description = "How many events with a schema violation in five minutes ring the alarm of ingest."
+  description = "How many events with a schema violation in five minutes ring the alarm of ingest. Null: as many as infra/observe/alerts.yaml says."
   type        = number
-  default     = 100
+  default     = null
 }
 
 variable "live_versions" {
