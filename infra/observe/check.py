@@ -50,7 +50,7 @@ def selectors(expression: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 def names(listed: Row, metrics: Mapping[str, Metric]) -> Problems:
     """Every metric and label of an expression is in the list of metrics."""
-    by_series = {series: metric for metric in metrics.values() for series in metric.series()}
+    by_series = {series: metric for metric in metrics.values() for series in metric.series}
     recorded = {rule["record"] for group in alerts.groups(listed) for rule in group["rules"] if "record" in rule}
     for about, expression in expressions(listed):
         used = [(name, matchers) for name, matchers in selectors(expression) if name not in recorded and not name.startswith(OF_KUBE_STATE_METRICS)]

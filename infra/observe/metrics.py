@@ -1,4 +1,4 @@
-"""The list of metrics in shared/telemetry, of which alerts may use only what is in it."""
+"""The list of metrics in shared/telemetry: alerts and dashboards may use only what is in it."""
 
 import re
 from dataclasses import dataclass
@@ -32,11 +32,16 @@ class Metric:
     services: frozenset[str]
     bounds: tuple[float, ...]
 
-    def series(self) -> set[str]:
-        """Its names on Prometheus."""
+    @property
+    def series(self) -> frozenset[str]:
+        """The names under which Prometheus has its values."""
         if self.kind == "Histogram":
-            return {f"{self.name}_{part}" for part in ("bucket", "count", "sum")}
-        return {self.name}
+            return frozenset(f"{self.name}_{part}" for part in ("bucket", "count", "sum"))
+        return frozenset({self.name})
+
+    def labels_of(self, series: str) -> frozenset[str]:
+        """Those of one of its series. Every series has the service, so the list does not repeat it."""
+        return self.labels | {"service"} | ({"le"} if series.endswith("_bucket") else set())
 
 
 def words(text: str) -> frozenset[str]:
@@ -45,7 +50,11 @@ def words(text: str) -> frozenset[str]:
 
 def read() -> dict[str, Metric]:
     bounds = {name: tuple(map(float, numbers.split(","))) for name, numbers in BOUNDS.findall((SOURCE / "definition.rs").read_text(encoding="utf-8"))}
-    text = (SOURCE / "list.rs").read_text(encoding="utf-8")
+    found = parse((SOURCE / "list.rs").read_text(encoding="utf-8"), bounds)
+    return {metric.name: metric for metric in found}
+
+
+def parse(text: str, bounds: dict[str, tuple[float, ...]]) -> list[Metric]:
     found = [
         Metric(
             name=entry["name"],
@@ -60,4 +69,8 @@ def read() -> dict[str, Metric]:
     constants = len(re.findall(r"^    [A-Z_]+: (?:Counter|Gauge|Histogram)\b", text, re.MULTILINE))
     if not found or len(found) != constants:
         raise ValueError(f"{SOURCE}/list.rs: {len(found)} of {constants} metrics could be read")
-    return {metric.name: metric for metric in found}
+    return found
+
+
+def by_series() -> dict[str, Metric]:
+    return {name: metric for metric in read().values() for name in metric.series}

@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 
 import generate
-import metric_list
+import places  # noqa: F401, where metrics is
 import rules
 from grafana_foundation_sdk.cog import plugins
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import Dashboard
+
+import metrics
 
 
 def committed() -> dict[Path, str]:
@@ -44,10 +46,6 @@ def difference(one: object, other: object, path: str = "$") -> list[str]:
     return [] if one == other else [path]
 
 
-def series(metrics: list[metric_list.Metric]) -> dict[str, metric_list.Metric]:
-    return {name: metric for metric in metrics for name in metric.series}
-
-
 def main() -> int:
     plugins.register_default_plugins()
     files = committed()
@@ -55,7 +53,7 @@ def main() -> int:
     made = {file.stem: json.loads(content) for file, content in sorted(files.items())}
     for name, dashboard in made.items():
         found += misfits(name, dashboard)
-    all_ = rules.Dashboards(made, series(metric_list.read()))
+    all_ = rules.Dashboards(made, metrics.by_series())
     found += rules.mistakes(all_)
     print("\n".join(found), end="\n" if found else "")
     print(

@@ -5,7 +5,8 @@ from datetime import timedelta
 
 import promql
 import promql_parser
-from metric_list import Metric
+import places  # noqa: F401, where metrics is
+from metrics import Metric
 
 Expression = promql_parser.Expr
 

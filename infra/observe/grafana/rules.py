@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import queries
-from metric_list import ROOT, Metric
+from places import ROOT
+
+from metrics import Metric
 
 Json = dict[str, Any]
 

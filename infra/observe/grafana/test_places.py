@@ -5,7 +5,7 @@ from pathlib import Path
 
 import generate
 import yaml
-from metric_list import ROOT
+from places import ROOT
 
 LOCAL = ROOT / "local"
 COMPONENT = ROOT / "infra/k8s/components/grafana-dashboards"

@@ -3,11 +3,12 @@
 import unittest
 
 import queries
-from metric_list import Metric
+import places  # noqa: F401, where metrics is
+from metrics import Metric
 
 
 def metric(name: str, kind: str, *labels: str, services: tuple[str, ...] = ("processor",)) -> Metric:
-    return Metric(name, kind, frozenset(labels), (), services)
+    return Metric(name, kind, frozenset(labels), frozenset(), frozenset(services), ())
 
 
 METRICS = {

@@ -7,12 +7,13 @@ from collections.abc import Callable
 
 import check
 import generate
-import metric_list
 import rules
 from grafana_foundation_sdk.cog import plugins
 
+import metrics
+
 MADE = {file.stem: json.loads(content) for file, content in check.committed().items()}
-METRICS = check.series(metric_list.read())
+METRICS = metrics.by_series()
 
 Change = Callable[[rules.Json], None]
 
@@ -139,9 +140,9 @@ class Files(unittest.TestCase):
 
     def test_an_entry_of_the_list_in_another_form(self) -> None:
         entry = '    A_TOTAL: Counter in Count "a_total" {type} dimensions {} of [esm];\n'
-        self.assertEqual([metric.name for metric in metric_list.parse(entry)], ["a_total"])
+        self.assertEqual([metric.name for metric in metrics.parse(entry, {})], ["a_total"])
         with self.assertRaises(ValueError):
-            metric_list.parse(entry + entry.replace("A_TOTAL", "A_TOTAL2 "))
+            metrics.parse(entry + entry.replace("in Count", "Count"), {})
 
 
 if __name__ == "__main__":

@@ -1,8 +1,10 @@
 """What drives the bill on AWS, as far as metrics say it. infra/cost has the prices."""
 
-import metric_list
+import places  # noqa: F401, where metrics is
 import promql
 from panels import BYTES, COUNT, PER_SECOND, About, Board, Query, lines, number, ranking
+
+import metrics
 
 EVENTS = promql.total("events_received_total")
 OBJECTS = promql.total("archive_objects_total", where='result="created"')
@@ -15,16 +17,16 @@ def per_thousand_events(expression: str) -> str:
     return f"1000 * {expression} / scalar({EVENTS})"
 
 
-def series_on_cloudwatch(metric: metric_list.Metric) -> str:
+def series_on_cloudwatch(metric: metrics.Metric) -> str:
     """How many metrics CloudWatch would bill for one metric of the list: one for each combination of dimensions."""
-    by = ", ".join((metric_list.SERVICE, *metric.dimensions))
+    by = ", ".join(("service", *sorted(metric.dimensions)))
     one_of_its_series = f"{metric.name}_count" if metric.kind == "Histogram" else metric.name
     combinations = f"count by ({by}) ({promql.selector(one_of_its_series, NOT_ESM)})"
     return f'label_replace(count({combinations}), "metric", "{metric.name}", "", "")'
 
 
 # esm does not run on AWS: Lambda's own mappings do its work.
-SERIES = " or ".join(series_on_cloudwatch(metric) for metric in metric_list.read() if metric.services != ("esm",))
+SERIES = " or ".join(series_on_cloudwatch(metric) for metric in metrics.read().values() if metric.services != {"esm"})
 
 BOARD = Board(
     name="cost",
