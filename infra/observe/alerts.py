@@ -30,16 +30,14 @@ class Alert:
     summary: str
     runbook: str
     prometheus: Row
-    # Where Kubernetes needs another expression, or none.
-    kubernetes: Row
 
-    def rule(self, form: Row) -> Row:
-        held = {"for": form["for"]} if "for" in form else {}
+    def rule(self) -> Row:
+        held = {"for": self.prometheus["for"]} if "for" in self.prometheus else {}
         # Where there are several, the expression keeps the label or names the consumer group.
         service = {"service": self.services[0]} if len(self.services) == 1 else {}
         return {
             "alert": self.name,
-            "expr": form["expr"],
+            "expr": self.prometheus["expr"],
             **held,
             "labels": {"severity": self.severity, **service},
             "annotations": {"summary": self.summary, "runbook_url": f"{RUNBOOK}#{self.runbook}"},
@@ -62,22 +60,19 @@ def of_row(row: Row) -> Alert:
         summary=row["summary"],
         runbook=row["runbook"],
         prometheus=row["prometheus"],
-        kubernetes=row.get("kubernetes", row["prometheus"]),
     )
 
 
 def of_objectives(listed: Row) -> Iterator[Alert]:
     for slo in listed["slos"]:
         for rate in listed["burn_rates"]:
-            form = {"expr": burn(slo, rate, listed["least_bad"])}
             yield Alert(
                 name=f'{slo["name"]}-{rate["name"]}',
                 severity=rate["severity"],
                 services=tuple(slo["services"]),
                 summary=f'{slo["summary"]}: the error budget is used up at more than {rate["factor"]} times the allowed rate',
                 runbook=slo["runbook"],
-                prometheus=form,
-                kubernetes=form,
+                prometheus={"expr": burn(slo, rate, listed["least_bad"])},
             )
 
 
@@ -124,9 +119,8 @@ def recording(listed: Row, chosen: list[str]) -> list[Row]:
     ]
 
 
-def groups(listed: Row, platform: str = "prometheus") -> list[Row]:
-    """The groups of a rules file. `platform` is `prometheus` or `kubernetes`."""
-    forms = [(alert, getattr(alert, platform)) for alert in alerts(listed)]
+def groups(listed: Row) -> list[Row]:
+    """The groups of a rules file."""
     every = windows(listed)
     return [
         {"name": "forebay-objectives", "rules": recording(listed, [one for one in every if one not in LONG_WINDOWS])},
@@ -135,7 +129,7 @@ def groups(listed: Row, platform: str = "prometheus") -> list[Row]:
             "interval": INTERVAL_OF_LONG_WINDOWS,
             "rules": recording(listed, [one for one in every if one in LONG_WINDOWS]),
         },
-        {"name": "forebay-alerts", "rules": [alert.rule(form) for alert, form in forms if "none" not in form]},
+        {"name": "forebay-alerts", "rules": [alert.rule() for alert in alerts(listed) if "expr" in alert.prometheus]},
     ]
 
 

@@ -18,10 +18,8 @@ TESTS = alerts.OBSERVE / "prometheus/tests"
 SEVERITIES = {"page", "ticket"}
 # What Prometheus itself adds, and what a recording rule here adds.
 LABELS_OF_ALL = {"service", "instance", "slo"}
-# Not ours, so only for Kubernetes.
-OF_KUBE_STATE_METRICS = "kube_"
 
-FUNCTIONS = "absent|and|by|count|histogram_quantile|increase|max|max_over_time|min|min_over_time|offset|on|or|rate|resets|sum|time|vector"
+FUNCTIONS = "absent|and|by|count|histogram_quantile|increase|max|max_over_time|min|min_over_time|offset|on|or|rate|resets|sum|vector"
 GROUPING = re.compile(r"\b(?:by|on) \(([^)]*)\)")
 TEXT = r'"(?:[^"\\]|\\.)*"'
 SELECTOR = re.compile(r"\b([a-z][a-z0-9_:]*)(\{(?:[^\"{}]|" + TEXT + r")*\})?")
@@ -31,11 +29,9 @@ DURATION = re.compile(r"\[[^\]]*\]|\boffset \w+")
 
 def expressions(listed: Row) -> Iterator[tuple[str, str]]:
     """Each expression with the name of its alert or objective."""
-    for platform in ("prometheus", "kubernetes"):
-        for alert in alerts.alerts(listed):
-            form = getattr(alert, platform)
-            if "expr" in form:
-                yield alert.name, form["expr"]
+    for alert in alerts.alerts(listed):
+        if "expr" in alert.prometheus:
+            yield alert.name, alert.prometheus["expr"]
     for slo in listed["slos"]:
         yield slo["name"], alerts.events(slo, "1h")
         yield slo["name"], alerts.bad_events(slo, "1h")
@@ -53,7 +49,7 @@ def names(listed: Row, metrics: Mapping[str, Metric]) -> Problems:
     by_series = {series: metric for metric in metrics.values() for series in metric.series}
     recorded = {rule["record"] for group in alerts.groups(listed) for rule in group["rules"] if "record" in rule}
     for about, expression in expressions(listed):
-        used = [(name, matchers) for name, matchers in selectors(expression) if name not in recorded and not name.startswith(OF_KUBE_STATE_METRICS)]
+        used = [(name, matchers) for name, matchers in selectors(expression) if name not in recorded]
         allowed = set(LABELS_OF_ALL)
         for name, matchers in used:
             metric = by_series.get(name)
@@ -113,11 +109,9 @@ def forms(listed: Row) -> Problems:
     for row in listed["alerts"]:
         if row["severity"] not in SEVERITIES:
             yield f"{row['name']}: {row['severity']} is no severity"
-        for platform in ("prometheus", "kubernetes"):
-            # Without a form of its own Kubernetes has that of Prometheus.
-            keys = row.get(platform, row["prometheus"]).keys()
-            if keys - {"for"} != {"expr"} and keys != {"none"}:
-                yield f"{row['name']}: {platform} needs an expression or a reason, and has {sorted(keys)}"
+        keys = row["prometheus"].keys()
+        if keys - {"for"} != {"expr"} and keys != {"none"}:
+            yield f"{row['name']}: Prometheus needs an expression or a reason, and has {sorted(keys)}"
         form = row["cloudwatch"]
         kinds = [kind for kind in ("metric", "sums", "log", "none") if form.get(kind)]
         if len(kinds) != 1:

@@ -1,8 +1,5 @@
-"""Writes the rules of Prometheus, and those of its operator on Kubernetes, from alerts.yaml. Usage: generate.py [--print-kubernetes]
+"""Writes the rules of Prometheus, and those of its operator on Kubernetes, from alerts.yaml. Usage: generate.py"""
 
-With the option the rules for Kubernetes go to standard output as Prometheus reads them, because promtool reads no PrometheusRule."""
-
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +35,7 @@ def made(listed: alerts.Row) -> dict[Path, str]:
         "apiVersion": "monitoring.coreos.com/v1",
         "kind": "PrometheusRule",
         "metadata": {"name": "forebay"},
-        "spec": {"groups": alerts.groups(listed, "kubernetes")},
+        "spec": {"groups": alerts.groups(listed)},
     }
     return {RULES: text({"groups": alerts.groups(listed)}), OPERATOR: text(operator)}
 
@@ -47,17 +44,13 @@ def stale(listed: alerts.Row) -> list[Path]:
     return [path for path, content in made(listed).items() if not path.exists() or path.read_text(encoding="utf-8") != content]
 
 
-def main(arguments: list[str]) -> int:
+def main() -> None:
     listed = alerts.load()
-    if arguments == ["--print-kubernetes"]:
-        print(text({"groups": alerts.groups(listed, "kubernetes")}), end="")
-        return 0
     for path in stale(listed):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(made(listed)[path], encoding="utf-8")
         print(f"wrote {path.relative_to(alerts.ROOT)}")
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    main()

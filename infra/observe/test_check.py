@@ -48,8 +48,8 @@ class Check(unittest.TestCase):
         self.notices("no alert of scorer", "breaker-open", cloudwatch__each=[{"service": "scorer", "dimensions": {"dependency": "kafka"}}])
 
     def test_forms(self) -> None:
-        self.notices("kubernetes needs an expression or a reason", "dead-letters", kubernetes={})
-        self.notices("prometheus needs an expression or a reason", "dead-letters", prometheus={"none": "x", "expr": "1"})
+        self.notices("Prometheus needs an expression or a reason", "dead-letters", prometheus={"for": "1m"})
+        self.notices("Prometheus needs an expression or a reason", "dead-letters", prometheus={"none": "x", "expr": "1"})
         self.notices("needs one of a metric", "dead-letters", cloudwatch={})
         self.notices("a reason and an alarm", "lag-unknown", cloudwatch={"none": "x", "above": 0})
         self.notices("needs missing", "dead-letters", cloudwatch__missing="")

@@ -1,28 +1,7 @@
 locals {
   names = { for name, function in local.all_functions : name => function.name }
 
-  # The pipeline's own metrics, by their dimensions: alarms name each, a picture may search for what there is.
-  own_metric = { for name, labels in {
-    received      = ["events_received_total", []]
-    rejected      = ["events_rejected_total", ["reason"]]
-    answers       = ["http_requests_total", ["route", "status"]]
-    answer_time   = ["http_request_duration_seconds", ["route"]]
-    outcomes      = ["events_processed_total", ["status"]]
-    delay         = ["event_delay_seconds", []]
-    oldest        = ["oldest_record_age_seconds", []]
-    archive_delay = ["archive_delay_seconds", ["topic"]]
-    archived      = ["records_archived_total", ["topic"]]
-    dead_letters  = ["dead_letters_total", ["reason"]]
-    redrives      = ["redrives_total", ["result"]]
-    breakers      = ["circuit_breaker_state", ["dependency"]]
-    calls         = ["dependency_duration_seconds", ["dependency"]]
-    failures      = ["dependency_failures_total", ["dependency"]]
-    retries       = ["dependency_retries_total", ["dependency"]]
-    steps         = ["step_duration_seconds", ["step"]]
-    unscored      = ["unscored_events", []]
-    unaccounted   = ["unaccounted_records", []]
-  } : name => { name = labels[0], schema = join(",", concat(["\"${local.metrics_namespace}\"", "service"], labels[1])) } }
-
+  # `search`: metrics of the functions with their dimensions besides `service`. Alarms name each value, and a picture shows those that there are.
   charts = [
     { title = "Events received: requests by status", metrics = [for metric in ["Count", "4xx", "5xx"] : ["AWS/ApiGateway", metric, "ApiId", module.front_door.api_id]], stat = "Sum" },
     { title = "Request latency, p99, ms", metrics = [["AWS/ApiGateway", "Latency", "ApiId", module.front_door.api_id]], stat = "p99" },
@@ -34,25 +13,25 @@ locals {
     { title = "Postgres: free storage, bytes", metrics = [["AWS/RDS", "FreeStorageSpace", "DBInstanceIdentifier", module.database.instance_identifier]], stat = "Minimum" },
     { title = "DynamoDB: throttled requests", metrics = [for table in compact([module.state.access_table.name, try(module.state.dedup_table.name, null)]) : ["AWS/DynamoDB", "ThrottledRequests", "TableName", table]], stat = "Sum" },
     # Flow
-    { title = "Events acknowledged", search = ["received"], stat = "Sum" },
-    { title = "Events refused, by reason", search = ["rejected"], stat = "Sum" },
-    { title = "Records by outcome", search = ["outcomes"], stat = "Sum" },
-    { title = "Records archived", search = ["archived"], stat = "Sum" },
-    { title = "Events without a score; records without an outcome", search = ["unscored", "unaccounted"], stat = "Maximum" },
+    { title = "Events acknowledged", search = [["events_received_total"]], stat = "Sum" },
+    { title = "Events refused, by reason", search = [["events_rejected_total", "reason"]], stat = "Sum" },
+    { title = "Records by outcome", search = [["events_processed_total", "status"]], stat = "Sum" },
+    { title = "Records archived", search = [["records_archived_total", "topic"]], stat = "Sum" },
+    { title = "Events without a score; records without an outcome", search = [["unscored_events"], ["unaccounted_records"]], stat = "Maximum" },
     # Latency
-    { title = "Answers by status", search = ["answers"], stat = "Sum" },
-    { title = "Answers, p95, s", search = ["answer_time"], stat = "p95" },
-    { title = "From receipt to row, p99, s", search = ["delay"], stat = "p99" },
-    { title = "From Kafka to the archive, p99, s", search = ["archive_delay"], stat = "p99" },
-    { title = "Oldest record of a batch, s", search = ["oldest"], stat = "p99" },
-    { title = "Steps of a batch, p99, s", search = ["steps"], stat = "p99" },
+    { title = "Answers by status", search = [["http_requests_total", "route", "status"]], stat = "Sum" },
+    { title = "Answers, p95, s", search = [["http_request_duration_seconds", "route"]], stat = "p95" },
+    { title = "From receipt to row, p99, s", search = [["event_delay_seconds"]], stat = "p99" },
+    { title = "From Kafka to the archive, p99, s", search = [["archive_delay_seconds", "topic"]], stat = "p99" },
+    { title = "Oldest record of a batch, s", search = [["oldest_record_age_seconds"]], stat = "p99" },
+    { title = "Steps of a batch, p99, s", search = [["step_duration_seconds", "step"]], stat = "p99" },
     # Dependencies
-    { title = "Circuit breakers: 2 is open", search = ["breakers"], stat = "Maximum" },
-    { title = "Attempts at dependencies, p99, s", search = ["calls"], stat = "p99" },
-    { title = "Failed and repeated attempts", search = ["failures", "retries"], stat = "Sum" },
+    { title = "Circuit breakers: 2 is open", search = [["circuit_breaker_state", "dependency"]], stat = "Maximum" },
+    { title = "Attempts at dependencies, p99, s", search = [["dependency_duration_seconds", "dependency"]], stat = "p99" },
+    { title = "Failed and repeated attempts", search = [["dependency_failures_total", "dependency"], ["dependency_retries_total", "dependency"]], stat = "Sum" },
     # Dead letters
-    { title = "Dead letters by reason", search = ["dead_letters"], stat = "Sum" },
-    { title = "Redrives by result", search = ["redrives"], stat = "Sum" },
+    { title = "Dead letters by reason", search = [["dead_letters_total", "reason"]], stat = "Sum" },
+    { title = "Redrives by result", search = [["redrives_total", "result"]], stat = "Sum" },
   ]
 
   columns = 3
@@ -72,8 +51,8 @@ resource "aws_cloudwatch_dashboard" "this" {
       properties = {
         title  = chart.title
         region = local.region
-        metrics = try(chart.metrics, [for name in chart.search : [{
-          expression = "SEARCH('{${local.own_metric[name].schema}} MetricName=\"${local.own_metric[name].name}\"', '${chart.stat}', 60)"
+        metrics = try(chart.metrics, [for metric in chart.search : [{
+          expression = "SEARCH('{${join(",", concat(["\"${local.metrics_namespace}\"", "service"], slice(metric, 1, length(metric))))}} MetricName=\"${metric[0]}\"', '${chart.stat}', 60)"
         }]])
         stat   = chart.stat
         period = 60
