@@ -24,7 +24,7 @@ use processor::{App, Policy, Ports, UnknownTypes, handle};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use settings::shared::StateStore;
-use telemetry::emf::EmfRecorder;
+use telemetry::emf::{EmfRecorder, Zeros};
 use testkit::fakes::address_counters::FakeAddressCounters;
 use testkit::fakes::audit::FakeAuditTrail;
 use testkit::fakes::block_list::FakeBlockList;
@@ -220,7 +220,7 @@ fn counted(recorder: &EmfRecorder, metric: &str) -> Vec<f64> {
 
 #[tokio::test(start_paused = true)]
 async fn an_outcome_is_counted_once_however_often_its_batch_comes() {
-    let recorder = EmfRecorder::new("processor", "test");
+    let recorder = EmfRecorder::new("processor", "test", Zeros::Never);
     let _guard = metrics::set_default_local_recorder(&recorder);
     let world = World::new();
     let app = world.app();

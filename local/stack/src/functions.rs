@@ -56,6 +56,8 @@ pub fn environment(options: &Options, backing: &Backing, routes: &Routes) -> Vec
     set("DEDUP_TABLE", DEDUP_TABLE);
     set("ACCESS_TABLE", ACCESS_TABLE);
     set("TOPIC_REPLICATION_FACTOR", "1");
+    // The host keeps the series that it reads from their logs.
+    set("METRICS", "all");
     // The mappings are configured with ReportBatchItemFailures.
     set("BATCH_RESPONSE", "partial");
     for (name, value) in &options.function_settings {

@@ -148,7 +148,7 @@ impl ListenPorts {
 }
 
 /// Variables of the functions that are passed on from the caller's environment.
-const PASSED_ON: [&str; 19] = [
+const PASSED_ON: [&str; 20] = [
     "ACCESS_STORE",
     "API_KEY_RATE_LIMIT_PER_MIN",
     "BATCH_RESPONSE",
@@ -163,6 +163,7 @@ const PASSED_ON: [&str; 19] = [
     "IP_RATE_LIMIT_PER_MIN",
     "KAFKA_TIMEOUT_MS",
     "LOG_LEVEL",
+    "METRICS",
     "QUERY_RATE_LIMIT_PER_MIN",
     "RATE_LIMIT_BURST_PERCENT",
     "RUST_BACKTRACE",

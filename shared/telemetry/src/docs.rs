@@ -21,9 +21,10 @@ lines in CloudWatch's Embedded Metric Format, in the namespace `METRICS_NAMESPAC
 
 **CloudWatch.** A metric's dimensions are `service` and those of its column; over the other labels CloudWatch sums, and Logs Insights
 tells them apart, because each line has them as members. Counters arrive as increments (statistic Sum), histograms as single values (percentiles
-work), states as they are (Maximum). A series costs 0.30 USD a month when it is written at all.
+work), states as they are (Maximum). A series costs 0.30 USD a month, by the hours in which it is written.
 
-**Zero.** Series of bounded labels begin at 0, so the first event is a rise.
+**Zero.** On Prometheus series of bounded labels begin at 0, so the first event is a rise. CloudWatch gets no zeros: a counter is its
+increments there, and a series costs for each hour in which it is written.
 
 ";
 
@@ -55,7 +56,7 @@ pub fn page() -> String {
             let _ = writeln!(page, "| `{}` | {} |", metric.name, bounds.join(", "));
         }
     }
-    page.push_str("\n## Metrics of a function on CloudWatch\n\nWithout dimensions of their own; a dimension multiplies its metric by its values that occur.\n\n| function | metrics | USD a month, at least |\n|---|---|---|\n");
+    page.push_str("\n## Metrics of a function on CloudWatch\n\nIf they are written in every hour; a dimension multiplies its metric by its values that occur, and what does not happen costs nothing.\n\n| function | metrics | USD a month |\n|---|---|---|\n");
     for service in services() {
         let of_service = list::ALL.iter().filter(|metric| metric.services.contains(&service)).count();
         let _ = writeln!(page, "| {service} | {of_service} | {:.2} |", of_service as f64 * USD_PER_SERIES);

@@ -5,6 +5,9 @@
 //! metric; the others are members of the line only, so CloudWatch sums over them and Logs Insights can tell them apart.
 //!
 //! The format takes at most 100 values of a metric in a line; more go into further lines, so that every observation counts.
+//!
+//! Zeros are left out: to CloudWatch a counter is its increments, and it bills a series for each hour in which it is written. A
+//! reader that keeps series, as the local host does, asks for those of new series ([`Zeros`]).
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -26,6 +29,13 @@ const MAX_METRICS: usize = 100;
 /// Most dimensions of a metric.
 const MAX_DIMENSIONS: usize = 30;
 
+/// Whether a series is written once although it is 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Zeros {
+    OfNewSeries,
+    Never,
+}
+
 /// Keeps values until they are written. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct EmfRecorder(Arc<Kept>);
@@ -34,6 +44,7 @@ pub struct EmfRecorder(Arc<Kept>);
 struct Kept {
     service: &'static str,
     namespace: String,
+    zeros: Zeros,
     registry: Registry<Key, Cells>,
 }
 
@@ -51,7 +62,7 @@ impl Storage<Key> for Cells {
     }
 
     fn gauge(&self, _: &Key) -> Self::Gauge {
-        Arc::new(State { bits: AtomicU64::new(0), is_new: AtomicBool::new(true) })
+        Arc::new(State { bits: AtomicU64::new(0), is_set: AtomicBool::new(false), is_new: AtomicBool::new(true) })
     }
 
     fn histogram(&self, _: &Key) -> Self::Histogram {
@@ -62,15 +73,14 @@ impl Storage<Key> for Cells {
 #[derive(Debug)]
 struct Increments {
     since_flush: AtomicU64,
-    /// A new series is written once although it is 0.
     is_new: AtomicBool,
 }
 
 impl Increments {
-    fn take(&self) -> Option<u64> {
+    fn take(&self, zeros: Zeros) -> Option<u64> {
         let is_new = self.is_new.swap(false, Ordering::Relaxed);
         let increments = self.since_flush.swap(0, Ordering::Relaxed);
-        (is_new || increments > 0).then_some(increments)
+        (increments > 0 || (is_new && zeros == Zeros::OfNewSeries)).then_some(increments)
     }
 }
 
@@ -88,22 +98,25 @@ struct State {
     /// Of an `f64`.
     bits: AtomicU64,
     /// Set since the last flush.
+    is_set: AtomicBool,
     is_new: AtomicBool,
 }
 
 impl State {
-    /// A state that is not 0 is written at every flush, because an alarm must see that it lasts.
-    fn take(&self) -> Option<f64> {
+    /// A state that is not 0 is written at every flush, because an alarm must see that it lasts; and 0 when it is set again.
+    fn take(&self, zeros: Zeros) -> Option<f64> {
         let is_new = self.is_new.swap(false, Ordering::Relaxed);
+        let is_set = self.is_set.swap(false, Ordering::Relaxed);
         let value = f64::from_bits(self.bits.load(Ordering::Relaxed));
-        (is_new || value != 0.0).then_some(value)
+        let is_told = is_set && (!is_new || zeros == Zeros::OfNewSeries);
+        (value != 0.0 || is_told).then_some(value)
     }
 
     fn update(&self, change: impl Fn(f64) -> f64) {
         let update = |bits| Some(change(f64::from_bits(bits)).to_bits());
         // Never fails, because the closure always has a value.
         let _ = self.bits.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update);
-        self.is_new.store(true, Ordering::Relaxed);
+        self.is_set.store(true, Ordering::Relaxed);
     }
 }
 
@@ -168,9 +181,9 @@ type LineKey = (Vec<(String, String)>, &'static [&'static str]);
 
 impl EmfRecorder {
     /// A recorder whose lines have the dimension `service`, and are of `namespace`.
-    pub fn new(service: &'static str, namespace: &str) -> Self {
+    pub fn new(service: &'static str, namespace: &str, zeros: Zeros) -> Self {
         let (namespace, registry) = (namespace.to_owned(), Registry::new(Cells));
-        EmfRecorder(Arc::new(Kept { service, namespace, registry }))
+        EmfRecorder(Arc::new(Kept { service, namespace, zeros, registry }))
     }
 
     /// Takes what has changed since the last call, as lines without line ends.
@@ -201,12 +214,12 @@ impl EmfRecorder {
         };
         let registry = &self.0.registry;
         registry.visit_counters(|key, cell| {
-            if let Some(count) = cell.take() {
+            if let Some(count) = cell.take(self.0.zeros) {
                 add(key, Taken::Count(count));
             }
         });
         registry.visit_gauges(|key, cell| {
-            if let Some(value) = cell.take() {
+            if let Some(value) = cell.take(self.0.zeros) {
                 add(key, Taken::State(value));
             }
         });
@@ -369,7 +382,7 @@ mod tests {
     const NOW: i64 = 1_700_000_000_000;
 
     fn recorder() -> EmfRecorder {
-        EmfRecorder::new("processor", "Forebay/test")
+        EmfRecorder::new("processor", "Forebay/test", Zeros::OfNewSeries)
     }
 
     /// The lines, each of which CloudWatch would take.
@@ -438,6 +451,25 @@ mod tests {
         assert_eq!(flushed(&|| {}), [0.0; 0]);
         assert_eq!(flushed(&|| BREAKER_STATE.set(2.0, ["kafka"])), [2.0]);
         assert_eq!(flushed(&|| {}), [2.0]);
+        assert_eq!(flushed(&|| BREAKER_STATE.set(0.0, ["kafka"])), [0.0]);
+        assert_eq!(flushed(&|| {}), [0.0; 0]);
+    }
+
+    #[test]
+    fn without_a_reader_that_keeps_series_no_zero_is_written_but_a_state_that_ends() {
+        let recorder = EmfRecorder::new("processor", "Forebay/test", Zeros::Never);
+        let flushed = |act: &dyn Fn()| {
+            with_local_recorder(&recorder, act);
+            let lines = readings(&recorder);
+            [values_of(&lines, "dead_letters_total"), values_of(&lines, "circuit_breaker_state")].concat()
+        };
+        let begin = || {
+            DEAD_LETTERS.begin(["tombstone"]);
+            BREAKER_STATE.set(0.0, ["kafka"]);
+        };
+        assert_eq!(flushed(&begin), [0.0; 0]);
+        assert_eq!(flushed(&|| DEAD_LETTERS.add(1, ["tombstone"])), [1.0]);
+        assert_eq!(flushed(&|| BREAKER_STATE.set(2.0, ["kafka"])), [2.0]);
         assert_eq!(flushed(&|| BREAKER_STATE.set(0.0, ["kafka"])), [0.0]);
         assert_eq!(flushed(&|| {}), [0.0; 0]);
     }
@@ -524,7 +556,7 @@ mod tests {
             EVENT_DELAY.record_all([0.5, 0.75], []);
             BREAKER_STATE.set(2.0, ["kafka"]);
         });
-        let host = EmfRecorder::new("host", "Forebay/host");
+        let host = EmfRecorder::new("host", "Forebay/host", Zeros::Never);
         with_local_recorder(&host, || readings(&function).iter().for_each(Reading::replay));
         let lines = readings(&host);
         assert_eq!(values_of(&lines, "events_processed_total"), [3.0]);

@@ -28,8 +28,8 @@ static EMF: OnceLock<emf::EmfRecorder> = OnceLock::new();
 
 /// From now on values are kept for [`flush`], which writes them in the Embedded Metric Format under `namespace`. Without
 /// effect if the process has made its choice already.
-pub fn start_emf(service: &'static str, namespace: &str) {
-    let recorder = emf::EmfRecorder::new(service, namespace);
+pub fn start_emf(service: &'static str, namespace: &str, zeros: emf::Zeros) {
+    let recorder = emf::EmfRecorder::new(service, namespace, zeros);
     if metrics::set_global_recorder(recorder.clone()).is_ok() {
         let _ = EMF.set(recorder);
     }

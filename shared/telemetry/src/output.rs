@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use settings::Settings;
 use strum::{EnumString, VariantNames};
 
+use crate::emf::Zeros;
 use crate::{StartError, start_emf, start_prometheus};
 
 /// `METRICS`.
@@ -13,6 +14,8 @@ use crate::{StartError, start_emf, start_prometheus};
 enum Switch {
     On,
     Off,
+    /// On, and on Lambda with the zeros of new series.
+    All,
 }
 
 const DEFAULT_NAMESPACE: &str = "Forebay";
@@ -24,13 +27,14 @@ pub enum Output {
     /// On Lambda, where no port can be reached.
     Emf {
         namespace: String,
+        zeros: Zeros,
     },
     /// Switched off, or off Lambda without a port.
     Nowhere,
 }
 
 impl Output {
-    /// - `METRICS`: `on` or `off`; on.
+    /// - `METRICS`: `on`, `off`, or `all`, which is `on` with the zeros of new series on Lambda; on.
     /// - `OPERATIONS_PORT` of `HTTP_BIND`: where Prometheus asks. It is a port of its own because metrics tell how much traffic
     ///   there is.
     /// - `METRICS_NAMESPACE`: of the metrics on CloudWatch; `Forebay`. Used on Lambda without `OPERATIONS_PORT`.
@@ -42,9 +46,10 @@ impl Output {
         let is_lambda = settings.optional::<String>("AWS_LAMBDA_RUNTIME_API").is_some();
         match (switch, port) {
             (Switch::Off, _) => Output::Nowhere,
-            (Switch::On, Some(port)) => Output::Prometheus(SocketAddr::new(bind, port)),
-            (Switch::On, None) if is_lambda => Output::Emf { namespace },
-            (Switch::On, None) => Output::Nowhere,
+            (_, Some(port)) => Output::Prometheus(SocketAddr::new(bind, port)),
+            (Switch::On, None) if is_lambda => Output::Emf { namespace, zeros: Zeros::Never },
+            (Switch::All, None) if is_lambda => Output::Emf { namespace, zeros: Zeros::OfNewSeries },
+            (Switch::On | Switch::All, None) => Output::Nowhere,
         }
     }
 
@@ -55,7 +60,7 @@ impl Output {
     pub fn start(&self, service: &'static str) -> Result<(), StartError> {
         match self {
             Output::Prometheus(address) => start_prometheus(service, *address)?,
-            Output::Emf { namespace } => start_emf(service, namespace),
+            Output::Emf { namespace, zeros } => start_emf(service, namespace, *zeros),
             Output::Nowhere => {}
         }
         Ok(())
@@ -78,7 +83,7 @@ mod tests {
     #[test]
     fn a_port_comes_before_lambda_and_off_before_both() {
         let (lambda, port) = (("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001"), ("OPERATIONS_PORT", "9090"));
-        let emf = |namespace: &str| Some(Output::Emf { namespace: namespace.to_owned() });
+        let emf = |namespace: &str| Some(Output::Emf { namespace: namespace.to_owned(), zeros: Zeros::Never });
         assert_eq!(output(&[]), Some(Output::Nowhere));
         assert_eq!(output(&[lambda]), emf("Forebay"));
         assert_eq!(output(&[lambda, ("METRICS_NAMESPACE", "Forebay/blue")]), emf("Forebay/blue"));
@@ -86,6 +91,8 @@ mod tests {
         assert_eq!(output(&[lambda, port]), served("127.0.0.1:9090"));
         assert_eq!(output(&[port, ("HTTP_BIND", "0.0.0.0")]), served("0.0.0.0:9090"));
         assert_eq!(output(&[lambda, port, ("METRICS", "off")]), Some(Output::Nowhere));
+        let all = Some(Output::Emf { namespace: "Forebay".to_owned(), zeros: Zeros::OfNewSeries });
+        assert_eq!(output(&[lambda, ("METRICS", "all")]), all);
         assert_eq!(output(&[("METRICS", "no")]), None);
     }
 }
