@@ -11,7 +11,7 @@ use telemetry::list::{BREAKER_OPENED, BREAKER_STATE, DEPENDENCY_DURATION, DEPEND
 /// A guard that reports its breaker and its attempts. Its series are there from now on.
 pub fn guard(dependency: Dependency, open_for: Duration) -> Guard {
     let label = [dependency.as_str()];
-    BREAKER_STATE.set(f64::from(BreakerState::Closed.as_metric()), label);
+    BREAKER_STATE.begin(label);
     for counter in [BREAKER_OPENED, DEPENDENCY_FAILURES, DEPENDENCY_RETRIES] {
         counter.begin(label);
     }

@@ -129,6 +129,11 @@ impl<const L: usize> Counter<L> {
 pub struct Gauge<const L: usize>(pub Definition);
 
 impl<const L: usize> Gauge<L> {
+    /// Makes the series visible at 0 without saying that it is 0: where zeros cost, it is written when it has been set.
+    pub fn begin(&self, labels: [&str; L]) {
+        with_recorder(|recorder| drop(recorder.register_gauge(&self.0.key(labels), &METADATA)));
+    }
+
     pub fn set(&self, value: f64, labels: [&str; L]) {
         with_recorder(|recorder| recorder.register_gauge(&self.0.key(labels), &METADATA)).set(value);
     }

@@ -23,8 +23,8 @@ lines in CloudWatch's Embedded Metric Format, in the namespace `METRICS_NAMESPAC
 tells them apart, because each line has them as members. Counters arrive as increments (statistic Sum), histograms as single values (percentiles
 work), states as they are (Maximum). A series costs 0.30 USD a month, by the hours in which it is written.
 
-**Zero.** On Prometheus series of bounded labels begin at 0, so the first event is a rise. CloudWatch gets no zeros: a counter is its
-increments there, and a series costs for each hour in which it is written.
+**Zero.** On Prometheus series of bounded labels begin at 0, so the first event is a rise. CloudWatch gets no zeros but those
+of states that were looked at: a counter is its increments there, and a series costs for each hour in which it is written.
 
 ";
 

@@ -6,8 +6,9 @@
 //!
 //! The format takes at most 100 values of a metric in a line; more go into further lines, so that every observation counts.
 //!
-//! Zeros are left out: to CloudWatch a counter is its increments, and it bills a series for each hour in which it is written. A
-//! reader that keeps series, as the local host does, asks for those of new series ([`Zeros`]).
+//! Zeros are left out, but for a state that somebody has set to 0: to CloudWatch a counter is its increments, and it bills a series
+//! for each hour in which it is written. A reader that keeps series, as the local host does, asks for those of new series
+//! ([`Zeros`]).
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -103,13 +104,12 @@ struct State {
 }
 
 impl State {
-    /// A state that is not 0 is written at every flush, because an alarm must see that it lasts; and 0 when it is set again.
+    /// A state that is not 0 is written at every flush, because an alarm must see that it lasts; and 0 each time that it is set.
     fn take(&self, zeros: Zeros) -> Option<f64> {
         let is_new = self.is_new.swap(false, Ordering::Relaxed);
         let is_set = self.is_set.swap(false, Ordering::Relaxed);
         let value = f64::from_bits(self.bits.load(Ordering::Relaxed));
-        let is_told = is_set && (!is_new || zeros == Zeros::OfNewSeries);
-        (value != 0.0 || is_told).then_some(value)
+        (value != 0.0 || is_set || (is_new && zeros == Zeros::OfNewSeries)).then_some(value)
     }
 
     fn update(&self, change: impl Fn(f64) -> f64) {
@@ -447,7 +447,7 @@ mod tests {
             with_local_recorder(&recorder, act);
             values_of(&readings(&recorder), "circuit_breaker_state")
         };
-        assert_eq!(flushed(&|| BREAKER_STATE.set(0.0, ["kafka"])), [0.0]);
+        assert_eq!(flushed(&|| BREAKER_STATE.begin(["kafka"])), [0.0]);
         assert_eq!(flushed(&|| {}), [0.0; 0]);
         assert_eq!(flushed(&|| BREAKER_STATE.set(2.0, ["kafka"])), [2.0]);
         assert_eq!(flushed(&|| {}), [2.0]);
@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn without_a_reader_that_keeps_series_no_zero_is_written_but_a_state_that_ends() {
+    fn without_a_reader_that_keeps_series_no_zero_is_written_but_one_that_was_set() {
         let recorder = EmfRecorder::new("processor", "Forebay/test", Zeros::Never);
         let flushed = |act: &dyn Fn()| {
             with_local_recorder(&recorder, act);
@@ -465,9 +465,10 @@ mod tests {
         };
         let begin = || {
             DEAD_LETTERS.begin(["tombstone"]);
-            BREAKER_STATE.set(0.0, ["kafka"]);
+            BREAKER_STATE.begin(["kafka"]);
         };
         assert_eq!(flushed(&begin), [0.0; 0]);
+        assert_eq!(flushed(&|| BREAKER_STATE.set(0.0, ["s3"])), [0.0], "somebody has looked, and it is 0");
         assert_eq!(flushed(&|| DEAD_LETTERS.add(1, ["tombstone"])), [1.0]);
         assert_eq!(flushed(&|| BREAKER_STATE.set(2.0, ["kafka"])), [2.0]);
         assert_eq!(flushed(&|| BREAKER_STATE.set(0.0, ["kafka"])), [0.0]);
