@@ -107,7 +107,7 @@ metrics! {
     UNSCORED_EVENTS: Gauge in Count "unscored_events" {} dimensions {} of [rescorer];
     /// Records below the checkpoints that have no outcome: lost, unless their batch is delivered again. Of the last upkeep.
     UNACCOUNTED_RECORDS: Gauge in Count "unaccounted_records" {} dimensions {} of [maintainer];
-    /// Upkeep that ended well: topics, schema and partitions are up to date.
+    /// Upkeep that ended well: topics, schema and partitions are up to date, and losses were looked for.
     UPKEEP_RUNS: Counter in Count "upkeep_runs_total" {} dimensions {} of [maintainer];
 
     /// Records that a consumer group has not committed yet. Asked of Kafka for every partition, whoever consumes it.
