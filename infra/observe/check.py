@@ -9,7 +9,7 @@ import yaml
 import alerts
 import generate
 from alerts import Row
-from metrics import STATISTICS, Metric, read
+from metrics import STATISTICS, Metric, by_series, read
 
 Problems = Iterator[str]
 
@@ -46,17 +46,17 @@ def selectors(expression: str) -> Iterator[tuple[str, dict[str, str]]]:
 
 def names(listed: Row, metrics: Mapping[str, Metric]) -> Problems:
     """Every metric and label of an expression is in the list of metrics."""
-    by_series = {series: metric for metric in metrics.values() for series in metric.series}
+    of_series = by_series(metrics)
     recorded = {rule["record"] for group in alerts.groups(listed) for rule in group["rules"] if "record" in rule}
     for about, expression in expressions(listed):
         used = [(name, matchers) for name, matchers in selectors(expression) if name not in recorded]
         allowed = set(LABELS_OF_ALL)
         for name, matchers in used:
-            metric = by_series.get(name)
+            metric = of_series.get(name)
             if metric is None:
                 yield f"{about}: no metric is called {name}"
                 continue
-            labels = metric.labels | LABELS_OF_ALL | ({"le"} if name.endswith("_bucket") else set())
+            labels = metric.labels_of(name) | LABELS_OF_ALL
             allowed |= labels
             yield from (f"{about}: {name} has no label {label}" for label in matchers if label not in labels)
             for service in matchers.get("service", "").split("|"):

@@ -1,6 +1,7 @@
 """The list of metrics in shared/telemetry: alerts and dashboards may use only what is in it."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,5 +73,5 @@ def parse(text: str, bounds: dict[str, tuple[float, ...]]) -> list[Metric]:
     return found
 
 
-def by_series() -> dict[str, Metric]:
-    return {name: metric for metric in read().values() for name in metric.series}
+def by_series(listed: Mapping[str, Metric]) -> dict[str, Metric]:
+    return {name: metric for metric in listed.values() for name in metric.series}

@@ -53,7 +53,7 @@ def main() -> int:
     made = {file.stem: json.loads(content) for file, content in sorted(files.items())}
     for name, dashboard in made.items():
         found += misfits(name, dashboard)
-    all_ = rules.Dashboards(made, metrics.by_series())
+    all_ = rules.Dashboards(made, metrics.by_series(metrics.read()))
     found += rules.mistakes(all_)
     print("\n".join(found), end="\n" if found else "")
     print(

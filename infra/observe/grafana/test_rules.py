@@ -13,7 +13,7 @@ from grafana_foundation_sdk.cog import plugins
 import metrics
 
 MADE = {file.stem: json.loads(content) for file, content in check.committed().items()}
-METRICS = metrics.by_series()
+METRICS = metrics.by_series(metrics.read())
 
 Change = Callable[[rules.Json], None]
 
