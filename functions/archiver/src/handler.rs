@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::error::ArchiverError;
-use crate::report::{self, BatchReport, Write};
+use crate::report::{BatchReport, Write};
 
 /// Objects written at the same time. A batch seldom has more, and S3 takes thousands per second.
 const CONCURRENT_WRITES: usize = 16;
@@ -37,7 +37,7 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
     let delivered = records.map_err(ArchiverError::from)?;
     let objects = writer::pack(&delivered).map_err(ArchiverError::from)?;
     failpoint!("archiver::packed");
-    report::begun(&delivered, SystemClock.now());
+    kafka_trigger::observe_age(&delivered, SystemClock.now());
     let undecodable = delivered.iter().filter(|record| record.undecodable.is_some()).count();
 
     let writes: Vec<Write> = futures::stream::iter(objects)

@@ -1,12 +1,12 @@
 //! Reports what one invocation did: its counts, and the metrics.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use archive::writer::PackedObject;
 use event::Timestamp;
 use pipeline::ports::PutResult;
 use pipeline::{DependencyError, Record};
-use telemetry::list::{ARCHIVE_DELAY, ARCHIVE_OBJECT_BYTES, ARCHIVE_OBJECTS, OLDEST_RECORD_AGE, RECORDS_ARCHIVED};
+use telemetry::list::{ARCHIVE_DELAY, ARCHIVE_OBJECT_BYTES, ARCHIVE_OBJECTS, RECORDS_ARCHIVED};
 
 const CREATED: &str = "created";
 const ALREADY_THERE: &str = "already-there";
@@ -16,13 +16,6 @@ const FAILED: &str = "failed";
 pub(crate) fn begin() {
     for result in [CREATED, ALREADY_THERE, FAILED] {
         ARCHIVE_OBJECTS.begin([result]);
-    }
-}
-
-/// Tells how far the consumer is behind.
-pub(crate) fn begun(delivered: &[Record], now: Timestamp) {
-    if let Some(oldest) = Record::oldest(delivered) {
-        OLDEST_RECORD_AGE.record(now.since(oldest).as_secs_f64(), []);
     }
 }
 
@@ -64,7 +57,7 @@ impl<'a> BatchReport<'a> {
         report
     }
 
-    /// Adds to the metrics, at `now`.
+    /// Adds to the metrics, at `now`. The records are those of the batch, topic by topic.
     pub(crate) fn count(&self, writes: &[Write], delivered: &[Record], now: Timestamp) {
         for (topic, records) in &self.records_written {
             RECORDS_ARCHIVED.add(*records, [topic]);
@@ -80,10 +73,9 @@ impl<'a> BatchReport<'a> {
         if self.unwritten > 0 {
             return;
         }
-        let topics: BTreeSet<&str> = delivered.iter().map(|record| &*record.position.topic).collect();
-        for topic in topics {
-            if let Some(oldest) = Record::oldest(delivered.iter().filter(|record| &*record.position.topic == topic)) {
-                ARCHIVE_DELAY.record(now.since(oldest).as_secs_f64(), [topic]);
+        for of_topic in delivered.chunk_by(|a, b| a.position.topic == b.position.topic) {
+            if let (Some(first), Some(oldest)) = (of_topic.first(), Record::oldest(of_topic)) {
+                ARCHIVE_DELAY.record(now.since(oldest).as_secs_f64(), [&first.position.topic]);
             }
         }
     }

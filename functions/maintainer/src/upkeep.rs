@@ -44,7 +44,7 @@ pub async fn maintain(app: &App, patience: Duration) -> Result<MaintenanceReport
     let verified = tokio::time::timeout(patience, verification::verify(app)).await;
     let unaccounted = match verified.unwrap_or(Err(MaintainerError::OutOfTime)) {
         Ok(unaccounted) => {
-            // Without the look it has not ended well, though it is no failure: an alert misses it.
+            // Only with the look for losses: an alert rings when the count stands still.
             UPKEEP_RUNS.add(1, []);
             Some(unaccounted)
         }

@@ -27,21 +27,23 @@ pub async fn verify(app: &App) -> Result<u64, MaintainerError> {
     for name in unverified_logs(database).await.map_err(failed("finding what is not verified yet"))? {
         let seen = look(database, name, MOST_OFFSETS).await.map_err(failed("reading what is not verified yet"))?;
         let Some(log) = seen else { continue };
-        let lost = lost_offsets(&log, in_kafka(app, &log).await?);
-        let verified = lost.first().copied().unwrap_or(log.next_offset);
+        let in_kafka = in_kafka(app, &log).await?;
+        let lost = || lost_offsets(&log, in_kafka.as_ref());
+        let records = lost().count() as u64;
+        let verified = lost().next().unwrap_or(log.next_offset);
         note_verified(database, &log.name, verified).await.map_err(failed("noting what is verified"))?;
-        if let (Some(first), Some(last)) = (lost.first(), lost.last()) {
+        if records > 0 {
             tracing::error!(
                 topic = log.name.topic,
                 partition = log.name.partition,
                 log = log.name.incarnation,
-                records = lost.len(),
-                first,
-                last,
+                records,
+                first = verified,
+                last = lost().last(),
                 "records have no outcome: they are lost unless their batch is delivered again"
             );
         }
-        unaccounted += lost.len() as u64;
+        unaccounted += records;
     }
     UNACCOUNTED_RECORDS.set(unaccounted as f64, []);
     Ok(unaccounted)
@@ -71,15 +73,12 @@ async fn in_kafka(app: &App, log: &UnverifiedLog) -> Result<Option<InKafka>, Mai
     Ok(Some(InKafka { earliest: marks.earliest, records }))
 }
 
-/// The missing offsets that count as lost, lowest first.
-fn lost_offsets(log: &UnverifiedLog, in_kafka: Option<InKafka>) -> Vec<i64> {
+/// The missing offsets that count as lost, lowest first. Not as a list: there may be as many as one look has offsets.
+fn lost_offsets(log: &UnverifiedLog, in_kafka: Option<&InKafka>) -> impl Iterator<Item = i64> {
     let missing = log.missing.iter().flat_map(|range| range.first..=range.last);
-    match in_kafka {
-        Some(InKafka { earliest, records }) => {
-            missing.filter(|offset| *offset < earliest || records.binary_search(offset).is_ok()).collect()
-        }
-        None => missing.collect(),
-    }
+    missing.filter(move |offset| {
+        in_kafka.is_none_or(|InKafka { earliest, records }| offset < earliest || records.binary_search(offset).is_ok())
+    })
 }
 
 #[cfg(test)]
@@ -98,11 +97,12 @@ mod tests {
             next_offset: 100,
             missing: vec![OffsetRange { first: 20, last: 22 }, OffsetRange { first: 40, last: 40 }],
         };
-        let lost =
-            |earliest: i64, records: &[i64]| lost_offsets(&log, Some(InKafka { earliest, records: records.to_vec() }));
+        let lost = |earliest: i64, records: &[i64]| -> Vec<i64> {
+            lost_offsets(&log, Some(&InKafka { earliest, records: records.to_vec() })).collect()
+        };
         assert_eq!(lost(0, &[]), [0; 0]);
         assert_eq!(lost(0, &[21, 40]), [21, 40]);
         assert_eq!(lost(22, &[40]), [20, 21, 40], "what Kafka has deleted may be lost");
-        assert_eq!(lost_offsets(&log, None), [20, 21, 22, 40]);
+        assert_eq!(lost_offsets(&log, None).collect::<Vec<_>>(), [20, 21, 22, 40]);
     }
 }

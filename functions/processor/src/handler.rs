@@ -65,7 +65,7 @@ impl App {
         let mut stopwatch = Stopwatch::start();
         let deadline = Instant::now() + invocation.remaining(RESERVE);
         let now = self.clock.now();
-        report::begun(delivered, now);
+        kafka_trigger::observe_age(delivered, now);
         let reader = Reader { registry: &self.registry, foreign_tenant: &self.policy.foreign_tenant, now };
         let mut records = reader.read_all(delivered);
         match self.policy.unknown_types {
@@ -95,7 +95,7 @@ impl App {
         quarantine::keep(self, delivered, &records, deadline).await?;
         let ledger = storing::record(&*self.store, &self.postgres, &mut records, now, deadline).await?;
         stopwatch.durations.store = stopwatch.lap();
-        report::stored(&records, &ledger, now, self.clock.now());
+        let sums = report::stored(&records, &ledger, now, self.clock.now());
         failpoint!("processor::stored");
 
         in_time(Step::Publish, deadline)?;
@@ -103,7 +103,7 @@ impl App {
         stopwatch.durations.publish = stopwatch.lap();
         failpoint!("processor::published");
 
-        report::finished(&invocation.request_id, &ledger, now, &stopwatch);
+        report::finished(&invocation.request_id, &sums, &stopwatch);
         Ok(())
     }
 

@@ -7,11 +7,11 @@ use event::Timestamp;
 use event::schema::Registry;
 use pipeline::ports::LedgerEntry;
 use pipeline::tracked::{Decided, Tracked};
-use pipeline::{Outcome, ReasonTag, Record, millis};
+use pipeline::{Outcome, ReasonTag, millis};
 use strum::IntoEnumIterator as _;
 use telemetry::list::{
     ADDRESSES_BLOCKED, DEAD_LETTERS, DEDUP_HITS, EVENT_DELAY, EVENTS_PROCESSED, EVENTS_UNSCORED, FRAUD_DETECTED,
-    INCARNATIONS_BEGUN, OLDEST_RECORD_AGE, PAYLOAD_DIFFERS, RECORDS_REDELIVERED, STEP_DURATION,
+    INCARNATIONS_BEGUN, PAYLOAD_DIFFERS, RECORDS_REDELIVERED, STEP_DURATION,
 };
 use tokio::time::Instant;
 
@@ -76,30 +76,55 @@ pub fn incarnation_begun(topic: &str) {
     INCARNATIONS_BEGUN.add(1, [topic]);
 }
 
-/// Tells how far the consumer is behind.
-pub fn begun(delivered: &[Record], now: Timestamp) {
-    if let Some(oldest) = Record::oldest(delivered) {
-        OLDEST_RECORD_AGE.record(now.since(oldest).as_secs_f64(), []);
+/// The sums of a batch, by its ledger entries.
+#[derive(Debug, Default)]
+pub struct BatchSums {
+    outcomes: BTreeMap<Outcome, u64>,
+    unscored: u64,
+    payload_differs: u64,
+    /// Those that had their entry before this delivery.
+    redelivered: u64,
+}
+
+impl BatchSums {
+    fn add(&mut self, entry: &LedgerEntry, tag: Option<ReasonTag>) {
+        *self.outcomes.entry(entry.outcome).or_default() += 1;
+        self.unscored += u64::from(entry.outcome.is_stored() && entry.risk.is_none());
+        self.payload_differs += u64::from(tag == Some(ReasonTag::PayloadDiffers));
+    }
+
+    fn of(&self, outcome: Outcome) -> u64 {
+        self.outcomes.get(&outcome).copied().unwrap_or_default()
+    }
+
+    fn records(&self) -> u64 {
+        self.outcomes.values().sum()
     }
 }
 
 /// Counts the outcomes that a batch has got at `now` and that are committed since `stored_at`. Done before they are
-/// published: if that fails, the next delivery finds them in the ledger and does not count them again.
-pub fn stored(records: &[Tracked<'_, Decided>], ledger: &[LedgerEntry], now: Timestamp, stored_at: Timestamp) {
-    let mut outcomes: BTreeMap<(&str, Outcome), u64> = BTreeMap::new();
+/// published: if that fails, the next delivery finds them in the ledger and does not count them again. Returns the sums of the
+/// whole batch.
+pub fn stored(
+    records: &[Tracked<'_, Decided>],
+    ledger: &[LedgerEntry],
+    now: Timestamp,
+    stored_at: Timestamp,
+) -> BatchSums {
+    let (mut all, mut new) = (BatchSums::default(), BatchSums::default());
+    let mut processed: BTreeMap<(&str, Outcome), u64> = BTreeMap::new();
     let mut dead_letters: BTreeMap<&'static str, u64> = BTreeMap::new();
-    let (mut redelivered, mut unscored, mut payload_differs) = (0, 0, 0);
     let mut delays = Vec::with_capacity(ledger.len());
     for (record, entry) in records.iter().zip(ledger) {
+        let tag = ReasonTag::of(&entry.reason);
+        all.add(entry, tag);
         if entry.recorded_at != now {
-            redelivered += 1;
+            all.redelivered += 1;
             continue;
         }
+        new.add(entry, tag);
         // A bounded label: every type here has a schema.
-        *outcomes.entry((record.event_type().unwrap_or(NO_TYPE), entry.outcome)).or_default() += 1;
-        unscored += u64::from(is_unscored(entry));
-        let tag = ReasonTag::of(&entry.reason);
-        payload_differs += u64::from(tag == Some(ReasonTag::PayloadDiffers));
+        *processed.entry((record.event_type().unwrap_or(NO_TYPE), entry.outcome)).or_default() += 1;
         if entry.outcome == Outcome::DeadLettered
             && let Some(tag) = tag
         {
@@ -111,49 +136,39 @@ pub fn stored(records: &[Tracked<'_, Decided>], ledger: &[LedgerEntry], now: Tim
             delays.push(stored_at.since(received_at).as_secs_f64());
         }
     }
-    let of = |outcome: Outcome| sum_of(&outcomes, outcome);
     for (counter, by) in [
-        (FRAUD_DETECTED, of(Outcome::Fraud)),
-        (DEDUP_HITS, of(Outcome::Duplicate)),
-        (PAYLOAD_DIFFERS, payload_differs),
-        (EVENTS_UNSCORED, unscored),
-        (RECORDS_REDELIVERED, redelivered),
+        (FRAUD_DETECTED, new.of(Outcome::Fraud)),
+        (DEDUP_HITS, new.of(Outcome::Duplicate)),
+        (PAYLOAD_DIFFERS, new.payload_differs),
+        (EVENTS_UNSCORED, new.unscored),
+        (RECORDS_REDELIVERED, all.redelivered),
     ] {
         counter.add(by, []);
     }
-    for ((event_type, outcome), count) in &outcomes {
-        EVENTS_PROCESSED.add(*count, [event_type, outcome.as_str()]);
+    for ((event_type, outcome), count) in processed {
+        EVENTS_PROCESSED.add(count, [event_type, outcome.as_str()]);
     }
     for (tag, count) in dead_letters {
         DEAD_LETTERS.add(count, [tag]);
     }
     EVENT_DELAY.record_all(delays, []);
-}
-
-fn is_unscored(entry: &LedgerEntry) -> bool {
-    entry.outcome.is_stored() && entry.risk.is_none()
-}
-
-fn sum_of<K>(outcomes: &BTreeMap<(K, Outcome), u64>, outcome: Outcome) -> u64 {
-    outcomes.iter().filter(|((_, of), _)| *of == outcome).map(|(_, count)| count).sum()
+    all
 }
 
 /// Writes the log line of a finished batch. Its counts are those of the ledger, so a redelivered batch has them again.
-pub fn finished(request_id: &str, ledger: &[LedgerEntry], now: Timestamp, stopwatch: &Stopwatch) {
-    let count = |outcome: Outcome| ledger.iter().filter(|entry| entry.outcome == outcome).count();
-    let differs = |entry: &&LedgerEntry| ReasonTag::of(&entry.reason) == Some(ReasonTag::PayloadDiffers);
+pub fn finished(request_id: &str, sums: &BatchSums, stopwatch: &Stopwatch) {
     let durations = &stopwatch.durations;
     tracing::info!(
         request_id,
-        records = ledger.len(),
-        valid = count(Outcome::Valid),
-        fraud = count(Outcome::Fraud),
-        duplicate = count(Outcome::Duplicate),
-        blocked = count(Outcome::Blocked),
-        dead_lettered = count(Outcome::DeadLettered),
-        unscored = ledger.iter().filter(|entry| is_unscored(entry)).count(),
-        payload_differs = ledger.iter().filter(differs).count(),
-        redelivered = ledger.iter().filter(|entry| entry.recorded_at != now).count(),
+        records = sums.records(),
+        valid = sums.of(Outcome::Valid),
+        fraud = sums.of(Outcome::Fraud),
+        duplicate = sums.of(Outcome::Duplicate),
+        blocked = sums.of(Outcome::Blocked),
+        dead_lettered = sums.of(Outcome::DeadLettered),
+        unscored = sums.unscored,
+        payload_differs = sums.payload_differs,
+        redelivered = sums.redelivered,
         read_ms = millis(durations.read),
         claim_ms = millis(durations.claim),
         limit_and_score_ms = millis(durations.limit_and_score),

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use strum::{IntoStaticStr, VariantArray};
 use telemetry::list::{ESM_INVOCATIONS, ESM_RECORDS};
 
 /// Counts since the start, over all pollers.
@@ -22,7 +23,8 @@ pub struct MappingStatus {
 }
 
 /// How an invocation ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub(crate) enum Ended {
     Ok,
     /// Some records must be sent again.
@@ -31,21 +33,9 @@ pub(crate) enum Ended {
     Throttled,
 }
 
-impl Ended {
-    const ALL: [Ended; 4] = [Ended::Ok, Ended::Partly, Ended::Failed, Ended::Throttled];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Ended::Ok => "ok",
-            Ended::Partly => "partly",
-            Ended::Failed => "failed",
-            Ended::Throttled => "throttled",
-        }
-    }
-}
-
 /// What became of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case", const_into_str)]
 pub(crate) enum Fate {
     /// The function answered for its batch.
     Delivered,
@@ -56,35 +46,22 @@ pub(crate) enum Fate {
     Dropped,
 }
 
-impl Fate {
-    const ALL: [Fate; 4] = [Fate::Delivered, Fate::Filtered, Fate::AtDestination, Fate::Dropped];
-
-    const fn label(self) -> &'static str {
-        match self {
-            Fate::Delivered => "delivered",
-            Fate::Filtered => "filtered",
-            Fate::AtDestination => "at-destination",
-            Fate::Dropped => "dropped",
-        }
-    }
-}
-
 /// Over all pollers of a mapping.
 #[derive(Debug)]
 pub(crate) struct Counters {
     group: String,
     started: AtomicU64,
     /// By [`Ended`].
-    ended: [AtomicU64; Ended::ALL.len()],
+    ended: [AtomicU64; Ended::VARIANTS.len()],
     /// By [`Fate`].
-    records: [AtomicU64; Fate::ALL.len()],
+    records: [AtomicU64; Fate::VARIANTS.len()],
 }
 
 impl Counters {
     /// The metrics begin at 0 with it.
     pub(crate) fn new(group: &str) -> Self {
-        Ended::ALL.iter().for_each(|ended| ESM_INVOCATIONS.begin([group, ended.label()]));
-        Fate::ALL.iter().for_each(|fate| ESM_RECORDS.begin([group, fate.label()]));
+        Ended::VARIANTS.iter().for_each(|ended| ESM_INVOCATIONS.begin([group, ended.into_str()]));
+        Fate::VARIANTS.iter().for_each(|fate| ESM_RECORDS.begin([group, fate.into_str()]));
         Counters {
             group: group.to_owned(),
             started: AtomicU64::default(),
@@ -99,13 +76,13 @@ impl Counters {
 
     pub(crate) fn ended(&self, how: Ended) {
         self.ended[how as usize].fetch_add(1, Ordering::Relaxed);
-        ESM_INVOCATIONS.add(1, [&self.group, how.label()]);
+        ESM_INVOCATIONS.add(1, [&self.group, how.into_str()]);
     }
 
     pub(crate) fn records(&self, fate: Fate, count: usize) {
         let count = u64::try_from(count).unwrap_or(u64::MAX);
         self.records[fate as usize].fetch_add(count, Ordering::Relaxed);
-        ESM_RECORDS.add(count, [&self.group, fate.label()]);
+        ESM_RECORDS.add(count, [&self.group, fate.into_str()]);
     }
 
     pub(crate) fn status(&self) -> MappingStatus {
@@ -130,11 +107,11 @@ mod tests {
     #[test]
     fn every_end_and_fate_has_its_own_place() {
         let counters = Counters::new("g");
-        for (times, ended) in (1..).zip(Ended::ALL) {
-            (0..times).for_each(|_| counters.ended(ended));
+        for (times, ended) in (1..).zip(Ended::VARIANTS) {
+            (0..times).for_each(|_| counters.ended(*ended));
         }
-        for (count, fate) in (1..).zip(Fate::ALL) {
-            counters.records(fate, count);
+        for (count, fate) in (1..).zip(Fate::VARIANTS) {
+            counters.records(*fate, count);
         }
         let status = counters.status();
         assert_eq!((status.failed_invocations, status.throttles), (2 + 3 + 4, 4));

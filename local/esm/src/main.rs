@@ -12,7 +12,6 @@ use kafka::{KafkaClient, KafkaConfig};
 use process::health::HealthPort;
 use settings::{ProcessEnvironment, Settings};
 use telemetry::Output;
-use telemetry::list::WORKER_HEALTH;
 
 /// The Kafka event source mapping of AWS Lambda as a program.
 ///
@@ -127,9 +126,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
         mappings.push(Mapping::start(config, &kafka, &functions, &sdk).await?);
     }
     let _health = health_port.open().await?;
-    WORKER_HEALTH.set(1.0, []);
     process::stop_signal().await;
-    WORKER_HEALTH.set(0.0, []);
     let mut stopping = tokio::task::JoinSet::new();
     for mapping in mappings {
         stopping.spawn(mapping.stop());

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use kafka::{ConsumerOptions, KafkaClient, KafkaError, PublisherOptions};
+use telemetry::list::WORKER_HEALTH;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
@@ -80,6 +81,7 @@ impl Mapping {
             concurrency = config.concurrency,
             "event source mapping started"
         );
+        WORKER_HEALTH.set(1.0, []);
         Ok(RunningMapping { config, kafka: kafka.clone(), counters, stop, pollers })
     }
 }
@@ -113,6 +115,7 @@ impl RunningMapping {
 
     /// Stops polling, lets invocations in flight finish (up to 20 s), commits, and leaves the group.
     pub async fn stop(mut self) {
+        WORKER_HEALTH.set(0.0, []);
         self.stop.send_replace(true);
         while let Some(ended) = self.pollers.join_next().await {
             if let Err(error) = ended {

@@ -133,11 +133,11 @@ pub async fn start_host(
 pub async fn start_http(
     name: &str,
     port: Port,
-    metrics: Option<Port>,
+    metrics: Port,
     options: &Options,
     environment: &[(String, String)],
 ) -> anyhow::Result<RunningHttpFunction> {
-    let metrics = metrics.and_then(Port::fixed).map(|port| ("OPERATIONS_PORT".to_owned(), port.to_string()));
+    let metrics = metrics.fixed().map(|port| ("OPERATIONS_PORT".to_owned(), port.to_string()));
     let function = HttpFunction {
         name: name.to_owned(),
         program: program(options, name)?,

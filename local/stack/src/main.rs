@@ -16,7 +16,7 @@ use stack::demo::{Demo, DemoReport, Traffic};
 use stack::endpoints::Endpoints;
 use stack::functions::{FUNCTIONS, beside_this_program};
 use stack::gateway::Gateway;
-use stack::observe::{self, RunningPrometheus};
+use stack::observe::RunningPrometheus;
 use stack::options::Options;
 use stack::output::OutputError;
 use stack::schedule::Schedule;
@@ -24,7 +24,6 @@ use stack::session::Session;
 use stack::stack::Stack;
 use stack::watch::Watched;
 use stack::{commands, output, reconcile};
-use telemetry::list::WORKER_HEALTH;
 use tracing_subscriber::EnvFilter;
 
 /// Forebay on one machine.
@@ -166,10 +165,7 @@ async fn run(keep: Option<PathBuf>, watched: Option<Watched>, prometheus: Option
         telemetry::start_prometheus("esm", metrics.stack.address()).context("set METRICS_PORT to a free port")?;
     }
     let observer = match prometheus {
-        Some(programs) => {
-            observe::check(&metrics)?;
-            Some(RunningPrometheus::start(&programs, options.ports.prometheus, &metrics).await?)
-        }
+        Some(programs) => Some(RunningPrometheus::start(&programs, options.ports.prometheus, &metrics).await?),
         None => None,
     };
     let started = std::time::Instant::now();
@@ -177,7 +173,6 @@ async fn run(keep: Option<PathBuf>, watched: Option<Watched>, prometheus: Option
         stack = start(options, watched) => stack?,
         () = stop_signal() => return Ok(ExitCode::from(130)),
     };
-    WORKER_HEALTH.set(1.0, []);
     let published = stack.session.publish()?;
     output::line(format_args!("started in {:.1} s", started.elapsed().as_secs_f64()))?;
     let sample = Demo { events: 200, batch_size: 50, ..Demo::default() };

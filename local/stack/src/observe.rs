@@ -29,8 +29,10 @@ impl RunningPrometheus {
     /// Starts the program in `folder` of programs, which asks the stack for its metrics. Returns when it answers.
     ///
     /// # Errors
-    /// If the program is missing, the port is taken, or it does not start.
+    /// If a port for metrics is 0, the program is missing, its port is taken, or it does not start.
     pub async fn start(programs: &Path, port: Port, targets: &MetricsPorts) -> anyhow::Result<Self> {
+        let all = [targets.stack, targets.ingest, targets.query].iter().all(|port| port.fixed().is_some());
+        ensure!(all, "Prometheus needs METRICS_PORT, INGEST_METRICS_PORT and QUERY_METRICS_PORT: one of them is 0");
         let folder = tempfile::Builder::new().prefix("forebay-prometheus-").tempdir()?;
         let config = folder.path().join("prometheus.yaml");
         tokio::fs::write(&config, configuration(&std::env::current_dir()?.join(RULES), targets)).await?;
@@ -47,8 +49,8 @@ impl RunningPrometheus {
             .with_context(|| format!("cannot start {}", program.display()))?;
         let url = format!("http://{}", port.address());
         let ready = format!("{url}/-/ready");
-        let deadline = Instant::now() + PATIENCE;
-        while !JsonClient::default().get(&ready, &[]).await.is_ok_and(|answer| answer.status.is_success()) {
+        let (client, deadline) = (JsonClient::default(), Instant::now() + PATIENCE);
+        while !client.get(&ready, &[]).await.is_ok_and(|answer| answer.status.is_success()) {
             let ended = process.try_wait()?;
             if ended.is_some() || Instant::now() >= deadline {
                 let said = tokio::fs::read_to_string(folder.path().join("prometheus.log")).await.unwrap_or_default();
@@ -72,14 +74,4 @@ fn configuration(rules: &PathBuf, targets: &MetricsPorts) -> String {
         "scrape_configs": [{ "job_name": "forebay", "honor_labels": true, "static_configs": [{ "targets": targets }] }],
     })
     .to_string()
-}
-
-/// Refuses what cannot be observed.
-///
-/// # Errors
-/// If one of the ports for metrics is 0.
-pub fn check(targets: &MetricsPorts) -> anyhow::Result<()> {
-    let all = [targets.stack, targets.ingest, targets.query].iter().all(|port| port.fixed().is_some());
-    ensure!(all, "Prometheus needs METRICS_PORT, INGEST_METRICS_PORT and QUERY_METRICS_PORT: one of them is 0");
-    Ok(())
 }

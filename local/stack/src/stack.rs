@@ -57,7 +57,7 @@ impl FunctionHosting {
             [("ingest", ports.ingest, ports.metrics.ingest), ("query", ports.query, ports.metrics.query)]
         {
             if hosting.watch_of(name).is_none() {
-                let function = functions::start_http(name, port, Some(metrics), options, environment).await?;
+                let function = functions::start_http(name, port, metrics, options, environment).await?;
                 hosting.http.push((name, function));
             }
         }

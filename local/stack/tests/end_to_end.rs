@@ -291,7 +291,10 @@ async fn nothing_needs_dynamodb_if_postgres_keeps_its_part() {
     assert_eq!(post(&url, &key, "while-down", "203.0.113.8").await, 202, "of a key that was used before");
     assert_eq!(post(&url, "another", "unknown", "203.0.113.8").await, 503, "nobody knows whether this key exists");
     let port = crate::options().ports.ingest;
-    let second = start_http("ingest", port, None, &stack.options, &stack.session.variables()).await.unwrap();
+    let second =
+        start_http("ingest", port, stack.options.ports.metrics.ingest, &stack.options, &stack.session.variables())
+            .await
+            .unwrap();
     let second_url = format!("http://{}/events", port.address());
     assert_eq!(post(&second_url, &key, "started-while-down", "203.0.113.8").await, 503, "it has no cached keys");
 

@@ -87,6 +87,33 @@ impl Definition {
         let labels = labels.map(|(name, value)| Label::from_static_parts(name, interned(value)));
         Key::from_parts(self.name, labels.collect::<Vec<_>>())
     }
+
+    /// Adds values that were read from elsewhere to the series of `key`, as the kind of the metric asks for.
+    pub(crate) fn add_all(&self, key: &Key, values: &[f64]) {
+        match self.kind {
+            Kind::Counter => values.iter().for_each(|value| counter(key).increment(whole(*value))),
+            Kind::Gauge => values.iter().for_each(|value| gauge(key).set(*value)),
+            Kind::Histogram => values.iter().for_each(|value| histogram(key).record(*value)),
+        }
+    }
+}
+
+/// A count that went through JSON.
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are whole and below 2^53")]
+fn whole(count: f64) -> u64 {
+    count as u64
+}
+
+fn counter(key: &Key) -> metrics::Counter {
+    with_recorder(|recorder| recorder.register_counter(key, &METADATA))
+}
+
+fn gauge(key: &Key) -> metrics::Gauge {
+    with_recorder(|recorder| recorder.register_gauge(key, &METADATA))
+}
+
+fn histogram(key: &Key) -> metrics::Histogram {
+    with_recorder(|recorder| recorder.register_histogram(key, &METADATA))
 }
 
 /// The same text for the life of the process. Labels have few values, so few are kept, and a request does not copy them.
@@ -107,7 +134,7 @@ fn interned(value: &str) -> &'static str {
     }
 }
 
-pub(crate) const METADATA: Metadata<'_> = Metadata::new(module_path!(), Level::INFO, None);
+const METADATA: Metadata<'_> = Metadata::new(module_path!(), Level::INFO, None);
 
 /// Its type says how many labels it has.
 #[derive(Clone, Copy, Debug)]
@@ -115,7 +142,7 @@ pub struct Counter<const L: usize>(pub Definition);
 
 impl<const L: usize> Counter<L> {
     pub fn add(&self, by: u64, labels: [&str; L]) {
-        with_recorder(|recorder| recorder.register_counter(&self.0.key(labels), &METADATA)).increment(by);
+        counter(&self.0.key(labels)).increment(by);
     }
 
     /// Makes the series visible at 0, so that the first event is seen as a rise: a series that begins at 1 has not risen.
@@ -131,11 +158,11 @@ pub struct Gauge<const L: usize>(pub Definition);
 impl<const L: usize> Gauge<L> {
     /// Makes the series visible at 0 without saying that it is 0: where zeros cost, it is written when it has been set.
     pub fn begin(&self, labels: [&str; L]) {
-        with_recorder(|recorder| drop(recorder.register_gauge(&self.0.key(labels), &METADATA)));
+        drop(gauge(&self.0.key(labels)));
     }
 
     pub fn set(&self, value: f64, labels: [&str; L]) {
-        with_recorder(|recorder| recorder.register_gauge(&self.0.key(labels), &METADATA)).set(value);
+        gauge(&self.0.key(labels)).set(value);
     }
 }
 
@@ -150,7 +177,7 @@ impl<const L: usize> Histogram<L> {
 
     /// Looks the series up once for all values.
     pub fn record_all(&self, values: impl IntoIterator<Item = f64>, labels: [&str; L]) {
-        let histogram = with_recorder(|recorder| recorder.register_histogram(&self.0.key(labels), &METADATA));
+        let histogram = histogram(&self.0.key(labels));
         values.into_iter().for_each(|value| histogram.record(value));
     }
 }

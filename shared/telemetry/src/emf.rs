@@ -20,7 +20,7 @@ use metrics_util::registry::{Registry, Storage};
 use metrics_util::storage::AtomicBucket;
 use serde_json::{Map, Value, json};
 
-use crate::definition::{Definition, Kind};
+use crate::definition::Definition;
 use crate::{SERVICE, list};
 
 /// Most values of one metric in a line.
@@ -197,8 +197,9 @@ impl EmfRecorder {
                     of_line.extend(part.map(|part| (*definition, part)));
                     has_more
                 });
-                for part in of_line.chunks(MAX_METRICS) {
-                    lines.push(self.line(&key, part, now_ms));
+                while !of_line.is_empty() {
+                    let rest = of_line.split_off(of_line.len().min(MAX_METRICS));
+                    lines.push(self.line(&key, std::mem::replace(&mut of_line, rest), now_ms));
                 }
             }
         }
@@ -233,7 +234,7 @@ impl EmfRecorder {
         taken
     }
 
-    fn line(&self, (labels, dimensions): &LineKey, values: &[(&Definition, Value)], now_ms: i64) -> String {
+    fn line(&self, (labels, dimensions): &LineKey, values: Vec<(&Definition, Value)>, now_ms: i64) -> String {
         let metrics: Vec<Value> = values
             .iter()
             .map(|(definition, _)| json!({ "Name": definition.name, "Unit": definition.unit.cloudwatch() }))
@@ -244,7 +245,7 @@ impl EmfRecorder {
         line.insert("_aws".to_owned(), json!({ "Timestamp": now_ms, "CloudWatchMetrics": [directive] }));
         line.insert(SERVICE.to_owned(), self.0.service.into());
         line.extend(labels.iter().map(|(name, value)| (name.clone(), value.as_str().into())));
-        line.extend(values.iter().map(|(definition, value)| (definition.name.to_owned(), value.clone())));
+        line.extend(values.into_iter().map(|(definition, value)| (definition.name.to_owned(), value)));
         Value::Object(line).to_string()
     }
 }
@@ -339,34 +340,9 @@ impl Reading {
             let Some(definition) = list::ALL.iter().find(|definition| definition.name == name) else { continue };
             let labels = definition.labels.iter().copied().chain([SERVICE]);
             let labels = labels.filter_map(|label| Some(metrics::Label::new(label, self.labels.get(label)?.clone())));
-            definition.record(Key::from_parts(definition.name, labels.collect::<Vec<_>>()), values);
+            definition.add_all(&Key::from_parts(definition.name, labels.collect::<Vec<_>>()), values);
         }
     }
-}
-
-impl Definition {
-    fn record(&self, key: Key, values: &[f64]) {
-        metrics::with_recorder(|recorder| match self.kind {
-            Kind::Counter => {
-                let counter = recorder.register_counter(&key, &crate::definition::METADATA);
-                values.iter().for_each(|value| counter.increment(whole(*value)));
-            }
-            Kind::Gauge => {
-                let gauge = recorder.register_gauge(&key, &crate::definition::METADATA);
-                values.iter().for_each(|value| gauge.set(*value));
-            }
-            Kind::Histogram => {
-                let histogram = recorder.register_histogram(&key, &crate::definition::METADATA);
-                values.iter().for_each(|value| histogram.record(*value));
-            }
-        });
-    }
-}
-
-/// A count that went through JSON.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "counts are whole and below 2^53")]
-fn whole(count: f64) -> u64 {
-    count as u64
 }
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ static EMF: OnceLock<emf::EmfRecorder> = OnceLock::new();
 
 /// From now on values are kept for [`flush`], which writes them in the Embedded Metric Format under `namespace`. Without
 /// effect if the process has made its choice already.
-pub fn start_emf(service: &'static str, namespace: &str, zeros: emf::Zeros) {
+fn start_emf(service: &'static str, namespace: &str, zeros: emf::Zeros) {
     let recorder = emf::EmfRecorder::new(service, namespace, zeros);
     if metrics::set_global_recorder(recorder.clone()).is_ok() {
         let _ = EMF.set(recorder);
@@ -44,7 +44,7 @@ pub fn start_prometheus(service: &'static str, address: SocketAddr) -> Result<()
     prometheus::start(service, address)
 }
 
-/// Writes what has changed since the last call to standard output, if the process has called [`start_emf`]; `now_ms` is the
+/// Writes what has changed since the last call to standard output, if the process writes for CloudWatch; `now_ms` is the
 /// time in milliseconds since the epoch. A value that is recorded meanwhile is in this call or the next.
 pub fn flush(now_ms: i64) {
     if let Some(recorder) = EMF.get() {

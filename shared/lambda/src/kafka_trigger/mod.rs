@@ -13,6 +13,7 @@ use event::{JsonStr, Timestamp};
 use pipeline::{Delivery, Header, Position, Record, RecordHeaders};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use telemetry::list::OLDEST_RECORD_AGE;
 
 /// The event is not a Kafka trigger event, or the position of one of its records cannot be read. A Kafka trigger does
 /// not send such an event. The invocation must fail, because any other answer could lose records.
@@ -190,6 +191,13 @@ impl BatchAnswer {
             })
             .collect();
         BatchAnswer { batch_item_failures }
+    }
+}
+
+/// Tells by a metric how far the consumer is behind: the age of the oldest of the records at `now`.
+pub fn observe_age(records: &[Record], now: Timestamp) {
+    if let Some(oldest) = Record::oldest(records) {
+        OLDEST_RECORD_AGE.record(now.since(oldest).as_secs_f64(), []);
     }
 }
 
