@@ -103,6 +103,7 @@ impl EventStore for Answers {
                 position: record.position.clone(),
                 digest: record.digest,
                 origin: record.origin.clone(),
+                trace_id: record.trace_id,
                 key: record.key().cloned(),
                 outcome,
                 reason,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use event::{EventId, Origin, TimeDoubt, Timestamp};
 use pipeline::ports::{History, LedgerEntry, LetterStep, Mark, MarkState, RiskScore, StoredEvent};
-use pipeline::{Outcome, Position};
+use pipeline::{Outcome, Position, TraceId};
 use serde::Serialize;
 
 /// The answer to a query about an event.
@@ -57,6 +57,8 @@ pub enum TimelineStep {
         #[serde(serialize_with = "as_text")]
         record: Position,
         origin: Origin,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        trace_id: Option<TraceId>,
         outcome: Outcome,
         #[serde(skip_serializing_if = "String::is_empty")]
         reason: String,
@@ -65,6 +67,9 @@ pub enum TimelineStep {
     Stored {
         at: Timestamp,
         origin: Origin,
+        /// Of the record that stored it.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        trace_id: Option<TraceId>,
         #[serde(rename = "type")]
         event_type: String,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,14 +162,15 @@ pub fn steps(history: History, marks: Vec<Mark>) -> Vec<TimelineStep> {
     }
     steps.extend(history.records.into_iter().map(|entry| (entry.recorded_at, recorded(entry))));
     for stored in history.stored {
-        let StoredEvent { outcome, event_type, origin, occurred_at, stored_at, risk, scored_at, received_at } = stored;
+        let StoredEvent { outcome, event_type, origin, trace_id, occurred_at, stored_at, risk, scored_at, received_at } =
+            stored;
         let scored = risk.zip(scored_at).map(|(risk, at)| {
             let RiskScore { score, reasons, rules_version } = risk;
             let risk = Risk { score, reasons, rules_version };
             (at, TimelineStep::Scored { at, origin: origin.clone(), outcome, risk })
         });
         let time_doubt = occurred_at.and_then(|at| at.doubt(received_at));
-        let step = TimelineStep::Stored { at: stored_at, origin, event_type, occurred_at, time_doubt };
+        let step = TimelineStep::Stored { at: stored_at, origin, trace_id, event_type, occurred_at, time_doubt };
         steps.push((stored_at, step));
         steps.extend(scored);
     }
@@ -174,8 +180,8 @@ pub fn steps(history: History, marks: Vec<Mark>) -> Vec<TimelineStep> {
 }
 
 fn recorded(entry: LedgerEntry) -> TimelineStep {
-    let LedgerEntry { position, digest: _, origin, outcome, reason, recorded_at, key: _, risk: _ } = entry;
-    TimelineStep::Recorded { at: recorded_at, record: position, origin, outcome, reason }
+    let LedgerEntry { position, digest: _, origin, trace_id, outcome, reason, recorded_at, key: _, risk: _ } = entry;
+    TimelineStep::Recorded { at: recorded_at, record: position, origin, trace_id, outcome, reason }
 }
 
 fn redrive(mark: Mark) -> TimelineStep {
@@ -205,6 +211,7 @@ mod tests {
             position: Position::new("raw-events", 0, offset),
             digest: None,
             origin: Origin::new("raw-events", 0, origin),
+            trace_id: None,
             key: None,
             outcome,
             reason: String::new(),
@@ -218,6 +225,7 @@ mod tests {
             outcome,
             event_type: "click".into(),
             origin: Origin::new("raw-events", 0, origin),
+            trace_id: None,
             received_at: Timestamp::from_millis(10),
             occurred_at: None,
             stored_at: Timestamp::from_millis(50),

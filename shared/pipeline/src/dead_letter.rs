@@ -9,7 +9,7 @@ use serde::de::IgnoredAny;
 
 use crate::ports::{LedgerEntry, LetterId, NewRecord};
 use crate::reason::{canonical, tag_text};
-use crate::{Header, Outcome, ReasonTag, Record, header, object_name, topic};
+use crate::{Header, Outcome, ReasonTag, Record, TraceContext, header, object_name, topic};
 
 /// The headers that [`dead_letter`] appends to a record's own headers, in this order.
 const ADDED_BY_PROCESSOR: [&str; 6] = [
@@ -117,6 +117,11 @@ impl DeadLetter {
             _ => None,
         };
         Ok(DeadLetter { id, reason, detail, failed_at, record, origin_timestamp, own_headers, quarantined })
+    }
+
+    /// The span that made the first copy.
+    pub fn trace(&self) -> Option<TraceContext> {
+        self.record.trace()
     }
 
     /// The key of the object with the record's bytes. `None` if the letter has them itself, as all have whose record was
@@ -228,6 +233,7 @@ mod tests {
             position: record.position.clone(),
             digest: record.digest(),
             origin: record.origin(record.digest()),
+            trace_id: None,
             key: None,
             outcome: Outcome::DeadLettered,
             reason: "schema: amount: too small".to_owned(),
@@ -245,6 +251,7 @@ mod tests {
             position: original.position.clone(),
             digest: original.digest(),
             origin: original.origin(original.digest()),
+            trace_id: None,
             key: None,
             outcome: Outcome::DeadLettered,
             reason: "schema_violation: /amount".to_owned(),
@@ -308,6 +315,7 @@ mod tests {
                 position: record.position.clone(),
                 digest: record.digest(),
                 origin: record.origin(record.digest()),
+                trace_id: None,
                 key: Some(EventKey { tenant: TenantId::new("acme").unwrap(), id: EventId::new("a/b").unwrap() }),
                 outcome: Outcome::DeadLettered,
                 reason: "too-large: 3000000 bytes".to_owned(),

@@ -20,6 +20,7 @@ pub mod quota;
 pub mod reason;
 mod record;
 pub mod token_bucket;
+pub mod trace;
 pub mod tracked;
 
 pub use clock::millis;
@@ -27,3 +28,4 @@ pub use error::{BreakerOpen, Dependency, DependencyError, ErrorClass, OutOfTime,
 pub use outcome::Outcome;
 pub use reason::{Reason, ReasonTag};
 pub use record::{Delivery, Header, Position, Record, RecordHeaders, header, topic};
+pub use trace::{TraceContext, TraceId};

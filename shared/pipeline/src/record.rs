@@ -8,6 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use event::{Origin, RecordDigest, Timestamp};
 
+use crate::TraceContext;
+
 /// Topic names (DESIGN section 3).
 pub mod topic {
     pub const RAW_EVENTS: &str = "raw-events";
@@ -185,6 +187,11 @@ impl Record {
     /// Kafka's timestamp of the oldest of these records; `None` if none of them has one.
     pub fn oldest<'a>(records: impl IntoIterator<Item = &'a Record>) -> Option<Timestamp> {
         records.into_iter().map(|record| record.timestamp).filter(|at| *at != Timestamp::NONE).min()
+    }
+
+    /// The span that made the record, if a valid header names it.
+    pub fn trace(&self) -> Option<TraceContext> {
+        TraceContext::parse(self.headers.get(header::TRACEPARENT)?)
     }
 
     /// How many times the record has been redriven.

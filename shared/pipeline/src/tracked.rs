@@ -11,7 +11,7 @@ use event::{EventKey, IdSource, Origin, PayloadHash, RecordDigest, Timestamp};
 use serde_json::value::RawValue;
 
 use crate::ports::RiskScore;
-use crate::{Outcome, Position, ReasonTag};
+use crate::{Outcome, Position, ReasonTag, TraceId};
 
 /// JSON text, byte for byte as the client sent it. Two values are equal if their bytes are.
 #[derive(Clone, Debug)]
@@ -121,6 +121,8 @@ pub struct Tracked<'a, S> {
     /// The incarnation of its log, if it is known before the ledger is asked: only when an outcome is restored.
     pub incarnation: Option<i32>,
     pub origin: Origin,
+    /// The trace that the record belongs to, if it names one.
+    pub trace_id: Option<TraceId>,
     pub state: State<'a, S>,
 }
 
@@ -207,7 +209,7 @@ impl<'a, S> Tracked<'a, S> {
     /// # Errors
     /// The error of the step.
     pub fn try_advance<T, E>(self, step: impl FnOnce(&Event<'a>, S) -> Result<T, E>) -> Result<Tracked<'a, T>, E> {
-        let Tracked { position, digest, incarnation, origin, state } = self;
+        let Tracked { position, digest, incarnation, origin, trace_id, state } = self;
         let state = match state {
             State::Open { event, found } => {
                 let found = step(&event, found)?;
@@ -215,7 +217,7 @@ impl<'a, S> Tracked<'a, S> {
             }
             State::Closed { outcome, reason, known } => State::Closed { outcome, reason, known },
         };
-        Ok(Tracked { position, digest, incarnation, origin, state })
+        Ok(Tracked { position, digest, incarnation, origin, trace_id, state })
     }
 
     /// Like [`Tracked::try_advance`], for a step that cannot fail.
@@ -265,6 +267,7 @@ mod tests {
             digest: read("t/0/1", "a", "x").digest,
             incarnation: None,
             origin: "t/0/1".parse().unwrap(),
+            trace_id: None,
         };
         assert_eq!(record, expected);
         assert!(record.open().is_none() && record.key().is_some());

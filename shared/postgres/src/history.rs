@@ -12,7 +12,7 @@ use tokio_postgres::Row;
 
 use crate::database::{Database, RollbackOnDrop, in_one_round_trip};
 use crate::error::PostgresError;
-use crate::ledger::{Corrupt, entry_from_row, origin_from_row, risk_from_row};
+use crate::ledger::{Corrupt, entry_from_row, origin_from_row, risk_from_row, trace_from_row};
 use crate::statement::{Parameter, parameter};
 
 /// One row more than is returned, to find out whether there are more.
@@ -20,7 +20,7 @@ const LIMIT: i64 = MAX_HISTORY as i64 + 1;
 
 /// One probe of the unique key per day partition.
 const EVENTS: &str = "
-    SELECT status, event_type, origin_topic, origin_partition, origin_offset, origin_digest, received_at, occurred_at, stored_at,
+    SELECT status, event_type, origin_topic, origin_partition, origin_offset, origin_digest, trace_id, received_at, occurred_at, stored_at,
            risk_score, risk_reasons, rules_version, scored_at
     FROM events WHERE tenant = $1 AND event_id = $2 ORDER BY received_at LIMIT $3";
 
@@ -128,6 +128,7 @@ fn stored_from_row(row: &Row) -> Result<StoredEvent, PostgresError> {
         outcome: row.try_get::<_, &str>("status")?.parse().map_err(|_| Corrupt("events").column("status"))?,
         event_type: row.try_get("event_type")?,
         origin: origin_from_row(row)?,
+        trace_id: trace_from_row(row, "events")?,
         received_at: row.try_get::<_, OffsetDateTime>("received_at")?.into(),
         occurred_at: row.try_get::<_, Option<OffsetDateTime>>("occurred_at")?.map(Timestamp::from),
         stored_at: row.try_get::<_, OffsetDateTime>("stored_at")?.into(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use deadpool_postgres::Transaction;
 use event::{EventId, EventKey, Origin, RecordDigest, TenantId, Timestamp};
 use pipeline::ports::{LedgerEntry, RiskScore};
-use pipeline::{Outcome, Position};
+use pipeline::{Outcome, Position, TraceId};
 use serde::Serialize;
 use time::OffsetDateTime;
 use tokio_postgres::{IsolationLevel, Row};
@@ -48,6 +48,7 @@ pub(crate) fn entry_from_row(row: &Row) -> Result<LedgerEntry, PostgresError> {
         digest: digest_from_row(row, "record_outcomes", "digest")?,
         origin: Origin::new(origin_topic, row.try_get("origin_partition")?, row.try_get("origin_offset")?)
             .with_digest(digest_from_row(row, "record_outcomes", "origin_digest")?),
+        trace_id: trace_from_row(row, "record_outcomes")?,
         key,
         outcome: row.try_get::<_, &str>("outcome")?.parse().map_err(|_| corrupt("outcome"))?,
         reason: row.try_get("reason")?,
@@ -64,6 +65,14 @@ pub(crate) fn digest_from_row(
 ) -> Result<Option<RecordDigest>, PostgresError> {
     let Some(bytes) = row.try_get::<_, Option<&[u8]>>(column)? else { return Ok(None) };
     Ok(Some(RecordDigest(bytes.try_into().map_err(|_| Corrupt(table).column(column))?)))
+}
+
+/// Reads `trace_id`; `None` in a row from before there were any.
+pub(crate) fn trace_from_row(row: &Row, table: &'static str) -> Result<Option<TraceId>, PostgresError> {
+    let bad = || Corrupt(table).column("trace_id");
+    let Some(bytes) = row.try_get::<_, Option<&[u8]>>("trace_id")? else { return Ok(None) };
+    let bytes = bytes.try_into().map_err(|_| bad())?;
+    Ok(Some(TraceId::from_bytes(bytes).ok_or_else(bad)?))
 }
 
 /// Reads `origin_topic`, `origin_partition`, `origin_offset` and `origin_digest` of `events`.

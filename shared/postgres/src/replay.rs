@@ -31,15 +31,17 @@ const SAVE: &str = "
 const ADD: &str = "
     INSERT INTO reprocessed_outcomes (
         version, topic, partition, record_offset, origin_topic, origin_partition, origin_offset, tenant, event_id,
-        outcome, reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest, reprocessed_at)
-    SELECT $18::text, w.topic, w.partition, w.record_offset, w.origin_topic, w.origin_partition, w.origin_offset, w.tenant,
+        outcome, reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest, reprocessed_at,
+        trace_id)
+    SELECT $19::text, w.topic, w.partition, w.record_offset, w.origin_topic, w.origin_partition, w.origin_offset, w.tenant,
            w.event_id, w.outcome, w.reason, w.risk_score, string_to_array(w.risk_reasons, E'\\x1f'), w.rules_version,
-           w.incarnation, w.digest, w.origin_digest, w.reprocessed_at
+           w.incarnation, w.digest, w.origin_digest, w.reprocessed_at, w.trace_id
     FROM unnest($1::text[], $2::int4[], $3::int8[], $4::text[], $5::int4[], $6::int8[], $7::text[], $8::text[],
                 $9::text[], $10::text[], $11::int2[], $12::text[], $13::text[], $14::int4[], $15::bytea[], $16::bytea[],
-                $17::timestamptz[])
+                $17::timestamptz[], $18::bytea[])
         AS w (topic, partition, record_offset, origin_topic, origin_partition, origin_offset, tenant, event_id, outcome,
-              reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest, reprocessed_at)
+              reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest, reprocessed_at,
+              trace_id)
     ON CONFLICT DO NOTHING";
 
 /// [`ReplayRuns`] and [`ReprocessedOutcomes`] on Postgres.

@@ -54,5 +54,5 @@ pub const DIGEST: RecordDigest = RecordDigest([7; RecordDigest::BYTES]);
 
 fn first_copy(position: Position, state: State<'static, Decided>) -> Tracked<'static, Decided> {
     let origin = position.as_origin(Some(DIGEST));
-    Tracked { position, digest: Some(DIGEST), incarnation: None, origin, state }
+    Tracked { position, digest: Some(DIGEST), incarnation: None, origin, trace_id: None, state }
 }

@@ -72,7 +72,14 @@ impl Reader<'_> {
             }
         };
         let digest = record.digest();
-        Tracked { position: record.position.clone(), digest, incarnation: None, origin: record.origin(digest), state }
+        Tracked {
+            position: record.position.clone(),
+            digest,
+            incarnation: None,
+            origin: record.origin(digest),
+            trace_id: record.trace().map(|trace| trace.trace_id),
+            state,
+        }
     }
 
     fn event<'a>(self, record: &'a Record) -> Result<Event<'a>, (Reason, Box<Known<'a>>)> {

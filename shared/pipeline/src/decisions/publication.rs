@@ -15,7 +15,7 @@ use serde_json::value::RawValue;
 
 use crate::ports::{LateOutcome, LedgerEntry, NewRecord};
 use crate::tracked::{Decided, Event, Tracked};
-use crate::{Header, Outcome, ReasonTag, Record, header, topic};
+use crate::{Header, Outcome, ReasonTag, Record, TraceId, header, topic};
 
 /// Longest `traceparent` that is passed on, in bytes. That of version 00 has 55 (W3C Trace Context, section 3.2).
 const MAX_TRACEPARENT_BYTES: usize = 256;
@@ -47,6 +47,8 @@ pub(super) struct OutcomeValue<'a> {
     /// That of the record itself, if it differs from the origin's: it is a copy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub digest: Option<RecordDigest>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<TraceId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ip: Option<IpAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -135,6 +137,7 @@ impl OutcomeWriter {
             recorded_at: entry.recorded_at,
             origin: entry.origin.clone(),
             digest: entry.digest.filter(|_| entry.digest != entry.origin.digest),
+            trace_id: entry.trace_id,
             ip,
             user_id: event.and_then(|event| event.user_id.as_deref()).map(Cow::Borrowed),
             risk_score: entry.risk.as_ref().map(|risk| risk.score),
@@ -199,6 +202,7 @@ pub fn late_outcome(late: &LateOutcome) -> Result<NewRecord, serde_json::Error> 
         // The first outcome has it; nothing is made from that of a late one.
         digest: None,
         origin: origin.clone(),
+        trace_id: None,
         key: Some(event.key.clone()),
         outcome: *outcome,
         reason: ReasonTag::ScoredLater.to_string(),
@@ -239,6 +243,7 @@ mod tests {
             position: record.position.clone(),
             digest: tracked.digest,
             origin: tracked.origin.clone(),
+            trace_id: tracked.trace_id,
             key: tracked.key().cloned(),
             outcome: outcome_is,
             reason: reason.to_owned(),

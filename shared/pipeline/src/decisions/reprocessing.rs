@@ -31,13 +31,13 @@ pub fn admit<'a>(
 /// How a record ends now. `first` is its entry in the ledger.
 pub fn entry(record: Tracked<'_, Decided>, first: Option<&LedgerEntry>, now: Timestamp) -> LedgerEntry {
     let key = record.key().cloned();
-    let Tracked { position, digest, incarnation: _, origin, state } = record;
+    let Tracked { position, digest, incarnation: _, origin, trace_id, state } = record;
     let (outcome, reason, risk) = match state {
         State::Open { found: Decided { outcome, risk }, .. } => (outcome, String::new(), risk),
         State::Closed { outcome, reason, .. } => (outcome, reason, None),
     };
     let position = first.map_or(position, |first| first.position.clone());
-    LedgerEntry { position, digest, origin, key, outcome, reason, risk, recorded_at: now }
+    LedgerEntry { position, digest, origin, trace_id, key, outcome, reason, risk, recorded_at: now }
 }
 
 /// The change that a reprocessing makes to a record, such as `valid -> fraud`; `valid -> valid` if there is none, and
@@ -65,6 +65,7 @@ mod tests {
             position: record.position.clone(),
             digest: record.digest(),
             origin: record.origin(record.digest()),
+            trace_id: None,
             key: None,
             outcome,
             reason: reason.into(),

@@ -68,6 +68,7 @@ impl<'a> ArchivedOutcome<'a> {
             digest: value.digest.or_else(|| value.origin.digest.filter(|_| is_first_copy(&position, &value.origin))),
             position,
             origin: value.origin.clone(),
+            trace_id: value.trace_id,
             key,
             outcome: value.outcome,
             reason: value.reason.as_ref().to_owned(),
@@ -86,7 +87,8 @@ impl<'a> ArchivedOutcome<'a> {
     /// The record to give to the store, with the entry's time; `None` for a late score, whose event is already
     /// recorded.
     pub fn record(&self) -> Option<Tracked<'a, Decided>> {
-        let LedgerEntry { position, digest, origin, key, outcome, reason, risk, .. } = self.entry.clone();
+        let LedgerEntry { position, digest, origin, trace_id, key, outcome, reason, risk, recorded_at: _ } =
+            self.entry.clone();
         let state = match &self.effect {
             Effect::Stored(event) => State::Open { event: Event::clone(event), found: Decided { outcome, risk } },
             Effect::Nothing => {
@@ -97,7 +99,14 @@ impl<'a> ArchivedOutcome<'a> {
             Effect::ScoredLater(_) => return None,
         };
         let incarnation = Some(position.incarnation);
-        Some(Tracked { position: Position { incarnation: 0, ..position }, digest, incarnation, origin, state })
+        Some(Tracked {
+            position: Position { incarnation: 0, ..position },
+            digest,
+            incarnation,
+            origin,
+            trace_id,
+            state,
+        })
     }
 }
 
@@ -193,7 +202,8 @@ mod tests {
         let decided = read.advance(|_, Read| Decided { outcome, risk: risk.clone() });
         let (position, digest) = (decided.position.clone(), decided.digest);
         let (origin, key) = (decided.origin.clone(), decided.key().cloned());
-        let entry = LedgerEntry { position, digest, origin, key, outcome, reason, risk, recorded_at: at() };
+        let trace_id = decided.trace_id;
+        let entry = LedgerEntry { position, digest, origin, trace_id, key, outcome, reason, risk, recorded_at: at() };
         let outcome = publication::OutcomeWriter::new(&[]).outcome(&decided, &entry, None).unwrap();
         (decided, entry, outcome.value.unwrap().to_vec())
     }

@@ -29,7 +29,7 @@ pub fn read(origin_text: &str, id: &str, payload: &str) -> Tracked<'static, Read
     };
     let position = Position::new(origin.topic.clone(), origin.partition, origin.offset);
     let digest = Some(RecordDigest([1; RecordDigest::BYTES]));
-    Tracked { position, digest, incarnation: None, origin, state: State::Open { event, found: Read } }
+    Tracked { position, digest, incarnation: None, origin, trace_id: None, state: State::Open { event, found: Read } }
 }
 
 /// Records from `(origin, id, payload)`, whose positions are in the order given.
@@ -47,6 +47,7 @@ pub fn entry<S>(record: &Tracked<'_, S>) -> LedgerEntry {
         position: record.position.clone(),
         digest: record.digest,
         origin: record.origin.clone(),
+        trace_id: record.trace_id,
         key: record.key().cloned(),
         outcome: Outcome::Valid,
         reason: String::new(),

@@ -126,6 +126,7 @@ mod tests {
                     position: tracked.position.clone(),
                     digest: tracked.digest,
                     origin: tracked.origin.clone(),
+                    trace_id: tracked.trace_id,
                     key: tracked.key().cloned(),
                     outcome,
                     reason,

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use event::{EventKey, Origin, Timestamp};
 
 use super::{LedgerEntry, RiskScore};
-use crate::{DependencyError, Outcome, Position};
+use crate::{DependencyError, Outcome, Position, TraceId};
 
 /// The most rows, and the most ledger entries, that a [`History`] holds. Bounded because a client that retries for ever
 /// makes copies without end.
@@ -17,6 +17,7 @@ pub struct StoredEvent {
     pub outcome: Outcome,
     pub event_type: String,
     pub origin: Origin,
+    pub trace_id: Option<TraceId>,
     pub received_at: Timestamp,
     pub occurred_at: Option<Timestamp>,
     pub stored_at: Timestamp,

@@ -7,7 +7,7 @@ use event::{EventKey, Origin, RecordDigest, Timestamp};
 
 use super::Score;
 use crate::tracked::{Decided, Tracked};
-use crate::{DependencyError, Outcome, Position};
+use crate::{DependencyError, Outcome, Position, TraceId};
 
 /// A score as stored. `None` in its place means: not scored yet, to be scored later.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,8 @@ pub struct LedgerEntry {
     /// `None` in entries from before there were digests, and for a record that could not be decoded.
     pub digest: Option<RecordDigest>,
     pub origin: Origin,
+    /// The trace that the record belongs to; `None` if it names none, and in entries from before they were kept.
+    pub trace_id: Option<TraceId>,
     pub key: Option<EventKey>,
     pub outcome: Outcome,
     /// `<tag>` or `<tag>: <detail>`; empty for `valid` and `fraud`.

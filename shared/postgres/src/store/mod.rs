@@ -18,7 +18,7 @@ use event::{PayloadHash, RecordDigest, Timestamp};
 use pipeline::decisions::recording::StoredCopy;
 use pipeline::ports::{EventStore, LedgerEntry};
 use pipeline::tracked::{Decided, Tracked};
-use pipeline::{DependencyError, Position};
+use pipeline::{DependencyError, Position, TraceId};
 use time::{Date, OffsetDateTime};
 use tokio_postgres::Row;
 
@@ -76,7 +76,7 @@ pub(crate) const FIND_ENTRIES: &str = "
     CROSS JOIN LATERAL (
         SELECT o.topic, o.partition, o.record_offset, o.incarnation, o.digest, o.origin_topic, o.origin_partition,
                o.origin_offset, o.origin_digest, o.tenant, o.event_id, o.outcome, o.reason, o.risk_score,
-               o.risk_reasons, o.rules_version, o.recorded_at
+               o.risk_reasons, o.rules_version, o.recorded_at, o.trace_id
         FROM record_outcomes o
         WHERE o.topic = w.topic AND o.partition = w.partition AND o.record_offset = w.record_offset
         ORDER BY o.incarnation
@@ -106,30 +106,32 @@ const INSERT_EVENTS: &str = "
     INSERT INTO events (
         received_day, tenant, event_id, event_type, schema_version, status, received_at, occurred_at, ip_address,
         user_agent, user_id, payload_hash, payload, risk_score, risk_reasons, rules_version, scored_at,
-        origin_topic, origin_partition, origin_offset, origin_digest, stored_at)
+        origin_topic, origin_partition, origin_offset, origin_digest, stored_at, trace_id)
     SELECT w.received_day, w.tenant, w.event_id, w.event_type, w.schema_version, w.status, w.received_at, w.occurred_at,
            w.ip_address, w.user_agent, w.user_id, w.payload_hash, w.payload, w.risk_score,
            string_to_array(w.risk_reasons, E'\\x1f'), w.rules_version,
            CASE WHEN w.risk_score IS NOT NULL THEN $20::timestamptz END,
-           w.origin_topic, w.origin_partition, w.origin_offset, w.origin_digest, $20
+           w.origin_topic, w.origin_partition, w.origin_offset, w.origin_digest, $20, w.trace_id
     FROM unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::text[], $7::timestamptz[],
                 $8::timestamptz[], $9::inet[], $10::text[], $11::text[], $12::bytea[], $13::text[], $14::int2[],
-                $15::text[], $16::text[], $17::text[], $18::int4[], $19::int8[], $21::bytea[])
+                $15::text[], $16::text[], $17::text[], $18::int4[], $19::int8[], $21::bytea[],
+                $22::bytea[])
         AS w (received_day, tenant, event_id, event_type, schema_version, status, received_at, occurred_at, ip_address,
               user_agent, user_id, payload_hash, payload, risk_score, risk_reasons, rules_version, origin_topic,
-              origin_partition, origin_offset, origin_digest)";
+              origin_partition, origin_offset, origin_digest, trace_id)";
 
 const INSERT_ENTRIES: &str = "
     INSERT INTO record_outcomes (
         topic, partition, record_offset, origin_topic, origin_partition, origin_offset, tenant, event_id, outcome,
-        reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest, recorded_at)
+        reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest, recorded_at, trace_id)
     SELECT w.topic, w.partition, w.record_offset, w.origin_topic, w.origin_partition, w.origin_offset, w.tenant,
            w.event_id, w.outcome, w.reason, w.risk_score, string_to_array(w.risk_reasons, E'\\x1f'), w.rules_version,
-           w.incarnation, w.digest, w.origin_digest, $17
+           w.incarnation, w.digest, w.origin_digest, $17, w.trace_id
     FROM unnest($1::text[], $2::int4[], $3::int8[], $4::text[], $5::int4[], $6::int8[], $7::text[], $8::text[],
-                $9::text[], $10::text[], $11::int2[], $12::text[], $13::text[], $14::int4[], $15::bytea[], $16::bytea[])
+                $9::text[], $10::text[], $11::int2[], $12::text[], $13::text[], $14::int4[], $15::bytea[], $16::bytea[],
+                $18::bytea[])
         AS w (topic, partition, record_offset, origin_topic, origin_partition, origin_offset, tenant, event_id, outcome,
-              reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest)";
+              reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest, trace_id)";
 
 /// [`EventStore`] on Postgres.
 #[derive(Clone, Debug)]
@@ -376,6 +378,7 @@ async fn insert_events(
                 parameter(&column(events, |new| new.origin.offset)),
                 parameter(at),
                 parameter(&column(events, |new| new.origin.digest.as_ref().map(RecordDigest::as_bytes))),
+                parameter(&column(events, |new| new.trace_id.map(TraceId::as_bytes))),
             ],
         )
         .await?;
@@ -585,6 +588,7 @@ pub(crate) struct EntryColumns<'a> {
     incarnation: Vec<i32>,
     digest: Vec<Option<&'a [u8]>>,
     origin_digest: Vec<Option<&'a [u8]>>,
+    trace_id: Vec<Option<&'a [u8]>>,
 }
 
 impl<'a> EntryColumns<'a> {
@@ -607,12 +611,13 @@ impl<'a> EntryColumns<'a> {
             columns.incarnation.push(entry.position.incarnation);
             columns.digest.push(entry.digest.as_ref().map(RecordDigest::as_bytes));
             columns.origin_digest.push(entry.origin.digest.as_ref().map(RecordDigest::as_bytes));
+            columns.trace_id.push(entry.trace_id.as_ref().map(TraceId::as_bytes));
         }
         columns
     }
 
     /// The records with their recording times: one time for all, or one for each.
-    pub(crate) fn parameters<'b>(&'b self, at: &'b impl SqlType) -> Parameters<'b, 17> {
+    pub(crate) fn parameters<'b>(&'b self, at: &'b impl SqlType) -> Parameters<'b, 18> {
         [
             parameter(&self.topic),
             parameter(&self.partition),
@@ -631,6 +636,7 @@ impl<'a> EntryColumns<'a> {
             parameter(&self.digest),
             parameter(&self.origin_digest),
             parameter(at),
+            parameter(&self.trace_id),
         ]
     }
 }

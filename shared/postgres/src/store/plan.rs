@@ -10,7 +10,7 @@ use event::{EventKey, Origin, Timestamp};
 use pipeline::decisions::recording::{Logs, Standing, StoredCopy, are_copies};
 use pipeline::ports::{LedgerEntry, RiskScore};
 use pipeline::tracked::{Decided, Event, State, Tracked};
-use pipeline::{Outcome, Position};
+use pipeline::{Outcome, Position, TraceId};
 
 use crate::text::{indexed, is_storable_list, storable, storable_list, storable_shared};
 
@@ -29,6 +29,7 @@ pub(super) struct NewEvent<'r, 'a> {
     pub event: &'r Event<'a>,
     pub decided: &'r Decided,
     pub origin: &'r Origin,
+    pub trace_id: Option<&'r TraceId>,
 }
 
 impl NewEvent<'_, '_> {
@@ -243,7 +244,12 @@ where
                     None => {
                         last_of_key.insert(&event.key, new_events.len());
                         before.push(last);
-                        new_events.push(NewEvent { event, decided, origin: &record.origin });
+                        new_events.push(NewEvent {
+                            event,
+                            decided,
+                            origin: &record.origin,
+                            trace_id: record.trace_id.as_ref(),
+                        });
                         (decided.outcome, String::new(), decided.risk.clone())
                     }
                 }
@@ -253,6 +259,7 @@ where
             position,
             digest: record.digest,
             origin: record.origin.clone(),
+            trace_id: record.trace_id,
             key: record.key().cloned(),
             outcome,
             reason,
@@ -271,7 +278,7 @@ where
 fn stored_event<'r, 'a>(record: &'r Tracked<'a, Decided>, entry: &LedgerEntry) -> Option<NewEvent<'r, 'a>> {
     let State::Open { event, found: decided } = &record.state else { return None };
     let is_same = decided.outcome == entry.outcome && decided.risk == entry.risk;
-    is_same.then_some(NewEvent { event, decided, origin: &record.origin })
+    is_same.then_some(NewEvent { event, decided, origin: &record.origin, trace_id: record.trace_id.as_ref() })
 }
 
 /// The spans of the new records of a batch, by incarnation.
@@ -317,7 +324,7 @@ mod tests {
         let found = Decided { outcome: Outcome::Valid, risk: None };
         let digest = Some(RecordDigest([1; RecordDigest::BYTES]));
         let origin = position.as_origin(digest);
-        Tracked { position, digest, incarnation: None, origin, state: State::Open { event, found } }
+        Tracked { position, digest, incarnation: None, origin, trace_id: None, state: State::Open { event, found } }
     }
 
     /// The plan for records, the first of which have what `found` says.
@@ -411,6 +418,7 @@ mod tests {
             position: records[0].position.clone(),
             digest: records[0].digest,
             origin: records[0].origin.clone(),
+            trace_id: None,
             key: records[0].key().cloned(),
             outcome: Outcome::Blocked,
             reason: "block-list".into(),

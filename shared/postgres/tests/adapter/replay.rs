@@ -1,7 +1,7 @@
 use async_trait::async_trait;
 use event::{EventId, EventKey, Origin, RecordDigest, TenantId};
-use pipeline::Position;
 use pipeline::ports::{LedgerEntry, RiskScore};
+use pipeline::{Position, TraceId};
 use postgres::{Database, PostgresEventStore, PostgresReplay};
 use testkit::contracts::replay::{ReprocessedView, replay_runs_contract, reprocessed_outcomes_contract};
 use testkit::contracts::store::DEDUP_WINDOW;
@@ -32,6 +32,7 @@ fn entry(row: &Row) -> LedgerEntry {
         digest: digest("digest"),
         origin: Origin::new(row.get::<_, &str>("origin_topic"), row.get("origin_partition"), row.get("origin_offset"))
             .with_digest(digest("origin_digest")),
+        trace_id: row.get::<_, Option<&[u8]>>("trace_id").and_then(|id| TraceId::from_bytes(id.try_into().unwrap())),
         key: row.get::<_, Option<&str>>("tenant").map(|tenant| key(tenant, row.get("event_id"))),
         outcome: row.get::<_, &str>("outcome").parse().unwrap(),
         reason: row.get("reason"),

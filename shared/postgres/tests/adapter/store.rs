@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use event::{EventId, EventKey, IdSource, Origin, PayloadHash, RecordDigest, TenantId, Timestamp};
 use pipeline::ports::EventStore;
 use pipeline::tracked::{Decided, Event, Tracked};
-use pipeline::{ErrorClass, Outcome, Position};
+use pipeline::{ErrorClass, Outcome, Position, TraceId};
 use postgres::{Database, PostgresEventStore};
 use testkit::contracts::store::{DEDUP_WINDOW, Span, StoreView, StoredRow, store_contract};
 use testkit::events::{event, payload, stored, valid};
@@ -57,6 +57,9 @@ impl StoreView for View {
                         row.get::<_, Option<&[u8]>>("origin_digest")
                             .map(|bytes| RecordDigest(bytes.try_into().unwrap())),
                     ),
+                    trace_id: row
+                        .get::<_, Option<&[u8]>>("trace_id")
+                        .and_then(|bytes| TraceId::from_bytes(bytes.try_into().unwrap())),
                     outcome: row.get::<_, &str>("status").parse().unwrap(),
                     risk: row.get::<_, Option<i16>>("risk_score").map(|score| pipeline::ports::RiskScore {
                         score: u8::try_from(score).unwrap(),

@@ -9,7 +9,7 @@ use event::{EventId, EventKey, RecordDigest, TenantId, Timestamp};
 use pipeline::clock::{Clock as _, SystemClock};
 use pipeline::ports::{EventStore, LedgerEntry, ReplayProgress, ReplayRuns, ReprocessedOutcomes, RiskScore, TakeOver};
 use pipeline::tracked::{Known, Read, State, Tracked};
-use pipeline::{DependencyError, Outcome, Position};
+use pipeline::{DependencyError, Outcome, Position, TraceId};
 
 use crate::events::{DIGEST, closed};
 
@@ -109,6 +109,7 @@ pub async fn reprocessed_outcomes_contract(
         position: position(offset),
         digest: Some(DIGEST),
         origin: position(offset).as_origin(Some(DIGEST)),
+        trace_id: TraceId::from_bytes([3; TraceId::BYTES]),
         key: Some(key.clone()),
         outcome,
         reason: String::new(),
@@ -133,5 +134,5 @@ pub async fn reprocessed_outcomes_contract(
 fn read(position: Position) -> Tracked<'static, Read> {
     let state = State::Closed { outcome: Outcome::DeadLettered, reason: "tombstone".to_owned(), known: Known::NOTHING };
     let origin = position.as_origin(Some(DIGEST));
-    Tracked { position, digest: Some(DIGEST), incarnation: None, origin, state }
+    Tracked { position, digest: Some(DIGEST), incarnation: None, origin, trace_id: None, state }
 }

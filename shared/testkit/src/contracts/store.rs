@@ -10,7 +10,7 @@ use futures::future::join_all;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::ports::{EventStore, LedgerEntry, RiskScore};
 use pipeline::tracked::{Decided, Event};
-use pipeline::{Outcome, Position};
+use pipeline::{Outcome, Position, TraceId};
 
 use crate::events::{closed, event, payload, stored, valid};
 
@@ -27,6 +27,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 pub struct StoredRow {
     pub event: Event<'static>,
     pub origin: Origin,
+    pub trace_id: Option<TraceId>,
     pub outcome: Outcome,
     pub risk: Option<RiskScore>,
 }

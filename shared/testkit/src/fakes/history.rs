@@ -40,6 +40,7 @@ impl FakeHistory {
                     outcome: row.outcome,
                     event_type: row.event.event_type.into_owned(),
                     origin: row.origin,
+                    trace_id: row.trace_id,
                     received_at: row.event.received_at,
                     occurred_at: row.event.occurred_at,
                     stored_at,

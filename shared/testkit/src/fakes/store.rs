@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event::{EventKey, Origin, TenantId, Timestamp};
+use event::{EventKey, TenantId, Timestamp};
 use pipeline::decisions::recording::{Logs, Standing, StoredCopy, are_copies};
 use pipeline::ports::{EventPlace, EventStore, LateOutcome, LateScore, LedgerEntry, UnscoredEvent};
 use pipeline::tracked::{Decided, Event, State as RecordState, Tracked};
@@ -136,7 +136,7 @@ impl State {
         *span = Span { floor: span.floor.min(position.offset), next: span.next.max(position.offset + 1) };
         let (outcome, reason, risk) = match &record.state {
             RecordState::Closed { outcome, reason, .. } => (*outcome, reason.clone(), None),
-            RecordState::Open { event, found } => match self.store(event, &record.origin, found, window) {
+            RecordState::Open { event, found } => match self.store(record, event, found, window) {
                 None => (found.outcome, String::new(), found.risk.clone()),
                 Some(duplicate) => (Outcome::Duplicate, duplicate.to_string(), None),
             },
@@ -145,6 +145,7 @@ impl State {
             position: position.clone(),
             digest: record.digest,
             origin: record.origin.clone(),
+            trace_id: record.trace_id,
             key: record.key().cloned(),
             outcome,
             reason,
@@ -163,7 +164,13 @@ impl State {
     }
 
     /// Stores the row, or returns why it is a duplicate.
-    fn store(&mut self, event: &Event<'_>, origin: &Origin, found: &Decided, window: Duration) -> Option<Reason> {
+    fn store<S>(
+        &mut self,
+        record: &Tracked<'_, S>,
+        event: &Event<'_>,
+        found: &Decided,
+        window: Duration,
+    ) -> Option<Reason> {
         let places = self.by_key.entry(event.key.clone()).or_default();
         let is_copy = |row: &&StoredRow| are_copies(row.event.received_at, event.received_at, window);
         if let Some(row) = places.iter().filter_map(|place| self.events.get(*place)).find(is_copy) {
@@ -175,7 +182,13 @@ impl State {
         *self.counts.entry(count).or_default() += 1;
         places.push(self.events.len());
         let event = event.clone().into_owned();
-        let row = StoredRow { event, origin: origin.clone(), outcome: found.outcome, risk: found.risk.clone() };
+        let row = StoredRow {
+            event,
+            origin: record.origin.clone(),
+            trace_id: record.trace_id,
+            outcome: found.outcome,
+            risk: found.risk.clone(),
+        };
         self.events.push(row);
         None
     }
