@@ -9,9 +9,10 @@ use lambda::batch_response::BatchResponse;
 use lambda::invocation::{Invocation, InvocationError};
 use lambda::kafka_trigger::{self, BatchAnswer};
 use pipeline::clock::{Clock as _, SystemClock};
-use pipeline::{Dependency, DependencyError, ErrorClass, Position, failpoint};
+use pipeline::{Dependency, DependencyError, ErrorClass, Position, Record, failpoint};
 use serde_json::value::{RawValue, to_raw_value};
 use tokio::time::Instant;
+use traces::batch::BatchTrace;
 
 use crate::app::App;
 use crate::error::ArchiverError;
@@ -35,7 +36,9 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
     let delivery = kafka_trigger::read(event.get()).map_err(ArchiverError::from)?;
     let records = quarantine::records(delivery, &*app.objects, &app.s3, deadline).await;
     let delivered = records.map_err(ArchiverError::from)?;
+    let mut trace = BatchTrace::begin("archive", delivered.iter().map(Record::trace));
     let objects = writer::pack(&delivered).map_err(ArchiverError::from)?;
+    trace.lap("pack");
     failpoint!("archiver::packed");
     kafka_trigger::observe_age(&delivered, SystemClock.now());
     let undecodable = delivered.iter().filter(|record| record.undecodable.is_some()).count();
@@ -46,9 +49,12 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
         .collect()
         .await;
 
+    trace.lap("write");
     failpoint!("archiver::written");
     let report = BatchReport::of(&writes);
     report.count(&writes, &delivered, SystemClock.now());
+    let unwritten = writes.iter().find_map(|write| write.result.as_ref().err());
+    trace.finish(unwritten.map(|error| error.tag.into()));
     let duration = started.elapsed();
     tracing::info!(
         request_id = invocation.request_id,

@@ -9,7 +9,7 @@ use event::schema::Violation;
 use event::{EventId, TimeDoubt};
 use lambda::http::AnswerLimit;
 use lambda::problem::{Problem, json_response, problem_response, retry_after};
-use pipeline::Position;
+use pipeline::{Position, TraceId};
 use serde::Serialize;
 
 use crate::IngestError;
@@ -95,6 +95,9 @@ struct ItemAnswer<'a> {
     time_doubt: Option<TimeDoubt>,
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
     position: Option<Place<'a>>,
+    /// Of the request; absent for an item of a batch, which has it once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<TraceId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     problem: Option<Refusal<'a>>,
 }
@@ -109,8 +112,8 @@ struct Place<'a> {
 impl<'a> ItemAnswer<'a> {
     fn of(index: Option<usize>, outcome: &'a ItemOutcome) -> Self {
         let problem = outcome.error().map(Refusal::of);
-        let none =
-            ItemAnswer { index, status: "", id: None, id_source: None, time_doubt: None, position: None, problem };
+        let (id, id_source, time_doubt, position, trace_id) = (None, None, None, None, None);
+        let none = ItemAnswer { index, status: "", id, id_source, time_doubt, position, trace_id, problem };
         match outcome {
             ItemOutcome::Accepted { id, id_source, time_doubt, position } => ItemAnswer {
                 status: "accepted",
@@ -173,6 +176,7 @@ struct BatchReceipt<'a> {
     problem: Option<Refusal<'a>>,
     #[serde(flatten)]
     sums: Sums,
+    trace_id: TraceId,
     items: Vec<ItemAnswer<'a>>,
     /// How many items at the end of the batch are missing from `items`, because the answer would have been too large.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -180,8 +184,8 @@ struct BatchReceipt<'a> {
 }
 
 impl<'a> BatchReceipt<'a> {
-    fn new(problem: Option<Refusal<'a>>, sums: Sums, items: Vec<ItemAnswer<'a>>, limit: Option<AnswerLimit>) -> Self {
-        let mut receipt = BatchReceipt { problem, sums, items, items_omitted: None };
+    /// `receipt` without what does not fit into the limit.
+    fn within(limit: Option<AnswerLimit>, mut receipt: BatchReceipt<'a>) -> Self {
         if let Some(AnswerLimit(limit)) = limit
             && size_as_text(&receipt) > limit
         {
@@ -232,15 +236,20 @@ struct UnknownAnswer<'a> {
     #[serde(flatten)]
     problem: Refusal<'a>,
     id: &'a EventId,
+    trace_id: TraceId,
 }
 
 /// The answer to one event: 202 with its receipt, or a problem document.
-pub fn single(outcome: &ItemOutcome) -> Response {
+pub fn single(outcome: &ItemOutcome, trace_id: TraceId) -> Response {
     match outcome {
-        ItemOutcome::Accepted { .. } => json_response(StatusCode::ACCEPTED, &ItemAnswer::of(None, outcome)),
+        ItemOutcome::Accepted { .. } => {
+            let answer = ItemAnswer { trace_id: Some(trace_id), ..ItemAnswer::of(None, outcome) };
+            json_response(StatusCode::ACCEPTED, &answer)
+        }
         ItemOutcome::Rejected(error) => problem(error),
         ItemOutcome::Unknown { id, error } => {
-            with_headers(problem_response(error.status(), &UnknownAnswer { problem: Refusal::of(error), id }), error)
+            let answer = UnknownAnswer { problem: Refusal::of(error), id, trace_id };
+            with_headers(problem_response(error.status(), &answer), error)
         }
     }
 }
@@ -248,27 +257,30 @@ pub fn single(outcome: &ItemOutcome) -> Response {
 /// The answer to a batch: 202 if all events are accepted, 207 if some are rejected, the status of the rejections (400
 /// if they differ) if all are rejected, and 503 if any event is unknown. An answer lists every item, unless that would
 /// pass `limit`: the events are in Kafka then, and an answer that the trigger refuses would say that they are not.
-pub fn batch(outcomes: &[ItemOutcome], limit: Option<AnswerLimit>) -> Response {
+pub fn batch(outcomes: &[ItemOutcome], trace_id: TraceId, limit: Option<AnswerLimit>) -> Response {
     let sums = Sums::of(outcomes);
     let items = outcomes.iter().enumerate().map(|(index, outcome)| ItemAnswer::of(Some(index), outcome)).collect();
+    let receipt = |problem, items| {
+        BatchReceipt::within(limit, BatchReceipt { problem, sums, trace_id, items, items_omitted: None })
+    };
     let unknown = outcomes.iter().find_map(|outcome| match outcome {
         ItemOutcome::Unknown { error, .. } => Some(error),
         ItemOutcome::Accepted { .. } | ItemOutcome::Rejected(_) => None,
     });
     if let Some(error) = unknown {
-        let answer = BatchReceipt::new(Some(Refusal::of(error)), sums, items, limit);
+        let answer = receipt(Some(Refusal::of(error)), items);
         return with_headers(problem_response(error.status(), &answer), error);
     }
     if sums.accepted > 0 || outcomes.is_empty() {
         let status = if sums.rejected == 0 { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
-        return json_response(status, &BatchReceipt::new(None, sums, items, limit));
+        return json_response(status, &receipt(None, items));
     }
     let mut statuses = outcomes.iter().filter_map(ItemOutcome::error).map(IngestError::status);
     let first = statuses.next().unwrap_or(StatusCode::BAD_REQUEST);
     let status = if statuses.all(|status| status == first) { first } else { StatusCode::BAD_REQUEST };
     let problem = Problem::new(status, "all_rejected", "no event of the batch was accepted; each item says why");
     let problem = Some(Refusal { problem, errors: Vec::new() });
-    problem_response(status, &BatchReceipt::new(problem, sums, items, limit))
+    problem_response(status, &receipt(problem, items))
 }
 
 /// The answer to a request that is refused as a whole.

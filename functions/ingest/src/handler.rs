@@ -15,7 +15,7 @@ use bytes::BytesMut;
 use event::{EventId, TimeDoubt};
 use lambda::http::{AnswerLimit, Deadline, Peer};
 use pipeline::ports::Scope;
-use pipeline::{ErrorClass, failpoint};
+use pipeline::{ErrorClass, TraceId, failpoint};
 use telemetry::list::{EVENTS_RECEIVED, EVENTS_REJECTED, PUBLISH_DURATION};
 use tokio::time::Instant;
 
@@ -24,7 +24,8 @@ use crate::app::App;
 use crate::decide::{Acceptable, Sender, decide, record_bytes};
 use crate::error::IngestError;
 use crate::submission::{Endpoint, Submission};
-use crate::{address, answer, body, error, headers, submission, trace};
+use crate::trace::RequestTrace;
+use crate::{address, answer, body, error, headers, submission};
 
 /// Time before the platform's deadline that is reserved for the answer.
 const ANSWER_RESERVE: Duration = Duration::from_millis(500);
@@ -43,8 +44,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/event/", single())
         .route("/events/batch", batch())
         .route("/events/batch/", batch())
-        .method_not_allowed_fallback(async || turn_away(&IngestError::Method))
-        .fallback(async || turn_away(&IngestError::NoSuchPath))
+        .method_not_allowed_fallback(async || turn_away(&IngestError::Method, None))
+        .fallback(async || turn_away(&IngestError::NoSuchPath, None))
         .with_state(app);
     match cors {
         Some(cors) => router.layer(cors),
@@ -54,12 +55,18 @@ pub fn router(app: Arc<App>) -> Router {
 
 impl App {
     /// The outcome of each event, and whether the answer lists them. An error refuses the request as a whole.
-    async fn accept(&self, endpoint: Endpoint, request: Request) -> Result<(bool, Vec<ItemOutcome>), IngestError> {
+    async fn accept(
+        &self,
+        endpoint: Endpoint,
+        request: Request,
+        trace: &mut RequestTrace,
+    ) -> Result<(bool, Vec<ItemOutcome>), IngestError> {
         let (parts, body) = request.into_parts();
         let headers = &parts.headers;
         headers::check(headers)?;
         let credentials = Credentials::of_request(headers, parts.uri.query())?;
         let key = self.authenticator.authenticate(credentials, Scope::Write, self.clock.now()).await?;
+        trace.join(headers, key.kind);
         let peer = parts.extensions.get::<Peer>().copied().unwrap_or(Peer::Unknown);
         let forwarded: Vec<&[u8]> = headers.get_all("x-forwarded-for").iter().map(|value| value.as_bytes()).collect();
         let address = address::client_address(peer, forwarded.into_iter(), &self.trusted_proxies)?;
@@ -76,7 +83,7 @@ impl App {
             key: &key,
             address,
             user_agent: user_agent.as_deref(),
-            traceparent: trace::traceparent(headers.get("traceparent").map(|value| value.as_bytes())).into(),
+            traceparent: trace.publish.to_string().into(),
             received_at: now,
             idempotency_key: submission.idempotency_key,
             form: submission.form,
@@ -88,11 +95,16 @@ impl App {
             .map(|item| decide(item, &sender, &self.registry, &self.limits, &mut buffer))
             .collect();
         let timeout = Deadline::at_most(parts.extensions.get::<Deadline>(), self.kafka_timeout, ANSWER_RESERVE);
-        Ok((submission.is_batch, self.publish(decisions, timeout).await))
+        Ok((submission.is_batch, self.publish(decisions, timeout, trace).await))
     }
 
     /// Publishes the valid events, all at once, and returns the result of each event.
-    async fn publish(&self, decisions: Vec<Result<Acceptable, IngestError>>, timeout: Duration) -> Vec<ItemOutcome> {
+    async fn publish(
+        &self,
+        decisions: Vec<Result<Acceptable, IngestError>>,
+        timeout: Duration,
+        trace: &mut RequestTrace,
+    ) -> Vec<ItemOutcome> {
         let mut records = Vec::with_capacity(decisions.len());
         let decisions: Vec<Result<Receivable, IngestError>> = decisions
             .into_iter()
@@ -108,7 +120,8 @@ impl App {
         } else {
             let started = Instant::now();
             failpoint!("ingest::decided");
-            let answers = self.kafka.publish_once("publishing events", &*self.publisher, records, timeout).await;
+            let publishing = self.kafka.publish_once("publishing events", &*self.publisher, records, timeout);
+            let answers = trace.publishing(publishing).await;
             failpoint!("ingest::produced");
             PUBLISH_DURATION.record(started.elapsed().as_secs_f64(), []);
             answers
@@ -161,31 +174,42 @@ fn user_agent(headers: &HeaderMap) -> Option<Cow<'_, str>> {
 async fn submit(State(app): State<Arc<App>>, endpoint: Endpoint, request: Request) -> Response {
     let started = Instant::now();
     let limit = request.extensions().get::<AnswerLimit>().copied();
-    let accepted = app.accept(endpoint, request).await;
-    let response = match &accepted {
-        Ok((true, outcomes)) => answer::batch(outcomes, limit),
-        Ok((false, outcomes)) => outcomes.first().map_or_else(|| answer::batch(outcomes, limit), answer::single),
-        Err(error) => return turn_away(error),
-    };
-    let outcomes = accepted.map(|(_, outcomes)| outcomes).unwrap_or_default();
-    report(&outcomes, started.elapsed());
-    response
+    let mut trace = RequestTrace::begin();
+    let accepted = app.accept(endpoint, request, &mut trace).await;
+    let trace_id = trace.request.trace_id;
+    match accepted {
+        Ok((is_batch, outcomes)) => {
+            let response = match outcomes.as_slice() {
+                [outcome] if !is_batch => answer::single(outcome, trace_id),
+                outcomes => answer::batch(outcomes, trace_id, limit),
+            };
+            let (sums, failure) = report(&outcomes, trace_id, started.elapsed());
+            trace.finish(endpoint.path(), &response, sums, failure);
+            response
+        }
+        Err(error) => {
+            let response = turn_away(&error, Some(trace_id));
+            trace.finish(endpoint.path(), &response, Sums::default(), Some(error.tag()));
+            response
+        }
+    }
 }
 
 /// Counts and logs a request that was refused as a whole.
-fn turn_away(error: &IngestError) -> Response {
+fn turn_away(error: &IngestError, trace_id: Option<TraceId>) -> Response {
+    let trace_id = trace_id.map(tracing::field::display);
     EVENTS_REJECTED.add(1, [error.tag()]);
     // A body that comes slowly or breaks off is the client's, although the same request may succeed later.
     if error.status().is_server_error() {
-        tracing::error!(tag = error.tag(), error = %pipeline::chain(error), "request failed");
+        tracing::error!(trace_id, tag = error.tag(), error = %pipeline::chain(error), "request failed");
     } else {
-        tracing::info!(tag = error.tag(), status = error.status().as_u16(), "request refused");
+        tracing::info!(trace_id, tag = error.tag(), status = error.status().as_u16(), "request refused");
     }
     answer::problem(error)
 }
 
-/// Counts and logs a request whose events were checked one by one.
-fn report(outcomes: &[ItemOutcome], took: Duration) {
+/// Counts and logs a request whose events were checked one by one. Returns its sums, and why an event is unknown if one is.
+fn report(outcomes: &[ItemOutcome], trace_id: TraceId, took: Duration) -> (Sums, Option<&'static str>) {
     let mut reasons: BTreeMap<&'static str, u64> = BTreeMap::new();
     let mut failure = None;
     for outcome in outcomes {
@@ -200,11 +224,21 @@ fn report(outcomes: &[ItemOutcome], took: Duration) {
     }
     if let Some(error) = failure {
         // One error is logged for all events, because they failed together.
-        tracing::error!(error = %pipeline::chain(error), "kafka did not acknowledge in time");
+        tracing::error!(%trace_id, error = %pipeline::chain(error), "kafka did not acknowledge in time");
     }
-    let Sums { accepted, rejected, unknown } = Sums::of(outcomes);
-    tracing::info!(accepted, rejected, unknown, ?reasons, duration_ms = pipeline::millis(took), "request answered");
+    let sums = Sums::of(outcomes);
+    let Sums { accepted, rejected, unknown } = sums;
+    tracing::info!(
+        %trace_id,
+        accepted,
+        rejected,
+        unknown,
+        ?reasons,
+        duration_ms = pipeline::millis(took),
+        "request answered"
+    );
     for (reason, count) in reasons {
         EVENTS_REJECTED.add(count, [reason]);
     }
+    (sums, failure.map(IngestError::tag))
 }

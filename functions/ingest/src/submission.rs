@@ -22,6 +22,15 @@ pub enum Endpoint {
     Batch,
 }
 
+impl Endpoint {
+    pub const fn path(self) -> &'static str {
+        match self {
+            Endpoint::Events => "/events",
+            Endpoint::Batch => "/events/batch",
+        }
+    }
+}
+
 /// The format of the body, from its `Content-Type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MediaType {

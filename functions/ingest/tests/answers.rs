@@ -14,7 +14,7 @@ use ingest::answer::{IdFrom, ItemOutcome, batch, problem, single};
 use ingest::body::BodyError;
 use lambda::http::AnswerLimit;
 use pipeline::ports::Scope;
-use pipeline::{BreakerOpen, Dependency, DependencyError, ErrorClass, Position};
+use pipeline::{BreakerOpen, Dependency, DependencyError, ErrorClass, Position, TraceId};
 
 /// Status, our own headers, and the body.
 async fn shown(response: Response) -> String {
@@ -40,6 +40,10 @@ fn accepted() -> ItemOutcome {
     }
 }
 
+fn trace_id() -> TraceId {
+    "4bf92f3577b34da6a3ce929d0e0e4736".parse().unwrap()
+}
+
 fn unknown() -> ItemOutcome {
     let error = IngestError::Unacknowledged(failure(ErrorClass::Transient, "breaker-open", 42));
     ItemOutcome::Unknown { id: EventId::new("order-2").unwrap(), error }
@@ -47,13 +51,13 @@ fn unknown() -> ItemOutcome {
 
 #[tokio::test]
 async fn receipts() {
-    insta::assert_snapshot!("receipt_of_one_event", shown(single(&accepted())).await);
-    insta::assert_snapshot!("receipt_of_an_unknown_result", shown(single(&unknown())).await);
+    insta::assert_snapshot!("receipt_of_one_event", shown(single(&accepted(), trace_id())).await);
+    insta::assert_snapshot!("receipt_of_an_unknown_result", shown(single(&unknown(), trace_id())).await);
     let rejected = ItemOutcome::Rejected(IngestError::Event(EventError::NotAnObject));
-    insta::assert_snapshot!("receipt_of_a_batch", shown(batch(&[accepted(), rejected], None)).await);
+    insta::assert_snapshot!("receipt_of_a_batch", shown(batch(&[accepted(), rejected], trace_id(), None)).await);
     insta::assert_snapshot!(
         "receipt_of_a_batch_with_an_unknown_result",
-        shown(batch(&[accepted(), unknown()], None)).await
+        shown(batch(&[accepted(), unknown()], trace_id(), None)).await
     );
 }
 
@@ -66,7 +70,7 @@ async fn an_answer_fits_the_door_and_keeps_its_counts() {
     };
     let outcomes: Vec<ItemOutcome> =
         (0..1_000).map(|index| if index % 2 == 0 { violation() } else { accepted() }).collect();
-    let body_of = async |limit| to_bytes(batch(&outcomes, limit).into_body(), usize::MAX).await.unwrap();
+    let body_of = async |limit| to_bytes(batch(&outcomes, trace_id(), limit).into_body(), usize::MAX).await.unwrap();
     let whole = body_of(None).await;
     let all: serde_json::Value = serde_json::from_slice(&whole).unwrap();
     assert_eq!((all["items"].as_array().unwrap().len(), all.get("items_omitted")), (1_000, None));
@@ -84,7 +88,7 @@ async fn an_answer_fits_the_door_and_keeps_its_counts() {
     }
     let enough = body_of(Some(AnswerLimit(2 * whole.len()))).await;
     assert_eq!(enough, whole, "nothing is cut that fits");
-    let one = to_bytes(single(&violation()).into_body(), usize::MAX).await.unwrap();
+    let one = to_bytes(single(&violation(), trace_id()).into_body(), usize::MAX).await.unwrap();
     assert!(one.len() < 20_000, "{}", one.len());
 }
 

@@ -166,14 +166,12 @@ async fn an_accepted_event_is_in_kafka_as_its_envelope() {
     assert_eq!(answer.status, StatusCode::ACCEPTED);
     let record = service.records().remove(0);
     let expected = json!({"status": "accepted", "id": "order-1001", "id_source": "client", "topic": "raw-events",
-        "partition": record.position.partition, "offset": 0});
+        "partition": record.position.partition, "offset": 0, "trace_id": record.trace().unwrap().trace_id});
     assert_eq!(answer.body, expected);
 
     assert_eq!(record.key.as_deref(), Some(&b"acme/order-1001"[..]));
     assert_eq!(record.headers.get("event-id"), Some(&b"order-1001"[..]));
     assert_eq!(record.headers.get("event-type"), Some(&b"transaction"[..]));
-    let traceparent = b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-    assert_eq!(record.headers.get("traceparent"), Some(&traceparent[..]));
     let value = record.value.unwrap();
     let envelope = Envelope::parse(&value).unwrap();
     assert_eq!((envelope.tenant.as_str(), envelope.schema, envelope.id_source), ("acme", 1, IdSource::Client));
@@ -183,6 +181,21 @@ async fn an_accepted_event_is_in_kafka_as_its_envelope() {
     assert_eq!(envelope.user_agent.as_deref(), Some("curl/8.5.0"));
     let sent: Value = serde_json::from_str(&sample("ingest", "single-transaction")).unwrap();
     assert_eq!(envelope.data.get(), sent["body"].as_str().unwrap(), "byte for byte");
+}
+
+#[tokio::test]
+async fn the_trace_of_a_server_goes_on_in_kafka_and_that_of_a_browser_does_not() {
+    let service = Service::start().await;
+    const CLIENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    for (key, goes_on) in [("server-key", true), ("sample-key", false)] {
+        let answer =
+            service.send(request("/events", key).header("traceparent", CLIENT).body(CLICK.into()).unwrap()).await;
+        let trace = service.records().pop().unwrap().trace().unwrap();
+        assert_eq!(answer.body["trace_id"], json!(trace.trace_id));
+        assert_eq!(CLIENT.contains(&trace.trace_id.to_string()), goes_on, "{key}");
+        assert_eq!(trace.is_sampled, goes_on, "a browser does not decide what is kept");
+        assert!(!trace.to_string().contains("00f067aa0ba902b7"), "the record's span is another: {trace}");
+    }
 }
 
 #[tokio::test]

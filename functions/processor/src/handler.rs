@@ -12,17 +12,20 @@ use pipeline::decisions::limits::{Blocks, LimitPlan};
 use pipeline::decisions::verdicts::{self, ScorePlan};
 use pipeline::decisions::{preparedness, size};
 use pipeline::ports::{ActionState, AddressCount, AuditEntry, Block, Score, ScoreRequest};
+use pipeline::trace::within;
 use pipeline::tracked::{Admitted, Claimed, Read, Tracked};
 use pipeline::{Record, chain, failpoint};
 use serde_json::value::{RawValue, to_raw_value};
 use telemetry::list::ADDRESSES_BLOCKED;
 use tokio::time::Instant;
+use traces::batch::BatchTrace;
+use tracing::field::display;
 
 use crate::app::App;
 use crate::config::UnknownTypes;
 use crate::error::{ProcessorError, Step};
 use crate::report::Stopwatch;
-use crate::{publishing, quarantine, report, storing};
+use crate::{publishing, quarantine, report, storing, trace};
 
 /// Time reserved before Lambda's deadline, so that a failed batch is answered before Lambda kills the instance.
 const RESERVE: Duration = Duration::from_millis(500);
@@ -37,12 +40,17 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
     let deadline = Instant::now() + invocation.remaining(RESERVE);
     let records = archive::quarantine::records(delivery, &*app.objects, &app.s3, deadline).await;
     let records = records.map_err(ProcessorError::Quarantine)?;
-    let answer = match app.process(&records, invocation).await {
+    let mut trace = BatchTrace::begin("batch-processing", records.iter().map(Record::trace));
+    let trace_id = trace.context().map(|context| display(context.trace_id));
+    let result = within(trace.context(), app.process(&records, invocation, &mut trace)).await;
+    trace.finish(result.as_ref().err().map(|error| error.tag().into()));
+    let answer = match result {
         Ok(()) => BatchAnswer::done(),
         // Nothing is finished until everything is, so there is no partial answer.
         Err(error) => {
             tracing::error!(
                 request_id = invocation.request_id,
+                trace_id,
                 records = records.len(),
                 tag = error.tag(),
                 error = chain(&error),
@@ -55,7 +63,12 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
 }
 
 impl App {
-    async fn process(&self, delivered: &[Record], invocation: &Invocation) -> Result<(), ProcessorError> {
+    async fn process(
+        &self,
+        delivered: &[Record],
+        invocation: &Invocation,
+        trace: &mut BatchTrace,
+    ) -> Result<(), ProcessorError> {
         if delivered.is_empty() {
             return Ok(());
         }
@@ -74,17 +87,23 @@ impl App {
         }
         size::close_too_large(delivered, &mut records, self.policy.max_record_bytes);
         stopwatch.durations.read = stopwatch.lap();
+        trace.lap("read");
         failpoint!("processor::read");
 
         let records = self.claim(records, now, deadline).await?;
         stopwatch.durations.claim = stopwatch.lap();
+        trace.lap("claim");
         failpoint!("processor::claimed");
 
         let limiting = self.plan_limits(records, deadline).await?;
         let scoring = ScorePlan::new(&limiting.records);
         // Neither needs the other. The events that the limit refuses only now are scored in vain: few, because the block
         // list has refused the others of their addresses.
-        let (records, scores) = tokio::join!(self.limit(limiting, deadline), self.score(&scoring.requests, deadline));
+        let ((records, limited), (scores, scored)) = tokio::join!(
+            trace.timed(self.limit(limiting, deadline)),
+            trace.timed(self.score(&scoring.requests, deadline))
+        );
+        trace.steps([("limit", limited), ("score", scored)]);
         let records = records?;
         let scores = scores.map(|scores| scoring.of_open(&records, scores)).transpose()?;
         stopwatch.durations.limit_and_score = stopwatch.lap();
@@ -95,15 +114,19 @@ impl App {
         quarantine::keep(self, delivered, &records, deadline).await?;
         let ledger = storing::record(&*self.store, &self.postgres, &mut records, now, deadline).await?;
         stopwatch.durations.store = stopwatch.lap();
+        let stored = trace.lap("state-store");
         let sums = report::stored(&records, &ledger, now, self.clock.now());
         failpoint!("processor::stored");
 
         in_time(Step::Publish, deadline)?;
         publishing::publish(self, delivered, &records, &ledger, deadline).await?;
         stopwatch.durations.publish = stopwatch.lap();
+        trace.lap("event-publish");
+        trace::records(trace, delivered, &records, &ledger, stored);
+        trace::log_dead_letters(&invocation.request_id, &records, &ledger, now);
         failpoint!("processor::published");
 
-        report::finished(&invocation.request_id, &sums, &stopwatch);
+        report::finished(&invocation.request_id, trace.context(), &sums, &stopwatch);
         Ok(())
     }
 

@@ -14,6 +14,7 @@ mod publishing;
 mod quarantine;
 mod report;
 mod storing;
+mod trace;
 
 pub use app::{App, ConnectError, Ports};
 pub use config::{Config, Policy, UnknownTypes};

@@ -7,7 +7,7 @@ use event::Timestamp;
 use event::schema::Registry;
 use pipeline::ports::LedgerEntry;
 use pipeline::tracked::{Decided, Tracked};
-use pipeline::{Outcome, ReasonTag, millis};
+use pipeline::{Outcome, ReasonTag, TraceContext, millis};
 use strum::IntoEnumIterator as _;
 use telemetry::list::{
     ADDRESSES_BLOCKED, DEAD_LETTERS, DEDUP_HITS, EVENT_DELAY, EVENTS_PROCESSED, EVENTS_UNSCORED, FRAUD_DETECTED,
@@ -156,10 +156,12 @@ pub fn stored(
 }
 
 /// Writes the log line of a finished batch. Its counts are those of the ledger, so a redelivered batch has them again.
-pub fn finished(request_id: &str, sums: &BatchSums, stopwatch: &Stopwatch) {
+/// `trace` is the batch's, not that of an event in it.
+pub fn finished(request_id: &str, trace: Option<TraceContext>, sums: &BatchSums, stopwatch: &Stopwatch) {
     let durations = &stopwatch.durations;
     tracing::info!(
         request_id,
+        trace_id = trace.map(|context| display(context.trace_id)),
         records = sums.records(),
         valid = sums.of(Outcome::Valid),
         fraud = sums.of(Outcome::Fraud),

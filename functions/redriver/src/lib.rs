@@ -17,6 +17,7 @@ mod run;
 mod sending;
 mod shown;
 mod status;
+mod trace;
 mod undelivered;
 
 pub use app::{App, Ports};

@@ -13,10 +13,12 @@ use pipeline::pace::Pace;
 use pipeline::ports::{BeginVerdict, LetterStep, MarkKey};
 use pipeline::{ErrorClass, Position, topic};
 use tokio::time::Instant;
+use traces::SpanClock;
 
 use crate::app::App;
 use crate::error::RedriverError;
 use crate::run::RedriveRun;
+use crate::trace;
 
 /// The most letters that are sent between two checks of the deadline.
 const MAX_CHUNK: usize = 100;
@@ -115,14 +117,16 @@ impl<'a> LetterSender<'a> {
         let kafka = &self.app.guards.kafka;
         let publisher = &*self.app.ports.publisher;
         // `end_deadline`, because a step that was begun may be finished after the deadline for beginning one.
+        let clock = SpanClock::start();
         let answers = kafka.publish(*end_deadline, "sending letters", publisher, copies, PUBLISH_TIMEOUT).await;
         self.pace.spend(ours.len() as u64, began);
 
         let mut sent: Vec<(MarkKey, Option<Position>)> = Vec::with_capacity(ours.len());
-        let mut failure = None;
+        let (mut failure, mut spans) = (None, Vec::new());
         for ((letter, key), answer) in ours.into_iter().zip(answers) {
             match answer {
                 Ok(position) => {
+                    spans.extend(trace::redriven(letter, &position, clock));
                     sent.push((key, Some(position)));
                     fates.push((letter, LetterFate::Sent));
                 }
@@ -135,6 +139,7 @@ impl<'a> LetterSender<'a> {
                 },
             }
         }
+        traces::keep(spans);
         // Also done if some were not acknowledged, so that the acknowledged ones are not sent again.
         let now = self.app.ports.clock.now();
         let finish = || self.app.ports.marks.finish(&sent, id, now);

@@ -11,6 +11,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::app::App;
 use crate::error::ScorerError;
 use crate::rules::{Assessment, Rules};
+use crate::trace::ScoreTrace;
 
 /// Largest number of events in one request. Keeps the answer far below Lambda's 6 MB, even with ids of full length.
 pub const MAX_EVENTS: usize = 5_000;
@@ -24,6 +25,8 @@ struct Request {
     #[serde(default, deserialize_with = "present")]
     user_id: Option<Option<String>>,
     events: Option<Vec<ScoreRequest>>,
+    /// The span that the scores are for; other forms of the request have none.
+    traceparent: Option<String>,
 }
 
 fn present<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(
@@ -70,11 +73,16 @@ pub fn answer(request: &RawValue, rules: &Rules) -> Result<Box<RawValue>, Scorer
         Request { events: Some(_), ip: Some(_), .. } | Request { events: Some(_), user_id: Some(_), .. } => {
             Err(ScorerError::Ambiguous)
         }
-        Request { events: Some(events), ip: None, user_id: None } => score_batch(&events, rules),
-        Request { events: None, ip: Some(ip), user_id: _ } => {
+        Request { events: Some(events), ip: None, user_id: None, traceparent } => {
+            let trace = ScoreTrace::begin(traceparent.as_deref(), events.len());
+            let scores = score_batch(&events, rules);
+            trace.finish(scores.as_ref().err().map(ScorerError::tag));
+            scores
+        }
+        Request { events: None, ip: Some(ip), .. } => {
             to_raw_value(&SingleScore { risk_score: rules.assess(ip).risk_score }).map_err(ScorerError::Answer)
         }
-        Request { events: None, ip: None, user_id: _ } => Err(ScorerError::Empty),
+        Request { events: None, ip: None, .. } => Err(ScorerError::Empty),
     }
 }
 

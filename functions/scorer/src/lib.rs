@@ -9,6 +9,7 @@ mod config;
 mod error;
 mod handler;
 mod rules;
+mod trace;
 
 pub use app::App;
 pub use config::Config;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const LAYERS: [(&str, &[&str]); 7] = [
     ("event", &["event"]),
     ("pipeline", &["pipeline"]),
-    ("configuration", &["settings", "aws", "process", "telemetry", "tls"]),
+    ("configuration", &["settings", "aws", "process", "telemetry", "tls", "traces"]),
     ("adapters", &["kafka", "postgres", "dynamodb", "archive", "invoke", "scoring", "api_keys", "access"]),
     ("edge", &["lambda"]),
     (
@@ -17,9 +17,13 @@ const LAYERS: [(&str, &[&str]); 7] = [
 ];
 
 /// Imports inside one layer.
-const BESIDE: [(&str, &str); 13] = [
+const BESIDE: [(&str, &str); 16] = [
     ("process", "settings"),
     ("telemetry", "settings"),
+    ("traces", "settings"),
+    // Requests to X-Ray are signed, and spans that are not sent are counted.
+    ("traces", "aws"),
+    ("traces", "telemetry"),
     // A setting says where a secret is, and `aws` reads it from there.
     ("aws", "settings"),
     // The scorer is a function.

@@ -4,7 +4,7 @@
 use std::error::Error;
 
 use async_trait::async_trait;
-use aws::signed::{SignedReply, SignedRequest, endpoint};
+use aws::signed::{HttpReply, SignedRequest, endpoint};
 use aws_config::SdkConfig;
 
 /// Longest part of a refusal that is logged, in bytes.
@@ -111,7 +111,7 @@ impl SignedSender {
         service: &'static str,
         headers: &[(&'static str, &str)],
         body: &str,
-    ) -> Result<SignedReply, Box<dyn Error + Send + Sync>> {
+    ) -> Result<HttpReply, Box<dyn Error + Send + Sync>> {
         let request = SignedRequest { service_id, service, region: &self.target.region, headers, body };
         // Boxed: it has tens of kilobytes, and would be a part of every attempt to invoke.
         tokio::time::timeout(aws::ATTEMPT_TIMEOUT, Box::pin(request.send(&self.sdk))).await?

@@ -148,7 +148,7 @@ impl ListenPorts {
 }
 
 /// Variables of the functions that are passed on from the caller's environment.
-const PASSED_ON: [&str; 20] = [
+const PASSED_ON: [&str; 24] = [
     "ACCESS_STORE",
     "API_KEY_RATE_LIMIT_PER_MIN",
     "BATCH_RESPONSE",
@@ -164,10 +164,14 @@ const PASSED_ON: [&str; 20] = [
     "KAFKA_TIMEOUT_MS",
     "LOG_LEVEL",
     "METRICS",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_TRACES_SAMPLER_ARG",
     "QUERY_RATE_LIMIT_PER_MIN",
     "RATE_LIMIT_BURST_PERCENT",
     "RUST_BACKTRACE",
     "TOPIC_PARTITIONS",
+    "TRACES",
+    "TRACE_USER_ID",
     "TRUSTED_PROXIES",
 ];
 

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use settings::{SecretArn, SecretFileError, SecretSource};
 
 use crate::ATTEMPT_TIMEOUT;
-use crate::signed::{SignedReply, SignedRequest};
+use crate::signed::{HttpReply, SignedRequest};
 
 /// A secret could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -82,7 +82,7 @@ async fn ask(secret: &SecretArn, sdk: &SdkConfig) -> Result<SecretString, Box<dy
         headers: &[("content-type", "application/x-amz-json-1.1"), ("x-amz-target", "secretsmanager.GetSecretValue")],
         body: &serde_json::json!({ "SecretId": secret.arn }).to_string(),
     };
-    let SignedReply { status, body } = request.send(sdk).await?;
+    let HttpReply { status, body } = request.send(sdk).await?;
     if !(200..300).contains(&status) {
         return Err(match serde_json::from_slice(&body) {
             Ok(Refusal { kind, message }) => format!("{kind}: {message}").into(),

@@ -1,4 +1,5 @@
-//! One signed request to an AWS API whose SDK would be a large crate for it. There are no retries.
+//! Single requests to HTTP APIs: signed to an AWS API whose SDK would be a large crate for it, or unsigned. There are no
+//! retries.
 
 use std::error::Error;
 
@@ -25,9 +26,9 @@ pub struct SignedRequest<'a> {
     pub body: &'a str,
 }
 
-/// Any answer of the service.
+/// Any answer.
 #[derive(Clone, Debug)]
-pub struct SignedReply {
+pub struct HttpReply {
     pub status: u16,
     pub body: Vec<u8>,
 }
@@ -37,42 +38,84 @@ impl SignedRequest<'_> {
     ///
     /// # Errors
     /// If there are no credentials, or no answer. A refusal is an answer.
-    pub async fn send(&self, sdk: &SdkConfig) -> Result<SignedReply, Box<dyn Error + Send + Sync>> {
-        let connector =
-            Connector::builder().tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring)).build();
-        let answer = connector.call(self.sign(sdk).await?).await?;
+    pub async fn send(&self, sdk: &SdkConfig) -> Result<HttpReply, CallError> {
+        let url = endpoint(self.service_id, self.service, self.region, sdk)?;
+        let signature = Signature { sdk, service: self.service, region: self.region };
+        let post = Post { url: &url, headers: self.headers, body: self.body.as_bytes() };
+        HttpSender::new().send(post, Some(signature)).await
+    }
+}
+
+/// There is no answer.
+pub type CallError = Box<dyn Error + Send + Sync>;
+
+/// A POST to any URL.
+#[derive(Clone, Copy, Debug)]
+pub struct Post<'a> {
+    pub url: &'a str,
+    pub headers: &'a [(&'a str, &'a str)],
+    pub body: &'a [u8],
+}
+
+/// Whose credentials sign a request, and for what.
+#[derive(Clone, Copy, Debug)]
+pub struct Signature<'a> {
+    pub sdk: &'a SdkConfig,
+    /// As signatures have it: `secretsmanager`.
+    pub service: &'a str,
+    pub region: &'a str,
+}
+
+/// Connections, which later requests use again.
+#[derive(Debug)]
+pub struct HttpSender(Connector);
+
+impl HttpSender {
+    #[expect(clippy::new_without_default, reason = "it reads the certificates of the machine")]
+    pub fn new() -> Self {
+        let tls = tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring);
+        HttpSender(Connector::builder().tls_provider(tls).build())
+    }
+
+    /// Sends a request, once. The caller limits the time.
+    ///
+    /// # Errors
+    /// If there are no credentials to sign with, or no answer. A refusal is an answer.
+    pub async fn send(&self, post: Post<'_>, signature: Option<Signature<'_>>) -> Result<HttpReply, CallError> {
+        let mut request = Request::new(SdkBody::from(post.body));
+        request.set_method("POST")?;
+        request.set_uri(post.url.to_owned())?;
+        for (name, value) in post.headers {
+            request.headers_mut().try_insert((*name).to_owned(), (*value).to_owned())?;
+        }
+        if let Some(signature) = signature {
+            sign_post(&mut request, post, signature).await?;
+        }
+        let answer = self.0.call(request).await?;
         let status = answer.status().as_u16();
         let body = ByteStream::new(answer.into_body()).collect().await?.to_vec();
-        Ok(SignedReply { status, body })
+        Ok(HttpReply { status, body })
     }
+}
 
-    async fn sign(&self, sdk: &SdkConfig) -> Result<Request, Box<dyn Error + Send + Sync>> {
-        let url = endpoint(self.service_id, self.service, self.region, sdk)?;
-        let provider = sdk.credentials_provider().ok_or("no AWS credentials are configured")?;
-        let identity = provider.provide_credentials().await?.into();
-        let params = v4::SigningParams::builder()
-            .identity(&identity)
-            .region(self.region)
-            .name(self.service)
-            .time(sdk.time_source().unwrap_or_default().now())
-            .settings(SigningSettings::default())
-            .build()?
-            .into();
-        let body = SignableBody::Bytes(self.body.as_bytes());
-        let signable = SignableRequest::new("POST", &url, self.headers.iter().copied(), body)?;
-        let (instructions, _signature) = sign(signable, &params)?.into_parts();
-
-        let mut request = Request::new(SdkBody::from(self.body));
-        request.set_method("POST")?;
-        request.set_uri(url)?;
-        for (name, value) in self.headers {
-            request.headers_mut().try_insert(*name, (*value).to_owned())?;
-        }
-        for (name, value) in instructions.headers() {
-            request.headers_mut().try_insert(name.to_owned(), value.to_owned())?;
-        }
-        Ok(request)
+async fn sign_post(request: &mut Request, post: Post<'_>, by: Signature<'_>) -> Result<(), CallError> {
+    let provider = by.sdk.credentials_provider().ok_or("no AWS credentials are configured")?;
+    let identity = provider.provide_credentials().await?.into();
+    let params = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(by.region)
+        .name(by.service)
+        .time(by.sdk.time_source().unwrap_or_default().now())
+        .settings(SigningSettings::default())
+        .build()?
+        .into();
+    let signable =
+        SignableRequest::new("POST", post.url, post.headers.iter().copied(), SignableBody::Bytes(post.body))?;
+    let (instructions, _signature) = sign(signable, &params)?.into_parts();
+    for (name, value) in instructions.headers() {
+        request.headers_mut().try_insert(name.to_owned(), value.to_owned())?;
     }
+    Ok(())
 }
 
 /// The URL of a service's root, as the SDKs find it: `AWS_ENDPOINT_URL_…`, `AWS_ENDPOINT_URL`, the same in the profile, or

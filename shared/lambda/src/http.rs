@@ -16,7 +16,7 @@ use crate::observed;
 use crate::plain::serve_plain;
 use crate::platform::{Platform, ServeError, deadline_instant};
 use crate::shutdown;
-use crate::start::{flush_metrics, serving};
+use crate::start::{end_invocation, serving};
 
 pub use crate::surroundings::{AnswerLimit, Deadline, Peer};
 
@@ -37,7 +37,7 @@ pub async fn serve(router: Router) -> Result<(), ServeError> {
                 async move {
                     let deadline = deadline_instant(event.context.deadline, SystemClock.now(), Instant::now());
                     let answer = http_trigger::answer(router, event.payload.get(), Some(Deadline(deadline))).await;
-                    flush_metrics();
+                    end_invocation(deadline).await;
                     answer.map_err(|error| {
                         let (error_type, error_message) = (error.tag().to_owned(), chain(&error));
                         tracing::error!(error_type, error = error_message, "invocation failed");

@@ -21,7 +21,7 @@ use crate::observed;
 use crate::plain::serve_plain;
 use crate::platform::{Platform, deadline_instant};
 use crate::shutdown;
-use crate::start::{flush_metrics, serving};
+use crate::start::{end_invocation, serving};
 
 pub use crate::invocation_error::InvocationError;
 pub use crate::platform::ServeError;
@@ -74,7 +74,7 @@ where
                     let deadline = deadline_instant(event.context.deadline, SystemClock.now(), Instant::now());
                     let invocation = Invocation { request_id: event.context.request_id, deadline };
                     let answer = observed::invocation(handler(event.payload, invocation)).await;
-                    flush_metrics();
+                    end_invocation(deadline).await;
                     answer.map_err(|error| {
                         tracing::error!(error_type = error.error_type, error = %error.message, "invocation failed");
                         Diagnostic { error_type: error.error_type.to_owned(), error_message: error.message }

@@ -35,6 +35,7 @@ use self::timed_stream::{Phase, TimedStream};
 use crate::platform::{ServeError, ServerLimits};
 use crate::problem::{Problem, problem_response, retry_after};
 use crate::shutdown::DRAIN_TIMEOUT;
+use crate::start::send_spans;
 use crate::surroundings::Peer;
 
 /// Largest head of a request, and largest piece of a body that is read at once, in bytes. `hyper` would keep 400 KiB
@@ -53,7 +54,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(crate) async fn serve_plain(address: SocketAddr, limits: ServerLimits, router: Router) -> Result<(), ServeError> {
     let listener = TcpListener::bind(address).await.map_err(|source| ServeError::Listen { address, source })?;
     tracing::info!(%address, "serving HTTP");
-    serve_until(stop_signal(), DRAIN_TIMEOUT, listener, limits, router).await;
+    tokio::select! {
+        () = serve_until(stop_signal(), DRAIN_TIMEOUT, listener, limits, router) => {}
+        () = send_spans() => {}
+    }
+    traces::flush(traces::FLUSH_TIMEOUT).await;
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 /// The crates of this repository. `LOG_LEVEL=info` is about them: the Kafka client, for one, has a span at level `info` for
 /// every record, and formatting it costs more than all the rest of the work on that record.
-const OURS: [&str; 30] = [
+const OURS: [&str; 31] = [
     "access",
     "api_keys",
     "archive",
@@ -33,6 +33,7 @@ const OURS: [&str; 30] = [
     "settings",
     "telemetry",
     "tls",
+    "traces",
 ];
 
 /// The default of `LOG_LEVEL`.

@@ -9,7 +9,7 @@ use event::EventId;
 use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use invoke::{CallError, FunctionClient};
 use pipeline::ports::{Score, ScoreRequest, Scorer};
-use pipeline::{Dependency, DependencyError, ErrorClass};
+use pipeline::{Dependency, DependencyError, ErrorClass, trace};
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,9 @@ const CONCURRENT_CALLS: usize = 4;
 #[derive(Serialize)]
 struct Request<'a> {
     events: &'a [ScoreRequest],
+    /// The span that the scores are for, if its trace is kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -97,7 +100,8 @@ impl ScorerClient {
     }
 
     async fn invoke(&self, events: &[ScoreRequest]) -> Result<Vec<Score>, ScorerClientError> {
-        let request = serde_json::to_vec(&Request { events }).map_err(ScorerClientError::Request)?;
+        let traceparent = trace::current().filter(|span| span.is_sampled).map(|span| span.to_string());
+        let request = serde_json::to_vec(&Request { events, traceparent }).map_err(ScorerClientError::Request)?;
         let answer = self.functions.call(&self.function, request).await?;
         let answer: Answer<'_> = serde_json::from_slice(&answer).map_err(ScorerClientError::Answer)?;
         scores(answer.scores, events).map_err(ScorerClientError::Answer)

@@ -90,6 +90,11 @@ metrics! {
     /// Attempts at a dependency that repeat one that failed.
     DEPENDENCY_RETRIES: Counter in Count "dependency_retries_total" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer];
 
+    /// Spans by result: `sent`, or `dropped` because the collector did not take them or too many waited.
+    SPANS: Counter in Count "spans_total" {result} dimensions {result} of [ingest, processor, scorer, archiver, redriver];
+    /// Requests with spans that the collector did not take.
+    TRACE_EXPORT_FAILURES: Counter in Count "trace_export_failures_total" {} dimensions {} of [ingest, processor, scorer, archiver, redriver];
+
     /// Records in objects that were created. A record that is delivered again is not counted again.
     RECORDS_ARCHIVED: Counter in Count "records_archived_total" {topic} dimensions {topic} of [archiver];
     /// Objects by result: `created`, `already-there` (delivered again), or `failed` (their records will be sent again).

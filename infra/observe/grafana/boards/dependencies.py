@@ -80,6 +80,28 @@ BOARD = Board(
                 most=1,
             ),
         ],
+        "Traces": [
+            lines(
+                "Spans that were not sent",
+                PER_SECOND,
+                About(
+                    "Spans that the collector did not take, or that waited in too great a number. No event is touched by it.",
+                    "0.",
+                    "for minutes: the collector is down or refuses. docs/runbook.md, Traces are not sent.",
+                ),
+                [Query(promql.rate("spans_total", "service", f'{promql.PICKED},result="dropped"'), "{{service}}")],
+            ),
+            lines(
+                "Requests that the collector did not take",
+                PER_SECOND,
+                About(
+                    "One is followed by a pause of 30 s in which nothing is sent.",
+                    "0.",
+                    "it stays: each pause ends with another failure.",
+                ),
+                [Query(promql.rate("trace_export_failures_total", "service", promql.PICKED), "{{service}}")],
+            ),
+        ],
         "Time": [
             lines(
                 "Attempts",
