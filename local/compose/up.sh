@@ -10,7 +10,7 @@ if [ -f "$root/local/.env" ]; then
   . "$root/local/.env"
 fi
 # The environment wins over the file .env, which compose reads, too.
-case " $* " in *" --profile observe "*) TRACES=otlp ;; esac
+case " $* " in *" --profile observe "*) export TRACES=otlp ;; esac
 set +a
 
 "$here/compose.sh" "$@" up --detach --wait --wait-timeout "${WAIT_SEC:-400}"
