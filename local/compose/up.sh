@@ -9,9 +9,9 @@ if [ -f "$root/local/.env" ]; then
   # shellcheck source=/dev/null
   . "$root/local/.env"
 fi
+set +a
 # The environment wins over the file .env, which compose reads, too.
 case " $* " in *" --profile observe "*) export TRACES=otlp ;; esac
-set +a
 
 "$here/compose.sh" "$@" up --detach --wait --wait-timeout "${WAIT_SEC:-400}"
 
