@@ -98,7 +98,7 @@ images: ## Build the images (IMAGES="ingest esm": only these; PREBUILT=target/re
 	@local/compose/images.sh $(IMAGES)
 
 .PHONY: stack-up
-stack-up: ## Start the pipeline in containers and wait until all are healthy (OBSERVE=1: with Prometheus, Grafana and Jaeger)
+stack-up: ## Start the pipeline in containers and wait until all are healthy (OBSERVE=1: with Prometheus, Grafana, and Jaeger, which gets traces)
 	@local/compose/up.sh $(if $(OBSERVE),--profile observe)
 
 .PHONY: stack-down

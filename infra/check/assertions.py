@@ -29,7 +29,11 @@ WITHOUT_ARN = {
     "ec2:DescribeVpcs",
     "ec2:UnassignPrivateIpAddresses",
     "kafka:GetBootstrapBrokers",
+    "xray:PutSpans",
+    "xray:PutSpansForIndexing",
+    "xray:PutTraceSegments",
 }
+SEND_TRACES = {action for action in WITHOUT_ARN if action.startswith("xray:")}
 
 # Of every function, by what Lambda does with its role; the READMEs name them once or not at all.
 BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"} | {action for action in WITHOUT_ARN if action.startswith("ec2:")}
@@ -304,7 +308,33 @@ def allowed(plan: Plan) -> dict[str, set[str]]:
     return actions
 
 
-CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, alarms_of_plan.names, alarms_of_plan.pictures, alarms_of_plan.complete, new_versions, settings, secrets, mappings, policies)
+def traces(plan: Plan) -> Problems:
+    """A function that sends traces knows where, may do so, and has a way there: what is lacking shows in no log of a dead collector."""
+    actions = allowed(plan)
+    for name, environment in plan.environments().items():
+        function = plan.functions()[name]
+        match environment.get("TRACES", "off"):
+            case "xray":
+                if not SEND_TRACES <= actions[name]:
+                    yield f"{name}: no policy allows it to send traces to X-Ray"
+                if function["vpc_config"] and not reaches(plan, "xray"):
+                    yield f"{name}: nothing leads from the VPC to X-Ray"
+            case "otlp":
+                if "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT" not in environment:
+                    yield f"{name} sends traces to itself, because no collector is named"
+            case "off":
+                if SEND_TRACES & actions[name]:
+                    yield f"{name} may send traces to X-Ray, and does not"
+
+
+def reaches(plan: Plan, service: str) -> bool:
+    """Whether functions in the VPC get to a service of AWS: by an endpoint that is made or exists, or by a way out."""
+    rules = {rule.values["description"] for rule in plan.of("aws_vpc_security_group_egress_rule")}
+    made = any(endpoint.values["service_name"].endswith(f".{service}") for endpoint in plan.of("aws_vpc_endpoint"))
+    return made or bool(rules & {"HTTPS to what lies outside", "AWS services with an interface endpoint that exists"})
+
+
+CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, alarms_of_plan.names, alarms_of_plan.pictures, alarms_of_plan.complete, new_versions, settings, secrets, mappings, policies, traces)
 
 
 def permissions(plans: list[Plan]) -> Problems:

@@ -8,7 +8,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FUNCTIONS = sorted(path.parent.name for path in ROOT.glob("functions/*/README.md"))
 
 # Every function reads them, so the tables leave them out.
-OF_ALL = {"LOG_LEVEL", "METRICS_NAMESPACE"}
+OF_ALL = {"LOG_LEVEL", "METRICS_NAMESPACE", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_SAMPLER_ARG", "TRACES", "TRACE_USER_ID"}
 
 
 # Named among the actions, and none.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Starts the containers, waits until all are healthy, and writes the file in which `make reconcile` and the like find them.
-# up.sh --profile observe also starts Prometheus, Grafana and Jaeger.
+# up.sh --profile observe also starts Prometheus, Grafana and Jaeger, and has the functions send traces to it.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
@@ -10,6 +10,8 @@ if [ -f "$root/local/.env" ]; then
   . "$root/local/.env"
 fi
 set +a
+# The environment wins over the file .env, which compose reads, too.
+case " $* " in *" --profile observe "*) export TRACES=otlp ;; esac
 
 "$here/compose.sh" "$@" up --detach --wait --wait-timeout "${WAIT_SEC:-400}"
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from urllib.parse import SplitResult, urlsplit
 
 from manifests import Manifests, Object, Workload, environment, functions, image, name, selects
 
@@ -328,6 +329,44 @@ def metrics_keep_their_labels(all_: Manifests) -> Mistakes:
                 yield f"{name(monitor)}: the metrics' label `service` would become `exported_service`"
 
 
+def traces_have_a_way(all_: Manifests) -> Mistakes:
+    settings = all_.settings()
+    match settings.get("TRACES", "off"):
+        case "xray":
+            lacking = "no network policy lets it reach X-Ray, on port 443"
+            collector = None
+        case "otlp":
+            url = settings.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+            if url is None:
+                yield "TRACES=otlp, and no setting names the collector"
+                return
+            lacking = f"no network policy lets it reach {url}"
+            collector = urlsplit(url)
+        case _:
+            return
+    for pods in our_workloads(all_):
+        policies = [one["spec"] for one in all_.of("NetworkPolicy") if selects(one["spec"]["podSelector"], pods.labels)]
+        rules = [rule for policy in policies for rule in policy.get("egress", [])]
+        if pods.function and not any(leads_to(rule, collector, all_) for rule in rules):
+            yield f"{pods.name} sends traces, but {lacking}"
+
+
+def leads_to(rule: Object, collector: SplitResult | None, all_: Manifests) -> bool:
+    """Whether an egress rule leads to a collector in the cluster, or to what has no fixed address."""
+    if collector is None:
+        return "to" not in rule and {"protocol": "TCP", "port": 443} in rule["ports"]
+    service, *namespace = collector.hostname.split(".")[:2]
+    if namespace:
+        peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": namespace[0]}}}
+        return peer in rule.get("to", []) and {"protocol": "TCP", "port": collector.port} in rule["ports"]
+    here = all_.get("Service", service)
+    behind = [pods for pods in all_.workloads() if here and selects({"matchLabels": here["spec"]["selector"]}, pods.labels)]
+    named = {port["name"] for pods in behind for c in pods.containers for port in c["ports"] if port["containerPort"] == collector.port}
+    selectors = [peer["podSelector"] for peer in rule.get("to", []) if "podSelector" in peer]
+    reached = any(selects(selector, pods.labels) for selector in selectors for pods in behind)
+    return reached and ("ports" not in rule or any(port["port"] in named for port in rule["ports"]))
+
+
 def our_workloads(all_: Manifests) -> list[Workload]:
     return [pods for pods in all_.workloads() if pods.is_ours]
 
@@ -354,6 +393,7 @@ RULES: list[Callable[[Manifests], Mistakes]] = [
     secrets_go_to_those_who_read_them,
     replicas_are_spread,
     metrics_keep_their_labels,
+    traces_have_a_way,
 ]
 
 

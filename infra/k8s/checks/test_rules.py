@@ -39,6 +39,10 @@ def put(thing: dict[str, Any], key: str, value: Any) -> None:
     thing[key] = value
 
 
+def collector(url: str) -> dict[str, str]:
+    return {"TRACES": "otlp", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": url}
+
+
 def drop(thing: dict[str, Any], key: str) -> None:
     del thing[key]
 
@@ -107,6 +111,10 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("secrets_go_to_those_who_read_them", "Deployment", "ingest", lambda d: server(d)["volumeMounts"].append({"name": "database"}), "but reads ['kafka']"),
     ("secrets_go_to_those_who_read_them", "ConfigMap", "settings-", lambda c: put(c["data"], "ACCESS_STORE", "postgres"), "but reads ['database', 'kafka']"),
     ("replicas_are_spread", "Deployment", "processor", lambda d: pod(d)["topologySpreadConstraints"].pop(), "not spread"),
+    ("traces_have_a_way", "ConfigMap", "settings-", lambda c: put(c["data"], "TRACES", "xray"), "Deployment/scorer sends traces, but"),
+    ("traces_have_a_way", "ConfigMap", "settings-", lambda c: put(c["data"], "TRACES", "otlp"), "no setting names the collector"),
+    ("traces_have_a_way", "ConfigMap", "settings-", lambda c: c["data"].update(collector("http://jaeger:4318/v1/traces")), "reach http://jaeger:4318"),
+    ("traces_have_a_way", "ConfigMap", "settings-", lambda c: c["data"].update(collector("http://a.b.svc:4318/v1/traces")), "reach http://a.b.svc:4318"),
     ("metrics_keep_their_labels", "ServiceMonitor", "forebay", lambda m: drop(m["spec"]["endpoints"][0], "honorLabels"), "exported_service"),
 ]
 

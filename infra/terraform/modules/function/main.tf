@@ -3,7 +3,7 @@ locals {
 }
 
 resource "aws_lambda_function" "this" {
-  #checkov:skip=CKV_AWS_50: the functions send no traces to X-Ray
+  #checkov:skip=CKV_AWS_50: the functions send their traces themselves (docs/traces.md)
   #checkov:skip=CKV_AWS_116: a failed request of a schedule is repeated by the next one
   #checkov:skip=CKV_AWS_173: the environment holds no secrets
   #checkov:skip=CKV_AWS_272: the workflow deploy attests where packages come from; signing for Lambda needs a profile of the account

@@ -45,6 +45,17 @@ resource "aws_vpc_security_group_egress_rule" "gateway" {
   to_port           = 443
 }
 
+resource "aws_vpc_security_group_egress_rule" "collector" {
+  count = var.collector_port == null ? 0 : 1
+
+  security_group_id = aws_security_group.functions.id
+  description       = "The collector of traces"
+  cidr_ipv4         = local.cidr
+  ip_protocol       = "tcp"
+  from_port         = var.collector_port
+  to_port           = var.collector_port
+}
+
 resource "aws_vpc_security_group_egress_rule" "internet" {
   count = var.has_way_out ? 1 : 0
 

@@ -48,6 +48,11 @@ variable "private_link_ports" {
   type        = list(number)
 }
 
+variable "collector_port" {
+  description = "Port of a collector of traces in the VPC; null means none."
+  type        = number
+}
+
 variable "interface_endpoints" {
   description = "Services that get an interface endpoint, such as lambda or sts. S3 and DynamoDB have gateway endpoints, which cost nothing."
   type        = set(string)

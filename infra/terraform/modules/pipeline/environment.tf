@@ -3,13 +3,19 @@
 locals {
   # Which function reads which setting. A test of each function compares its README with its code.
   readmes = { for name in keys(local.functions) : name => file("${path.module}/../../../../functions/${name}/README.md") }
-  reads   = { for name, text in local.readmes : name => toset(concat(["LOG_LEVEL", "METRICS_NAMESPACE"], flatten(regexall("(?m)^\\| `([A-Z][A-Z0-9_]+)` \\|", text)))) }
+  reads   = { for name, text in local.readmes : name => toset(concat(["LOG_LEVEL", "METRICS_NAMESPACE"], keys(local.traces), flatten(regexall("(?m)^\\| `([A-Z][A-Z0-9_]+)` \\|", text)))) }
 
   # Of the metrics that the functions write, and of the alarms on them.
   metrics_namespace = lookup(var.settings, "METRICS_NAMESPACE", "Forebay/${var.name}")
 
   # The alias by its name: a reference would be a circle, because the settings are a part of the function.
   scorer_arn = "arn:aws:lambda:${local.region}:${local.account_id}:function:${var.name}-scorer:live"
+
+  # Every function reads them. Off is their default.
+  traces = var.traces.to == "off" ? {} : merge(
+    { TRACES = var.traces.to, OTEL_TRACES_SAMPLER_ARG = tostring(var.traces.ratio), TRACE_USER_ID = var.traces.user_id },
+    var.traces.endpoint == null ? {} : { OTEL_EXPORTER_OTLP_TRACES_ENDPOINT = var.traces.endpoint },
+  )
 
   # What the parts that were made are called.
   made = merge(
@@ -33,7 +39,7 @@ locals {
   database = { for name in keys(local.functions) : name => name == "maintainer" ? module.database.owner_environment : module.database.environment }
 
   environment = { for name, reads in local.reads : name => {
-    for setting, value in merge(local.made, local.database[name], lookup(local.own, name, {}), var.settings) :
+    for setting, value in merge(local.made, local.traces, local.database[name], lookup(local.own, name, {}), var.settings) :
     setting => value if contains(reads, setting)
   } }
 

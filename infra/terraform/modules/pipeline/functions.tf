@@ -17,6 +17,8 @@ locals {
     reserved_concurrency = var.reserve_concurrency ? try(coalesce(var.functions[name].reserved_concurrency), function.reserved_concurrency) : -1
   } }
 
+  in_vpc = { for name, function in local.functions : name => function.in_vpc || local.collector_port != null }
+
   network = {
     subnet_ids        = module.network.subnet_ids
     security_group_id = module.network.functions_security_group_id
@@ -72,7 +74,7 @@ module "function" {
   reserved_concurrency = local.sizes[each.key].reserved_concurrency
   environment          = local.environment[each.key]
   statements           = local.statements[each.key]
-  network              = each.value.in_vpc ? local.network : null
+  network              = local.in_vpc[each.key] ? local.network : null
   log_days             = var.log_days
   async_retries        = each.value.async_retries
   goes_live_after      = aws_lambda_invocation.maintain.id

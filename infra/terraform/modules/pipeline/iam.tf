@@ -67,7 +67,12 @@ locals {
 
   encrypt = var.archive.kms_key_arn == null ? [] : [{ sid = "UseArchiveKey", actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = [var.archive.kms_key_arn], condition = null }]
 
-  statements = {
+  # The actions take no resource. AWS names none for the endpoint of traces by OTLP: these three are what others needed.
+  send_traces = var.traces.to == "xray" ? [{ sid = "SendTraces", actions = ["xray:PutSpans", "xray:PutSpansForIndexing", "xray:PutTraceSegments"], resources = ["*"], condition = null }] : []
+
+  statements = { for name, statements in local.own_statements : name => concat(statements, local.send_traces) }
+
+  own_statements = {
     ingest = concat(local.write_to_kafka.ingest, local.connect_to_dynamodb, [
       { sid = "KeysAndLimits", actions = ["dynamodb:GetItem", "dynamodb:UpdateItem"], resources = local.access_table, condition = null },
     ])

@@ -17,7 +17,12 @@ locals {
     local.is_msk ? ["kafka"] : [],
     var.mappings.mode == "on_demand" ? ["sts"] : [],
     !local.is_msk || var.database.login == "secret" || !var.database.proxy ? ["secretsmanager"] : [],
+    var.traces.to == "xray" ? ["xray"] : [],
   )
+
+  # Of a collector in the VPC. A URL without a port has that of its scheme.
+  collector      = var.traces.inside_vpc ? regex("^(?P<scheme>https?)://[^/:]+(?::(?P<port>[0-9]+))?/", var.traces.endpoint) : null
+  collector_port = local.collector == null ? null : tonumber(coalesce(local.collector.port, { http = "80", https = "443" }[local.collector.scheme]))
 }
 
 module "network" {
@@ -32,6 +37,7 @@ module "network" {
   interface_endpoints = toset(local.endpoints)
   endpoint_zones      = var.network.endpoint_zones
   flow_log_days       = var.network.flow_log_days
+  collector_port      = local.collector_port
   private_link        = try(var.stream.external.private_link, null)
   private_link_ports  = local.is_msk ? [] : distinct([for broker in var.stream.external.brokers : tonumber(split(":", broker)[1])])
 }

@@ -41,7 +41,7 @@ variable "network" {
     nat: none, single or per_zone, in the VPC that is made. Only what lies outside AWS needs it. Without it, interface endpoints are
     made.
     existing: has_nat says whether its private subnets have a way out. endpoints names the services whose endpoints it has already
-    (s3, dynamodb, lambda, kafka, sts, secretsmanager): they are not made a second time, which AWS refuses.
+    (s3, dynamodb, lambda, kafka, sts, secretsmanager, xray): they are not made a second time, which AWS refuses.
     endpoint_zones: in how many zones each endpoint has an address. One costs a third; that zone is then needed.
     flow_log_days: how long refused connections are logged; 0 means not at all.
   TEXT
@@ -97,8 +97,8 @@ variable "network" {
   }
 
   validation {
-    condition     = var.network.existing == null || try(length(setsubtract(var.network.existing.endpoints, ["dynamodb", "kafka", "lambda", "s3", "secretsmanager", "sts"])) == 0, false)
-    error_message = "network.existing.endpoints has a service that nothing here needs: use dynamodb, kafka, lambda, s3, secretsmanager or sts."
+    condition     = var.network.existing == null || try(length(setsubtract(var.network.existing.endpoints, ["dynamodb", "kafka", "lambda", "s3", "secretsmanager", "sts", "xray"])) == 0, false)
+    error_message = "network.existing.endpoints has a service that nothing here needs: use dynamodb, kafka, lambda, s3, secretsmanager, sts or xray."
   }
 }
 
@@ -429,6 +429,69 @@ variable "settings" {
   validation {
     condition     = alltrue([for name in keys(var.settings) : !startswith(name, "AWS_ENDPOINT_URL") && !contains(["DB_HOST", "KAFKA_BROKERS", "MSK_CLUSTER_ARN"], name)])
     error_message = "settings must not have DB_HOST, KAFKA_BROKERS, MSK_CLUSTER_ARN or an endpoint: what a function connects to follows from stream, database and network, or it could have no way there."
+  }
+
+  validation {
+    condition     = length(setintersection(keys(var.settings), ["OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_TRACES_SAMPLER_ARG", "TRACES", "TRACE_USER_ID"])) == 0
+    error_message = "settings must not have TRACES, TRACE_USER_ID, OTEL_TRACES_SAMPLER_ARG or OTEL_EXPORTER_OTLP_TRACES_ENDPOINT: set traces, which also makes the way there and the permission."
+  }
+}
+
+variable "traces" {
+  description = <<-TEXT
+    Traces of the functions; docs/traces.md says what they show and cost.
+    to: off; xray, which is X-Ray's endpoint in this region and needs CloudWatch's Transaction Search in the account; or otlp, which is a
+    collector at endpoint, a whole URL such as https://otlp.example.com/v1/traces.
+    inside_vpc: the collector is in the VPC. Scorer and archiver then join the VPC, because nothing else leads there.
+    ratio: share of new traces that are kept, 0 to 1; what fails is always kept. user_id: none, hashed or raw.
+  TEXT
+  type = object({
+    to         = optional(string, "off")
+    endpoint   = optional(string)
+    inside_vpc = optional(bool, false)
+    ratio      = optional(number, 0.01)
+    user_id    = optional(string, "none")
+  })
+  default = {}
+
+  validation {
+    condition     = contains(["off", "otlp", "xray"], var.traces.to)
+    error_message = "traces.to must be off, otlp or xray."
+  }
+
+  validation {
+    condition     = (var.traces.to == "otlp") == (var.traces.endpoint != null)
+    error_message = "traces.endpoint belongs to traces.to = \"otlp\": set both or neither. X-Ray's follows from the region."
+  }
+
+  validation {
+    condition     = var.traces.endpoint == null || can(regex("^https?://[^/:@ ]+(:[0-9]{1,5})?/", var.traces.endpoint))
+    error_message = "traces.endpoint must be a whole URL with its path, such as http://collector.internal:4318/v1/traces."
+  }
+
+  validation {
+    condition     = var.traces.endpoint == null || var.traces.inside_vpc || can(regex("^https://[^/:]+(:443)?/", var.traces.endpoint))
+    error_message = "traces.endpoint of a collector outside of the VPC must be https, on port 443: traces would be readable on the way, and functions in the VPC reach no other port. If it is in the VPC, set traces.inside_vpc."
+  }
+
+  validation {
+    condition     = var.traces.to != "otlp" || try(var.traces.inside_vpc || (var.network.existing == null ? var.network.nat != "none" : var.network.existing.has_nat), false)
+    error_message = "The collector of traces.endpoint lies outside of the VPC, and the functions in it have no way out: set network.nat (or network.existing.has_nat), or traces.inside_vpc if it can be reached inside."
+  }
+
+  validation {
+    condition     = var.traces.to == "otlp" || !var.traces.inside_vpc
+    error_message = "traces.inside_vpc is about the collector of traces.to = \"otlp\"."
+  }
+
+  validation {
+    condition     = var.traces.ratio >= 0 && var.traces.ratio <= 1
+    error_message = "traces.ratio must be 0 to 1: 0.01 keeps one new trace in a hundred."
+  }
+
+  validation {
+    condition     = contains(["none", "hashed", "raw"], var.traces.user_id)
+    error_message = "traces.user_id must be none, hashed or raw."
   }
 }
 

@@ -382,3 +382,71 @@ run "an_unknown_setting" {
 
   expect_failures = [terraform_data.settings]
 }
+
+run "traces_to_xray" {
+  command = plan
+
+  variables {
+    traces = { to = "xray", ratio = 0.1, user_id = "hashed" }
+  }
+
+  assert {
+    condition     = contains(local.endpoints, "xray") && !local.in_vpc.scorer
+    error_message = "without NAT, functions in the VPC reach X-Ray through an endpoint; the others stay outside"
+  }
+
+  assert {
+    condition     = alltrue([for environment in local.environment : environment.TRACES == "xray" && environment.OTEL_TRACES_SAMPLER_ARG == "0.1" && environment.TRACE_USER_ID == "hashed"])
+    error_message = "every function sends traces"
+  }
+
+  assert {
+    condition     = alltrue([for statements in local.statements : contains([for statement in statements : statement.sid], "SendTraces")])
+    error_message = "every function may"
+  }
+}
+
+run "traces_to_a_collector_outside" {
+  command = plan
+
+  variables {
+    network = { nat = "single" }
+    traces  = { to = "otlp", endpoint = "https://otlp.example.com/v1/traces" }
+  }
+
+  assert {
+    condition     = local.environment.scorer.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT == "https://otlp.example.com/v1/traces" && local.environment.scorer.OTEL_TRACES_SAMPLER_ARG == "0.01"
+    error_message = "every function has the collector's address"
+  }
+
+  assert {
+    condition     = !contains([for statement in local.statements.ingest : statement.sid], "SendTraces") && local.collector_port == null
+    error_message = "a collector is no service of AWS, and is reached through the NAT gateway"
+  }
+}
+
+run "traces_to_a_collector_in_the_vpc" {
+  command = plan
+
+  variables {
+    traces = { to = "otlp", endpoint = "http://collector.internal:4318/v1/traces", inside_vpc = true }
+  }
+
+  assert {
+    condition     = local.collector_port == 4318 && local.in_vpc.scorer && local.in_vpc.archiver
+    error_message = "scorer and archiver join the VPC, because the collector is there"
+  }
+}
+
+run "traces_to_a_collector_in_the_vpc_by_https" {
+  command = plan
+
+  variables {
+    traces = { to = "otlp", endpoint = "https://collector.internal/v1/traces", inside_vpc = true }
+  }
+
+  assert {
+    condition     = local.collector_port == 443
+    error_message = "a URL without a port has that of its scheme"
+  }
+}

@@ -41,6 +41,8 @@ run "refuses_1" {
     log_days = 31
     # live version
     live_versions = { ingest = "$LATEST" }
+    # traces kind
+    traces = { to = "jaeger" }
   }
 
   expect_failures = [
@@ -57,6 +59,7 @@ run "refuses_1" {
     var.front_door,
     var.log_days,
     var.live_versions,
+    var.traces,
   ]
 }
 
@@ -78,6 +81,8 @@ run "refuses_2" {
     settings = { BATCH_RESPONSE = "partial" }
     # certificate arn
     front_door = { domain = { name = "a.example.org", certificate_arn = "mine" } }
+    # collector without an address
+    traces = { to = "otlp", inside_vpc = true }
   }
 
   expect_failures = [
@@ -88,6 +93,7 @@ run "refuses_2" {
     var.functions,
     var.settings,
     var.front_door,
+    var.traces,
   ]
 }
 
@@ -106,6 +112,8 @@ run "refuses_3" {
     functions = { processor = { timeout_sec = 900 } }
     # dedup store as a setting
     settings = { DEDUP_STORE = "postgres" }
+    # a ratio in percent
+    traces = { to = "xray", ratio = 1.5 }
   }
 
   expect_failures = [
@@ -114,6 +122,7 @@ run "refuses_3" {
     var.mappings,
     var.functions,
     var.settings,
+    var.traces,
   ]
 }
 
@@ -132,6 +141,8 @@ run "refuses_4" {
     functions = { query = { timeout_sec = 60 } }
     # access store as a setting
     settings = { ACCESS_STORE = "postgres" }
+    # form of user ids
+    traces = { user_id = "md5" }
   }
 
   expect_failures = [
@@ -140,6 +151,7 @@ run "refuses_4" {
     var.mappings,
     var.functions,
     var.settings,
+    var.traces,
   ]
 }
 
@@ -151,11 +163,14 @@ run "refuses_5" {
     stream = { kind = "existing_msk", existing_msk = { cluster_arn = "arn:aws:kafka:eu-west-1:123456789012:cluster/ours/1", security_group_id = "sg-1" } }
     # batch size
     mappings = { processor = { batch_size = 20000 } }
+    # address of the collector
+    traces = { to = "otlp", endpoint = "collector:4318", inside_vpc = true }
   }
 
   expect_failures = [
     var.stream,
     var.mappings,
+    var.traces,
   ]
 }
 
@@ -167,11 +182,15 @@ run "refuses_6" {
     stream = { kind = "external" }
     # objects of single records
     mappings = { archiver = { batch_size = 10 } }
+    # collector over plain http outside
+    network = { nat = "single" }
+    traces  = { to = "otlp", endpoint = "http://otlp.example.com:4318/v1/traces" }
   }
 
   expect_failures = [
     var.stream,
     var.mappings,
+    var.traces,
   ]
 }
 
@@ -183,11 +202,14 @@ run "refuses_7" {
     stream = { kind = "external", external = { brokers = ["b.example"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf", inside_vpc = true } }
     # pollers
     mappings = { mode = "provisioned", processor = { pollers = { minimum = 3, maximum = 2 } } }
+    # no way to the collector
+    traces = { to = "otlp", endpoint = "https://otlp.example.com/v1/traces" }
   }
 
   expect_failures = [
     var.stream,
     var.mappings,
+    var.traces,
   ]
 }
 
@@ -197,10 +219,13 @@ run "refuses_8" {
   variables {
     # sasl mechanism
     stream = { kind = "external", external = { brokers = ["b.example:9092"], sasl_username = "u", secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:k-AbCdEf", inside_vpc = true, sasl_mechanism = "GSSAPI" } }
+    # x-ray inside the vpc
+    traces = { to = "xray", inside_vpc = true }
   }
 
   expect_failures = [
     var.stream,
+    var.traces,
   ]
 }
 
@@ -323,11 +348,14 @@ run "refuses_17" {
     # replica of an archive with a key
     archive             = { kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:key/ours" }
     archive_replica_arn = "arn:aws:s3:::ours-replica"
+    # traces as a setting
+    settings = { TRACES = "xray" }
   }
 
   expect_failures = [
     var.network,
     var.archive_replica_arn,
+    var.settings,
   ]
 }
 
