@@ -13,6 +13,7 @@ CARGO_LAMBDA := .venv/bin/cargo-lambda
 LAMBDA := PATH="$(CURDIR)/.venv/bin:$$PATH" $(CARGO_LAMBDA) lambda
 FUNCTIONS := $(notdir $(wildcard functions/*))
 CHECKOV := .venv/bin/checkov
+JAEGER := target/tools/jaeger/jaeger
 CARGO_FUZZ := target/tools/bin/cargo-fuzz
 CARGO_DENY := target/tools/bin/cargo-deny
 CARGO_MACHETE := target/tools/bin/cargo-machete
@@ -38,8 +39,16 @@ export INPUT
 ##@ Run
 
 .PHONY: run
-run: setup $(POOLER_SETUP) binaries ## Start everything, send sample traffic, stay up until Ctrl-C (KEEP=DIR keeps state, KAFKA=apache, POOLER=pgbouncer, OBSERVE=1: with Prometheus)
-	@$(STACK) run $(if $(KEEP),--keep "$(KEEP)") $(if $(OBSERVE),--prometheus "$$(local/setup/prometheus.sh)")
+run: setup $(POOLER_SETUP) binaries ## Start everything, send sample traffic, stay up until Ctrl-C (KEEP=DIR keeps state, KAFKA=apache, POOLER=pgbouncer, OBSERVE=1: with Prometheus, and Jaeger after make jaeger)
+	@$(STACK) run $(if $(KEEP),--keep "$(KEEP)") $(if $(OBSERVE),--prometheus "$$(local/setup/prometheus.sh)" $(if $(wildcard $(JAEGER)),--jaeger "$(JAEGER)"))
+
+.PHONY: traces-check
+traces-check: setup binaries ## Find one trace, from the request through a redrive, in a real Jaeger (builds it: minutes, needs Go)
+	JAEGER="$$(local/setup/jaeger.sh)" cargo test --workspace --test traces -- --ignored
+
+.PHONY: jaeger
+jaeger: ## Build Jaeger, which shows traces, from its Go module (minutes; needs Go)
+	@local/setup/jaeger.sh
 
 # TARGET=compose: through the containers that `make stack-up` started.
 DEMO_NEEDS := $(if $(filter compose,$(TARGET)),tool,setup $(POOLER_SETUP) binaries)

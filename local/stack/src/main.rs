@@ -3,7 +3,7 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
@@ -16,7 +16,7 @@ use stack::demo::{Demo, DemoReport, Traffic};
 use stack::endpoints::Endpoints;
 use stack::functions::{FUNCTIONS, beside_this_program};
 use stack::gateway::Gateway;
-use stack::observe::RunningPrometheus;
+use stack::observe::RunningObserver;
 use stack::options::Options;
 use stack::output::OutputError;
 use stack::schedule::Schedule;
@@ -49,6 +49,9 @@ enum Command {
         /// The folder of the program `prometheus`, which then runs beside it.
         #[arg(long)]
         prometheus: Option<PathBuf>,
+        /// The program `jaeger`, which then runs beside it and gets every trace.
+        #[arg(long, value_name = "PROGRAM")]
+        jaeger: Option<PathBuf>,
     },
     /// Send events through a new stack and count the outcome of each.
     Demo {
@@ -135,8 +138,9 @@ async fn main() -> ExitCode {
 
 async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run { keep, watch, function, prometheus } => {
-            run(keep, watch.then(|| function.map_or(Watched::All, Watched::Only)), prometheus).await
+        Command::Run { keep, watch, function, prometheus, jaeger } => {
+            let watched = watch.then(|| function.map_or(Watched::All, Watched::Only));
+            run(keep, watched, prometheus.as_deref(), jaeger.as_deref()).await
         }
         Command::Demo { input, events, running } => demo(input, events, running).await,
         Command::Prepare => commands::prepare(&Session::read()?).await,
@@ -156,7 +160,12 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     }
 }
 
-async fn run(keep: Option<PathBuf>, watched: Option<Watched>, prometheus: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+async fn run(
+    keep: Option<PathBuf>,
+    watched: Option<Watched>,
+    prometheus: Option<&Path>,
+    jaeger: Option<&Path>,
+) -> anyhow::Result<ExitCode> {
     let mut options = Options::for_people(&ProcessEnvironment, beside_this_program()?)?;
     options.keep = keep;
     let metrics = options.ports.metrics;
@@ -164,10 +173,15 @@ async fn run(keep: Option<PathBuf>, watched: Option<Watched>, prometheus: Option
         // Before anything else starts, so that nothing is missing.
         telemetry::start_prometheus("esm", metrics.stack.address()).context("set METRICS_PORT to a free port")?;
     }
-    let observer = match prometheus {
-        Some(programs) => Some(RunningPrometheus::start(&programs, options.ports.prometheus, &metrics).await?),
+    let prometheus = match prometheus {
+        Some(programs) => Some(RunningObserver::prometheus(programs, options.ports.prometheus, &metrics).await?),
         None => None,
     };
+    let mut traces = None;
+    if let Some(program) = jaeger {
+        let (jaeger, traced) = RunningObserver::jaeger(program, options).await?;
+        (traces, options) = (Some(jaeger), traced);
+    }
     let started = std::time::Instant::now();
     let stack = tokio::select! {
         stack = start(options, watched) => stack?,
@@ -180,8 +194,11 @@ async fn run(keep: Option<PathBuf>, watched: Option<Watched>, prometheus: Option
         done = commands::introduce(&stack, &sample) => done?,
         () = stop_signal() => {}
     }
-    if let Some(prometheus) = &observer {
+    if let Some(prometheus) = &prometheus {
         output::line(format_args!("Prometheus  {}/alerts", prometheus.url))?;
+    }
+    if let Some(jaeger) = &traces {
+        output::line(format_args!("Jaeger      {}/api/traces/<trace_id of a receipt>", jaeger.url))?;
     }
     output::line("Ctrl-C stops it.")?;
     stop_signal().await;

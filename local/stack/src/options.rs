@@ -51,6 +51,11 @@ impl Port {
         (self.number != 0).then_some(self.number)
     }
 
+    /// The variable that changes it.
+    pub fn setting(self) -> &'static str {
+        self.setting
+    }
+
     pub fn address(self) -> SocketAddr {
         SocketAddr::from((Ipv4Addr::LOCALHOST, self.number))
     }
@@ -69,6 +74,9 @@ pub struct ListenPorts {
     pub metrics: MetricsPorts,
     /// Of Prometheus itself.
     pub prometheus: Port,
+    /// Of Jaeger: its pages and API, and where it takes spans.
+    pub jaeger: Port,
+    pub collector: Port,
 }
 
 /// Where Prometheus asks. 0 means: nowhere.
@@ -106,6 +114,8 @@ impl ListenPorts {
                 query: port("QUERY_METRICS_PORT", "query's metrics", 9103),
             },
             prometheus: port("PROMETHEUS_PORT", "Prometheus", 9090),
+            jaeger: port("JAEGER_PORT", "Jaeger", 16686),
+            collector: port("JAEGER_OTLP_PORT", "spans for Jaeger", 4318),
         }
     }
 
@@ -127,6 +137,8 @@ impl ListenPorts {
                 query: port("QUERY_METRICS_PORT", "query's metrics", 0),
             },
             prometheus: port("PROMETHEUS_PORT", "Prometheus", free_port().unwrap_or(0)),
+            jaeger: port("JAEGER_PORT", "Jaeger", free_port().unwrap_or(0)),
+            collector: port("JAEGER_OTLP_PORT", "spans for Jaeger", free_port().unwrap_or(0)),
         }
     }
 

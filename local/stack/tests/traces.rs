@@ -22,6 +22,8 @@ use pipeline::ports::{KeyKind, NewRecord, RecordPublisher as _};
 use pipeline::{Header, TraceContext, TraceId, header, topic};
 use prost::Message as _;
 use serde_json::{Value, json};
+use settings::Variables as _;
+use stack::observe::RunningObserver;
 use stack::options::Options;
 use stack::stack::Stack;
 use tokio::net::TcpListener;
@@ -102,19 +104,26 @@ struct World {
     collector: Collector,
 }
 
+fn options() -> Options {
+    // target/<profile>/deps/traces-… -> target/<profile>
+    let program = std::env::current_exe().unwrap();
+    let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
+    Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap()
+}
+
 impl World {
     async fn start() -> Self {
-        // target/<profile>/deps/traces-… -> target/<profile>
-        let program = std::env::current_exe().unwrap();
-        let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
         let collector = Collector::default();
-        let options = Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap();
-        let options = options
+        let options = options()
             .with_setting("TRACES", "otlp")
             .with_setting("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", collector.start().await)
             // Whatever is kept here is kept because of the client's flag, or because it failed.
             .with_setting("OTEL_TRACES_SAMPLER_ARG", "0")
             .with_setting("TRACE_USER_ID", "hashed");
+        World::with(options, collector).await
+    }
+
+    async fn with(options: Options, collector: Collector) -> Self {
         let stack = Stack::start(options).await.unwrap();
         let key = stack.create_key("acme", "traces", KeyKind::Server, 100_000).await.unwrap();
         World { stack, key, collector }
@@ -210,6 +219,59 @@ async fn one_trace_leads_from_the_request_to_the_row_and_through_a_redrive() {
     assert!(traces.contains(&kept.trace_id) && traces.contains(&failing.trace_id), "{traces:?}");
     assert!(names(&world.collector.0.lock().unwrap()).contains("archiver archive"));
     world.stack.stop().await.unwrap();
+}
+
+/// The same in a real Jaeger, which `make traces-check` builds: its path is in `JAEGER`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs Jaeger: make traces-check"]
+async fn a_real_jaeger_shows_one_trace_through_a_redrive() {
+    let program = settings::ProcessEnvironment.get("JAEGER").expect("JAEGER is the path of the program");
+    // Its configuration is named from the project's folder.
+    std::env::set_current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../..")).unwrap();
+    let (jaeger, options) = RunningObserver::jaeger(program.as_ref(), options()).await.unwrap();
+    let world = World::with(options, Collector::default()).await;
+    let trace = client(true);
+    world.post("order-1", trace).await;
+    // The trace goes on in another producer's record, as it would in a service behind the client.
+    world.write_bad(trace.child()).await;
+    world.stack.wait_until_idle(PATIENCE).await.unwrap();
+    world.stack.invoke("redriver", json!({"action": "redrive", "by": "a test"})).await.unwrap();
+    world.stack.wait_until_idle(PATIENCE).await.unwrap();
+
+    let url = format!("{}/api/traces/{}", jaeger.url, trace.trace_id);
+    let deadline = Instant::now() + PATIENCE;
+    let shown = loop {
+        let shown = operations(&world.stack.client.get(&url, &[]).await.unwrap().json());
+        if shown.len() >= 7 || Instant::now() >= deadline {
+            break shown;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    };
+    let expected = [
+        "ingest event-ingestion",
+        "ingest event-publish",
+        "processor event-processing",
+        "processor event-processing",
+        "processor event-processing",
+        "processor state-store",
+        "redriver redrive",
+    ];
+    assert_eq!(shown, expected);
+    world.stack.stop().await.unwrap();
+}
+
+/// The spans of Jaeger's answer, as service and name, sorted.
+fn operations(answer: &Value) -> Vec<String> {
+    let trace = &answer["data"][0];
+    let spans = trace["spans"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let name = |span: &Value| {
+        let process = span["processID"].as_str().unwrap();
+        let service = trace["processes"][process]["serviceName"].as_str().unwrap();
+        format!("{service} {}", span["operationName"].as_str().unwrap())
+    };
+    let mut names: Vec<String> = spans.iter().map(name).collect();
+    names.sort();
+    names
 }
 
 /// The traces of the raw records in the archive.

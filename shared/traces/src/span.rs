@@ -1,13 +1,12 @@
 //! One span, and the clock that spans are timed by.
 
 use std::borrow::Cow;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use opentelemetry::trace::{Link, SpanContext, SpanKind, Status, TraceFlags, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 use pipeline::TraceContext;
-use pipeline::clock::{Clock as _, SystemClock};
 use pipeline::trace::SpanId;
 
 /// What a span is in the calls between services.
@@ -44,9 +43,12 @@ pub struct SpanClock {
 }
 
 impl SpanClock {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "with milliseconds, as a Clock has them, a span could begin before its parent"
+    )]
     pub fn start() -> Self {
-        let millis = u64::try_from(SystemClock.now().as_millis()).unwrap_or_default();
-        SpanClock { wall: SystemTime::UNIX_EPOCH + Duration::from_millis(millis), steady: Instant::now() }
+        SpanClock { wall: SystemTime::now(), steady: Instant::now() }
     }
 
     /// When it was started.
