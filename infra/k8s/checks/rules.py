@@ -364,7 +364,9 @@ def leads_to(rule: Object, collector: SplitResult | None, all_: Manifests) -> bo
     named = {port["name"] for pods in behind for c in pods.containers for port in c["ports"] if port["containerPort"] == collector.port}
     selectors = [peer["podSelector"] for peer in rule.get("to", []) if "podSelector" in peer]
     reached = any(selects(selector, pods.labels) for selector in selectors for pods in behind)
-    return reached and ("ports" not in rule or any(port["port"] in named for port in rule["ports"]))
+    policies = [one["spec"] for one in all_.of("NetworkPolicy") if any(selects(one["spec"]["podSelector"], pods.labels) for pods in behind)]
+    admitted = any(port["port"] in named for policy in policies for one in policy.get("ingress", []) for port in one.get("ports", []))
+    return reached and admitted and ("ports" not in rule or any(port["port"] in named for port in rule["ports"]))
 
 
 def our_workloads(all_: Manifests) -> list[Workload]:
