@@ -1,7 +1,7 @@
 //! Whether compose.yaml, the Dockerfile, the file of image names and the code agree.
 //!
 //! `compose.yaml` is read line by line, so it has to stay as it is laid out: two blanks for each level, and a variable of a
-//! container as `NAME: value` under `environment:`.
+//! container as `NAME: value` under `environment:`. A port of a container that is not ours is under `expose:`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,12 +44,17 @@ struct Service {
     image: String,
     variables: BTreeMap<String, String>,
     is_emulated: bool,
+    exposed: BTreeSet<String>,
 }
 
 impl Service {
     /// Where it listens, if it is one of ours.
     fn port(&self) -> Option<&str> {
         if self.is_emulated { Some(EMULATOR_PORT) } else { self.variables.get("PORT").map(String::as_str) }
+    }
+
+    fn listens_at(&self, port: &str) -> bool {
+        self.port() == Some(port) || self.exposed.contains(port)
     }
 
     fn program(&self) -> Option<&str> {
@@ -97,7 +102,9 @@ fn services(compose: &str) -> Result<BTreeMap<&str, Service>, regex::Error> {
             of_service.extend(emulated.clone());
         }
         of_service.extend(variables(&block, &variable));
-        (name, Service { image, variables: of_service, is_emulated })
+        let exposed = block.iter().filter_map(|line| line.trim().strip_prefix("expose: "));
+        let exposed = exposed.flat_map(|ports| ports.split('"').skip(1).step_by(2)).map(str::to_owned).collect();
+        (name, Service { image, variables: of_service, is_emulated, exposed })
     };
     Ok(bodies.map(service).collect())
 }
@@ -211,7 +218,7 @@ fn addresses(compose: &str, services: &BTreeMap<&str, Service>) -> Result<Vec<St
     let mut found = BTreeSet::new();
     for url in url.captures_iter(compose) {
         let service = services.get(&url[1]);
-        if service.and_then(Service::port) != Some(&url[2]) {
+        if !service.is_some_and(|service| service.listens_at(&url[2])) {
             found.insert(format!("compose.yaml: nobody listens at {}", &url[0]));
         }
         let is_call = url[3].contains("/functions/");
@@ -246,6 +253,7 @@ mod tests {
 x-environment: &environment
   TTL: 1
   CALLS: http://scorer:8080
+  TRACES: http://jaeger:4318/v1/traces
 x-emulated: &emulated
   environment:
     <<: *environment
@@ -256,6 +264,9 @@ services:
     environment:
       KAFKA_ANY: 1
     ports: ["127.0.0.1:${KAFKA_PORT:-9092}:9092"]
+  jaeger:
+    image: ${KAFKA_IMAGE}
+    expose: ["4317", "4318"]
   # The first.
   processor:
     <<: *emulated
@@ -284,7 +295,7 @@ services:
             r#"port("KAFKA_PORT", "Kafka", 9092)"#,
         ]
         .map(|text| text.replace(change.0, change.1));
-        let read = ["TTL", "CALLS", "PORT", "OPERATIONS_PORT", "URLS"].map(str::to_owned);
+        let read = ["TTL", "CALLS", "TRACES", "PORT", "OPERATIONS_PORT", "URLS"].map(str::to_owned);
         let containers = Containers {
             compose: &compose,
             dockerfile: &dockerfile,
@@ -322,6 +333,7 @@ services:
             (("\"Kafka\", 9092", "\"Kafka\", 9094"), ".env.example lacks KAFKA_PORT=9094, the port of `make run`"),
             (("KAFKA_PORT=9092\n", "KAFKA_PORT=9092\nB=1\n"), ".env.example names B, which compose.yaml does not use"),
             (("http://scorer:8080\n", "http://scorer:8081\n"), "compose.yaml: nobody listens at http://scorer:8081"),
+            (("\"4318\"", "\"4319\""), "compose.yaml: nobody listens at http://jaeger:4318/v1/traces"),
             (
                 ("/function/invocations", "/processor/invocations"),
                 "compose.yaml: http://processor:8080/2015-03-31/functions/processor/invocations is not the path of its \
