@@ -5,6 +5,7 @@ import re
 from typing import Any, Callable, Iterator
 
 import alarms as alarms_of_plan
+import archive_tables
 import readme
 from plans import Plan, Resource
 
@@ -304,7 +305,7 @@ def allowed(plan: Plan) -> dict[str, set[str]]:
     return actions
 
 
-CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, alarms_of_plan.names, alarms_of_plan.pictures, alarms_of_plan.complete, new_versions, settings, secrets, mappings, policies)
+CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, alarms_of_plan.names, alarms_of_plan.pictures, alarms_of_plan.complete, new_versions, settings, secrets, mappings, policies, archive_tables.check)
 
 
 def permissions(plans: list[Plan]) -> Problems:

@@ -20,7 +20,17 @@ def tables_of(key: str) -> list[str]:
     return [name for name, pattern in patterns.items() if re.match(pattern, key)]
 
 
+def statuses() -> list[str]:
+    """The prefixes of shared/archive/src/key.rs: the outcomes, and one for what none of them is."""
+    outcomes = (ROOT / "shared/pipeline/src/outcome.rs").read_text(encoding="utf-8")
+    variants = re.findall(r"^    (\w+),$", outcomes.partition("pub enum Outcome {")[2].partition("}")[0], re.MULTILINE)
+    return [re.sub(r"(?<!^)(?=[A-Z])", "_", variant).lower() for variant in variants] + ["unknown"]
+
+
 class Keys(unittest.TestCase):
+    def test_the_statuses_are_those_of_the_source(self) -> None:
+        self.assertEqual(statuses(), lake.DEFINED["statuses"])
+
     def test_every_object_of_the_archiver_is_in_one_table(self) -> None:
         for key in samples.keys():
             expected = "raw_lines" if key.startswith("raw/") else "outcome_lines"
