@@ -161,7 +161,7 @@ format: ## Format the source
 .PHONY: shellcheck
 shellcheck:
 	@local/setup/install.sh check || true
-	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh infra/*/*.sh infra/k8s/*/*.sh infra/observe/*/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh infra/*/*.sh infra/k8s/*/*.sh infra/observe/*/*.sh infra/lake/*/*.sh .ci/run; \
 	else echo "SKIPPED: shellcheck is not installed"; fi
 
 .PHONY: alerts
@@ -175,6 +175,10 @@ alerts-check: $(PYYAML) ## The list of alerts and its rules: names, runbook, tes
 .PHONY: ask-check
 ask-check: $(LAKE_TOOLS) ## The archive as a table: every query of docs/archive-queries.md over a sample archive; no stack needed
 	@cd infra/lake && ../../.venv/bin/python -B -m unittest -q
+
+.PHONY: ask-trino
+ask-trino: $(LAKE_TOOLS) ## The same views and queries on Trino, from which Athena descends; fetches 90 MB once
+	@infra/lake/trino/run.sh
 
 .PHONY: k8s-check
 k8s-check: ## Kubernetes: the base, overlays and components build, fit the schemas and keep the rules; no cluster needed
