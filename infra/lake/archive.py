@@ -145,17 +145,23 @@ def key_of(path: str) -> str:
     return path.removeprefix(f"{SCHEME}://")
 
 
-def session(file: Path, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+# Where a running stack writes its settings, seen from the root of the repository.
+SESSION = Path("target/stack.env")
+
+
+def session(file: Path = SESSION, environment: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The settings of the running stack, as `stack` reads them: variables of the environment take precedence."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     pairs = (line.partition("=") for line in lines if "=" in line)
     return {name: value.strip("'") for name, _, value in pairs} | dict(environment)
 
 
-def find(place: str | None, settings: Mapping[str, str]) -> Archive:
-    """The archive at a place (a folder, or `s3://bucket/prefix`), or else that of the settings."""
+def find(place: str | None, file: Path = SESSION, environment: Mapping[str, str] = os.environ) -> Archive:
+    """The archive at a place (a folder, or `s3://bucket/prefix`), or else that of the running stack."""
     if place and place.startswith("s3://"):
-        return Archive(Bucket(place.removeprefix("s3://"), settings))
+        # Not with the settings of a stack that happens to run here: its stand-in has no such bucket.
+        return Archive(Bucket(place.removeprefix("s3://"), environment))
+    settings = session(file, environment)
     if place:
         return Archive(Folder(archive_folder(Path(place), settings)))
     if bucket := settings.get("ARCHIVE_BUCKET"):

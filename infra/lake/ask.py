@@ -6,14 +6,12 @@ import json
 import shutil
 import signal
 import sys
-from pathlib import Path
 
 import duckdb
 
 import archive
 import lake
 
-SESSION = Path("target/stack.env")
 # More are for --csv or --json.
 MOST_ROWS_OF_A_TABLE = 1000
 
@@ -44,7 +42,7 @@ def show(answer: duckdb.DuckDBPyRelation, arguments: argparse.Namespace) -> None
 def ask(arguments: argparse.Namespace) -> None:
     if not arguments.sql.strip():
         raise archive.ArchiveError('there is no question: make ask SQL="SELECT count(*) FROM raw_events"')
-    found = archive.find(arguments.at, archive.session(SESSION))
+    found = archive.find(arguments.at)
     database = lake.connect(found)
     try:
         named = lake.define(database, found, arguments.sql)

@@ -16,7 +16,12 @@ import zstd_frames
 
 # Everything of one kind in one object, and not the last one to be read.
 OBJECT = "raw/topic=raw-events/dt=2026-11-20/hour=18/partition=0/00000000000000000003-00000000000000000005.ndjson.zst"
-LOCAL = {"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_ENDPOINT_URL_S3": "http://localhost:1"}
+LOCAL = {
+    "AWS_REGION": "eu-west-1",
+    "AWS_ACCESS_KEY_ID": "local",
+    "AWS_SECRET_ACCESS_KEY": "local",
+    "AWS_ENDPOINT_URL_S3": "http://localhost:1",
+}
 
 
 class Whole(unittest.TestCase):
@@ -96,20 +101,30 @@ class Places(unittest.TestCase):
             with self.assertRaisesRegex(archive.ArchiveError, "cannot list s3://theirs: .*AccessDenied"):
                 bucket.list("raw/")
 
-    def test_the_session_of_a_stack_names_its_bucket_and_the_environment_comes_first(self) -> None:
-        with tempfile.NamedTemporaryFile("w", suffix=".env") as file:
-            file.write("ARCHIVE_BUCKET='a'\nAWS_REGION='eu-west-1'\n")
-            file.flush()
-            self.assertEqual({"ARCHIVE_BUCKET": "b", "AWS_REGION": "eu-west-1"}, archive.session(Path(file.name), {"ARCHIVE_BUCKET": "b"}))
-        self.assertEqual("s3://b", archive.find(None, LOCAL | {"ARCHIVE_BUCKET": "b"}).name)
+    def stack(self) -> Path:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        file = Path(folder.name) / "stack.env"
+        values = LOCAL | {"ARCHIVE_BUCKET": "of-the-stack"}
+        file.write_text("".join(f"{name}='{value}'\n" for name, value in values.items()), encoding="utf-8")
+        return file
+
+    def test_the_archive_is_that_of_the_running_stack_unless_the_environment_names_another(self) -> None:
+        running = archive.find(None, self.stack(), {}).storage
+        self.assertEqual(("s3://of-the-stack", LOCAL["AWS_ENDPOINT_URL_S3"]), (running.name, running.client.meta.endpoint_url))
+        self.assertEqual("s3://ours", archive.find(None, self.stack(), {"ARCHIVE_BUCKET": "ours"}).name)
         with self.assertRaisesRegex(archive.ArchiveError, "make run"):
-            archive.find(None, {})
+            archive.find(None, Path("no/stack.env"), {})
+
+    def test_a_bucket_that_is_named_is_not_looked_for_in_the_running_stack(self) -> None:
+        named = archive.find("s3://ours", self.stack(), {"AWS_REGION": "eu-west-1"}).storage
+        self.assertEqual("https://s3.eu-west-1.amazonaws.com", named.client.meta.endpoint_url)
 
     def test_a_kept_folder_has_the_bucket_below_it(self) -> None:
         with tempfile.TemporaryDirectory() as kept:
-            (Path(kept) / "s3/ours").mkdir(parents=True)
-            self.assertEqual(f"{kept}/s3/ours", archive.find(kept, {"ARCHIVE_BUCKET": "ours"}).name)
-            self.assertEqual(kept, archive.find(kept, {"ARCHIVE_BUCKET": "other"}).name)
+            (Path(kept) / "s3/of-the-stack").mkdir(parents=True)
+            self.assertEqual(f"{kept}/s3/of-the-stack", archive.find(kept, self.stack(), {}).name)
+            self.assertEqual(kept, archive.find(kept, Path("no/stack.env"), {}).name)
 
 
 if __name__ == "__main__":
