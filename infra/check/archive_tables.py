@@ -52,9 +52,6 @@ def projected(table: Resource, key: str) -> list[str]:
     match properties.get("type"):
         case "date" if properties["format"] == "yyyy-MM-dd":
             return [DAY.pattern]
-        case "integer":
-            first, last = (int(end) for end in properties["range"].split(","))
-            return [str(number).zfill(int(properties.get("digits", 1))) for number in range(first, last + 1)]
         case "enum":
             return properties["values"].split(",")
     return []

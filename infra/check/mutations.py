@@ -207,7 +207,7 @@ MUTATIONS = (
     Mutation("a wildcard", "has a wildcard", policy(lambda statement: statement.update(Action=["s3:*"]))),
     Mutation("every resource", "on every resource", policy(lambda statement: statement.update(Resource=["*"]))),
     Mutation("another prefix", "is in the tables []", parameter("storage.location.template", f"{PREFIX}day=${{dt}}/hour=${{hour}}/", "raw_lines"), TABLES),
-    Mutation("hours of one digit", "hour=07", parameter("projection.hour.digits", "1", "raw_lines"), TABLES),
+    Mutation("hours of one digit", "hour=07", parameter("projection.hour.values", "7,17,18,20", "raw_lines"), TABLES),
     Mutation("a status less", "status=fraud", parameter("projection.status.values", "valid", "outcome_lines"), TABLES),
     Mutation("a day of another form", "is in the tables []", parameter("projection.dt.format", "yyyy/MM/dd", "raw_lines"), TABLES),
     Mutation("partitions elsewhere", "outside its location", storage("location", "s3://ours/outcomes/"), TABLES),

@@ -43,6 +43,12 @@ class Keys(unittest.TestCase):
             for key in keys:
                 self.assertEqual(1, len(tables_of(key)), key)
 
+    def test_the_page_has_the_prefixes(self) -> None:
+        page = (ROOT / "docs/archive-queries.md").read_text(encoding="utf-8")
+        for name, template in lake.TABLES.items():
+            row = next(line for line in page.splitlines() if line.startswith("| `") and f"`{name}`" in line)
+            self.assertIn(f"`{template}`" if lake.keys(template) else "none", row)
+
     def test_duckdb_finds_all_of_them(self) -> None:
         found = set()
         for table in ("raw_lines", "outcome_lines"):

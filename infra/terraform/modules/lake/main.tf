@@ -21,7 +21,8 @@ locals {
       interval        = "1"
       "interval.unit" = "DAYS"
     } }
-    hour   = { for name in keys(local.defined.tables) : name => { type = "integer", range = "0,23", digits = "2" } }
+    # Not integers: the column is text, and what is compared with it, too.
+    hour   = { for name in keys(local.defined.tables) : name => { type = "enum", values = join(",", formatlist("%02d", range(24))) } }
     status = { for name in keys(local.defined.tables) : name => { type = "enum", values = join(",", local.defined.statuses) } }
   }
 }
