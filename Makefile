@@ -20,6 +20,7 @@ CARGO_MACHETE := target/tools/bin/cargo-machete
 CONTAINER_CHECKERS := .venv/.container-checkers
 PYYAML := .venv/.pyyaml
 DASHBOARD_TOOLS := .venv/.dashboard-tools
+LAKE_TOOLS := .venv/.lake-tools
 
 # FUNCTION=name limits build, test, test-int and watch to one function.
 FUNCTION ?=
@@ -35,6 +36,9 @@ POOLER_SETUP := $(if $(filter pgbouncer,$(POOLER)),setup-pooler)
 
 # An input is named from where make was called.
 export INPUT
+
+# A question has dollars and quotation marks of its own, which neither make nor a shell may read.
+export QUESTION := $(value SQL)
 
 ##@ Run
 
@@ -95,6 +99,10 @@ fingerprint: tool ## One hash over all rows of events, outcomes and counts
 .PHONY: archive
 archive: tool ## List what the archive holds, or print its records: ARGS="--records --topic raw-events"
 	@$(STACK) archive $(ARGS)
+
+.PHONY: ask
+ask: $(LAKE_TOOLS) ## Ask the archive in SQL (docs/archive-queries.md): SQL="SELECT …" (AT=s3://bucket or a folder, KEEP=DIR; ARGS=--json or --csv)
+	@.venv/bin/python -B infra/lake/ask.py $(if $(AT)$(KEEP),--at "$(or $(AT),$(KEEP))") $(ARGS) -- "$$QUESTION"
 
 .PHONY: kafka
 kafka: setup-kafka ## Run Apache Kafka alone (one node, KRaft) in the foreground, data under target/kafka
@@ -162,7 +170,7 @@ format: ## Format the source
 .PHONY: shellcheck
 shellcheck:
 	@local/setup/install.sh check || true
-	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh infra/*/*.sh infra/k8s/*/*.sh infra/observe/*/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh infra/*/*.sh infra/k8s/*/*.sh infra/observe/*/*.sh infra/lake/*/*.sh .ci/run; \
 	else echo "SKIPPED: shellcheck is not installed"; fi
 
 .PHONY: alerts
@@ -172,6 +180,14 @@ alerts: $(PYYAML) ## Make the rules of Prometheus, also those for Kubernetes, fr
 .PHONY: alerts-check
 alerts-check: $(PYYAML) ## The list of alerts and its rules: names, runbook, tests with promtool; no running Prometheus needed
 	@infra/observe/check.sh
+
+.PHONY: ask-check
+ask-check: $(LAKE_TOOLS) ## The archive as a table: every query of docs/archive-queries.md over a sample archive; no stack needed
+	@cd infra/lake && ../../.venv/bin/python -B -m unittest -q
+
+.PHONY: ask-trino
+ask-trino: $(LAKE_TOOLS) ## The same views and queries on Trino, from which Athena descends; fetches 90 MB once
+	@infra/lake/trino/run.sh
 
 .PHONY: k8s-check
 k8s-check: ## Kubernetes: the base, overlays and components build, fit the schemas and keep the rules; no cluster needed
@@ -198,7 +214,7 @@ rustdoc: ## The documentation of the source, with warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 
 .PHONY: ci
-ci: setup setup-kafka check shellcheck compose-check alerts-check dashboards-check k8s-check deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check infra-check ## What CI runs
+ci: setup setup-kafka check shellcheck compose-check alerts-check dashboards-check ask-check k8s-check deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check infra-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
@@ -376,6 +392,12 @@ $(PYYAML): Makefile
 	@touch $@
 
 $(DASHBOARD_TOOLS): infra/observe/grafana/requirements.txt
+	@local/setup/install.sh python
+	python3 -m venv .venv
+	.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
+$(LAKE_TOOLS): infra/lake/requirements.txt
 	@local/setup/install.sh python
 	python3 -m venv .venv
 	.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<

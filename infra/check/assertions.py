@@ -5,6 +5,7 @@ import re
 from typing import Any, Callable, Iterator
 
 import alarms as alarms_of_plan
+import archive_tables
 import readme
 from plans import Plan, Resource
 
@@ -334,7 +335,7 @@ def reaches(plan: Plan, service: str) -> bool:
     return made or bool(rules & {"HTTPS to what lies outside", "AWS services with an interface endpoint that exists"})
 
 
-CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, alarms_of_plan.names, alarms_of_plan.pictures, alarms_of_plan.complete, new_versions, settings, secrets, mappings, policies, traces)
+CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, alarms_of_plan.names, alarms_of_plan.pictures, alarms_of_plan.complete, new_versions, settings, secrets, mappings, policies, traces, archive_tables.check)
 
 
 def permissions(plans: list[Plan]) -> Problems:

@@ -15,6 +15,8 @@ class Mutation:
     # Part of the sentence that must come.
     expected: str
     apply: Callable[[Plan], None]
+    # Of which run the plan is.
+    run: str = "defaults"
 
 
 def first(plan: Plan, kind: str, part: str = "") -> Values:
@@ -111,6 +113,34 @@ def no_ttl(plan: Plan) -> None:
     first(plan, "aws_dynamodb_table", "access")["ttl"] = []
 
 
+def table(part: str, change: Callable[[Values], None]) -> Callable[[Plan], None]:
+    return lambda plan: change(first(plan, "aws_glue_catalog_table", part))
+
+
+def parameter(name: str, value: str, part: str) -> Callable[[Plan], None]:
+    return table(part, lambda values: values["parameters"].update({name: value}))
+
+
+def storage(name: str, value: Any) -> Callable[[Plan], None]:
+    return table("raw_lines", lambda values: values["storage_descriptor"][0].update({name: value}))
+
+
+def workgroup(name: str, value: Any) -> Callable[[Plan], None]:
+    def apply(plan: Plan) -> None:
+        first(plan, "aws_athena_workgroup")["configuration"][0][name] = value
+
+    return apply
+
+
+def results_for_ever(plan: Plan) -> None:
+    rules = first(plan, "aws_s3_bucket_lifecycle_configuration")["rule"]
+    rules.remove(next(rule for rule in rules if rule["id"] == "queries"))
+
+
+TABLES = "archive_as_tables"
+PREFIX = "s3://ours/raw/topic=raw-events/"
+ANOTHER_READER = [{"serialization_library": "org.openx.data.jsonserde.JsonSerDe"}]
+
 MUTATIONS = (
     Mutation("an unencrypted database", "is not encrypted", setting("aws_db_instance", "storage_encrypted", False)),
     Mutation("a public database", "from outside", setting("aws_db_instance", "publicly_accessible", True)),
@@ -184,6 +214,17 @@ MUTATIONS = (
     Mutation("two statements with one name", "which AWS refuses", same_names),
     Mutation("a wildcard", "has a wildcard", policy(lambda statement: statement.update(Action=["s3:*"]))),
     Mutation("every resource", "on every resource", policy(lambda statement: statement.update(Resource=["*"]))),
+    Mutation("another prefix", "is in the tables []", parameter("storage.location.template", f"{PREFIX}day=${{dt}}/hour=${{hour}}/", "raw_lines"), TABLES),
+    Mutation("hours of one digit", "hour=07", parameter("projection.hour.values", "7,17,18,20", "raw_lines"), TABLES),
+    Mutation("a status less", "status=fraud", parameter("projection.status.values", "valid", "outcome_lines"), TABLES),
+    Mutation("a day of another form", "is in the tables []", parameter("projection.dt.format", "yyyy/MM/dd", "raw_lines"), TABLES),
+    Mutation("partitions elsewhere", "outside its location", storage("location", "s3://ours/outcomes/"), TABLES),
+    Mutation("partitions that nobody declared", "is partitioned by []", setting("aws_glue_catalog_table", "partition_keys", [], "raw_lines"), TABLES),
+    Mutation("a payload as a structure", "in one string", storage("columns", [{"name": "line", "type": "struct<id:int>"}]), TABLES),
+    Mutation("a reader of JSON", "differ in case", storage("ser_de_info", ANOTHER_READER), TABLES),
+    Mutation("a query without a limit", "scan everything", workgroup("bytes_scanned_cutoff_per_query", None), TABLES),
+    Mutation("a limit that is an offer", "scan everything", workgroup("enforce_workgroup_configuration", False), TABLES),
+    Mutation("results for ever", "results stay for ever", results_for_ever, TABLES),
 )
 
 
@@ -192,9 +233,10 @@ def copied(plan: Plan) -> Plan:
     return Plan(plan.run, [Resource(r.address, r.type, copy.deepcopy(r.values)) for r in plan.resources])
 
 
-def unnoticed(good: Plan) -> Iterator[str]:
+def unnoticed(plans: list[Plan]) -> Iterator[str]:
+    by_run = {plan.run.rsplit("/", 1)[1]: plan for plan in plans if plan.run.startswith("modules/pipeline/")}
     for mutation in MUTATIONS:
-        plan = copied(good)
+        plan = copied(by_run[mutation.run])
         mutation.apply(plan)
         found = [problem for check in assertions.CHECKS for problem in check(plan)]
         if not any(mutation.expected in problem for problem in found):

@@ -32,10 +32,11 @@ module "archive_replica" {
   count     = var.archive_replica_region == null ? 0 : 1
   providers = { aws = aws.replica }
 
-  name            = "${module.pipeline.archive_bucket}-replica"
-  retention_days  = module.pipeline.archive_rules.retention_days
-  noncurrent_days = module.pipeline.archive_rules.noncurrent_days
-  force_destroy   = module.pipeline.archive_rules.force_destroy
-  kms_key_arn     = null
-  replica_arn     = null
+  name              = "${module.pipeline.archive_bucket}-replica"
+  retention_days    = module.pipeline.archive_rules.retention_days
+  query_result_days = module.pipeline.archive_rules.query_result_days
+  noncurrent_days   = module.pipeline.archive_rules.noncurrent_days
+  force_destroy     = module.pipeline.archive_rules.force_destroy
+  kms_key_arn       = null
+  replica_arn       = null
 }

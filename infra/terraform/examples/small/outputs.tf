@@ -24,6 +24,7 @@ output "pipeline" {
     functions           = module.pipeline.functions
     mappings            = module.pipeline.mappings
     archive_bucket      = module.pipeline.archive_bucket
+    archive_tables      = module.pipeline.archive_tables
     alarms_topic_arn    = module.pipeline.alarms_topic_arn
     database_secret_arn = module.pipeline.database_secret_arn
     maintained          = module.pipeline.maintained

@@ -71,7 +71,7 @@ resource "aws_s3_bucket_lifecycle_configuration" "this" {
   bucket = aws_s3_bucket.this.id
 
   dynamic "rule" {
-    for_each = var.retention_days
+    for_each = merge(var.retention_days, { for days in [var.query_result_days] : "queries" => days if days != null })
 
     content {
       id     = rule.key

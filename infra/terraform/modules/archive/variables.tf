@@ -13,6 +13,11 @@ variable "retention_days" {
   })
 }
 
+variable "query_result_days" {
+  description = "After how many days results of queries expire, which are under queries/; null means that there are none."
+  type        = number
+}
+
 variable "noncurrent_days" {
   description = "How many days an overwritten or deleted object can be restored."
   type        = number

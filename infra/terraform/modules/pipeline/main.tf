@@ -74,12 +74,24 @@ module "database" {
 module "archive" {
   source = "../archive"
 
-  name            = coalesce(var.archive.bucket, "${var.name}-archive-${local.account_id}")
-  retention_days  = var.archive.retention_days
-  noncurrent_days = var.archive.noncurrent_days
-  kms_key_arn     = var.archive.kms_key_arn
-  force_destroy   = var.archive.force_destroy
-  replica_arn     = var.archive_replica_arn
+  name              = coalesce(var.archive.bucket, "${var.name}-archive-${local.account_id}")
+  retention_days    = var.archive.retention_days
+  query_result_days = try(var.lake.result_days, null)
+  noncurrent_days   = var.archive.noncurrent_days
+  kms_key_arn       = var.archive.kms_key_arn
+  force_destroy     = var.archive.force_destroy
+  replica_arn       = var.archive_replica_arn
+}
+
+module "lake" {
+  source = "../lake"
+  count  = var.lake == null ? 0 : 1
+
+  name          = var.name
+  bucket        = module.archive.name
+  days          = var.archive.retention_days
+  kms_key_arn   = var.archive.kms_key_arn
+  scan_limit_gb = var.lake.scan_limit_gb
 }
 
 module "state" {

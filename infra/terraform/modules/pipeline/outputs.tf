@@ -53,9 +53,14 @@ output "archive_bucket" {
   value = module.archive.name
 }
 
+output "archive_tables" {
+  description = "Database and workgroup of the archive's tables, and the saved queries that make its views; null without lake."
+  value       = one([for lake in module.lake : { database = lake.database, workgroup = lake.workgroup, views = lake.views }])
+}
+
 output "archive_rules" {
   description = "How long objects are kept; a copy in another region has the same rules."
-  value       = { retention_days = var.archive.retention_days, noncurrent_days = var.archive.noncurrent_days, force_destroy = var.archive.force_destroy }
+  value       = { retention_days = var.archive.retention_days, query_result_days = try(var.lake.result_days, null), noncurrent_days = var.archive.noncurrent_days, force_destroy = var.archive.force_destroy }
 }
 
 output "database_secret_arn" {

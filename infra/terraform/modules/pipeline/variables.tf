@@ -305,6 +305,23 @@ variable "archive_replica_arn" {
   }
 }
 
+variable "lake" {
+  description = <<-TEXT
+    The archive as tables of Athena (docs/archive-queries.md); null means none, {} means with the defaults.
+    scan_limit_gb: what one query may scan. result_days: after how many days results expire.
+  TEXT
+  type = object({
+    scan_limit_gb = optional(number, 10)
+    result_days   = optional(number, 7)
+  })
+  default = null
+
+  validation {
+    condition     = var.lake == null || try(var.lake.scan_limit_gb >= 1 && var.lake.result_days >= 1, false)
+    error_message = "lake.scan_limit_gb and lake.result_days must be 1 or more."
+  }
+}
+
 variable "mappings" {
   description = <<-TEXT
     The event source mappings of processor, archiver-raw and archiver-outcomes.

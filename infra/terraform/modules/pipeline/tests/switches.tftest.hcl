@@ -30,6 +30,11 @@ run "defaults" {
   }
 
   assert {
+    condition     = output.archive_tables == null && output.archive_rules.query_result_days == null
+    error_message = "the archive is no table unless it is asked for"
+  }
+
+  assert {
     condition     = !contains(keys(local.environment.query), "MSK_CLUSTER_ARN") && local.environment.processor.MSK_CLUSTER_ARN == module.stream.cluster_arn
     error_message = "a function gets the settings that it reads, and no others"
   }
@@ -304,6 +309,34 @@ run "archive_with_a_key" {
   assert {
     condition     = alltrue([for name in ["archiver", "processor", "redriver", "replayer"] : contains([for statement in local.statements[name] : statement.sid], "UseArchiveKey")])
     error_message = "whoever uses the bucket may use its key"
+  }
+}
+
+run "archive_as_tables" {
+  command = plan
+
+  variables {
+    archive = { bucket = "ours" }
+    lake    = { scan_limit_gb = 2 }
+  }
+
+  assert {
+    condition     = output.archive_tables.database == "forebay_test" && length(output.archive_tables.views) == 7
+    error_message = "the database and the views are made"
+  }
+
+  assert {
+    condition     = output.archive_rules.query_result_days == 7
+    error_message = "results of queries expire, here and in a copy"
+  }
+}
+
+run "archive_as_tables_with_a_key" {
+  command = plan
+
+  variables {
+    archive = { kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:key/ours" }
+    lake    = {}
   }
 }
 

@@ -29,6 +29,8 @@ run "refuses_1" {
     dedup_store = "redis"
     # retention days
     archive = { retention_days = { raw = 0 } }
+    # scan limit
+    lake = { scan_limit_gb = 0 }
     # mapping mode
     mappings = { mode = "fast" }
     # function name
@@ -53,6 +55,7 @@ run "refuses_1" {
     var.database,
     var.dedup_store,
     var.archive,
+    var.lake,
     var.mappings,
     var.functions,
     var.settings,

@@ -1,0 +1,31 @@
+-- What became of each record, one row for each line. An event that was scored later has two: the second has the suffix #scored in
+-- its outcome_id, and replaces the first.
+SELECT
+  status,
+  dt,
+  hour,
+  topic,
+  kafka_partition,
+  kafka_offset,
+  kafka_timestamp,
+  json_extract_scalar(value, '$.outcome_id') AS outcome_id,
+  json_extract_scalar(value, '$.reason') AS reason,
+  json_extract_scalar(value, '$.tenant') AS tenant,
+  json_extract_scalar(value, '$.type') AS event_type,
+  json_extract_scalar(value, '$.id') AS event_id,
+  try(CAST(from_iso8601_timestamp(json_extract_scalar(value, '$.received_at')) AS timestamp(3))) AS received_at,
+  try(CAST(from_iso8601_timestamp(json_extract_scalar(value, '$.recorded_at')) AS timestamp(3))) AS recorded_at,
+  json_extract_scalar(value, '$.ip') AS address,
+  json_extract_scalar(value, '$.user_id') AS user_id,
+  try(CAST(json_extract_scalar(value, '$.risk_score') AS integer)) AS risk_score,
+  split_part(json_extract_scalar(value, '$.origin'), '/', 1) AS origin_topic,
+  try(CAST(split_part(json_extract_scalar(value, '$.origin'), '/', 2) AS integer)) AS origin_partition,
+  try(CAST(split_part(json_extract_scalar(value, '$.origin'), '/', 3) AS bigint)) AS origin_offset,
+  key,
+  key_base64,
+  headers,
+  value,
+  value_base64,
+  value_bytes,
+  object
+FROM outcome_records
