@@ -13,11 +13,11 @@ const LAYERS: [(&str, &[&str]); 7] = [
         "functions",
         &["ingest", "processor", "scorer", "archiver", "redriver", "replayer", "rescorer", "query", "maintainer"],
     ),
-    ("local", &["checks", "services", "host", "esm", "stack", "chaos", "bench"]),
+    ("local", &["checks", "services", "host", "esm", "forebay", "stack", "chaos", "bench"]),
 ];
 
 /// Imports inside one layer.
-const BESIDE: [(&str, &str); 13] = [
+const BESIDE: [(&str, &str); 14] = [
     ("process", "settings"),
     ("telemetry", "settings"),
     // A setting says where a secret is, and `aws` reads it from there.
@@ -27,6 +27,8 @@ const BESIDE: [(&str, &str); 13] = [
     // One choice between the two.
     ("access", "dynamodb"),
     ("access", "postgres"),
+    // What commands for a running pipeline share: its addresses, the client, the reader of access logs.
+    ("stack", "forebay"),
     ("stack", "services"),
     ("stack", "host"),
     ("stack", "esm"),
