@@ -13,11 +13,11 @@ const LAYERS: [(&str, &[&str]); 7] = [
         "functions",
         &["ingest", "processor", "scorer", "archiver", "redriver", "replayer", "rescorer", "query", "maintainer"],
     ),
-    ("local", &["checks", "services", "host", "esm", "stack", "chaos", "bench"]),
+    ("local", &["checks", "services", "host", "esm", "forebay", "stack", "chaos", "bench"]),
 ];
 
 /// Imports inside one layer.
-const BESIDE: [(&str, &str); 16] = [
+const BESIDE: [(&str, &str); 17] = [
     ("process", "settings"),
     ("telemetry", "settings"),
     ("traces", "settings"),
@@ -31,6 +31,8 @@ const BESIDE: [(&str, &str); 16] = [
     // One choice between the two.
     ("access", "dynamodb"),
     ("access", "postgres"),
+    // What commands for a running pipeline share: its addresses, the client, the reader of access logs.
+    ("stack", "forebay"),
     ("stack", "services"),
     ("stack", "host"),
     ("stack", "esm"),

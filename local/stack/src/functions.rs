@@ -7,6 +7,7 @@ use access::AccessConfig;
 use anyhow::Context as _;
 use dynamodb::DynamoDb;
 use event::TenantId;
+pub use forebay::function_call::{invoke, invoke_url};
 use host::{FunctionConfig, FunctionElsewhere, Host, HostConfig, HttpFunction, LogTarget, RunningHttpFunction};
 use pipeline::ports::{ApiKey, KeyHash, KeyKind, Scope};
 use serde_json::{Value, json};
@@ -15,7 +16,7 @@ use settings::Settings;
 use settings::shared::{StateStore, dedup_store};
 
 use crate::backing::Backing;
-use crate::client::{HttpAnswer, JsonClient};
+use crate::client::JsonClient;
 use crate::options::{Options, Port, Routes};
 use crate::session::Session;
 use crate::watch::RunningWatch;
@@ -181,66 +182,10 @@ pub async fn prepare(session: &Session) -> anyhow::Result<Value> {
     Ok(maintained)
 }
 
-/// The address of a function in the Invoke API at `endpoint`.
-pub fn invoke_url(endpoint: &str, function: &str) -> String {
-    format!("{endpoint}/2015-03-31/functions/{function}/invocations")
-}
-
-/// Invokes a function with an event's JSON text.
-///
-/// # Errors
-/// If there is no answer, or the function failed; then the error has its error type and message.
-pub async fn invoke(client: &JsonClient, url: &str, event: String) -> anyhow::Result<Value> {
-    let answer = client.post(url, &[], event).await?;
-    anyhow::ensure!(!is_failure(&answer), "{}", String::from_utf8_lossy(&answer.body));
-    Ok(answer.json())
-}
-
 /// Invokes a function of a running deployment with an event's JSON text.
 ///
 /// # Errors
 /// As [`invoke`], and if the session does not say where functions are.
 pub async fn call(session: &Session, function: &str, event: String) -> anyhow::Result<Value> {
     invoke(&JsonClient::default(), &invoke_url(&session.require("AWS_ENDPOINT_URL_LAMBDA")?, function), event).await
-}
-
-/// Whether a function failed. AWS and our host say so in a header, cargo-lambda with the status, and the Runtime Interface
-/// Emulator with nothing but the body: an error object, or plain text after a timeout.
-fn is_failure(answer: &HttpAnswer) -> bool {
-    let is_error_object = |body: &Value| body.get("errorType").is_some_and(Value::is_string);
-    !answer.status.is_success()
-        || answer.headers.contains_key("x-amz-function-error")
-        || serde_json::from_slice(&answer.body).map_or(!answer.body.is_empty(), |body| is_error_object(&body))
-}
-
-#[cfg(test)]
-mod tests {
-    use bytes::Bytes;
-    use http::{HeaderMap, HeaderValue, StatusCode};
-
-    use super::*;
-
-    #[test]
-    fn every_host_has_its_own_way_to_say_that_a_function_failed() {
-        const ERROR: &str = r#"{"errorType":"E","errorMessage":"m"}"#;
-        let ok = StatusCode::OK;
-        let table = [
-            ("an answer", ok, false, r#"{"errors":0}"#, false),
-            ("null", ok, false, "null", false),
-            ("no answer", ok, false, "", false),
-            ("AWS, our host", ok, true, ERROR, true),
-            ("cargo-lambda", StatusCode::INTERNAL_SERVER_ERROR, false, ERROR, true),
-            ("RIE, error", ok, false, ERROR, true),
-            ("RIE, timeout", ok, false, "Task timed out after 3.00 seconds", true),
-            ("RIE, crash", StatusCode::BAD_GATEWAY, false, "", true),
-        ];
-        for (case, status, marked, body, expected) in table {
-            let mut headers = HeaderMap::new();
-            if marked {
-                headers.insert("x-amz-function-error", HeaderValue::from_static("Unhandled"));
-            }
-            let answer = HttpAnswer { status, headers, body: Bytes::from_static(body.as_bytes()) };
-            assert_eq!(is_failure(&answer), expected, "{case}");
-        }
-    }
 }

@@ -8,7 +8,6 @@
 
 pub mod archived;
 pub mod backing;
-pub mod client;
 pub mod commands;
 pub mod demo;
 pub mod endpoints;
@@ -20,11 +19,11 @@ pub mod mappings;
 pub mod minutes;
 pub mod observe;
 pub mod options;
-pub mod output;
 pub mod progress;
 pub mod reconcile;
 pub mod schedule;
-pub mod session;
 pub mod stack;
 pub mod usage;
 pub mod watch;
+
+pub use forebay::{client, output, session};

@@ -1,6 +1,5 @@
 //! Sends traffic through the whole pipeline and counts the outcome of every event.
 
-mod access_log;
 pub mod latency;
 mod report;
 mod sender;

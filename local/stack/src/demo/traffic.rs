@@ -7,9 +7,8 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use event::Timestamp;
+use forebay::access_log::PageView;
 use serde_json::{Value, json};
-
-use crate::demo::access_log::PageView;
 
 /// Which API key a batch is sent with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

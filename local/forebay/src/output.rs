@@ -17,10 +17,13 @@ pub enum OutputError {
 }
 
 impl OutputError {
-    /// The exit status of a program that a closed pipe has ended, if that is what happened: that of SIGPIPE in a shell.
+    /// The exit status of a program that a closed pipe has ended: that of SIGPIPE in a shell.
+    pub const CLOSED_STATUS: u8 = 128 + 13;
+
+    /// The exit status of a program that a closed pipe has ended, if that is what happened.
     pub fn exit_of(error: &anyhow::Error) -> Option<ExitCode> {
         match error.downcast_ref()? {
-            OutputError::Closed => Some(ExitCode::from(128 + 13)),
+            OutputError::Closed => Some(ExitCode::from(OutputError::CLOSED_STATUS)),
             OutputError::Failed(_) => None,
         }
     }

@@ -1,19 +1,28 @@
-//! A small HTTP client for loopback: JSON in, JSON out.
+//! A small HTTP client: JSON in, JSON out. Without TLS for what is on this machine, with TLS for what is not.
+
+use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::TokioExecutor;
 use serde_json::Value;
 
+/// A machine that does not even answer the connection is not there.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Keeps connections open between requests. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct JsonClient {
-    client: Client<HttpConnector, Full<Bytes>>,
+pub struct JsonClient<C = HttpConnector> {
+    client: Client<C, Full<Bytes>>,
 }
+
+/// For addresses with `http://` and `https://`.
+pub type AnywhereClient = JsonClient<HttpsConnector<HttpConnector>>;
 
 /// An answer, whatever its status.
 #[derive(Debug)]
@@ -38,7 +47,27 @@ impl Default for JsonClient {
     }
 }
 
-impl JsonClient {
+impl AnywhereClient {
+    /// Trusts the certificate authorities that this machine trusts.
+    ///
+    /// # Errors
+    /// If the machine's list of authorities cannot be read.
+    pub fn with_tls() -> anyhow::Result<Self> {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
+        connector.enforce_http(false);
+        let connector = HttpsConnectorBuilder::new()
+            .with_provider_and_native_roots(rustls::crypto::ring::default_provider())
+            .context("cannot read the certificate authorities of this machine")?
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(connector);
+        Ok(JsonClient { client: Client::builder(TokioExecutor::new()).build(connector) })
+    }
+}
+
+impl<C: Connect + Clone + Send + Sync + 'static> JsonClient<C> {
     /// Posts a JSON text.
     ///
     /// # Errors

@@ -1,0 +1,105 @@
+//! The commands, as they are typed.
+
+use std::path::{Path, PathBuf};
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+use serde_json::Value;
+
+use crate::answers::Answers;
+use crate::blocks::{BlocksCommand, blocks};
+use crate::dead_letters::{DeadLettersCommand, dead_letters};
+use crate::doctor::doctor;
+use crate::ending::{EXIT_STATUS, Ending, Stop};
+use crate::keys::{KeysCommand, keys};
+use crate::output;
+use crate::place::{ReachedPipeline, Reaching};
+use crate::reconciliation::reconcile;
+use crate::replays::{ReplayCommand, replay};
+use crate::sending::{SendArguments, send};
+use crate::timeline::{EventsCommand, events};
+
+/// Sends events to Forebay, asks what became of them, and operates it.
+#[derive(Debug, Parser)]
+#[command(name = "forebay", version, after_help = EXIT_STATUS)]
+pub struct ForebayCommand {
+    #[command(flatten)]
+    reaching: Reaching,
+    #[command(flatten)]
+    answers: Answers,
+    #[command(subcommand)]
+    action: ForebayAction,
+}
+
+#[derive(Debug, Subcommand)]
+enum ForebayAction {
+    /// Send one event, or all of a file.
+    ///
+    /// A file may have any size. After an interruption the same command goes on where it ended: FILE.progress.json says where
+    /// that was. An event without an id gets one from its line, so what is sent twice is one event. Lines that are no events,
+    /// or that ingest refuses, go to FILE.refused.ndjson with their number and the reason.
+    Send(Box<SendArguments>),
+    /// Ask about events.
+    #[command(subcommand)]
+    Events(EventsCommand),
+    /// What could not be processed.
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
+    /// Rebuild Postgres from the archive, or process again.
+    #[command(subcommand)]
+    Replay(ReplayCommand),
+    /// Compare the processor's checkpoints with the outcomes that are recorded; exit status 1 if they differ.
+    Reconcile,
+    /// API keys.
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// The block list.
+    #[command(subcommand)]
+    Blocks(BlocksCommand),
+    /// Invoke a function with a file, and print its answer.
+    Invoke {
+        function: String,
+        /// The event as JSON.
+        file: PathBuf,
+    },
+    /// Check addresses, clocks, the API key and the functions, and say what to do.
+    Doctor,
+    /// Print the completions for a shell: `source <(forebay completions bash)`.
+    Completions { shell: Shell },
+}
+
+impl ForebayCommand {
+    /// # Errors
+    /// The error says why the command did not end well; [`crate::ending::status_of`] has its exit status.
+    pub async fn run(self) -> anyhow::Result<Ending> {
+        let ForebayCommand { reaching, answers, action } = self;
+        let at = || reaching.pipeline();
+        match action {
+            ForebayAction::Send(arguments) => send(*arguments, &at()?, &answers).await,
+            ForebayAction::Events(command) => events(command, &at()?, &answers).await,
+            ForebayAction::DeadLetters(command) => dead_letters(command, &at()?, &answers).await,
+            ForebayAction::Replay(command) => replay(command, &at()?, &answers).await,
+            ForebayAction::Reconcile => reconcile(&at()?, &answers).await,
+            ForebayAction::Keys(command) => keys(command, &at()?, &answers).await,
+            ForebayAction::Blocks(command) => blocks(command, &at()?, &answers).await,
+            ForebayAction::Invoke { function, file } => invoke(&function, &file, &at()?, &answers).await,
+            ForebayAction::Doctor => doctor(&at()?, &answers).await,
+            ForebayAction::Completions { shell } => {
+                let mut script = Vec::new();
+                clap_complete::generate(shell, &mut ForebayCommand::command(), "forebay", &mut script);
+                output::bytes(&script)?;
+                Ok(Ending::Done)
+            }
+        }
+    }
+}
+
+async fn invoke(function: &str, file: &Path, at: &ReachedPipeline, answers: &Answers) -> anyhow::Result<Ending> {
+    let unreadable = |error: String| Stop::wrong_use(format!("{}: {error}", file.display()));
+    let text = std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
+    let event: Value = serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
+    let answer = at.call(function, &event).await?;
+    // An answer of a function has no columns.
+    answers.show(&answer, |answer| format!("{answer:#}\n"))?;
+    Ok(Ending::Done)
+}

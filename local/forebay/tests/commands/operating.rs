@@ -1,0 +1,206 @@
+//! What operators do, by the Invoke API and query.
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::pipeline::{Finished, Server};
+
+fn answer(server: &Server, answers: impl IntoIterator<Item = Value>) {
+    server.played.lock().unwrap().answers.extend(answers);
+}
+
+fn calls(server: &Server) -> Vec<(String, Value)> {
+    std::mem::take(&mut server.played.lock().unwrap().calls)
+}
+
+#[tokio::test]
+async fn a_redrive_is_counted_asked_about_and_carried_on() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let redrive = ["dead-letters", "redrive", "--reason", "tombstone"];
+    answer(&server, [json!({"dry_run": true, "sent": 5, "parked": 1})]);
+    server.run(folder.path(), &redrive).await.ended(
+        2,
+        "5 letters would be sent again, and 1 parked. Go on? There is no terminal to ask at: repeat it with --yes",
+    );
+    assert_eq!(calls(&server).len(), 1, "only the dry run");
+
+    answer(
+        &server,
+        [
+            json!({"sent": 3, "parked": 0, "next": {"0": 9}, "until": {"0": 20}}),
+            json!({"sent": 2, "parked": 1, "under_way": 0, "refused": 0}),
+        ],
+    );
+    let done = server.run(folder.path(), &[&["--yes", "--json"], &redrive[..]].concat()).await.ended(0, "");
+    assert_eq!((&done.json()["sent"], &done.json()["parked"]), (&json!(5), &json!(1)));
+    let request = json!({"action": "redrive", "filters": {"reason": "tombstone"}, "by": "ada"});
+    let mut next = request.clone();
+    (next["from_offsets"], next["until_offsets"]) = (json!({"0": 9}), json!({"0": 20}));
+    assert_eq!(calls(&server), [("redriver".to_owned(), request), ("redriver".to_owned(), next)]);
+
+    answer(&server, [json!({"sent": 0, "refused": 2})]);
+    server.run(folder.path(), &[&["--yes"], &redrive[..]].concat()).await.ended(3, "2 letters are too large");
+}
+
+#[tokio::test]
+async fn dead_letters_are_listed_and_shown() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let letter = json!({"origin": "raw-events/0/5", "event_id": "e\u{7}", "reason": "tombstone", "attempt": 0});
+    let list = json!({"reasons": {"tombstone": {"letters": 1, "open": 1, "examples": [letter]}}});
+    answer(&server, [list.clone(), list, json!({"reasons": {}})]);
+    server.run(folder.path(), &["dead-letters", "list"]).await.ended(0, "tombstone");
+    let shown =
+        server.run(folder.path(), &["dead-letters", "show", "--event-id", "e"]).await.ended(0, "raw-events/0/5");
+    assert!(!shown.out.contains('\u{7}'), "what a client sent does not reach the terminal: {shown:?}");
+    server.run(folder.path(), &["dead-letters", "show", "--event-id", "x"]).await.ended(3, "");
+}
+
+#[tokio::test]
+async fn a_replay_is_invoked_until_it_is_complete() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let replay = ["replay", "restore", "--run", "rebuild-1"];
+    server.run(folder.path(), &replay).await.ended(2, "--yes");
+    assert_eq!(calls(&server), []);
+    answer(
+        &server,
+        [json!({"complete": false, "counts": {"records": 5}}), json!({"complete": true, "counts": {"records": 9}})],
+    );
+    server.run(folder.path(), &[&["--yes"], &replay[..]].concat()).await.ended(0, "records  9");
+    let request = json!({"action": "restore", "dry_run": false, "run": "rebuild-1", "by": "ada"});
+    assert_eq!(calls(&server), [("replayer".to_owned(), request.clone()), ("replayer".to_owned(), request)]);
+}
+
+#[tokio::test]
+async fn a_new_key_is_shown_once_or_kept_in_a_file_that_only_its_owner_reads() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let made = json!({"key": "fb_server_new", "key_hash": "c52e"});
+    answer(&server, [made.clone(), made]);
+    let create = ["keys", "create", "--tenant", "acme", "--name", "api", "--scopes", "write,read", "--burst", "500"];
+    server.run(folder.path(), &create).await.ended(0, "fb_server_new");
+    let expected = json!({
+        "action": "create-key", "tenant": "acme", "name": "api", "kind": "server", "scopes": ["write", "read"],
+        "burst": 500, "by": "ada",
+    });
+    assert_eq!(calls(&server), [("maintainer".to_owned(), expected)]);
+
+    let kept = [&create[..], &["--to", "new.key"]].concat();
+    let finished = server.run(folder.path(), &kept).await.ended(0, "in new.key");
+    assert!(!finished.out.contains("fb_server_new"), "{finished:?}");
+    let path = folder.path().join("new.key");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "fb_server_new\n");
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    calls(&server);
+    server.run(folder.path(), &kept).await.ended(1, "cannot make new.key");
+    assert_eq!(calls(&server), [], "a key that cannot be kept is not made");
+}
+
+#[tokio::test]
+async fn what_a_function_refuses_is_told_from_what_fails() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    answer(
+        &server,
+        [
+            json!({"errorType": "unknown-key", "errorMessage": "no key has that hash"}),
+            json!({"errorType": "dynamodb", "errorMessage": "no connection"}),
+        ],
+    );
+    let revoke = ["--yes", "keys", "revoke", "c52e"];
+    server.run(folder.path(), &revoke).await.ended(3, "maintainer refuses: no key has that hash");
+    server.run(folder.path(), &revoke).await.ended(1, "maintainer failed with dynamodb: no connection");
+    server.run(folder.path(), &["keys", "revoke", "c52e"]).await.ended(2, "--yes");
+}
+
+#[tokio::test]
+async fn blocks_are_added_removed_and_listed() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let block = json!({"address": "203.0.113.7/32", "until": null, "reason": "scraping", "allows": false});
+    answer(
+        &server,
+        [json!({"blocked": block.clone()}), json!({"was_listed": false, "still_in": []}), json!({"blocks": [block]})],
+    );
+    let add = ["blocks", "add", "203.0.113.7", "--reason", "scraping", "--for-sec", "60"];
+    server.run(folder.path(), &add).await.ended(0, "203.0.113.7/32");
+    server.run(folder.path(), &["blocks", "remove", "203.0.113.7"]).await.ended(3, "was not on the list");
+    server.run(folder.path(), &["blocks", "list"]).await.ended(0, "203.0.113.7/32  block  -      scraping");
+    let range = ["blocks", "add", "203.0.113.0/24", "--reason", "scraping"];
+    server.run(folder.path(), &range).await.ended(2, "Block all addresses of 203.0.113.0/24?");
+    assert_eq!(calls(&server)[0].1["for_sec"], 60);
+}
+
+#[tokio::test]
+async fn an_event_is_found_by_an_id_with_any_characters() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    server.run(folder.path(), &["events", "get", "/shop|1"]).await.ended(0, "/shop|1: valid");
+    server.run(folder.path(), &["events", "get", "other"]).await.ended(3, "unknown_event");
+}
+
+#[tokio::test]
+async fn a_difference_in_the_ledger_is_an_exit_status() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let partition = json!({"topic": "raw-events", "partition": 0, "rows": 4, "outcomes": {"valid": 3, "fraud": 1}});
+    answer(
+        &server,
+        [json!({"unaccounted": 0, "partitions": [partition]}), json!({"unaccounted": 1, "partitions": []})],
+    );
+    server.run(folder.path(), &["reconcile"]).await.ended(0, "fraud 1, valid 3");
+    server.run(folder.path(), &["reconcile"]).await.ended(1, "`make reconcile`");
+}
+
+#[tokio::test]
+async fn a_function_is_invoked_with_a_file() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    std::fs::write(folder.path().join("event.json"), "{\"a\":1}").unwrap();
+    answer(&server, [json!({"b": 2})]);
+    server.run(folder.path(), &["invoke", "scorer", "event.json"]).await.ended(0, "\"b\": 2");
+    assert_eq!(calls(&server), [("scorer".to_owned(), json!({"a": 1}))]);
+    server.run(folder.path(), &["invoke", "scorer", "none.json"]).await.ended(2, "none.json");
+}
+
+#[tokio::test]
+async fn the_doctor_says_what_to_do() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let well = server.run(folder.path(), &["--json", "doctor"]).await.ended(0, "");
+    assert_eq!(well.json()["ok"], true);
+
+    let mut revoked = server.command(folder.path(), &["doctor"]);
+    revoked.env("FOREBAY_KEY", "revoked");
+    Finished::of(revoked)
+        .await
+        .ended(1, "api_key_revoked: as played: make a key with `forebay keys create --scopes read …`");
+
+    let mut nothing = server.command(folder.path(), &["doctor"]);
+    nothing.env("FOREBAY_URL", "http://127.0.0.1:9").env_remove("FOREBAY_KEY").env_remove("AWS_ENDPOINT_URL_LAMBDA");
+    let said = Finished::of(nothing).await.ended(1, "is it running, and is the address right");
+    assert!(said.out.contains("start it with `make run`") && said.out.contains("FOREBAY_KEY"), "{said:?}");
+}
+
+#[tokio::test]
+async fn places_say_how_they_are_reached() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    for (place, said) in [("local", "`make run`"), ("compose", "`make stack-up`"), ("kube", "port-forward")] {
+        let mut command = server.command(folder.path(), &["--place", place, "keys", "list"]);
+        command.env_remove("AWS_ENDPOINT_URL_LAMBDA");
+        Finished::of(command).await.ended(2, said);
+    }
+    let mut aws = server.command(folder.path(), &["--place", "aws", "send", "{}"]);
+    aws.env_remove("FOREBAY_URL");
+    Finished::of(aws).await.ended(2, "FOREBAY_URL");
+    // The endpoint stands for AWS here; its functions have a prefix.
+    let mut aws = server.command(folder.path(), &["--place", "aws", "--function-prefix", "dev-", "blocks", "list"]);
+    aws.env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b").env("AWS_REGION", "eu-west-1");
+    Finished::of(aws).await.ended(0, "ADDRESS");
+    assert_eq!(calls(&server)[0].0, "dev-maintainer");
+}
+
+#[tokio::test]
+async fn completions_are_printed_and_a_closed_pipe_ends_them() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    server.run(folder.path(), &["completions", "bash"]).await.ended(0, "_forebay");
+    let program = env!("CARGO_BIN_EXE_forebay");
+    let script = format!("{program} completions bash | true; echo ${{PIPESTATUS[0]}}");
+    let output = std::process::Command::new("bash").args(["-c", &script]).output().unwrap();
+    let status = String::from_utf8(output.stdout).unwrap();
+    assert!(["141\n", "0\n"].contains(&status.as_str()), "{status}");
+}
