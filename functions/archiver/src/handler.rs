@@ -36,9 +36,8 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
     let delivery = kafka_trigger::read(event.get()).map_err(ArchiverError::from)?;
     let records = quarantine::records(delivery, &*app.objects, &app.s3, deadline).await;
     let delivered = records.map_err(ArchiverError::from)?;
-    let mut trace = BatchTrace::begin("archive", delivered.iter().map(Record::trace));
     let objects = writer::pack(&delivered).map_err(ArchiverError::from)?;
-    trace.lap("pack");
+    let trace = BatchTrace::begin("archive", delivered.iter().map(Record::trace));
     failpoint!("archiver::packed");
     kafka_trigger::observe_age(&delivered, SystemClock.now());
     let undecodable = delivered.iter().filter(|record| record.undecodable.is_some()).count();
@@ -49,7 +48,6 @@ pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Res
         .collect()
         .await;
 
-    trace.lap("write");
     failpoint!("archiver::written");
     let report = BatchReport::of(&writes);
     report.count(&writes, &delivered, SystemClock.now());

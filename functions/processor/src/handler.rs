@@ -116,6 +116,8 @@ impl App {
         stopwatch.durations.store = stopwatch.lap();
         let stored = trace.lap("state-store");
         let sums = report::stored(&records, &ledger, now, self.clock.now());
+        // Now, because a delivery that finds them in the ledger would not name them again.
+        trace::log_dead_letters(&invocation.request_id, &records, &ledger, now);
         failpoint!("processor::stored");
 
         in_time(Step::Publish, deadline)?;
@@ -123,7 +125,6 @@ impl App {
         stopwatch.durations.publish = stopwatch.lap();
         trace.lap("event-publish");
         trace::records(trace, delivered, &records, &ledger, stored);
-        trace::log_dead_letters(&invocation.request_id, &records, &ledger, now);
         failpoint!("processor::published");
 
         report::finished(&invocation.request_id, trace.context(), &sums, &stopwatch);
