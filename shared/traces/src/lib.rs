@@ -2,7 +2,7 @@
 //!
 //! Spans are made at the end of an invocation from what was noted on the way ([`batch`]), not while it works. So an event
 //! of a trace that is not kept costs nothing, and the decision can depend on the result: a trace that is not among the kept
-//! share still has the spans of whatever failed in it (ADR 37). They go to a collector or to X-Ray by OTLP ([`export`]).
+//! share still has the spans of whatever failed in it (ADR 37). They go to a collector or to X-Ray by OTLP (`export.rs`).
 //!
 //! Does not own the ids of traces and the header that carries them (`pipeline::trace`), and when an invocation ends.
 
