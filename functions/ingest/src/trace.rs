@@ -88,10 +88,7 @@ impl RequestTrace {
             role: SpanRole::Producer,
             start,
             end,
-            attributes: vec![
-                Attribute::text("messaging.system", "kafka"),
-                Attribute::text("messaging.destination.name", pipeline::topic::RAW_EVENTS),
-            ],
+            attributes: Attribute::of_topic(pipeline::topic::RAW_EVENTS).into(),
             links: Vec::new(),
             error,
         });

@@ -64,14 +64,8 @@ pub fn log_dead_letters(request_id: &str, records: &[Tracked<'_, Decided>], ledg
 }
 
 fn attributes(record: &Tracked<'_, Decided>, entry: &LedgerEntry) -> Vec<Attribute> {
-    let mut attributes = vec![
-        // Names of OpenTelemetry's semantic conventions for messaging and Kafka, where there is one.
-        Attribute::text("messaging.system", "kafka"),
-        Attribute::text("messaging.destination.name", entry.position.topic.to_string()),
-        Attribute::text("messaging.destination.partition.id", entry.position.partition.to_string()),
-        Attribute::number("messaging.kafka.offset", entry.position.offset),
-        Attribute::text("event.outcome", entry.outcome.as_str()),
-    ];
+    let mut attributes = Attribute::of_position(&entry.position).to_vec();
+    attributes.push(Attribute::text("event.outcome", entry.outcome.as_str()));
     if let Some(key) = &entry.key {
         attributes.push(Attribute::text("event.id", key.id.to_string()));
         attributes.push(Attribute::text("event.tenant", key.tenant.to_string()));

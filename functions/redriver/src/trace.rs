@@ -15,15 +15,14 @@ pub fn redriven(letter: &DeadLetter, position: &Position, clock: SpanClock) -> O
         role: SpanRole::Producer,
         start: clock.started(),
         end: clock.now(),
-        attributes: vec![
-            Attribute::text("messaging.system", "kafka"),
-            Attribute::text("messaging.destination.name", position.topic.to_string()),
-            Attribute::text("messaging.destination.partition.id", position.partition.to_string()),
-            Attribute::number("messaging.kafka.offset", position.offset),
-            Attribute::text("event.origin", letter.id.origin.to_string()),
-            Attribute::number("event.attempt", i64::from(letter.id.attempt) + 1),
-            Attribute::text("event.reason", letter.reason.clone()),
-        ],
+        attributes: Attribute::of_position(position)
+            .into_iter()
+            .chain([
+                Attribute::text("event.origin", letter.id.origin.to_string()),
+                Attribute::number("event.attempt", i64::from(letter.id.attempt) + 1),
+                Attribute::text("event.reason", letter.reason.clone()),
+            ])
+            .collect(),
         links: Vec::new(),
         error: None,
     })

@@ -6,8 +6,8 @@ use std::time::{Instant, SystemTime};
 use opentelemetry::trace::{Link, SpanContext, SpanKind, Status, TraceFlags, TraceState};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
-use pipeline::TraceContext;
 use pipeline::trace::SpanId;
+use pipeline::{Position, TraceContext};
 
 /// What a span is in the calls between services.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,19 @@ impl Attribute {
 
     pub fn number(name: &'static str, value: i64) -> Self {
         Attribute(KeyValue::new(name, value))
+    }
+
+    /// A topic of Kafka. Source of the names, here and in [`Attribute::of_position`]: OpenTelemetry semantic conventions for
+    /// messaging and Kafka.
+    pub fn of_topic(topic: impl Into<Cow<'static, str>>) -> [Self; 2] {
+        [Attribute::text("messaging.system", "kafka"), Attribute::text("messaging.destination.name", topic)]
+    }
+
+    /// The place of a record in Kafka.
+    pub fn of_position(position: &Position) -> [Self; 4] {
+        let [system, topic] = Attribute::of_topic(position.topic.to_string());
+        let partition = Attribute::text("messaging.destination.partition.id", position.partition.to_string());
+        [system, topic, partition, Attribute::number("messaging.kafka.offset", position.offset)]
     }
 }
 
