@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The layers, lowest first. A crate imports crates of lower layers only, unless [`BESIDE`] says otherwise.
-const LAYERS: [(&str, &[&str]); 7] = [
+const LAYERS: [(&str, &[&str]); 8] = [
     ("event", &["event"]),
     ("pipeline", &["pipeline"]),
+    ("statistics", &["statistics"]),
     ("configuration", &["settings", "aws", "process", "telemetry", "tls", "traces"]),
     ("adapters", &["kafka", "postgres", "dynamodb", "archive", "invoke", "scoring", "api_keys", "access"]),
     ("edge", &["lambda"]),

@@ -19,6 +19,7 @@ use std::net::IpAddr;
 use serde_json::value::RawValue;
 
 use crate::canonical::{self, CanonicalError};
+use crate::facts::{Facts, facts};
 use crate::json::Value;
 use crate::violation::Violation;
 use crate::{EventId, IdSource, Timestamp};
@@ -211,6 +212,11 @@ impl<'a> ClientEvent<'a> {
     /// The user the event is about, if it names one.
     pub fn user_id(&self) -> Option<Cow<'a, str>> {
         user_id(self.payload())
+    }
+
+    /// What statistics keep of the event.
+    pub fn facts(&self) -> Facts {
+        facts(&self.event_type, self.payload())
     }
 
     /// The name of the member with [`ClientEvent::client_ip`] in a violation.

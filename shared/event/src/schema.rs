@@ -9,9 +9,10 @@ use jsonschema::error::ValidationErrorKind;
 use crate::client::{Binding, ClientEvent, Form, user_id, user_id_violation};
 use crate::json::{Borrowed, Value};
 pub use crate::violation::Violation;
+use crate::facts::{Facts, facts};
 use crate::{Envelope, EventError};
 
-/// `(event type, version, schema)` for each file under `schemas/`, in the order of type and file name.
+/// `(event type, version, schema)` for each schema under `types/`, in the order of type and file name.
 const EMBEDDED: &[(&str, u32, &str)] = include!(concat!(env!("OUT_DIR"), "/schemas.rs"));
 
 /// Largest number of violations reported for one event; more would not help anybody.
@@ -144,6 +145,11 @@ impl<'a> CheckedData<'a> {
     /// The user the event is about, if it names one.
     pub fn user_id(&self) -> Option<Cow<'a, str>> {
         user_id(self.form.payload(&self.json))
+    }
+
+    /// What statistics keep of an event of this type.
+    pub fn facts(&self, event_type: &str) -> Facts {
+        facts(event_type, self.form.payload(&self.json))
     }
 }
 

@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
 
-use event::{EventKey, IdSource, Origin, PayloadHash, RecordDigest, Timestamp};
+use event::{EventKey, Facts, IdSource, Origin, PayloadHash, RecordDigest, Timestamp};
 use serde_json::value::RawValue;
 
 use crate::ports::RiskScore;
@@ -54,6 +54,8 @@ pub struct Event<'a> {
     pub ip: Option<IpAddr>,
     pub user_agent: Option<Cow<'a, str>>,
     pub user_id: Option<Cow<'a, str>>,
+    /// What statistics keep of it.
+    pub facts: Facts,
     pub payload_hash: PayloadHash,
     pub payload: Payload<'a>,
 }
@@ -74,6 +76,7 @@ impl Event<'_> {
             undated: self.undated,
             occurred_at: self.occurred_at,
             ip: self.ip,
+            facts: self.facts,
             payload_hash: self.payload_hash,
         }
     }

@@ -9,6 +9,7 @@
 //! one transaction or one statement, and nothing needs a session. Without a pooler, the statements of a batch have names.
 
 mod access;
+mod aggregates;
 mod claims;
 mod config;
 mod counts;
@@ -33,6 +34,7 @@ pub use access::{
     PostgresAddressCounters, PostgresApiKeys, PostgresAuditTrail, PostgresBlockList, PostgresRateLeases,
     PostgresRedriveMarks,
 };
+pub use aggregates::{Drain, Mark, Pass, PostgresAggregates};
 pub use claims::PostgresClaims;
 pub use config::{PostgresConfig, UnusableLogin};
 pub use database::Database;

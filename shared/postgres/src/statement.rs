@@ -95,6 +95,7 @@ sql_types! {
     &str: TEXT, TEXT_ARRAY;
     String: TEXT, TEXT_ARRAY;
     &[u8]: BYTEA, BYTEA_ARRAY;
+    Vec<u8>: BYTEA, BYTEA_ARRAY;
     IpAddr: INET, INET_ARRAY;
     Date: DATE, DATE_ARRAY;
     OffsetDateTime: TIMESTAMPTZ, TIMESTAMPTZ_ARRAY;

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use async_trait::async_trait;
 use deadpool_postgres::{ClientWrapper, Object};
-use event::{EventId, EventKey, IdSource, PayloadHash, TenantId, Timestamp};
+use event::{EventId, EventKey, Facts, IdSource, PayloadHash, TenantId, Timestamp};
 use pipeline::ports::{EventPlace, LateOutcome, LateScore, UnscoredEvent, UnscoredEvents};
 use pipeline::tracked::{Event, Payload};
 use pipeline::{DependencyError, Outcome, Position};
@@ -13,6 +13,7 @@ use time::macros::date;
 use time::{Date, OffsetDateTime};
 use tokio_postgres::Row;
 
+use crate::aggregates::{ADD_SCORED_LATE, SpanTexts};
 use crate::counts::{ADD_COUNTS, CountChange, CountColumns};
 use crate::database::{Database, RollbackOnDrop, in_one_round_trip};
 use crate::error::PostgresError;
@@ -228,11 +229,18 @@ async fn settle(
     let scored = columns.scores(&at);
     let entries = columns.outbox();
     let counts = counts.parameters();
+    let aggregated = |outcome: Outcome| {
+        SpanTexts::of(settled.iter().filter(|score| score.outcome == outcome).map(|score| &score.event.position))
+    };
+    let (valid, fraud) = (aggregated(Outcome::Valid), aggregated(Outcome::Fraud));
+    let (valid, fraud) = (valid.parameters_scored(&"valid", &at), fraud.parameters_scored(&"fraud", &at));
     pipeline::failpoint!("postgres::late-scores");
     in_one_round_trip!(
         _scored = client.execute_typed(SCORE, &scored),
         _added = client.execute_typed(ADD_TO_OUTBOX, &entries),
         _counted = client.execute_typed(ADD_COUNTS, &counts),
+        _valid = client.execute_typed(ADD_SCORED_LATE, &valid),
+        _fraud = client.execute_typed(ADD_SCORED_LATE, &fraud),
         _committed = client.batch_execute("COMMIT"),
     );
     transaction.finish();
@@ -387,6 +395,8 @@ fn late_outcome_from_row(row: &Row) -> Result<LateOutcome, PostgresError> {
         ip: row.try_get("ip_address")?,
         user_agent: text("user_agent")?,
         user_id: text("user_id")?,
+        // The ledger has them, and it is not written again.
+        facts: Facts::default(),
         payload_hash,
         payload: Payload(Cow::Owned(payload)),
         key,

@@ -2,8 +2,9 @@
 
 /// The crates of this repository. `LOG_LEVEL=info` is about them: the Kafka client, for one, has a span at level `info` for
 /// every record, and formatting it costs more than all the rest of the work on that record.
-const OURS: [&str; 31] = [
+const OURS: [&str; 33] = [
     "access",
+    "aggregator",
     "api_keys",
     "archive",
     "archiver",
@@ -31,6 +32,7 @@ const OURS: [&str; 31] = [
     "scoring",
     "services",
     "settings",
+    "statistics",
     "telemetry",
     "tls",
     "traces",

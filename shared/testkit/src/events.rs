@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use event::{EventId, EventKey, IdSource, PayloadHash, RecordDigest, TenantId, Timestamp};
+use event::{EventId, EventKey, Facts, IdSource, PayloadHash, RecordDigest, TenantId, Timestamp};
 use pipeline::ports::RiskScore;
 use pipeline::tracked::{Decided, Event, Known, Payload, State, Tracked};
 use pipeline::{Outcome, Position};
@@ -27,6 +27,7 @@ pub fn event(tenant: &TenantId, id: &str, json: &str, received_at: Timestamp) ->
         ip: Some([203, 0, 113, 7].into()),
         user_agent: Some("test".into()),
         user_id: Some("u-1".into()),
+        facts: Facts::of_data("click", json),
         payload_hash: PayloadHash::of(json.as_bytes()),
         payload: payload(json),
     }

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use event::schema::Registry;
-use event::{Binding, ENVELOPE_VERSION, Envelope, EnvelopeError, EventError, Form, TenantId, Timestamp, essence};
+use event::{Binding, ENVELOPE_VERSION, Envelope, EnvelopeError, EventError, Facts, Form, TenantId, Timestamp, essence};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
@@ -94,7 +94,7 @@ impl Reader<'_> {
         let error = match Envelope::parse(value) {
             Ok(envelope) => {
                 return match self.registry.check(&envelope) {
-                    Ok(data) => Ok(event_of(&envelope, data.user_id())),
+                    Ok(data) => Ok(event_of(&envelope, data.user_id(), data.facts(&envelope.event_type))),
                     Err(error) => Err((reason_of(&error), Box::new(self.known(&envelope)))),
                 };
             }
@@ -137,7 +137,7 @@ impl Reader<'_> {
             attributes: None,
             data: event.data,
         };
-        Ok(Event { undated: received_at.is_none(), ..event_of(&envelope, event.user_id()) })
+        Ok(Event { undated: received_at.is_none(), ..event_of(&envelope, event.user_id(), event.facts()) })
     }
 
     /// What is known about an event that does not meet its schema.
@@ -180,7 +180,7 @@ fn reason_of_envelope(error: &EnvelopeError) -> Reason {
     }
 }
 
-fn event_of<'a>(envelope: &Envelope<'a>, user_id: Option<Cow<'a, str>>) -> Event<'a> {
+fn event_of<'a>(envelope: &Envelope<'a>, user_id: Option<Cow<'a, str>>, facts: Facts) -> Event<'a> {
     Event {
         key: envelope.key(),
         id_source: envelope.id_source,
@@ -192,6 +192,7 @@ fn event_of<'a>(envelope: &Envelope<'a>, user_id: Option<Cow<'a, str>>) -> Event
         ip: envelope.ip,
         user_agent: envelope.user_agent.clone(),
         user_id,
+        facts,
         payload_hash: envelope.payload_hash(),
         payload: Payload(Cow::Borrowed(envelope.data)),
     }

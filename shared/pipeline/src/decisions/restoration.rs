@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use event::{EventKey, Origin};
+use event::{EventKey, Facts, Origin};
 
 use super::publication::{OutcomeValue, SCORED_LATER};
 use crate::ports::{EventPlace, LateScore, LedgerEntry, RiskScore, UnscoredEvent};
@@ -143,8 +143,10 @@ fn event<'a>(value: OutcomeValue<'a>, entry: &LedgerEntry) -> Result<Event<'a>, 
     let key = entry.key.clone().ok_or(lacks("id"))?;
     let payload = value.data.ok_or(lacks("data"))?;
     let id_source = value.id_source.ok_or(lacks("id_source"))?;
+    let event_type = value.event_type.ok_or(lacks("type"))?;
     Ok(Event {
-        event_type: value.event_type.ok_or(lacks("type"))?,
+        facts: Facts::of_data(&event_type, payload.get()),
+        event_type,
         schema_version: value.schema.ok_or(lacks("schema"))?,
         received_at: value.received_at.ok_or(lacks("received_at"))?,
         undated: false,

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use event::{EventId, EventKey, IdSource, Origin, PayloadHash, RecordDigest, TenantId, Timestamp};
+use event::{EventId, EventKey, Facts, IdSource, Origin, PayloadHash, RecordDigest, TenantId, Timestamp};
 use serde_json::value::RawValue;
 
 use crate::ports::LedgerEntry;
@@ -24,6 +24,7 @@ pub fn read(origin_text: &str, id: &str, payload: &str) -> Tracked<'static, Read
         ip: None,
         user_agent: None,
         user_id: None,
+        facts: Facts::default(),
         payload_hash: PayloadHash::of(payload.as_bytes()),
         payload: Payload(Cow::Borrowed(RawValue::NULL)),
     };

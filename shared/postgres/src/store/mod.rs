@@ -23,6 +23,7 @@ use time::{Date, OffsetDateTime};
 use tokio_postgres::Row;
 
 use self::plan::{Found, IncarnationSpan, LogAccount, LogKey, NewEvent, Plan, Span, plan, storable_record};
+use crate::aggregates::{ADD_UNAGGREGATED, SpanTexts};
 use crate::counts::{ADD_COUNTS, CountChange, CountColumns};
 use crate::database::{Database, RollbackOnDrop, in_one_round_trip};
 use crate::error::PostgresError;
@@ -123,15 +124,17 @@ const INSERT_EVENTS: &str = "
 const INSERT_ENTRIES: &str = "
     INSERT INTO record_outcomes (
         topic, partition, record_offset, origin_topic, origin_partition, origin_offset, tenant, event_id, outcome,
-        reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest, recorded_at, trace_id)
+        reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest, recorded_at, trace_id,
+        event_type, received_at, subject, fields)
     SELECT w.topic, w.partition, w.record_offset, w.origin_topic, w.origin_partition, w.origin_offset, w.tenant,
            w.event_id, w.outcome, w.reason, w.risk_score, string_to_array(w.risk_reasons, E'\\x1f'), w.rules_version,
-           w.incarnation, w.digest, w.origin_digest, $17, w.trace_id
+           w.incarnation, w.digest, w.origin_digest, $17, w.trace_id, w.event_type, w.received_at, w.subject, w.fields
     FROM unnest($1::text[], $2::int4[], $3::int8[], $4::text[], $5::int4[], $6::int8[], $7::text[], $8::text[],
                 $9::text[], $10::text[], $11::int2[], $12::text[], $13::text[], $14::int4[], $15::bytea[], $16::bytea[],
-                $18::bytea[])
+                $18::bytea[], $19::text[], $20::timestamptz[], $21::int8[], $22::text[])
         AS w (topic, partition, record_offset, origin_topic, origin_partition, origin_offset, tenant, event_id, outcome,
-              reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest, trace_id)";
+              reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest, trace_id, event_type,
+              received_at, subject, fields)";
 
 /// [`EventStore`] on Postgres.
 #[derive(Clone, Debug)]
@@ -278,14 +281,15 @@ struct Statements {
     insert_events: Ready,
     insert_entries: Ready,
     add_counts: Ready,
+    add_unaggregated: Ready,
 }
 
 impl Statements {
     async fn ready(database: &Database, client: &ClientWrapper) -> Result<Self, PostgresError> {
-        let sql = [LOCK_PARTITIONS, FIND_ENTRIES, INSERT_EVENTS, INSERT_ENTRIES, ADD_COUNTS];
-        let [lock_partitions, find_entries, insert_events, insert_entries, add_counts] =
+        let sql = [LOCK_PARTITIONS, FIND_ENTRIES, INSERT_EVENTS, INSERT_ENTRIES, ADD_COUNTS, ADD_UNAGGREGATED];
+        let [lock_partitions, find_entries, insert_events, insert_entries, add_counts, add_unaggregated] =
             database.ready(client, sql).await?;
-        Ok(Statements { lock_partitions, find_entries, insert_events, insert_entries, add_counts })
+        Ok(Statements { lock_partitions, find_entries, insert_events, insert_entries, add_counts, add_unaggregated })
     }
 }
 
@@ -304,18 +308,24 @@ async fn write(
         client.execute_typed(ADD_ENDED_LOGS, &ended).await?;
     }
     let commit = client.batch_execute("COMMIT");
-    let new_entries: Vec<&LedgerEntry> =
-        entries.iter().filter(|planned| planned.is_new).map(|planned| &planned.entry).collect();
+    let new_entries = || entries.iter().filter(|planned| planned.new.is_some()).map(|planned| &planned.entry);
     // In the order of the unique key, as everywhere, so that two batches with the same events cannot deadlock.
     let mut rows: Vec<&NewEvent<'_, '_>> = new_events.iter().chain(absent).collect();
     rows.sort_by(|a, b| (&a.event.key, day_of(a)).cmp(&(&b.event.key, day_of(b))));
-    if new_entries.is_empty() && rows.is_empty() {
+    if new_entries().next().is_none() && rows.is_empty() {
         return Ok(commit.await?);
     }
-    let ledger = EntryColumns::of(new_entries);
-    let ledger = ledger.parameters(&at);
+    let ledger = EntryColumns::of(new_entries());
+    let facts = FactColumns::of(entries.iter().filter_map(|planned| planned.new));
+    let ledger = ledger.parameters(&at).into_iter().chain(facts.parameters()).collect::<Vec<_>>();
+    let unaggregated = SpanTexts::of(new_entries().map(|entry| &entry.position));
+    let unaggregated = unaggregated.parameters(&at);
     if rows.is_empty() {
-        in_one_round_trip!(_inserted = statements.insert_entries.execute(client, &ledger), _committed = commit);
+        in_one_round_trip!(
+            _inserted = statements.insert_entries.execute(client, &ledger),
+            _noted = statements.add_unaggregated.execute(client, &unaggregated),
+            _committed = commit,
+        );
         return Ok(());
     }
     let counts = CountColumns::of(new_events.iter().map(|&NewEvent { event, decided, .. }| CountChange {
@@ -330,6 +340,7 @@ async fn write(
     in_one_round_trip!(
         _stored = insert_events,
         _recorded = statements.insert_entries.execute(client, &ledger),
+        _noted = statements.add_unaggregated.execute(client, &unaggregated),
         _counted = statements.add_counts.execute(client, &counts),
         _committed = commit,
     );
@@ -637,6 +648,38 @@ impl<'a> EntryColumns<'a> {
             parameter(&self.origin_digest),
             parameter(at),
             parameter(&self.trace_id),
+        ]
+    }
+}
+
+/// What statistics need of each new ledger row; see the migration `V9__aggregates.sql`.
+#[derive(Default)]
+struct FactColumns<'a> {
+    event_type: Vec<Option<&'a str>>,
+    received_at: Vec<Option<OffsetDateTime>>,
+    subject: Vec<Option<i64>>,
+    fields: Vec<Option<&'a str>>,
+}
+
+impl<'a> FactColumns<'a> {
+    fn of(records: impl Iterator<Item = &'a Tracked<'a, Decided>>) -> Self {
+        let mut columns = Self::default();
+        for record in records {
+            let facts = record.event().map(|event| &event.facts);
+            columns.event_type.push(record.event_type());
+            columns.received_at.push(record.received_at().map(Timestamp::to_utc));
+            columns.subject.push(facts.and_then(|facts| facts.subject));
+            columns.fields.push(facts.and_then(|facts| facts.fields.as_deref()));
+        }
+        columns
+    }
+
+    fn parameters(&self) -> Parameters<'_, 4> {
+        [
+            parameter(&self.event_type),
+            parameter(&self.received_at),
+            parameter(&self.subject),
+            parameter(&self.fields),
         ]
     }
 }

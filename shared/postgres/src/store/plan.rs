@@ -113,13 +113,13 @@ impl Corrections {
 
 /// The answer about one record.
 #[derive(Debug)]
-pub(super) struct Planned {
+pub(super) struct Planned<'r, 'a> {
     pub entry: LedgerEntry,
-    /// Whether the record must have a ledger row and has none yet.
-    pub is_new: bool,
+    /// The record, if it must have a ledger row and has none yet.
+    pub new: Option<&'r Tracked<'a, Decided>>,
 }
 
-impl Planned {
+impl Planned<'_, '_> {
     /// Whether it is about a record that was delivered with that position.
     fn is_at(&self, position: &Position) -> bool {
         let Position { topic, partition, offset, incarnation: _ } = &self.entry.position;
@@ -130,7 +130,7 @@ impl Planned {
 #[derive(Debug)]
 pub(super) struct Plan<'r, 'a> {
     /// One for each record, in their order.
-    pub entries: Vec<Planned>,
+    pub entries: Vec<Planned<'r, 'a>>,
     pub new_events: Vec<NewEvent<'r, 'a>>,
     /// Events that the ledger has as stored and of which there is no row: expired, or lost.
     pub absent: Vec<NewEvent<'r, 'a>>,
@@ -201,7 +201,7 @@ where
     'a: 'r,
 {
     let count = records.len();
-    let mut entries = Vec::<Planned>::with_capacity(count);
+    let mut entries = Vec::<Planned<'r, 'a>>::with_capacity(count);
     let mut new_events = Vec::<NewEvent<'r, 'a>>::with_capacity(count);
     // The last new event of each key, and for each new event the one of the same key before it.
     let mut last_of_key = HashMap::<&EventKey, usize>::with_capacity(count);
@@ -214,7 +214,7 @@ where
         let is_first = positions.insert(&record.position);
         if !is_first {
             // A record that comes twice in one batch gets the same outcome both times.
-            let earlier = entries.iter().filter(|planned| planned.is_new && planned.is_at(&record.position));
+            let earlier = entries.iter().filter(|planned| planned.new.is_some() && planned.is_at(&record.position));
             found.entries.extend(earlier.map(|planned| planned.entry.clone()));
         }
         let incarnation = match logs.place(record, found.entries) {
@@ -222,7 +222,7 @@ where
                 if is_first && found.copy.is_none() {
                     absent.extend(stored_event(record, &entry));
                 }
-                entries.push(Planned { entry: *entry, is_new: false });
+                entries.push(Planned { entry: *entry, new: None });
                 continue;
             }
             Standing::New { incarnation } => incarnation,
@@ -266,7 +266,7 @@ where
             risk,
             recorded_at: now,
         };
-        entries.push(Planned { entry, is_new: true });
+        entries.push(Planned { entry, new: Some(record) });
     }
     let begun = accounts.iter().filter(|(log, account)| logs.present(&log.0, log.1) != account.incarnation);
     let begun = begun.map(|(log, _)| log.clone()).collect();
@@ -298,7 +298,7 @@ impl NewSpans {
 
 #[cfg(test)]
 mod tests {
-    use event::{EventId, IdSource, PayloadHash, RecordDigest, TenantId};
+    use event::{EventId, Facts, IdSource, PayloadHash, RecordDigest, TenantId};
     use pipeline::tracked::Payload;
 
     use super::*;
@@ -318,6 +318,7 @@ mod tests {
             ip: None,
             user_agent: None,
             user_id: None,
+            facts: Facts::default(),
             payload_hash: PayloadHash::of(payload.as_bytes()),
             payload: Payload(Cow::Owned(serde_json::value::to_raw_value(payload).unwrap())),
         };
@@ -393,7 +394,7 @@ mod tests {
     }
 
     fn new_offsets(plan: &Plan<'_, '_>) -> Vec<i64> {
-        plan.entries.iter().filter(|planned| planned.is_new).map(|planned| planned.entry.position.offset).collect()
+        plan.entries.iter().filter(|planned| planned.new.is_some()).map(|planned| planned.entry.position.offset).collect()
     }
 
     #[test]

@@ -1,0 +1,68 @@
+//! What is counted, and where.
+
+use std::collections::BTreeMap;
+
+use event::Timestamp;
+use rust_decimal::Decimal;
+
+use crate::{Distinct, Status};
+
+/// Where a record is counted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct CellKey {
+    pub tenant: String,
+    /// Empty for everything; the name of a dimension; or the names of a pair, with a comma between.
+    pub dimension: String,
+    pub value: String,
+    pub quarter: Timestamp,
+    pub event_type: String,
+    /// Of a pair; else empty.
+    pub second_value: String,
+}
+
+/// Records by status. Negative while a late score is counted before the record that it is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts([i64; Status::ALL.len()]);
+
+impl Counts {
+    pub fn get(&self, status: Status) -> i64 {
+        self.0[status as usize]
+    }
+
+    pub fn add(&mut self, status: Status, by: i64) {
+        self.0[status as usize] += by;
+    }
+}
+
+/// The numbers of a measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured {
+    pub events: i64,
+    pub sum: Decimal,
+    pub min: Decimal,
+    pub max: Decimal,
+}
+
+impl Measured {
+    pub(crate) fn of(number: Decimal) -> Self {
+        Measured { events: 1, sum: number, min: number, max: number }
+    }
+
+    /// `None` if the sum has more digits than can be held.
+    pub(crate) fn and(self, number: Decimal) -> Option<Self> {
+        Some(Measured {
+            events: self.events + 1,
+            sum: self.sum.checked_add(number)?,
+            min: self.min.min(number),
+            max: self.max.max(number),
+        })
+    }
+}
+
+/// What is known about the records of a key.
+#[derive(Clone, Debug, Default)]
+pub struct Cell {
+    pub counts: Counts,
+    pub subjects: Option<Distinct>,
+    pub measures: BTreeMap<(&'static str, Status), Measured>,
+}
