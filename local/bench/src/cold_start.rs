@@ -24,7 +24,7 @@ fn sample(function: &str) -> &'static str {
         "scorer" => "batch",
         "redriver" => "list",
         "replayer" => "dry-run",
-        "rescorer" => "schedule",
+        "rescorer" | "aggregator" => "schedule",
         "maintainer" => "maintain",
         _ => "valid-batch",
     }

@@ -85,6 +85,7 @@ impl Plan {
         }
         options.mappings = false;
         options.rescore_every = None;
+        options.aggregate_every = None;
         Ok(options)
     }
 }

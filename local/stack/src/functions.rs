@@ -22,8 +22,18 @@ use crate::session::Session;
 use crate::watch::RunningWatch;
 
 /// Functions with an entry in the Invoke API.
-pub const FUNCTIONS: [&str; 9] =
-    ["ingest", "scorer", "processor", "archiver", "maintainer", "redriver", "rescorer", "query", "replayer"];
+pub const FUNCTIONS: [&str; 10] = [
+    "ingest",
+    "scorer",
+    "processor",
+    "archiver",
+    "maintainer",
+    "redriver",
+    "rescorer",
+    "aggregator",
+    "query",
+    "replayer",
+];
 
 /// Dummy credentials for the embedded services. Real ones come from the environment.
 pub const LOCAL_CREDENTIALS: [(&str, &str); 3] =

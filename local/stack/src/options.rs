@@ -232,6 +232,8 @@ pub struct Options {
     pub function_timeout: Duration,
     /// How often the rescorer is invoked; `None` leaves that to the caller.
     pub rescore_every: Option<Duration>,
+    /// How often the aggregator is invoked; `None` leaves that to the caller.
+    pub aggregate_every: Option<Duration>,
     pub routes: Routes,
     /// Folder of the functions' logs.
     pub logs: PathBuf,
@@ -286,10 +288,8 @@ impl Options {
             concurrency: settings.or("CONCURRENCY", DEFAULT_CONCURRENCY),
             mappings: true,
             function_timeout: Duration::from_secs(60),
-            rescore_every: match settings.or("RESCORE_EVERY_SEC", 60) {
-                0 => None,
-                seconds => Some(Duration::from_secs(seconds)),
-            },
+            rescore_every: period(settings.or("RESCORE_EVERY_SEC", 60)),
+            aggregate_every: period(settings.or("AGGREGATE_EVERY_SEC", 60)),
             routes: Routes::default(),
             logs: PathBuf::from("target/stack-logs").join(std::process::id().to_string()),
         };
@@ -318,6 +318,11 @@ impl Options {
             self.with_setting(name, value)
         }
     }
+}
+
+/// 0 is never.
+fn period(seconds: u64) -> Option<Duration> {
+    (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
 fn kafka_choice(settings: &mut Settings<'_>) -> KafkaChoice {

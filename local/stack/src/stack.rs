@@ -141,8 +141,10 @@ impl Stack {
         if stack.options.mappings {
             stack.start_mappings(|_| true).await?;
         }
-        if let Some(every) = stack.options.rescore_every {
-            let schedule = Schedule { function: "rescorer".to_owned(), every };
+        let schedules = [("rescorer", stack.options.rescore_every), ("aggregator", stack.options.aggregate_every)];
+        for (function, every) in schedules {
+            let Some(every) = every else { continue };
+            let schedule = Schedule { function: function.to_owned(), every };
             stack.schedules.push(RunningSchedule::start(schedule, stack.client.clone(), &stack.lambda_url()));
         }
         Ok(stack)

@@ -95,6 +95,7 @@ async fn metrics_agree_with_the_ledger_and_cloudwatch_would_take_every_line() {
         ("maintainer", json!({"action": "reconcile"})),
         ("redriver", json!({"action": "redrive"})),
         ("rescorer", json!({"action": "rescore"})),
+        ("aggregator", json!({"action": "aggregate"})),
         ("replayer", json!({"action": "restore", "dry_run": true})),
     ] {
         stack.invoke(function, request).await.unwrap();

@@ -67,28 +67,28 @@ metrics! {
     STEP_DURATION: Histogram(Duration) in Seconds "step_duration_seconds" {step} dimensions {step} of [processor];
 
     /// Time of one invocation that succeeded.
-    PROCESSING_DURATION: Histogram(Duration) in Seconds "processing_duration_seconds" {} dimensions {} of [processor, archiver, scorer, redriver, replayer, rescorer, maintainer];
+    PROCESSING_DURATION: Histogram(Duration) in Seconds "processing_duration_seconds" {} dimensions {} of [processor, archiver, scorer, redriver, replayer, rescorer, aggregator, maintainer];
     /// Invocations by result: `ok` or `failed`. A batch that failed is sent again.
-    INVOCATIONS: Counter in Count "invocations_total" {result} dimensions {result} of [processor, archiver, scorer, redriver, replayer, rescorer, maintainer];
+    INVOCATIONS: Counter in Count "invocations_total" {result} dimensions {result} of [processor, archiver, scorer, redriver, replayer, rescorer, aggregator, maintainer];
     /// Invocations that failed, by the tag of the error.
-    INVOCATION_ERRORS: Counter in Count "invocation_errors_total" {error} dimensions {error} of [processor, archiver, scorer, redriver, replayer, rescorer, maintainer];
+    INVOCATION_ERRORS: Counter in Count "invocation_errors_total" {error} dimensions {error} of [processor, archiver, scorer, redriver, replayer, rescorer, aggregator, maintainer];
     /// Processes that started and could serve.
-    COLD_STARTS: Counter in Count "cold_starts_total" {} dimensions {} of [ingest, processor, archiver, scorer, query, redriver, replayer, rescorer, maintainer];
+    COLD_STARTS: Counter in Count "cold_starts_total" {} dimensions {} of [ingest, processor, archiver, scorer, query, redriver, replayer, rescorer, aggregator, maintainer];
     /// Time from the start of `main` until the process could serve: its connections.
-    COLD_START_DURATION: Histogram(Duration) in Seconds "cold_start_duration_seconds" {} dimensions {} of [ingest, processor, archiver, scorer, query, redriver, replayer, rescorer, maintainer];
+    COLD_START_DURATION: Histogram(Duration) in Seconds "cold_start_duration_seconds" {} dimensions {} of [ingest, processor, archiver, scorer, query, redriver, replayer, rescorer, aggregator, maintainer];
     /// 1 while the process serves and its last invocation or request did not fail by the service's fault; else 0.
-    WORKER_HEALTH: Gauge in None "worker_health" {} dimensions {} of [ingest, processor, archiver, scorer, query, redriver, replayer, rescorer, maintainer, esm];
+    WORKER_HEALTH: Gauge in None "worker_health" {} dimensions {} of [ingest, processor, archiver, scorer, query, redriver, replayer, rescorer, aggregator, maintainer, esm];
 
     /// The state of a dependency's circuit breaker: 0 closed, 1 half-open, 2 open.
-    BREAKER_STATE: Gauge in None "circuit_breaker_state" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer];
+    BREAKER_STATE: Gauge in None "circuit_breaker_state" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer, aggregator];
     /// How often a circuit breaker opened.
-    BREAKER_OPENED: Counter in Count "circuit_breaker_opened_total" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer];
+    BREAKER_OPENED: Counter in Count "circuit_breaker_opened_total" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer, aggregator];
     /// Time of one attempt at a dependency, whether it succeeded or not.
-    DEPENDENCY_DURATION: Histogram(Duration) in Seconds "dependency_duration_seconds" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer];
+    DEPENDENCY_DURATION: Histogram(Duration) in Seconds "dependency_duration_seconds" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer, aggregator];
     /// Attempts at a dependency that failed by the dependency's fault.
-    DEPENDENCY_FAILURES: Counter in Count "dependency_failures_total" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer];
+    DEPENDENCY_FAILURES: Counter in Count "dependency_failures_total" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer, aggregator];
     /// Attempts at a dependency that repeat one that failed.
-    DEPENDENCY_RETRIES: Counter in Count "dependency_retries_total" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer];
+    DEPENDENCY_RETRIES: Counter in Count "dependency_retries_total" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer, aggregator];
 
     /// Spans by result: `sent`, or `dropped` because the collector did not take them or too many waited.
     SPANS: Counter in Count "spans_total" {result} dimensions {result} of [ingest, processor, scorer, archiver, redriver];
@@ -110,6 +110,10 @@ metrics! {
     EVENTS_SCORED_LATE: Counter in Count "events_scored_late_total" {status} dimensions {} of [rescorer];
     /// Stored events that wait for a score, at the end of a run.
     UNSCORED_EVENTS: Gauge in Count "unscored_events" {} dimensions {} of [rescorer];
+    /// Records that the aggregator has counted in statistics, and late scores.
+    RECORDS_AGGREGATED: Counter in Count "records_aggregated_total" {} dimensions {} of [aggregator];
+    /// Age of the oldest batch of records that no statistics count yet, at the end of a run; 0 if there is none.
+    UNAGGREGATED_AGE: Gauge in Seconds "unaggregated_age_seconds" {} dimensions {} of [aggregator];
     /// Records below the checkpoints that have no outcome: lost, unless their batch is delivered again. Of the last upkeep.
     UNACCOUNTED_RECORDS: Gauge in Count "unaccounted_records" {} dimensions {} of [maintainer];
     /// Upkeep that ended well: topics, schema and partitions are up to date, and losses were looked for.

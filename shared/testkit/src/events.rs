@@ -53,7 +53,8 @@ pub fn closed(position: Position, key: Option<EventKey>, outcome: Outcome, reaso
 /// The digest of the records that these functions make.
 pub const DIGEST: RecordDigest = RecordDigest([7; RecordDigest::BYTES]);
 
-fn first_copy(position: Position, state: State<'static, Decided>) -> Tracked<'static, Decided> {
+/// A record that is its own first copy.
+pub fn first_copy(position: Position, state: State<'static, Decided>) -> Tracked<'static, Decided> {
     let origin = position.as_origin(Some(DIGEST));
     Tracked { position, digest: Some(DIGEST), incarnation: None, origin, trace_id: None, state }
 }

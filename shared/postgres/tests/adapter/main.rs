@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 mod access;
+mod aggregates;
 mod claims;
 mod fingerprint;
 mod history;
