@@ -48,6 +48,8 @@ pub struct PartitionReport {
     pub deleted_events: u64,
     pub deleted_claims: u64,
     pub deleted_outcomes: u64,
+    /// Batches whose ledger rows have expired before the aggregator counted them: it is missing, or has failed all the time.
+    pub deleted_uncounted: u64,
     /// Counters, buckets, blocks, marks and entries of trails that were not needed any more.
     pub deleted_access: u64,
     /// Offsets among the deleted outcomes that had no row: the outcomes of these records will never be known.
@@ -138,7 +140,21 @@ async fn maintain_on(
     for (statement, cutoff) in retention::statements(now) {
         report.deleted_access += delete_in_chunks(client, statement, parameter(&cutoff)).await?;
     }
-    expire_outcomes(client, now, policy.ledger_retention, &mut report).await?;
+    let cutoff = ledger_cutoff(now, policy.ledger_retention);
+    expire_outcomes(client, &cutoff, &mut report).await?;
+    report.deleted_uncounted = delete_in_chunks(
+        client,
+        "DELETE FROM unaggregated WHERE id IN (
+            SELECT id FROM unaggregated WHERE added_at < $1::timestamptz ORDER BY id LIMIT $2)",
+        parameter(&cutoff),
+    )
+    .await?;
+    if report.deleted_uncounted > 0 {
+        tracing::warn!(
+            batches = report.deleted_uncounted,
+            "batches are past the ledger's retention and no statistics count them"
+        );
+    }
     Ok(report)
 }
 
@@ -192,12 +208,10 @@ async fn create(transaction: &Transaction<'_>, day: Date) -> Result<u64, Postgre
     // the default partition, where copies are not looked for. With this lock no connection can be reading that list.
     transaction.batch_execute("LOCK TABLE events IN ACCESS EXCLUSIVE MODE").await?;
     transaction.batch_execute(&format!("CREATE TABLE {table} (LIKE events INCLUDING ALL)")).await?;
-    let columns = "received_day, tenant, event_id, event_type, schema_version, status, received_at, occurred_at, \
-                   ip_address, user_agent, user_id, payload_hash, payload, risk_score, risk_reasons, rules_version, \
-                   scored_at, origin_topic, origin_partition, origin_offset, origin_digest, stored_at";
     let moving = format!(
-        "WITH moved AS (DELETE FROM events_default WHERE received_day = $1 RETURNING {columns})
-         INSERT INTO {table} ({columns}) SELECT {columns} FROM moved"
+        // The new table has the columns of `events` in their order, as every partition has.
+        "WITH moved AS (DELETE FROM events_default WHERE received_day = $1 RETURNING *)
+         INSERT INTO {table} SELECT * FROM moved"
     );
     let moved = transaction.execute_typed(&moving, &[parameter(&day)]).await?;
     let next = plus_days(day, 1);
@@ -225,15 +239,18 @@ async fn delete_in_chunks(
     }
 }
 
+/// Ledger rows from before it are not kept.
+fn ledger_cutoff(now: Timestamp, retention: Duration) -> OffsetDateTime {
+    let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
+    Timestamp::from_millis(now.as_millis().saturating_sub(retention_ms)).to_utc()
+}
+
 /// Deletes, for each log, the ledger rows before the first that is still kept, and moves the log's floor to that row.
 async fn expire_outcomes(
     client: &mut ClientWrapper,
-    now: Timestamp,
-    retention: Duration,
+    cutoff: &OffsetDateTime,
     report: &mut PartitionReport,
 ) -> Result<(), PostgresError> {
-    let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
-    let cutoff = Timestamp::from_millis(now.as_millis().saturating_sub(retention_ms)).to_utc();
     for account in [&CHECKPOINTS, &ENDED_LOGS] {
         for row in client.query_typed(account.logs, &[]).await? {
             let log = (row.try_get("topic")?, row.try_get("partition")?, row.try_get("incarnation")?);

@@ -58,6 +58,13 @@ async fn events_that_came_first_move_to_their_day() {
     store(&database, 0, noon()).await;
     store(&database, 1, noon().plus(DAY)).await;
     let rows = "SELECT string_agg(e::text, '|' ORDER BY event_id, received_day) FROM events e";
+    // Every column has a value, so that none can be left behind without being missed.
+    let fill = "UPDATE events SET trace_id = '\\x0102030405060708090a0b0c0d0e0f10', risk_score = 1, risk_reasons = '{r}',
+                rules_version = '1', scored_at = stored_at, occurred_at = received_at, ip_address = '203.0.113.7',
+                user_agent = 'a', user_id = 'u'";
+    execute(&database, fill).await;
+    let nulls = "SELECT count(*) FROM events e, jsonb_each(to_jsonb(e)) AS c (name, value) WHERE value = 'null'";
+    assert_eq!(scalar::<i64>(&database, nulls).await, 0, "a new column needs a value here");
     let before: String = scalar(&database, rows).await;
     let report = maintain(&database, noon(), POLICY).await.unwrap();
     assert_eq!(report.moved_events, 2);
@@ -87,6 +94,17 @@ async fn what_is_past_its_retention_goes() {
     assert_eq!(report.deleted_events, 1, "a day far in the future, which never gets a partition of its own");
     let left: i64 = scalar(&database, "SELECT count(*) FROM events").await;
     assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn batches_that_nobody_counted_go_with_their_ledger_rows() {
+    let database = database().await;
+    store(&database, 0, noon()).await;
+    let queue = "SELECT count(*) FROM unaggregated";
+    assert_eq!(maintain(&database, noon().plus(DAY * 13), POLICY).await.unwrap().deleted_uncounted, 0);
+    assert_eq!(scalar::<i64>(&database, queue).await, 1);
+    assert_eq!(maintain(&database, noon().plus(DAY * 15), POLICY).await.unwrap().deleted_uncounted, 1);
+    assert_eq!(scalar::<i64>(&database, queue).await, 0);
 }
 
 #[tokio::test]
