@@ -10,6 +10,8 @@ pub enum AggregatorError {
     Request(#[from] RequestError),
     #[error(transparent)]
     Dependency(#[from] DependencyError),
+    #[error("the time was too short to compare so long a span; ask for a shorter one")]
+    OutOfTime,
     #[error("the response cannot be serialized as JSON")]
     Answer(#[source] serde_json::Error),
 }
@@ -19,6 +21,7 @@ impl AggregatorError {
         match self {
             AggregatorError::Request(_) => RequestError::TAG,
             AggregatorError::Dependency(error) => error.failed_tag(),
+            AggregatorError::OutOfTime => "out-of-time",
             AggregatorError::Answer(_) => "answer",
         }
     }

@@ -9,6 +9,7 @@ mod error;
 mod handler;
 mod request;
 mod run;
+mod verification;
 
 pub use app::{App, ConnectError};
 pub use config::Config;

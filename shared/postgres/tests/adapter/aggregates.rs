@@ -8,7 +8,7 @@ use postgres::{Database, Drain, Mark, PostgresAggregates, PostgresEventStore, Po
 use testkit::contracts::store::DEDUP_WINDOW;
 use testkit::events::{event, first_copy, stored, valid};
 
-use super::{database, scalar};
+use super::{database, execute, scalar};
 
 const TOPIC: &str = "raw-events";
 
@@ -183,6 +183,8 @@ async fn a_late_score_moves_its_event_and_adds_its_amount() {
     )
     .await;
     assert_eq!(sums, "fraud 1 0.3 0.3 0.3|valid 2 0.3 0.1 0.2");
+    let day = Timestamp::from_millis(noon().as_millis() + 900_000);
+    assert_eq!(aggregates.verify(noon(), day).await.unwrap().different, 0);
 }
 
 #[tokio::test]
@@ -210,6 +212,39 @@ async fn counts_are_complete_up_to_the_last_mark_that_was_recorded_before_the_ru
     count(&aggregates, 10).await;
     assert_eq!((until().await, aggregates.oldest_uncounted().await.unwrap()), (2, None));
     assert_eq!(scalar::<i64>(&database, "SELECT count(*) FROM aggregation_marks").await, 0);
+}
+
+#[tokio::test]
+async fn what_is_counted_is_compared_with_the_payloads_of_the_events() {
+    let database = database().await;
+    let aggregates = PostgresAggregates::new(database.clone());
+    let (from, to) = (noon(), Timestamp::from_millis(noon().as_millis() + 900_000));
+    let verify = || async {
+        let verification = aggregates.verify(from, to).await.unwrap();
+        (verification.events, verification.cells, verification.different, verification.examples)
+    };
+    record(&database, &[click(0, 0), click(0, 1)]).await;
+    count(&aggregates, 10).await;
+    assert_eq!(verify().await, (2, 4, 0, vec![]));
+    // Recorded, and not counted yet.
+    record(&database, &[click(0, 2), click(1, 0)]).await;
+    assert_eq!(verify().await, (4, 4, 0, vec![]));
+    count(&aggregates, 10).await;
+    assert_eq!(verify().await, (4, 4, 0, vec![]));
+    for damage in [
+        "UPDATE aggregates SET valid = valid + 1 WHERE dimension = 'geo_country'",
+        "UPDATE aggregates SET subjects = NULL WHERE dimension = 'campaign_id'",
+        "DELETE FROM aggregates WHERE dimension = ''",
+        "INSERT INTO aggregates SELECT tenant, dimension, value || 'x', quarter, event_type, second_value, 1, 0, 0, 0, 0, 0
+         FROM aggregates WHERE dimension = 'campaign_id,geo_country'",
+    ] {
+        execute(&database, damage).await;
+    }
+    let (_, _, different, examples) = verify().await;
+    assert_eq!((different, examples.len()), (4, 4), "{examples:?}");
+    let expected = "click of acme at 2026-11-20T12:00:00.000Z, = : the events make valid 4, fraud 0, unscored 0, subjects 3 []; \
+                    stored is valid 0, fraud 0, unscored 0, subjects 0 []";
+    assert_eq!(examples[0], expected);
 }
 
 #[tokio::test]

@@ -4,6 +4,8 @@
 //! and in whatever order batches were recorded: late, redriven and replayed records are batches like others. Rejected: a
 //! position in each log up to which everything is counted. Rows come below it, when a batch that was given up is replayed.
 
+mod verify;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
@@ -14,6 +16,7 @@ use statistics::{Cell, CellKey, Cells, Change, Distinct, Fact, Status};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
+pub use self::verify::Verification;
 use crate::database::{Database, RollbackOnDrop, in_one_round_trip};
 use crate::error::PostgresError;
 use crate::ledger::Corrupt;
@@ -94,25 +97,36 @@ fn multirange(mut offsets: Vec<i64>) -> String {
     text + "}"
 }
 
-/// Takes batches off the queue, with their records. There is no order by position: a batch is counted as a whole.
-const TAKE: &str = "
-    WITH taken AS (
-        DELETE FROM unaggregated
-        WHERE id IN (SELECT id FROM unaggregated WHERE id <= $1 ORDER BY id LIMIT $2)
-        RETURNING topic, partition, incarnation, offsets, scored
-    ), spans AS MATERIALIZED (
-        SELECT topic, partition, incarnation, scored, lower(span) AS first_offset, upper(span) AS end_offset
-        FROM taken CROSS JOIN LATERAL unnest(offsets) AS span
-    )
-    SELECT s.scored, o.tenant, o.event_type, o.received_at, o.recorded_at, o.outcome, o.risk_score IS NOT NULL AS is_scored,
-           o.subject, o.fields
-    FROM spans s
-    CROSS JOIN LATERAL (
-        SELECT * FROM record_outcomes o
-        WHERE o.topic = s.topic AND o.partition = s.partition AND o.incarnation = s.incarnation
-          AND o.record_offset >= s.first_offset AND o.record_offset < s.end_offset
-        OFFSET 0
-    ) o";
+/// The rows of the ledger of batches on the queue. There is no order by position: a batch is counted as a whole.
+macro_rules! records_of {
+    ($batches:literal) => {
+        concat!(
+            "WITH batches AS (",
+            $batches,
+            "), spans AS MATERIALIZED (
+                SELECT topic, partition, incarnation, scored, lower(span) AS first_offset, upper(span) AS end_offset
+                FROM batches CROSS JOIN LATERAL unnest(offsets) AS span
+            )
+            SELECT s.scored, o.tenant, o.event_type, o.received_at, o.recorded_at, o.outcome,
+                   o.risk_score IS NOT NULL AS is_scored, o.subject, o.fields
+            FROM spans s
+            CROSS JOIN LATERAL (
+                SELECT * FROM record_outcomes o
+                WHERE o.topic = s.topic AND o.partition = s.partition AND o.incarnation = s.incarnation
+                  AND o.record_offset >= s.first_offset AND o.record_offset < s.end_offset
+                OFFSET 0
+            ) o"
+        )
+    };
+}
+
+/// Takes batches off the queue.
+const TAKE: &str = records_of!(
+    "DELETE FROM unaggregated WHERE id IN (SELECT id FROM unaggregated WHERE id <= $1 ORDER BY id LIMIT $2)
+     RETURNING topic, partition, incarnation, offsets, scored"
+);
+
+const WAITING: &str = records_of!("SELECT topic, partition, incarnation, offsets, scored FROM unaggregated");
 
 const FIND_SUBJECTS: &str = "
     SELECT w.ordinal, a.subjects
