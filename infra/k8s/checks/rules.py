@@ -16,6 +16,8 @@ DEFAULT_TIMEOUT = 60
 DRAIN = 25
 # TOPIC_PARTITIONS of maintainer.
 DEFAULT_PARTITIONS = 6
+# By the secret with the login there: the port on which the service listens unless somebody chose another.
+SERVICE_PORTS = {"kafka": 9092, "database": 5432}
 # Functions whose calls end within DRAIN.
 SHORT_CALLS = {"ingest", "query", "scorer"}
 # The node's own DNS cache.
@@ -314,6 +316,16 @@ def secrets_of(container: Object, pods: Workload, settings: dict[str, str]) -> s
     return {secret for secret, type_ in types if f"{type_}::from_settings" in config}
 
 
+def what_is_read_can_be_reached(all_: Manifests) -> Mistakes:
+    for pods in our_workloads(all_):
+        policies = [one["spec"] for one in all_.of("NetworkPolicy") if selects(one["spec"]["podSelector"], pods.labels)]
+        reached = {port["port"] for policy in policies for rule in policy.get("egress", []) for port in rule.get("ports", [])}
+        needed = {secret for container in pods.containers for secret in secrets_of(container, pods, all_.settings())}
+        for secret in sorted(needed):
+            if SERVICE_PORTS[secret] not in reached:
+                yield f"{pods.name} uses {secret}, but no network policy lets it reach port {SERVICE_PORTS[secret]}"
+
+
 def replicas_are_spread(all_: Manifests) -> Mistakes:
     for pods in our_deployments(all_):
         keys = {one["topologyKey"] for one in pods.spec.get("topologySpreadConstraints", [])}
@@ -393,6 +405,7 @@ RULES: list[Callable[[Manifests], Mistakes]] = [
     ports_agree,
     the_scorer_is_where_it_is_called,
     secrets_go_to_those_who_read_them,
+    what_is_read_can_be_reached,
     replicas_are_spread,
     metrics_keep_their_labels,
     traces_have_a_way,

@@ -43,6 +43,10 @@ def collector(url: str) -> dict[str, str]:
     return {"TRACES": "otlp", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": url}
 
 
+def named(policy: dict[str, Any]) -> list[str]:
+    return policy["spec"]["podSelector"]["matchExpressions"][0]["values"]
+
+
 def drop(thing: dict[str, Any], key: str) -> None:
     del thing[key]
 
@@ -88,7 +92,7 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("names_can_be_resolved", "NetworkPolicy", "dns", lambda p: p["spec"]["egress"][0]["to"].pop(0), "kube-dns"),
     ("names_can_be_resolved", "NetworkPolicy", "dns", lambda p: p["spec"]["egress"][0]["ports"].pop(0), "kube-dns"),
     ("policies_name_pods_that_exist", "NetworkPolicy", "scorer", lambda p: put(p["spec"]["podSelector"]["matchLabels"], "app.kubernetes.io/name", "scorr"), "scorr"),
-    ("policies_name_pods_that_exist", "NetworkPolicy", "to-kafka", lambda p: p["spec"]["podSelector"]["matchExpressions"][0]["values"].append("gone"), "gone"),
+    ("policies_name_pods_that_exist", "NetworkPolicy", "to-kafka", lambda p: named(p).append("gone"), "gone"),
     ("settings_are_read", "ConfigMap", "settings-at-deploy", lambda c: put(c["data"], "KAFKA_BROKER", "a:1"), "sets KAFKA_BROKER,"),
     ("settings_are_read", "Deployment", "processor", lambda d: put(function(d)["env"][0], "name", "FUNCTION_TIMEOUT"), "sets FUNCTION_TIMEOUT,"),
     ("the_job_has_the_same_settings", "ConfigMap", "settings-at-deploy", lambda c: put(c["data"], "DEDUP_STORE", "x"), "not the same"),
@@ -110,6 +114,8 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("secrets_go_to_those_who_read_them", "Deployment", "query", lambda d: drop(server(d), "volumeMounts"), "mounts [], but reads ['database']"),
     ("secrets_go_to_those_who_read_them", "Deployment", "ingest", lambda d: server(d)["volumeMounts"].append({"name": "database"}), "but reads ['kafka']"),
     ("secrets_go_to_those_who_read_them", "ConfigMap", "settings-", lambda c: put(c["data"], "ACCESS_STORE", "postgres"), "but reads ['database', 'kafka']"),
+    ("what_is_read_can_be_reached", "NetworkPolicy", "to-kafka", lambda p: named(p).remove("aggregator"), "CronJob/aggregator uses kafka"),
+    ("what_is_read_can_be_reached", "NetworkPolicy", "to-postgres", lambda p: named(p).remove("aggregator"), "CronJob/aggregator uses database"),
     ("replicas_are_spread", "Deployment", "processor", lambda d: pod(d)["topologySpreadConstraints"].pop(), "not spread"),
     ("traces_have_a_way", "ConfigMap", "settings-", lambda c: put(c["data"], "TRACES", "xray"), "Deployment/scorer sends traces, but"),
     ("traces_have_a_way", "ConfigMap", "settings-", lambda c: put(c["data"], "TRACES", "otlp"), "no setting names the collector"),

@@ -178,5 +178,30 @@ BOARD = Board(
                 [Query(promql.increase("incarnations_begun_total", "topic"), "{{topic}}")],
             ),
         ],
+        "Statistics": [
+            lines(
+                "Processed beside added to statistics",
+                RECORDS_PER_SECOND,
+                About(
+                    "The two ends of the ledger: the records that the processor gave an outcome, and those that the aggregator added to statistics.",
+                    "the second line jumps once a minute, and both have the same mean.",
+                    "nothing is added while records are processed: the aggregator does not run, or fails.",
+                ),
+                [
+                    Query(promql.rate("events_processed_total"), "processed"),
+                    Query(promql.rate("records_aggregated_total"), "added"),
+                ],
+            ),
+            lines(
+                "Age of what no statistics count yet",
+                SECONDS,
+                About(
+                    "Age of the oldest batch of records that no statistics count yet, at the end of a run of the aggregator.",
+                    "0, or a minute or two.",
+                    "it grows as the clock does: docs/runbook.md, Statistics are behind. Nothing is lost.",
+                ),
+                [Query("max(unaggregated_age_seconds)", "oldest")],
+            ),
+        ],
     },
 )

@@ -41,7 +41,7 @@ BOARD = Board(
                 PER_SECOND,
                 About(
                     "Invocations of the functions that do not serve HTTP.",
-                    "processor and archiver follow the traffic, rescorer and maintainer their schedule.",
+                    "processor and archiver follow the traffic, rescorer, aggregator and maintainer their schedule.",
                     "processor or archiver at 0 while records wait: nobody calls it. See docs/troubleshooting.md, The trigger does not fire.",
                 ),
                 [Query(promql.rate("invocations_total", "service", promql.PICKED), "{{service}}")],

@@ -18,6 +18,7 @@ locals {
     { title = "Records by outcome", search = [["events_processed_total", "status"]], stat = "Sum" },
     { title = "Records archived", search = [["records_archived_total", "topic"]], stat = "Sum" },
     { title = "Events without a score; records without an outcome", search = [["unscored_events"], ["unaccounted_records"]], stat = "Maximum" },
+    { title = "Age of what no statistics count yet, s", search = [["unaggregated_age_seconds"]], stat = "Maximum" },
     # Latency
     { title = "Answers by status", search = [["http_requests_total", "route", "status"]], stat = "Sum" },
     { title = "Answers, p95, s", search = [["http_request_duration_seconds", "route"]], stat = "p95" },

@@ -8,6 +8,7 @@ locals {
     redriver   = { memory_mb = 512, timeout_sec = 900, reserved_concurrency = 2, async_retries = 0, in_vpc = true, description = "Sends dead letters back" }
     replayer   = { memory_mb = 1024, timeout_sec = 900, reserved_concurrency = 2, async_retries = 0, in_vpc = true, description = "Rebuilds Postgres from the archive" }
     rescorer   = { memory_mb = 512, timeout_sec = 120, reserved_concurrency = 1, async_retries = 0, in_vpc = true, description = "Scores events that were stored unscored" }
+    aggregator = { memory_mb = 512, timeout_sec = 60, reserved_concurrency = 1, async_retries = 0, in_vpc = true, description = "Adds recorded outcomes to statistics" }
     maintainer = { memory_mb = 512, timeout_sec = 900, reserved_concurrency = -1, async_retries = 2, in_vpc = true, description = "Topics, migrations, partitions, API keys, blocks" }
   }
 

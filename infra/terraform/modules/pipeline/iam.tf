@@ -121,6 +121,14 @@ locals {
 
     rescorer = concat(local.write_to_kafka.rescorer, local.use_database, local.call_scorer)
 
+    # It asks where raw-events ends, and reads no record.
+    aggregator = concat(
+      local.is_msk ? concat(local.find_brokers, local.connect_to_msk, [
+        { sid = "FindEnd", actions = ["kafka-cluster:DescribeTopic"], resources = [local.topic["raw-events"]], condition = null },
+      ]) : local.read_kafka_secret,
+      local.use_database,
+    )
+
     maintainer = concat(
       local.connect_to_dynamodb, local.use_database_own,
       [{ sid = "KeysAndBlocks", actions = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"], resources = local.access_table, condition = null }],

@@ -58,6 +58,7 @@ module "schedule" {
   for_each = {
     maintainer = { expression = "rate(1 hour)", action = "maintain" }
     rescorer   = { expression = "rate(1 minute)", action = "rescore" }
+    aggregator = { expression = "rate(1 minute)", action = "aggregate" }
   }
 
   name         = "${var.name}-${each.key}"

@@ -180,7 +180,7 @@ variable "stream" {
 
   validation {
     condition     = var.stream.external == null || try(var.stream.external.inside_vpc || var.stream.external.private_link != null || (var.network.existing == null ? var.network.nat != "none" : var.network.existing.has_nat), false)
-    error_message = "The brokers of stream.external lie outside of the VPC, and ingest, processor, redriver, rescorer and maintainer have no way out: set stream.external.private_link, network.nat (or network.existing.has_nat), or stream.external.inside_vpc if the brokers can be reached inside."
+    error_message = "The brokers of stream.external lie outside of the VPC, and ingest, processor, redriver, rescorer, aggregator and maintainer have no way out: set stream.external.private_link, network.nat (or network.existing.has_nat), or stream.external.inside_vpc if the brokers can be reached inside."
   }
 
   validation {
@@ -395,8 +395,8 @@ variable "functions" {
   default = {}
 
   validation {
-    condition     = alltrue([for function in keys(var.functions) : contains(["archiver", "ingest", "maintainer", "processor", "query", "redriver", "replayer", "rescorer", "scorer"], function)])
-    error_message = "functions has a name that is no function: use archiver, ingest, maintainer, processor, query, redriver, replayer, rescorer or scorer."
+    condition     = alltrue([for function in keys(var.functions) : contains(["aggregator", "archiver", "ingest", "maintainer", "processor", "query", "redriver", "replayer", "rescorer", "scorer"], function)])
+    error_message = "functions has a name that is no function: use aggregator, archiver, ingest, maintainer, processor, query, redriver, replayer, rescorer or scorer."
   }
 
   validation {

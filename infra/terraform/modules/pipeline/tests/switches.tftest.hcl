@@ -15,13 +15,35 @@ run "defaults" {
   command = plan
 
   assert {
-    condition     = length(module.mapping) == 3 && length(module.function) == 8
-    error_message = "three mappings; nine functions with the maintainer"
+    condition     = length(module.mapping) == 3 && length(module.function) == 9
+    error_message = "three mappings; ten functions with the maintainer"
   }
 
   assert {
     condition     = join(",", local.endpoints) == "lambda,kafka,sts,secretsmanager"
     error_message = "without NAT, an on-demand mapping and the secret need endpoints"
+  }
+
+  assert {
+    condition     = toset(keys(module.schedule)) == toset(["maintainer", "rescorer", "aggregator"])
+    error_message = "these run by themselves"
+  }
+
+  assert {
+    condition = toset(flatten([for statement in local.statements.aggregator : statement.actions])) == toset([
+      "kafka:GetBootstrapBrokers", "kafka-cluster:Connect", "kafka-cluster:DescribeTopic", "secretsmanager:GetSecretValue",
+    ])
+    error_message = "the aggregator reads no record, writes none and calls nobody"
+  }
+
+  assert {
+    condition     = one([for statement in local.statements.aggregator : statement.resources if statement.sid == "FindEnd"]) == [local.topic["raw-events"]]
+    error_message = "the aggregator knows one topic"
+  }
+
+  assert {
+    condition     = local.sizes.aggregator == { memory_mb = 512, timeout_sec = 60, reserved_concurrency = 1 } && local.in_vpc.aggregator
+    error_message = "one run at a time, where Postgres and Kafka are"
   }
 
   assert {
