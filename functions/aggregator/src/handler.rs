@@ -11,7 +11,7 @@ use crate::error::AggregatorError;
 use crate::request::Request;
 
 /// Time reserved before Lambda's deadline, to note how far the run came and to answer.
-const RESERVE: Duration = Duration::from_secs(3);
+const RESERVE: Duration = Duration::from_secs(1);
 
 /// Carries out one request, and answers with what was counted, or what differs.
 ///

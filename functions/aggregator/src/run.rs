@@ -76,7 +76,7 @@ impl App {
                 Drain::Busy => break Ended::Busy,
             }
         };
-        let end = deadline + Duration::from_secs(2);
+        let end = deadline + Duration::from_millis(500);
         if ended == Ended::Done {
             let complete =
                 || async { store.complete(&pass).await.map_err(|error| error.into_dependency("noting progress")) };

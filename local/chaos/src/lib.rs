@@ -14,5 +14,6 @@ pub mod proxy;
 pub mod report;
 pub mod rescoring;
 pub mod scenarios;
+pub mod statistics;
 pub mod trial;
 pub mod verdict;

@@ -25,10 +25,11 @@ use crate::memory::{self, Peaks};
 use crate::name::Name;
 use crate::proxy::Proxy;
 use crate::rescoring;
+use crate::statistics;
 use crate::verdict::{TrialFindings, judge};
 
 /// The functions that process events.
-pub const FUNCTIONS: [&str; 4] = ["ingest", "processor", "scorer", "archiver"];
+pub const FUNCTIONS: [&str; 5] = ["ingest", "processor", "scorer", "archiver", "aggregator"];
 
 /// The tenant of all events.
 pub const TENANT: &str = "chaos";
@@ -270,6 +271,7 @@ pub async fn run_and_examine(
     for (name, value) in &setup.settings {
         options = options.with_setting(name, value.clone());
     }
+    options.aggregate_every = Some(statistics::EVERY);
     options.function_timeout = setup.function_timeout.unwrap_or(options.function_timeout);
     let proxies = if setup.proxied { Some(route(&mut options).await?) } else { None };
     let postgres_name = if setup.named_postgres {
@@ -326,6 +328,7 @@ pub async fn run_and_examine(
     findings.take_over(std::mem::take(&mut scene.findings));
     examine(&evidence, &mut findings);
     rescoring::check(&scene.stack, &evidence, &mut scene.rng, &mut findings).await?;
+    statistics::check(&scene.stack, evidence.rows.len(), &mut findings).await?;
     if let Err(error) = &idle {
         findings.add("I6", format!("{error:#}"));
     }

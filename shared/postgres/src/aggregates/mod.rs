@@ -323,6 +323,7 @@ async fn count_some(
         _committed = client.batch_execute("COMMIT"),
     );
     transaction.finish();
+    pipeline::failpoint!("postgres::aggregated");
     if rows.is_empty() {
         return Ok(Drain::Empty);
     }
