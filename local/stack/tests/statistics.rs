@@ -1,13 +1,100 @@
-//! Statistics through the real binaries: events over HTTP, counted by the aggregator, compared with what was sent.
+//! Statistics through the real binaries: events over HTTP, counted by the aggregator while it is killed, and read over HTTP.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use pipeline::ports::KeyKind;
 use serde_json::{Value, json};
 use stack::client::JsonClient;
-use stack::demo::make_keys;
 use stack::options::Options;
 use stack::stack::Stack;
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+fn options() -> Options {
+    // target/<profile>/deps/statistics-… -> target/<profile>
+    let program = std::env::current_exe().unwrap();
+    let binaries = program.parent().unwrap().parent().unwrap().to_owned();
+    let options = Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap();
+    let options = options.with_setting("IP_RATE_LIMIT_PER_MIN", "0");
+    Options { aggregate_every: None, ..options }
+}
+
+/// An impression or click of the campaign of the README's example, by one of ten users, every fifth in France.
+fn event(kind: &str, number: usize) -> Value {
+    let country = if number.is_multiple_of(5) { "FR" } else { "DE" };
+    json!({
+        "type": kind, "id": format!("{kind}-{number}"), "user_id": format!("u{}", number % 10), "campaign_id": "camp456",
+        "geo_country": country, "device_type": "mobile",
+    })
+}
+
+async fn send(stack: &Stack, key: &str, events: &[Value]) {
+    let url = format!("{}/batch", stack.ingest_url());
+    let headers = [("x-api-key", key), ("content-type", "application/json")];
+    let answer = JsonClient::default().post(&url, &headers, serde_json::to_vec(events).unwrap()).await.unwrap();
+    assert_eq!(answer.status, 202, "{:?}", answer.json());
+}
+
+async fn stats(stack: &Stack, key: &str) -> Value {
+    let url = stack.query_url().replace("/events", "/campaigns/camp456/stats?hours=24");
+    JsonClient::default().get(&url, &[("x-api-key", key)]).await.unwrap().json()
+}
+
+/// Counts everything, with the process killed again and again.
+async fn count(stack: &Stack) {
+    for _ in 0..10 {
+        let run = stack.invoke("aggregator", json!({"action": "aggregate"}));
+        let killer = async {
+            tokio::time::sleep(Duration::from_millis(3)).await;
+            for pid in stack.processes("aggregator") {
+                let _ = kill(Pid::from_raw(i32::try_from(pid).unwrap()), Signal::SIGKILL);
+            }
+        };
+        let _ = tokio::join!(run, killer);
+    }
+    let run = stack.invoke("aggregator", json!({"action": "aggregate"})).await.unwrap();
+    assert_eq!((&run["ended"], &run["oldest_uncounted_sec"]), (&json!("done"), &json!(0.0)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_campaigns_statistics_are_those_of_what_was_sent() {
+    let stack = Stack::start(options()).await.unwrap();
+    let key = stack.create_key("acme", "statistics", KeyKind::Server, 1_000_000).await.unwrap();
+    let nothing = stats(&stack, &key).await;
+    assert_eq!((&nothing["events"], &nothing["complete_until"]), (&json!(0), &Value::Null));
+
+    let impressions: Vec<Value> = (0..100).map(|number| event("impression", number)).collect();
+    let clicks: Vec<Value> = (0..20).map(|number| event("click", number)).collect();
+    let mut fraud = event("click", 20);
+    fraud["client_ip"] = json!("10.0.0.7");
+    send(&stack, &key, &impressions).await;
+    send(&stack, &key, &clicks).await;
+    send(&stack, &key, &clicks[..4]).await;
+    send(&stack, &key, &[fraud]).await;
+    stack.wait_until_idle(PATIENCE).await.unwrap();
+    count(&stack).await;
+    count(&stack).await;
+
+    let found = stats(&stack, &key).await;
+    assert_eq!(found["by_type"]["impression"]["valid"], 100);
+    let expected = json!({"valid": 20, "fraud": 1, "unscored": 0, "duplicate": 4, "blocked": 0, "dead_lettered": 0});
+    assert_eq!(found["by_type"]["click"], expected);
+    assert_eq!((&found["events"], &found["click_through_rate"]), (&json!(121), &json!(0.21)));
+    assert_eq!(found["distinct_users"]["estimate"], 10);
+    // 20 of the impressions, and of the clicks 0, 5, 10, 15 and the fraud, which is the 20th.
+    let countries = json!([{"value": "DE", "events": 96, "fraud": 0}, {"value": "FR", "events": 25, "fraud": 1}]);
+    assert_eq!(found["by_country"], countries);
+    let hours = found["series"].as_array().unwrap();
+    let in_hours: u64 = hours.iter().map(|hour| hour["events"].as_u64().unwrap()).sum();
+    assert!((24..=25).contains(&hours.len()) && in_hours == 121, "{hours:?}");
+    assert!(found["complete_until"].is_string(), "{found}");
+
+    let all = json!({"action": "verify", "from": "2000-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"});
+    let verified = stack.invoke("aggregator", all).await.unwrap();
+    assert_eq!((&verified["events"], &verified["different"]), (&json!(121), &json!(0)), "{verified}");
+    stack.stop().await.unwrap();
+}
