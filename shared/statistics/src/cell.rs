@@ -32,6 +32,22 @@ impl Counts {
     pub fn add(&mut self, status: Status, by: i64) {
         self.0[status as usize] += by;
     }
+
+    pub fn merge(&mut self, other: &Counts) {
+        for status in Status::ALL {
+            self.add(*status, other.get(*status));
+        }
+    }
+
+    /// Stored events. Never negative: a late score moves an event from one status to another.
+    pub fn stored(&self) -> i64 {
+        Status::ALL.iter().filter(|status| status.is_stored()).map(|status| self.get(*status)).sum()
+    }
+
+    /// Records of every status.
+    pub fn records(&self) -> i64 {
+        self.0.iter().sum()
+    }
 }
 
 /// The numbers of a measure.

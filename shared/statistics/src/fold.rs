@@ -136,8 +136,8 @@ fn text(raw: &RawValue) -> Cow<'_, str> {
     serde_json::from_str(raw.get()).map_or(Cow::Borrowed(raw.get()), Cow::<str>::Owned)
 }
 
-/// Postgres cannot hold U+0000.
-fn storable(value: &str) -> String {
+/// A value as cells have it: Postgres cannot hold U+0000.
+pub fn storable(value: &str) -> String {
     value.replace('\0', "\u{fffd}")
 }
 
