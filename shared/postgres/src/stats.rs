@@ -175,8 +175,7 @@ async fn report(client: &ClientWrapper, begin: &str, request: &ReportRequest) ->
     let (from, to) = (range.from.to_utc(), range.to.to_utc());
     let (interval, timezone, pairs) = (interval.as_str(), timezone.as_str(), pairs.to_vec());
     let cells = [parameter(&tenant), parameter(&dimension), parameter(&value), parameter(&from), parameter(&to)];
-    let of_range: Parameters<'_, 4> =
-        [parameter(&from), parameter(&to), parameter(&interval), parameter(&timezone)];
+    let of_range: Parameters<'_, 4> = [parameter(&from), parameter(&to), parameter(&interval), parameter(&timezone)];
     let mut of_counts = cells.to_vec();
     of_counts.extend([parameter(&interval), parameter(&timezone)]);
     let of_pairs = [

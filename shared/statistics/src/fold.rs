@@ -121,7 +121,8 @@ impl Cells {
             return;
         }
         for (name, number) in measures {
-            let measured = cell.measures.get(&(*name, status)).map_or(Some(Measured::of(*number)), |at| at.and(*number));
+            let measured =
+                cell.measures.get(&(*name, status)).map_or(Some(Measured::of(*number)), |at| at.and(*number));
             match measured {
                 Some(measured) => drop(cell.measures.insert((*name, status), measured)),
                 // Once for the event, not once for each of its cells.
@@ -166,7 +167,8 @@ mod tests {
     /// `dimension value second: valid fraud unscored duplicate subjects` of each cell.
     fn told(cells: &Cells) -> Vec<String> {
         let told = |(key, cell): (&CellKey, &Cell)| {
-            let counts = [Status::Valid, Status::Fraud, Status::Unscored, Status::Duplicate].map(|of| cell.counts.get(of));
+            let counts =
+                [Status::Valid, Status::Fraud, Status::Unscored, Status::Duplicate].map(|of| cell.counts.get(of));
             let subjects = cell.subjects.as_ref().map_or(0, |subjects| subjects.estimate());
             format!("{} {} {}: {counts:?} {subjects}", key.dimension, key.value, key.second_value)
         };

@@ -3,7 +3,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use event::{EventId, EventKey, IdSource, Origin, PayloadHash, RecordDigest, TenantId, Timestamp};
+use event::{EventId, EventKey, Facts, IdSource, Origin, PayloadHash, RecordDigest, TenantId, Timestamp};
 use pipeline::ports::EventStore;
 use pipeline::tracked::{Decided, Event, Tracked};
 use pipeline::{ErrorClass, Outcome, Position, TraceId};
@@ -42,6 +42,8 @@ impl StoreView for View {
                     ip: row.get("ip_address"),
                     user_agent: text("user_agent"),
                     user_id: text("user_id"),
+                    // The row has no facts; the events of the suite are clicks.
+                    facts: Facts::of_data("click", payload.as_str()),
                     payload_hash,
                     payload,
                     key,
