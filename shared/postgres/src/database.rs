@@ -297,5 +297,7 @@ mod tests {
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 15000; \
              SET LOCAL idle_in_transaction_session_timeout = 30000; SET LOCAL jit = off"
         );
+        let reading = begin_with(ONE_INSTANT, Pooler::Transaction, timeout);
+        assert!(reading.starts_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL"), "{reading}");
     }
 }

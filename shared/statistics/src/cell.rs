@@ -82,3 +82,21 @@ pub struct Cell {
     pub subjects: Option<Distinct>,
     pub measures: BTreeMap<(&'static str, Status), Measured>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_before_its_record_is_no_stored_event_until_the_record_comes() {
+        let mut counts = Counts::default();
+        counts.add(Status::Unscored, -1);
+        counts.add(Status::Fraud, 1);
+        counts.add(Status::Duplicate, 3);
+        assert_eq!((counts.stored(), counts.records()), (0, 3));
+        let mut record = Counts::default();
+        record.add(Status::Unscored, 1);
+        counts.merge(&record);
+        assert_eq!((counts.get(Status::Unscored), counts.stored(), counts.records()), (0, 1, 4));
+    }
+}

@@ -131,6 +131,7 @@ impl<'a> Case<'a> {
 
     async fn a_range_begins_with_its_first_quarter_and_ends_before_its_last(&self) {
         let of = async |from, to| self.periods(self.of_campaign("c1", quarters(from, to))).await;
+        assert_eq!(of(0, 1).await, ["0 2 2"], "not the next quarter, which is in the same hour");
         assert_eq!(of(1, 4).await, ["1 1 1"]);
         assert_eq!(of(1, 5).await, ["1 1 1", "4 2 3"]);
         assert_eq!(self.read(self.of_campaign("c1", quarters(1, 4))).await.distinct, 1);
