@@ -9,7 +9,8 @@ use pipeline::Dependency;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;
 use pipeline::ports::{ApiKeys, EventHistory, RateLeases, RedriveMarks};
-use postgres::{Database, PostgresError, PostgresEventHistory};
+use postgres::{Database, PostgresError, PostgresEventHistory, PostgresStatistics};
+use statistics::Statistics;
 
 use crate::config::Config;
 
@@ -24,6 +25,7 @@ pub struct App {
     pub(crate) limiter: RateLimiter,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) history: Arc<dyn EventHistory>,
+    pub(crate) statistics: Arc<dyn Statistics>,
     pub(crate) postgres: Arc<Guard>,
     pub(crate) marks: Arc<dyn RedriveMarks>,
     /// That of the store of keys and marks.
@@ -38,6 +40,7 @@ impl App {
         keys: Arc<dyn ApiKeys>,
         leases: Arc<dyn RateLeases>,
         history: Arc<dyn EventHistory>,
+        statistics: Arc<dyn Statistics>,
         marks: Arc<dyn RedriveMarks>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -51,6 +54,7 @@ impl App {
             limiter: RateLimiter::new(leases, Arc::clone(&access), config.rate),
             clock,
             history,
+            statistics,
             postgres,
             marks,
             access,
@@ -67,7 +71,9 @@ impl App {
         let sdk = aws::sdk_config().await;
         let database = Database::connect(&config.postgres);
         let (access, database) = config.access.connect_beside(&sdk, database).await?;
-        let history = Arc::new(PostgresEventHistory::new(database));
-        Ok(App::new(&config, access.keys(), access.leases(), history, access.marks(), Arc::new(SystemClock)))
+        let history = Arc::new(PostgresEventHistory::new(database.clone()));
+        let statistics = Arc::new(PostgresStatistics::new(database));
+        let (keys, leases, marks) = (access.keys(), access.leases(), access.marks());
+        Ok(App::new(&config, keys, leases, history, statistics, marks, Arc::new(SystemClock)))
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use api_keys::{KeyError, RateError};
 use axum::http::StatusCode;
+use event::TypeDefinition;
 use lambda::problem::retry_after_failure;
 use pipeline::{DependencyError, ErrorClass, Position};
 
@@ -20,6 +21,13 @@ pub enum QueryError {
     EventId,
     #[error("{name} {problem}")]
     Parameter { name: &'static str, problem: &'static str },
+    /// The parameter is readable, but not one that can be answered.
+    #[error("{name} must be {bound}")]
+    OutOfBounds { name: &'static str, bound: &'static str },
+    #[error("there is no such dimension; those there are: {}", TypeDefinition::all_dimensions().collect::<Vec<_>>().join(", "))]
+    UnknownDimension,
+    #[error("timezone must be a name from the IANA time zone database, such as Europe/Berlin")]
+    UnknownTimezone,
     /// No processed record has the id. `receipt` is the position in the receipt, if one was given.
     #[error("{}", unknown(.receipt.as_ref()))]
     Unknown { receipt: Option<Position> },
@@ -27,9 +35,11 @@ pub enum QueryError {
     NotYetProcessed { receipt: Position },
     #[error("events cannot be looked up now; try again later")]
     History(#[source] DependencyError),
+    #[error("statistics cannot be read now; try again later")]
+    Statistics(#[source] DependencyError),
     #[error("no such path")]
     NoSuchPath,
-    #[error("ask for events with GET")]
+    #[error("ask with GET")]
     Method,
 }
 
@@ -48,10 +58,13 @@ impl QueryError {
         match self {
             QueryError::Key(error) => error.class(),
             QueryError::Rate(error) => error.class(),
-            QueryError::History(error) => error.class,
+            QueryError::History(error) | QueryError::Statistics(error) => error.class,
             QueryError::NotYetProcessed { .. } => ErrorClass::Transient,
             QueryError::EventId
             | QueryError::Parameter { .. }
+            | QueryError::OutOfBounds { .. }
+            | QueryError::UnknownDimension
+            | QueryError::UnknownTimezone
             | QueryError::Unknown { .. }
             | QueryError::NoSuchPath
             | QueryError::Method => ErrorClass::Permanent,
@@ -65,11 +78,18 @@ impl QueryError {
             QueryError::Rate(error) => error.tag(),
             QueryError::EventId => "bad_event_id",
             QueryError::Parameter { .. } => "bad_parameter",
+            QueryError::OutOfBounds { .. } => "out_of_bounds",
+            QueryError::UnknownDimension => "unknown_dimension",
+            QueryError::UnknownTimezone => "unknown_timezone",
             QueryError::Unknown { .. } => "unknown_event",
             QueryError::NotYetProcessed { .. } => "not_yet_processed",
             QueryError::History(error) => match error.class {
                 ErrorClass::Transient | ErrorClass::Overload => "history_unavailable",
                 ErrorClass::Permanent => "history_unreadable",
+            },
+            QueryError::Statistics(error) => match error.class {
+                ErrorClass::Transient | ErrorClass::Overload => "statistics_unavailable",
+                ErrorClass::Permanent => "statistics_unreadable",
             },
             QueryError::NoSuchPath => "no_such_path",
             QueryError::Method => "method_not_allowed",
@@ -81,10 +101,13 @@ impl QueryError {
             QueryError::Key(error) => error.status(),
             QueryError::Rate(error) => error.status(),
             QueryError::EventId | QueryError::Parameter { .. } => StatusCode::BAD_REQUEST,
+            QueryError::OutOfBounds { .. } | QueryError::UnknownDimension | QueryError::UnknownTimezone => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
             QueryError::Unknown { .. } | QueryError::NotYetProcessed { .. } | QueryError::NoSuchPath => {
                 StatusCode::NOT_FOUND
             }
-            QueryError::History(error) => match error.class {
+            QueryError::History(error) | QueryError::Statistics(error) => match error.class {
                 ErrorClass::Transient | ErrorClass::Overload => StatusCode::SERVICE_UNAVAILABLE,
                 // A row that cannot be read now cannot be read later.
                 ErrorClass::Permanent => StatusCode::INTERNAL_SERVER_ERROR,
@@ -97,7 +120,7 @@ impl QueryError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             QueryError::NotYetProcessed { .. } => Some(RETRY_AFTER_NOT_REACHED),
-            QueryError::History(error) if error.class != ErrorClass::Permanent => {
+            QueryError::History(error) | QueryError::Statistics(error) if error.class != ErrorClass::Permanent => {
                 Some(retry_after_failure(Some(error)))
             }
             QueryError::Key(error) => error.dependency().map(|error| retry_after_failure(Some(error))),
@@ -105,8 +128,12 @@ impl QueryError {
             QueryError::Rate(error) => error.retry_after(),
             QueryError::EventId
             | QueryError::Parameter { .. }
+            | QueryError::OutOfBounds { .. }
+            | QueryError::UnknownDimension
+            | QueryError::UnknownTimezone
             | QueryError::Unknown { .. }
             | QueryError::History(_)
+            | QueryError::Statistics(_)
             | QueryError::NoSuchPath
             | QueryError::Method => None,
         }

@@ -10,17 +10,19 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
-use event::{EventKey, Origin};
+use event::{EventKey, Origin, Timestamp};
 use futures::future::try_join_all;
 use lambda::http::Deadline;
 use lambda::problem::{Problem, json_response, problem_response, retry_after};
-use pipeline::ports::{History, Mark, MarkState, Scope};
+use pipeline::ports::{ApiKey, History, Mark, MarkState, Scope};
 use pipeline::{DependencyError, Position};
+use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::app::App;
 use crate::error::QueryError;
 use crate::question::Question;
+use crate::stats;
 use crate::timeline::{self, Missing, Receipt, Timeline};
 
 /// While a request waits, the database is asked again after this pause, then after twice that, up to the longest.
@@ -40,12 +42,21 @@ pub fn router(app: Arc<App>) -> Router {
         // An id as a parameter survives every gateway, whatever its characters.
         .route("/events", get(event))
         .route("/events/", get(event))
+        .route("/campaigns/{id}/stats", get(stats::of_campaign))
+        .route("/stats", get(stats::of_part))
         .method_not_allowed_fallback(async || refuse(&QueryError::Method))
         .fallback(async || refuse(&QueryError::NoSuchPath))
         .with_state(app)
 }
 
 impl App {
+    /// The key of a request that may read, and has not asked too often.
+    pub(crate) async fn admit(&self, headers: &HeaderMap, now: Timestamp) -> Result<Arc<ApiKey>, QueryError> {
+        let key = self.authenticator.authenticate(Credentials::of_headers(headers)?, Scope::Read, now).await?;
+        self.limiter.take(&key, 1, now).await?;
+        Ok(key)
+    }
+
     async fn answer(&self, key: EventKey, question: &Question, patience: Duration) -> Result<Timeline, QueryError> {
         let history = self.decided_history(&key, question, patience).await?;
         if history.is_unknown() {
@@ -168,9 +179,7 @@ async fn event(
 ) -> Response {
     let started = Instant::now();
     let answer = async {
-        let now = app.clock.now();
-        let key = app.authenticator.authenticate(Credentials::of_headers(&headers)?, Scope::Read, now).await?;
-        app.limiter.take(&key, 1, now).await?;
+        let key = app.admit(&headers, app.clock.now()).await?;
         let question = Question::read(matched.as_str().ends_with('}').then_some(path), &uri)?;
         let deadline = deadline.as_ref().map(|Extension(deadline)| deadline);
         let patience = Deadline::at_most(deadline, question.wait.min(app.max_wait), ANSWER_RESERVE);
@@ -181,17 +190,21 @@ async fn event(
             let took = started.elapsed();
             let (status, steps) = (timeline.status.as_str(), timeline.timeline.len());
             tracing::info!(event.id = %timeline.id, status, steps, duration_ms = pipeline::millis(took), "event looked up");
-            let mut response = json_response(StatusCode::OK, &timeline);
-            // Not cached: a copy or a late score may change the answer at any time, and it belongs to one tenant.
-            response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            response
+            answered(&timeline)
         }
         Err(error) => refuse(&error),
     }
 }
 
+pub(crate) fn answered(answer: &impl Serialize) -> Response {
+    let mut response = json_response(StatusCode::OK, answer);
+    // Not cached: a copy or a late score may change the answer at any time, and it belongs to one tenant.
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
 /// Logs a query that failed, and why.
-fn refuse(error: &QueryError) -> Response {
+pub(crate) fn refuse(error: &QueryError) -> Response {
     let (tag, status) = (error.tag(), error.status());
     if status.is_server_error() {
         tracing::error!(tag, error = %pipeline::chain(error), "query failed");
@@ -214,9 +227,13 @@ fn refuse(error: &QueryError) -> Response {
         QueryError::Rate(_)
         | QueryError::EventId
         | QueryError::Parameter { .. }
+        | QueryError::OutOfBounds { .. }
+        | QueryError::UnknownDimension
+        | QueryError::UnknownTimezone
         | QueryError::Unknown { .. }
         | QueryError::NotYetProcessed { .. }
         | QueryError::History(_)
+        | QueryError::Statistics(_)
         | QueryError::NoSuchPath => {}
     }
     response

@@ -1,13 +1,15 @@
-//! Answers what happened to an event.
+//! Answers what happened to an event, and how many events there were.
 //!
-//! Owns the HTTP interface of queries: who may ask, the format of a timeline, and the meaning of a 404. It changes
-//! nothing. The ports `EventHistory` and `RedriveMarks` provide the data.
+//! Owns the HTTP interface of queries: who may ask, the format of a timeline and of statistics, and the meaning of a 404. It
+//! changes nothing. The ports `EventHistory`, `RedriveMarks` and `Statistics` provide the data.
 
 mod app;
 mod config;
 mod error;
 mod handler;
+mod parameters;
 mod question;
+mod stats;
 pub mod timeline;
 
 pub use app::{App, ConnectError};

@@ -1,16 +1,16 @@
-//! What a request asks for.
+//! What a request for a timeline asks for.
 
 use std::time::Duration;
 
+use axum::extract::Path;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{Path, Query};
 use axum::http::Uri;
 use event::EventId;
-use percent_encoding::percent_decode_str;
 use pipeline::{Position, topic};
 use serde::Deserialize;
 
 use crate::error::QueryError;
+use crate::parameters::{self, number};
 
 /// The query string. Values are texts, so that the error for a value that is not a number can name it.
 #[derive(Debug, Default, Deserialize)]
@@ -37,12 +37,7 @@ impl Question {
     /// If the id is not valid, in both places or in none, or a parameter is wrong.
     pub fn read(path: Option<Result<Path<String>, PathRejection>>, uri: &Uri) -> Result<Self, QueryError> {
         let in_path = path.transpose().map_err(|_| QueryError::EventId)?;
-        // The extractor would put a replacement character in place of other bytes, and look for another id.
-        if percent_decode_str(uri.query().unwrap_or_default()).decode_utf8().is_err() {
-            return Err(QueryError::Parameter { name: "a parameter", problem: "is not UTF-8" });
-        }
-        let unreadable = |_| QueryError::Parameter { name: "a parameter", problem: "is sent twice or cannot be read" };
-        let Query(Parameters { id, partition, offset, wait_ms }) = Query::try_from_uri(uri).map_err(unreadable)?;
+        let Parameters { id, partition, offset, wait_ms } = parameters::read(uri)?;
         let id = match (in_path, id) {
             (Some(Path(id)), None) | (None, Some(id)) => id,
             (None, None) => {
@@ -74,15 +69,6 @@ impl Question {
             wait: Duration::from_millis(wait.into()),
         })
     }
-}
-
-/// Digits only: a receipt has no signs or spaces.
-fn number<T: std::str::FromStr>(name: &'static str, text: &str) -> Result<T, QueryError> {
-    let out_of_range = QueryError::Parameter { name, problem: "is not a number in range" };
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return Err(out_of_range);
-    }
-    text.parse().map_err(|_| out_of_range)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use event::{EventId, EventKey, TenantId, Timestamp};
 use lambda::http::Deadline;
 use lambda::http_trigger;
 use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
-use pipeline::clock::SystemClock;
+use pipeline::clock::Clock;
 use pipeline::ports::{
     ApiKey, ApiKeys as _, EventStore as _, LetterId, LetterStep, MarkKey, RedriveMarks as _, RiskScore,
 };
@@ -28,6 +28,7 @@ use testkit::fakes::api_keys::FakeApiKeys;
 use testkit::fakes::history::FakeHistory;
 use testkit::fakes::rate_leases::FakeRateLeases;
 use testkit::fakes::redrive::FakeRedriveMarks;
+use testkit::fakes::statistics::FakeStatistics;
 use testkit::fakes::store::FakeStore;
 use testkit::keys::{publishable_key, server_key};
 use testkit::samples::{HTTP_TRIGGERS, sample};
@@ -36,11 +37,21 @@ use tower::ServiceExt as _;
 
 const RECEIVED_AT: &str = "2026-11-20T18:02:00.000Z";
 
+/// One hour after `RECEIVED_AT`.
+struct FixedClock;
+
+impl Clock for FixedClock {
+    fn now(&self) -> Timestamp {
+        after(3600)
+    }
+}
+
 struct Service {
     router: Router,
     keys: Arc<FakeApiKeys>,
     store: Arc<FakeStore>,
     history: Arc<FakeHistory>,
+    statistics: Arc<FakeStatistics>,
     marks: Arc<FakeRedriveMarks>,
 }
 
@@ -58,17 +69,19 @@ impl Service {
         }
         let store = Arc::new(FakeStore::new(DEDUP_WINDOW));
         let history = Arc::new(FakeHistory::new(store.clone()));
+        let statistics = Arc::new(FakeStatistics::default());
         let marks = Arc::new(FakeRedriveMarks::default());
         let app = App::new(
             &config,
             keys.clone(),
             Arc::new(FakeRateLeases::default()),
             history.clone(),
+            statistics.clone(),
             marks.clone(),
-            Arc::new(SystemClock),
+            Arc::new(FixedClock),
         );
         let router = router(Arc::new(app));
-        Service { router, keys, store, history, marks }
+        Service { router, keys, store, history, statistics, marks }
     }
 
     /// Records an outcome at `RECEIVED_AT` plus one second plus as many seconds as the offset.
@@ -100,7 +113,11 @@ impl Service {
 
     /// A sample, as the event of its trigger.
     async fn invoke(&self, case: &str) -> Answer {
-        let answer = http_trigger::answer(self.router.clone(), &sample("query", case), None).await.unwrap();
+        self.invoke_with(&sample("query", case)).await
+    }
+
+    async fn invoke_with(&self, trigger: &str) -> Answer {
+        let answer = http_trigger::answer(self.router.clone(), trigger, None).await.unwrap();
         Answer::of_trigger(&serde_json::from_str(answer.get()).unwrap())
     }
 }

@@ -135,7 +135,10 @@ mod tests {
 
     #[test]
     fn declared_members_are_kept_and_no_others() {
-        let click = facts("click", r#"{"user_id":"u1","campaign_id":"c\u00001","geo_country":null,"device_type":["x"],"note":"n"}"#);
+        let click = facts(
+            "click",
+            r#"{"user_id":"u1","campaign_id":"c\u00001","geo_country":null,"device_type":["x"],"note":"n"}"#,
+        );
         assert_eq!(click.fields.as_deref(), Some(r#"{"campaign_id":"c\u00001"}"#));
         assert_eq!(click.subject, facts("click", r#"{"user_id":"u1"}"#).subject);
         assert_ne!(click.subject, facts("click", r#"{"user_id":"u2"}"#).subject);

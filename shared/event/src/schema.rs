@@ -7,9 +7,9 @@ use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 
 use crate::client::{Binding, ClientEvent, Form, user_id, user_id_violation};
+use crate::facts::{Facts, facts};
 use crate::json::{Borrowed, Value};
 pub use crate::violation::Violation;
-use crate::facts::{Facts, facts};
 use crate::{Envelope, EventError};
 
 /// `(event type, version, schema)` for each schema under `types/`, in the order of type and file name.

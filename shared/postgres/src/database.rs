@@ -27,6 +27,8 @@ pub struct Database {
     pooler: Pooler,
     /// Begins a transaction.
     begin: Arc<str>,
+    /// Begins one that sees one instant, and changes nothing.
+    begin_reading: Arc<str>,
     statement_timeout: Duration,
 }
 
@@ -92,8 +94,9 @@ impl Database {
             Err(_) => return Err(PostgresError::Connection(deadpool_postgres::PoolError::NoRuntimeSpecified)),
         };
         let (pooler, statement_timeout) = (config.pooler, config.statement_timeout);
-        let begin = begin(pooler, statement_timeout).into();
-        Ok(Database { pool, login, pooler, begin, statement_timeout })
+        let begin_as = |begin| begin_with(begin, pooler, statement_timeout).into();
+        let (begin, begin_reading) = (begin_as(READ_COMMITTED), begin_as(ONE_INSTANT));
+        Ok(Database { pool, login, pooler, begin, begin_reading, statement_timeout })
     }
 
     /// A connection of the pool, for queries that this crate does not have.
@@ -161,6 +164,11 @@ impl Database {
         &self.begin
     }
 
+    /// The statement that begins a transaction in which all statements see the same instant, and none can change anything.
+    pub(crate) fn begin_reading(&self) -> &str {
+        &self.begin_reading
+    }
+
     /// Runs `work`, which uses `client`, within the statement timeout.
     ///
     /// The server has the same timeout, but no answer comes on a lost connection.
@@ -188,8 +196,10 @@ impl Database {
     }
 }
 
-fn begin(pooler: Pooler, statement_timeout: Duration) -> String {
-    let begin = "BEGIN ISOLATION LEVEL READ COMMITTED";
+const READ_COMMITTED: &str = "BEGIN ISOLATION LEVEL READ COMMITTED";
+const ONE_INSTANT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+fn begin_with(begin: &str, pooler: Pooler, statement_timeout: Duration) -> String {
     match pooler {
         Pooler::None => begin.to_owned(),
         Pooler::Transaction => {
@@ -281,11 +291,13 @@ mod tests {
     #[test]
     fn behind_a_pooler_a_transaction_sets_its_own_limits() {
         let timeout = Duration::from_secs(15);
-        assert_eq!(begin(Pooler::None, timeout), "BEGIN ISOLATION LEVEL READ COMMITTED");
+        assert_eq!(begin_with(READ_COMMITTED, Pooler::None, timeout), "BEGIN ISOLATION LEVEL READ COMMITTED");
         assert_eq!(
-            begin(Pooler::Transaction, timeout),
+            begin_with(READ_COMMITTED, Pooler::Transaction, timeout),
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = 15000; \
              SET LOCAL idle_in_transaction_session_timeout = 30000; SET LOCAL jit = off"
         );
+        let reading = begin_with(ONE_INSTANT, Pooler::Transaction, timeout);
+        assert!(reading.starts_with("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL"), "{reading}");
     }
 }

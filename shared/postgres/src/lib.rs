@@ -2,7 +2,7 @@
 //!
 //! Owns the schema and its migrations, the one transaction that records a batch ([`PostgresEventStore`]), claims for
 //! `DEDUP_STORE=postgres` ([`PostgresClaims`]), keys, limits, blocks, marks and trails for `ACCESS_STORE=postgres`, the ledger's sums, what of it has no row any more, the history of one event ([`PostgresEventHistory`]),
-//! late scores and their outbox ([`PostgresUnscoredEvents`]), runs of the replayer ([`PostgresReplay`]), fingerprints,
+//! late scores and their outbox ([`PostgresUnscoredEvents`]), runs of the replayer ([`PostgresReplay`]), what statistics say ([`PostgresStatistics`]), fingerprints,
 //! partitions and retention. Does not own the verdicts on records and the handling of errors (`pipeline`).
 //!
 //! Works directly and through a pooler that gives each transaction another connection (`DB_POOLER`): every unit of work is
@@ -25,6 +25,7 @@ pub mod migrations;
 pub mod partitions;
 mod replay;
 mod statement;
+mod stats;
 mod store;
 mod text;
 mod unscored;
@@ -41,5 +42,6 @@ pub use database::Database;
 pub use error::{PostgresError, StatementError};
 pub use history::PostgresEventHistory;
 pub use replay::PostgresReplay;
+pub use stats::PostgresStatistics;
 pub use store::PostgresEventStore;
 pub use unscored::PostgresUnscoredEvents;

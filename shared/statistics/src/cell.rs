@@ -32,6 +32,22 @@ impl Counts {
     pub fn add(&mut self, status: Status, by: i64) {
         self.0[status as usize] += by;
     }
+
+    pub fn merge(&mut self, other: &Counts) {
+        for status in Status::ALL {
+            self.add(*status, other.get(*status));
+        }
+    }
+
+    /// Stored events. Never negative: a late score moves an event from one status to another.
+    pub fn stored(&self) -> i64 {
+        Status::ALL.iter().filter(|status| status.is_stored()).map(|status| self.get(*status)).sum()
+    }
+
+    /// Records of every status.
+    pub fn records(&self) -> i64 {
+        self.0.iter().sum()
+    }
 }
 
 /// The numbers of a measure.
@@ -65,4 +81,22 @@ pub struct Cell {
     pub counts: Counts,
     pub subjects: Option<Distinct>,
     pub measures: BTreeMap<(&'static str, Status), Measured>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_score_before_its_record_is_no_stored_event_until_the_record_comes() {
+        let mut counts = Counts::default();
+        counts.add(Status::Unscored, -1);
+        counts.add(Status::Fraud, 1);
+        counts.add(Status::Duplicate, 3);
+        assert_eq!((counts.stored(), counts.records()), (0, 3));
+        let mut record = Counts::default();
+        record.add(Status::Unscored, 1);
+        counts.merge(&record);
+        assert_eq!((counts.get(Status::Unscored), counts.stored(), counts.records()), (0, 1, 4));
+    }
 }

@@ -114,6 +114,10 @@ mod tests {
         let mut distinct = Distinct::new();
         distinct.merge(stored).unwrap();
         assert_eq!(distinct.estimate(), 3);
-        assert_eq!(of(1..4).to_bytes(), stored, "the stored form has changed: readers of the version before must know it");
+        assert_eq!(
+            of(1..4).to_bytes(),
+            stored,
+            "the stored form has changed: readers of the version before must know it"
+        );
     }
 }

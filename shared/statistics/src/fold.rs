@@ -121,7 +121,8 @@ impl Cells {
             return;
         }
         for (name, number) in measures {
-            let measured = cell.measures.get(&(*name, status)).map_or(Some(Measured::of(*number)), |at| at.and(*number));
+            let measured =
+                cell.measures.get(&(*name, status)).map_or(Some(Measured::of(*number)), |at| at.and(*number));
             match measured {
                 Some(measured) => drop(cell.measures.insert((*name, status), measured)),
                 // Once for the event, not once for each of its cells.
@@ -136,8 +137,8 @@ fn text(raw: &RawValue) -> Cow<'_, str> {
     serde_json::from_str(raw.get()).map_or(Cow::Borrowed(raw.get()), Cow::<str>::Owned)
 }
 
-/// Postgres cannot hold U+0000.
-fn storable(value: &str) -> String {
+/// A value as cells have it: Postgres cannot hold U+0000.
+pub fn storable(value: &str) -> String {
     value.replace('\0', "\u{fffd}")
 }
 
@@ -166,7 +167,8 @@ mod tests {
     /// `dimension value second: valid fraud unscored duplicate subjects` of each cell.
     fn told(cells: &Cells) -> Vec<String> {
         let told = |(key, cell): (&CellKey, &Cell)| {
-            let counts = [Status::Valid, Status::Fraud, Status::Unscored, Status::Duplicate].map(|of| cell.counts.get(of));
+            let counts =
+                [Status::Valid, Status::Fraud, Status::Unscored, Status::Duplicate].map(|of| cell.counts.get(of));
             let subjects = cell.subjects.as_ref().map_or(0, |subjects| subjects.estimate());
             format!("{} {} {}: {counts:?} {subjects}", key.dimension, key.value, key.second_value)
         };

@@ -1,15 +1,20 @@
 //! Cells of statistics, and how a record is counted in them.
 //!
-//! Owns what a cell is and how records become cells. Does not own which records are counted when, and where cells are kept.
+//! Owns what a cell is, how records become cells, and what readers may ask of them ([`Statistics`]). Does not own which records
+//! are counted when, and where cells are kept.
 
 mod cell;
 mod distinct;
 mod fold;
 mod quarter;
+mod report;
 mod status;
 
 pub use cell::{Cell, CellKey, Counts, Measured};
 pub use distinct::{Distinct, RELATIVE_ERROR, SketchError};
-pub use fold::{Cells, Change, Fact};
+pub use fold::{Cells, Change, Fact, storable};
 pub use quarter::{QUARTER_MS, quarter_of};
+pub use report::{
+    Interval, MAX_SECOND_VALUES, Part, Period, Range, Report, ReportRequest, Statistics, Sums, TopValues, ValueCounts,
+};
 pub use status::Status;

@@ -1,7 +1,10 @@
-//! What a client reads, whole: the timeline of an event for each way in which it can stand, and each problem document.
+//! What a client reads, whole: the timeline of an event for each way in which it can stand, statistics, and each problem
+//! document.
 //! `INSTA_UPDATE=always cargo test -p query` writes them anew; look at the difference before you commit it.
 //!
 //! What is told was decided by the pipeline's own steps, from sample records of the processor.
+
+mod stats;
 
 use std::num::NonZeroU32;
 

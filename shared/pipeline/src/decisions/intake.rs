@@ -8,7 +8,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use event::schema::Registry;
-use event::{Binding, ENVELOPE_VERSION, Envelope, EnvelopeError, EventError, Facts, Form, TenantId, Timestamp, essence};
+use event::{
+    Binding, ENVELOPE_VERSION, Envelope, EnvelopeError, EventError, Facts, Form, TenantId, Timestamp, essence,
+};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;

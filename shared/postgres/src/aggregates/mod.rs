@@ -289,12 +289,7 @@ impl PostgresAggregates {
     }
 }
 
-async fn count_some(
-    client: &ClientWrapper,
-    begin: &str,
-    last: i64,
-    batches: i64,
-) -> Result<Drain, PostgresError> {
+async fn count_some(client: &ClientWrapper, begin: &str, last: i64, batches: i64) -> Result<Drain, PostgresError> {
     let transaction = RollbackOnDrop::new(client);
     let take = [parameter(&last), parameter(&batches)];
     let lock = [parameter(&LOCK)];
@@ -481,10 +476,12 @@ mod tests {
     fn offsets_become_ranges_that_hold_exactly_them() {
         assert_eq!(multirange(vec![7, 0, 1, 2, 6, 2]), "{[0,3),[6,8)}");
         assert_eq!(multirange(vec![5]), "{[5,6)}");
-        let positions = [("b", 0, 3), ("a", 1, 1), ("a", 1, 2), ("b", 0, 1)].map(|(topic, partition, offset)| {
-            Position::new(topic, partition, offset)
-        });
+        let positions = [("b", 0, 3), ("a", 1, 1), ("a", 1, 2), ("b", 0, 1)]
+            .map(|(topic, partition, offset)| Position::new(topic, partition, offset));
         let texts = SpanTexts::of(positions.iter());
-        assert_eq!((texts.topic, texts.offsets), (vec!["a", "b"], vec!["{[1,3)}".to_owned(), "{[1,2),[3,4)}".to_owned()]));
+        assert_eq!(
+            (texts.topic, texts.offsets),
+            (vec!["a", "b"], vec!["{[1,3)}".to_owned(), "{[1,2),[3,4)}".to_owned()])
+        );
     }
 }

@@ -675,11 +675,6 @@ impl<'a> FactColumns<'a> {
     }
 
     fn parameters(&self) -> Parameters<'_, 4> {
-        [
-            parameter(&self.event_type),
-            parameter(&self.received_at),
-            parameter(&self.subject),
-            parameter(&self.fields),
-        ]
+        [parameter(&self.event_type), parameter(&self.received_at), parameter(&self.subject), parameter(&self.fields)]
     }
 }

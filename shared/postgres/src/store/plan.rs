@@ -394,7 +394,11 @@ mod tests {
     }
 
     fn new_offsets(plan: &Plan<'_, '_>) -> Vec<i64> {
-        plan.entries.iter().filter(|planned| planned.new.is_some()).map(|planned| planned.entry.position.offset).collect()
+        plan.entries
+            .iter()
+            .filter(|planned| planned.new.is_some())
+            .map(|planned| planned.entry.position.offset)
+            .collect()
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod lost_events;
 mod partitions;
 mod plans;
 mod replay;
+mod stats;
 mod store;
 mod unscored;
 mod verification;

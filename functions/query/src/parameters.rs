@@ -1,0 +1,33 @@
+//! Reading a query string.
+
+use axum::extract::Query;
+use axum::http::Uri;
+use percent_encoding::percent_decode_str;
+use serde::de::DeserializeOwned;
+
+use crate::error::QueryError;
+
+/// The parameters that `T` names. Others are left alone.
+///
+/// # Errors
+/// If the query string is not UTF-8, or has one of them twice.
+pub fn read<T: DeserializeOwned>(uri: &Uri) -> Result<T, QueryError> {
+    // The extractor would put a replacement character in place of other bytes, and look for something else.
+    if percent_decode_str(uri.query().unwrap_or_default()).decode_utf8().is_err() {
+        return Err(QueryError::Parameter { name: "a parameter", problem: "is not UTF-8" });
+    }
+    let unreadable = |_| QueryError::Parameter { name: "a parameter", problem: "is sent twice or cannot be read" };
+    Query::try_from_uri(uri).map(|Query(parameters)| parameters).map_err(unreadable)
+}
+
+/// Digits only: a receipt has no signs or spaces.
+///
+/// # Errors
+/// If the text is anything else, or the number is beyond the range of its type.
+pub fn number<T: std::str::FromStr>(name: &'static str, text: &str) -> Result<T, QueryError> {
+    let out_of_range = QueryError::Parameter { name, problem: "is not a number in range" };
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(out_of_range);
+    }
+    text.parse().map_err(|_| out_of_range)
+}

@@ -1,0 +1,230 @@
+//! What a client reads about statistics. Pure.
+
+use std::collections::BTreeMap;
+
+use event::Timestamp;
+use serde::Serialize;
+use serde::ser::{Error as _, SerializeMap as _, Serializer};
+use statistics::{
+    Counts, Part, Period, RELATIVE_ERROR, Range, Report, ReportRequest, Status, Sums, TopValues, ValueCounts,
+};
+use time::UtcOffset;
+use time::format_description::well_known::Rfc3339;
+
+use super::question::CAMPAIGN_PAIRS;
+
+const CLICK: &str = "click";
+const IMPRESSION: &str = "impression";
+
+#[derive(Debug, Serialize)]
+pub struct StatsAnswer<'a> {
+    #[serde(flatten)]
+    about: About<'a>,
+    range: RangeOfSeries<'a>,
+    /// Everything received before it is counted.
+    complete_until: Option<Timestamp>,
+    /// Stored events.
+    events: i64,
+    by_type: BTreeMap<&'a str, Shown>,
+    #[serde(flatten)]
+    campaign: Option<CampaignFigures<'a>>,
+    distinct_users: DistinctUsers,
+    /// Of the stored events.
+    fraud_share: Option<f64>,
+    /// Of all records.
+    duplicate_share: Option<f64>,
+    /// Of all records.
+    blocked_share: Option<f64>,
+    /// By type and measure.
+    measures: BTreeMap<&'a str, BTreeMap<&'a str, Measured<'a>>>,
+    series: Vec<Entry<'a>>,
+}
+
+/// Absent for all records of the tenant.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum About<'a> {
+    Campaign { campaign_id: &'a str },
+    Value { dimension: &'a str, value: &'a str },
+    Everything {},
+}
+
+#[derive(Debug, Serialize)]
+struct RangeOfSeries<'a> {
+    from: Timestamp,
+    to: Timestamp,
+    interval: &'static str,
+    timezone: &'a str,
+}
+
+#[derive(Debug, Serialize)]
+struct CampaignFigures<'a> {
+    click_through_rate: Option<f64>,
+    by_country: Vec<Value<'a>>,
+    by_device: Vec<Value<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Value<'a> {
+    value: &'a str,
+    events: i64,
+    fraud: i64,
+}
+
+#[derive(Debug, Serialize)]
+struct DistinctUsers {
+    estimate: u64,
+    relative_error: f64,
+}
+
+/// Texts, because a JSON number that many readers round would lose digits.
+#[derive(Debug, Serialize)]
+struct Measured<'a> {
+    events: i64,
+    sum: &'a str,
+    min: &'a str,
+    max: &'a str,
+}
+
+/// An hour or a day.
+#[derive(Debug, Serialize)]
+struct Entry<'a> {
+    #[serde(serialize_with = "local")]
+    start: (Timestamp, i32),
+    /// Stored events.
+    events: i64,
+    by_type: BTreeMap<&'a str, i64>,
+    fraud: i64,
+}
+
+#[derive(Debug, Serialize)]
+pub struct TopValuesAnswer<'a> {
+    dimension: &'a str,
+    range: OnlyRange,
+    complete_until: Option<Timestamp>,
+    values: Vec<TopValue<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct OnlyRange {
+    from: Timestamp,
+    to: Timestamp,
+}
+
+#[derive(Debug, Serialize)]
+struct TopValue<'a> {
+    value: &'a str,
+    records: i64,
+    events: i64,
+    #[serde(flatten)]
+    by_status: Shown,
+}
+
+/// Each status with its number. What is below zero until its record is counted is shown as none.
+#[derive(Debug)]
+struct Shown(Counts);
+
+impl Serialize for Shown {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(Status::ALL.len()))?;
+        for status in Status::ALL {
+            map.serialize_entry(status.as_str(), &shown(&self.0, *status))?;
+        }
+        map.end()
+    }
+}
+
+fn shown(counts: &Counts, status: Status) -> i64 {
+    counts.get(status).max(0)
+}
+
+/// RFC 3339 with the offset that the time zone has at this instant.
+fn local<S: Serializer>(start: &(Timestamp, i32), serializer: S) -> Result<S::Ok, S::Error> {
+    let (at, ahead_sec) = *start;
+    let offset = UtcOffset::from_whole_seconds(ahead_sec).map_err(S::Error::custom)?;
+    serializer.serialize_str(&at.to_utc().to_offset(offset).format(&Rfc3339).map_err(S::Error::custom)?)
+}
+
+/// To six places; `None` if there is nothing to divide by.
+fn share(part: i64, whole: i64) -> Option<f64> {
+    (whole > 0).then(|| (part as f64 / whole as f64 * 1e6).round() / 1e6)
+}
+
+impl<'a> StatsAnswer<'a> {
+    pub fn new(request: &'a ReportRequest, report: &'a Report) -> Self {
+        let ReportRequest { part: Part { tenant: _, dimension, value }, range, interval, timezone, pairs } = request;
+        let mut by_type = BTreeMap::<&str, Counts>::new();
+        for (event_type, counts) in report.periods.iter().flat_map(|period| &period.by_type) {
+            by_type.entry(event_type).or_default().merge(counts);
+        }
+        let mut all = Counts::default();
+        by_type.values().for_each(|counts| all.merge(counts));
+        let stored = |event_type| by_type.get(event_type).map_or(0, Counts::stored);
+        let campaign = match report.second_values.as_slice() {
+            [countries, devices] if *pairs == CAMPAIGN_PAIRS => Some(CampaignFigures {
+                click_through_rate: share(stored(CLICK), stored(IMPRESSION)),
+                by_country: countries.iter().map(Value::of).collect(),
+                by_device: devices.iter().map(Value::of).collect(),
+            }),
+            _ => None,
+        };
+        let mut measures = BTreeMap::<&str, BTreeMap<&str, Measured<'_>>>::new();
+        for ((event_type, measure), Sums { events, sum, min, max }) in &report.measures {
+            let measured = Measured { events: *events, sum, min, max };
+            measures.entry(event_type).or_default().insert(measure, measured);
+        }
+        StatsAnswer {
+            about: match (dimension, &campaign) {
+                (_, Some(_)) => About::Campaign { campaign_id: value },
+                (&"", None) => About::Everything {},
+                (dimension, None) => About::Value { dimension, value },
+            },
+            range: RangeOfSeries { from: range.from, to: range.to, interval: interval.as_str(), timezone },
+            complete_until: report.complete_until,
+            events: all.stored(),
+            campaign,
+            distinct_users: DistinctUsers { estimate: report.distinct, relative_error: RELATIVE_ERROR },
+            fraud_share: share(shown(&all, Status::Fraud), all.stored()),
+            duplicate_share: share(shown(&all, Status::Duplicate), all.records()),
+            blocked_share: share(shown(&all, Status::Blocked), all.records()),
+            measures,
+            series: report.periods.iter().map(Entry::of).collect(),
+            by_type: by_type.into_iter().map(|(event_type, counts)| (event_type, Shown(counts))).collect(),
+        }
+    }
+}
+
+impl<'a> Value<'a> {
+    fn of(ValueCounts { value, counts }: &'a ValueCounts) -> Self {
+        Value { value, events: counts.stored(), fraud: shown(counts, Status::Fraud) }
+    }
+}
+
+impl<'a> Entry<'a> {
+    fn of(Period { start, ahead_sec, by_type }: &'a Period) -> Self {
+        let stored = by_type.iter().map(|(event_type, counts)| (event_type.as_str(), counts.stored()));
+        Entry {
+            start: (*start, *ahead_sec),
+            events: by_type.values().map(Counts::stored).sum(),
+            by_type: stored.filter(|(_, stored)| *stored > 0).collect(),
+            fraud: by_type.values().map(|counts| shown(counts, Status::Fraud)).sum(),
+        }
+    }
+}
+
+impl<'a> TopValuesAnswer<'a> {
+    pub fn new(dimension: &'a str, range: Range, top: &'a TopValues) -> Self {
+        let value = |ValueCounts { value, counts }: &'a ValueCounts| TopValue {
+            value,
+            records: counts.records(),
+            events: counts.stored(),
+            by_status: Shown(*counts),
+        };
+        TopValuesAnswer {
+            dimension,
+            range: OnlyRange { from: range.from, to: range.to },
+            complete_until: top.complete_until,
+            values: top.values.iter().map(value).collect(),
+        }
+    }
+}
