@@ -16,4 +16,4 @@ pub use config::Config;
 pub use error::AggregatorError;
 pub use handler::handle;
 pub use request::Request;
-pub use run::{Ended, Report};
+pub use run::{AggregationEnd, AggregationReport};

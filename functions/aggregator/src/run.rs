@@ -5,7 +5,7 @@ use std::time::Duration;
 use event::Timestamp;
 use pipeline::DependencyError;
 use pipeline::topic::RAW_EVENTS;
-use postgres::{Drain, Mark};
+use postgres::{Drain, LogEnd};
 use serde::Serialize;
 use strum::IntoStaticStr;
 use telemetry::list::{RECORDS_AGGREGATED, UNAGGREGATED_AGE};
@@ -24,7 +24,7 @@ const ON_THE_WAY_MS: i64 = 30_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case", const_into_str)]
-pub enum Ended {
+pub enum AggregationEnd {
     /// Everything that was recorded before the run is counted.
     Done,
     /// The function's time is nearly up.
@@ -33,7 +33,7 @@ pub enum Ended {
     Busy,
 }
 
-impl Ended {
+impl AggregationEnd {
     pub const fn as_str(self) -> &'static str {
         self.into_str()
     }
@@ -41,20 +41,20 @@ impl Ended {
 
 /// What a run did.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Report {
+pub struct AggregationReport {
     /// Records that it counted, and late scores.
     pub records: u64,
     /// Numbers with more digits than a sum can hold: their events are counted, but they are in no sum.
     pub unmeasured: u64,
     /// Age of the oldest batch that is not counted, in seconds; 0 if there is none.
     pub oldest_uncounted_sec: f64,
-    pub ended: Ended,
+    pub ended: AggregationEnd,
 }
 
 impl App {
     /// # Errors
     /// If Postgres fails.
-    pub(crate) async fn aggregate(&self, deadline: Instant) -> Result<Report, DependencyError> {
+    pub(crate) async fn aggregate(&self, deadline: Instant) -> Result<AggregationReport, DependencyError> {
         let (store, postgres) = (&self.aggregates, &self.postgres);
         self.mark_ends(deadline).await?;
         let begin = || async { store.begin().await.map_err(|error| error.into_dependency("reading the queue")) };
@@ -62,7 +62,7 @@ impl App {
         let (mut records, mut unmeasured) = (0, 0);
         let ended = loop {
             if Instant::now() >= deadline {
-                break Ended::OutOfTime;
+                break AggregationEnd::OutOfTime;
             }
             let count =
                 || async { store.count_some(&pass, BATCHES).await.map_err(|error| error.into_dependency("counting")) };
@@ -72,12 +72,12 @@ impl App {
                     unmeasured += without;
                     RECORDS_AGGREGATED.add(counted, []);
                 }
-                Drain::Empty => break Ended::Done,
-                Drain::Busy => break Ended::Busy,
+                Drain::Empty => break AggregationEnd::Done,
+                Drain::Busy => break AggregationEnd::Busy,
             }
         };
         let end = deadline + Duration::from_millis(500);
-        if ended == Ended::Done {
+        if ended == AggregationEnd::Done {
             let complete =
                 || async { store.complete(&pass).await.map_err(|error| error.into_dependency("noting progress")) };
             postgres.call(end, "noting progress", complete).await?;
@@ -87,7 +87,7 @@ impl App {
         let oldest = postgres.call(end, "reading the queue", oldest).await?;
         let oldest_uncounted_sec = oldest.map_or(0.0, |at| self.clock.now().since(at).as_secs_f64());
         UNAGGREGATED_AGE.set(oldest_uncounted_sec, []);
-        Ok(Report { records, unmeasured, oldest_uncounted_sec, ended })
+        Ok(AggregationReport { records, unmeasured, oldest_uncounted_sec, ended })
     }
 
     /// Notes where the logs end now. Once the records below are counted, so is everything that was received before.
@@ -109,8 +109,8 @@ impl App {
         };
         // Of a log without records nothing has to be counted.
         let ends = ends.iter().filter(|marks| marks.latest > marks.earliest);
-        let ends: Vec<Mark> =
-            ends.map(|marks| Mark { partition: marks.partition, end_offset: marks.latest }).collect();
+        let ends: Vec<LogEnd> =
+            ends.map(|marks| LogEnd { partition: marks.partition, end_offset: marks.latest }).collect();
         let mark = || async {
             self.aggregates.mark(at, RAW_EVENTS, &ends).await.map_err(|error| error.into_dependency("noting the ends"))
         };

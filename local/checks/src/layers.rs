@@ -12,7 +12,18 @@ const LAYERS: [(&str, &[&str]); 8] = [
     ("edge", &["lambda"]),
     (
         "functions",
-        &["ingest", "processor", "scorer", "archiver", "redriver", "replayer", "rescorer", "aggregator", "query", "maintainer"],
+        &[
+            "ingest",
+            "processor",
+            "scorer",
+            "archiver",
+            "redriver",
+            "replayer",
+            "rescorer",
+            "aggregator",
+            "query",
+            "maintainer",
+        ],
     ),
     ("local", &["checks", "services", "host", "esm", "forebay", "stack", "chaos", "bench"]),
 ];

@@ -35,7 +35,7 @@ pub use access::{
     PostgresAddressCounters, PostgresApiKeys, PostgresAuditTrail, PostgresBlockList, PostgresRateLeases,
     PostgresRedriveMarks,
 };
-pub use aggregates::{Drain, Mark, Pass, PostgresAggregates, Verification};
+pub use aggregates::{Drain, LogEnd, Pass, PostgresAggregates, Verification};
 pub use claims::PostgresClaims;
 pub use config::{PostgresConfig, UnusableLogin};
 pub use database::Database;

@@ -254,7 +254,7 @@ async fn expire_outcomes(
     for account in [&CHECKPOINTS, &ENDED_LOGS] {
         for row in client.query_typed(account.logs, &[]).await? {
             let log = (row.try_get("topic")?, row.try_get("partition")?, row.try_get("incarnation")?);
-            while expire_chunk(client, account, &log, &cutoff, report).await? {}
+            while expire_chunk(client, account, &log, cutoff, report).await? {}
         }
     }
     // Of an ended log nothing is left to account for.

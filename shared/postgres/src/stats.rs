@@ -12,8 +12,8 @@ use event::{TenantId, Timestamp};
 use futures::TryStreamExt as _;
 use pipeline::DependencyError;
 use statistics::{
-    Counts, Distinct, MAX_SECOND_VALUES, Period, Range, Report, ReportRequest, Statistics, Status, Sums, TopValues,
-    ValueCounts,
+    DistinctSubjects, MAX_SECOND_VALUES, MeasureSums, Period, Range, RecordStatus, ReportRequest, Statistics,
+    StatisticsReport, StatusCounts, TopValues, ValueCounts,
 };
 use time::OffsetDateTime;
 use tokio::sync::OnceCell;
@@ -128,7 +128,7 @@ impl PostgresStatistics {
         Ok(self.timezones.get_or_try_init(read).await?.contains(timezone))
     }
 
-    async fn read_report(&self, request: &ReportRequest) -> Result<Option<Report>, PostgresError> {
+    async fn read_report(&self, request: &ReportRequest) -> Result<Option<StatisticsReport>, PostgresError> {
         if !self.knows(&request.timezone).await? {
             return Ok(None);
         }
@@ -153,7 +153,7 @@ impl PostgresStatistics {
 
 #[async_trait]
 impl Statistics for PostgresStatistics {
-    async fn report(&self, request: &ReportRequest) -> Result<Option<Report>, DependencyError> {
+    async fn report(&self, request: &ReportRequest) -> Result<Option<StatisticsReport>, DependencyError> {
         self.read_report(request).await.map_err(|error| error.into_dependency("reading statistics"))
     }
 
@@ -169,7 +169,11 @@ impl Statistics for PostgresStatistics {
     }
 }
 
-async fn report(client: &ClientWrapper, begin: &str, request: &ReportRequest) -> Result<Report, PostgresError> {
+async fn report(
+    client: &ClientWrapper,
+    begin: &str,
+    request: &ReportRequest,
+) -> Result<StatisticsReport, PostgresError> {
     let ReportRequest { part, range, interval, timezone, pairs } = request;
     let (tenant, dimension, value) = (part.tenant.as_str(), part.dimension, part.value.as_str());
     let (from, to) = (range.from.to_utc(), range.to.to_utc());
@@ -205,7 +209,7 @@ async fn report(client: &ClientWrapper, begin: &str, request: &ReportRequest) ->
         let of_pair = usize::try_from(ordinal).ok().and_then(|ordinal| found.get_mut(ordinal.checked_sub(1)?));
         of_pair.ok_or_else(|| Corrupt("aggregates").column("dimension"))?.push(value_from_row(row)?);
     }
-    Ok(Report {
+    Ok(StatisticsReport {
         complete_until: complete_until(&progress)?,
         periods: periods_from_rows(&periods, &counts)?,
         distinct: distinct.estimate(),
@@ -215,8 +219,8 @@ async fn report(client: &ClientWrapper, begin: &str, request: &ReportRequest) ->
 }
 
 /// One by one, for there may be many, of up to 4 kB each.
-async fn distinct(client: &ClientWrapper, cells: &Parameters<'_, 5>) -> Result<Distinct, PostgresError> {
-    let mut all = Distinct::new();
+async fn distinct(client: &ClientWrapper, cells: &Parameters<'_, 5>) -> Result<DistinctSubjects, PostgresError> {
+    let mut all = DistinctSubjects::new();
     let rows = client.query_typed_raw(SUBJECTS, cells.iter().cloned()).await?;
     let mut rows = std::pin::pin!(rows);
     while let Some(row) = rows.try_next().await? {
@@ -254,7 +258,7 @@ fn complete_until(rows: &[Row]) -> Result<Option<Timestamp>, PostgresError> {
 }
 
 fn periods_from_rows(periods: &[Row], counts: &[Row]) -> Result<Vec<Period>, PostgresError> {
-    let mut by_name = BTreeMap::<OffsetDateTime, BTreeMap<String, Counts>>::new();
+    let mut by_name = BTreeMap::<OffsetDateTime, BTreeMap<String, StatusCounts>>::new();
     for row in counts {
         by_name.entry(row.try_get("name")?).or_default().insert(row.try_get("event_type")?, counts_from_row(row)?);
     }
@@ -269,9 +273,9 @@ fn periods_from_rows(periods: &[Row], counts: &[Row]) -> Result<Vec<Period>, Pos
 }
 
 /// The columns have the names of the statuses.
-fn counts_from_row(row: &Row) -> Result<Counts, PostgresError> {
-    let mut counts = Counts::default();
-    for status in Status::ALL {
+fn counts_from_row(row: &Row) -> Result<StatusCounts, PostgresError> {
+    let mut counts = StatusCounts::default();
+    for status in RecordStatus::ALL {
         counts.add(*status, row.try_get(status.as_str())?);
     }
     Ok(counts)
@@ -281,8 +285,8 @@ fn value_from_row(row: &Row) -> Result<ValueCounts, PostgresError> {
     Ok(ValueCounts { value: row.try_get("value")?, counts: counts_from_row(row)? })
 }
 
-fn sums_from_row(row: &Row) -> Result<((String, String), Sums), PostgresError> {
-    let sums = Sums {
+fn sums_from_row(row: &Row) -> Result<((String, String), MeasureSums), PostgresError> {
+    let sums = MeasureSums {
         events: row.try_get("events")?,
         sum: row.try_get("sum")?,
         min: row.try_get("min")?,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use event::Timestamp;
 use rust_decimal::Decimal;
 
-use crate::{Distinct, Status};
+use crate::{DistinctSubjects, RecordStatus};
 
 /// Where a record is counted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,26 +22,26 @@ pub struct CellKey {
 
 /// Records by status. Negative while a late score is counted before the record that it is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([i64; Status::ALL.len()]);
+pub struct StatusCounts([i64; RecordStatus::ALL.len()]);
 
-impl Counts {
-    pub fn get(&self, status: Status) -> i64 {
+impl StatusCounts {
+    pub fn get(&self, status: RecordStatus) -> i64 {
         self.0[status as usize]
     }
 
-    pub fn add(&mut self, status: Status, by: i64) {
+    pub fn add(&mut self, status: RecordStatus, by: i64) {
         self.0[status as usize] += by;
     }
 
-    pub fn merge(&mut self, other: &Counts) {
-        for status in Status::ALL {
+    pub fn merge(&mut self, other: &StatusCounts) {
+        for status in RecordStatus::ALL {
             self.add(*status, other.get(*status));
         }
     }
 
     /// Stored events. Never negative: a late score moves an event from one status to another.
     pub fn stored(&self) -> i64 {
-        Status::ALL.iter().filter(|status| status.is_stored()).map(|status| self.get(*status)).sum()
+        RecordStatus::ALL.iter().filter(|status| status.is_stored()).map(|status| self.get(*status)).sum()
     }
 
     /// Records of every status.
@@ -78,9 +78,9 @@ impl Measured {
 /// What is known about the records of a key.
 #[derive(Clone, Debug, Default)]
 pub struct Cell {
-    pub counts: Counts,
-    pub subjects: Option<Distinct>,
-    pub measures: BTreeMap<(&'static str, Status), Measured>,
+    pub counts: StatusCounts,
+    pub subjects: Option<DistinctSubjects>,
+    pub measures: BTreeMap<(&'static str, RecordStatus), Measured>,
 }
 
 #[cfg(test)]
@@ -89,14 +89,14 @@ mod tests {
 
     #[test]
     fn a_score_before_its_record_is_no_stored_event_until_the_record_comes() {
-        let mut counts = Counts::default();
-        counts.add(Status::Unscored, -1);
-        counts.add(Status::Fraud, 1);
-        counts.add(Status::Duplicate, 3);
+        let mut counts = StatusCounts::default();
+        counts.add(RecordStatus::Unscored, -1);
+        counts.add(RecordStatus::Fraud, 1);
+        counts.add(RecordStatus::Duplicate, 3);
         assert_eq!((counts.stored(), counts.records()), (0, 3));
-        let mut record = Counts::default();
-        record.add(Status::Unscored, 1);
+        let mut record = StatusCounts::default();
+        record.add(RecordStatus::Unscored, 1);
         counts.merge(&record);
-        assert_eq!((counts.get(Status::Unscored), counts.stored(), counts.records()), (0, 1, 4));
+        assert_eq!((counts.get(RecordStatus::Unscored), counts.stored(), counts.records()), (0, 1, 4));
     }
 }

@@ -18,18 +18,18 @@ pub struct SketchError(#[source] Box<dyn std::error::Error + Send + Sync>);
 /// An estimate of the number of different subjects. The union of two is that of their subjects, whatever their order, and
 /// adding a subject again changes nothing.
 #[derive(Clone, Debug)]
-pub struct Distinct(HllUnion);
+pub struct DistinctSubjects(HllUnion);
 
-impl Default for Distinct {
+impl Default for DistinctSubjects {
     fn default() -> Self {
-        Distinct::new()
+        DistinctSubjects::new()
     }
 }
 
-impl Distinct {
+impl DistinctSubjects {
     pub fn new() -> Self {
         match HllUnion::new(LG_REGISTERS) {
-            Ok(union) => Distinct(union),
+            Ok(union) => DistinctSubjects(union),
             Err(_) => unreachable!("the number of registers is a constant in the range that the library takes"),
         }
     }
@@ -68,8 +68,8 @@ impl Distinct {
 mod tests {
     use super::*;
 
-    fn of(subjects: std::ops::Range<i64>) -> Distinct {
-        let mut distinct = Distinct::new();
+    fn of(subjects: std::ops::Range<i64>) -> DistinctSubjects {
+        let mut distinct = DistinctSubjects::new();
         subjects.for_each(|subject| distinct.add(subject));
         distinct
     }
@@ -86,15 +86,15 @@ mod tests {
     #[test]
     fn a_union_knows_each_subject_once_in_any_order() {
         let (a, b) = (of(0..5_000), of(2_500..7_500));
-        let union = |first: &Distinct, second: &Distinct| {
-            let mut union = Distinct::new();
+        let union = |first: &DistinctSubjects, second: &DistinctSubjects| {
+            let mut union = DistinctSubjects::new();
             union.merge(&first.to_bytes()).unwrap();
             union.merge(&second.to_bytes()).unwrap();
             union.estimate()
         };
         assert!(union(&a, &b).abs_diff(7_500) < 400, "{}", union(&a, &b));
         assert_eq!(union(&a, &b), union(&b, &a));
-        assert_eq!(union(&a, &a), union(&a, &Distinct::new()));
+        assert_eq!(union(&a, &a), union(&a, &DistinctSubjects::new()));
     }
 
     #[test]
@@ -111,7 +111,7 @@ mod tests {
     #[test]
     fn a_sketch_that_an_earlier_version_stored_can_be_read() {
         let stored = include_bytes!("../fixtures/three_subjects.hll");
-        let mut distinct = Distinct::new();
+        let mut distinct = DistinctSubjects::new();
         distinct.merge(stored).unwrap();
         assert_eq!(distinct.estimate(), 3);
         assert_eq!(

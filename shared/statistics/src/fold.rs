@@ -8,15 +8,15 @@ use rust_decimal::Decimal;
 use serde_json::value::RawValue;
 
 use crate::cell::{Cell, CellKey, Measured};
-use crate::{Distinct, Status, quarter_of};
+use crate::{DistinctSubjects, RecordStatus, quarter_of};
 
 /// What happened to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     /// It is new in the ledger.
-    Recorded(Status),
+    Recorded(RecordStatus),
     /// Its event was stored without a score, and has one now.
-    ScoredLate(Status),
+    ScoredLate(RecordStatus),
 }
 
 /// A record as the ledger has it.
@@ -49,7 +49,7 @@ impl Cells {
         self.cells.iter()
     }
 
-    /// Counts a record in the cell of its type, in one for each of its dimensions, and in one for each pair of which it has both.
+    /// StatusCounts a record in the cell of its type, in one for each of its dimensions, and in one for each pair of which it has both.
     pub fn add(&mut self, fact: &Fact<'_>) {
         let Some(definition) = TypeDefinition::of(fact.event_type) else {
             return self.count(fact, "", "", "", &[]);
@@ -109,15 +109,15 @@ impl Cells {
         let status = match fact.change {
             Change::Recorded(status) => status,
             Change::ScoredLate(status) => {
-                cell.counts.add(Status::Unscored, -1);
+                cell.counts.add(RecordStatus::Unscored, -1);
                 status
             }
         };
         cell.counts.add(status, 1);
         if let (Change::Recorded(_), true, Some(subject)) = (fact.change, status.is_stored(), fact.subject) {
-            cell.subjects.get_or_insert_with(Distinct::new).add(subject);
+            cell.subjects.get_or_insert_with(DistinctSubjects::new).add(subject);
         }
-        if !matches!(status, Status::Valid | Status::Fraud) {
+        if !matches!(status, RecordStatus::Valid | RecordStatus::Fraud) {
             return;
         }
         for (name, number) in measures {
@@ -152,7 +152,7 @@ mod tests {
         received_at: Timestamp::from_millis(1_000_000),
         subject: Some(7),
         fields: Some(r#"{"campaign_id":"c1","geo_country":"DE"}"#),
-        change: Change::Recorded(Status::Valid),
+        change: Change::Recorded(RecordStatus::Valid),
     };
 
     const TRANSACTION: Fact<'_> =
@@ -167,8 +167,8 @@ mod tests {
     /// `dimension value second: valid fraud unscored duplicate subjects` of each cell.
     fn told(cells: &Cells) -> Vec<String> {
         let told = |(key, cell): (&CellKey, &Cell)| {
-            let counts =
-                [Status::Valid, Status::Fraud, Status::Unscored, Status::Duplicate].map(|of| cell.counts.get(of));
+            let counts = [RecordStatus::Valid, RecordStatus::Fraud, RecordStatus::Unscored, RecordStatus::Duplicate]
+                .map(|of| cell.counts.get(of));
             let subjects = cell.subjects.as_ref().map_or(0, |subjects| subjects.estimate());
             format!("{} {} {}: {counts:?} {subjects}", key.dimension, key.value, key.second_value)
         };
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn a_record_is_counted_in_its_type_its_dimensions_and_the_pairs_that_it_has_both_values_of() {
         let other = Fact { subject: Some(8), fields: Some(r#"{"campaign_id":"c1"}"#), ..CLICK };
-        let duplicate = Fact { change: Change::Recorded(Status::Duplicate), subject: Some(9), ..other };
+        let duplicate = Fact { change: Change::Recorded(RecordStatus::Duplicate), subject: Some(9), ..other };
         assert_eq!(
             told(&fold(&[CLICK, other, duplicate])),
             [
@@ -194,13 +194,13 @@ mod tests {
 
     #[test]
     fn a_late_score_moves_the_event_and_adds_no_subject() {
-        let unscored = Fact { change: Change::Recorded(Status::Unscored), ..TRANSACTION };
-        let scored = Fact { change: Change::ScoredLate(Status::Fraud), ..TRANSACTION };
+        let unscored = Fact { change: Change::Recorded(RecordStatus::Unscored), ..TRANSACTION };
+        let scored = Fact { change: Change::ScoredLate(RecordStatus::Fraud), ..TRANSACTION };
         for facts in [[unscored, scored], [scored, unscored]] {
             let cells = fold(&facts);
             assert_eq!(told(&cells)[0], "  : [0, 1, 0, 0] 1");
             let (_, cell) = cells.iter().next().unwrap();
-            assert_eq!(cell.measures[&("amount", Status::Fraud)].sum.to_string(), "0.1");
+            assert_eq!(cell.measures[&("amount", RecordStatus::Fraud)].sum.to_string(), "0.1");
         }
         assert_eq!(told(&fold(&[scored]))[0], "  : [0, 1, -1, 0] 0");
     }
@@ -209,12 +209,12 @@ mod tests {
     fn sums_are_exact_and_what_cannot_be_summed_is_told() {
         let amount = |fields| Fact { fields: Some(fields), ..TRANSACTION };
         let cells = fold(&[TRANSACTION, amount(r#"{"amount":0.2}"#), amount(r#"{"amount":1e2}"#)]);
-        let measured = cells.iter().next().unwrap().1.measures[&("amount", Status::Valid)];
+        let measured = cells.iter().next().unwrap().1.measures[&("amount", RecordStatus::Valid)];
         assert_eq!((measured.events, measured.sum.to_string().as_str()), (3, "100.3"));
         assert_eq!((measured.min.to_string().as_str(), measured.max.to_string().as_str()), ("0.1", "100"));
         let cells = fold(&[TRANSACTION, amount(r#"{"amount":1e300}"#)]);
         assert_eq!((cells.unmeasured, told(&cells)[0].as_str()), (1, "  : [2, 0, 0, 0] 1"));
-        let blocked = Fact { change: Change::Recorded(Status::Blocked), ..TRANSACTION };
+        let blocked = Fact { change: Change::Recorded(RecordStatus::Blocked), ..TRANSACTION };
         assert!(fold(&[blocked]).iter().all(|(_, cell)| cell.measures.is_empty()));
     }
 

@@ -10,11 +10,12 @@ mod quarter;
 mod report;
 mod status;
 
-pub use cell::{Cell, CellKey, Counts, Measured};
-pub use distinct::{Distinct, RELATIVE_ERROR, SketchError};
+pub use cell::{Cell, CellKey, Measured, StatusCounts};
+pub use distinct::{DistinctSubjects, RELATIVE_ERROR, SketchError};
 pub use fold::{Cells, Change, Fact, storable};
 pub use quarter::{QUARTER_MS, quarter_of};
 pub use report::{
-    Interval, MAX_SECOND_VALUES, Part, Period, Range, Report, ReportRequest, Statistics, Sums, TopValues, ValueCounts,
+    MAX_SECOND_VALUES, MeasureSums, Period, Range, ReportRequest, SeriesInterval, Statistics, StatisticsReport, Subset,
+    TopValues, ValueCounts,
 };
-pub use status::Status;
+pub use status::RecordStatus;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use event::{TenantId, Timestamp};
 use pipeline::DependencyError;
 
-use crate::Counts;
+use crate::StatusCounts;
 
 /// Whole quarters, from the first one's start to the last one's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,23 +16,23 @@ pub struct Range {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Interval {
+pub enum SeriesInterval {
     Hour,
     Day,
 }
 
-impl Interval {
+impl SeriesInterval {
     pub const fn as_str(self) -> &'static str {
         match self {
-            Interval::Hour => "hour",
-            Interval::Day => "day",
+            SeriesInterval::Hour => "hour",
+            SeriesInterval::Day => "day",
         }
     }
 }
 
 /// Which records a report is about.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Part {
+pub struct Subset {
     pub tenant: TenantId,
     /// Empty for all records of the tenant.
     pub dimension: &'static str,
@@ -41,9 +41,9 @@ pub struct Part {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReportRequest {
-    pub part: Part,
+    pub part: Subset,
     pub range: Range,
-    pub interval: Interval,
+    pub interval: SeriesInterval,
     /// The name of the time zone whose hours or days the periods are.
     pub timezone: String,
     /// Pairs that begin with the part's dimension. Their second values are told.
@@ -56,12 +56,12 @@ pub struct Period {
     pub start: Timestamp,
     /// How far the time zone is ahead of UTC at the start, in seconds.
     pub ahead_sec: i32,
-    pub by_type: BTreeMap<String, Counts>,
+    pub by_type: BTreeMap<String, StatusCounts>,
 }
 
 /// The numbers of a measure, as decimal texts with all their digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sums {
+pub struct MeasureSums {
     pub events: i64,
     pub sum: String,
     pub min: String,
@@ -71,11 +71,11 @@ pub struct Sums {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ValueCounts {
     pub value: String,
-    pub counts: Counts,
+    pub counts: StatusCounts,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct StatisticsReport {
     /// Everything received before this instant is counted; `None` before the first run of the aggregator.
     pub complete_until: Option<Timestamp>,
     /// Every period that has a quarter in the range, also without records, in order.
@@ -83,7 +83,7 @@ pub struct Report {
     /// Estimated number of different subjects of the stored events.
     pub distinct: u64,
     /// Of valid events, by type and measure.
-    pub measures: BTreeMap<(String, String), Sums>,
+    pub measures: BTreeMap<(String, String), MeasureSums>,
     /// For each of the pairs, the second values with the most stored events: those with the most first, and no more than
     /// [`MAX_SECOND_VALUES`].
     pub second_values: Vec<Vec<ValueCounts>>,
@@ -93,7 +93,7 @@ pub const MAX_SECOND_VALUES: usize = 50;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TopValues {
-    /// As in a [`Report`].
+    /// As in a [`StatisticsReport`].
     pub complete_until: Option<Timestamp>,
     /// Those with the most records first.
     pub values: Vec<ValueCounts>,
@@ -103,7 +103,7 @@ pub struct TopValues {
 #[async_trait]
 pub trait Statistics: Send + Sync {
     /// `None` if there is no time zone of this name.
-    async fn report(&self, request: &ReportRequest) -> Result<Option<Report>, DependencyError>;
+    async fn report(&self, request: &ReportRequest) -> Result<Option<StatisticsReport>, DependencyError>;
 
     /// The values of a dimension that have the most records in the range, at most `limit` of them.
     async fn top_values(

@@ -6,7 +6,7 @@ use strum::{IntoStaticStr, VariantArray};
 /// The outcome of a record as statistics see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case", const_into_str)]
-pub enum Status {
+pub enum RecordStatus {
     Valid,
     Fraud,
     /// Stored, and waits for its score.
@@ -16,18 +16,18 @@ pub enum Status {
     DeadLettered,
 }
 
-impl Status {
-    pub const ALL: &'static [Status] = Status::VARIANTS;
+impl RecordStatus {
+    pub const ALL: &'static [RecordStatus] = RecordStatus::VARIANTS;
 
     /// That of a record in the ledger.
     pub const fn of(outcome: Outcome, is_scored: bool) -> Self {
         match outcome {
-            Outcome::Valid if !is_scored => Status::Unscored,
-            Outcome::Valid => Status::Valid,
-            Outcome::Fraud => Status::Fraud,
-            Outcome::Duplicate => Status::Duplicate,
-            Outcome::Blocked => Status::Blocked,
-            Outcome::DeadLettered => Status::DeadLettered,
+            Outcome::Valid if !is_scored => RecordStatus::Unscored,
+            Outcome::Valid => RecordStatus::Valid,
+            Outcome::Fraud => RecordStatus::Fraud,
+            Outcome::Duplicate => RecordStatus::Duplicate,
+            Outcome::Blocked => RecordStatus::Blocked,
+            Outcome::DeadLettered => RecordStatus::DeadLettered,
         }
     }
 
@@ -37,6 +37,6 @@ impl Status {
 
     /// Whether the record's event has a row in `events`.
     pub const fn is_stored(self) -> bool {
-        matches!(self, Status::Valid | Status::Fraud | Status::Unscored)
+        matches!(self, RecordStatus::Valid | RecordStatus::Fraud | RecordStatus::Unscored)
     }
 }

@@ -6,7 +6,8 @@ use event::Timestamp;
 use serde::Serialize;
 use serde::ser::{Error as _, SerializeMap as _, Serializer};
 use statistics::{
-    Counts, Part, Period, RELATIVE_ERROR, Range, Report, ReportRequest, Status, Sums, TopValues, ValueCounts,
+    MeasureSums, Period, RELATIVE_ERROR, Range, RecordStatus, ReportRequest, StatisticsReport, StatusCounts, Subset,
+    TopValues, ValueCounts,
 };
 use time::UtcOffset;
 use time::format_description::well_known::Rfc3339;
@@ -122,19 +123,19 @@ struct TopValue<'a> {
 
 /// Each status with its number. What is below zero until its record is counted is shown as none.
 #[derive(Debug)]
-struct Shown(Counts);
+struct Shown(StatusCounts);
 
 impl Serialize for Shown {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(Status::ALL.len()))?;
-        for status in Status::ALL {
+        let mut map = serializer.serialize_map(Some(RecordStatus::ALL.len()))?;
+        for status in RecordStatus::ALL {
             map.serialize_entry(status.as_str(), &shown(&self.0, *status))?;
         }
         map.end()
     }
 }
 
-fn shown(counts: &Counts, status: Status) -> i64 {
+fn shown(counts: &StatusCounts, status: RecordStatus) -> i64 {
     counts.get(status).max(0)
 }
 
@@ -151,15 +152,15 @@ fn share(part: i64, whole: i64) -> Option<f64> {
 }
 
 impl<'a> StatsAnswer<'a> {
-    pub fn new(request: &'a ReportRequest, report: &'a Report) -> Self {
-        let ReportRequest { part: Part { tenant: _, dimension, value }, range, interval, timezone, pairs } = request;
-        let mut by_type = BTreeMap::<&str, Counts>::new();
+    pub fn new(request: &'a ReportRequest, report: &'a StatisticsReport) -> Self {
+        let ReportRequest { part: Subset { tenant: _, dimension, value }, range, interval, timezone, pairs } = request;
+        let mut by_type = BTreeMap::<&str, StatusCounts>::new();
         for (event_type, counts) in report.periods.iter().flat_map(|period| &period.by_type) {
             by_type.entry(event_type).or_default().merge(counts);
         }
-        let mut all = Counts::default();
+        let mut all = StatusCounts::default();
         by_type.values().for_each(|counts| all.merge(counts));
-        let stored = |event_type| by_type.get(event_type).map_or(0, Counts::stored);
+        let stored = |event_type| by_type.get(event_type).map_or(0, StatusCounts::stored);
         let campaign = match report.second_values.as_slice() {
             [countries, devices] if *pairs == CAMPAIGN_PAIRS => Some(CampaignFigures {
                 click_through_rate: share(stored(CLICK), stored(IMPRESSION)),
@@ -169,7 +170,7 @@ impl<'a> StatsAnswer<'a> {
             _ => None,
         };
         let mut measures = BTreeMap::<&str, BTreeMap<&str, Measured<'_>>>::new();
-        for ((event_type, measure), Sums { events, sum, min, max }) in &report.measures {
+        for ((event_type, measure), MeasureSums { events, sum, min, max }) in &report.measures {
             let measured = Measured { events: *events, sum, min, max };
             measures.entry(event_type).or_default().insert(measure, measured);
         }
@@ -184,9 +185,9 @@ impl<'a> StatsAnswer<'a> {
             events: all.stored(),
             campaign,
             distinct_users: DistinctUsers { estimate: report.distinct, relative_error: RELATIVE_ERROR },
-            fraud_share: share(shown(&all, Status::Fraud), all.stored()),
-            duplicate_share: share(shown(&all, Status::Duplicate), all.records()),
-            blocked_share: share(shown(&all, Status::Blocked), all.records()),
+            fraud_share: share(shown(&all, RecordStatus::Fraud), all.stored()),
+            duplicate_share: share(shown(&all, RecordStatus::Duplicate), all.records()),
+            blocked_share: share(shown(&all, RecordStatus::Blocked), all.records()),
             measures,
             series: report.periods.iter().map(Entry::of).collect(),
             by_type: by_type.into_iter().map(|(event_type, counts)| (event_type, Shown(counts))).collect(),
@@ -196,7 +197,7 @@ impl<'a> StatsAnswer<'a> {
 
 impl<'a> Value<'a> {
     fn of(ValueCounts { value, counts }: &'a ValueCounts) -> Self {
-        Value { value, events: counts.stored(), fraud: shown(counts, Status::Fraud) }
+        Value { value, events: counts.stored(), fraud: shown(counts, RecordStatus::Fraud) }
     }
 }
 
@@ -205,9 +206,9 @@ impl<'a> Entry<'a> {
         let stored = by_type.iter().map(|(event_type, counts)| (event_type.as_str(), counts.stored()));
         Entry {
             start: (*start, *ahead_sec),
-            events: by_type.values().map(Counts::stored).sum(),
+            events: by_type.values().map(StatusCounts::stored).sum(),
             by_type: stored.filter(|(_, stored)| *stored > 0).collect(),
-            fraud: by_type.values().map(|counts| shown(counts, Status::Fraud)).sum(),
+            fraud: by_type.values().map(|counts| shown(counts, RecordStatus::Fraud)).sum(),
         }
     }
 }

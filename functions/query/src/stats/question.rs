@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::http::Uri;
 use event::{TenantId, Timestamp, TypeDefinition};
 use serde::Deserialize;
-use statistics::{Interval, Part, QUARTER_MS, Range, ReportRequest, quarter_of, storable};
+use statistics::{QUARTER_MS, Range, ReportRequest, SeriesInterval, Subset, quarter_of, storable};
 
 use crate::error::QueryError;
 use crate::parameters::{self, number};
@@ -39,7 +39,7 @@ struct Parameters {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatsQuestion {
-    Report(ReportRequest),
+    StatisticsReport(ReportRequest),
     TopValues { tenant: TenantId, dimension: &'static str, range: Range, limit: u16 },
 }
 
@@ -63,7 +63,7 @@ impl StatsQuestion {
             (None, None, Some(_)) => return refused("value", "must be sent together with dimension"),
         };
         let has_series = interval.is_some() || timezone.is_some();
-        let interval = interval.map_or(Ok(Interval::Hour), |interval| known_interval(&interval))?;
+        let interval = interval.map_or(Ok(SeriesInterval::Hour), |interval| known_interval(&interval))?;
         let range = range(hours, from, to, interval, now)?;
         match (part, dimension) {
             (None, Some(dimension)) if !has_series => {
@@ -76,9 +76,9 @@ impl StatsQuestion {
             (None, _) => refused("interval", "and timezone need a value: the list of values has no hours or days"),
             (Some(_), _) if limit.is_some() => refused("limit", "is for the values of a dimension, without value"),
             (Some((dimension, value, pairs)), _) => {
-                let part = Part { tenant, dimension, value: storable(&value) };
+                let part = Subset { tenant, dimension, value: storable(&value) };
                 let timezone = timezone.unwrap_or_else(|| "UTC".to_owned());
-                Ok(StatsQuestion::Report(ReportRequest { part, range, interval, timezone, pairs }))
+                Ok(StatsQuestion::StatisticsReport(ReportRequest { part, range, interval, timezone, pairs }))
             }
         }
     }
@@ -88,8 +88,8 @@ fn known_dimension(name: &str) -> Result<&'static str, QueryError> {
     TypeDefinition::all_dimensions().find(|known| *known == name).ok_or(QueryError::UnknownDimension)
 }
 
-fn known_interval(text: &str) -> Result<Interval, QueryError> {
-    let interval = [Interval::Hour, Interval::Day].into_iter().find(|known| known.as_str() == text);
+fn known_interval(text: &str) -> Result<SeriesInterval, QueryError> {
+    let interval = [SeriesInterval::Hour, SeriesInterval::Day].into_iter().find(|known| known.as_str() == text);
     interval.ok_or(QueryError::OutOfBounds { name: "interval", bound: "hour or day" })
 }
 
@@ -98,7 +98,7 @@ fn range(
     hours: Option<String>,
     from: Option<String>,
     to: Option<String>,
-    interval: Interval,
+    interval: SeriesInterval,
     now: Timestamp,
 ) -> Result<Range, QueryError> {
     let out_of_bounds = |name, bound| Err(QueryError::OutOfBounds { name, bound });
@@ -130,13 +130,13 @@ fn range(
     }
     let length = to.since(from);
     match interval {
-        Interval::Hour if length > Duration::from_secs(MAX_HOURS * 3600) => {
+        SeriesInterval::Hour if length > Duration::from_secs(MAX_HOURS * 3600) => {
             out_of_bounds("the range", "at most 31 days long with interval=hour; interval=day allows 400 days")
         }
-        Interval::Day if length > Duration::from_secs(MAX_DAYS * 86_400) => {
+        SeriesInterval::Day if length > Duration::from_secs(MAX_DAYS * 86_400) => {
             out_of_bounds("the range", "at most 400 days long with interval=day")
         }
-        Interval::Hour | Interval::Day => {
+        SeriesInterval::Hour | SeriesInterval::Day => {
             let to = quarter_of(Timestamp::from_millis(to.as_millis() + QUARTER_MS - 1));
             Ok(Range { from: quarter_of(from), to })
         }
@@ -165,7 +165,7 @@ mod tests {
 
     fn report(campaign: Option<&str>, query: &str) -> ReportRequest {
         match read(campaign, query).unwrap() {
-            StatsQuestion::Report(request) => request,
+            StatsQuestion::StatisticsReport(request) => request,
             other => panic!("{other:?}"),
         }
     }
@@ -203,12 +203,12 @@ mod tests {
         assert_eq!(part(Some("c\0"), "").1, "c\u{fffd}", "as cells have it");
         let top = |query| match read(None, query).unwrap() {
             StatsQuestion::TopValues { dimension, limit, .. } => (dimension, limit),
-            other @ StatsQuestion::Report(_) => panic!("{other:?}"),
+            other @ StatsQuestion::StatisticsReport(_) => panic!("{other:?}"),
         };
         assert_eq!((top("dimension=unit"), top("dimension=unit&limit=100")), (("unit", 20), ("unit", 100)));
         let day = report(None, "interval=day&timezone=Asia/Kolkata&hours=744");
-        assert_eq!((day.interval, day.timezone.as_str()), (Interval::Day, "Asia/Kolkata"));
-        assert_eq!((report(None, "").interval, report(None, "").timezone.as_str()), (Interval::Hour, "UTC"));
+        assert_eq!((day.interval, day.timezone.as_str()), (SeriesInterval::Day, "Asia/Kolkata"));
+        assert_eq!((report(None, "").interval, report(None, "").timezone.as_str()), (SeriesInterval::Hour, "UTC"));
     }
 
     #[test]

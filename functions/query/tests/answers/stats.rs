@@ -1,6 +1,6 @@
 //! Statistics, as a client reads them.
 
-use statistics::{Cells, Change, Fact, Status};
+use statistics::{Cells, Change, Fact, RecordStatus};
 
 use super::*;
 
@@ -15,17 +15,17 @@ fn cells(tenant: &str) -> Cells {
     let german = r#"{"campaign_id":"camp456","geo_country":"DE","device_type":"mobile"}"#;
     let french = r#"{"campaign_id":"camp456","geo_country":"FR","device_type":"desktop"}"#;
     for subject in 0..6 {
-        add("impression", 0, subject, german, Status::Valid);
+        add("impression", 0, subject, german, RecordStatus::Valid);
     }
-    add("impression", 70, 6, french, Status::Valid);
-    add("click", 5, 1, german, Status::Valid);
-    add("click", 75, 6, french, Status::Fraud);
-    add("click", 75, 6, french, Status::Duplicate);
-    add("click", 76, 7, r#"{"campaign_id":"camp456","geo_country":"DE"}"#, Status::Blocked);
-    add("click", 80, 8, r#"{"campaign_id":"other","geo_country":"FR"}"#, Status::Unscored);
-    add("transaction", 10, 1, r#"{"currency":"EUR","amount":0.1}"#, Status::Valid);
-    add("transaction", 11, 1, r#"{"currency":"EUR","amount":12345678901234567.2}"#, Status::Valid);
-    add("transaction", 12, 2, r#"{"currency":"EUR"}"#, Status::DeadLettered);
+    add("impression", 70, 6, french, RecordStatus::Valid);
+    add("click", 5, 1, german, RecordStatus::Valid);
+    add("click", 75, 6, french, RecordStatus::Fraud);
+    add("click", 75, 6, french, RecordStatus::Duplicate);
+    add("click", 76, 7, r#"{"campaign_id":"camp456","geo_country":"DE"}"#, RecordStatus::Blocked);
+    add("click", 80, 8, r#"{"campaign_id":"other","geo_country":"FR"}"#, RecordStatus::Unscored);
+    add("transaction", 10, 1, r#"{"currency":"EUR","amount":0.1}"#, RecordStatus::Valid);
+    add("transaction", 11, 1, r#"{"currency":"EUR","amount":12345678901234567.2}"#, RecordStatus::Valid);
+    add("transaction", 12, 2, r#"{"currency":"EUR"}"#, RecordStatus::DeadLettered);
     cells
 }
 
@@ -143,7 +143,7 @@ async fn a_campaign_may_have_any_name() {
         received_at: after(0),
         subject: None,
         fields: Some(&fields),
-        change: Change::Recorded(Status::Valid),
+        change: Change::Recorded(RecordStatus::Valid),
     });
     service.statistics.add(&cells);
     let encoded = "a%2Fb%20%C3%A9%00%3F%26";

@@ -12,7 +12,7 @@ use std::fmt::Write as _;
 use deadpool_postgres::ClientWrapper;
 use event::Timestamp;
 use pipeline::{Outcome, Position};
-use statistics::{Cell, CellKey, Cells, Change, Distinct, Fact, Status};
+use statistics::{Cell, CellKey, Cells, Change, DistinctSubjects, Fact, RecordStatus};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
@@ -194,7 +194,7 @@ pub enum Drain {
 
 /// Where a partition's log ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mark {
+pub struct LogEnd {
     pub partition: i32,
     pub end_offset: i64,
 }
@@ -238,7 +238,7 @@ impl PostgresAggregates {
     ///
     /// # Errors
     /// If the database fails.
-    pub async fn mark(&self, at: Timestamp, topic: &str, ends: &[Mark]) -> Result<(), PostgresError> {
+    pub async fn mark(&self, at: Timestamp, topic: &str, ends: &[LogEnd]) -> Result<(), PostgresError> {
         let (partition, end_offset): (Vec<i32>, Vec<i64>) =
             ends.iter().map(|end| (end.partition, end.end_offset)).unzip();
         let insert = "
@@ -334,8 +334,8 @@ fn fact_from_row(row: &Row) -> Result<Option<Fact<'_>>, PostgresError> {
     let outcome = |text: &str, column| text.parse::<Outcome>().map_err(|_| corrupt(column));
     let recorded = outcome(row.try_get("outcome")?, "outcome")?;
     let change = match row.try_get::<_, Option<&str>>("scored")? {
-        Some(scored) => Change::ScoredLate(Status::of(outcome(scored, "scored")?, true)),
-        None => Change::Recorded(Status::of(recorded, row.try_get("is_scored")?)),
+        Some(scored) => Change::ScoredLate(RecordStatus::of(outcome(scored, "scored")?, true)),
+        None => Change::Recorded(RecordStatus::of(recorded, row.try_get("is_scored")?)),
     };
     let received_at = row.try_get::<_, Option<OffsetDateTime>>("received_at")?;
     let received_at = received_at.map_or_else(|| row.try_get::<_, OffsetDateTime>("recorded_at"), Ok)?.into();
@@ -355,7 +355,7 @@ async fn merged_sketches(
     cells: &Cells,
     columns: &CellColumns<'_>,
 ) -> Result<Vec<Option<Vec<u8>>>, PostgresError> {
-    let mut sketches: Vec<Option<Distinct>> = cells.iter().map(|(_, cell)| cell.subjects.clone()).collect();
+    let mut sketches: Vec<Option<DistinctSubjects>> = cells.iter().map(|(_, cell)| cell.subjects.clone()).collect();
     let ordinals: Vec<i32> = (0..).take(sketches.len()).collect();
     let [tenant, dimension, value, quarter, event_type, second_value] = columns.keys.parameters();
     let wanted = [parameter(&ordinals), tenant, dimension, value, quarter, event_type, second_value];
@@ -411,8 +411,9 @@ impl<'a> CellColumns<'a> {
     fn of(cells: &'a Cells) -> Self {
         let mut keys = KeyColumns::default();
         cells.iter().for_each(|(key, _)| keys.push(key));
-        let count = |status: &Status| cells.iter().map(|(_, cell): (_, &Cell)| cell.counts.get(*status)).collect();
-        CellColumns { keys, counts: Status::ALL.iter().map(count).collect() }
+        let count =
+            |status: &RecordStatus| cells.iter().map(|(_, cell): (_, &Cell)| cell.counts.get(*status)).collect();
+        CellColumns { keys, counts: RecordStatus::ALL.iter().map(count).collect() }
     }
 
     fn counts<'b>(&'b self, sketches: &'b Vec<Option<Vec<u8>>>) -> Vec<crate::statement::Parameter<'b>> {

@@ -9,7 +9,7 @@ use event::{Facts, Timestamp};
 use futures::TryStreamExt as _;
 use rust_decimal::Decimal;
 use serde::Serialize;
-use statistics::{Cell, CellKey, Cells, Change, Distinct, Fact, Status};
+use statistics::{Cell, CellKey, Cells, Change, DistinctSubjects, Fact, RecordStatus};
 use time::OffsetDateTime;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{IsolationLevel, Row};
@@ -39,12 +39,12 @@ pub struct Verification {
 #[derive(Debug, Default)]
 struct Comparable {
     counts: [i64; STORED.len()],
-    subjects: Distinct,
+    subjects: DistinctSubjects,
     /// By measure and status.
     sums: BTreeMap<(String, String), Decimal>,
 }
 
-const STORED: [Status; 3] = [Status::Valid, Status::Fraud, Status::Unscored];
+const STORED: [RecordStatus; 3] = [RecordStatus::Valid, RecordStatus::Fraud, RecordStatus::Unscored];
 
 impl Comparable {
     fn add(&mut self, cell: &Cell) -> Result<(), PostgresError> {
@@ -150,7 +150,7 @@ struct StoredFact<'a> {
     tenant: &'a str,
     event_type: &'a str,
     received_at: Timestamp,
-    status: Status,
+    status: RecordStatus,
     facts: Facts,
 }
 
@@ -174,7 +174,7 @@ fn fact_of_event(row: &Row) -> Result<StoredFact<'_>, PostgresError> {
         tenant: row.try_get("tenant")?,
         event_type,
         received_at: row.try_get::<_, OffsetDateTime>("received_at")?.into(),
-        status: Status::of(outcome, row.try_get("is_scored")?),
+        status: RecordStatus::of(outcome, row.try_get("is_scored")?),
         facts: Facts::of_data(event_type, row.try_get("payload")?),
     })
 }

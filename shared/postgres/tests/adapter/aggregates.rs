@@ -4,7 +4,7 @@ use event::{EventId, EventKey, TenantId, Timestamp};
 use pipeline::ports::{EventPlace, EventStore, LateScore, RiskScore, UnscoredEvent, UnscoredEvents};
 use pipeline::tracked::{Decided, State, Tracked};
 use pipeline::{Outcome, Position};
-use postgres::{Database, Drain, Mark, PostgresAggregates, PostgresEventStore, PostgresUnscoredEvents};
+use postgres::{Database, Drain, LogEnd, PostgresAggregates, PostgresEventStore, PostgresUnscoredEvents};
 use testkit::contracts::store::DEDUP_WINDOW;
 use testkit::events::{event, first_copy, stored, valid};
 
@@ -32,7 +32,7 @@ async fn record(database: &Database, records: &[Tracked<'static, Decided>]) {
     PostgresEventStore::new(database.clone(), DEDUP_WINDOW).record(records, noon()).await.unwrap();
 }
 
-/// Counts everything that is recorded; returns the number of records.
+/// StatusCounts everything that is recorded; returns the number of records.
 async fn count(aggregates: &PostgresAggregates, batches: i64) -> u64 {
     let pass = aggregates.begin().await.unwrap();
     let mut counted = 0;
@@ -123,7 +123,8 @@ async fn runs_at_once_with_recording_count_each_record_once() {
     // A run that is stopped anywhere has counted whole transactions.
     for steps in 0..30 {
         let pass = aggregates.begin().await.unwrap();
-        let stopped = tokio::time::timeout(std::time::Duration::from_micros(steps * 300), aggregates.count_some(&pass, 2));
+        let stopped =
+            tokio::time::timeout(std::time::Duration::from_micros(steps * 300), aggregates.count_some(&pass, 2));
         let _ = stopped.await;
     }
     for task in recording.into_iter().chain(counting) {
@@ -194,9 +195,8 @@ async fn counts_are_complete_up_to_the_last_mark_that_was_recorded_before_the_ru
     let at = |seconds: i64| Timestamp::from_millis(noon().as_millis() + seconds * 1000);
     let until = "SELECT coalesce(max(extract(epoch FROM complete_until))::int8, 0) FROM aggregation_progress";
     let until = || async { scalar::<i64>(&database, until).await - noon().as_millis() / 1000 };
-    let ends = |first, second| {
-        [Mark { partition: 0, end_offset: first }, Mark { partition: 1, end_offset: second }]
-    };
+    let ends =
+        |first, second| [LogEnd { partition: 0, end_offset: first }, LogEnd { partition: 1, end_offset: second }];
     aggregates.mark(at(1), TOPIC, &ends(1, 0)).await.unwrap();
     aggregates.mark(at(2), TOPIC, &ends(2, 1)).await.unwrap();
     count(&aggregates, 10).await;

@@ -59,7 +59,8 @@ async fn events_that_came_first_move_to_their_day() {
     store(&database, 1, noon().plus(DAY)).await;
     let rows = "SELECT string_agg(e::text, '|' ORDER BY event_id, received_day) FROM events e";
     // Every column has a value, so that none can be left behind without being missed.
-    let fill = "UPDATE events SET trace_id = '\\x0102030405060708090a0b0c0d0e0f10', risk_score = 1, risk_reasons = '{r}',
+    let fill =
+        "UPDATE events SET trace_id = '\\x0102030405060708090a0b0c0d0e0f10', risk_score = 1, risk_reasons = '{r}',
                 rules_version = '1', scored_at = stored_at, occurred_at = received_at, ip_address = '203.0.113.7',
                 user_agent = 'a', user_id = 'u'";
     execute(&database, fill).await;

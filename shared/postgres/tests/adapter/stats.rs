@@ -2,7 +2,8 @@ use event::{TenantId, Timestamp};
 use pipeline::ErrorClass;
 use postgres::{Database, PostgresStatistics};
 use statistics::{
-    Cells, Interval, Part, QUARTER_MS, Range, Report, ReportRequest, Statistics as _, Status, quarter_of,
+    Cells, QUARTER_MS, Range, RecordStatus, ReportRequest, SeriesInterval, Statistics as _, StatisticsReport, Subset,
+    quarter_of,
 };
 use testkit::contracts::statistics::statistics_contract;
 use tokio_postgres::types::{ToSql, Type};
@@ -15,7 +16,7 @@ async fn add(database: &Database, cells: &Cells) {
     for (key, cell) in cells.iter() {
         let quarter = key.quarter.to_utc();
         let subjects = cell.subjects.as_ref().map(|subjects| subjects.to_bytes());
-        let counts: Vec<i64> = Status::ALL.iter().map(|status| cell.counts.get(*status)).collect();
+        let counts: Vec<i64> = RecordStatus::ALL.iter().map(|status| cell.counts.get(*status)).collect();
         let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![
             (&key.tenant, Type::TEXT),
             (&key.dimension, Type::TEXT),
@@ -47,9 +48,9 @@ fn at(text: &str) -> Timestamp {
     Timestamp::parse(text).unwrap()
 }
 
-fn request(from: &str, to: &str, interval: Interval, timezone: &str) -> ReportRequest {
+fn request(from: &str, to: &str, interval: SeriesInterval, timezone: &str) -> ReportRequest {
     ReportRequest {
-        part: Part { tenant: TenantId::new("acme").unwrap(), dimension: "", value: String::new() },
+        part: Subset { tenant: TenantId::new("acme").unwrap(), dimension: "", value: String::new() },
         range: Range { from: at(from), to: at(to) },
         interval,
         timezone: timezone.to_owned(),
@@ -67,13 +68,13 @@ async fn a_click_in_every_quarter(database: &Database, from: &str, to: &str) {
     execute(database, &insert).await;
 }
 
-async fn read(statistics: &PostgresStatistics, request: &ReportRequest) -> Report {
+async fn read(statistics: &PostgresStatistics, request: &ReportRequest) -> StatisticsReport {
     statistics.report(request).await.unwrap().unwrap()
 }
 
 /// Minutes and start of each period. They follow one another from the start of the range to its end, and have the records that
 /// came in this time.
-fn lengths(report: &Report, range: Range) -> Vec<(i64, Timestamp)> {
+fn lengths(report: &StatisticsReport, range: Range) -> Vec<(i64, Timestamp)> {
     let ends = report.periods.iter().skip(1).map(|period| period.start).chain([range.to]);
     assert_eq!(report.periods[0].start, range.from);
     let length = |(period, end): (&statistics::Period, Timestamp)| {
@@ -96,7 +97,7 @@ async fn the_statistics_keep_the_contract() {
 async fn it_is_told_up_to_when_everything_is_counted() {
     let database = database().await;
     let statistics = PostgresStatistics::new(database.clone());
-    let request = request("2026-11-20T12:00:00Z", "2026-11-20T13:00:00Z", Interval::Hour, "UTC");
+    let request = request("2026-11-20T12:00:00Z", "2026-11-20T13:00:00Z", SeriesInterval::Hour, "UTC");
     assert_eq!(read(&statistics, &request).await.complete_until, None);
     let top = async || statistics.top_values(&request.part.tenant, "unit", request.range, 1).await.unwrap();
     assert_eq!(top().await.complete_until, None);
@@ -123,13 +124,13 @@ async fn days_when_clocks_change_have_their_own_length_and_no_hour_is_lost_or_co
         ("Australia/Lord_Howe", "2026-10-03T13:30:00Z", "2026-10-04T13:00:00Z", 24 * 60 - 30),
     ];
     for (timezone, from, to, minutes) in days {
-        let day = request(from, to, Interval::Day, timezone);
+        let day = request(from, to, SeriesInterval::Day, timezone);
         assert_eq!(lengths(&read(&statistics, &day).await, day.range), [(minutes, at(from))], "{timezone} {from}");
-        let hours = lengths(&read(&statistics, &request(from, to, Interval::Hour, timezone)).await, day.range);
+        let hours = lengths(&read(&statistics, &request(from, to, SeriesInterval::Hour, timezone)).await, day.range);
         let odd: Vec<i64> = hours.iter().map(|(minutes, _)| *minutes).filter(|minutes| *minutes != 60).collect();
         assert_eq!(odd, vec![30; usize::from(minutes % 60 != 0)], "{timezone} {from}: {hours:?}");
     }
-    let twice = request("2026-10-24T23:00:00Z", "2026-10-25T02:00:00Z", Interval::Hour, "Europe/Berlin");
+    let twice = request("2026-10-24T23:00:00Z", "2026-10-25T02:00:00Z", SeriesInterval::Hour, "Europe/Berlin");
     let report = read(&statistics, &twice).await;
     let ahead: Vec<i32> = report.periods.iter().map(|period| period.ahead_sec / 3600).collect();
     assert_eq!(ahead, [2, 2, 1], "01:00, 02:00 and again 02:00");
@@ -156,7 +157,7 @@ async fn every_time_zone_of_the_server_has_days_of_whole_quarters() {
     let names: Vec<String> = scalar(&database, names).await;
     assert!(names.len() > 40, "{names:?}");
     for name in names {
-        let year = request("2026-01-01T00:15:00Z", "2027-01-01T00:15:00Z", Interval::Day, &name);
+        let year = request("2026-01-01T00:15:00Z", "2027-01-01T00:15:00Z", SeriesInterval::Day, &name);
         let days = lengths(&read(&statistics, &year).await, year.range);
         assert_eq!(days.iter().map(|(minutes, _)| minutes).sum::<i64>(), 365 * 1440, "{name}");
         assert!((365..=367).contains(&days.len()), "{name}: {}", days.len());
@@ -173,17 +174,17 @@ async fn a_score_before_its_record_takes_nothing_from_the_stored_events() {
     let insert = "INSERT INTO aggregates VALUES
                   ('acme', '', '', '2026-11-20T12:00:00Z', 'click', '', 1, 0, -1, 0, 0, 0, NULL)";
     execute(&database, insert).await;
-    let request = request("2026-11-20T12:00:00Z", "2026-11-20T13:00:00Z", Interval::Hour, "UTC");
+    let request = request("2026-11-20T12:00:00Z", "2026-11-20T13:00:00Z", SeriesInterval::Hour, "UTC");
     let report = read(&PostgresStatistics::new(database), &request).await;
     let counts = report.periods[0].by_type["click"];
-    assert_eq!((counts.get(Status::Unscored), counts.stored()), (-1, 0));
+    assert_eq!((counts.get(RecordStatus::Unscored), counts.stored()), (-1, 0));
 }
 
 #[tokio::test]
 async fn a_damaged_sketch_and_a_missing_table_are_errors_that_leave_no_transaction_open() {
     let database = empty_database().await;
     let statistics = PostgresStatistics::new(database.clone());
-    let request = request("2026-11-20T12:00:00Z", "2026-11-20T13:00:00Z", Interval::Hour, "UTC");
+    let request = request("2026-11-20T12:00:00Z", "2026-11-20T13:00:00Z", SeriesInterval::Hour, "UTC");
     assert_eq!(statistics.report(&request).await.unwrap_err().tag, "schema");
     postgres::migrations::apply(&database).await.unwrap();
     let insert = "INSERT INTO aggregates VALUES

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use event::{TenantId, Timestamp};
 use pipeline::clock::{Clock as _, SystemClock};
 use statistics::{
-    Cells, Change, Fact, Interval, Part, QUARTER_MS, Range, Report, ReportRequest, Statistics, Status, Sums,
-    ValueCounts,
+    Cells, Change, Fact, MeasureSums, QUARTER_MS, Range, RecordStatus, ReportRequest, SeriesInterval, Statistics,
+    StatisticsReport, Subset, ValueCounts,
 };
 
 /// Runs the suite. `add` adds cells to what `statistics` reads. Tenants are new in every run.
@@ -70,35 +70,35 @@ impl<'a> Case<'a> {
         let germany = r#"{"campaign_id":"c1","geo_country":"DE","device_type":"mobile"}"#;
         let france = r#"{"campaign_id":"c1","geo_country":"FR","device_type":"mobile"}"#;
         let other = r#"{"campaign_id":"c2","geo_country":"FR"}"#;
-        add("click", 0, 1, france, Status::Valid);
-        add("click", 0, 2, germany, Status::Fraud);
-        add("click", 1, 2, germany, Status::Unscored);
-        add("click", 4, 3, germany, Status::Valid);
-        add("click", 4, 3, france, Status::Duplicate);
-        add("impression", 4, 1, germany, Status::Valid);
+        add("click", 0, 1, france, RecordStatus::Valid);
+        add("click", 0, 2, germany, RecordStatus::Fraud);
+        add("click", 1, 2, germany, RecordStatus::Unscored);
+        add("click", 4, 3, germany, RecordStatus::Valid);
+        add("click", 4, 3, france, RecordStatus::Duplicate);
+        add("impression", 4, 1, germany, RecordStatus::Valid);
         for subject in 0..7 {
-            add("impression", 5, subject, other, Status::Blocked);
+            add("impression", 5, subject, other, RecordStatus::Blocked);
         }
         for amount in [r#"{"amount":0.1}"#, r#"{"amount":0.2}"#, r#"{"amount":12345678901234567.25}"#] {
-            add("transaction", 1, 1, amount, Status::Valid);
+            add("transaction", 1, 1, amount, RecordStatus::Valid);
         }
-        add("transaction", 2, 1, r#"{"amount":-7.50}"#, Status::Valid);
-        add("transaction", 2, 1, r#"{"amount":1000}"#, Status::Fraud);
+        add("transaction", 2, 1, r#"{"amount":-7.50}"#, RecordStatus::Valid);
+        add("transaction", 2, 1, r#"{"amount":1000}"#, RecordStatus::Fraud);
         cells
     }
 
-    fn request(&self, range: Range, interval: Interval, timezone: &str) -> ReportRequest {
-        let part = Part { tenant: self.tenant.clone(), dimension: "", value: String::new() };
+    fn request(&self, range: Range, interval: SeriesInterval, timezone: &str) -> ReportRequest {
+        let part = Subset { tenant: self.tenant.clone(), dimension: "", value: String::new() };
         ReportRequest { part, range, interval, timezone: timezone.to_owned(), pairs: &[] }
     }
 
     fn of_campaign(&self, value: &str, range: Range) -> ReportRequest {
-        let part = Part { tenant: self.tenant.clone(), dimension: "campaign_id", value: value.to_owned() };
+        let part = Subset { tenant: self.tenant.clone(), dimension: "campaign_id", value: value.to_owned() };
         let pairs = &["campaign_id,device_type", "campaign_id,geo_country"];
-        ReportRequest { part, pairs, ..self.request(range, Interval::Hour, "UTC") }
+        ReportRequest { part, pairs, ..self.request(range, SeriesInterval::Hour, "UTC") }
     }
 
-    async fn read(&self, request: ReportRequest) -> Report {
+    async fn read(&self, request: ReportRequest) -> StatisticsReport {
         self.statistics.report(&request).await.expect("a report").expect("a known time zone")
     }
 
@@ -106,8 +106,8 @@ impl<'a> Case<'a> {
     async fn periods(&self, request: ReportRequest) -> Vec<String> {
         let told = |period: &statistics::Period| {
             let at = (period.start.as_millis() - noon().as_millis()) / QUARTER_MS;
-            let sum = |of: fn(&statistics::Counts) -> i64| period.by_type.values().map(of).sum::<i64>();
-            format!("{at} {} {}", sum(statistics::Counts::stored), sum(statistics::Counts::records))
+            let sum = |of: fn(&statistics::StatusCounts) -> i64| period.by_type.values().map(of).sum::<i64>();
+            format!("{at} {} {}", sum(statistics::StatusCounts::stored), sum(statistics::StatusCounts::records))
         };
         self.read(request).await.periods.iter().map(told).collect()
     }
@@ -118,14 +118,14 @@ impl<'a> Case<'a> {
         assert_eq!(starts, [-4, 0, 4, 8].map(quarter), "also those without records");
         let counts = |period: usize, event_type: &str| {
             let counts = report.periods[period].by_type.get(event_type).copied().unwrap_or_default();
-            Status::ALL.iter().map(|status| counts.get(*status)).collect::<Vec<i64>>()
+            RecordStatus::ALL.iter().map(|status| counts.get(*status)).collect::<Vec<i64>>()
         };
         assert_eq!(counts(1, "click"), [1, 1, 1, 0, 0, 0]);
         assert_eq!(counts(2, "click"), [1, 0, 0, 1, 0, 0]);
         assert_eq!(counts(2, "impression"), [1, 0, 0, 0, 0, 0]);
         assert!(report.periods[0].by_type.is_empty() && report.periods[3].by_type.is_empty());
         assert_eq!(report.distinct, 3, "those of all quarters, each once");
-        let all = self.periods(self.request(quarters(0, 8), Interval::Hour, "UTC")).await;
+        let all = self.periods(self.request(quarters(0, 8), SeriesInterval::Hour, "UTC")).await;
         assert_eq!(all, ["0 8 8", "4 2 10"], "of this tenant, in every type");
     }
 
@@ -139,11 +139,11 @@ impl<'a> Case<'a> {
 
     async fn hours_and_days_are_those_of_the_time_zone(&self) {
         let of = async |interval, timezone| self.periods(self.request(quarters(0, 8), interval, timezone)).await;
-        assert_eq!(of(Interval::Hour, "Asia/Kolkata").await, ["0 6 6", "2 4 12", "6 0 0"], "17:30, 18:00, 19:00");
-        assert_eq!(of(Interval::Hour, "Asia/Kathmandu").await, ["0 2 2", "1 8 9", "5 0 7"]);
-        assert_eq!(of(Interval::Day, "UTC").await, ["0 10 18"]);
+        assert_eq!(of(SeriesInterval::Hour, "Asia/Kolkata").await, ["0 6 6", "2 4 12", "6 0 0"], "17:30, 18:00, 19:00");
+        assert_eq!(of(SeriesInterval::Hour, "Asia/Kathmandu").await, ["0 2 2", "1 8 9", "5 0 7"]);
+        assert_eq!(of(SeriesInterval::Day, "UTC").await, ["0 10 18"]);
         // 18:15 is midnight in Kathmandu.
-        let night = self.request(quarters(24, 26), Interval::Day, "Asia/Kathmandu");
+        let night = self.request(quarters(24, 26), SeriesInterval::Day, "Asia/Kathmandu");
         let report = self.read(night).await;
         let starts: Vec<_> = report.periods.iter().map(|period| (period.start, period.ahead_sec)).collect();
         assert_eq!(starts, [(quarter(24), 20_700), (quarter(25), 20_700)]);
@@ -151,7 +151,7 @@ impl<'a> Case<'a> {
 
     async fn no_time_zone_is_guessed(&self) {
         for timezone in ["", "Mars/Base", "utc ", "XYZ-05:17", "+05:30", "America/New_York2"] {
-            let request = self.request(quarters(0, 4), Interval::Hour, timezone);
+            let request = self.request(quarters(0, 4), SeriesInterval::Hour, timezone);
             assert_eq!(self.statistics.report(&request).await.expect("an answer"), None, "{timezone:?}");
         }
     }
@@ -167,10 +167,13 @@ impl<'a> Case<'a> {
     }
 
     async fn sums_are_exact_and_of_valid_events_only(&self) {
-        let report = self.read(self.request(quarters(0, 8), Interval::Day, "UTC")).await;
+        let report = self.read(self.request(quarters(0, 8), SeriesInterval::Day, "UTC")).await;
         let [sum, min, max] = ["12345678901234560.05", "-7.5", "12345678901234567.25"].map(str::to_owned);
         let amount = ("transaction".to_owned(), "amount".to_owned());
-        assert_eq!(report.measures.into_iter().collect::<Vec<_>>(), [(amount, Sums { events: 4, sum, min, max })]);
+        assert_eq!(
+            report.measures.into_iter().collect::<Vec<_>>(),
+            [(amount, MeasureSums { events: 4, sum, min, max })]
+        );
     }
 
     async fn the_values_with_the_most_records_come_first(&self) {

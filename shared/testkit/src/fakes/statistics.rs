@@ -7,8 +7,8 @@ use async_trait::async_trait;
 use event::{TenantId, Timestamp};
 use pipeline::{Dependency, DependencyError};
 use statistics::{
-    Cell, CellKey, Cells, Counts, Distinct, Interval, MAX_SECOND_VALUES, Measured, Period, QUARTER_MS, Range, Report,
-    ReportRequest, Statistics, Status, Sums, TopValues, ValueCounts,
+    Cell, CellKey, Cells, DistinctSubjects, MAX_SECOND_VALUES, MeasureSums, Measured, Period, QUARTER_MS, Range,
+    RecordStatus, ReportRequest, SeriesInterval, Statistics, StatisticsReport, StatusCounts, TopValues, ValueCounts,
 };
 
 use super::Faults;
@@ -46,15 +46,15 @@ impl FakeStatistics {
         cells.iter().filter(|(key, _)| is_wanted(key)).cloned().collect()
     }
 
-    fn report_of(&self, request: &ReportRequest) -> Option<Report> {
+    fn report_of(&self, request: &ReportRequest) -> Option<StatisticsReport> {
         let ReportRequest { part, range, interval, timezone, pairs } = request;
         let (_, ahead_sec) = *TIMEZONES.iter().find(|(name, _)| name == timezone)?;
         let mut cells = self.cells_of(&part.tenant, part.dimension, *range);
         cells.retain(|(key, _)| key.value == part.value);
         let mut periods = BTreeMap::<i64, Period>::new();
         let length = match interval {
-            Interval::Hour => 3_600_000,
-            Interval::Day => 86_400_000,
+            SeriesInterval::Hour => 3_600_000,
+            SeriesInterval::Day => 86_400_000,
         };
         let number = |at: Timestamp| (at.as_millis() + i64::from(ahead_sec) * 1000).div_euclid(length);
         let mut quarter = range.from;
@@ -63,7 +63,7 @@ impl FakeStatistics {
             periods.entry(number(quarter)).or_insert_with(empty);
             quarter = Timestamp::from_millis(quarter.as_millis() + QUARTER_MS);
         }
-        let mut distinct = Distinct::new();
+        let mut distinct = DistinctSubjects::new();
         let mut measures = BTreeMap::<(String, String), Measured>::new();
         for (key, cell) in &cells {
             if let Some(period) = periods.get_mut(&number(key.quarter)) {
@@ -74,7 +74,7 @@ impl FakeStatistics {
                 let _ = distinct.merge(&subjects.to_bytes());
             }
             for ((measure, status), measured) in &cell.measures {
-                if *status == Status::Valid {
+                if *status == RecordStatus::Valid {
                     let all = measures.entry((key.event_type.clone(), (*measure).to_owned()));
                     all.and_modify(|all| *all = sum(*all, *measured)).or_insert(*measured);
                 }
@@ -89,7 +89,7 @@ impl FakeStatistics {
             values.truncate(MAX_SECOND_VALUES);
             values
         };
-        Some(Report {
+        Some(StatisticsReport {
             complete_until: self.progress(),
             periods: periods.into_values().collect(),
             distinct: distinct.estimate(),
@@ -103,14 +103,14 @@ fn sum(a: Measured, b: Measured) -> Measured {
     Measured { events: a.events + b.events, sum: a.sum + b.sum, min: a.min.min(b.min), max: a.max.max(b.max) }
 }
 
-fn texts(Measured { events, sum, min, max }: Measured) -> Sums {
+fn texts(Measured { events, sum, min, max }: Measured) -> MeasureSums {
     let [sum, min, max] = [sum, min, max].map(|number| number.normalize().to_string());
-    Sums { events, sum, min, max }
+    MeasureSums { events, sum, min, max }
 }
 
 /// In the order of the values.
 fn by_value(cells: Vec<(CellKey, Cell)>, value: impl Fn(&CellKey) -> &String) -> Vec<ValueCounts> {
-    let mut values = BTreeMap::<String, Counts>::new();
+    let mut values = BTreeMap::<String, StatusCounts>::new();
     for (key, cell) in cells {
         values.entry(value(&key).clone()).or_default().merge(&cell.counts);
     }
@@ -119,7 +119,7 @@ fn by_value(cells: Vec<(CellKey, Cell)>, value: impl Fn(&CellKey) -> &String) ->
 
 #[async_trait]
 impl Statistics for FakeStatistics {
-    async fn report(&self, request: &ReportRequest) -> Result<Option<Report>, DependencyError> {
+    async fn report(&self, request: &ReportRequest) -> Result<Option<StatisticsReport>, DependencyError> {
         self.faults.apply(Dependency::Postgres, || self.report_of(request))
     }
 
