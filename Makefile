@@ -171,7 +171,7 @@ format: ## Format the source
 .PHONY: shellcheck
 shellcheck:
 	@local/setup/install.sh check || true
-	@if command -v shellcheck >/dev/null; then shellcheck local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh infra/*/*.sh infra/k8s/*/*.sh infra/observe/*/*.sh infra/lake/*/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck local/bench/*.sh local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh infra/*/*.sh infra/k8s/*/*.sh infra/observe/*/*.sh infra/lake/*/*.sh .ci/run; \
 	else echo "SKIPPED: shellcheck is not installed"; fi
 
 .PHONY: alerts
