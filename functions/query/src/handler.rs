@@ -34,7 +34,7 @@ const ANSWER_RESERVE: Duration = Duration::from_secs(1);
 /// hundred queries.
 const MAX_REDRIVEN_ORIGINS: usize = 10;
 
-/// The routes of the function.
+/// The routes of the function. API Gateway has a list of them too: `triggers.tf` of infra/terraform/modules/pipeline.
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         // The rest of the path, because some gateways decode %2F before they pass the path on.

@@ -3,7 +3,7 @@
 
 mod answers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -228,6 +228,21 @@ async fn behind_any_gateway_stage_or_domain_the_path_is_the_same() {
         let answer = service.invoke(case).await;
         assert_eq!((answer.status, &answer.body["id"]), (StatusCode::OK, &json!("order-1001")), "{case}");
     }
+}
+
+/// API Gateway passes on only what Terraform lists, so a route that is not there can never be asked on AWS.
+#[test]
+fn every_route_is_a_route_of_api_gateway_too() {
+    let quoted = |line: &str| line.split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let handler = include_str!("../src/handler.rs");
+    let routes = handler.lines().filter(|line| line.trim_start().starts_with(".route(")).flat_map(quoted);
+    let routes: BTreeSet<String> =
+        routes.map(|path| path.replace("{*id}", "{id+}")).filter(|path| !path.ends_with('/')).collect();
+    let terraform = include_str!("../../../infra/terraform/modules/pipeline/triggers.tf");
+    let listed = terraform.lines().find(|line| line.contains("GET ${path}")).unwrap();
+    let listed: BTreeSet<String> = quoted(listed).into_iter().filter(|text| text.starts_with('/')).collect();
+    assert!(routes.contains("/stats"), "{routes:?}");
+    assert_eq!(routes, listed);
 }
 
 #[tokio::test]

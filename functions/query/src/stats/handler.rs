@@ -45,7 +45,7 @@ impl App {
         let not_text = |_| QueryError::Parameter { name: "the campaign", problem: "is not percent-encoded UTF-8" };
         let campaign = campaign.transpose().map_err(not_text)?.map(|Path(campaign)| campaign);
         let response = match StatsQuestion::read(key.tenant.clone(), campaign, uri, now)? {
-            StatsQuestion::StatisticsReport(request) => {
+            StatsQuestion::Report(request) => {
                 let report = self.statistics.report(&request);
                 let report = self.postgres.call_once("reading statistics", report).await;
                 let report = report.map_err(QueryError::Statistics)?.ok_or(QueryError::UnknownTimezone)?;

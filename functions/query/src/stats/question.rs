@@ -39,7 +39,7 @@ struct Parameters {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StatsQuestion {
-    StatisticsReport(ReportRequest),
+    Report(ReportRequest),
     TopValues { tenant: TenantId, dimension: &'static str, range: Range, limit: u16 },
 }
 
@@ -78,7 +78,7 @@ impl StatsQuestion {
             (Some((dimension, value, pairs)), _) => {
                 let part = Subset { tenant, dimension, value: storable(&value) };
                 let timezone = timezone.unwrap_or_else(|| "UTC".to_owned());
-                Ok(StatsQuestion::StatisticsReport(ReportRequest { part, range, interval, timezone, pairs }))
+                Ok(StatsQuestion::Report(ReportRequest { part, range, interval, timezone, pairs }))
             }
         }
     }
@@ -165,7 +165,7 @@ mod tests {
 
     fn report(campaign: Option<&str>, query: &str) -> ReportRequest {
         match read(campaign, query).unwrap() {
-            StatsQuestion::StatisticsReport(request) => request,
+            StatsQuestion::Report(request) => request,
             other => panic!("{other:?}"),
         }
     }
@@ -203,7 +203,7 @@ mod tests {
         assert_eq!(part(Some("c\0"), "").1, "c\u{fffd}", "as cells have it");
         let top = |query| match read(None, query).unwrap() {
             StatsQuestion::TopValues { dimension, limit, .. } => (dimension, limit),
-            other @ StatsQuestion::StatisticsReport(_) => panic!("{other:?}"),
+            other @ StatsQuestion::Report(_) => panic!("{other:?}"),
         };
         assert_eq!((top("dimension=unit"), top("dimension=unit&limit=100")), (("unit", 20), ("unit", 100)));
         let day = report(None, "interval=day&timezone=Asia/Kolkata&hours=744");
