@@ -3,7 +3,7 @@
 #
 #   local/bench/statistics-storage.sh [ROWS]
 #
-# ROWS in each of eight tables, a million by default: these take 7 minutes and 4 GB of disk.
+# ROWS in each of eight tables, a million by default: these take 5 minutes and 4 GB of disk.
 set -eu
 
 rows=${1:-1000000}

@@ -210,7 +210,7 @@ variable "database" {
     proxy: RDS Proxy in front, for many concurrent instances of the functions.
     login: secret (the managed secret of the owner) or iam (a token). With iam and no proxy, the user forebay_functions must
     have been made in the database: see infra/README.md.
-    storage_gb grows up to max_storage_gb by itself and never shrinks. engine_version: 13 or later.
+    storage_gb grows up to max_storage_gb by itself and never shrinks. engine_version: 14 or later.
   TEXT
   type = object({
     instance_class      = optional(string, "db.t4g.micro")
@@ -242,8 +242,8 @@ variable "database" {
   }
 
   validation {
-    condition     = can(regex("^(1[3-9]|[2-9][0-9])(\\.[0-9]+)?$", var.database.engine_version))
-    error_message = "database.engine_version must be a version of PostgreSQL from 13 on, such as 16 or 16.4."
+    condition     = can(regex("^(1[4-9]|[2-9][0-9])(\\.[0-9]+)?$", var.database.engine_version))
+    error_message = "database.engine_version must be a version of PostgreSQL from 14 on, such as 16 or 16.4."
   }
 }
 
