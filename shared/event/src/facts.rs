@@ -51,6 +51,8 @@ pub struct Facts {
 }
 
 impl Facts {
+    pub const NONE: Facts = Facts { fields: None, subject: None };
+
     /// Those of an event of this type whose data is stored: its bytes as the client sent them, or the data of a CloudEvent in
     /// binary mode. None if this build does not have the type, or the data is no JSON.
     pub fn of_data(event_type: &str, data: &str) -> Self {

@@ -93,12 +93,15 @@ pub enum Known<'a> {
         event_type: Option<Cow<'a, str>>,
         received_at: Option<Timestamp>,
         ip: Option<IpAddr>,
+        /// What statistics keep of it, if its outcome is restored.
+        facts: Facts,
     },
 }
 
 impl Known<'_> {
     /// For a record of which nothing could be read.
-    pub const NOTHING: Known<'static> = Known::Partly { key: None, event_type: None, received_at: None, ip: None };
+    pub const NOTHING: Known<'static> =
+        Known::Partly { key: None, event_type: None, received_at: None, ip: None, facts: Facts::NONE };
 }
 
 /// Whether a record still goes through the steps or has its outcome.
@@ -197,6 +200,14 @@ impl<'a, S> Tracked<'a, S> {
         match &self.state {
             State::Open { event, .. } | State::Closed { known: Known::Event(event), .. } => Some(event.received_at),
             State::Closed { known: Known::Partly { received_at, .. }, .. } => *received_at,
+        }
+    }
+
+    /// What statistics keep of it.
+    pub fn facts(&self) -> &Facts {
+        match &self.state {
+            State::Open { event, .. } | State::Closed { known: Known::Event(event), .. } => &event.facts,
+            State::Closed { known: Known::Partly { facts, .. }, .. } => facts,
         }
     }
 

@@ -1,7 +1,7 @@
 //! What statistics say: reading the cells that the aggregator wrote.
 //!
 //! The server does the arithmetic of time zones, with its own list of them. Periods are groups of quarters, so hours and days
-//! of any length and offset come out right: those of 23 and 25 hours, hours that come twice, zones that move by half an hour.
+//! of any length and offset come out right: those of 22 to 26 hours, hours that come twice, zones that move by half an hour.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -45,7 +45,7 @@ pub fn valid(risk: Option<RiskScore>) -> Decided {
 
 /// A record that is its own first copy, and is closed without a row.
 pub fn closed(position: Position, key: Option<EventKey>, outcome: Outcome, reason: &str) -> Tracked<'static, Decided> {
-    let known = Known::Partly { key, event_type: None, received_at: None, ip: None };
+    let known = Known::Partly { key, event_type: None, received_at: None, ip: None, facts: Facts::NONE };
     let state = State::Closed { outcome, reason: reason.to_owned(), known };
     first_copy(position, state)
 }

@@ -149,6 +149,7 @@ impl Reader<'_> {
             event_type: self.registry.known_type(&envelope.event_type).map(Cow::Borrowed),
             received_at: Some(envelope.received_at),
             ip: envelope.ip,
+            facts: Facts::NONE,
         }
     }
 }

@@ -59,6 +59,12 @@ pub(super) struct OutcomeValue<'a> {
     pub risk_reasons: Option<Cow<'a, [String]>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rules_version: Option<Cow<'a, str>>,
+    /// What statistics keep of an event that is not stored ([`event::Facts`]); of a stored one, `data` has it.
+    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    pub fields: Option<&'a RawValue>,
+    /// As 16 hexadecimal digits, because readers of JSON may round so large a number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<String>,
     // The fields from here on are only set for stored events.
     /// Version of the schema that `data` meets.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -124,6 +130,7 @@ impl OutcomeWriter {
         traceparent: Option<&[u8]>,
     ) -> Result<NewRecord, serde_json::Error> {
         let stored = event.filter(|_| entry.outcome.is_stored());
+        let facts = event.filter(|_| stored.is_none()).map(|event| &event.facts);
         self.outcome_id.clear();
         append(&mut self.outcome_id, format_args!("{}{id_suffix}", entry.position));
         let value = OutcomeValue {
@@ -143,6 +150,8 @@ impl OutcomeWriter {
             risk_score: entry.risk.as_ref().map(|risk| risk.score),
             risk_reasons: entry.risk.as_ref().map(|risk| Cow::Borrowed(risk.reasons.as_slice())),
             rules_version: entry.risk.as_ref().map(|risk| Cow::Borrowed(&*risk.rules_version)),
+            fields: facts.and_then(|facts| facts.fields.as_deref()).map(serde_json::from_str).transpose()?,
+            subject: facts.and_then(|facts| facts.subject).map(|subject| format!("{subject:016x}")),
             schema: stored.map(|event| event.schema_version),
             id_source: stored.map(|event| event.id_source),
             occurred_at: stored.and_then(|event| event.occurred_at),

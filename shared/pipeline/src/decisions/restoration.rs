@@ -5,7 +5,7 @@
 
 use std::borrow::Cow;
 
-use event::{EventKey, Facts, Origin};
+use event::{EventKey, Facts, Origin, Timestamp};
 
 use super::publication::{OutcomeValue, SCORED_LATER};
 use crate::ports::{EventPlace, LateScore, LedgerEntry, RiskScore, UnscoredEvent};
@@ -28,7 +28,11 @@ pub struct ArchivedOutcome<'a> {
 pub enum Effect<'a> {
     /// The event's row, and an increment of its hourly count.
     Stored(Box<Event<'a>>),
-    Nothing,
+    Nothing {
+        received_at: Option<Timestamp>,
+        /// What statistics keep of the event.
+        facts: Facts,
+    },
     /// There was no new entry: an unscored row got its score, at the entry's time.
     ScoredLater(Box<LateScore>),
 }
@@ -75,11 +79,14 @@ impl<'a> ArchivedOutcome<'a> {
             risk: risk(&value),
             recorded_at: value.recorded_at,
         };
-        let event_type = value.event_type.clone();
+        let (event_type, received_at) = (value.event_type.clone(), value.received_at);
+        let facts = facts(&value);
         let effect = match (is_late_score, entry.outcome) {
             (true, _) => Effect::ScoredLater(Box::new(late_score(&value, &entry)?)),
             (false, Outcome::Valid | Outcome::Fraud) => Effect::Stored(Box::new(event(value, &entry)?)),
-            (false, Outcome::Duplicate | Outcome::Blocked | Outcome::DeadLettered) => Effect::Nothing,
+            (false, Outcome::Duplicate | Outcome::Blocked | Outcome::DeadLettered) => {
+                Effect::Nothing { received_at, facts }
+            }
         };
         Ok(ArchivedOutcome { entry, event_type, effect })
     }
@@ -91,9 +98,9 @@ impl<'a> ArchivedOutcome<'a> {
             self.entry.clone();
         let state = match &self.effect {
             Effect::Stored(event) => State::Open { event: Event::clone(event), found: Decided { outcome, risk } },
-            Effect::Nothing => {
-                let event_type = self.event_type.clone();
-                let known = Known::Partly { key, event_type, received_at: None, ip: None };
+            Effect::Nothing { received_at, facts } => {
+                let (event_type, received_at, facts) = (self.event_type.clone(), *received_at, facts.clone());
+                let known = Known::Partly { key, event_type, received_at, ip: None, facts };
                 State::Closed { outcome, reason, known }
             }
             Effect::ScoredLater(_) => return None,
@@ -112,6 +119,12 @@ impl<'a> ArchivedOutcome<'a> {
 
 fn is_first_copy(position: &Position, origin: &Origin) -> bool {
     (position.offset, position.partition, &position.topic) == (origin.offset, origin.partition, &origin.topic)
+}
+
+/// Those of an event that was not stored.
+fn facts(value: &OutcomeValue<'_>) -> Facts {
+    let subject = value.subject.as_deref().and_then(|digits| u64::from_str_radix(digits, 16).ok());
+    Facts { fields: value.fields.map(|fields| fields.get().to_owned()), subject: subject.map(u64::cast_signed) }
 }
 
 fn risk(value: &OutcomeValue<'_>) -> Option<RiskScore> {
@@ -163,8 +176,8 @@ fn event<'a>(value: OutcomeValue<'a>, entry: &LedgerEntry) -> Result<Event<'a>, 
 
 #[cfg(test)]
 mod tests {
+    use event::TenantId;
     use event::schema::Registry;
-    use event::{TenantId, Timestamp};
 
     use super::super::intake::Reader;
     use super::super::publication;

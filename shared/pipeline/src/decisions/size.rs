@@ -8,6 +8,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use event::Facts;
 
 use crate::tracked::{Known, Read, State, Tracked};
 use crate::{Outcome, Reason, ReasonTag, Record};
@@ -31,6 +32,7 @@ pub fn close_too_large(delivered: &[Record], records: &mut [Tracked<'_, Read>], 
                 event_type: record.event_type().map(|event_type| Cow::Owned(event_type.to_owned())),
                 received_at: record.event().filter(|event| !event.undated).map(|event| event.received_at),
                 ip: record.ip(),
+                facts: Facts::NONE,
             };
             let reason = Reason::new(ReasonTag::TooLarge, detail).to_string();
             record.state = State::Closed { outcome: Outcome::DeadLettered, reason, known };

@@ -316,7 +316,7 @@ async fn write(
         return Ok(commit.await?);
     }
     let ledger = EntryColumns::of(new_entries());
-    let facts = FactColumns::of(entries.iter().filter_map(|planned| planned.new));
+    let facts = FactColumns::of(entries.iter().filter_map(|planned| planned.new), at);
     let ledger = ledger.parameters(&at).into_iter().chain(facts.parameters()).collect::<Vec<_>>();
     let unaggregated = SpanTexts::of(new_entries().map(|entry| &entry.position));
     let unaggregated = unaggregated.parameters(&at);
@@ -662,14 +662,16 @@ struct FactColumns<'a> {
 }
 
 impl<'a> FactColumns<'a> {
-    fn of(records: impl Iterator<Item = &'a Tracked<'a, Decided>>) -> Self {
+    /// A record without a time counts as received when it is recorded, as its outcome says.
+    fn of(records: impl Iterator<Item = &'a Tracked<'a, Decided>>, at: OffsetDateTime) -> Self {
         let mut columns = Self::default();
         for record in records {
-            let facts = record.event().map(|event| &event.facts);
+            let undated = record.event().is_some_and(|event| event.undated);
+            let received_at = if undated { Some(at) } else { record.received_at().map(Timestamp::to_utc) };
             columns.event_type.push(record.event_type());
-            columns.received_at.push(record.received_at().map(Timestamp::to_utc));
-            columns.subject.push(facts.and_then(|facts| facts.subject));
-            columns.fields.push(facts.and_then(|facts| facts.fields.as_deref()));
+            columns.received_at.push(received_at);
+            columns.subject.push(record.facts().subject);
+            columns.fields.push(record.facts().fields.as_deref());
         }
         columns
     }

@@ -69,6 +69,14 @@ async fn scalar<T: for<'a> tokio_postgres::types::FromSql<'a>>(database: &Databa
     database.connection().await.unwrap().query_typed_one(query, &[]).await.unwrap().get(0)
 }
 
+/// As [`scalar`], without the limit of a statement: a busy machine may need minutes for what is asked of every time zone.
+async fn unhurried<T: for<'a> tokio_postgres::types::FromSql<'a>>(database: &Database, query: &str) -> T {
+    let mut client = database.connection().await.unwrap();
+    let transaction = client.transaction().await.unwrap();
+    transaction.batch_execute("SET LOCAL statement_timeout = 0").await.unwrap();
+    transaction.query_typed_one(query, &[]).await.unwrap().get(0)
+}
+
 async fn execute(database: &Database, statements: &str) {
     database.connection().await.unwrap().batch_execute(statements).await.unwrap();
 }

@@ -8,7 +8,7 @@ use statistics::{
 use testkit::contracts::statistics::statistics_contract;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::{database, empty_database, execute, scalar};
+use super::{database, empty_database, execute, scalar, unhurried};
 
 /// Writes cells of which there are none yet.
 async fn add(database: &Database, cells: &Cells) {
@@ -143,7 +143,7 @@ async fn every_time_zone_of_the_server_has_days_of_whole_quarters() {
     // In the years that may be asked about.
     let broken = "SELECT count(*) FROM pg_timezone_names, generate_series(2000, 2099) AS year, unnest('{1,7}'::int[]) AS month
                   WHERE extract(epoch FROM (make_timestamptz(year, month, 1, 0, 0, 0, 'UTC') AT TIME ZONE name))::int8 % 900 <> 0";
-    assert_eq!(scalar::<i64>(&database, broken).await, 0);
+    assert_eq!(unhurried::<i64>(&database, broken).await, 0);
     let statistics = PostgresStatistics::new(database.clone());
     // Of the zones whose clocks show the same in every hour of the year, one is checked. posix/X is X.
     let names = "
@@ -154,7 +154,7 @@ async fn every_time_zone_of_the_server_has_days_of_whole_quarters() {
                 FROM pg_timezone_names WHERE name NOT LIKE 'posix/%'
             ) z GROUP BY clock
         ) r";
-    let names: Vec<String> = scalar(&database, names).await;
+    let names: Vec<String> = unhurried(&database, names).await;
     assert!(names.len() > 40, "{names:?}");
     for name in names {
         let year = request("2026-01-01T00:15:00Z", "2027-01-01T00:15:00Z", SeriesInterval::Day, &name);
