@@ -9,7 +9,7 @@ use stack::stack::Stack;
 use crate::verdict::TrialFindings;
 
 /// How often the aggregator runs during a trial, so that faults meet it at work.
-pub const EVERY: Duration = Duration::from_secs(1);
+pub const EVERY: Duration = Duration::from_millis(500);
 /// Runs until everything must be counted. A failpoint may end some of them.
 const RUNS: usize = 30;
 
