@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use event::Timestamp;
+use futures::TryFutureExt as _;
 use pipeline::DependencyError;
 use pipeline::topic::RAW_EVENTS;
-use postgres::{Drain, LogEnd};
+use postgres::{Drain, LogEnd, PostgresError};
 use serde::Serialize;
 use strum::IntoStaticStr;
 use telemetry::list::{RECORDS_AGGREGATED, UNAGGREGATED_AGE};
@@ -16,8 +17,8 @@ use crate::app::App;
 /// Batches of the processor that are counted in one transaction: fewer, larger ones write a cell less often.
 const BATCHES: i64 = 50;
 
-/// Longest time from when ingest receives an event until Kafka has it, rounded up, in milliseconds: `received_at` is before the record is in
-/// its log. So where the logs end tells only about events that were received this long before.
+/// Longest time from when ingest receives an event until Kafka has it, rounded up, in milliseconds. `received_at` is before the
+/// record is in its log, so where the logs end tells only about events that were received this long before.
 const ON_THE_WAY_MS: i64 = 30_000;
 
 /// Why a run ended.
@@ -55,18 +56,15 @@ impl App {
     /// # Errors
     /// If Postgres fails.
     pub(crate) async fn aggregate(&self, deadline: Instant) -> Result<AggregationReport, DependencyError> {
-        let (store, postgres) = (&self.aggregates, &self.postgres);
+        let store = &self.aggregates;
         self.mark_ends(deadline).await?;
-        let begin = || async { store.begin().await.map_err(|error| error.into_dependency("reading the queue")) };
-        let pass = postgres.call(deadline, "reading the queue", begin).await?;
+        let pass = self.store(deadline, "reading the queue", || store.begin()).await?;
         let (mut records, mut unmeasured) = (0, 0);
         let ended = loop {
             if Instant::now() >= deadline {
                 break AggregationEnd::OutOfTime;
             }
-            let count =
-                || async { store.count_some(&pass, BATCHES).await.map_err(|error| error.into_dependency("counting")) };
-            match postgres.call(deadline, "counting records", count).await? {
+            match self.store(deadline, "counting records", || store.count_some(&pass, BATCHES)).await? {
                 Drain::Counted { records: counted, unmeasured: without } => {
                     records += counted;
                     unmeasured += without;
@@ -78,13 +76,9 @@ impl App {
         };
         let end = deadline + Duration::from_millis(500);
         if ended == AggregationEnd::Done {
-            let complete =
-                || async { store.complete(&pass).await.map_err(|error| error.into_dependency("noting progress")) };
-            postgres.call(end, "noting progress", complete).await?;
+            self.store(end, "noting progress", || store.complete(&pass)).await?;
         }
-        let oldest =
-            || async { store.oldest_uncounted().await.map_err(|error| error.into_dependency("reading the queue")) };
-        let oldest = postgres.call(end, "reading the queue", oldest).await?;
+        let oldest = self.store(end, "reading the queue", || store.oldest_uncounted()).await?;
         let oldest_uncounted_sec = oldest.map_or(0.0, |at| self.clock.now().since(at).as_secs_f64());
         UNAGGREGATED_AGE.set(oldest_uncounted_sec, []);
         Ok(AggregationReport { records, unmeasured, oldest_uncounted_sec, ended })
@@ -111,9 +105,20 @@ impl App {
         let ends = ends.iter().filter(|marks| marks.latest > marks.earliest);
         let ends: Vec<LogEnd> =
             ends.map(|marks| LogEnd { partition: marks.partition, end_offset: marks.latest }).collect();
-        let mark = || async {
-            self.aggregates.mark(at, RAW_EVENTS, &ends).await.map_err(|error| error.into_dependency("noting the ends"))
-        };
-        self.postgres.call(deadline, "noting the ends", mark).await
+        self.store(deadline, "noting the ends", || self.aggregates.mark(at, RAW_EVENTS, &ends)).await
+    }
+
+    /// Calls Postgres behind its guard.
+    async fn store<T, F>(
+        &self,
+        deadline: Instant,
+        doing: &'static str,
+        mut call: impl FnMut() -> F,
+    ) -> Result<T, DependencyError>
+    where
+        F: Future<Output = Result<T, PostgresError>>,
+    {
+        let call = || call().map_err(|error| error.into_dependency(doing));
+        self.postgres.call(deadline, doing, call).await
     }
 }

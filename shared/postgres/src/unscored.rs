@@ -13,7 +13,7 @@ use time::macros::date;
 use time::{Date, OffsetDateTime};
 use tokio_postgres::Row;
 
-use crate::aggregates::{ADD_SCORED_LATE, SpanTexts};
+use crate::aggregates::{ADD_UNAGGREGATED, SpanTexts};
 use crate::counts::{ADD_COUNTS, CountChange, CountColumns};
 use crate::database::{Database, RollbackOnDrop, in_one_round_trip};
 use crate::error::PostgresError;
@@ -229,18 +229,14 @@ async fn settle(
     let scored = columns.scores(&at);
     let entries = columns.outbox();
     let counts = counts.parameters();
-    let aggregated = |outcome: Outcome| {
-        SpanTexts::of(settled.iter().filter(|score| score.outcome == outcome).map(|score| &score.event.position))
-    };
-    let (valid, fraud) = (aggregated(Outcome::Valid), aggregated(Outcome::Fraud));
-    let (valid, fraud) = (valid.parameters_scored(&"valid", &at), fraud.parameters_scored(&"fraud", &at));
+    let unaggregated = SpanTexts::of(settled.iter().map(|score| (&score.event.position, Some(score.outcome))));
+    let unaggregated = unaggregated.parameters(&at);
     pipeline::failpoint!("postgres::late-scores");
     in_one_round_trip!(
         _scored = client.execute_typed(SCORE, &scored),
         _added = client.execute_typed(ADD_TO_OUTBOX, &entries),
         _counted = client.execute_typed(ADD_COUNTS, &counts),
-        _valid = client.execute_typed(ADD_SCORED_LATE, &valid),
-        _fraud = client.execute_typed(ADD_SCORED_LATE, &fraud),
+        _noted = client.execute_typed(ADD_UNAGGREGATED, &unaggregated),
         _committed = client.batch_execute("COMMIT"),
     );
     transaction.finish();

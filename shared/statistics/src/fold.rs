@@ -40,16 +40,13 @@ pub struct Cells {
 }
 
 impl Cells {
-    pub fn is_empty(&self) -> bool {
-        self.cells.is_empty()
-    }
-
     /// In the order of their keys.
     pub fn iter(&self) -> impl Iterator<Item = (&CellKey, &Cell)> {
         self.cells.iter()
     }
 
-    /// StatusCounts a record in the cell of its type, in one for each of its dimensions, and in one for each pair of which it has both.
+    /// Counts a record in the cell of its type, in one for each of its dimensions, and in one for each pair of which it has both
+    /// values.
     pub fn add(&mut self, fact: &Fact<'_>) {
         let Some(definition) = TypeDefinition::of(fact.event_type) else {
             return self.count(fact, "", "", "", &[]);

@@ -25,60 +25,50 @@ use crate::statement::{Parameters, parameter};
 /// The advisory lock of aggregation: any number that nothing else in this database uses.
 const LOCK: i64 = 0x666f_7265_6261_7903;
 
-/// Notes the new records of a batch.
+/// Notes the new records of a batch, and those whose events got an outcome from a late score.
 pub(crate) const ADD_UNAGGREGATED: &str = "
-    INSERT INTO unaggregated (topic, partition, incarnation, offsets, added_at)
-    SELECT w.topic, w.partition, w.incarnation, w.offsets::int8multirange, $5
-    FROM unnest($1::text[], $2::int4[], $3::int4[], $4::text[]) AS w (topic, partition, incarnation, offsets)";
-
-/// Notes records whose events got this outcome from a late score.
-pub(crate) const ADD_SCORED_LATE: &str = "
     INSERT INTO unaggregated (topic, partition, incarnation, offsets, scored, added_at)
-    SELECT w.topic, w.partition, w.incarnation, w.offsets::int8multirange, $5, $6
-    FROM unnest($1::text[], $2::int4[], $3::int4[], $4::text[]) AS w (topic, partition, incarnation, offsets)";
+    SELECT w.topic, w.partition, w.incarnation, w.offsets::int8multirange, w.scored, $6
+    FROM unnest($1::text[], $2::int4[], $3::int4[], $4::text[], $5::text[])
+        AS w (topic, partition, incarnation, offsets, scored)";
 
-/// Positions, log by log, as the texts of multiranges.
+/// Positions, by log and by what a late score made of them, as the texts of multiranges.
 #[derive(Debug, Default)]
 pub(crate) struct SpanTexts<'a> {
     topic: Vec<&'a str>,
     partition: Vec<i32>,
     incarnation: Vec<i32>,
     offsets: Vec<String>,
+    scored: Vec<Option<&'static str>>,
 }
 
 impl<'a> SpanTexts<'a> {
-    pub(crate) fn of(positions: impl Iterator<Item = &'a Position>) -> Self {
-        let mut logs = BTreeMap::<(&str, i32, i32), Vec<i64>>::new();
-        for Position { topic, partition, incarnation, offset } in positions {
-            logs.entry((topic, *partition, *incarnation)).or_default().push(*offset);
+    /// Each position with the outcome that a late score gave to its event; `None` for a new record.
+    pub(crate) fn of(positions: impl Iterator<Item = (&'a Position, Option<Outcome>)>) -> Self {
+        let mut logs = BTreeMap::<(&str, i32, i32, Option<Outcome>), Vec<i64>>::new();
+        for (Position { topic, partition, incarnation, offset }, scored) in positions {
+            logs.entry((topic, *partition, *incarnation, scored)).or_default().push(*offset);
         }
         let mut texts = SpanTexts::default();
-        for ((topic, partition, incarnation), offsets) in logs {
+        for ((topic, partition, incarnation, scored), offsets) in logs {
             texts.topic.push(topic);
             texts.partition.push(partition);
             texts.incarnation.push(incarnation);
             texts.offsets.push(multirange(offsets));
+            texts.scored.push(scored.map(Outcome::as_str));
         }
         texts
     }
 
-    pub(crate) fn parameters<'b>(&'b self, at: &'b OffsetDateTime) -> Parameters<'b, 5> {
+    pub(crate) fn parameters<'b>(&'b self, at: &'b OffsetDateTime) -> Parameters<'b, 6> {
         [
             parameter(&self.topic),
             parameter(&self.partition),
             parameter(&self.incarnation),
             parameter(&self.offsets),
+            parameter(&self.scored),
             parameter(at),
         ]
-    }
-
-    pub(crate) fn parameters_scored<'b>(
-        &'b self,
-        outcome: &'b &'static str,
-        at: &'b OffsetDateTime,
-    ) -> Parameters<'b, 6> {
-        let [topic, partition, incarnation, offsets, at] = self.parameters(at);
-        [topic, partition, incarnation, offsets, parameter(outcome), at]
     }
 }
 
@@ -97,7 +87,8 @@ fn multirange(mut offsets: Vec<i64>) -> String {
     text + "}"
 }
 
-/// The rows of the ledger of batches on the queue. There is no order by position: a batch is counted as a whole.
+/// The rows of the ledger of batches on the queue. There is no order by position: a batch is counted as a whole. A span whose rows
+/// have expired has one row without an outcome, so that no row at all means no batch.
 macro_rules! records_of {
     ($batches:literal) => {
         concat!(
@@ -110,12 +101,12 @@ macro_rules! records_of {
             SELECT s.scored, o.tenant, o.event_type, o.received_at, o.recorded_at, o.outcome,
                    o.risk_score IS NOT NULL AS is_scored, o.subject, o.fields
             FROM spans s
-            CROSS JOIN LATERAL (
+            LEFT JOIN LATERAL (
                 SELECT * FROM record_outcomes o
                 WHERE o.topic = s.topic AND o.partition = s.partition AND o.incarnation = s.incarnation
                   AND o.record_offset >= s.first_offset AND o.record_offset < s.end_offset
                 OFFSET 0
-            ) o"
+            ) o ON true"
         )
     };
 }
@@ -302,7 +293,9 @@ async fn count_some(client: &ClientWrapper, begin: &str, last: i64, batches: i64
     }
     let rows = client.query_typed(TAKE, &take).await?;
     let mut cells = Cells::default();
+    let mut records = 0;
     for row in &rows {
+        records += u64::from(row.try_get::<_, Option<&str>>("outcome")?.is_some());
         if let Some(fact) = fact_from_row(row)? {
             cells.add(&fact);
         }
@@ -322,7 +315,7 @@ async fn count_some(client: &ClientWrapper, begin: &str, last: i64, batches: i64
     if rows.is_empty() {
         return Ok(Drain::Empty);
     }
-    Ok(Drain::Counted { records: rows.len() as u64, unmeasured: cells.unmeasured })
+    Ok(Drain::Counted { records, unmeasured: cells.unmeasured })
 }
 
 /// `None` for a record that is no event of a tenant and type: statistics have no place for it, and the ledger counts it.
@@ -479,10 +472,14 @@ mod tests {
         assert_eq!(multirange(vec![5]), "{[5,6)}");
         let positions = [("b", 0, 3), ("a", 1, 1), ("a", 1, 2), ("b", 0, 1)]
             .map(|(topic, partition, offset)| Position::new(topic, partition, offset));
-        let texts = SpanTexts::of(positions.iter());
+        let texts = SpanTexts::of(positions.iter().map(|position| (position, None)));
         assert_eq!(
             (texts.topic, texts.offsets),
             (vec!["a", "b"], vec!["{[1,3)}".to_owned(), "{[1,2),[3,4)}".to_owned()])
         );
+        let outcomes = [Outcome::Fraud, Outcome::Valid, Outcome::Valid, Outcome::Valid].map(Some);
+        let texts = SpanTexts::of(positions.iter().zip(outcomes));
+        assert_eq!(texts.offsets, ["{[1,3)}", "{[1,2)}", "{[3,4)}"]);
+        assert_eq!(texts.scored, [Some("valid"), Some("valid"), Some("fraud")]);
     }
 }

@@ -11,13 +11,12 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 use statistics::{Cell, CellKey, Cells, Change, DistinctSubjects, Fact, RecordStatus};
 use time::OffsetDateTime;
-use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{IsolationLevel, Row};
 
 use super::{PostgresAggregates, WAITING, fact_from_row};
 use crate::error::PostgresError;
 use crate::ledger::Corrupt;
-use crate::statement::parameter;
+use crate::statement::{Parameters, parameter};
 
 /// The most cells that are named in an answer.
 const NAMED: usize = 10;
@@ -104,13 +103,12 @@ impl PostgresAggregates {
 
         let mut made = Cells::default();
         let mut events = 0;
-        let wanted: [(&(dyn ToSql + Sync), Type); 4] =
-            [parameter(&from), parameter(&to), parameter(&first_day), parameter(&last_day)];
+        let wanted: Parameters<'_, 4> = [parameter(&from), parameter(&to), parameter(&first_day), parameter(&last_day)];
         // As a stream, because a day's events may be more than fit into memory.
         let rows = transaction.query_typed_raw(EVENTS, wanted).await?;
         let mut rows = std::pin::pin!(rows);
         while let Some(row) = rows.try_next().await? {
-            made.add(&fact_of_event(&row)?.fact());
+            add_event(&mut made, &row)?;
             events += 1;
         }
         let mut waiting = Cells::default();
@@ -145,38 +143,20 @@ fn corrupt(column: &'static str) -> PostgresError {
     Corrupt("aggregates").column(column)
 }
 
-/// A row of `events`, with what its payload says.
-struct StoredFact<'a> {
-    tenant: &'a str,
-    event_type: &'a str,
-    received_at: Timestamp,
-    status: RecordStatus,
-    facts: Facts,
-}
-
-impl StoredFact<'_> {
-    fn fact(&self) -> Fact<'_> {
-        Fact {
-            tenant: self.tenant,
-            event_type: self.event_type,
-            received_at: self.received_at,
-            subject: self.facts.subject,
-            fields: self.facts.fields.as_deref(),
-            change: Change::Recorded(self.status),
-        }
-    }
-}
-
-fn fact_of_event(row: &Row) -> Result<StoredFact<'_>, PostgresError> {
-    let event_type = row.try_get("event_type")?;
+/// Counts a row of `events` by what its payload says.
+fn add_event(cells: &mut Cells, row: &Row) -> Result<(), PostgresError> {
+    let event_type: &str = row.try_get("event_type")?;
     let outcome = row.try_get::<_, &str>("status")?.parse().map_err(|_| Corrupt("events").column("status"))?;
-    Ok(StoredFact {
+    let facts = Facts::of_data(event_type, row.try_get("payload")?);
+    cells.add(&Fact {
         tenant: row.try_get("tenant")?,
         event_type,
         received_at: row.try_get::<_, OffsetDateTime>("received_at")?.into(),
-        status: RecordStatus::of(outcome, row.try_get("is_scored")?),
-        facts: Facts::of_data(event_type, row.try_get("payload")?),
-    })
+        subject: facts.subject,
+        fields: facts.fields.as_deref(),
+        change: Change::Recorded(RecordStatus::of(outcome, row.try_get("is_scored")?)),
+    });
+    Ok(())
 }
 
 fn key_from_row(row: &Row) -> Result<CellKey, PostgresError> {

@@ -318,7 +318,7 @@ async fn write(
     let ledger = EntryColumns::of(new_entries());
     let facts = FactColumns::of(entries.iter().filter_map(|planned| planned.new), at);
     let ledger = ledger.parameters(&at).into_iter().chain(facts.parameters()).collect::<Vec<_>>();
-    let unaggregated = SpanTexts::of(new_entries().map(|entry| &entry.position));
+    let unaggregated = SpanTexts::of(new_entries().map(|entry| (&entry.position, None)));
     let unaggregated = unaggregated.parameters(&at);
     if rows.is_empty() {
         in_one_round_trip!(

@@ -32,7 +32,7 @@ async fn record(database: &Database, records: &[Tracked<'static, Decided>]) {
     PostgresEventStore::new(database.clone(), DEDUP_WINDOW).record(records, noon()).await.unwrap();
 }
 
-/// StatusCounts everything that is recorded; returns the number of records.
+/// Counts everything that is recorded; returns the number of records.
 async fn count(aggregates: &PostgresAggregates, batches: i64) -> u64 {
     let pass = aggregates.begin().await.unwrap();
     let mut counted = 0;
@@ -93,6 +93,18 @@ async fn a_record_counts_once_in_each_of_its_cells_whatever_comes_again() {
     )
     .await;
     assert_eq!(place, "acme c1 DE click 2026-11-20 12:00:00");
+}
+
+#[tokio::test]
+async fn a_batch_whose_ledger_rows_have_expired_hides_no_later_one() {
+    let database = database().await;
+    let aggregates = PostgresAggregates::new(database.clone());
+    record(&database, &[click(0, 0)]).await;
+    execute(&database, "DELETE FROM record_outcomes").await;
+    record(&database, &[click(0, 1), click(0, 2)]).await;
+    assert_eq!(count(&aggregates, 1).await, 2);
+    assert_eq!(aggregates.oldest_uncounted().await.unwrap(), None);
+    assert_eq!(cell(&database, "campaign_id").await, "2 0 0 0 0");
 }
 
 #[tokio::test]
