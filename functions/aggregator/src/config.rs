@@ -34,7 +34,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use settings::Recording;
-    use testkit::readme::documented_settings;
 
     use super::*;
 
@@ -52,10 +51,7 @@ mod tests {
         Config::from_variables(&read).unwrap();
         let split = Recording::new(BTreeMap::<&str, &str>::new());
         let _ = Config::from_variables(&split);
-        let mut names = [read.names(), split.names()].concat();
-        names.sort();
-        names.dedup();
-        assert_eq!(documented_settings(include_str!("../README.md")), names);
+        testkit::readme::assert_names(include_str!("../README.md"), &[read.names(), split.names()]);
     }
 
     #[test]

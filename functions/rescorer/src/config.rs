@@ -65,7 +65,6 @@ mod tests {
     use std::collections::BTreeMap;
 
     use settings::Recording;
-    use testkit::readme::documented_settings;
 
     use super::*;
 
@@ -86,10 +85,7 @@ mod tests {
         assert_eq!(config.policy.publish_timeout, Duration::from_secs(10));
         let split = Recording::new(BTreeMap::<&str, &str>::new());
         let _ = Config::from_variables(&split);
-        let mut names = [read.names(), split.names()].concat();
-        names.sort();
-        names.dedup();
-        assert_eq!(documented_settings(include_str!("../README.md")), names);
+        testkit::readme::assert_names(include_str!("../README.md"), &[read.names(), split.names()]);
     }
 
     #[test]

@@ -16,6 +16,15 @@ pub fn documented_settings(readme: &str) -> Vec<String> {
     names
 }
 
+/// Checks that the README's `## Settings` table has exactly the names that were read, in one way or another: each way to name a
+/// database reads settings of its own.
+pub fn assert_names(readme: &str, read: &[Vec<String>]) {
+    let mut names = read.concat();
+    names.sort();
+    names.dedup();
+    assert_eq!(documented_settings(readme), names);
+}
+
 /// The settings whose default in the last column of the same table is a literal: a number, or a text in backquotes.
 fn documented_defaults(readme: &str) -> Vec<(&str, &str)> {
     let section = readme.split("\n## Settings").nth(1).unwrap_or_default();
