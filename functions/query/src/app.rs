@@ -8,8 +8,8 @@ use lambda::guard::guard;
 use pipeline::Dependency;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;
-use pipeline::ports::{ApiKeys, EventHistory, RateLeases, RedriveMarks};
-use postgres::{Database, PostgresError, PostgresEventHistory, PostgresStatistics};
+use pipeline::ports::{ApiKeys, EventHistory, EventSearch, RateLeases, RedriveMarks};
+use postgres::{Database, PostgresError, PostgresEventHistory, PostgresEventSearch, PostgresStatistics};
 use statistics::Statistics;
 
 use crate::config::Config;
@@ -25,6 +25,7 @@ pub struct App {
     pub(crate) limiter: RateLimiter,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) history: Arc<dyn EventHistory>,
+    pub(crate) search: Arc<dyn EventSearch>,
     pub(crate) statistics: Arc<dyn Statistics>,
     pub(crate) postgres: Arc<Guard>,
     pub(crate) marks: Arc<dyn RedriveMarks>,
@@ -40,6 +41,7 @@ impl App {
         keys: Arc<dyn ApiKeys>,
         leases: Arc<dyn RateLeases>,
         history: Arc<dyn EventHistory>,
+        search: Arc<dyn EventSearch>,
         statistics: Arc<dyn Statistics>,
         marks: Arc<dyn RedriveMarks>,
         clock: Arc<dyn Clock>,
@@ -54,6 +56,7 @@ impl App {
             limiter: RateLimiter::new(leases, Arc::clone(&access), config.rate),
             clock,
             history,
+            search,
             statistics,
             postgres,
             marks,
@@ -69,11 +72,18 @@ impl App {
     /// If Postgres cannot be reached.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let sdk = aws::sdk_config().await;
-        let database = Database::connect(&config.postgres);
-        let (access, database) = config.access.connect_beside(&sdk, database).await?;
+        let (access, database) = match &config.replica {
+            None => config.access.connect_beside(&sdk, Database::connect(&config.postgres)).await?,
+            // Keys and marks are never read from a replica, where a key that was revoked may still be good.
+            Some(replica) => {
+                let (access, database) = tokio::join!(config.access.connect(&sdk), Database::connect(replica));
+                (access?, database?)
+            }
+        };
         let history = Arc::new(PostgresEventHistory::new(database.clone()));
+        let search = Arc::new(PostgresEventSearch::new(database.clone()));
         let statistics = Arc::new(PostgresStatistics::new(database));
         let (keys, leases, marks) = (access.keys(), access.leases(), access.marks());
-        Ok(App::new(&config, keys, leases, history, statistics, marks, Arc::new(SystemClock)))
+        Ok(App::new(&config, keys, leases, history, search, statistics, marks, Arc::new(SystemClock)))
     }
 }

@@ -11,6 +11,8 @@ use settings::{Settings, SettingsError, Variables};
 pub struct Config {
     /// `DATABASE_URL` or `DB_…`: see `shared/postgres`.
     pub postgres: PostgresConfig,
+    /// `DATABASE_READ_URL` or `DB_READ_HOST`: a replica that is read in place of it; none.
+    pub replica: Option<PostgresConfig>,
     /// `ACCESS_STORE`: where keys and redrive marks are kept, `dynamodb` or `postgres`; `dynamodb`. `ACCESS_TABLE`: its
     /// DynamoDB table; `access`.
     pub access: AccessConfig,
@@ -33,13 +35,14 @@ impl Config {
     pub fn from_variables(variables: &dyn Variables) -> Result<Self, SettingsError> {
         let mut settings = Settings::new(variables);
         let postgres = PostgresConfig::from_settings(&mut settings);
+        let replica = PostgresConfig::replica_from_settings(&mut settings, postgres.as_ref());
         let access = AccessConfig::with_postgres(&mut settings, postgres.as_ref());
         let key_cache = KeyCachePolicy::from_settings(&mut settings);
         let limit = settings.or("QUERY_RATE_LIMIT_PER_MIN", 600);
         let rate = RatePolicy::from_settings(&mut settings, Counted::Requests, limit, key_cache.timeout);
         let max_wait = Duration::from_millis(settings.or("MAX_WAIT_MS", 10_000));
         let breaker_open = settings::shared::breaker_open(&mut settings);
-        let config = |(postgres, access)| Config { postgres, access, key_cache, rate, max_wait, breaker_open };
+        let config = |(postgres, access)| Config { postgres, replica, access, key_cache, rate, max_wait, breaker_open };
         settings.build(postgres.zip(access).map(config))
     }
 }

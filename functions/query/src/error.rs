@@ -8,6 +8,8 @@ use event::TypeDefinition;
 use lambda::problem::retry_after_failure;
 use pipeline::{DependencyError, ErrorClass, Position};
 
+use crate::search;
+
 /// When to ask again for an event that is not processed yet.
 const RETRY_AFTER_NOT_REACHED: Duration = Duration::from_secs(1);
 
@@ -24,6 +26,14 @@ pub enum QueryError {
     /// The parameter is readable, but not one that can be answered.
     #[error("{name} must be {bound}")]
     OutOfBounds { name: &'static str, bound: &'static str },
+    /// It would be left out of account, and too much be found.
+    #[error("there is no parameter {}; those there are: {}", shortened(.0), search::parameters())]
+    NoSuchParameter(String),
+    #[error(
+        "there are too many events to look through; ask for a shorter range, or for a user_id or another value that few \
+         events have"
+    )]
+    SearchTooWide,
     #[error("there is no such dimension; those there are: {}", TypeDefinition::all_dimensions().collect::<Vec<_>>().join(", "))]
     UnknownDimension,
     #[error("timezone must be a name from the IANA time zone database, such as Europe/Berlin")]
@@ -52,6 +62,11 @@ fn unknown(receipt: Option<&Position>) -> String {
     }
 }
 
+/// What a client sent is not repeated at any length.
+fn shortened(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(64)).unwrap_or_default()
+}
+
 impl QueryError {
     /// Whether the same request may succeed later.
     pub fn class(&self) -> ErrorClass {
@@ -63,6 +78,8 @@ impl QueryError {
             QueryError::EventId
             | QueryError::Parameter { .. }
             | QueryError::OutOfBounds { .. }
+            | QueryError::NoSuchParameter(_)
+            | QueryError::SearchTooWide
             | QueryError::UnknownDimension
             | QueryError::UnknownTimezone
             | QueryError::Unknown { .. }
@@ -79,6 +96,8 @@ impl QueryError {
             QueryError::EventId => "bad_event_id",
             QueryError::Parameter { .. } => "bad_parameter",
             QueryError::OutOfBounds { .. } => "out_of_bounds",
+            QueryError::NoSuchParameter(_) => "unknown_parameter",
+            QueryError::SearchTooWide => "search_too_wide",
             QueryError::UnknownDimension => "unknown_dimension",
             QueryError::UnknownTimezone => "unknown_timezone",
             QueryError::Unknown { .. } => "unknown_event",
@@ -100,10 +119,13 @@ impl QueryError {
         match self {
             QueryError::Key(error) => error.status(),
             QueryError::Rate(error) => error.status(),
-            QueryError::EventId | QueryError::Parameter { .. } => StatusCode::BAD_REQUEST,
-            QueryError::OutOfBounds { .. } | QueryError::UnknownDimension | QueryError::UnknownTimezone => {
-                StatusCode::UNPROCESSABLE_ENTITY
+            QueryError::EventId | QueryError::Parameter { .. } | QueryError::NoSuchParameter(_) => {
+                StatusCode::BAD_REQUEST
             }
+            QueryError::OutOfBounds { .. }
+            | QueryError::SearchTooWide
+            | QueryError::UnknownDimension
+            | QueryError::UnknownTimezone => StatusCode::UNPROCESSABLE_ENTITY,
             QueryError::Unknown { .. } | QueryError::NotYetProcessed { .. } | QueryError::NoSuchPath => {
                 StatusCode::NOT_FOUND
             }
@@ -129,6 +151,8 @@ impl QueryError {
             QueryError::EventId
             | QueryError::Parameter { .. }
             | QueryError::OutOfBounds { .. }
+            | QueryError::NoSuchParameter(_)
+            | QueryError::SearchTooWide
             | QueryError::UnknownDimension
             | QueryError::UnknownTimezone
             | QueryError::Unknown { .. }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api_keys::Credentials;
 use axum::extract::rejection::PathRejection;
-use axum::extract::{MatchedPath, Path, State};
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use axum::routing::get;
@@ -21,7 +21,9 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::error::QueryError;
+use crate::parameters;
 use crate::question::Question;
+use crate::search;
 use crate::stats;
 use crate::timeline::{self, Missing, Receipt, Timeline};
 
@@ -39,9 +41,9 @@ pub fn router(app: Arc<App>) -> Router {
     Router::new()
         // The rest of the path, because some gateways decode %2F before they pass the path on.
         .route("/events/{*id}", get(event))
-        // An id as a parameter survives every gateway, whatever its characters.
-        .route("/events", get(event))
-        .route("/events/", get(event))
+        // One event, or a search. An id as a parameter survives every gateway, whatever its characters.
+        .route("/events", get(events))
+        .route("/events/", get(events))
         .route("/campaigns/{id}/stats", get(stats::of_campaign))
         .route("/stats", get(stats::of_part))
         .method_not_allowed_fallback(async || refuse(&QueryError::Method))
@@ -169,18 +171,38 @@ fn absence(history: &History, question: &Question) -> QueryError {
     }
 }
 
+type IdInPath = Result<Path<String>, PathRejection>;
+type PlatformDeadline = Option<Extension<Deadline>>;
+
 async fn event(
     State(app): State<Arc<App>>,
     headers: HeaderMap,
-    deadline: Option<Extension<Deadline>>,
-    matched: MatchedPath,
-    path: Result<Path<String>, PathRejection>,
+    deadline: PlatformDeadline,
+    path: IdInPath,
     uri: Uri,
+) -> Response {
+    respond(&app, &headers, deadline, Some(path), &uri).await
+}
+
+async fn events(State(app): State<Arc<App>>, headers: HeaderMap, deadline: PlatformDeadline, uri: Uri) -> Response {
+    if parameters::has(&uri, "id") {
+        respond(&app, &headers, deadline, None, &uri).await
+    } else {
+        search::respond(&app, &headers, &uri).await
+    }
+}
+
+async fn respond(
+    app: &App,
+    headers: &HeaderMap,
+    deadline: PlatformDeadline,
+    path: Option<IdInPath>,
+    uri: &Uri,
 ) -> Response {
     let started = Instant::now();
     let answer = async {
-        let key = app.admit(&headers, app.clock.now()).await?;
-        let question = Question::read(matched.as_str().ends_with('}').then_some(path), &uri)?;
+        let key = app.admit(headers, app.clock.now()).await?;
+        let question = Question::read(path, uri)?;
         let deadline = deadline.as_ref().map(|Extension(deadline)| deadline);
         let patience = Deadline::at_most(deadline, question.wait.min(app.max_wait), ANSWER_RESERVE);
         app.answer(EventKey { tenant: key.tenant.clone(), id: question.id.clone() }, &question, patience).await
@@ -228,6 +250,8 @@ pub(crate) fn refuse(error: &QueryError) -> Response {
         | QueryError::EventId
         | QueryError::Parameter { .. }
         | QueryError::OutOfBounds { .. }
+        | QueryError::NoSuchParameter(_)
+        | QueryError::SearchTooWide
         | QueryError::UnknownDimension
         | QueryError::UnknownTimezone
         | QueryError::Unknown { .. }

@@ -1,7 +1,8 @@
-//! Answers what happened to an event, and how many events there were.
+//! Answers what happened to an event, which events there are, and how many there were.
 //!
-//! Owns the HTTP interface of queries: who may ask, the format of a timeline and of statistics, and the meaning of a 404. It
-//! changes nothing. The ports `EventHistory`, `RedriveMarks` and `Statistics` provide the data.
+//! Owns the HTTP interface of queries: who may ask, the format of a timeline, of a page of events and of statistics, and the
+//! meaning of a 404. It changes nothing. The ports `EventHistory`, `EventSearch`, `RedriveMarks` and `Statistics` provide the
+//! data.
 
 mod app;
 mod config;
@@ -9,7 +10,9 @@ mod error;
 mod handler;
 mod parameters;
 mod question;
+mod search;
 mod stats;
+mod time_range;
 pub mod timeline;
 
 pub use app::{App, ConnectError};

@@ -20,6 +20,12 @@ pub fn read<T: DeserializeOwned>(uri: &Uri) -> Result<T, QueryError> {
     Query::try_from_uri(uri).map(|Query(parameters)| parameters).map_err(unreadable)
 }
 
+/// Whether there is a parameter of this name.
+pub fn has(uri: &Uri, name: &str) -> bool {
+    let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
+    pairs.is_ok_and(|Query(pairs)| pairs.iter().any(|(given, _)| given == name))
+}
+
 /// Digits only: a receipt has no signs or spaces.
 ///
 /// # Errors

@@ -108,6 +108,12 @@ pub struct Risk {
     pub rules_version: Arc<str>,
 }
 
+impl From<RiskScore> for Risk {
+    fn from(RiskScore { score, reasons, rules_version }: RiskScore) -> Self {
+        Risk { score, reasons, rules_version }
+    }
+}
+
 fn as_text<S: serde::Serializer>(position: &Position, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(position)
 }
@@ -165,8 +171,7 @@ pub fn steps(history: History, marks: Vec<Mark>) -> Vec<TimelineStep> {
         let StoredEvent { outcome, event_type, origin, trace_id, occurred_at, stored_at, risk, scored_at, received_at } =
             stored;
         let scored = risk.zip(scored_at).map(|(risk, at)| {
-            let RiskScore { score, reasons, rules_version } = risk;
-            let risk = Risk { score, reasons, rules_version };
+            let risk = Risk::from(risk);
             (at, TimelineStep::Scored { at, origin: origin.clone(), outcome, risk })
         });
         let time_doubt = occurred_at.and_then(|at| at.doubt(received_at));

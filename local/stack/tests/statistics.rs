@@ -1,7 +1,9 @@
-//! Statistics through the real binaries: events over HTTP, counted by the aggregator while it is killed, and read over HTTP.
+//! Statistics and searches through the real binaries: events over HTTP, counted by the aggregator while it is killed, and read
+//! over HTTP.
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -42,6 +44,21 @@ async fn send(stack: &Stack, key: &str, events: &[Value]) {
 async fn stats(stack: &Stack, key: &str) -> Value {
     let url = stack.query_url().replace("/events", "/campaigns/camp456/stats?hours=24");
     JsonClient::default().get(&url, &[("x-api-key", key)]).await.unwrap().json()
+}
+
+/// The ids of all pages of a search, and their number.
+async fn search(stack: &Stack, key: &str, conditions: &str) -> (BTreeSet<String>, usize) {
+    let (mut ids, mut pages, mut next) = (BTreeSet::new(), 0, String::new());
+    loop {
+        let url = format!("{}?{conditions}&limit=30{next}", stack.query_url());
+        let page = JsonClient::default().get(&url, &[("x-api-key", key)]).await.unwrap().json();
+        for event in page["events"].as_array().unwrap() {
+            assert!(ids.insert(event["id"].as_str().unwrap().to_owned()), "twice: {event}");
+        }
+        pages += 1;
+        let Some(cursor) = page["next"].as_str() else { return (ids, pages) };
+        next = format!("&next={cursor}");
+    }
 }
 
 /// Counts everything, with the process killed again and again.
@@ -92,6 +109,13 @@ async fn a_campaigns_statistics_are_those_of_what_was_sent() {
     let in_hours: u64 = hours.iter().map(|hour| hour["events"].as_u64().unwrap()).sum();
     assert!((24..=25).contains(&hours.len()) && in_hours == 121, "{hours:?}");
     assert!(found["complete_until"].is_string(), "{found}");
+
+    let (found, pages) = search(&stack, &key, "campaign_id=camp456").await;
+    assert_eq!((found.len(), pages), (121, 5));
+    assert_eq!(search(&stack, &key, "status=fraud&type=click").await.0, ["click-20".to_owned()].into());
+    let of_user = search(&stack, &key, "user_id=u7&geo_country=DE&device_type=mobile").await.0;
+    assert!(of_user.len() == 12 && of_user.contains("impression-97") && of_user.contains("click-17"), "{of_user:?}");
+    assert_eq!(search(&stack, &key, "campaign_id=other").await.0, [].into());
 
     let all = json!({"action": "verify", "from": "2000-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"});
     let verified = stack.invoke("aggregator", all).await.unwrap();

@@ -1,8 +1,11 @@
 //! What statistics keep of an event: the members that its type declares as dimensions, measures and distinct.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 use serde::ser::{SerializeMap, Serializer};
 use sha2::{Digest, Sha256};
+use smallvec::SmallVec;
 
 use crate::Form;
 use crate::json::Value;
@@ -48,10 +51,12 @@ pub struct Facts {
     pub fields: Option<String>,
     /// A hash of the distinct member: enough to estimate how many there are, and not the user's name.
     pub subject: Option<i64>,
+    /// A [`term`] for each of the event's dimensions.
+    pub terms: SmallVec<[i64; 4]>,
 }
 
 impl Facts {
-    pub const NONE: Facts = Facts { fields: None, subject: None };
+    pub const NONE: Facts = Facts { fields: None, subject: None, terms: SmallVec::new_const() };
 
     /// Those of an event of this type whose data is stored: its bytes as the client sent them, or the data of a CloudEvent in
     /// binary mode. None if this build does not have the type, or the data is no JSON.
@@ -66,8 +71,17 @@ impl Facts {
         // A map of texts, numbers and booleans can always be written.
         let fields = fields.members().next().and_then(|_| serde_json::to_string(&fields).ok());
         let subject = definition.distinct.and_then(|name| payload.get(name)).and_then(subject);
-        Facts { fields, subject }
+        let dimension = |name: &&'static str| Some((*name, payload.get(name).filter(|value| is_dimension(value))?));
+        let dimensions = definition.dimensions.iter().filter_map(dimension);
+        let terms = dimensions.filter_map(|(name, value)| Some(term(name, &text(value)?))).collect();
+        Facts { fields, subject, terms }
     }
+}
+
+/// What stands for a member and its value in an index: the first 8 bytes of the SHA-256 of `<name>=<value>`, so that one index
+/// serves every member that any type declares. A number or a truth value has the text that JSON has for it.
+pub fn term(name: &str, value: &str) -> i64 {
+    first_bytes(Sha256::new().chain_update(name).chain_update("=").chain_update(value))
 }
 
 /// Those of an event of this type with this payload; none if this build does not have the type.
@@ -77,12 +91,26 @@ pub(crate) fn facts(event_type: &str, payload: &Value<'_>) -> Facts {
 
 /// The first 8 bytes of the SHA-256 of the value's text.
 fn subject(value: &Value<'_>) -> Option<i64> {
-    let digest = match value {
-        Value::String(text) => Sha256::digest(text.as_bytes()),
-        Value::Number(number) => Sha256::digest(number.to_string().as_bytes()),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
-    };
-    digest.first_chunk().map(|first| i64::from_be_bytes(*first))
+    match value {
+        Value::String(_) | Value::Number(_) => Some(first_bytes(Sha256::new().chain_update(&*text(value)?))),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+fn first_bytes(hash: Sha256) -> i64 {
+    let digest: [u8; 32] = hash.finalize().into();
+    let [a, b, c, d, e, f, g, h, ..] = digest;
+    i64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// That of a value which has one: a text, a number or a truth value.
+fn text<'a>(value: &'a Value<'_>) -> Option<Cow<'a, str>> {
+    match value {
+        Value::String(text) => Some(Cow::Borrowed(text)),
+        Value::Number(number) => Some(Cow::Owned(number.to_string())),
+        Value::Bool(value) => Some(Cow::Borrowed(if *value { "true" } else { "false" })),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
 }
 
 struct Fields<'a> {
@@ -149,5 +177,16 @@ mod tests {
         let long = "x".repeat(257);
         assert_eq!(facts("click", &format!(r#"{{"campaign_id":"{long}"}}"#)), Facts::default());
         assert_eq!(facts("page_view", r#"{"bytes":"-","status":"-"}"#).fields.as_deref(), Some(r#"{"status":"-"}"#));
+    }
+
+    #[test]
+    fn each_dimension_has_a_term_and_no_other_member() {
+        let terms = |event_type, payload| facts(event_type, payload).terms.into_vec();
+        assert_eq!(terms("click", r#"{"campaign_id":"c1","user_id":"u1"}"#), [term("campaign_id", "c1")]);
+        let page_view = r#"{"method":true,"status":404,"bytes":12}"#;
+        assert_eq!(terms("page_view", page_view), [term("method", "true"), term("status", "404")]);
+        assert_eq!(terms("page_view", r#"{"method":null,"status":["404"]}"#), [0_i64; 0]);
+        // Stored rows have it.
+        assert_eq!(term("campaign_id", "c1"), i64::from_be_bytes([0x5f, 0x64, 0xba, 0x8b, 0x3a, 0x21, 0xee, 0xeb]));
     }
 }

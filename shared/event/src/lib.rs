@@ -24,7 +24,7 @@ pub use canonical::{CanonicalError, fingerprint};
 pub use client::{Binding, ClientEvent, EventError, Form, essence, is_json};
 pub use digest::{RecordDigest, RecordDigestError};
 pub use envelope::{ENVELOPE_VERSION, Envelope, EnvelopeError, IdSource};
-pub use facts::{Facts, TypeDefinition};
+pub use facts::{Facts, TypeDefinition, term};
 pub use id::{EventId, EventKey, IdError, PayloadHash, TenantId};
 pub use origin::{Origin, OriginError, is_topic_name};
 pub use text::JsonStr;

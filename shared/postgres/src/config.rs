@@ -157,6 +157,50 @@ impl PostgresConfig {
         Some(PostgresConfig { address, ca_file, pooler, pool_size, statement_timeout })
     }
 
+    /// Reads `DATABASE_READ_URL`, or, with `DB_HOST`, `DB_READ_HOST`: a replica of `primary` that answers reads in its place.
+    /// Everything else is as for the primary. `None` if there is none, or after a problem was recorded.
+    pub fn replica_from_settings(
+        settings: &mut Settings<'_>,
+        primary: Option<&PostgresConfig>,
+    ) -> Option<PostgresConfig> {
+        let url = settings.secret_source("DATABASE_READ_URL");
+        let host = settings.optional::<String>("DB_READ_HOST");
+        let primary = primary?;
+        let address = match (url, host, &primary.address) {
+            (None, None, _) => return None,
+            (Some(url), None, Address::Url(_)) => {
+                if known(&url).is_some_and(|text| parse_url(&text).is_err()) {
+                    settings.problem("DATABASE_READ_URL is not a PostgreSQL connection URL");
+                }
+                Address::Url(url)
+            }
+            (None, Some(host), Address::Parts { server, tls, password }) => {
+                let mut replica = tokio_postgres::Config::new();
+                replica.host(&host);
+                for port in server.get_ports() {
+                    replica.port(*port);
+                }
+                if let Some(name) = server.get_dbname() {
+                    replica.dbname(name);
+                }
+                if let Some(user) = server.get_user() {
+                    replica.user(user);
+                }
+                let password = match password {
+                    Password::Secret(secret) => Password::Secret(secret.clone()),
+                    // A token is for one host.
+                    Password::Iam(login) => Password::Iam(IamLogin { host, ..login.clone() }),
+                };
+                Address::Parts { server: Box::new(replica), tls: *tls, password }
+            }
+            _other => {
+                settings.problem("DATABASE_READ_URL goes with DATABASE_URL, and DB_READ_HOST with DB_HOST");
+                return None;
+            }
+        };
+        Some(PostgresConfig { address, ..primary.clone() })
+    }
+
     /// The configuration of a connection that logs in with `secret` (the URL, the password or the token), and whether it
     /// is encrypted.
     ///
@@ -343,6 +387,37 @@ mod tests {
         let direct = options("none").unwrap();
         assert!(direct.contains("-c statement_timeout=15000 ") && direct.contains("force_generic_plan"), "{direct}");
         assert_eq!(options("transaction"), None);
+    }
+
+    #[test]
+    fn a_replica_differs_from_its_primary_by_its_address_alone() {
+        let read = |variables: &[(&'static str, &'static str)]| {
+            let variables: BTreeMap<&str, &str> = variables.iter().copied().collect();
+            let mut settings = Settings::new(&variables);
+            let primary = PostgresConfig::from_settings(&mut settings);
+            let replica = PostgresConfig::replica_from_settings(&mut settings, primary.as_ref());
+            settings.build(Some(replica)).map_err(|error| error.problems.join("; "))
+        };
+        let url = ("DATABASE_URL", "postgres://u@db.example/d");
+        assert!(read(&[url]).unwrap().is_none());
+        let replica = read(&[url, ("DATABASE_READ_URL", "postgres://r@ro.example/d"), ("DB_POOL_SIZE", "9")]);
+        let replica = replica.unwrap().unwrap();
+        assert_eq!(connection(&replica).0.get_hosts(), [Host::Tcp("ro.example".into())]);
+        assert_eq!((connection(&replica).0.get_user(), replica.pool_size), (Some("r"), 9));
+
+        let parts = [("DB_HOST", "db"), ("DB_NAME", "d"), ("DB_USER", "u"), ("DB_AUTH", "iam"), ("DB_PORT", "5433")];
+        let replica = read(&[&parts[..], &[("DB_READ_HOST", "ro")]].concat()).unwrap().unwrap();
+        let (server, tls) = connection(&replica);
+        assert_eq!((server.get_hosts(), server.get_ports()), (&[Host::Tcp("ro".into())][..], &[5433][..]));
+        assert_eq!((server.get_dbname(), server.get_user(), tls), (Some("d"), Some("u"), true));
+        let Address::Parts { password: Password::Iam(login), .. } = &replica.address else { panic!() };
+        assert_eq!((login.host.as_str(), login.port), ("ro", 5433));
+
+        for mixed in [vec![url, ("DB_READ_HOST", "ro")], [&parts[..], &[("DATABASE_READ_URL", url.1)]].concat()] {
+            assert!(read(&mixed).unwrap_err().contains("DB_READ_HOST with DB_HOST"), "{mixed:?}");
+        }
+        let error = read(&[url, ("DATABASE_READ_URL", "postgres://r:hunter2@db:port/d")]).unwrap_err();
+        assert_eq!(error, "DATABASE_READ_URL is not a PostgreSQL connection URL");
     }
 
     #[test]

@@ -264,8 +264,17 @@ impl PostgresError {
     }
 
     pub(crate) fn is_unique_violation(&self) -> bool {
+        self.has_code(&SqlState::UNIQUE_VIOLATION)
+    }
+
+    /// The server gave the statement up, because it took longer than its limit.
+    pub(crate) fn is_statement_timeout(&self) -> bool {
+        self.has_code(&SqlState::QUERY_CANCELED)
+    }
+
+    fn has_code(&self, code: &SqlState) -> bool {
         match self {
-            PostgresError::Statement(error) => error.code() == Some(&SqlState::UNIQUE_VIOLATION),
+            PostgresError::Statement(error) => error.code() == Some(code),
             PostgresError::CaFile { .. }
             | PostgresError::Tls(_)
             | PostgresError::Token(_)

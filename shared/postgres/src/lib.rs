@@ -1,7 +1,7 @@
 //! The Postgres adapter: the system of record.
 //!
 //! Owns the schema and its migrations, the one transaction that records a batch ([`PostgresEventStore`]), claims for
-//! `DEDUP_STORE=postgres` ([`PostgresClaims`]), keys, limits, blocks, marks and trails for `ACCESS_STORE=postgres`, the ledger's sums, what of it has no row any more, the history of one event ([`PostgresEventHistory`]),
+//! `DEDUP_STORE=postgres` ([`PostgresClaims`]), keys, limits, blocks, marks and trails for `ACCESS_STORE=postgres`, the ledger's sums, what of it has no row any more, the history of one event ([`PostgresEventHistory`]), searches ([`PostgresEventSearch`]),
 //! late scores and their outbox ([`PostgresUnscoredEvents`]), runs of the replayer ([`PostgresReplay`]), what statistics say ([`PostgresStatistics`]), fingerprints,
 //! partitions and retention. Does not own the verdicts on records and the handling of errors (`pipeline`).
 //!
@@ -24,6 +24,7 @@ pub mod lost_events;
 pub mod migrations;
 pub mod partitions;
 mod replay;
+mod search;
 mod statement;
 mod stats;
 mod store;
@@ -42,6 +43,7 @@ pub use database::Database;
 pub use error::{PostgresError, StatementError};
 pub use history::PostgresEventHistory;
 pub use replay::PostgresReplay;
+pub use search::PostgresEventSearch;
 pub use stats::PostgresStatistics;
 pub use store::PostgresEventStore;
 pub use unscored::PostgresUnscoredEvents;

@@ -9,14 +9,13 @@ use statistics::{QUARTER_MS, Range, ReportRequest, SeriesInterval, Subset, quart
 
 use crate::error::QueryError;
 use crate::parameters::{self, number};
+use crate::time_range::{self, MAX_HOURS, TimeRange};
 
 /// The dimension that campaigns are.
 pub const CAMPAIGN: &str = "campaign_id";
 /// What is told about a campaign: its countries, and its devices.
 pub const CAMPAIGN_PAIRS: &[&str] = &["campaign_id,geo_country", "campaign_id,device_type"];
 
-const DEFAULT_HOURS: u64 = 24;
-const MAX_HOURS: u64 = 31 * 24;
 const MAX_DAYS: u64 = 400;
 const DEFAULT_LIMIT: u16 = 20;
 const MAX_LIMIT: u16 = 100;
@@ -64,7 +63,7 @@ impl StatsQuestion {
         };
         let has_series = interval.is_some() || timezone.is_some();
         let interval = interval.map_or(Ok(SeriesInterval::Hour), |interval| known_interval(&interval))?;
-        let range = range(hours, from, to, interval, now)?;
+        let range = widened(time_range::read(hours, from, to, now)?, interval)?;
         match (part, dimension) {
             (None, Some(dimension)) if !has_series => {
                 let limit = limit.map_or(Ok(DEFAULT_LIMIT), |limit| number("limit", &limit))?;
@@ -94,37 +93,8 @@ fn known_interval(text: &str) -> Result<SeriesInterval, QueryError> {
 }
 
 /// Widened to whole quarters.
-fn range(
-    hours: Option<String>,
-    from: Option<String>,
-    to: Option<String>,
-    interval: SeriesInterval,
-    now: Timestamp,
-) -> Result<Range, QueryError> {
+fn widened(TimeRange { from, to }: TimeRange, interval: SeriesInterval) -> Result<Range, QueryError> {
     let out_of_bounds = |name, bound| Err(QueryError::OutOfBounds { name, bound });
-    let (from, to) = match (hours, from, to) {
-        (None, Some(from), Some(to)) => (instant("from", &from)?, instant("to", &to)?),
-        (hours, None, None) => {
-            let hours = hours.map_or(Ok(DEFAULT_HOURS), |hours| number("hours", &hours))?;
-            if !(1..=MAX_HOURS).contains(&hours) {
-                return out_of_bounds("hours", "1 to 744");
-            }
-            let ms = i64::try_from(hours).unwrap_or(i64::MAX).saturating_mul(3_600_000);
-            (Timestamp::from_millis(now.as_millis().saturating_sub(ms)), now)
-        }
-        (Some(_), _, _) => {
-            return Err(QueryError::Parameter { name: "hours", problem: "cannot be sent together with from or to" });
-        }
-        (None, Some(_), None) => {
-            return Err(QueryError::Parameter { name: "from", problem: "must be sent together with to" });
-        }
-        (None, None, Some(_)) => {
-            return Err(QueryError::Parameter { name: "to", problem: "must be sent together with from" });
-        }
-    };
-    if from >= to {
-        return out_of_bounds("from", "before to");
-    }
     if !YEARS.contains(&from) || to > YEARS.end {
         return out_of_bounds("from", "in the years 2000 to 2099, and so must to");
     }
@@ -141,11 +111,6 @@ fn range(
             Ok(Range { from: quarter_of(from), to })
         }
     }
-}
-
-fn instant(name: &'static str, text: &str) -> Result<Timestamp, QueryError> {
-    let problem = "is not an RFC 3339 date-time, such as 2026-11-20T18:00:00Z; a + in it is written as %2B";
-    Timestamp::parse(text).map_err(|_| QueryError::Parameter { name, problem })
 }
 
 #[cfg(test)]

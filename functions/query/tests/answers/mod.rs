@@ -4,6 +4,7 @@
 //!
 //! What is told was decided by the pipeline's own steps, from sample records of the processor.
 
+mod search;
 mod stats;
 
 use std::num::NonZeroU32;

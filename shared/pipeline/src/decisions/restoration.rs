@@ -124,7 +124,8 @@ fn is_first_copy(position: &Position, origin: &Origin) -> bool {
 /// Those of an event that was not stored.
 fn facts(value: &OutcomeValue<'_>) -> Facts {
     let subject = value.subject.as_deref().and_then(|digits| u64::from_str_radix(digits, 16).ok());
-    Facts { fields: value.fields.map(|fields| fields.get().to_owned()), subject: subject.map(u64::cast_signed) }
+    let fields = value.fields.map(|fields| fields.get().to_owned());
+    Facts { fields, subject: subject.map(u64::cast_signed), ..Facts::NONE }
 }
 
 fn risk(value: &OutcomeValue<'_>) -> Option<RiskScore> {

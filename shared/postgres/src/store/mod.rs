@@ -28,6 +28,7 @@ use crate::counts::{ADD_COUNTS, CountChange, CountColumns};
 use crate::database::{Database, RollbackOnDrop, in_one_round_trip};
 use crate::error::PostgresError;
 use crate::ledger::{Corrupt, entry_from_row, origin_from_row};
+use crate::search::terms_of;
 use crate::statement::{Parameters, Ready, SqlType, parameter};
 use crate::text::join;
 
@@ -107,19 +108,20 @@ const INSERT_EVENTS: &str = "
     INSERT INTO events (
         received_day, tenant, event_id, event_type, schema_version, status, received_at, occurred_at, ip_address,
         user_agent, user_id, payload_hash, payload, risk_score, risk_reasons, rules_version, scored_at,
-        origin_topic, origin_partition, origin_offset, origin_digest, stored_at, trace_id)
+        origin_topic, origin_partition, origin_offset, origin_digest, stored_at, trace_id, terms)
     SELECT w.received_day, w.tenant, w.event_id, w.event_type, w.schema_version, w.status, w.received_at, w.occurred_at,
            w.ip_address, w.user_agent, w.user_id, w.payload_hash, w.payload, w.risk_score,
            string_to_array(w.risk_reasons, E'\\x1f'), w.rules_version,
            CASE WHEN w.risk_score IS NOT NULL THEN $20::timestamptz END,
-           w.origin_topic, w.origin_partition, w.origin_offset, w.origin_digest, $20, w.trace_id
+           w.origin_topic, w.origin_partition, w.origin_offset, w.origin_digest, $20, w.trace_id,
+           w.terms::int8[]
     FROM unnest($1::date[], $2::text[], $3::text[], $4::text[], $5::int8[], $6::text[], $7::timestamptz[],
                 $8::timestamptz[], $9::inet[], $10::text[], $11::text[], $12::bytea[], $13::text[], $14::int2[],
                 $15::text[], $16::text[], $17::text[], $18::int4[], $19::int8[], $21::bytea[],
-                $22::bytea[])
+                $22::bytea[], $23::text[])
         AS w (received_day, tenant, event_id, event_type, schema_version, status, received_at, occurred_at, ip_address,
               user_agent, user_id, payload_hash, payload, risk_score, risk_reasons, rules_version, origin_topic,
-              origin_partition, origin_offset, origin_digest, trace_id)";
+              origin_partition, origin_offset, origin_digest, trace_id, terms)";
 
 const INSERT_ENTRIES: &str = "
     INSERT INTO record_outcomes (
@@ -390,6 +392,7 @@ async fn insert_events(
                 parameter(at),
                 parameter(&column(events, |new| new.origin.digest.as_ref().map(RecordDigest::as_bytes))),
                 parameter(&column(events, |new| new.trace_id.map(TraceId::as_bytes))),
+                parameter(&column(events, |new| terms_of(new.event))),
             ],
         )
         .await?;

@@ -12,6 +12,8 @@ mod lost_events;
 mod partitions;
 mod plans;
 mod replay;
+mod replica;
+mod search;
 mod stats;
 mod store;
 mod unscored;

@@ -13,6 +13,7 @@ pub mod rate_leases;
 pub mod redrive;
 pub mod replay;
 pub mod scorer;
+pub mod search;
 pub mod statistics;
 pub mod store;
 pub mod unscored;

@@ -1,0 +1,191 @@
+//! Finding events: see the migration `V10__search.sql`.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use deadpool_postgres::ClientWrapper;
+use event::{EventId, Timestamp};
+use pipeline::DependencyError;
+use pipeline::ports::{EventSearch, FoundEvent, SearchPage, SearchPlace, SearchRequest, StoredStatus};
+use pipeline::tracked::Event;
+use time::{Date, OffsetDateTime};
+use tokio_postgres::Row;
+
+use crate::database::{Database, RollbackOnDrop, in_one_round_trip};
+use crate::error::PostgresError;
+use crate::ledger::{Corrupt, risk_from_row, trace_from_row};
+use crate::statement::parameter;
+use crate::text::{indexed, storable};
+
+/// A search that takes longer is given up. Set in the transaction, because a pooler refuses start-up options.
+const LONGEST_SEARCH: Duration = Duration::from_secs(3);
+
+/// How many days are looked through at first. Then four times as many, and so on: a plan for all days of a range takes longer
+/// than running one for the days in which a page's events nearly always are.
+const FIRST_DAYS: i64 = 2;
+
+/// What is wanted of the events, in the words of the planner: only a plan for the values themselves can tell whether few events
+/// have them (then the index of terms finds all, to be sorted) or many (then a scan in the order of time has a page soon).
+const PLAN_FOR_VALUES: &str = "SET LOCAL plan_cache_mode = force_custom_plan";
+
+const SELECT: &str = "
+    SELECT event_id, event_type, status, received_at, occurred_at, user_id, risk_score, risk_reasons, rules_version,
+           trace_id
+    FROM events
+    WHERE tenant || '' = $1 AND received_day BETWEEN $2 AND $3 AND received_at >= $4 AND received_at < $5";
+
+const NEWEST_FIRST: &str = "
+    ORDER BY received_at DESC, event_id DESC
+    LIMIT $6";
+
+/// [`EventSearch`] on Postgres.
+#[derive(Clone, Debug)]
+pub struct PostgresEventSearch {
+    database: Database,
+}
+
+impl PostgresEventSearch {
+    pub fn new(database: Database) -> Self {
+        PostgresEventSearch { database }
+    }
+
+    async fn page(&self, request: &SearchRequest) -> Result<SearchPage, PostgresError> {
+        let client = self.database.connection().await?;
+        let result = self.database.within(page(&client, self.database.begin_reading(), request)).await;
+        self.database.give_back(client, result)
+    }
+}
+
+#[async_trait]
+impl EventSearch for PostgresEventSearch {
+    async fn search(&self, request: &SearchRequest) -> Result<Option<SearchPage>, DependencyError> {
+        match self.page(request).await {
+            Err(error) if error.is_statement_timeout() => Ok(None),
+            result => result.map(Some).map_err(|error| error.into_dependency("searching events")),
+        }
+    }
+}
+
+/// What the index has for an event, as the text of an array: a list per row cannot be sent as an array.
+pub(crate) fn terms_of(event: &Event<'_>) -> String {
+    let tenant = event::term("tenant", event.key.tenant.as_str());
+    let mut array = format!("{{{}", event::term("type", &event.event_type) ^ tenant);
+    let user = event.user_id.as_deref().map(|user| event::term("user_id", user));
+    for term in user.iter().chain(&event.facts.terms) {
+        // A text can always be written to.
+        let _ = write!(array, ",{}", term ^ tenant);
+    }
+    array.push('}');
+    array
+}
+
+/// What the index must have for an event that is wanted.
+fn wanted_terms(request: &SearchRequest) -> Vec<i64> {
+    let tenant = event::term("tenant", request.tenant.as_str());
+    let event_type = request.event_type.as_deref().map(|event_type| event::term("type", &indexed(event_type)));
+    let user = request.user_id.as_deref().map(|user| event::term("user_id", &storable(user)));
+    let dimensions = request.dimensions.iter().map(|(name, value)| event::term(name, value));
+    event_type.into_iter().chain(user).chain(dimensions).map(|term| term ^ tenant).collect()
+}
+
+async fn page(client: &ClientWrapper, begin: &str, request: &SearchRequest) -> Result<SearchPage, PostgresError> {
+    let terms = wanted_terms(request);
+    let limits = format!("{begin}; SET LOCAL statement_timeout = {}; {PLAN_FOR_VALUES}", LONGEST_SEARCH.as_millis());
+    let statement = statement(request, &terms);
+    let mut events = Vec::new();
+    for (first, last) in spans(request) {
+        // One more than is returned, to find out whether there are more.
+        let left = request.limit + 1 - events.len();
+        events.extend(find(client, &limits, &statement, request, &terms, (first, last), left).await?);
+        if events.len() > request.limit {
+            break;
+        }
+    }
+    let has_more = events.len() > request.limit;
+    events.truncate(request.limit);
+    Ok(SearchPage { events, has_more })
+}
+
+fn statement(request: &SearchRequest, terms: &[i64]) -> String {
+    let mut statement = SELECT.to_owned();
+    if request.after.is_some() {
+        statement.push_str(" AND (received_at, event_id) < ($7, $8)");
+    }
+    if !terms.is_empty() {
+        statement.push_str(" AND terms @> $9");
+    }
+    statement.push_str(match request.status {
+        None => "",
+        Some(StoredStatus::Valid) => " AND status = 'valid' AND risk_score IS NOT NULL",
+        Some(StoredStatus::Fraud) => " AND status = 'fraud'",
+        Some(StoredStatus::Unscored) => " AND risk_score IS NULL",
+    });
+    statement.push_str(NEWEST_FIRST);
+    statement
+}
+
+/// The days to look through, the last first.
+fn spans(request: &SearchRequest) -> impl Iterator<Item = (Date, Date)> {
+    let day = |at: Timestamp| at.to_utc().date();
+    let newest = request.after.as_ref().map_or(request.to, |after| after.received_at.min(request.to));
+    let (first, mut last) = (day(request.from), Some(day(newest)));
+    let mut length = FIRST_DAYS;
+    std::iter::from_fn(move || {
+        let end = last.filter(|last| *last >= first)?;
+        let start = end.checked_sub(time::Duration::days(length - 1)).map_or(first, |start| start.max(first));
+        last = start.previous_day();
+        length = length.saturating_mul(4);
+        Some((start, end))
+    })
+}
+
+async fn find(
+    client: &ClientWrapper,
+    begin: &str,
+    statement: &str,
+    request: &SearchRequest,
+    terms: &Vec<i64>,
+    (first_day, last_day): (Date, Date),
+    limit: usize,
+) -> Result<Vec<FoundEvent>, PostgresError> {
+    let tenant = request.tenant.as_str();
+    let (from, to) = (request.from.to_utc(), request.to.to_utc());
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let after_time = request.after.as_ref().map(|after| after.received_at.to_utc());
+    let after_id = request.after.as_ref().map(|after| after.id.as_str());
+    // A statement need not use all of them.
+    let parameters = [
+        parameter(&tenant),
+        parameter(&first_day),
+        parameter(&last_day),
+        parameter(&from),
+        parameter(&to),
+        parameter(&limit),
+        parameter(&after_time),
+        parameter(&after_id),
+        parameter(terms),
+    ];
+    let transaction = RollbackOnDrop::new(client);
+    in_one_round_trip!(
+        _begun = client.batch_execute(begin),
+        rows = client.query_typed(statement, &parameters),
+        _committed = client.batch_execute("COMMIT"),
+    );
+    transaction.finish();
+    rows.iter().map(found_from_row).collect()
+}
+
+fn found_from_row(row: &Row) -> Result<FoundEvent, PostgresError> {
+    let corrupt = |column| Corrupt("events").column(column);
+    let id = EventId::new(row.try_get("event_id")?).map_err(|_| corrupt("event_id"))?;
+    Ok(FoundEvent {
+        place: SearchPlace { received_at: row.try_get::<_, OffsetDateTime>("received_at")?.into(), id },
+        event_type: row.try_get("event_type")?,
+        outcome: row.try_get::<_, &str>("status")?.parse().map_err(|_| corrupt("status"))?,
+        occurred_at: row.try_get::<_, Option<OffsetDateTime>>("occurred_at")?.map(Timestamp::from),
+        user_id: row.try_get("user_id")?,
+        risk: risk_from_row(row)?,
+        trace_id: trace_from_row(row, "events")?,
+    })
+}
