@@ -16,8 +16,10 @@ use crate::output;
 use crate::place::{ReachedPipeline, Reaching};
 use crate::reconciliation::reconcile;
 use crate::replays::{ReplayCommand, replay};
+use crate::search::{SearchArguments, search};
 use crate::sending::{SendArguments, send};
-use crate::timeline::{EventsCommand, events};
+use crate::stats::{StatsArguments, stats};
+use crate::timeline::{EventQuestion, timeline};
 
 /// Sends events to Forebay, asks what became of them, and operates it.
 #[derive(Debug, Parser)]
@@ -42,6 +44,8 @@ enum ForebayAction {
     /// Ask about events.
     #[command(subcommand)]
     Events(EventsCommand),
+    /// Show how many events there were: all, those of a campaign or of another value, or the values with the most.
+    Stats(StatsArguments),
     /// What could not be processed.
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
@@ -68,6 +72,14 @@ enum ForebayAction {
     Completions { shell: Shell },
 }
 
+#[derive(Debug, Subcommand)]
+enum EventsCommand {
+    /// Show what happened to an event.
+    Get(EventQuestion),
+    /// Find stored events, newest first.
+    Search(SearchArguments),
+}
+
 impl ForebayCommand {
     /// # Errors
     /// The error says why the command did not end well; [`crate::ending::status_of`] has its exit status.
@@ -76,7 +88,9 @@ impl ForebayCommand {
         let at = || reaching.pipeline();
         match action {
             ForebayAction::Send(arguments) => send(*arguments, &at()?, &answers).await,
-            ForebayAction::Events(command) => events(command, &at()?, &answers).await,
+            ForebayAction::Events(EventsCommand::Get(question)) => timeline(&question, &at()?, &answers).await,
+            ForebayAction::Events(EventsCommand::Search(arguments)) => search(&arguments, &at()?, &answers).await,
+            ForebayAction::Stats(arguments) => stats(&arguments, &at()?, &answers).await,
             ForebayAction::DeadLetters(command) => dead_letters(command, &at()?, &answers).await,
             ForebayAction::Replay(command) => replay(command, &at()?, &answers).await,
             ForebayAction::Reconcile => reconcile(&at()?, &answers).await,

@@ -8,6 +8,7 @@
 
 pub mod access_log;
 pub mod answers;
+pub mod asking;
 pub mod blocks;
 pub mod client;
 pub mod commands;
@@ -26,7 +27,10 @@ pub mod reconciliation;
 pub mod records;
 pub mod replays;
 pub mod runs;
+pub mod search;
 pub mod sending;
 pub mod session;
+pub mod stats;
 pub mod table;
+pub mod time_range;
 pub mod timeline;

@@ -1,24 +1,13 @@
 //! `forebay events get`: what became of an event, asked of query.
 
-use std::fmt::Write as _;
-
-use clap::{Args, Subcommand};
-use http::StatusCode;
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use clap::Args;
 use serde_json::Value;
 
 use crate::answers::Answers;
-use crate::ending::{Ending, Stop};
-use crate::ingest_answer::problem_text;
-use crate::ingest_client::key_refused;
-use crate::place::{ReachedPipeline, key_header};
+use crate::asking::{QueryParameters, ask};
+use crate::ending::Ending;
+use crate::place::ReachedPipeline;
 use crate::table::{TextTable, cell};
-
-#[derive(Debug, Subcommand)]
-pub enum EventsCommand {
-    /// Show what happened to an event.
-    Get(EventQuestion),
-}
 
 #[derive(Debug, Args)]
 pub struct EventQuestion {
@@ -30,24 +19,12 @@ pub struct EventQuestion {
 
 /// # Errors
 /// If query does not answer, or does not know the event.
-pub async fn events(command: EventsCommand, at: &ReachedPipeline, answers: &Answers) -> anyhow::Result<Ending> {
-    let EventsCommand::Get(EventQuestion { id, wait_ms }) = command;
-    let (query, key) = (at.query()?, at.key()?);
-    let mut url = format!("{query}/events?id={}", utf8_percent_encode(&id, NON_ALPHANUMERIC));
-    if let Some(wait_ms) = wait_ms {
-        let _ = write!(url, "&wait_ms={wait_ms}");
-    }
-    let answer = at.client.get(&url, &key_header(&key)).await?;
-    let problem = || problem_text(answer.status, &answer.body);
-    match answer.status {
-        StatusCode::OK => {
-            answers.show(&answer.json(), timeline_text)?;
-            Ok(Ending::Done)
-        }
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(key_refused(&problem())),
-        status if status.is_client_error() => Err(Stop::with(Ending::Refused, problem())),
-        _ => anyhow::bail!("query does not answer: {}", problem()),
-    }
+pub async fn timeline(question: &EventQuestion, at: &ReachedPipeline, answers: &Answers) -> anyhow::Result<Ending> {
+    let mut parameters = QueryParameters::default();
+    parameters.add("id", &question.id);
+    parameters.add_some("wait_ms", question.wait_ms);
+    answers.show(&ask(at, "/events", &parameters).await?, timeline_text)?;
+    Ok(Ending::Done)
 }
 
 fn timeline_text(answer: &Value) -> String {

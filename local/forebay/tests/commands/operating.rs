@@ -204,3 +204,52 @@ async fn completions_are_printed_and_a_closed_pipe_ends_them() {
     let status = String::from_utf8(output.stdout).unwrap();
     assert!(["141\n", "0\n"].contains(&status.as_str()), "{status}");
 }
+
+#[tokio::test]
+async fn a_search_goes_on_until_it_has_what_was_asked_for() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let page = |ids: std::ops::Range<usize>, next: Value| {
+        let event = |number| json!({"id": format!("e-{number}"), "type": "click", "status": "valid"});
+        json!({"events": ids.map(event).collect::<Vec<_>>(), "next": next})
+    };
+    let search = ["events", "search", "--user", "u&1", "--campaign", "c1", "--hours", "48", "--limit", "150"];
+    server.played.lock().unwrap().pages.extend([page(0..100, json!("x")), page(100..150, json!("y"))]);
+    let found = server.run(folder.path(), &[&["--json"], &search[..]].concat()).await.ended(0, "").json();
+    assert_eq!((found["events"].as_array().unwrap().len(), &found["next"]), (150, &json!("y")));
+    let asked = std::mem::take(&mut server.played.lock().unwrap().questions);
+    let conditions = "/events?user%5Fid=u%261&campaign%5Fid=c1&hours=48&limit=";
+    assert_eq!(asked, [format!("{conditions}100"), format!("{conditions}50&next=x")]);
+
+    server.played.lock().unwrap().pages.extend([page(0..2, Value::Null)]);
+    let value =
+        ["events", "search", "--value", "status", "404", "--status", "fraud", "--next", "y", "--type", "page_view"];
+    server.run(folder.path(), &value).await.ended(0, "e-1");
+    let asked = std::mem::take(&mut server.played.lock().unwrap().questions);
+    assert_eq!(asked, ["/events?type=page%5Fview&status=fraud&dimension=status&value=404&limit=50&next=y"]);
+    server.run(folder.path(), &["events", "search", "--limit", "5"]).await.ended(3, "out_of_bounds");
+    server.run(folder.path(), &["events", "search", "--from", "2026-11-20T18:00:00Z"]).await.ended(2, "--to");
+}
+
+#[tokio::test]
+async fn statistics_are_asked_for_by_campaign_value_or_dimension() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let report = json!({"events": 9, "by_type": {}, "series": [], "distinct_users": {"estimate": 7}});
+    server.played.lock().unwrap().pages.extend([report.clone(), report, json!({"values": []})]);
+    let campaign = ["stats", "--campaign", "a/b", "--interval", "day", "--timezone", "Asia/Kolkata"];
+    server.run(folder.path(), &campaign).await.ended(0, "9 events, about 7 users");
+    server
+        .run(folder.path(), &["stats", "--dimension", "unit", "--value", "C", "--hours", "1"])
+        .await
+        .ended(0, "9 events");
+    server.run(folder.path(), &["stats", "--dimension", "unit", "--limit", "3"]).await.ended(0, "VALUE");
+    let asked = std::mem::take(&mut server.played.lock().unwrap().questions);
+    assert_eq!(
+        asked,
+        [
+            "/campaigns/a%2Fb/stats?interval=day&timezone=Asia%2FKolkata",
+            "/stats?dimension=unit&value=C&hours=1",
+            "/stats?dimension=unit&limit=3",
+        ]
+    );
+    server.run(folder.path(), &["stats", "--value", "C"]).await.ended(2, "--dimension");
+}

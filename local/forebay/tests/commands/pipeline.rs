@@ -44,6 +44,10 @@ pub struct Played {
     pub calls: Vec<(String, Value)>,
     /// Answers of functions, one after another; then `{}`.
     pub answers: VecDeque<Value>,
+    /// Paths and parameters that query was asked with, other than one id.
+    pub questions: Vec<String>,
+    /// Answers of query to those, one after another; then a problem.
+    pub pages: VecDeque<Value>,
 }
 
 impl Played {
@@ -125,12 +129,19 @@ async fn one(State(server): State<Server>, headers: HeaderMap, body: Bytes) -> R
     (StatusCode::ACCEPTED, receipt.to_string()).into_response()
 }
 
-async fn question(headers: HeaderMap, uri: axum::http::Uri) -> Response {
+async fn question(State(server): State<Server>, headers: HeaderMap, uri: axum::http::Uri) -> Response {
     if let Some(problem) = key_problem(&headers) {
         return problem;
     }
-    if uri.query() != Some("id=%2Fshop%7C1") {
-        return problem(404, "unknown_event");
+    match uri.query() {
+        Some("id=%2Fshop%7C1") => {}
+        Some(query) if query.starts_with("id=") => return problem(404, "unknown_event"),
+        _ => {
+            let mut played = server.played.lock().unwrap();
+            played.questions.push(uri.to_string());
+            let page = played.pages.pop_front();
+            return page.map_or_else(|| problem(422, "out_of_bounds"), |page| page.to_string().into_response());
+        }
     }
     let timeline = json!([{"step": "stored", "at": "2026-11-20T18:02:00.000Z", "type": "click"}]);
     json!({"id": "/shop|1", "status": "valid", "timeline": timeline}).to_string().into_response()
@@ -151,6 +162,8 @@ impl Server {
         let router = Router::new()
             .route("/events", post(one).get(question))
             .route("/events/batch", post(batch))
+            .route("/stats", get(question))
+            .route("/campaigns/{id}/stats", get(question))
             .route("/healthz", get(async || "ok"))
             .route("/2015-03-31/functions/{function}/invocations", post(function))
             .with_state(server.clone());
