@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use api_keys::Credentials;
+use api_keys::{Credentials, KeyError};
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
-use event::{EventKey, Origin, Timestamp};
+use event::{EventKey, Origin, TenantId, Timestamp};
 use futures::future::try_join_all;
 use lambda::http::Deadline;
 use lambda::problem::{Problem, json_response, problem_response, retry_after};
@@ -46,15 +46,39 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/events/", get(events))
         .route("/campaigns/{id}/stats", get(stats::of_campaign))
         .route("/stats", get(stats::of_part))
+        .route("/addresses/top", get(stats::of_addresses))
         .method_not_allowed_fallback(async || refuse(&QueryError::Method))
         .fallback(async || refuse(&QueryError::NoSuchPath))
         .with_state(app)
 }
 
 impl App {
-    /// The key of a request that may read, and has not asked too often.
-    pub(crate) async fn admit(&self, headers: &HeaderMap, now: Timestamp) -> Result<Arc<ApiKey>, QueryError> {
-        let key = self.authenticator.authenticate(Credentials::of_headers(headers)?, Scope::Read, now).await?;
+    /// The tenant that a request asks about, if its key may, and has not asked too often: its own with the scope `read`, and
+    /// with `operate` also that of the parameter `tenant`.
+    pub(crate) async fn admit(&self, headers: &HeaderMap, uri: &Uri, now: Timestamp) -> Result<TenantId, QueryError> {
+        let key = self.key(headers, Scope::Read, now).await?;
+        match parameters::tenant(uri)? {
+            Some(tenant) if tenant != key.tenant && !key.scopes.contains(&Scope::Operate) => {
+                Err(KeyError::Scope(Scope::Operate).into())
+            }
+            Some(tenant) => Ok(tenant),
+            None => Ok(key.tenant.clone()),
+        }
+    }
+
+    /// The same for what only operators may ask.
+    pub(crate) async fn admit_operator(
+        &self,
+        headers: &HeaderMap,
+        uri: &Uri,
+        now: Timestamp,
+    ) -> Result<TenantId, QueryError> {
+        let key = self.key(headers, Scope::Operate, now).await?;
+        Ok(parameters::tenant(uri)?.unwrap_or_else(|| key.tenant.clone()))
+    }
+
+    async fn key(&self, headers: &HeaderMap, scope: Scope, now: Timestamp) -> Result<Arc<ApiKey>, QueryError> {
+        let key = self.authenticator.authenticate(Credentials::of_headers(headers)?, scope, now).await?;
         self.limiter.take(&key, 1, now).await?;
         Ok(key)
     }
@@ -201,11 +225,11 @@ async fn respond(
 ) -> Response {
     let started = Instant::now();
     let answer = async {
-        let key = app.admit(headers, app.clock.now()).await?;
+        let tenant = app.admit(headers, uri, app.clock.now()).await?;
         let question = Question::read(path, uri)?;
         let deadline = deadline.as_ref().map(|Extension(deadline)| deadline);
         let patience = Deadline::at_most(deadline, question.wait.min(app.max_wait), ANSWER_RESERVE);
-        app.answer(EventKey { tenant: key.tenant.clone(), id: question.id.clone() }, &question, patience).await
+        app.answer(EventKey { tenant, id: question.id.clone() }, &question, patience).await
     };
     match answer.await {
         Ok(timeline) => {

@@ -2,7 +2,9 @@
 
 use axum::extract::Query;
 use axum::http::Uri;
+use event::TenantId;
 use percent_encoding::percent_decode_str;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::QueryError;
@@ -24,6 +26,20 @@ pub fn read<T: DeserializeOwned>(uri: &Uri) -> Result<T, QueryError> {
 pub fn has(uri: &Uri, name: &str) -> bool {
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
     pairs.is_ok_and(|Query(pairs)| pairs.iter().any(|(given, _)| given == name))
+}
+
+/// The tenant that is asked about, if the request says so.
+///
+/// # Errors
+/// If it can be no tenant, or the query string cannot be read.
+pub fn tenant(uri: &Uri) -> Result<Option<TenantId>, QueryError> {
+    #[derive(Deserialize)]
+    struct Named {
+        tenant: Option<String>,
+    }
+    let Named { tenant } = read(uri)?;
+    let no_tenant = |_| QueryError::Parameter { name: "tenant", problem: "is not the name of a tenant" };
+    tenant.map(|tenant| TenantId::new(&tenant).map_err(no_tenant)).transpose()
 }
 
 /// Digits only: a receipt has no signs or spaces.

@@ -16,7 +16,7 @@ use lambda::http_trigger;
 use pipeline::breaker::{FAILURES_TO_OPEN, OPEN_FOR};
 use pipeline::clock::Clock;
 use pipeline::ports::{
-    ApiKey, ApiKeys as _, EventStore as _, LetterId, LetterStep, MarkKey, RedriveMarks as _, RiskScore,
+    ApiKey, ApiKeys as _, EventStore as _, LetterId, LetterStep, MarkKey, RedriveMarks as _, RiskScore, Scope,
 };
 use pipeline::tracked::{Decided, Event, Tracked};
 use pipeline::{ErrorClass, Outcome, Position};
@@ -66,6 +66,8 @@ impl Service {
             ApiKey { tenant: TenantId::new("other").unwrap(), ..server_key("other-key") },
             ApiKey { revoked: true, ..server_key("revoked-key") },
             publishable_key("web-key"),
+            ApiKey { scopes: [Scope::Read, Scope::Operate].into(), ..server_key("operator-key") },
+            ApiKey { scopes: [Scope::Operate].into(), ..server_key("only-operate-key") },
         ] {
             keys.put(&key).await.unwrap();
         }
@@ -112,7 +114,11 @@ impl Service {
     }
 
     async fn get(&self, path: &str) -> Answer {
-        self.send(Request::get(path).header("x-api-key", "sample-key").body(Body::empty()).unwrap()).await
+        self.get_as("sample-key", path).await
+    }
+
+    async fn get_as(&self, key: &str, path: &str) -> Answer {
+        self.send(Request::get(path).header("x-api-key", key).body(Body::empty()).unwrap()).await
     }
 
     /// A sample, as the event of its trigger.
@@ -198,6 +204,27 @@ async fn a_key_that_may_not_read_or_stands_in_the_url_is_refused_and_so_is_a_flo
         refused += u32::from(answer.status == StatusCode::TOO_MANY_REQUESTS);
     }
     assert!((10..=25).contains(&refused), "some 50 at once of 600 a minute: {refused}");
+}
+
+#[tokio::test]
+async fn another_tenant_is_asked_about_with_the_scope_operate_alone() {
+    let service = Service::start().await;
+    service.store(5, 5, "order-1001").await;
+    let of_other = |path: &str| format!("{path}{}tenant=other", if path.contains('?') { '&' } else { '?' });
+    for path in ["/events/order-1001", "/events?id=order-1001", "/events?hours=2", "/stats", "/campaigns/c1/stats"] {
+        assert_eq!(service.get(&of_other(path)).await.problem(), (403, "api_key_scope"), "{path}");
+        assert_eq!(service.get_as("only-operate-key", path).await.problem(), (403, "api_key_scope"), "{path}");
+        assert_eq!(service.get(&of_other(path).replace("other", "acme")).await.status, StatusCode::OK, "{path}");
+        let bad = of_other(path).replace("other", "A%20B");
+        assert_eq!(service.get_as("operator-key", &bad).await.problem(), (400, "bad_parameter"), "{path}");
+    }
+    for path in ["/events?hours=2", "/events/order-1001"] {
+        let (own, other) = (service.get_as("operator-key", path).await, of_other(path));
+        assert_eq!(own.status, StatusCode::OK, "{path}");
+        assert_ne!(service.get_as("operator-key", &other).await.body, own.body, "{path}");
+    }
+    let as_other = service.get_as("other-key", "/events?hours=2").await;
+    assert_eq!(service.get_as("operator-key", "/events?hours=2&tenant=other").await.body, as_other.body);
 }
 
 #[tokio::test]

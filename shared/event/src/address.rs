@@ -27,6 +27,13 @@ impl AddressKey {
     }
 }
 
+impl From<AddressKey> for IpAddr {
+    /// The first address of it.
+    fn from(AddressKey(first): AddressKey) -> Self {
+        first
+    }
+}
+
 impl fmt::Display for AddressKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {

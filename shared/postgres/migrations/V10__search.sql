@@ -7,5 +7,5 @@ CREATE INDEX events_by_term ON events USING gin (terms);
 -- All events of a tenant, newest first. The expression is the tenant, but no statement of the processor can use an index on
 -- it: in a partition that has no statistics yet, as every day's first minute, the planner could take it for the probe by key,
 -- and read the tenant's whole day.
-CREATE INDEX events_by_time ON events ((tenant || ''), received_at, event_id);
-CREATE INDEX events_fraud_by_time ON events ((tenant || ''), received_at, event_id) WHERE status = 'fraud';
+CREATE INDEX events_by_time ON events ((tenant || ''), received_at);
+CREATE INDEX events_fraud_by_time ON events ((tenant || ''), received_at) WHERE status = 'fraud';

@@ -25,19 +25,21 @@ const LONGEST_SEARCH: Duration = Duration::from_secs(3);
 /// than running one for the days in which a page's events nearly always are.
 const FIRST_DAYS: i64 = 2;
 
-/// What is wanted of the events, in the words of the planner: only a plan for the values themselves can tell whether few events
-/// have them (then the index of terms finds all, to be sorted) or many (then a scan in the order of time has a page soon).
-const PLAN_FOR_VALUES: &str = "SET LOCAL plan_cache_mode = force_custom_plan";
+/// How many of the newest events are looked at one by one. What one event in a hundred has is found among them; what fewer have is
+/// in few enough rows of a day to sort them all (docs/adr/0039).
+const NEWEST: u32 = 5_000;
 
-const SELECT: &str = "
-    SELECT event_id, event_type, status, received_at, occurred_at, user_id, risk_score, risk_reasons, rules_version,
-           trace_id
-    FROM events
-    WHERE tenant || '' = $1 AND received_day BETWEEN $2 AND $3 AND received_at >= $4 AND received_at < $5";
+/// So that only the partitions of the days that are asked for are planned for.
+const PLAN_FOR_DAYS: &str = "SET LOCAL plan_cache_mode = force_custom_plan";
 
-const NEWEST_FIRST: &str = "
-    ORDER BY received_at DESC, event_id DESC
-    LIMIT $6";
+const COLUMNS: &str = "event_id, event_type, status, received_at, occurred_at, user_id, risk_score, risk_reasons, rules_version, trace_id";
+
+/// `$7` and `$8` are the place that the page comes after, if there is one.
+const IN_RANGE: &str = "
+    received_day BETWEEN $2 AND $3 AND received_at >= $4 AND received_at < $5
+    AND ($7 IS NULL OR received_at <= $7) AND ($7 IS NULL OR (received_at, event_id) < ($7, $8))";
+
+const NEWEST_FIRST: &str = "ORDER BY received_at DESC, event_id DESC";
 
 /// [`EventSearch`] on Postgres.
 #[derive(Clone, Debug)]
@@ -89,40 +91,63 @@ fn wanted_terms(request: &SearchRequest) -> Vec<i64> {
     event_type.into_iter().chain(user).chain(dimensions).map(|term| term ^ tenant).collect()
 }
 
+/// How a part of the range is looked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// In the order of time until there are enough.
+    Time,
+    /// Among the newest events: may find fewer than there are.
+    Newest,
+    /// By the index of terms; what is found is sorted.
+    Terms,
+}
+
+fn statement(way: Way, request: &SearchRequest, terms: &[i64]) -> String {
+    let events = match way {
+        Way::Time => format!("SELECT {COLUMNS} FROM events WHERE tenant || '' = $1 AND {IN_RANGE}"),
+        Way::Newest => format!(
+            "WITH newest AS MATERIALIZED (
+                SELECT {COLUMNS}, terms FROM events WHERE tenant || '' = $1 AND {IN_RANGE} {NEWEST_FIRST} LIMIT {NEWEST}
+            ) SELECT * FROM newest WHERE true"
+        ),
+        // The tenant is in each term. The condition is one that no index can serve, so that the planner cannot read all events
+        // of the tenant in place of those that have the terms.
+        Way::Terms => format!("SELECT {COLUMNS} FROM events WHERE tenant IS NOT DISTINCT FROM $1 AND {IN_RANGE}"),
+    };
+    let has_terms = if terms.is_empty() { "" } else { "AND terms @> $9" };
+    let has_status = match request.status {
+        None => "",
+        Some(StoredStatus::Valid) => "AND status = 'valid' AND risk_score IS NOT NULL",
+        Some(StoredStatus::Fraud) => "AND status = 'fraud'",
+        Some(StoredStatus::Unscored) => "AND risk_score IS NULL",
+    };
+    format!("{events} {has_terms} {has_status} {NEWEST_FIRST} LIMIT $6")
+}
+
 async fn page(client: &ClientWrapper, begin: &str, request: &SearchRequest) -> Result<SearchPage, PostgresError> {
     let terms = wanted_terms(request);
-    let limits = format!("{begin}; SET LOCAL statement_timeout = {}; {PLAN_FOR_VALUES}", LONGEST_SEARCH.as_millis());
-    let statement = statement(request, &terms);
+    let begin = format!("{begin}; SET LOCAL statement_timeout = {}; {PLAN_FOR_DAYS}", LONGEST_SEARCH.as_millis());
+    let find = async |way: Way, days, limit| find(client, &begin, way, request, &terms, days, limit).await;
+    // One more than is returned, to find out whether there are more.
+    let wanted = request.limit + 1;
     let mut events = Vec::new();
-    for (first, last) in spans(request) {
-        // One more than is returned, to find out whether there are more.
-        let left = request.limit + 1 - events.len();
-        events.extend(find(client, &limits, &statement, request, &terms, (first, last), left).await?);
-        if events.len() > request.limit {
+    for (number, days) in spans(request).enumerate() {
+        let left = wanted - events.len();
+        if terms.is_empty() {
+            events.extend(find(Way::Time, days, left).await?);
+        } else {
+            // What a user has sent is in few rows.
+            let may_be_frequent = number == 0 && request.user_id.is_none();
+            let among_newest = if may_be_frequent { find(Way::Newest, days, left).await? } else { Vec::new() };
+            events.extend(if among_newest.len() < left { find(Way::Terms, days, left).await? } else { among_newest });
+        }
+        if events.len() >= wanted {
             break;
         }
     }
     let has_more = events.len() > request.limit;
     events.truncate(request.limit);
     Ok(SearchPage { events, has_more })
-}
-
-fn statement(request: &SearchRequest, terms: &[i64]) -> String {
-    let mut statement = SELECT.to_owned();
-    if request.after.is_some() {
-        statement.push_str(" AND (received_at, event_id) < ($7, $8)");
-    }
-    if !terms.is_empty() {
-        statement.push_str(" AND terms @> $9");
-    }
-    statement.push_str(match request.status {
-        None => "",
-        Some(StoredStatus::Valid) => " AND status = 'valid' AND risk_score IS NOT NULL",
-        Some(StoredStatus::Fraud) => " AND status = 'fraud'",
-        Some(StoredStatus::Unscored) => " AND risk_score IS NULL",
-    });
-    statement.push_str(NEWEST_FIRST);
-    statement
 }
 
 /// The days to look through, the last first.
@@ -143,7 +168,7 @@ fn spans(request: &SearchRequest) -> impl Iterator<Item = (Date, Date)> {
 async fn find(
     client: &ClientWrapper,
     begin: &str,
-    statement: &str,
+    way: Way,
     request: &SearchRequest,
     terms: &Vec<i64>,
     (first_day, last_day): (Date, Date),
@@ -154,7 +179,7 @@ async fn find(
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let after_time = request.after.as_ref().map(|after| after.received_at.to_utc());
     let after_id = request.after.as_ref().map(|after| after.id.as_str());
-    // A statement need not use all of them.
+    // Not every statement uses the last one.
     let parameters = [
         parameter(&tenant),
         parameter(&first_day),
@@ -166,10 +191,11 @@ async fn find(
         parameter(&after_id),
         parameter(terms),
     ];
+    let statement = statement(way, request, terms);
     let transaction = RollbackOnDrop::new(client);
     in_one_round_trip!(
         _begun = client.batch_execute(begin),
-        rows = client.query_typed(statement, &parameters),
+        rows = client.query_typed(&statement, &parameters),
         _committed = client.batch_execute("COMMIT"),
     );
     transaction.finish();

@@ -12,13 +12,14 @@ use event::{TenantId, Timestamp};
 use futures::TryStreamExt as _;
 use pipeline::DependencyError;
 use statistics::{
-    DistinctSubjects, MAX_SECOND_VALUES, MeasureSums, Period, Range, RecordStatus, ReportRequest, Statistics,
-    StatisticsReport, StatusCounts, TopValues, ValueCounts,
+    BusyAddresses, DistinctSubjects, MAX_SECOND_VALUES, MeasureSums, Period, Range, RecordStatus, ReportRequest,
+    Statistics, StatisticsReport, StatusCounts, TopAddresses, TopValues, ValueCounts,
 };
 use time::OffsetDateTime;
 use tokio::sync::OnceCell;
 use tokio_postgres::Row;
 
+use crate::aggregates::merge_addresses;
 use crate::database::{Database, RollbackOnDrop, in_one_round_trip};
 use crate::error::PostgresError;
 use crate::ledger::Corrupt;
@@ -103,6 +104,9 @@ const TOP_VALUES: &str = "
     ORDER BY c.records DESC, f.value
     LIMIT $5";
 
+const ADDRESSES: &str = "
+    SELECT records, events, fraud, blocked FROM aggregate_addresses WHERE tenant = $1 AND hour >= $2 AND hour < $3";
+
 /// [`Statistics`] on Postgres.
 #[derive(Clone, Debug)]
 pub struct PostgresStatistics {
@@ -149,6 +153,18 @@ impl PostgresStatistics {
         let result = self.database.within(read).await;
         self.database.give_back(client, result)
     }
+
+    async fn read_top_addresses(
+        &self,
+        tenant: &TenantId,
+        range: Range,
+        limit: u16,
+    ) -> Result<TopAddresses, PostgresError> {
+        let client = self.database.connection().await?;
+        let read = top_addresses(&client, self.database.begin_reading(), tenant, range, limit);
+        let result = self.database.within(read).await;
+        self.database.give_back(client, result)
+    }
 }
 
 #[async_trait]
@@ -166,6 +182,16 @@ impl Statistics for PostgresStatistics {
     ) -> Result<TopValues, DependencyError> {
         let read = self.read_top_values(tenant, dimension, range, limit).await;
         read.map_err(|error| error.into_dependency("reading the values of a dimension"))
+    }
+
+    async fn top_addresses(
+        &self,
+        tenant: &TenantId,
+        range: Range,
+        limit: u16,
+    ) -> Result<TopAddresses, DependencyError> {
+        let read = self.read_top_addresses(tenant, range, limit).await;
+        read.map_err(|error| error.into_dependency("reading the busiest addresses"))
     }
 }
 
@@ -250,6 +276,33 @@ async fn top_values(
     transaction.finish();
     let values = values.iter().map(value_from_row).collect::<Result<_, _>>()?;
     Ok(TopValues { complete_until: complete_until(&progress)?, values })
+}
+
+async fn top_addresses(
+    client: &ClientWrapper,
+    begin: &str,
+    tenant: &TenantId,
+    range: Range,
+    limit: u16,
+) -> Result<TopAddresses, PostgresError> {
+    let tenant = tenant.as_str();
+    let (from, to) = (range.from.to_utc(), range.to.to_utc());
+    let transaction = RollbackOnDrop::new(client);
+    in_one_round_trip!(_begun = client.batch_execute(begin), progress = client.query_typed(PROGRESS, &[]),);
+    let mut all = BusyAddresses::default();
+    let hours = [parameter(&tenant), parameter(&from), parameter(&to)];
+    let rows = client.query_typed_raw(ADDRESSES, hours.iter().cloned()).await?;
+    let mut rows = std::pin::pin!(rows);
+    while let Some(row) = rows.try_next().await? {
+        merge_addresses(&mut all, &row)?;
+    }
+    client.batch_execute("COMMIT").await?;
+    transaction.finish();
+    Ok(TopAddresses {
+        complete_until: complete_until(&progress)?,
+        addresses: all.top(limit.into()),
+        error: all.error(),
+    })
 }
 
 fn complete_until(rows: &[Row]) -> Result<Option<Timestamp>, PostgresError> {

@@ -15,6 +15,12 @@ const FORM: HllType = HllType::Hll4;
 #[error("a sketch cannot be read")]
 pub struct SketchError(#[source] Box<dyn std::error::Error + Send + Sync>);
 
+impl SketchError {
+    pub(crate) fn of(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        SketchError(Box::new(error))
+    }
+}
+
 /// An estimate of the number of different subjects. The union of two is that of their subjects, whatever their order, and
 /// adding a subject again changes nothing.
 #[derive(Clone, Debug)]
@@ -43,7 +49,7 @@ impl DistinctSubjects {
     /// # Errors
     /// If it is damaged, or of a version that this build cannot read.
     pub fn merge(&mut self, stored: &[u8]) -> Result<(), SketchError> {
-        let sketch = HllSketch::deserialize(stored).map_err(|error| SketchError(Box::new(error)))?;
+        let sketch = HllSketch::deserialize(stored).map_err(SketchError::of)?;
         self.0.update(&sketch);
         Ok(())
     }

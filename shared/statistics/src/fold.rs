@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use event::{Timestamp, TypeDefinition};
+use event::{AddressKey, Timestamp, TypeDefinition};
 use rust_decimal::Decimal;
 use serde_json::value::RawValue;
 
 use crate::cell::{Cell, CellKey, Measured};
-use crate::{DistinctSubjects, RecordStatus, quarter_of};
+use crate::{BusyAddresses, DistinctSubjects, RecordStatus, hour_of, quarter_of};
 
 /// What happened to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Fact<'a> {
     pub subject: Option<i64>,
     /// The declared dimensions and measures, as a JSON object.
     pub fields: Option<&'a str>,
+    /// Where it came from, if that is known.
+    pub address: Option<AddressKey>,
     pub change: Change,
 }
 
@@ -35,6 +37,8 @@ pub struct Fact<'a> {
 #[derive(Debug, Default)]
 pub struct Cells {
     cells: BTreeMap<CellKey, Cell>,
+    /// By tenant and hour.
+    addresses: BTreeMap<(String, Timestamp), BusyAddresses>,
     /// Numbers with more digits than a sum can hold: their events are counted, but they are in no sum.
     pub unmeasured: u64,
 }
@@ -45,9 +49,18 @@ impl Cells {
         self.cells.iter()
     }
 
+    /// By tenant and hour, in their order.
+    pub fn addresses(&self) -> impl Iterator<Item = (&(String, Timestamp), &BusyAddresses)> {
+        self.addresses.iter()
+    }
+
     /// Counts a record in the cell of its type, in one for each of its dimensions, and in one for each pair of which it has both
     /// values.
     pub fn add(&mut self, fact: &Fact<'_>) {
+        if let Some(address) = fact.address {
+            let hour = (fact.tenant.to_owned(), hour_of(fact.received_at));
+            self.addresses.entry(hour).or_default().add(address, fact.change);
+        }
         let Some(definition) = TypeDefinition::of(fact.event_type) else {
             return self.count(fact, "", "", "", &[]);
         };
@@ -149,6 +162,7 @@ mod tests {
         received_at: Timestamp::from_millis(1_000_000),
         subject: Some(7),
         fields: Some(r#"{"campaign_id":"c1","geo_country":"DE"}"#),
+        address: None,
         change: Change::Recorded(RecordStatus::Valid),
     };
 

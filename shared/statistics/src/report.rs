@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use event::{TenantId, Timestamp};
 use pipeline::DependencyError;
 
-use crate::StatusCounts;
+use crate::{AddressTotals, StatusCounts};
 
 /// Whole quarters, from the first one's start to the last one's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,7 +99,18 @@ pub struct TopValues {
     pub values: Vec<ValueCounts>,
 }
 
-/// The cells that the aggregator has written. Both calls see one instant, and change nothing.
+/// The addresses that send the most.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopAddresses {
+    /// As in a [`StatisticsReport`].
+    pub complete_until: Option<Timestamp>,
+    /// Those with the most records first.
+    pub addresses: Vec<AddressTotals>,
+    /// By how much their counts may be too high.
+    pub error: u64,
+}
+
+/// The cells that the aggregator has written. Each call sees one instant, and changes nothing.
 #[async_trait]
 pub trait Statistics: Send + Sync {
     /// `None` if there is no time zone of this name.
@@ -113,4 +124,8 @@ pub trait Statistics: Send + Sync {
         range: Range,
         limit: u16,
     ) -> Result<TopValues, DependencyError>;
+
+    /// The addresses that have the most records in the range, which is one of whole hours in UTC; at most `limit` of them.
+    async fn top_addresses(&self, tenant: &TenantId, range: Range, limit: u16)
+    -> Result<TopAddresses, DependencyError>;
 }

@@ -18,8 +18,8 @@ pub(crate) async fn respond(app: &App, headers: &HeaderMap, uri: &Uri) -> Respon
 impl App {
     async fn search(&self, headers: &HeaderMap, uri: &Uri) -> Result<Response, QueryError> {
         let (started, now) = (Instant::now(), self.clock.now());
-        let key = self.admit(headers, now).await?;
-        let request = question::read(key.tenant.clone(), parameters::read(uri)?, now)?;
+        let tenant = self.admit(headers, uri, now).await?;
+        let request = question::read(tenant, parameters::read(uri)?, now)?;
         let page = self.postgres.call_once("searching events", self.search.search(&request)).await;
         let page = page.map_err(QueryError::History)?.ok_or(QueryError::SearchTooWide)?;
         tracing::info!(

@@ -16,7 +16,7 @@ const MAX_DAYS: u64 = 100;
 
 /// Those that are not named after a dimension.
 const PARAMETERS: &[&str] =
-    &["type", "status", "user_id", "dimension", "value", "hours", "from", "to", "limit", "next"];
+    &["type", "status", "user_id", "dimension", "value", "hours", "from", "to", "limit", "next", "tenant"];
 
 /// The names of all parameters, as a list.
 pub fn parameters() -> String {
@@ -43,6 +43,8 @@ pub fn read(tenant: TenantId, pairs: Pairs, now: Timestamp) -> Result<SearchRequ
         given.take("limit")?,
         given.take("next")?,
     ];
+    // It is read with the key that may ask about it.
+    given.take("tenant")?;
     let mut dimensions = Vec::new();
     for name in TypeDefinition::all_dimensions() {
         if let Some(value) = given.take(name)? {

@@ -147,7 +147,7 @@ fn local<S: Serializer>(start: &(Timestamp, i32), serializer: S) -> Result<S::Ok
 }
 
 /// To six places; `None` if there is nothing to divide by.
-fn share(part: i64, whole: i64) -> Option<f64> {
+pub(super) fn share(part: i64, whole: i64) -> Option<f64> {
     (whole > 0).then(|| (part as f64 / whole as f64 * 1e6).round() / 1e6)
 }
 

@@ -41,10 +41,10 @@ impl App {
         uri: &Uri,
     ) -> Result<Response, QueryError> {
         let (started, now) = (Instant::now(), self.clock.now());
-        let key = self.admit(headers, now).await?;
+        let tenant = self.admit(headers, uri, now).await?;
         let not_text = |_| QueryError::Parameter { name: "the campaign", problem: "is not percent-encoded UTF-8" };
         let campaign = campaign.transpose().map_err(not_text)?.map(|Path(campaign)| campaign);
-        let response = match StatsQuestion::read(key.tenant.clone(), campaign, uri, now)? {
+        let response = match StatsQuestion::read(tenant, campaign, uri, now)? {
             StatsQuestion::Report(request) => {
                 let report = self.statistics.report(&request);
                 let report = self.postgres.call_once("reading statistics", report).await;

@@ -1,5 +1,6 @@
 //! Statistics, as a client reads them.
 
+use event::AddressKey;
 use statistics::{Cells, Change, Fact, RecordStatus};
 
 use super::*;
@@ -10,7 +11,9 @@ fn cells(tenant: &str) -> Cells {
     let mut add = |event_type, minute: i64, subject, fields, status| {
         let received_at = Timestamp::from_millis(after(0).as_millis() - 3_600_000 + minute * 60_000);
         let change = Change::Recorded(status);
-        cells.add(&Fact { tenant, event_type, received_at, subject: Some(subject), fields: Some(fields), change });
+        let address = Some(AddressKey::of([203, 0, 113, subject as u8].into()));
+        let subject = Some(subject);
+        cells.add(&Fact { tenant, event_type, received_at, subject, fields: Some(fields), address, change });
     };
     let german = r#"{"campaign_id":"camp456","geo_country":"DE","device_type":"mobile"}"#;
     let french = r#"{"campaign_id":"camp456","geo_country":"FR","device_type":"desktop"}"#;
@@ -59,6 +62,24 @@ async fn statistics_of_a_value_and_of_everything() {
     insta::assert_snapshot!("value", shown(&service.get(&value).await));
     let values = format!("/stats?dimension=campaign_id&{THREE_HOURS}");
     insta::assert_snapshot!("values", shown(&service.get(&values).await));
+}
+
+#[tokio::test]
+async fn the_busiest_addresses_are_for_operators() {
+    let service = Service::with_statistics().await;
+    insta::assert_snapshot!(
+        "addresses",
+        shown(&service.get_as("operator-key", "/addresses/top?hours=3&limit=2").await)
+    );
+    let other = service.get_as("only-operate-key", "/addresses/top?tenant=other").await;
+    assert_eq!((other.status, &other.body["addresses"]), (StatusCode::OK, &json!([])));
+    for key in ["sample-key", "web-key"] {
+        assert_eq!(service.get_as(key, "/addresses/top").await.problem(), (403, "api_key_scope"), "{key}");
+    }
+    assert_eq!(service.get_as("operator-key", "/addresses/top?hours=169").await.problem(), (422, "out_of_bounds"));
+    service.statistics.faults.fail(1, ErrorClass::Transient);
+    let answer = service.get_as("operator-key", "/addresses/top").await;
+    assert_eq!(answer.problem(), (503, "statistics_unavailable"));
 }
 
 #[tokio::test]
@@ -143,6 +164,7 @@ async fn a_campaign_may_have_any_name() {
         received_at: after(0),
         subject: None,
         fields: Some(&fields),
+        address: None,
         change: Change::Recorded(RecordStatus::Valid),
     });
     service.statistics.add(&cells);

@@ -4,6 +4,7 @@
 //! idempotent by position, and the characters that it replaced in a text the first time are already replaced now.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use event::{EventKey, Facts, Origin, Timestamp};
 
@@ -32,6 +33,7 @@ pub enum Effect<'a> {
         received_at: Option<Timestamp>,
         /// What statistics keep of the event.
         facts: Facts,
+        ip: Option<IpAddr>,
     },
     /// There was no new entry: an unscored row got its score, at the entry's time.
     ScoredLater(Box<LateScore>),
@@ -80,12 +82,12 @@ impl<'a> ArchivedOutcome<'a> {
             recorded_at: value.recorded_at,
         };
         let (event_type, received_at) = (value.event_type.clone(), value.received_at);
-        let facts = facts(&value);
+        let (facts, ip) = (facts(&value), value.ip);
         let effect = match (is_late_score, entry.outcome) {
             (true, _) => Effect::ScoredLater(Box::new(late_score(&value, &entry)?)),
             (false, Outcome::Valid | Outcome::Fraud) => Effect::Stored(Box::new(event(value, &entry)?)),
             (false, Outcome::Duplicate | Outcome::Blocked | Outcome::DeadLettered) => {
-                Effect::Nothing { received_at, facts }
+                Effect::Nothing { received_at, facts, ip }
             }
         };
         Ok(ArchivedOutcome { entry, event_type, effect })
@@ -98,9 +100,9 @@ impl<'a> ArchivedOutcome<'a> {
             self.entry.clone();
         let state = match &self.effect {
             Effect::Stored(event) => State::Open { event: Event::clone(event), found: Decided { outcome, risk } },
-            Effect::Nothing { received_at, facts } => {
+            Effect::Nothing { received_at, facts, ip } => {
                 let (event_type, received_at, facts) = (self.event_type.clone(), *received_at, facts.clone());
-                let known = Known::Partly { key, event_type, received_at, ip: None, facts };
+                let known = Known::Partly { key, event_type, received_at, ip: *ip, facts };
                 State::Closed { outcome, reason, known }
             }
             Effect::ScoredLater(_) => return None,

@@ -8,11 +8,12 @@ mod verify;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use deadpool_postgres::ClientWrapper;
-use event::Timestamp;
+use event::{AddressKey, Timestamp};
 use pipeline::{Outcome, Position};
-use statistics::{Cell, CellKey, Cells, Change, DistinctSubjects, Fact, RecordStatus};
+use statistics::{AddressCount, BusyAddresses, Cell, CellKey, Cells, Change, DistinctSubjects, Fact, RecordStatus};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
@@ -99,7 +100,7 @@ macro_rules! records_of {
                 FROM batches CROSS JOIN LATERAL unnest(offsets) AS span
             )
             SELECT s.scored, o.tenant, o.event_type, o.received_at, o.recorded_at, o.outcome,
-                   o.risk_score IS NOT NULL AS is_scored, o.subject, o.fields
+                   o.risk_score IS NOT NULL AS is_scored, o.subject, o.fields, o.address
             FROM spans s
             LEFT JOIN LATERAL (
                 SELECT * FROM record_outcomes o
@@ -158,6 +159,24 @@ const ADD_MEASURES: &str = "
         sum = m.sum + excluded.sum,
         min = least(m.min, excluded.min),
         max = greatest(m.max, excluded.max)";
+
+const FIND_ADDRESSES: &str = "
+    SELECT w.ordinal, a.records, a.events, a.fraud, a.blocked
+    FROM unnest($1::int4[], $2::text[], $3::timestamptz[]) AS w (ordinal, tenant, hour)
+    CROSS JOIN LATERAL (
+        SELECT * FROM aggregate_addresses a WHERE a.tenant = w.tenant AND a.hour = w.hour
+        OFFSET 0
+    ) a";
+
+/// As they are then, because the lock of aggregation is held since they were read.
+const WRITE_ADDRESSES: &str = "
+    INSERT INTO aggregate_addresses (tenant, hour, records, events, fraud, blocked)
+    SELECT * FROM unnest($1::text[], $2::timestamptz[], $3::bytea[], $4::bytea[], $5::bytea[], $6::bytea[])
+    ON CONFLICT (tenant, hour) DO UPDATE SET
+        records = excluded.records,
+        events = excluded.events,
+        fraud = excluded.fraud,
+        blocked = excluded.blocked";
 
 /// What there is to do when a run begins: nothing recorded later belongs to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -304,10 +323,13 @@ async fn count_some(client: &ClientWrapper, begin: &str, last: i64, batches: i64
     let sketches = merged_sketches(client, &cells, &columns).await?;
     let (counts, measures) = (columns.counts(&sketches), MeasureColumns::of(&cells));
     let measures = measures.parameters();
+    let addresses = merged_addresses(client, &cells).await?;
+    let addresses = addresses.parameters();
     pipeline::failpoint!("postgres::aggregating");
     in_one_round_trip!(
         _cells = client.execute_typed(ADD_CELLS, &counts),
         _measures = client.execute_typed(ADD_MEASURES, &measures),
+        _addresses = client.execute_typed(WRITE_ADDRESSES, &addresses),
         _committed = client.batch_execute("COMMIT"),
     );
     transaction.finish();
@@ -338,6 +360,7 @@ fn fact_from_row(row: &Row) -> Result<Option<Fact<'_>>, PostgresError> {
         received_at,
         subject: row.try_get("subject")?,
         fields: row.try_get("fields")?,
+        address: row.try_get::<_, Option<IpAddr>>("address")?.map(AddressKey::of),
         change,
     }))
 }
@@ -360,6 +383,69 @@ async fn merged_sketches(
         }
     }
     Ok(sketches.into_iter().map(|sketch| sketch.map(|sketch| sketch.to_bytes())).collect())
+}
+
+/// The addresses of each tenant and hour, with what is stored of them.
+async fn merged_addresses<'a>(client: &ClientWrapper, cells: &'a Cells) -> Result<AddressColumns<'a>, PostgresError> {
+    let mut columns = AddressColumns::default();
+    let mut sketches = Vec::new();
+    for ((tenant, hour), addresses) in cells.addresses() {
+        columns.tenant.push(tenant);
+        columns.hour.push(hour.to_utc());
+        sketches.push(addresses.clone());
+    }
+    let ordinals: Vec<i32> = (0..).take(sketches.len()).collect();
+    let wanted = [parameter(&ordinals), parameter(&columns.tenant), parameter(&columns.hour)];
+    for row in client.query_typed(FIND_ADDRESSES, &wanted).await? {
+        let corrupt = || Corrupt("aggregate_addresses").column("records");
+        let at = usize::try_from(row.try_get::<_, i32>("ordinal")?).map_err(|_| corrupt())?;
+        merge_addresses(sketches.get_mut(at).ok_or_else(corrupt)?, &row)?;
+    }
+    for (column, count) in columns.counts.iter_mut().zip(AddressCount::ALL) {
+        column.extend(sketches.iter().map(|addresses| addresses.to_bytes(*count)));
+    }
+    Ok(columns)
+}
+
+/// Adds a row of `aggregate_addresses`.
+pub(crate) fn merge_addresses(addresses: &mut BusyAddresses, row: &Row) -> Result<(), PostgresError> {
+    for count in AddressCount::ALL {
+        let column = column_of(*count);
+        let merged = addresses.merge(*count, row.try_get(column)?);
+        merged.map_err(|_| Corrupt("aggregate_addresses").column(column))?;
+    }
+    Ok(())
+}
+
+const fn column_of(count: AddressCount) -> &'static str {
+    match count {
+        AddressCount::Records => "records",
+        AddressCount::Events => "events",
+        AddressCount::Fraud => "fraud",
+        AddressCount::Blocked => "blocked",
+    }
+}
+
+#[derive(Default)]
+struct AddressColumns<'a> {
+    tenant: Vec<&'a str>,
+    hour: Vec<OffsetDateTime>,
+    /// A column for each count, in their order.
+    counts: [Vec<Vec<u8>>; AddressCount::ALL.len()],
+}
+
+impl AddressColumns<'_> {
+    fn parameters(&self) -> Parameters<'_, 6> {
+        let [records, events, fraud, blocked] = &self.counts;
+        [
+            parameter(&self.tenant),
+            parameter(&self.hour),
+            parameter(records),
+            parameter(events),
+            parameter(fraud),
+            parameter(blocked),
+        ]
+    }
 }
 
 #[derive(Default)]

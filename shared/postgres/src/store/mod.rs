@@ -10,11 +10,12 @@
 mod plan;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
-use event::{PayloadHash, RecordDigest, Timestamp};
+use event::{AddressKey, PayloadHash, RecordDigest, Timestamp};
 use pipeline::decisions::recording::StoredCopy;
 use pipeline::ports::{EventStore, LedgerEntry};
 use pipeline::tracked::{Decided, Tracked};
@@ -127,16 +128,17 @@ const INSERT_ENTRIES: &str = "
     INSERT INTO record_outcomes (
         topic, partition, record_offset, origin_topic, origin_partition, origin_offset, tenant, event_id, outcome,
         reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest, recorded_at, trace_id,
-        event_type, received_at, subject, fields)
+        event_type, received_at, subject, fields, address)
     SELECT w.topic, w.partition, w.record_offset, w.origin_topic, w.origin_partition, w.origin_offset, w.tenant,
            w.event_id, w.outcome, w.reason, w.risk_score, string_to_array(w.risk_reasons, E'\\x1f'), w.rules_version,
-           w.incarnation, w.digest, w.origin_digest, $17, w.trace_id, w.event_type, w.received_at, w.subject, w.fields
+           w.incarnation, w.digest, w.origin_digest, $17, w.trace_id, w.event_type, w.received_at, w.subject, w.fields,
+           w.address
     FROM unnest($1::text[], $2::int4[], $3::int8[], $4::text[], $5::int4[], $6::int8[], $7::text[], $8::text[],
                 $9::text[], $10::text[], $11::int2[], $12::text[], $13::text[], $14::int4[], $15::bytea[], $16::bytea[],
-                $18::bytea[], $19::text[], $20::timestamptz[], $21::int8[], $22::text[])
+                $18::bytea[], $19::text[], $20::timestamptz[], $21::int8[], $22::text[], $23::inet[])
         AS w (topic, partition, record_offset, origin_topic, origin_partition, origin_offset, tenant, event_id, outcome,
               reason, risk_score, risk_reasons, rules_version, incarnation, digest, origin_digest, trace_id, event_type,
-              received_at, subject, fields)";
+              received_at, subject, fields, address)";
 
 /// [`EventStore`] on Postgres.
 #[derive(Clone, Debug)]
@@ -655,13 +657,14 @@ impl<'a> EntryColumns<'a> {
     }
 }
 
-/// What statistics need of each new ledger row; see the migration `V9__aggregates.sql`.
+/// What statistics need of each new ledger row; see the migrations `V9__aggregates.sql` and `V11__addresses.sql`.
 #[derive(Default)]
 struct FactColumns<'a> {
     event_type: Vec<Option<&'a str>>,
     received_at: Vec<Option<OffsetDateTime>>,
     subject: Vec<Option<i64>>,
     fields: Vec<Option<&'a str>>,
+    address: Vec<Option<IpAddr>>,
 }
 
 impl<'a> FactColumns<'a> {
@@ -675,11 +678,18 @@ impl<'a> FactColumns<'a> {
             columns.received_at.push(received_at);
             columns.subject.push(record.facts().subject);
             columns.fields.push(record.facts().fields.as_deref());
+            columns.address.push(record.ip().map(|ip| AddressKey::of(ip).into()));
         }
         columns
     }
 
-    fn parameters(&self) -> Parameters<'_, 4> {
-        [parameter(&self.event_type), parameter(&self.received_at), parameter(&self.subject), parameter(&self.fields)]
+    fn parameters(&self) -> Parameters<'_, 5> {
+        [
+            parameter(&self.event_type),
+            parameter(&self.received_at),
+            parameter(&self.subject),
+            parameter(&self.fields),
+            parameter(&self.address),
+        ]
     }
 }

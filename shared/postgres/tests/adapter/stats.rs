@@ -2,8 +2,8 @@ use event::{TenantId, Timestamp};
 use pipeline::ErrorClass;
 use postgres::{Database, PostgresStatistics};
 use statistics::{
-    Cells, QUARTER_MS, Range, RecordStatus, ReportRequest, SeriesInterval, Statistics as _, StatisticsReport, Subset,
-    quarter_of,
+    AddressCount, Cells, QUARTER_MS, Range, RecordStatus, ReportRequest, SeriesInterval, Statistics as _,
+    StatisticsReport, Subset, quarter_of,
 };
 use testkit::contracts::statistics::statistics_contract;
 use tokio_postgres::types::{ToSql, Type};
@@ -13,6 +13,14 @@ use super::{database, empty_database, execute, scalar, unhurried};
 /// Writes cells of which there are none yet.
 async fn add(database: &Database, cells: &Cells) {
     let client = database.connection().await.unwrap();
+    for ((tenant, hour), addresses) in cells.addresses() {
+        let hour = hour.to_utc();
+        let sketches: Vec<_> = AddressCount::ALL.iter().map(|count| addresses.to_bytes(*count)).collect();
+        let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![(tenant, Type::TEXT), (&hour, Type::TIMESTAMPTZ)];
+        parameters.extend(sketches.iter().map(|sketch| (sketch as &(dyn ToSql + Sync), Type::BYTEA)));
+        let insert = "INSERT INTO aggregate_addresses VALUES ($1, $2, $3, $4, $5, $6)";
+        client.execute_typed(insert, &parameters).await.unwrap();
+    }
     for (key, cell) in cells.iter() {
         let quarter = key.quarter.to_utc();
         let subjects = cell.subjects.as_ref().map(|subjects| subjects.to_bytes());

@@ -3,11 +3,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use event::{TenantId, Timestamp};
+use event::{AddressKey, TenantId, Timestamp};
 use pipeline::clock::{Clock as _, SystemClock};
 use statistics::{
-    Cells, Change, Fact, MeasureSums, QUARTER_MS, Range, RecordStatus, ReportRequest, SeriesInterval, Statistics,
-    StatisticsReport, Subset, ValueCounts,
+    AddressTotals, Cells, Change, Fact, MeasureSums, QUARTER_MS, Range, RecordStatus, ReportRequest, SeriesInterval,
+    Statistics, StatisticsReport, Subset, ValueCounts,
 };
 
 /// Runs the suite. `add` adds cells to what `statistics` reads. Tenants are new in every run.
@@ -22,6 +22,7 @@ pub async fn statistics_contract(statistics: &dyn Statistics, add: impl AsyncFn(
     case.what_a_campaign_has_most_of_comes_first().await;
     case.sums_are_exact_and_of_valid_events_only().await;
     case.the_values_with_the_most_records_come_first().await;
+    case.the_addresses_with_the_most_records_come_first().await;
     Case::new(statistics, "empty").nothing_is_known_about_nobody().await;
 }
 
@@ -46,6 +47,11 @@ fn quarters(from: i64, to: i64) -> Range {
     Range { from: quarter(from), to: quarter(to) }
 }
 
+/// That of the user in these cells.
+fn address_of(subject: i64) -> AddressKey {
+    format!("203.0.113.{subject}").parse().expect("an address")
+}
+
 impl<'a> Case<'a> {
     fn new(statistics: &'a dyn Statistics, name: &str) -> Self {
         static RUNS: AtomicU64 = AtomicU64::new(0);
@@ -64,6 +70,7 @@ impl<'a> Case<'a> {
                 received_at: quarter(at),
                 subject: Some(subject),
                 fields: Some(fields),
+                address: Some(address_of(subject)),
                 change: Change::Recorded(status),
             });
         };
@@ -185,6 +192,21 @@ impl<'a> Case<'a> {
         assert_eq!(top(quarters(0, 8), 20).await, ["c2 7", "c1 6"]);
         assert_eq!(top(quarters(0, 8), 1).await, ["c2 7"]);
         assert_eq!(top(quarters(0, 5), 20).await, ["c1 6"], "none without records");
+    }
+
+    async fn the_addresses_with_the_most_records_come_first(&self) {
+        let top = async |range, limit| {
+            let top = self.statistics.top_addresses(&self.tenant, range, limit).await.expect("addresses");
+            assert_eq!(top.error, 0, "so few are counted exactly");
+            let told = |AddressTotals { address, records, events, fraud, blocked }: &AddressTotals| {
+                format!("{address}: {records} {events} {fraud} {blocked}")
+            };
+            top.addresses.iter().map(told).collect::<Vec<_>>()
+        };
+        let (first, both) = (quarters(0, 4), quarters(0, 8));
+        assert_eq!(top(first, 20).await, ["203.0.113.1: 6 6 1 0", "203.0.113.2: 2 2 1 0"]);
+        assert_eq!(top(both, 3).await, ["203.0.113.1: 8 7 1 1", "203.0.113.2: 3 2 1 1", "203.0.113.3: 3 1 0 1"]);
+        assert_eq!(top(quarters(-4, 0), 20).await, [""; 0]);
     }
 
     async fn nothing_is_known_about_nobody(&self) {

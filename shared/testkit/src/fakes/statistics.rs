@@ -7,8 +7,9 @@ use async_trait::async_trait;
 use event::{TenantId, Timestamp};
 use pipeline::{Dependency, DependencyError};
 use statistics::{
-    Cell, CellKey, Cells, DistinctSubjects, MAX_SECOND_VALUES, MeasureSums, Measured, Period, QUARTER_MS, Range,
-    RecordStatus, ReportRequest, SeriesInterval, Statistics, StatisticsReport, StatusCounts, TopValues, ValueCounts,
+    AddressCount, BusyAddresses, Cell, CellKey, Cells, DistinctSubjects, MAX_SECOND_VALUES, MeasureSums, Measured,
+    Period, QUARTER_MS, Range, RecordStatus, ReportRequest, SeriesInterval, Statistics, StatisticsReport, StatusCounts,
+    TopAddresses, TopValues, ValueCounts,
 };
 
 use super::Faults;
@@ -21,11 +22,14 @@ const TIMEZONES: [(&str, i32); 3] = [("UTC", 0), ("Asia/Kolkata", 19_800), ("Asi
 pub struct FakeStatistics {
     pub faults: Faults,
     cells: Mutex<Vec<(CellKey, Cell)>>,
+    addresses: Mutex<Vec<((String, Timestamp), BusyAddresses)>>,
     complete_until: Mutex<Option<Timestamp>>,
 }
 
 impl FakeStatistics {
     pub fn add(&self, cells: &Cells) {
+        let addresses = cells.addresses().map(|(key, addresses)| (key.clone(), addresses.clone()));
+        self.addresses.lock().unwrap_or_else(PoisonError::into_inner).extend(addresses);
         let cells = cells.iter().map(|(key, cell)| (key.clone(), cell.clone()));
         self.cells.lock().unwrap_or_else(PoisonError::into_inner).extend(cells);
     }
@@ -136,6 +140,27 @@ impl Statistics for FakeStatistics {
             values.sort_by_key(|value| std::cmp::Reverse(value.counts.records()));
             values.truncate(limit.into());
             TopValues { complete_until: self.progress(), values }
+        })
+    }
+
+    async fn top_addresses(
+        &self,
+        tenant: &TenantId,
+        range: Range,
+        limit: u16,
+    ) -> Result<TopAddresses, DependencyError> {
+        self.faults.apply(Dependency::Postgres, || {
+            let mut all = BusyAddresses::default();
+            for ((of, hour), addresses) in self.addresses.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+                if of == tenant.as_str() && (range.from..range.to).contains(hour) {
+                    for count in AddressCount::ALL {
+                        // What the sketch itself wrote.
+                        let _ = all.merge(*count, &addresses.to_bytes(*count));
+                    }
+                }
+            }
+            let complete_until = self.progress();
+            TopAddresses { complete_until, addresses: all.top(limit.into()), error: all.error() }
         })
     }
 }
