@@ -117,6 +117,17 @@ async fn a_campaigns_statistics_are_those_of_what_was_sent() {
     assert!(of_user.len() == 12 && of_user.contains("impression-97") && of_user.contains("click-17"), "{of_user:?}");
     assert_eq!(search(&stack, &key, "campaign_id=other").await.0, [].into());
 
+    let operator = json!({
+        "action": "create-key", "tenant": "ops", "name": "ops", "kind": "server", "scopes": ["operate"], "by": "test",
+    });
+    let operator = stack.invoke("maintainer", operator).await.unwrap();
+    let url = stack.query_url().replace("/events", "/addresses/top?tenant=acme");
+    let headers = [("x-api-key", operator["key"].as_str().unwrap())];
+    let busiest = JsonClient::default().get(&url, &headers).await.unwrap().json();
+    let told = |of: &Value| ["address", "records", "events", "fraud"].map(|name| of[name].to_string()).join(" ");
+    let told: Vec<String> = busiest["addresses"].as_array().unwrap().iter().map(told).collect();
+    assert_eq!(told, ["\"127.0.0.1\" 124 120 0", "\"10.0.0.7\" 1 1 1"]);
+
     let all = json!({"action": "verify", "from": "2000-01-01T00:00:00Z", "to": "2100-01-01T00:00:00Z"});
     let verified = stack.invoke("aggregator", all).await.unwrap();
     assert_eq!((&verified["events"], &verified["different"]), (&json!(121), &json!(0)), "{verified}");

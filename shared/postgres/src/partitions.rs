@@ -50,6 +50,8 @@ pub struct PartitionReport {
     pub deleted_outcomes: u64,
     /// Batches whose ledger rows have expired before the aggregator counted them: it is missing, or has failed all the time.
     pub deleted_uncounted: u64,
+    /// Hours of a tenant whose sketches of addresses were deleted: they hold addresses, so they are not kept longer than the ledger.
+    pub deleted_address_hours: u64,
     /// Counters, buckets, blocks, marks and entries of trails that were not needed any more.
     pub deleted_access: u64,
     /// Offsets among the deleted outcomes that had no row: the outcomes of these records will never be known.
@@ -155,6 +157,13 @@ async fn maintain_on(
             "batches are past the ledger's retention and no statistics count them"
         );
     }
+    report.deleted_address_hours = delete_in_chunks(
+        client,
+        "DELETE FROM aggregate_addresses WHERE (tenant, hour) IN (
+            SELECT tenant, hour FROM aggregate_addresses WHERE hour < $1::timestamptz LIMIT $2)",
+        parameter(&cutoff),
+    )
+    .await?;
     Ok(report)
 }
 

@@ -109,6 +109,20 @@ async fn batches_that_nobody_counted_go_with_their_ledger_rows() {
 }
 
 #[tokio::test]
+async fn sketches_of_addresses_go_with_the_ledger_rows() {
+    let database = database().await;
+    execute(
+        &database,
+        "INSERT INTO aggregate_addresses VALUES
+             ('acme', '2026-11-20T11:00:00Z', '', '', '', ''), ('acme', '2026-11-21T11:00:00Z', '', '', '', '')",
+    )
+    .await;
+    assert_eq!(maintain(&database, noon().plus(DAY * 13), POLICY).await.unwrap().deleted_address_hours, 0);
+    assert_eq!(maintain(&database, noon().plus(DAY * 14), POLICY).await.unwrap().deleted_address_hours, 1);
+    assert_eq!(scalar::<i64>(&database, "SELECT count(*) FROM aggregate_addresses").await, 1);
+}
+
+#[tokio::test]
 async fn expired_claims_go_and_others_stay() {
     let database = database().await;
     let claims = PostgresClaims::new(database.clone(), DAY);
