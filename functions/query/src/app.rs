@@ -19,14 +19,20 @@ use crate::config::Config;
 #[error("cannot connect to Postgres at start")]
 pub struct ConnectError(#[from] PostgresError);
 
+/// The ports through which the database is read.
+#[derive(Clone)]
+pub struct QueryPorts {
+    pub history: Arc<dyn EventHistory>,
+    pub search: Arc<dyn EventSearch>,
+    pub statistics: Arc<dyn Statistics>,
+}
+
 /// Everything a request needs, built once.
 pub struct App {
     pub(crate) authenticator: Authenticator,
     pub(crate) limiter: RateLimiter,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) history: Arc<dyn EventHistory>,
-    pub(crate) search: Arc<dyn EventSearch>,
-    pub(crate) statistics: Arc<dyn Statistics>,
+    pub(crate) ports: QueryPorts,
     pub(crate) postgres: Arc<Guard>,
     pub(crate) marks: Arc<dyn RedriveMarks>,
     /// That of the store of keys and marks.
@@ -40,9 +46,7 @@ impl App {
         config: &Config,
         keys: Arc<dyn ApiKeys>,
         leases: Arc<dyn RateLeases>,
-        history: Arc<dyn EventHistory>,
-        search: Arc<dyn EventSearch>,
-        statistics: Arc<dyn Statistics>,
+        ports: QueryPorts,
         marks: Arc<dyn RedriveMarks>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -55,9 +59,7 @@ impl App {
             authenticator: Authenticator::new(keys, Arc::clone(&access), config.key_cache),
             limiter: RateLimiter::new(leases, Arc::clone(&access), config.rate),
             clock,
-            history,
-            search,
-            statistics,
+            ports,
             postgres,
             marks,
             access,
@@ -80,10 +82,12 @@ impl App {
                 (access?, database?)
             }
         };
-        let history = Arc::new(PostgresEventHistory::new(database.clone()));
-        let search = Arc::new(PostgresEventSearch::new(database.clone()));
-        let statistics = Arc::new(PostgresStatistics::new(database));
+        let ports = QueryPorts {
+            history: Arc::new(PostgresEventHistory::new(database.clone())),
+            search: Arc::new(PostgresEventSearch::new(database.clone())),
+            statistics: Arc::new(PostgresStatistics::new(database)),
+        };
         let (keys, leases, marks) = (access.keys(), access.leases(), access.marks());
-        Ok(App::new(&config, keys, leases, history, search, statistics, marks, Arc::new(SystemClock)))
+        Ok(App::new(&config, keys, leases, ports, marks, Arc::new(SystemClock)))
     }
 }

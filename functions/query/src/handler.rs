@@ -179,7 +179,7 @@ impl App {
     /// Asks once: the client will retry, and retries here would put more load on a database in trouble.
     async fn look_up(&self, key: &EventKey, positions: &[Position]) -> Result<History, QueryError> {
         self.postgres
-            .call_once("looking up an event", self.history.look_up(key, positions))
+            .call_once("looking up an event", self.ports.history.look_up(key, positions))
             .await
             .map_err(QueryError::History)
     }

@@ -15,7 +15,7 @@ mod stats;
 mod time_range;
 pub mod timeline;
 
-pub use app::{App, ConnectError};
+pub use app::{App, ConnectError, QueryPorts};
 pub use config::Config;
 pub use error::QueryError;
 pub use handler::router;

@@ -20,7 +20,7 @@ use pipeline::ports::{
 };
 use pipeline::tracked::{Decided, Event, Tracked};
 use pipeline::{ErrorClass, Outcome, Position};
-use query::{App, Config, router};
+use query::{App, Config, QueryPorts, router};
 use serde_json::{Value, json};
 use testkit::contracts::store::DEDUP_WINDOW;
 use testkit::events::{DIGEST, closed, event, stored, valid};
@@ -80,9 +80,7 @@ impl Service {
             &config,
             keys.clone(),
             Arc::new(FakeRateLeases::default()),
-            history.clone(),
-            search.clone(),
-            statistics.clone(),
+            QueryPorts { history: history.clone(), search: search.clone(), statistics: statistics.clone() },
             marks.clone(),
             Arc::new(FixedClock),
         );

@@ -18,3 +18,4 @@ pub mod latency;
 pub mod load;
 pub mod plan;
 pub mod processor;
+pub mod query;

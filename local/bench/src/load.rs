@@ -47,26 +47,12 @@ impl LoadSender {
     /// # Errors
     /// If an answer is not a success.
     pub async fn send(&self, bodies: Vec<String>, width: usize) -> anyhow::Result<LoadTimes> {
-        let started = Instant::now();
-        let queue = Arc::new(Mutex::new(bodies.into_iter()));
-        let mut workers = tokio::task::JoinSet::new();
-        for _ in 0..width {
-            let (sender, queue) = (self.clone(), Arc::clone(&queue));
-            workers.spawn(async move {
-                let mut latencies = histogram()?;
-                loop {
-                    let Some(body) = queue.lock().await.next() else { return anyhow::Ok(latencies) };
-                    let started = Instant::now();
-                    sender.post(body).await?;
-                    latencies.record(u64::try_from(started.elapsed().as_micros())?)?;
-                }
-            });
-        }
-        let mut latencies = histogram()?;
-        while let Some(worker) = workers.join_next().await {
-            latencies.add(worker.context("a sender panicked")??)?;
-        }
-        Ok(LoadTimes { latencies, elapsed: started.elapsed() })
+        let sender = Arc::new(self.clone());
+        work_off(bodies, width, move |body| {
+            let sender = Arc::clone(&sender);
+            async move { sender.post(body).await }
+        })
+        .await
     }
 
     async fn post(&self, body: String) -> anyhow::Result<()> {
@@ -76,6 +62,41 @@ impl LoadSender {
         anyhow::ensure!(expected, "{} answered {}: {}", self.url, answer.status, String::from_utf8_lossy(&answer.body));
         Ok(())
     }
+}
+
+/// Does something with each of the items, `width` at a time, each as soon as one before is done.
+///
+/// # Errors
+/// Those of the work.
+pub async fn work_off<T, W>(
+    items: Vec<T>,
+    width: usize,
+    work: impl Fn(T) -> W + Clone + Send + Sync + 'static,
+) -> anyhow::Result<LoadTimes>
+where
+    T: Send + 'static,
+    W: Future<Output = anyhow::Result<()>> + Send,
+{
+    let started = Instant::now();
+    let queue = Arc::new(Mutex::new(items.into_iter()));
+    let mut workers = tokio::task::JoinSet::new();
+    for _ in 0..width {
+        let (work, queue) = (work.clone(), Arc::clone(&queue));
+        workers.spawn(async move {
+            let mut latencies = histogram()?;
+            loop {
+                let Some(item) = queue.lock().await.next() else { return anyhow::Ok(latencies) };
+                let started = Instant::now();
+                work(item).await?;
+                latencies.record(u64::try_from(started.elapsed().as_micros())?)?;
+            }
+        });
+    }
+    let mut latencies = histogram()?;
+    while let Some(worker) = workers.join_next().await {
+        latencies.add(worker.context("a sender panicked")??)?;
+    }
+    Ok(LoadTimes { latencies, elapsed: started.elapsed() })
 }
 
 /// Microseconds, with three significant digits.

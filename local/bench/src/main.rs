@@ -7,7 +7,7 @@ use bench::allocations::{self, AllocationLog};
 use bench::figures::Figures;
 use bench::ingest::IngestLoad;
 use bench::plan::{Part, Plan};
-use bench::{archiver, chain, cold_start, ingest, latency, processor};
+use bench::{archiver, chain, cold_start, ingest, latency, processor, query};
 use process::stop_signal;
 use settings::ProcessEnvironment;
 use stack::functions::beside_this_program;
@@ -75,6 +75,11 @@ async fn run(plan: &Plan, figures: &mut Figures) -> anyhow::Result<()> {
             Part::ColdStart => {
                 let stack = start("postgres", "processor.log").await?.0;
                 cold_start::measure(plan, &stack, figures).await?;
+                stack.stop().await?;
+            }
+            Part::Query => {
+                let stack = start("postgres", "query-http.log").await?.0;
+                query::measure(plan, &stack, figures).await?;
                 stack.stop().await?;
             }
         }

@@ -16,6 +16,7 @@ pub enum Part {
     Chain,
     Latency,
     ColdStart,
+    Query,
 }
 
 /// Another program in place of our ingest, measured by the same load.
@@ -103,7 +104,7 @@ mod tests {
 
     #[test]
     fn parts_are_chosen_by_name() {
-        assert_eq!(plan(&[]).unwrap().parts.len(), 6);
+        assert_eq!(plan(&[]).unwrap().parts.len(), 7);
         assert_eq!(plan(&[("BENCH", "cold-start, ingest")]).unwrap().parts, [Part::ColdStart, Part::Ingest]);
         assert!(plan(&[("BENCH", "chains")]).unwrap_err().contains("must be one of ingest, processor, archiver"));
         assert!(plan(&[("BENCH_RUNS", "0")]).is_err());

@@ -20,7 +20,7 @@ impl App {
         let (started, now) = (Instant::now(), self.clock.now());
         let tenant = self.admit(headers, uri, now).await?;
         let request = question::read(tenant, parameters::read(uri)?, now)?;
-        let page = self.postgres.call_once("searching events", self.search.search(&request)).await;
+        let page = self.postgres.call_once("searching events", self.ports.search.search(&request)).await;
         let page = page.map_err(QueryError::History)?.ok_or(QueryError::SearchTooWide)?;
         tracing::info!(
             events = page.events.len(),

@@ -32,7 +32,7 @@ impl App {
         let (started, now) = (Instant::now(), self.clock.now());
         let tenant = self.admit_operator(headers, uri, now).await?;
         let AddressesQuestion { range, limit } = AddressesQuestion::read(uri, now)?;
-        let top = self.statistics.top_addresses(&tenant, range, limit);
+        let top = self.ports.statistics.top_addresses(&tenant, range, limit);
         let top = self.postgres.call_once("reading the busiest addresses", top).await;
         let top = top.map_err(QueryError::Statistics)?;
         tracing::info!(duration_ms = pipeline::millis(started.elapsed()), "addresses read");

@@ -46,13 +46,13 @@ impl App {
         let campaign = campaign.transpose().map_err(not_text)?.map(|Path(campaign)| campaign);
         let response = match StatsQuestion::read(tenant, campaign, uri, now)? {
             StatsQuestion::Report(request) => {
-                let report = self.statistics.report(&request);
+                let report = self.ports.statistics.report(&request);
                 let report = self.postgres.call_once("reading statistics", report).await;
                 let report = report.map_err(QueryError::Statistics)?.ok_or(QueryError::UnknownTimezone)?;
                 answered(&StatsAnswer::new(&request, &report))
             }
             StatsQuestion::TopValues { tenant, dimension, range, limit } => {
-                let top = self.statistics.top_values(&tenant, dimension, range, limit);
+                let top = self.ports.statistics.top_values(&tenant, dimension, range, limit);
                 let top = self.postgres.call_once("reading the values of a dimension", top).await;
                 answered(&TopValuesAnswer::new(dimension, range, &top.map_err(QueryError::Statistics)?))
             }
