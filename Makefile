@@ -291,7 +291,7 @@ demo-check: $(POOLER_SETUP) binaries
 ##@ Measure
 
 .PHONY: bench
-bench: setup setup-kafka ## Measure the pipeline on Apache Kafka and PostgreSQL: BENCH=ingest,processor,archiver,chain,latency,cold-start BENCH_RUNS=5
+bench: setup setup-kafka ## Measure the pipeline on Apache Kafka and PostgreSQL: BENCH=ingest,processor,archiver,chain,latency,cold-start,query BENCH_RUNS=5
 	cargo build --profile measure --bins $(addprefix --package ,$(FUNCTIONS) bench)
 	@target/measure/bench
 

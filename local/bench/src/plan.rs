@@ -72,14 +72,15 @@ impl Plan {
         (count * self.scale / 100).max(1)
     }
 
-    /// A stack at documented default settings, but without the limits of addresses, because all load comes from few of
-    /// them; on Apache Kafka, with no mapping started.
+    /// A stack at documented default settings, but without the limits of addresses and of questions, because all load comes
+    /// from few addresses and keys; on Apache Kafka, with no mapping started.
     ///
     /// # Errors
     /// [`SettingsError`] lists every malformed variable.
     pub fn stack_options(variables: &dyn Variables, binaries: PathBuf) -> Result<Options, SettingsError> {
         let mut options = Options::for_one_run(variables, binaries)?
             .with_default("IP_RATE_LIMIT_PER_MIN", "0")
+            .with_default("QUERY_RATE_LIMIT_PER_MIN", "10000000")
             .with_default("LOG_LEVEL", "info");
         if options.kafka == KafkaChoice::Embedded {
             options.kafka = KafkaChoice::Apache;
