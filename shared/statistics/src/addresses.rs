@@ -21,7 +21,7 @@ pub fn hour_of(at: Timestamp) -> Timestamp {
 
 /// What is counted of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, strum::VariantArray)]
-pub enum AddressCount {
+pub enum AddressFigure {
     Records,
     /// Those that were stored.
     Events,
@@ -29,19 +29,19 @@ pub enum AddressCount {
     Blocked,
 }
 
-impl AddressCount {
-    pub const ALL: &'static [AddressCount] = <AddressCount as strum::VariantArray>::VARIANTS;
+impl AddressFigure {
+    pub const ALL: &'static [AddressFigure] = <AddressFigure as strum::VariantArray>::VARIANTS;
 
     /// Only what never goes down again: a sketch cannot subtract.
     fn grows_by(self, change: Change) -> bool {
         match (self, change) {
-            (AddressCount::Records, Change::Recorded(_)) => true,
-            (AddressCount::Events, Change::Recorded(status)) => status.is_stored(),
-            (AddressCount::Fraud, Change::Recorded(status) | Change::ScoredLate(status)) => {
+            (AddressFigure::Records, Change::Recorded(_)) => true,
+            (AddressFigure::Events, Change::Recorded(status)) => status.is_stored(),
+            (AddressFigure::Fraud, Change::Recorded(status) | Change::ScoredLate(status)) => {
                 status == RecordStatus::Fraud
             }
-            (AddressCount::Blocked, Change::Recorded(status)) => status == RecordStatus::Blocked,
-            (AddressCount::Records | AddressCount::Events | AddressCount::Blocked, Change::ScoredLate(_)) => false,
+            (AddressFigure::Blocked, Change::Recorded(status)) => status == RecordStatus::Blocked,
+            (AddressFigure::Records | AddressFigure::Events | AddressFigure::Blocked, Change::ScoredLate(_)) => false,
         }
     }
 }
@@ -58,7 +58,7 @@ pub struct AddressTotals {
 
 /// The addresses of a tenant in an hour.
 #[derive(Clone, Debug)]
-pub struct BusyAddresses([FrequentItemsSketch<String>; AddressCount::ALL.len()]);
+pub struct BusyAddresses([FrequentItemsSketch<String>; AddressFigure::ALL.len()]);
 
 impl Default for BusyAddresses {
     fn default() -> Self {
@@ -73,7 +73,7 @@ impl Default for BusyAddresses {
 impl BusyAddresses {
     pub fn add(&mut self, address: AddressKey, change: Change) {
         let address = address.to_string();
-        for (sketch, count) in self.0.iter_mut().zip(AddressCount::ALL) {
+        for (sketch, count) in self.0.iter_mut().zip(AddressFigure::ALL) {
             if count.grows_by(change) {
                 sketch.update_ref(address.as_str());
             }
@@ -84,20 +84,20 @@ impl BusyAddresses {
     ///
     /// # Errors
     /// If it is damaged, or of a version that this build cannot read.
-    pub fn merge(&mut self, count: AddressCount, stored: &[u8]) -> Result<(), SketchError> {
+    pub fn merge(&mut self, count: AddressFigure, stored: &[u8]) -> Result<(), SketchError> {
         let stored = FrequentItemsSketch::deserialize(stored).map_err(SketchError::of)?;
         self.0[count as usize].merge(&stored);
         Ok(())
     }
 
     /// The sketch of one count, in the format of Apache DataSketches, which names its version.
-    pub fn to_bytes(&self, count: AddressCount) -> Vec<u8> {
+    pub fn to_bytes(&self, count: AddressFigure) -> Vec<u8> {
         self.0[count as usize].serialize()
     }
 
     /// By how much the counts may be too high. They are never too low, but for addresses that are not kept.
     pub fn error(&self) -> u64 {
-        self.0[AddressCount::Records as usize].maximum_error()
+        self.0[AddressFigure::Records as usize].maximum_error()
     }
 
     /// Those with the most records, at most `limit` of them.
@@ -195,15 +195,15 @@ mod tests {
     fn stored_counts_are_added() {
         let (one, other) = (of([(1, VALID), (1, FRAUD)]), of([(1, BLOCKED), (2, VALID)]));
         let mut both = one.clone();
-        for count in AddressCount::ALL {
+        for count in AddressFigure::ALL {
             both.merge(*count, &other.to_bytes(*count)).unwrap();
         }
         assert_eq!(told(&both), ["10.0.0.1: 3 2 1 1", "10.0.0.2: 1 1 0 0"]);
-        assert!(both.merge(AddressCount::Records, &[]).is_err());
-        let mut damaged = one.to_bytes(AddressCount::Records);
+        assert!(both.merge(AddressFigure::Records, &[]).is_err());
+        let mut damaged = one.to_bytes(AddressFigure::Records);
         // The second byte is the version of the format.
         damaged[1] = 99;
-        assert!(both.merge(AddressCount::Records, &damaged).is_err());
+        assert!(both.merge(AddressFigure::Records, &damaged).is_err());
     }
 
     #[test]

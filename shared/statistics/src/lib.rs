@@ -11,7 +11,7 @@ mod quarter;
 mod report;
 mod status;
 
-pub use addresses::{AddressCount, AddressTotals, BusyAddresses, hour_of};
+pub use addresses::{AddressFigure, AddressTotals, BusyAddresses, hour_of};
 pub use cell::{Cell, CellKey, Measured, StatusCounts};
 pub use distinct::{DistinctSubjects, RELATIVE_ERROR, SketchError};
 pub use fold::{Cells, Change, Fact, storable};

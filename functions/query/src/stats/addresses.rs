@@ -75,7 +75,7 @@ struct TopAddressesAnswer {
     range: AddressesRange,
     /// Everything received before it is counted.
     complete_until: Option<Timestamp>,
-    addresses: Vec<AddressFigures>,
+    addresses: Vec<AddressShares>,
     /// By how much the counts may be too high.
     error: u64,
 }
@@ -87,7 +87,7 @@ struct AddressesRange {
 }
 
 #[derive(Debug, Serialize)]
-struct AddressFigures {
+struct AddressShares {
     /// As limits and the block list have it.
     address: String,
     records: u64,
@@ -104,7 +104,7 @@ struct AddressFigures {
 impl TopAddressesAnswer {
     fn new(range: Range, TopAddresses { complete_until, addresses, error }: TopAddresses) -> Self {
         let signed = |count| i64::try_from(count).unwrap_or(i64::MAX);
-        let figures = |AddressTotals { address, records, events, fraud, blocked }| AddressFigures {
+        let figures = |AddressTotals { address, records, events, fraud, blocked }| AddressShares {
             fraud_share: share(signed(fraud), signed(events)),
             blocked_share: share(signed(blocked), signed(records)),
             address,

@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use deadpool_postgres::ClientWrapper;
 use event::{AddressKey, Timestamp};
 use pipeline::{Outcome, Position};
-use statistics::{AddressCount, BusyAddresses, Cell, CellKey, Cells, Change, DistinctSubjects, Fact, RecordStatus};
+use statistics::{AddressFigure, BusyAddresses, Cell, CellKey, Cells, Change, DistinctSubjects, Fact, RecordStatus};
 use time::OffsetDateTime;
 use tokio_postgres::Row;
 
@@ -401,7 +401,7 @@ async fn merged_addresses<'a>(client: &ClientWrapper, cells: &'a Cells) -> Resul
         let at = usize::try_from(row.try_get::<_, i32>("ordinal")?).map_err(|_| corrupt())?;
         merge_addresses(sketches.get_mut(at).ok_or_else(corrupt)?, &row)?;
     }
-    for (column, count) in columns.counts.iter_mut().zip(AddressCount::ALL) {
+    for (column, count) in columns.counts.iter_mut().zip(AddressFigure::ALL) {
         column.extend(sketches.iter().map(|addresses| addresses.to_bytes(*count)));
     }
     Ok(columns)
@@ -409,7 +409,7 @@ async fn merged_addresses<'a>(client: &ClientWrapper, cells: &'a Cells) -> Resul
 
 /// Adds a row of `aggregate_addresses`.
 pub(crate) fn merge_addresses(addresses: &mut BusyAddresses, row: &Row) -> Result<(), PostgresError> {
-    for count in AddressCount::ALL {
+    for count in AddressFigure::ALL {
         let column = column_of(*count);
         let merged = addresses.merge(*count, row.try_get(column)?);
         merged.map_err(|_| Corrupt("aggregate_addresses").column(column))?;
@@ -417,12 +417,12 @@ pub(crate) fn merge_addresses(addresses: &mut BusyAddresses, row: &Row) -> Resul
     Ok(())
 }
 
-const fn column_of(count: AddressCount) -> &'static str {
+const fn column_of(count: AddressFigure) -> &'static str {
     match count {
-        AddressCount::Records => "records",
-        AddressCount::Events => "events",
-        AddressCount::Fraud => "fraud",
-        AddressCount::Blocked => "blocked",
+        AddressFigure::Records => "records",
+        AddressFigure::Events => "events",
+        AddressFigure::Fraud => "fraud",
+        AddressFigure::Blocked => "blocked",
     }
 }
 
@@ -431,7 +431,7 @@ struct AddressColumns<'a> {
     tenant: Vec<&'a str>,
     hour: Vec<OffsetDateTime>,
     /// A column for each count, in their order.
-    counts: [Vec<Vec<u8>>; AddressCount::ALL.len()],
+    counts: [Vec<Vec<u8>>; AddressFigure::ALL.len()],
 }
 
 impl AddressColumns<'_> {

@@ -2,7 +2,7 @@ use event::{TenantId, Timestamp};
 use pipeline::ErrorClass;
 use postgres::{Database, PostgresStatistics};
 use statistics::{
-    AddressCount, Cells, QUARTER_MS, Range, RecordStatus, ReportRequest, SeriesInterval, Statistics as _,
+    AddressFigure, Cells, QUARTER_MS, Range, RecordStatus, ReportRequest, SeriesInterval, Statistics as _,
     StatisticsReport, Subset, quarter_of,
 };
 use testkit::contracts::statistics::statistics_contract;
@@ -15,7 +15,7 @@ async fn add(database: &Database, cells: &Cells) {
     let client = database.connection().await.unwrap();
     for ((tenant, hour), addresses) in cells.addresses() {
         let hour = hour.to_utc();
-        let sketches: Vec<_> = AddressCount::ALL.iter().map(|count| addresses.to_bytes(*count)).collect();
+        let sketches: Vec<_> = AddressFigure::ALL.iter().map(|count| addresses.to_bytes(*count)).collect();
         let mut parameters: Vec<(&(dyn ToSql + Sync), Type)> = vec![(tenant, Type::TEXT), (&hour, Type::TIMESTAMPTZ)];
         parameters.extend(sketches.iter().map(|sketch| (sketch as &(dyn ToSql + Sync), Type::BYTEA)));
         let insert = "INSERT INTO aggregate_addresses VALUES ($1, $2, $3, $4, $5, $6)";

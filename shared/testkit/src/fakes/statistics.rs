@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use event::{TenantId, Timestamp};
 use pipeline::{Dependency, DependencyError};
 use statistics::{
-    AddressCount, BusyAddresses, Cell, CellKey, Cells, DistinctSubjects, MAX_SECOND_VALUES, MeasureSums, Measured,
+    AddressFigure, BusyAddresses, Cell, CellKey, Cells, DistinctSubjects, MAX_SECOND_VALUES, MeasureSums, Measured,
     Period, QUARTER_MS, Range, RecordStatus, ReportRequest, SeriesInterval, Statistics, StatisticsReport, StatusCounts,
     TopAddresses, TopValues, ValueCounts,
 };
@@ -153,7 +153,7 @@ impl Statistics for FakeStatistics {
             let mut all = BusyAddresses::default();
             for ((of, hour), addresses) in self.addresses.lock().unwrap_or_else(PoisonError::into_inner).iter() {
                 if of == tenant.as_str() && (range.from..range.to).contains(hour) {
-                    for count in AddressCount::ALL {
+                    for count in AddressFigure::ALL {
                         // What the sketch itself wrote.
                         let _ = all.merge(*count, &addresses.to_bytes(*count));
                     }
