@@ -7,8 +7,10 @@ mod app;
 mod config;
 mod error;
 mod handler;
+pub mod openapi;
 mod parameters;
 mod question;
+mod schemas;
 mod stats;
 pub mod timeline;
 

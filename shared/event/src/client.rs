@@ -16,16 +16,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use serde::de::Error as _;
 use serde_json::value::RawValue;
+use strum::EnumCount;
 
 use crate::canonical::{self, CanonicalError};
 use crate::facts::{Facts, facts};
 use crate::json::Value;
 use crate::violation::Violation;
-use crate::{EventId, IdSource, Timestamp};
+use crate::{EventId, IdError, IdSource, Timestamp};
 
 /// Why bytes are not an event. Each of these is the sender's error: the same bytes fail again.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, EnumCount)]
 pub enum EventError {
     #[error("the event is not valid JSON")]
     Malformed(#[source] serde_json::Error),
@@ -47,6 +49,18 @@ fn joined(violations: &[Violation]) -> String {
 }
 
 impl EventError {
+    /// One of each kind, for what documents an interface. The length of the array is checked by the compiler.
+    pub fn of_each_kind() -> [Self; Self::COUNT] {
+        [
+            EventError::Malformed(serde_json::Error::custom("expected value at line 1 column 1")),
+            EventError::NotAnObject,
+            EventError::UnknownType("clik".to_owned()),
+            EventError::UnknownVersion { event_type: "click".to_owned(), version: 9 },
+            EventError::Invalid(vec![Violation::new("/amount", "type", "value is not of type \"number\"")]),
+            EventError::Fingerprint(CanonicalError::Id(IdError::Event)),
+        ]
+    }
+
     /// Short name of the cause, from a fixed list, for metrics and for grouping dead letters.
     pub const fn tag(&self) -> &'static str {
         match self {

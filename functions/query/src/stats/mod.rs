@@ -1,7 +1,7 @@
 //! Statistics over HTTP.
 
-mod answer;
+pub(crate) mod answer;
 mod handler;
-mod question;
+pub(crate) mod question;
 
 pub(crate) use handler::{of_campaign, of_part};
