@@ -22,6 +22,7 @@ CONTAINER_CHECKERS := .venv/.container-checkers
 PYYAML := .venv/.pyyaml
 DASHBOARD_TOOLS := .venv/.dashboard-tools
 LAKE_TOOLS := .venv/.lake-tools
+CONTRACT_TOOLS := .venv/.contract-tools
 
 # FUNCTION=name limits build, test, test-int and watch to one function.
 FUNCTION ?=
@@ -171,7 +172,7 @@ format: ## Format the source
 .PHONY: shellcheck
 shellcheck:
 	@local/setup/install.sh check || true
-	@if command -v shellcheck >/dev/null; then shellcheck local/bench/*.sh local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh infra/*/*.sh infra/k8s/*/*.sh infra/observe/*/*.sh infra/lake/*/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck local/bench/*.sh local/contract/client/*.sh local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh infra/*/*.sh infra/k8s/*/*.sh infra/observe/*/*.sh infra/lake/*/*.sh .ci/run; \
 	else echo "SKIPPED: shellcheck is not installed"; fi
 
 .PHONY: alerts
@@ -215,7 +216,7 @@ rustdoc: ## The documentation of the source, with warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 
 .PHONY: ci
-ci: setup setup-kafka check shellcheck compose-check alerts-check dashboards-check ask-check k8s-check deny machete rustdoc mutations-check fuzz-check binaries test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check infra-check ## What CI runs
+ci: setup setup-kafka check shellcheck compose-check alerts-check dashboards-check ask-check k8s-check deny machete rustdoc mutations-check fuzz-check binaries test contract-test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check infra-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
@@ -277,6 +278,16 @@ fuzz: $(CARGO_FUZZ) ## Fuzz every parser of outside input for SECONDS=60 each, o
 .PHONY: fuzz-check
 fuzz-check:
 	cd fuzz && cargo check --quiet --locked --target-dir ../target
+
+.PHONY: openapi
+openapi: binaries ## Write docs/openapi.json and docs/api.md from the code
+	@target/$(PROFILE)/contract
+
+.PHONY: contract-test
+contract-test: setup $(CONTRACT_TOOLS) binaries ## schemathesis over ingest and query, and a generated client (needs Node.js)
+	@local/setup/install.sh node
+	CONTRACT_CLIENT="$$(local/contract/client/build.sh)" SCHEMATHESIS="$(CURDIR)/.venv/bin/schemathesis" \
+	  cargo test --workspace --test schemathesis $(CARGO_PROFILE) -- --ignored --nocapture --test-threads 1
 
 .PHONY: kafka-contract
 kafka-contract: setup-kafka ## The Kafka contract suite on Apache Kafka, and its TLS and SASL listeners
@@ -393,7 +404,8 @@ $(PYYAML): Makefile | $(PIP)
 
 $(DASHBOARD_TOOLS): infra/observe/grafana/requirements.txt
 $(LAKE_TOOLS): infra/lake/requirements.txt
-$(DASHBOARD_TOOLS) $(LAKE_TOOLS): | $(PIP)
+$(CONTRACT_TOOLS): local/contract/schemathesis/requirements.txt
+$(DASHBOARD_TOOLS) $(LAKE_TOOLS) $(CONTRACT_TOOLS): | $(PIP)
 	$(PIP) install --quiet --disable-pip-version-check --requirement $<
 	@touch $@
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the machine lacks, from its own package manager, and only that. Safe to run again.
-# Usage: install.sh base|chaos|check|kafka|pooler|python
+# Usage: install.sh base|chaos|check|kafka|node|pooler|python
 set -euo pipefail
 
-group=${1:?usage: install.sh base|chaos|check|kafka|pooler|python}
+group=${1:?usage: install.sh base|chaos|check|kafka|node|pooler|python}
 missing=()
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -29,6 +29,10 @@ case $group in
     ;;
   check)
     has shellcheck || missing+=(shellcheck)
+    ;;
+  node)
+    has node || missing+=(nodejs)
+    has npm || missing+=(npm)
     ;;
   pooler)
     has pgbouncer || [ -x /usr/sbin/pgbouncer ] || missing+=(pgbouncer)

@@ -11,6 +11,7 @@ use lambda::http::AnswerLimit;
 use lambda::problem::{Problem, json_response, problem_response, retry_after};
 use pipeline::{Position, TraceId};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use crate::IngestError;
 
@@ -19,8 +20,12 @@ use crate::IngestError;
 const MAX_DETAIL_CHARS: usize = 2_000;
 const MAX_ERROR_CHARS: usize = 300;
 
+/// The tag and the detail of the problem of a batch without any event that is accepted.
+pub(crate) const ALL_REJECTED: (&str, &str) =
+    ("all_rejected", "no event of the batch was accepted; each item says why");
+
 /// Where an event's id comes from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum IdFrom {
     /// The event itself has it.
@@ -59,7 +64,7 @@ impl ItemOutcome {
 }
 
 /// Number of events by outcome.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Sums {
     pub accepted: usize,
     pub rejected: usize,
@@ -80,72 +85,102 @@ impl Sums {
     }
 }
 
-#[derive(Serialize)]
-struct ItemAnswer<'a> {
+/// `accepted`: every in-sync replica has the event. `rejected`: the problem says why. `unknown`: send it again, a copy has no
+/// effect.
+#[derive(Clone, Copy, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum ItemStatus {
+    Accepted,
+    Rejected,
+    Unknown,
+}
+
+/// What became of one event.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct ItemAnswer<'a> {
     /// Index in the batch, from 0; absent for a single event.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = usize)]
     index: Option<usize>,
-    status: &'static str,
+    status: ItemStatus,
+    /// Absent for a rejected event.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String)]
     id: Option<&'a EventId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = IdFrom)]
     id_source: Option<IdFrom>,
     /// Why the event's time is hardly true; absent if it is not doubted.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(schema_with = lambda::openapi::time_doubt)]
     time_doubt: Option<TimeDoubt>,
-    #[serde(flatten, skip_serializing_if = "Option::is_none")]
-    position: Option<Place<'a>>,
-    /// Of the request; absent for an item of a batch, which has it once.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String)]
+    topic: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = i32)]
+    partition: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = i64)]
+    offset: Option<i64>,
+    /// Of the request, 32 hexadecimal digits; absent for an item of a batch, which has it once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String)]
     trace_id: Option<TraceId>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Refusal)]
     problem: Option<Refusal<'a>>,
-}
-
-#[derive(Serialize)]
-struct Place<'a> {
-    topic: &'a str,
-    partition: i32,
-    offset: i64,
 }
 
 impl<'a> ItemAnswer<'a> {
     fn of(index: Option<usize>, outcome: &'a ItemOutcome) -> Self {
-        let problem = outcome.error().map(Refusal::of);
-        let (id, id_source, time_doubt, position, trace_id) = (None, None, None, None, None);
-        let none = ItemAnswer { index, status: "", id, id_source, time_doubt, position, trace_id, problem };
+        let none = ItemAnswer {
+            index,
+            status: ItemStatus::Rejected,
+            id: None,
+            id_source: None,
+            time_doubt: None,
+            topic: None,
+            partition: None,
+            offset: None,
+            trace_id: None,
+            problem: outcome.error().map(Refusal::of),
+        };
         match outcome {
             ItemOutcome::Accepted { id, id_source, time_doubt, position } => ItemAnswer {
-                status: "accepted",
+                status: ItemStatus::Accepted,
                 id: Some(id),
                 id_source: Some(*id_source),
                 time_doubt: *time_doubt,
-                position: Some(Place {
-                    topic: &position.topic,
-                    partition: position.partition,
-                    offset: position.offset,
-                }),
+                topic: Some(&position.topic),
+                partition: Some(position.partition),
+                offset: Some(position.offset),
                 ..none
             },
-            ItemOutcome::Rejected(_) => ItemAnswer { status: "rejected", ..none },
-            ItemOutcome::Unknown { id, .. } => ItemAnswer { status: "unknown", id: Some(id), ..none },
+            ItemOutcome::Rejected(_) => none,
+            ItemOutcome::Unknown { id, .. } => ItemAnswer { status: ItemStatus::Unknown, id: Some(id), ..none },
         }
     }
 }
 
 /// A problem document, with the rules that the event violates.
-#[derive(Serialize)]
-struct Refusal<'a> {
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Refusal<'a> {
     #[serde(flatten)]
     problem: Problem,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError<'a>>,
 }
 
-#[derive(Serialize)]
-struct FieldError<'a> {
+/// A rule that the event breaks.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct FieldError<'a> {
+    /// JSON pointer into what was sent, or the name of a header.
+    #[schema(value_type = String)]
     field: Cow<'a, str>,
+    /// A keyword of JSON Schema, or one of Forebay's own rules.
     rule: &'a str,
+    #[schema(value_type = String)]
     message: Cow<'a, str>,
 }
 
@@ -170,16 +205,22 @@ impl<'a> Refusal<'a> {
     }
 }
 
-#[derive(Serialize)]
-struct BatchReceipt<'a> {
+/// The answer to a batch.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct BatchReceipt<'a> {
+    /// `openapi.rs` adds it to a batch that is refused.
     #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    #[schema(ignore)]
     problem: Option<Refusal<'a>>,
     #[serde(flatten)]
     sums: Sums,
+    /// Of the request, 32 hexadecimal digits.
+    #[schema(value_type = String)]
     trace_id: TraceId,
     items: Vec<ItemAnswer<'a>>,
     /// How many items at the end of the batch are missing from `items`, because the answer would have been too large.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = usize)]
     items_omitted: Option<usize>,
 }
 
@@ -278,7 +319,7 @@ pub fn batch(outcomes: &[ItemOutcome], trace_id: TraceId, limit: Option<AnswerLi
     let mut statuses = outcomes.iter().filter_map(ItemOutcome::error).map(IngestError::status);
     let first = statuses.next().unwrap_or(StatusCode::BAD_REQUEST);
     let status = if statuses.all(|status| status == first) { first } else { StatusCode::BAD_REQUEST };
-    let problem = Problem::new(status, "all_rejected", "no event of the batch was accepted; each item says why");
+    let problem = Problem::new(status, ALL_REJECTED.0, ALL_REJECTED.1);
     let problem = Some(Refusal { problem, errors: Vec::new() });
     problem_response(status, &receipt(problem, items))
 }

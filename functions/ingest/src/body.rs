@@ -10,6 +10,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, header};
 use bytes::{Bytes, BytesMut};
 use http_body_util::BodyExt as _;
+use strum::EnumCount;
 
 use crate::headers::trimmed;
 
@@ -34,7 +35,7 @@ const STEP: usize = 64 * 1024;
 /// Largest zstd window, as a power of two. 8 MiB is what RFC 8878 (section 3.1.1.1.2) asks decoders to support.
 const ZSTD_WINDOW_LOG: u32 = 23;
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, EnumCount)]
 pub enum BodyError {
     #[error("the body has more than {limit} bytes")]
     TooLarge { limit: usize },
@@ -50,6 +51,21 @@ pub enum BodyError {
     Slow(Duration),
     #[error("the connection ended before the whole body had arrived")]
     BrokeOff(#[source] axum::Error),
+}
+
+impl BodyError {
+    /// One of each kind, for `openapi.rs`. The length of the array is checked by the compiler.
+    pub fn of_each_kind(limits: &BodyLimits) -> [Self; Self::COUNT] {
+        [
+            BodyError::TooLarge { limit: limits.received },
+            BodyError::DecodedTooLarge { limit: limits.decoded },
+            BodyError::Ratio { limit: limits.ratio },
+            BodyError::Encoding("br".to_owned()),
+            BodyError::Decode(io::Error::other("invalid gzip header")),
+            BodyError::Slow(limits.timeout),
+            BodyError::BrokeOff(axum::Error::new("the connection was closed")),
+        ]
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,17 +2,19 @@
 
 use std::time::Duration;
 
-use api_keys::{KeyError, RateError};
-use axum::http::{HeaderName, StatusCode};
+use api_keys::{Counted, KeyError, RateError};
+use axum::http::{HeaderName, StatusCode, header};
 use event::EventError;
-use event::limits::LimitError;
+use event::limits::{LimitError, Limits};
 use lambda::problem::retry_after_failure;
+use pipeline::ports::Scope;
 use pipeline::{Dependency, DependencyError, ErrorClass};
+use strum::EnumCount;
 
 use crate::address::UnverifiedAddress;
-use crate::body::BodyError;
+use crate::body::{BodyError, BodyLimits};
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, EnumCount)]
 pub enum IngestError {
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -49,7 +51,60 @@ pub enum IngestError {
     Method,
 }
 
+/// How many variants only pass another error on.
+const PASSED_ON: usize = 5;
+
 impl IngestError {
+    /// One of each kind, for `openapi.rs`. The length of the array is checked by the compiler.
+    pub(crate) fn of_each_kind(body: &BodyLimits, limits: &Limits) -> Vec<Self> {
+        let kafka = |class| DependencyError::example(Dependency::Kafka, class);
+        let own: [Self; Self::COUNT - PASSED_ON] = [
+            IngestError::Address(UnverifiedAddress),
+            IngestError::MediaType("text/html".to_owned()),
+            IngestError::HeaderConflict(header::CONTENT_TYPE),
+            IngestError::EmptyBatch,
+            IngestError::UnknownType { name: "clik".to_owned(), known: "click, impression, …".to_owned() },
+            IngestError::Refused(kafka(ErrorClass::Permanent)),
+            IngestError::Unacknowledged(kafka(ErrorClass::Transient)),
+            IngestError::NoSuchPath,
+            IngestError::Method,
+        ];
+        // `decide` makes an error of its own of an unknown type, which names those there are.
+        let events =
+            EventError::of_each_kind().into_iter().filter(|error| !matches!(error, EventError::UnknownType(_)));
+        let passed_on = KeyError::of_each_kind(Scope::Write).into_iter().map(IngestError::Key);
+        let passed_on = passed_on.chain(RateError::of_each_kind(Counted::Events).map(IngestError::Rate));
+        let passed_on = passed_on.chain(BodyError::of_each_kind(body).map(IngestError::Body));
+        let passed_on = passed_on.chain(LimitError::of_each_kind(limits).map(IngestError::Limit));
+        passed_on.chain(events.map(IngestError::Event)).chain(own).collect()
+    }
+
+    /// Whether it rejects one event, and so can be the problem of an item of a batch.
+    pub(crate) const fn is_rejection_of_an_item(&self) -> bool {
+        match self {
+            IngestError::Limit(LimitError::ItemTooLarge { .. } | LimitError::TooDeep { .. })
+            | IngestError::UnknownType { .. }
+            | IngestError::Event(_)
+            | IngestError::Refused(_) => true,
+            IngestError::Key(_)
+            | IngestError::Address(_)
+            | IngestError::Rate(_)
+            | IngestError::Body(_)
+            | IngestError::MediaType(_)
+            | IngestError::HeaderConflict(_)
+            | IngestError::Limit(
+                LimitError::TooManyItems { .. }
+                | LimitError::MemberTooLarge { .. }
+                | LimitError::NotABatch
+                | LimitError::MalformedWrapper,
+            )
+            | IngestError::EmptyBatch
+            | IngestError::Unacknowledged(_)
+            | IngestError::NoSuchPath
+            | IngestError::Method => false,
+        }
+    }
+
     /// Whether the same request may succeed later.
     pub const fn class(&self) -> ErrorClass {
         match self {

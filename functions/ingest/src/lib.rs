@@ -17,6 +17,7 @@ pub mod decide;
 mod error;
 mod handler;
 pub mod headers;
+pub mod openapi;
 pub mod submission;
 mod trace;
 

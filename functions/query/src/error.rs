@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use api_keys::{KeyError, RateError};
+use api_keys::{Counted, KeyError, RateError};
 use axum::http::StatusCode;
 use event::TypeDefinition;
 use lambda::problem::retry_after_failure;
-use pipeline::{DependencyError, ErrorClass, Position};
+use pipeline::ports::Scope;
+use pipeline::{Dependency, DependencyError, ErrorClass, Position, topic};
+use strum::EnumCount;
 
 use crate::search;
 
 /// When to ask again for an event that is not processed yet.
 const RETRY_AFTER_NOT_REACHED: Duration = Duration::from_secs(1);
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, EnumCount)]
 pub enum QueryError {
     #[error(transparent)]
     Key(#[from] KeyError),
@@ -62,12 +64,42 @@ fn unknown(receipt: Option<&Position>) -> String {
     }
 }
 
+/// How many variants only pass another error on.
+const PASSED_ON: usize = 2;
+/// How many can be of two kinds.
+const OF_TWO_KINDS: usize = 2;
+
 /// What a client sent is not repeated at any length.
 fn shortened(text: &str) -> &str {
     text.get(..text.floor_char_boundary(64)).unwrap_or_default()
 }
 
 impl QueryError {
+    /// One of each kind, for `openapi.rs`. The length of the array is checked by the compiler.
+    pub(crate) fn of_each_kind() -> Vec<Self> {
+        let receipt = Position::new(topic::RAW_EVENTS, 2, 5);
+        let postgres = |class| DependencyError::example(Dependency::Postgres, class);
+        let own: [Self; Self::COUNT - PASSED_ON + OF_TWO_KINDS] = [
+            QueryError::EventId,
+            QueryError::Parameter { name: "partition", problem: "must be sent together with offset" },
+            QueryError::OutOfBounds { name: "hours", bound: "1 to 744" },
+            QueryError::NoSuchParameter("campaign".to_owned()),
+            QueryError::SearchTooWide,
+            QueryError::UnknownDimension,
+            QueryError::UnknownTimezone,
+            QueryError::Unknown { receipt: Some(receipt.clone()) },
+            QueryError::NotYetProcessed { receipt },
+            QueryError::History(postgres(ErrorClass::Transient)),
+            QueryError::History(postgres(ErrorClass::Permanent)),
+            QueryError::Statistics(postgres(ErrorClass::Transient)),
+            QueryError::Statistics(postgres(ErrorClass::Permanent)),
+            QueryError::NoSuchPath,
+            QueryError::Method,
+        ];
+        let keys = KeyError::of_each_kind(Scope::Read).into_iter().map(QueryError::Key);
+        keys.chain(RateError::of_each_kind(Counted::Requests).map(QueryError::Rate)).chain(own).collect()
+    }
+
     /// Whether the same request may succeed later.
     pub fn class(&self) -> ErrorClass {
         match self {

@@ -26,6 +26,7 @@ use crate::question::Question;
 use crate::search;
 use crate::stats;
 use crate::timeline::{self, Missing, Receipt, Timeline};
+use crate::{openapi, stats};
 
 /// While a request waits, the database is asked again after this pause, then after twice that, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -47,6 +48,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/campaigns/{id}/stats", get(stats::of_campaign))
         .route("/stats", get(stats::of_part))
         .route("/addresses/top", get(stats::of_addresses))
+        .route("/openapi.json", get(openapi::document))
         .method_not_allowed_fallback(async || refuse(&QueryError::Method))
         .fallback(async || refuse(&QueryError::NoSuchPath))
         .with_state(app)

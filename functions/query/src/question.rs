@@ -8,16 +8,27 @@ use axum::http::Uri;
 use event::EventId;
 use pipeline::{Position, topic};
 use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::error::QueryError;
 use crate::parameters::{self, number};
 
 /// The query string. Values are texts, so that the error for a value that is not a number can name it.
-#[derive(Debug, Default, Deserialize)]
-struct Parameters {
+#[derive(Debug, Default, Deserialize, IntoParams)]
+pub(crate) struct Parameters {
+    /// The event's id. As a parameter it may have any characters, also those that gateways change in a path.
+    #[param(value_type = String, required = false, min_length = 1, max_length = 256, pattern = r"^[^\u0000-\u001F\u007F-\u009F]*$")]
     id: Option<String>,
+    /// From the receipt of the event, together with `offset`.
+    #[param(value_type = i32, required = false, minimum = 0)]
     partition: Option<String>,
+    /// From the receipt of the event, together with `partition`: then a 404 says whether the event is unknown or not yet
+    /// processed.
+    #[param(value_type = i64, required = false, minimum = 0)]
     offset: Option<String>,
+    /// How long to wait, in milliseconds: until the receipt's record is processed, or without a receipt until anything is
+    /// known. The service has a longest wait of its own.
+    #[param(value_type = i64, required = false, minimum = 0, maximum = 4_294_967_295_i64)]
     wait_ms: Option<String>,
 }
 

@@ -1,6 +1,9 @@
 //! The time that a question is about.
 
 use event::Timestamp;
+use serde::Serialize;
+use statistics::Range;
+use utoipa::ToSchema;
 
 use crate::error::QueryError;
 use crate::parameters::number;
@@ -10,10 +13,18 @@ const DEFAULT_HOURS: u64 = 24;
 pub const MAX_HOURS: u64 = 31 * 24;
 
 /// From the one instant to before the other, which is later.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct TimeRange {
+    #[schema(value_type = String, format = DateTime)]
     pub from: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
     pub to: Timestamp,
+}
+
+impl From<Range> for TimeRange {
+    fn from(Range { from, to }: Range) -> Self {
+        TimeRange { from, to }
+    }
 }
 
 /// The last `hours`, or `from` and `to`.

@@ -7,16 +7,21 @@ use event::{EventId, Origin, TimeDoubt, Timestamp};
 use pipeline::ports::{History, LedgerEntry, LetterStep, Mark, MarkState, RiskScore, StoredEvent};
 use pipeline::{Outcome, Position, TraceId};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 /// The answer to a query about an event.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventTimeline)]
 pub struct Timeline {
+    #[schema(value_type = String)]
     pub id: EventId,
     /// The event's current outcome: from its latest row in `events`, or else from the last of its records that is not a
     /// duplicate.
+    #[schema(schema_with = crate::schemas::outcome)]
     pub status: Outcome,
     /// The record of the client's receipt, if one was given.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Receipt)]
     pub receipt: Option<Receipt>,
     pub timeline: Vec<TimelineStep>,
     /// What is missing in the timeline.
@@ -24,14 +29,16 @@ pub struct Timeline {
     pub incomplete: Vec<Missing>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ReceiptState)]
 pub struct Receipt {
     #[serde(serialize_with = "as_text")]
+    #[schema(value_type = String)]
     pub record: Position,
     pub processed: bool,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Missing {
     /// There are more records than the timeline shows.
@@ -41,70 +48,95 @@ pub enum Missing {
 }
 
 /// Records are `<topic>/<partition>/<offset>`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(tag = "step", rename_all = "snake_case")]
 pub enum TimelineStep {
     /// A copy of the event that a client sent is in Kafka. The time is known only if the event was stored.
     Accepted {
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = String, format = DateTime)]
         at: Option<Timestamp>,
         #[serde(serialize_with = "as_text")]
+        #[schema(value_type = String)]
         record: Position,
     },
     /// A record reached its outcome. One whose origin is another record is a redriven or replayed copy.
     Recorded {
+        #[schema(value_type = String, format = DateTime)]
         at: Timestamp,
         #[serde(serialize_with = "as_text")]
+        #[schema(value_type = String)]
         record: Position,
+        #[schema(value_type = String)]
         origin: Origin,
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = String)]
         trace_id: Option<TraceId>,
+        #[schema(schema_with = crate::schemas::outcome)]
         outcome: Outcome,
         #[serde(skip_serializing_if = "String::is_empty")]
         reason: String,
     },
     /// The event's row was stored.
     Stored {
+        #[schema(value_type = String, format = DateTime)]
         at: Timestamp,
+        #[schema(value_type = String)]
         origin: Origin,
         /// Of the record that stored it.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = String)]
         trace_id: Option<TraceId>,
         #[serde(rename = "type")]
         event_type: String,
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(value_type = String, format = DateTime)]
         occurred_at: Option<Timestamp>,
         /// Why `occurred_at` is hardly true; absent if it is not doubted.
         #[serde(skip_serializing_if = "Option::is_none")]
+        #[schema(schema_with = lambda::openapi::time_doubt)]
         time_doubt: Option<TimeDoubt>,
     },
     /// The row got its score, at once or later.
-    Scored { at: Timestamp, origin: Origin, outcome: Outcome, risk: Risk },
+    Scored {
+        #[schema(value_type = String, format = DateTime)]
+        at: Timestamp,
+        #[schema(value_type = String)]
+        origin: Origin,
+        #[schema(schema_with = crate::schemas::outcome)]
+        outcome: Outcome,
+        risk: Risk,
+    },
     /// A redriver sent or parked a dead letter of the origin.
     Redrive {
+        #[schema(value_type = String, format = DateTime)]
         at: Timestamp,
+        #[schema(value_type = String)]
         origin: Origin,
+        #[schema(schema_with = crate::schemas::letter_step)]
         action: LetterStep,
         /// How often the letter had been redriven before.
         attempt: u32,
         state: RedriveState,
         /// The position of the redriven copy.
         #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_optional_text")]
+        #[schema(value_type = String)]
         record: Option<Position>,
     },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RedriveState {
     UnderWay,
     Done,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct Risk {
     pub score: u8,
     pub reasons: Vec<String>,
+    #[schema(value_type = String)]
     pub rules_version: Arc<str>,
 }
 

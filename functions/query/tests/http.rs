@@ -275,6 +275,17 @@ fn every_route_is_a_route_of_api_gateway_too() {
 }
 
 #[tokio::test]
+async fn the_description_needs_no_key_and_may_be_cached() {
+    let service = Service::start().await;
+    let asked = |method: &str| Request::builder().method(method).uri("/openapi.json").body(Body::empty()).unwrap();
+    let answer = service.send(asked("GET")).await;
+    assert_eq!((answer.status, &answer.body["openapi"]), (StatusCode::OK, &json!("3.1.0")));
+    let headers = ["content-type", "cache-control"].map(|name| answer.headers[name].as_str());
+    assert_eq!(headers, ["application/json", "public, max-age=300"]);
+    assert_eq!(service.send(asked("POST")).await.problem(), (405, "method_not_allowed"));
+}
+
+#[tokio::test]
 async fn ids_are_percent_encoded() {
     let service = Service::start().await;
     service.store(0, 0, "order/1 é").await;

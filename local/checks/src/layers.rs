@@ -25,7 +25,7 @@ const LAYERS: [(&str, &[&str]); 8] = [
             "maintainer",
         ],
     ),
-    ("local", &["checks", "services", "host", "esm", "forebay", "stack", "chaos", "bench"]),
+    ("local", &["checks", "contract", "services", "host", "esm", "forebay", "stack", "chaos", "bench"]),
 ];
 
 /// Imports inside one layer.

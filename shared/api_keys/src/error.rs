@@ -2,9 +2,10 @@
 
 use http::{HeaderValue, StatusCode};
 use pipeline::ports::Scope;
-use pipeline::{DependencyError, ErrorClass};
+use pipeline::{Dependency, DependencyError, ErrorClass};
+use strum::EnumCount;
 
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, EnumCount)]
 pub enum KeyError {
     #[error("send an API key as \"Authorization: Bearer <key>\" or in X-Api-Key")]
     Missing,
@@ -27,6 +28,21 @@ pub enum KeyError {
 }
 
 impl KeyError {
+    /// One of each kind, for what documents an interface. The length of the array is checked by the compiler.
+    pub fn of_each_kind(scope: Scope) -> [Self; Self::COUNT] {
+        [
+            KeyError::Missing,
+            KeyError::Unreadable,
+            KeyError::Conflict,
+            KeyError::Unknown,
+            KeyError::Revoked,
+            KeyError::Expired,
+            KeyError::InUrl,
+            KeyError::Scope(scope),
+            KeyError::Unavailable(DependencyError::example(Dependency::Dynamodb, ErrorClass::Transient)),
+        ]
+    }
+
     /// Whether the same request may succeed later.
     pub const fn class(&self) -> ErrorClass {
         match self {

@@ -15,7 +15,7 @@ use pipeline::guard::Guard;
 use pipeline::ports::{ApiKey, Grant, KeyHash, RateLeases, TokenRequest};
 use pipeline::token_bucket::{self, BucketLimit, FullAt};
 use settings::Settings;
-use strum::{EnumString, VariantNames};
+use strum::{EnumCount, EnumString, VariantNames};
 
 /// How long an instance may keep tokens.
 const LEND_FOR: Duration = Duration::from_secs(1);
@@ -86,7 +86,7 @@ impl RatePolicy {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, EnumCount)]
 pub enum RateError {
     #[error("the API key has used up its limit of {limit} {counted} a minute; try again after the time in Retry-After")]
     Exceeded { counted: Counted, limit: u32, retry_after: Duration },
@@ -100,6 +100,15 @@ pub enum RateError {
 }
 
 impl RateError {
+    /// One of each kind, for what documents an interface. The length of the array is checked by the compiler.
+    pub const fn of_each_kind(counted: Counted) -> [Self; Self::COUNT] {
+        [
+            RateError::Exceeded { counted, limit: 1_000, retry_after: Duration::from_secs(1) },
+            RateError::NeverFits { events: 200, limit: 1_000, burst: 100 },
+            RateError::Unavailable,
+        ]
+    }
+
     /// Whether the same request may succeed later.
     pub const fn class(&self) -> ErrorClass {
         match self {

@@ -16,16 +16,18 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
+use serde::de::Error as _;
 use serde_json::value::RawValue;
+use strum::EnumCount;
 
 use crate::canonical::{self, CanonicalError};
 use crate::facts::{Facts, facts};
 use crate::json::Value;
 use crate::violation::Violation;
-use crate::{EventId, IdSource, Timestamp};
+use crate::{EventId, IdError, IdSource, Timestamp};
 
 /// Why bytes are not an event. Each of these is the sender's error: the same bytes fail again.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, thiserror::Error, EnumCount)]
 pub enum EventError {
     #[error("the event is not valid JSON")]
     Malformed(#[source] serde_json::Error),
@@ -47,6 +49,18 @@ fn joined(violations: &[Violation]) -> String {
 }
 
 impl EventError {
+    /// One of each kind, for what documents an interface. The length of the array is checked by the compiler.
+    pub fn of_each_kind() -> [Self; Self::COUNT] {
+        [
+            EventError::Malformed(serde_json::Error::custom("expected value at line 1 column 1")),
+            EventError::NotAnObject,
+            EventError::UnknownType("clik".to_owned()),
+            EventError::UnknownVersion { event_type: "click".to_owned(), version: 9 },
+            EventError::Invalid(vec![Violation::new("/amount", "type", "value is not of type \"number\"")]),
+            EventError::Fingerprint(CanonicalError::Id(IdError::Event)),
+        ]
+    }
+
     /// Short name of the cause, from a fixed list, for metrics and for grouping dead letters.
     pub const fn tag(&self) -> &'static str {
         match self {
@@ -391,6 +405,9 @@ impl<'a> ContextAttributes<'a> for HeaderAttributes<'_> {
 const TEXT_ATTRIBUTES: [&str; 8] =
     ["id", "source", "specversion", "type", "datacontenttype", "dataschema", "subject", "time"];
 
+/// Extension attributes that say something to us. One of another type would be passed over without a word.
+const OUR_EXTENSIONS: [&str; 2] = ["schemaversion", "clientip"];
+
 /// Members of a structured CloudEvent that are no attributes.
 const DATA_MEMBERS: [&str; 2] = ["data", "data_base64"];
 
@@ -403,7 +420,8 @@ fn attribute_types(json: &Value<'_>, violations: &mut Vec<Violation>) {
         let (fits, expected) = match value {
             Value::Null => (true, ""),
             Value::String(text) => (!is_text || !text.is_empty(), "a non-empty string"),
-            Value::Bool(_) => (!is_text, "a non-empty string"),
+            Value::Bool(_) if is_text => (false, "a non-empty string"),
+            Value::Bool(_) => (!OUR_EXTENSIONS.contains(&&**name), "a string or an integer"),
             Value::Number(number) if !is_text => {
                 (number.as_i64().is_some_and(|number| i32::try_from(number).is_ok()), "an integer of 32 bits")
             }
@@ -586,6 +604,20 @@ mod tests {
         assert_eq!((&*error.violations()[0].field, &*error.violations()[0].rule), ("/n/0", "exactNumber"));
         let with = registry.read(br#"{"type":"page_view","path":"/","n":[9007199254740993],"id":"a"}"#).unwrap();
         assert!(with.identify(None).is_ok());
+    }
+
+    #[test]
+    fn an_extension_that_is_ours_has_a_type_that_can_be_read() {
+        let with = |extension: &str| {
+            let event = r#"{"specversion":"1.0","type":"page_view","source":"/","id":"a","data":{"path":"/"},"#;
+            broken(&format!("{event}{extension}}}"))
+        };
+        assert_eq!(with(r#""schemaversion":false"#), ["/schemaversion type"]);
+        assert_eq!(with(r#""clientip":true"#), ["/clientip type"]);
+        assert_eq!(with(r#""clientip":7"#), ["/clientip format"]);
+        for good in [r#""sampled":true"#, r#""schemaversion":"1""#, r#""schemaversion":1"#, r#""clientip":null"#] {
+            assert_eq!(with(good), [""; 0], "{good}");
+        }
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! The pass only finds strings and brackets. Whether an item is JSON is checked when it is parsed, so that one bad item
 //! does not reject its batch. What is around the items is checked here, as strictly, and refuses the batch as a whole.
 
+use strum::EnumCount;
+
 use crate::JsonStr;
 use crate::json::Value;
 
@@ -17,7 +19,7 @@ pub struct Limits {
     pub depth: usize,
 }
 
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, PartialEq, Eq, thiserror::Error, EnumCount)]
 pub enum LimitError {
     #[error("the batch has more than {limit} events")]
     TooManyItems { limit: usize },
@@ -34,6 +36,18 @@ pub enum LimitError {
 }
 
 impl LimitError {
+    /// One of each kind, for what documents an interface. The length of the array is checked by the compiler.
+    pub const fn of_each_kind(limits: &Limits) -> [Self; Self::COUNT] {
+        [
+            LimitError::TooManyItems { limit: limits.items },
+            LimitError::ItemTooLarge { limit: limits.item_bytes },
+            LimitError::TooDeep { limit: limits.depth },
+            LimitError::MemberTooLarge { limit: limits.item_bytes },
+            LimitError::NotABatch,
+            LimitError::MalformedWrapper,
+        ]
+    }
+
     /// Short name of the cause, from a fixed list.
     pub const fn tag(&self) -> &'static str {
         match self {

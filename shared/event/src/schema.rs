@@ -18,6 +18,11 @@ const EMBEDDED: &[(&str, u32, &str)] = include!(concat!(env!("OUT_DIR"), "/schem
 /// Largest number of violations reported for one event; more would not help anybody.
 const MAX_VIOLATIONS: usize = 16;
 
+/// `(event type, version, schema)` for each schema of this build, in the order of type and file name.
+pub fn schemas() -> impl Iterator<Item = (&'static str, u32, &'static str)> {
+    EMBEDDED.iter().copied()
+}
+
 /// A schema that cannot be used. This is an error in the build, and is found at start.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use schema {event_type}/{version}")]

@@ -127,13 +127,28 @@ const YEAR_2000: Timestamp = Timestamp(946_684_800_000);
 const A_DAY: Duration = Duration::from_secs(86_400);
 
 /// Why the time that a client gave is hardly true. The event is kept with it all the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "kebab-case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TimeDoubt {
-    #[serde(rename = "before-2000")]
     Before2000,
     /// More than a day after the event was received.
     InTheFuture,
+}
+
+impl TimeDoubt {
+    pub const ALL: [TimeDoubt; 2] = [TimeDoubt::Before2000, TimeDoubt::InTheFuture];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            TimeDoubt::Before2000 => "before-2000",
+            TimeDoubt::InTheFuture => "in-the-future",
+        }
+    }
+}
+
+impl Serialize for TimeDoubt {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
 }
 
 /// What `time` does not check: the letter between date and time, and an offset of at most 23:59.

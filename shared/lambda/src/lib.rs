@@ -12,6 +12,7 @@ pub mod invocation;
 mod invocation_error;
 pub mod kafka_trigger;
 mod observed;
+pub mod openapi;
 mod plain;
 mod platform;
 pub mod problem;

@@ -5,7 +5,7 @@
 //! about ([`strict`]).
 
 mod bodies;
-mod strict;
+pub(crate) mod strict;
 mod timed_stream;
 
 use std::convert::Infallible;
@@ -179,7 +179,7 @@ async fn respond(router: Router, budget: &Arc<Budget>, address: SocketAddr, requ
     response
 }
 
-fn busy() -> Problem {
+pub(crate) fn busy() -> Problem {
     let detail = "the service holds as many connections or bytes of requests as it may; try again later";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
 }

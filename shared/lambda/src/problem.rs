@@ -6,23 +6,31 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use pipeline::DependencyError;
 use serde::Serialize;
+use utoipa::ToSchema;
 
-/// A problem document. Functions add members by flattening it into a larger one.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// A problem document (RFC 9457), possibly with more members.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Problem {
     /// `urn:forebay:problem:<tag>`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// The name of the status.
     pub title: &'static str,
     pub status: u16,
+    /// What is wrong, for a person. Its words may change.
     pub detail: String,
+}
+
+/// The type of a problem.
+pub(crate) fn urn(tag: &str) -> String {
+    format!("urn:forebay:problem:{tag}")
 }
 
 impl Problem {
     /// `tag` is the short name of the cause, from a fixed list; `detail` explains it to a person.
     pub fn new(status: StatusCode, tag: &str, detail: impl Into<String>) -> Self {
         Problem {
-            kind: format!("urn:forebay:problem:{tag}"),
+            kind: urn(tag),
             title: status.canonical_reason().unwrap_or("Error"),
             status: status.as_u16(),
             detail: detail.into(),

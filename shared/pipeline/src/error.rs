@@ -62,6 +62,11 @@ pub struct DependencyError {
 }
 
 impl DependencyError {
+    /// One that no call had, for what lists every kind of an error.
+    pub fn example(dependency: Dependency, class: ErrorClass) -> Self {
+        DependencyError { dependency, class, tag: "example", doing: "an example", source: "an example".into() }
+    }
+
     /// The tag of a function's failure that this error caused: that of the dependency, or of an adapter that returned a
     /// wrong number of answers.
     pub fn failed_tag(&self) -> &'static str {

@@ -4,38 +4,45 @@ use event::{EventId, Timestamp};
 use pipeline::TraceId;
 use pipeline::ports::{FoundEvent, SearchPage, SearchRequest, StoredStatus};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::cursor::Cursor;
+use crate::time_range::TimeRange;
 use crate::timeline::Risk;
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct SearchAnswer {
-    range: SearchedRange,
+    range: TimeRange,
+    /// Those received last first.
     events: Vec<Hit>,
     /// To be sent for the next page; `null` on the last.
+    #[schema(required)]
     next: Option<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct SearchedRange {
-    from: Timestamp,
-    to: Timestamp,
-}
-
-#[derive(Debug, Serialize)]
-struct Hit {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = EventFound)]
+pub(crate) struct Hit {
+    #[schema(value_type = String)]
     id: EventId,
     #[serde(rename = "type")]
     event_type: String,
+    #[schema(schema_with = crate::schemas::stored_status)]
     status: &'static str,
+    #[schema(value_type = String, format = DateTime)]
     received_at: Timestamp,
+    /// What the client gave as its time.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, format = DateTime)]
     occurred_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String)]
     user_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Risk)]
     risk: Option<Risk>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String)]
     trace_id: Option<TraceId>,
 }
 
@@ -43,7 +50,7 @@ impl SearchAnswer {
     pub fn new(request: &SearchRequest, page: SearchPage) -> Self {
         let last = page.events.last().filter(|_| page.has_more);
         let next = last.map(|last| Cursor::new(request.from, request.to, &last.place).to_text());
-        let range = SearchedRange { from: request.from, to: request.to };
+        let range = TimeRange { from: request.from, to: request.to };
         SearchAnswer { range, events: page.events.into_iter().map(Hit::from).collect(), next }
     }
 }

@@ -1,9 +1,11 @@
 //! Searches over HTTP.
 
-mod answer;
+pub(crate) mod answer;
 mod cursor;
 mod handler;
+mod openapi;
 mod question;
 
 pub(crate) use handler::respond;
+pub(crate) use openapi::documented;
 pub(crate) use question::parameters;

@@ -15,7 +15,7 @@ const MAX_LIMIT: usize = 100;
 const MAX_DAYS: u64 = 100;
 
 /// Those that are not named after a dimension.
-const PARAMETERS: &[&str] =
+pub const PARAMETERS: &[&str] =
     &["type", "status", "user_id", "dimension", "value", "hours", "from", "to", "limit", "next", "tenant"];
 
 /// The names of all parameters, as a list.

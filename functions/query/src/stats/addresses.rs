@@ -10,12 +10,14 @@ use event::Timestamp;
 use serde::{Deserialize, Serialize};
 use statistics::{AddressTotals, Range, TopAddresses, hour_of};
 use tokio::time::Instant;
+use utoipa::{IntoParams, ToSchema};
 
 use super::answer::share;
 use crate::app::App;
 use crate::error::QueryError;
 use crate::handler::{answered, refuse};
 use crate::parameters::{self, number};
+use crate::time_range::TimeRange;
 
 const DEFAULT_HOURS: u64 = 24;
 /// Every hour is up to 200 kB to read.
@@ -40,6 +42,16 @@ impl App {
     }
 }
 
+#[derive(Debug, Deserialize, IntoParams)]
+pub(crate) struct Parameters {
+    /// The last so many hours; 24. The first is counted whole.
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 168)]
+    hours: Option<String>,
+    /// How many addresses; 20.
+    #[param(value_type = u16, required = false, minimum = 1, maximum = 100)]
+    limit: Option<String>,
+}
+
 #[derive(Debug, PartialEq, Eq)]
 struct AddressesQuestion {
     /// Whole hours in UTC.
@@ -49,11 +61,6 @@ struct AddressesQuestion {
 
 impl AddressesQuestion {
     fn read(uri: &Uri, now: Timestamp) -> Result<Self, QueryError> {
-        #[derive(Deserialize)]
-        struct Parameters {
-            hours: Option<String>,
-            limit: Option<String>,
-        }
         let Parameters { hours, limit } = parameters::read(uri)?;
         let hours = hours.map_or(Ok(DEFAULT_HOURS), |hours| number("hours", &hours))?;
         if !(1..=MAX_HOURS).contains(&hours) {
@@ -70,24 +77,19 @@ impl AddressesQuestion {
     }
 }
 
-#[derive(Debug, Serialize)]
-struct TopAddressesAnswer {
-    range: AddressesRange,
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TopAddressesAnswer {
+    range: TimeRange,
     /// Everything received before it is counted.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     complete_until: Option<Timestamp>,
     addresses: Vec<AddressShares>,
     /// By how much the counts may be too high.
     error: u64,
 }
 
-#[derive(Debug, Serialize)]
-struct AddressesRange {
-    from: Timestamp,
-    to: Timestamp,
-}
-
-#[derive(Debug, Serialize)]
-struct AddressShares {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct AddressShares {
     /// As limits and the block list have it.
     address: String,
     records: u64,
@@ -96,8 +98,10 @@ struct AddressShares {
     fraud: u64,
     blocked: u64,
     /// Of the stored events.
+    #[schema(required)]
     fraud_share: Option<f64>,
     /// Of all records.
+    #[schema(required)]
     blocked_share: Option<f64>,
 }
 
@@ -113,8 +117,8 @@ impl TopAddressesAnswer {
             fraud,
             blocked,
         };
-        let range = AddressesRange { from: range.from, to: range.to };
-        TopAddressesAnswer { range, complete_until, addresses: addresses.into_iter().map(figures).collect(), error }
+        let addresses = addresses.into_iter().map(figures).collect();
+        TopAddressesAnswer { range: range.into(), complete_until, addresses, error }
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a client reads about statistics. Pure.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use event::Timestamp;
@@ -11,32 +12,45 @@ use statistics::{
 };
 use time::UtcOffset;
 use time::format_description::well_known::Rfc3339;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::question::CAMPAIGN_PAIRS;
+use crate::time_range::TimeRange;
 
 const CLICK: &str = "click";
 const IMPRESSION: &str = "impression";
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct StatsAnswer<'a> {
     #[serde(flatten)]
+    #[schema(ignore)]
     about: About<'a>,
     range: RangeOfSeries<'a>,
     /// Everything received before it is counted.
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     complete_until: Option<Timestamp>,
     /// Stored events.
     events: i64,
+    /// Records of each type, by status.
+    #[schema(value_type = BTreeMap<String, Shown>)]
     by_type: BTreeMap<&'a str, Shown>,
     #[serde(flatten)]
+    #[schema(ignore)]
     campaign: Option<CampaignFigures<'a>>,
     distinct_users: DistinctUsers,
     /// Of the stored events.
+    #[schema(required)]
     fraud_share: Option<f64>,
     /// Of all records.
+    #[schema(required)]
     duplicate_share: Option<f64>,
     /// Of all records.
+    #[schema(required)]
     blocked_share: Option<f64>,
     /// By type and measure.
+    #[schema(value_type = BTreeMap<String, BTreeMap<String, Measured>>)]
     measures: BTreeMap<&'a str, BTreeMap<&'a str, Measured<'a>>>,
     series: Vec<Entry<'a>>,
 }
@@ -50,37 +64,44 @@ enum About<'a> {
     Everything {},
 }
 
-#[derive(Debug, Serialize)]
-struct RangeOfSeries<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SeriesRange)]
+pub(crate) struct RangeOfSeries<'a> {
+    #[schema(value_type = String, format = DateTime)]
     from: Timestamp,
+    #[schema(value_type = String, format = DateTime)]
     to: Timestamp,
+    #[schema(schema_with = crate::schemas::interval)]
     interval: &'static str,
     timezone: &'a str,
 }
 
-#[derive(Debug, Serialize)]
-struct CampaignFigures<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct CampaignFigures<'a> {
+    #[schema(required)]
     click_through_rate: Option<f64>,
     by_country: Vec<Value<'a>>,
     by_device: Vec<Value<'a>>,
 }
 
-#[derive(Debug, Serialize)]
-struct Value<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ValueFigures)]
+pub(crate) struct Value<'a> {
     value: &'a str,
     events: i64,
     fraud: i64,
 }
 
-#[derive(Debug, Serialize)]
-struct DistinctUsers {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct DistinctUsers {
     estimate: u64,
     relative_error: f64,
 }
 
 /// Texts, because a JSON number that many readers round would lose digits.
-#[derive(Debug, Serialize)]
-struct Measured<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = MeasureFigures)]
+pub(crate) struct Measured<'a> {
     events: i64,
     sum: &'a str,
     min: &'a str,
@@ -88,32 +109,31 @@ struct Measured<'a> {
 }
 
 /// An hour or a day.
-#[derive(Debug, Serialize)]
-struct Entry<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = SeriesEntry)]
+pub(crate) struct Entry<'a> {
+    /// With the offset that the time zone has then.
     #[serde(serialize_with = "local")]
+    #[schema(value_type = String, format = DateTime)]
     start: (Timestamp, i32),
     /// Stored events.
     events: i64,
+    #[schema(value_type = BTreeMap<String, i64>)]
     by_type: BTreeMap<&'a str, i64>,
     fraud: i64,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub struct TopValuesAnswer<'a> {
     dimension: &'a str,
-    range: OnlyRange,
+    range: TimeRange,
+    #[schema(value_type = Option<String>, format = DateTime, required)]
     complete_until: Option<Timestamp>,
     values: Vec<TopValue<'a>>,
 }
 
-#[derive(Debug, Serialize)]
-struct OnlyRange {
-    from: Timestamp,
-    to: Timestamp,
-}
-
-#[derive(Debug, Serialize)]
-struct TopValue<'a> {
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct TopValue<'a> {
     value: &'a str,
     records: i64,
     events: i64,
@@ -123,7 +143,23 @@ struct TopValue<'a> {
 
 /// Each status with its number. What is below zero until its record is counted is shown as none.
 #[derive(Debug)]
-struct Shown(StatusCounts);
+pub(crate) struct Shown(StatusCounts);
+
+impl PartialSchema for Shown {
+    fn schema() -> RefOr<Schema> {
+        let number = || ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(0));
+        let add = |object: ObjectBuilder, status: &RecordStatus| {
+            object.property(status.as_str(), number()).required(status.as_str())
+        };
+        RecordStatus::ALL.iter().fold(ObjectBuilder::new().schema_type(Type::Object), add).into()
+    }
+}
+
+impl ToSchema for Shown {
+    fn name() -> Cow<'static, str> {
+        "StatusFigures".into()
+    }
+}
 
 impl Serialize for Shown {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -223,7 +259,7 @@ impl<'a> TopValuesAnswer<'a> {
         };
         TopValuesAnswer {
             dimension,
-            range: OnlyRange { from: range.from, to: range.to },
+            range: range.into(),
             complete_until: top.complete_until,
             values: top.values.iter().map(value).collect(),
         }

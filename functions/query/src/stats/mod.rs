@@ -1,9 +1,9 @@
 //! Statistics over HTTP.
 
-mod addresses;
-mod answer;
+pub(crate) mod addresses;
+pub(crate) mod answer;
 mod handler;
-mod question;
+pub(crate) mod question;
 
 pub(crate) use addresses::of_addresses;
 pub(crate) use handler::{of_campaign, of_part};

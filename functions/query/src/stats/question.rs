@@ -6,6 +6,7 @@ use axum::http::Uri;
 use event::{TenantId, Timestamp, TypeDefinition};
 use serde::Deserialize;
 use statistics::{QUARTER_MS, Range, ReportRequest, SeriesInterval, Subset, quarter_of, storable};
+use utoipa::IntoParams;
 
 use crate::error::QueryError;
 use crate::parameters::{self, number};
@@ -24,15 +25,29 @@ const YEARS: std::ops::Range<Timestamp> =
     Timestamp::from_millis(946_684_800_000)..Timestamp::from_millis(4_102_444_800_000);
 
 /// Values are texts, so that the error for a bad one can name it.
-#[derive(Debug, Default, Deserialize)]
-struct Parameters {
+#[derive(Debug, Default, Deserialize, IntoParams)]
+pub(crate) struct Parameters {
+    /// The last so many hours; 24. Not together with `from` and `to`.
+    #[param(value_type = u32, required = false, minimum = 1, maximum = 744)]
     hours: Option<String>,
+    /// The first instant, together with `to`. A `+` is written as `%2B`.
+    #[param(value_type = String, required = false, format = DateTime)]
     from: Option<String>,
+    /// The instant before which the range ends, together with `from`. At most 31 days later; with `interval=day` 400 days.
+    #[param(value_type = String, required = false, format = DateTime)]
     to: Option<String>,
+    #[param(schema_with = crate::schemas::interval)]
     interval: Option<String>,
+    /// The zone whose hours and days these are, from the IANA time zone database; `UTC`.
+    #[param(value_type = String, required = false)]
     timezone: Option<String>,
+    #[param(schema_with = crate::schemas::dimension)]
     dimension: Option<String>,
+    /// A value of the dimension.
+    #[param(value_type = String, required = false)]
     value: Option<String>,
+    /// How many values, if the dimension has no `value`; 20.
+    #[param(value_type = u16, required = false, minimum = 1, maximum = 100)]
     limit: Option<String>,
 }
 

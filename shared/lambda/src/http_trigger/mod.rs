@@ -32,6 +32,7 @@ use event::JsonStr;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::value::RawValue;
+use strum::VariantArray;
 use tower::ServiceExt as _;
 
 use self::answer::Format;
@@ -72,8 +73,8 @@ impl NotHttpError {
 }
 
 /// Why a request is refused before the function sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-enum Refusal {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, VariantArray)]
+pub(crate) enum Refusal {
     #[error("the body is not the base64 that the gateway says it is")]
     Base64,
     #[error("the path with its query string has more than {MAX_URI_BYTES} bytes")]
@@ -89,14 +90,18 @@ enum Refusal {
 }
 
 impl Refusal {
-    fn response(self) -> Response {
-        let (status, tag) = match self {
+    pub(crate) const fn status_and_tag(self) -> (StatusCode, &'static str) {
+        match self {
             Refusal::Base64 => (StatusCode::BAD_REQUEST, "undecodable_body"),
             Refusal::UriTooLong => (StatusCode::URI_TOO_LONG, "uri_too_long"),
             Refusal::Uri => (StatusCode::BAD_REQUEST, "bad_uri"),
             Refusal::Method => (StatusCode::BAD_REQUEST, "bad_method"),
             Refusal::Header => (StatusCode::BAD_REQUEST, "bad_header"),
-        };
+        }
+    }
+
+    fn response(self) -> Response {
+        let (status, tag) = self.status_and_tag();
         tracing::info!(tag, status = status.as_u16(), "request refused");
         problem_response(status, &Problem::new(status, tag, self.to_string()))
     }

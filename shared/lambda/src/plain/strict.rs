@@ -6,9 +6,10 @@
 
 use axum::http::uri::Authority;
 use axum::http::{HeaderValue, Request, Version, header};
+use strum::VariantArray;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Misread {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, VariantArray)]
+pub(crate) enum Misread {
     #[error("the request must have one Host header")]
     HostCount,
     #[error("the Host header is not a host with an optional port")]
@@ -19,7 +20,7 @@ pub(super) enum Misread {
 
 impl Misread {
     /// Short name of the cause, from a fixed list: the end of the problem's type.
-    pub(super) const fn tag(self) -> &'static str {
+    pub(crate) const fn tag(self) -> &'static str {
         match self {
             Misread::HostCount | Misread::Host => "bad_host",
             Misread::TransferCoding => "unsupported_transfer_coding",
