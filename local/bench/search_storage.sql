@@ -13,6 +13,8 @@ INSERT INTO variants (name, columns, indexes) VALUES
     ('by_time', '{}', '{"(tenant, received_at)"}'),
     ('gin', '{terms bigint[]}', '{"(tenant, received_at)","USING gin (terms)"}'),
     ('gin_direct', '{terms bigint[]}', '{"(tenant, received_at)","USING gin (terms) WITH (fastupdate = off)"}'),
+    ('gin_16mb', '{terms bigint[]}', '{"(tenant, received_at)","USING gin (terms) WITH (gin_pending_list_limit = 16384)"}'),
+    ('gin_all', '{all_terms bigint[]}', '{"(tenant, received_at)","USING gin (all_terms)"}'),
     ('gin_few', '{terms bigint[],keys bigint[]}', '{"(tenant, received_at)","USING gin (keys)"}'),
     ('btrees_text', '{campaign_id text COLLATE \"C\"}',
      '{"(tenant, received_at)","(tenant, user_id, received_at, event_id)","(tenant, campaign_id, received_at, event_id)"}'),
@@ -100,7 +102,7 @@ INSERT INTO parameters VALUES
     (17, 'scored_at', 'timestamptz'), (18, 'origin_topic', 'text'), (19, 'origin_partition', 'int4'),
     (20, 'origin_offset', 'int8'), (21, 'stored_at', 'timestamptz'), (22, 'origin_digest', 'bytea'), (23, 'trace_id', 'bytea'),
     (24, 'terms', 'text'), (25, 'user_term', 'int8'), (26, 'main_term', 'int8'), (27, 'campaign_id', 'text'),
-    (28, 'keys', 'text');
+    (28, 'keys', 'text'), (29, 'all_terms', 'text');
 
 CREATE FUNCTION insert_into(variant text) RETURNS text LANGUAGE sql AS $$
     SELECT format('INSERT INTO %I (%s) SELECT %s FROM unnest(%s) AS w (%s)', variant,
@@ -139,7 +141,8 @@ BEGIN
                array_agg(batch / 6 * 500 + n) AS origin_offset, array_agg(received_at) AS stored_at,
                array_agg(uuid_send(gen_random_uuid())) AS origin_digest, array_agg(uuid_send(gen_random_uuid())) AS trace_id,
                array_agg(terms::text) AS terms, array_agg(user_term) AS user_term, array_agg(terms[1]) AS main_term,
-               array_agg(campaign_id) AS campaign_id, array_agg(array_remove(ARRAY[terms[1], user_term], NULL)::text) AS keys
+               array_agg(campaign_id) AS campaign_id, array_agg(array_remove(ARRAY[terms[1], user_term], NULL)::text) AS keys,
+               array_agg((terms || ARRAY[term(tenant, 'type', event_type), term(tenant, 'status', status)])::text) AS all_terms
         INTO b
         FROM (
             SELECT *, term(tenant, 'user_id', user_id) AS user_term, row_number() OVER () AS n,
@@ -156,7 +159,8 @@ BEGIN
                 b.received_day, b.tenant, b.event_id, b.event_type, b.schema_version, b.status, b.received_at, b.occurred_at,
                 b.ip_address, b.user_agent, b.user_id, b.payload_hash, b.payload, b.risk_score, b.risk_reasons, b.rules_version,
                 b.scored_at, b.origin_topic, b.origin_partition, b.origin_offset, b.stored_at, b.origin_digest, b.trace_id,
-                b.terms, b.user_term, b.main_term, b.campaign_id, b.keys;
+                b.terms, b.user_term, b.main_term, b.campaign_id, b.keys,
+                b.all_terms;
             COMMIT;
             took := extract(epoch FROM clock_timestamp() - started);
             spent[v] := spent[v] + took;
@@ -295,6 +299,10 @@ DECLARE
     answer text;
 BEGIN
     FOR q IN SELECT questions.*, path FROM questions JOIN paths USING (filter) ORDER BY questions.place, path LOOP
+        -- Generic plans take a span of time for 0.5 % of the rows, and so they collect and sort what an index has in order.
+        -- Where nothing is in order, they still sort.
+        SET LOCAL enable_sort = off;
+        PERFORM set_config('enable_bitmapscan', (q.path NOT LIKE 'btrees%')::text, true);
         begun := clock_timestamp();
         FOR probe IN -2 .. 200 LOOP
             EXIT WHEN probe > 3 AND clock_timestamp() > begun + interval '1.5 s';
