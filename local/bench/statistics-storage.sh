@@ -11,30 +11,7 @@ case $rows in
   *[!0-9]* | '') echo "usage: statistics-storage.sh [ROWS]" >&2; exit 2 ;;
 esac
 here=$(cd "$(dirname "$0")" && pwd)
-bin=$(find /usr/lib/postgresql -maxdepth 2 -name bin 2>/dev/null | sort -V | tail -n 1)
-[ -n "$bin" ] || { echo "PostgreSQL is missing: make setup installs it" >&2; exit 1; }
-folder=$(mktemp -d)
-chmod 755 "$folder"
-
-# PostgreSQL refuses to run as root.
-as_user() { if [ "$(id -u)" = 0 ]; then runuser -u postgres -- "$@"; else "$@"; fi; }
-[ "$(id -u)" != 0 ] || chown postgres "$folder"
-
-finish() {
-  as_user "$bin/pg_ctl" -D "$folder/data" -m immediate stop >/dev/null 2>&1 || true
-  rm -rf "$folder"
-}
-trap finish EXIT
-
-port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-as_user "$bin/initdb" -D "$folder/data" -U forebay --auth=trust -N >/dev/null
-# fsync stays on, as in production. autovacuum would slow down one of the tables at a time.
-as_user "$bin/pg_ctl" -D "$folder/data" -w -l "$folder/log" -o "-p $port -c listen_addresses=127.0.0.1 \
-  -c unix_socket_directories= -c shared_buffers=256MB -c max_wal_size=512MB -c work_mem=64MB -c autovacuum=off \
-  -c max_parallel_workers_per_gather=0 -c timezone=UTC" start >/dev/null
-
-sql() { "$bin/psql" -h 127.0.0.1 -p "$port" -U forebay -X -q -v ON_ERROR_STOP=1 -P footer=off "$@" postgres; }
-for migration in $(find "$here/../../shared/postgres/migrations" -name 'V*.sql' | sort -V); do
-  sql -1 -f "$migration"
-done
+# shellcheck source=local/bench/throwaway-postgres.sh
+. "$here/throwaway-postgres.sh"
+start_postgres shared_buffers=256MB max_wal_size=512MB work_mem=64MB
 sql -v rows="$rows" -f "$here/statistics_storage.sql"
