@@ -21,12 +21,12 @@ use tokio::time::Instant;
 
 use crate::app::App;
 use crate::error::QueryError;
+use crate::openapi;
 use crate::parameters;
 use crate::question::Question;
 use crate::search;
 use crate::stats;
 use crate::timeline::{self, Missing, Receipt, Timeline};
-use crate::{openapi, stats};
 
 /// While a request waits, the database is asked again after this pause, then after twice that, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
