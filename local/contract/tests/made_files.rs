@@ -1,7 +1,5 @@
 //! The files in `docs/` are those that the code makes, and have every route.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
-
 use std::collections::BTreeSet;
 use std::fs;
 

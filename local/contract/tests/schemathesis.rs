@@ -1,7 +1,7 @@
 //! The document against the running functions, as `make contract-test` runs it: schemathesis in all its phases, and a client
 //! that is generated from the document.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests: a failure is a failed test")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -20,6 +20,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
+use settings::{ProcessEnvironment, Variables as _};
 use stack::options::Options;
 use stack::stack::Stack;
 use tokio::net::TcpListener;
@@ -32,7 +33,7 @@ async fn start() -> (Stack, String) {
     // target/<profile>/deps/schemathesis-… -> target/<profile>
     let program = std::env::current_exe().unwrap();
     let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
-    let options = Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap();
+    let options = Options::for_one_run(&ProcessEnvironment, binaries).unwrap();
     // Requests that wait for what will never come do not wait long.
     let limits = [
         ("QUERY_RATE_LIMIT_PER_MIN", NO_LIMIT),
@@ -147,7 +148,7 @@ async fn the_functions_do_what_the_document_says() {
     let reports = in_repository("target/contract");
     let report = reports.join("report.ndjson");
     let _ = std::fs::remove_file(&report);
-    let program = std::env::var_os("SCHEMATHESIS").expect("SCHEMATHESIS is not set: use `make contract-test`");
+    let program = ProcessEnvironment.get("SCHEMATHESIS").expect("SCHEMATHESIS is not set: use `make contract-test`");
     let mut schemathesis = Command::new(program);
     schemathesis
         .arg("--config-file")
@@ -160,7 +161,7 @@ async fn the_functions_do_what_the_document_says() {
         .arg(&reports)
         .arg("--report-ndjson-path")
         .arg(&report)
-        .args(std::env::var("SCHEMATHESIS_ARGS").unwrap_or_default().split_whitespace())
+        .args(ProcessEnvironment.get("SCHEMATHESIS_ARGS").unwrap_or_default().split_whitespace())
         .env("PYTHONPATH", &folder)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("CONTRACT_KEY", &key)
@@ -183,7 +184,8 @@ async fn the_functions_do_what_the_document_says() {
 async fn a_generated_client_sends_an_event_and_reads_its_timeline() {
     let (stack, key) = start().await;
     let (_, url) = Front::start(&stack).await;
-    let script = std::env::var_os("CONTRACT_CLIENT").expect("CONTRACT_CLIENT is not set: use `make contract-test`");
+    let script =
+        ProcessEnvironment.get("CONTRACT_CLIENT").expect("CONTRACT_CLIENT is not set: use `make contract-test`");
     let mut client = Command::new("node");
     client.arg(script).env("CONTRACT_URL", &url).env("CONTRACT_KEY", &key);
     let output = tokio::task::spawn_blocking(move || client.output().unwrap()).await.unwrap();
