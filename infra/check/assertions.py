@@ -41,7 +41,7 @@ BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"} | {action for action i
 
 RETENTION_DAYS = {"raw/": 30, "outcomes/": 90, "quarantine/": 365, "parked/": 365}
 
-SECRETS = {"DATABASE_URL", "DB_PASSWORD", "KAFKA_SASL_PASSWORD"}
+SECRETS = {"DATABASE_READ_URL", "DATABASE_URL", "DB_PASSWORD", "KAFKA_SASL_PASSWORD"}
 SECRET_ATTRIBUTES = {"password", "password_wo", "master_password", "secret_string", "private_key", "secret_key"}
 
 
@@ -70,7 +70,8 @@ def encryption(plan: Plan) -> Problems:
             yield f"{database.address} is not encrypted"
         if database.values["publicly_accessible"]:
             yield f"{database.address} can be reached from outside"
-        if not database.values["manage_master_user_password"]:
+        # A replica has the owner of its primary, with the password.
+        if not (database.values["manage_master_user_password"] or database.values["replicate_source_db"]):
             yield f"{database.address}: RDS does not manage the password"
     for group in plan.of("aws_db_parameter_group"):
         if {"name": "rds.force_ssl", "value": "1"} not in [{key: p[key] for key in ("name", "value")} for p in group.values["parameter"]]:
@@ -115,8 +116,10 @@ def retention(plan: Plan) -> Problems:
         if (table.values["hash_key"], table.values["range_key"]) != ("pk", sorted_by):
             yield f"{table.address} has other keys than shared/dynamodb makes"
     for database in plan.of("aws_db_instance"):
-        if database.values["backup_retention_period"] < 1:
+        if not database.values["replicate_source_db"] and database.values["backup_retention_period"] < 1:
             yield f"{database.address} has no backups"
+        if f'/aws/rds/instance/{database.values["identifier"]}/postgresql' not in groups:
+            yield f"{database.address} has no log group, so RDS would make one without retention"
 
 
 def lifecycle_rules(lifecycle: Resource) -> Problems:
@@ -295,18 +298,60 @@ def policies(plan: Plan) -> Problems:
                 yield f"{policy.address}: {sorted(set(actions) - WITHOUT_ARN)} on every resource"
 
 
-def allowed(plan: Plan) -> dict[str, set[str]]:
-    """The actions that each function's policy allows."""
+def grants(plan: Plan) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The statements of each function's policy that allow something."""
     names = {function["function_name"]: name for name, function in plan.functions().items()}
     roles = {role.address.removesuffix(".aws_iam_role.this"): role.values["name"] for role in plan.of("aws_iam_role")}
-    actions: dict[str, set[str]] = {}
     for policy in plan.of("aws_iam_role_policy"):
         function = names.get(roles.get(policy.address.removesuffix(".aws_iam_role_policy.this"), ""))
         if function and policy.values["name"] == "function":
-            for statement in statements(policy.values["policy"]):
-                if statement["Effect"] == "Allow":
-                    actions.setdefault(function, set()).update(statement["Action"])
+            yield from ((function, statement) for statement in statements(policy.values["policy"]) if statement["Effect"] == "Allow")
+
+
+def allowed(plan: Plan) -> dict[str, set[str]]:
+    """The actions that each function's policy allows."""
+    actions: dict[str, set[str]] = {}
+    for function, statement in grants(plan):
+        actions.setdefault(function, set()).update(statement["Action"])
     return actions
+
+
+def logins(plan: Plan) -> Problems:
+    """Each function may log in by a token at the servers that it connects to, and nowhere else."""
+    resources: dict[str, set[str]] = {}
+    for function, statement in grants(plan):
+        if "rds-db:connect" in statement["Action"]:
+            resources.setdefault(function, set()).update(statement["Resource"])
+    servers = {database.values["address"]: database.values["resource_id"] for database in plan.of("aws_db_instance")}
+    servers |= {proxy.values["endpoint"]: proxy.values["arn"].split(":")[6] for proxy in plan.of("aws_db_proxy")}
+    for function, environment in plan.environments().items():
+        hosts = [environment[name] for name in ("DB_HOST", "DB_READ_HOST") if name in environment] if environment.get("DB_AUTH") == "iam" else []
+        expected = {f'{servers[host]}/{environment["DB_USER"]}' for host in hosts if host in servers}
+        found = {arn.split(":dbuser:")[1] for arn in resources.get(function, set())}
+        if found != expected:
+            yield f"{function} may log in at {sorted(found)}, and connects to {sorted(expected)}"
+
+
+def read_replica(plan: Plan) -> Problems:
+    """Only query reads the replica, at which everything but the host is as at the primary."""
+    instances = plan.of("aws_db_instance")
+    replicas = [one for one in instances if one.values["replicate_source_db"]]
+    hosts = {name: environment["DB_READ_HOST"] for name, environment in plan.environments().items() if "DB_READ_HOST" in environment}
+    expected = {"query": replica.values["address"] for replica in replicas}
+    if hosts != expected:
+        yield f"a replica is read by {hosts}, and should be by {expected}"
+    for replica in replicas:
+        primary = next(one for one in instances if one.values["identifier"] == replica.values["replicate_source_db"])
+        for name in ("ca_cert_identifier", "iam_database_authentication_enabled", "parameter_group_name", "port", "vpc_security_group_ids"):
+            if replica.values[name] != primary.values[name]:
+                yield f"{replica.address}: {name} is not the primary's"
+        if not replica.values["skip_final_snapshot"]:
+            yield f"{replica.address} cannot be destroyed: RDS makes no last snapshot of a replica"
+        if plan.of("aws_db_proxy"):
+            yield f"{replica.address} is not behind the proxy, whose login query has"
+        lag = json.dumps(["AWS/RDS", "ReplicaLag", "DBInstanceIdentifier", replica.values["identifier"]], separators=(",", ":"))
+        if not any(lag in dashboard.values["dashboard_body"] for dashboard in plan.of("aws_cloudwatch_dashboard")):
+            yield f"{replica.address}: no picture shows its lag"
 
 
 def traces(plan: Plan) -> Problems:
@@ -335,7 +380,7 @@ def reaches(plan: Plan, service: str) -> bool:
     return made or bool(rules & {"HTTPS to what lies outside", "AWS services with an interface endpoint that exists"})
 
 
-CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, alarms_of_plan.names, alarms_of_plan.pictures, alarms_of_plan.complete, new_versions, settings, secrets, mappings, policies, traces, archive_tables.check)
+CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, alarms_of_plan.names, alarms_of_plan.pictures, alarms_of_plan.complete, new_versions, settings, secrets, mappings, policies, traces, logins, read_replica, archive_tables.check)
 
 
 def permissions(plans: list[Plan]) -> Problems:

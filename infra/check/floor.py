@@ -12,12 +12,18 @@ UNITS_OF_A_MAPPING = 1
 PROXY_VCPUS = 2
 
 
-def database(values: Values) -> Iterator[tuple[str, float]]:
-    servers = 2 if values["multi_az"] else 1
-    yield f'{values["instance_class"]}_hours', servers * cost.HOURS_OF_A_MONTH
-    yield "database_gb_months", servers * values["allocated_storage"]
-    # The owner's password.
-    yield "secret_months", 1
+def databases(plan: Plan) -> Iterator[tuple[str, float]]:
+    instances = [resource.values for resource in plan.of("aws_db_instance")]
+    # A replica takes the storage and the owner of its primary.
+    gb = {values["identifier"]: values["allocated_storage"] for values in instances}
+    for values in instances:
+        primary = values["replicate_source_db"]
+        servers = 2 if values["multi_az"] else 1
+        yield f'{values["instance_class"]}_hours', servers * cost.HOURS_OF_A_MONTH
+        yield "database_gb_months", servers * gb[primary or values["identifier"]]
+        if not primary:
+            # The owner's password.
+            yield "secret_months", 1
 
 
 def kafka(values: Values) -> Iterator[tuple[str, float]]:
@@ -44,8 +50,9 @@ def alarm(values: Values) -> Iterator[tuple[str, float]]:
 
 def quantities(plan: Plan) -> dict[str, float]:
     found: Counter[str] = Counter()
+    for name, quantity in databases(plan):
+        found[name] += quantity
     parts = {
-        "aws_db_instance": database,
         "aws_msk_cluster": kafka,
         "aws_vpc_endpoint": endpoint,
         "aws_lambda_event_source_mapping": mapping,

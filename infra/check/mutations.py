@@ -89,6 +89,24 @@ def same_names(plan: Plan) -> None:
     values["policy"] = json.dumps(document)
 
 
+def logins_of(function: str, change: Callable[[list[str]], list[str]]) -> Callable[[Plan], None]:
+    """Changes where a function may log in with a token."""
+
+    def apply(plan: Plan) -> None:
+        values = first(plan, "aws_iam_role_policy", f'function["{function}"]')
+        document = json.loads(values["policy"])
+        statement = next(one for one in document["Statement"] if one["Sid"] == "ConnectToDatabase")
+        statement["Resource"] = change(statement["Resource"])
+        values["policy"] = json.dumps(document)
+
+    return apply
+
+
+def a_proxy(plan: Plan) -> None:
+    values = Values(require_tls=True, endpoint="a.proxy", arn="arn:aws:rds:eu-west-1:123456789012:db-proxy:prx-1")
+    plan.resources.append(Resource("a.proxy", "aws_db_proxy", values))
+
+
 def expire_late(plan: Plan) -> None:
     rules = first(plan, "aws_s3_bucket_lifecycle_configuration")["rule"]
     next(rule for rule in rules if rule["id"] == "raw")["expiration"][0]["days"] = 300
@@ -138,6 +156,7 @@ def results_for_ever(plan: Plan) -> None:
 
 
 TABLES = "archive_as_tables"
+REPLICA = "database_by_iam_with_a_read_replica"
 PREFIX = "s3://ours/raw/topic=raw-events/"
 ANOTHER_READER = [{"serialization_library": "org.openx.data.jsonserde.JsonSerDe"}]
 
@@ -214,6 +233,20 @@ MUTATIONS = (
     Mutation("two statements with one name", "which AWS refuses", same_names),
     Mutation("a wildcard", "has a wildcard", policy(lambda statement: statement.update(Action=["s3:*"]))),
     Mutation("every resource", "on every resource", policy(lambda statement: statement.update(Resource=["*"]))),
+    Mutation("a database without a log group", "so RDS would make one", setting("aws_db_instance", "identifier", "other")),
+    Mutation("a primary without backups", "has no backups", setting("aws_db_instance", "backup_retention_period", 0, "aws_db_instance.this"), REPLICA),
+    Mutation("a primary with a password of ours", "does not manage", setting("aws_db_instance", "manage_master_user_password", None, "aws_db_instance.this"), REPLICA),
+    Mutation("an unencrypted replica", "is not encrypted", setting("aws_db_instance", "storage_encrypted", False, "replica"), REPLICA),
+    Mutation("a replica that nobody reads", "is read by {}", environment("query", {"DB_READ_HOST": None}), REPLICA),
+    Mutation("a replica that others read", "'processor'", environment("processor", {"DB_READ_HOST": "replica.eu-west-1.rds.example"}), REPLICA),
+    Mutation("a replica that does not exist", "should be by {}", environment("query", {"DB_READ_HOST": "other"})),
+    Mutation("a replica with another authority", "ca_cert_identifier is not", setting("aws_db_instance", "ca_cert_identifier", "other", "replica"), REPLICA),
+    Mutation("a replica that takes others' connections", "vpc_security_group_ids is not", setting("aws_db_instance", "vpc_security_group_ids", [], "replica"), REPLICA),
+    Mutation("a replica with a last snapshot", "cannot be destroyed", setting("aws_db_instance", "skip_final_snapshot", False, "replica"), REPLICA),
+    Mutation("a replica beside a proxy", "not behind the proxy", a_proxy, REPLICA),
+    Mutation("a replica that lags unseen", "shows its lag", picture("ReplicaLag", "CPUUtilization"), REPLICA),
+    Mutation("a login at the replica that nobody allows", "query may log in at", logins_of("query", lambda arns: arns[:1]), REPLICA),
+    Mutation("a login at the replica for all", "processor may log in at", logins_of("processor", lambda arns: [*arns, f"{arns[0]}-2"]), REPLICA),
     Mutation("another prefix", "is in the tables []", parameter("storage.location.template", f"{PREFIX}day=${{dt}}/hour=${{hour}}/", "raw_lines"), TABLES),
     Mutation("hours of one digit", "hour=07", parameter("projection.hour.values", "7,17,18,20", "raw_lines"), TABLES),
     Mutation("a status less", "status=fraud", parameter("projection.status.values", "valid", "outcome_lines"), TABLES),

@@ -17,7 +17,7 @@ DRAIN = 25
 # TOPIC_PARTITIONS of maintainer.
 DEFAULT_PARTITIONS = 6
 # By the secret with the login there: the port on which the service listens unless somebody chose another.
-SERVICE_PORTS = {"kafka": 9092, "database": 5432}
+SERVICE_PORTS = {"kafka": 9092, "database": 5432, "database-replica": 5432}
 # Functions whose calls end within DRAIN.
 SHORT_CALLS = {"ingest", "query", "scorer"}
 # The node's own DNS cache.
@@ -299,7 +299,7 @@ def reads_scorer(function: str) -> bool:
 def secrets_go_to_those_who_read_them(all_: Manifests) -> Mistakes:
     for pods in our_workloads(all_):
         for container in pods.containers:
-            mounted = {one["name"] for one in container.get("volumeMounts", [])} & {"kafka", "database"}
+            mounted = {one["name"] for one in container.get("volumeMounts", [])} & SERVICE_PORTS.keys()
             needed = secrets_of(container, pods, all_.settings())
             if mounted != needed:
                 yield f"{pods.name}, container {container['name']} mounts {sorted(mounted)}, but reads {sorted(needed)}"
@@ -313,7 +313,9 @@ def secrets_of(container: Object, pods: Workload, settings: dict[str, str]) -> s
     types = [("kafka", "KafkaConfig"), ("database", "PostgresConfig")]
     if settings.get("ACCESS_STORE") == "postgres":
         types.append(("database", "AccessConfig"))
-    return {secret for secret, type_ in types if f"{type_}::from_settings" in config}
+    secrets = {secret for secret, type_ in types if f"{type_}::from_settings" in config}
+    reads_replica = "DATABASE_READ_URL_FILE" in settings.keys() | environment(container).keys()
+    return secrets | ({"database-replica"} if reads_replica and "::replica_from_settings" in config else set())
 
 
 def what_is_read_can_be_reached(all_: Manifests) -> Mistakes:

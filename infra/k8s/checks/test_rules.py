@@ -39,6 +39,9 @@ def put(thing: dict[str, Any], key: str, value: Any) -> None:
     thing[key] = value
 
 
+REPLICA = {"name": "DATABASE_READ_URL_FILE", "value": "/var/run/secrets/database-replica/url"}
+
+
 def collector(url: str) -> dict[str, str]:
     return {"TRACES": "otlp", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": url}
 
@@ -114,6 +117,9 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("secrets_go_to_those_who_read_them", "Deployment", "query", lambda d: drop(server(d), "volumeMounts"), "mounts [], but reads ['database']"),
     ("secrets_go_to_those_who_read_them", "Deployment", "ingest", lambda d: server(d)["volumeMounts"].append({"name": "database"}), "but reads ['kafka']"),
     ("secrets_go_to_those_who_read_them", "ConfigMap", "settings-", lambda c: put(c["data"], "ACCESS_STORE", "postgres"), "but reads ['database', 'kafka']"),
+    ("secrets_go_to_those_who_read_them", "Deployment", "query", lambda d: put(server(d), "env", [REPLICA]), "but reads ['database', 'database-replica']"),
+    ("secrets_go_to_those_who_read_them", "ConfigMap", "settings-", lambda c: put(c["data"], REPLICA["name"], REPLICA["value"]), "but reads ['database', 'database-replica']"),
+    ("secrets_go_to_those_who_read_them", "Deployment", "query", lambda d: server(d)["volumeMounts"].append({"name": "database-replica"}), "but reads ['database']"),
     ("what_is_read_can_be_reached", "NetworkPolicy", "to-kafka", lambda p: named(p).remove("aggregator"), "CronJob/aggregator uses kafka"),
     ("what_is_read_can_be_reached", "NetworkPolicy", "to-postgres", lambda p: named(p).remove("aggregator"), "CronJob/aggregator uses database"),
     ("replicas_are_spread", "Deployment", "processor", lambda d: pod(d)["topologySpreadConstraints"].pop(), "not spread"),

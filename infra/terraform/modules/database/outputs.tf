@@ -16,6 +16,8 @@ locals {
   )
   by_secret = merge(local.server, { DB_PASSWORD_SECRET_ARN = local.secret_arn })
   by_iam    = merge(local.server, { DB_AUTH = "iam", DB_USER = local.iam_user })
+
+  dbuser = "arn:aws:rds-db:${var.region}:${var.account_id}:dbuser"
 }
 
 output "environment" {
@@ -32,6 +34,11 @@ output "owner_uses_secret" {
   value = !(local.uses_iam && var.database.proxy)
 }
 
+output "replica_environment" {
+  description = "What whoever reads the replica needs besides; nothing without one."
+  value       = { for replica in aws_db_instance.replica : "DB_READ_HOST" => replica.address }
+}
+
 output "secret_arn" {
   description = "The managed secret of the owner."
   value       = local.secret_arn
@@ -39,11 +46,21 @@ output "secret_arn" {
 
 output "connect_arn" {
   description = "What rds-db:connect must be allowed on."
-  value       = "arn:aws:rds-db:${var.region}:${var.account_id}:dbuser:${local.resource_id}/${local.iam_user}"
+  value       = "${local.dbuser}:${local.resource_id}/${local.iam_user}"
+}
+
+output "replica_connect_arns" {
+  description = "The same for the replica; none without one."
+  value       = [for replica in aws_db_instance.replica : "${local.dbuser}:${replica.resource_id}/${local.iam_user}"]
 }
 
 output "instance_identifier" {
   value = aws_db_instance.this.identifier
+}
+
+output "replica_identifiers" {
+  description = "Of the replica; none without one."
+  value       = aws_db_instance.replica[*].identifier
 }
 
 output "ready" {

@@ -15,6 +15,7 @@ variable "database" {
     login               = string
     backup_days         = number
     deletion_protection = bool
+    read_replica        = bool
     log_days            = number
   })
 }

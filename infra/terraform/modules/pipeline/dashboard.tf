@@ -1,16 +1,22 @@
 locals {
-  names = { for name, function in local.all_functions : name => function.name }
+  names   = { for name, function in local.all_functions : name => function.name }
+  servers = concat([module.database.instance_identifier], module.database.replica_identifiers)
+
+  # Without writes RDS shows up to five minutes.
+  lag_charts = [for replica in module.database.replica_identifiers : {
+    title = "Postgres: lag of the replica, s", metrics = [["AWS/RDS", "ReplicaLag", "DBInstanceIdentifier", replica]], stat = "Maximum"
+  }]
 
   # `search`: metrics of the functions with their dimensions besides `service`. Alarms name each value, and a picture shows those that there are.
-  charts = [
+  charts = concat([
     { title = "Events received: requests by status", metrics = [for metric in ["Count", "4xx", "5xx"] : ["AWS/ApiGateway", metric, "ApiId", module.front_door.api_id]], stat = "Sum" },
     { title = "Request latency, p99, ms", metrics = [["AWS/ApiGateway", "Latency", "ApiId", module.front_door.api_id]], stat = "p99" },
     { title = "Invocations", metrics = [for name in values(local.names) : ["AWS/Lambda", "Invocations", "FunctionName", name]], stat = "Sum" },
     { title = "Errors", metrics = [for name in values(local.names) : ["AWS/Lambda", "Errors", "FunctionName", name]], stat = "Sum" },
     { title = "Duration, p99, ms", metrics = [for name in values(local.names) : ["AWS/Lambda", "Duration", "FunctionName", name]], stat = "p99" },
     { title = "Records that wait in Kafka", metrics = [for name in ["processor", "archiver"] : ["AWS/Lambda", "OffsetLag", "FunctionName", local.names[name]]], stat = "Maximum" },
-    { title = "Postgres: CPU, %", metrics = [["AWS/RDS", "CPUUtilization", "DBInstanceIdentifier", module.database.instance_identifier]], stat = "Average" },
-    { title = "Postgres: free storage, bytes", metrics = [["AWS/RDS", "FreeStorageSpace", "DBInstanceIdentifier", module.database.instance_identifier]], stat = "Minimum" },
+    { title = "Postgres: CPU, %", metrics = [for server in local.servers : ["AWS/RDS", "CPUUtilization", "DBInstanceIdentifier", server]], stat = "Average" },
+    { title = "Postgres: free storage, bytes", metrics = [for server in local.servers : ["AWS/RDS", "FreeStorageSpace", "DBInstanceIdentifier", server]], stat = "Minimum" },
     { title = "DynamoDB: throttled requests", metrics = [for table in compact([module.state.access_table.name, try(module.state.dedup_table.name, null)]) : ["AWS/DynamoDB", "ThrottledRequests", "TableName", table]], stat = "Sum" },
     # Flow
     { title = "Events acknowledged", search = [["events_received_total"]], stat = "Sum" },
@@ -33,7 +39,7 @@ locals {
     # Dead letters
     { title = "Dead letters by reason", search = [["dead_letters_total", "reason"]], stat = "Sum" },
     { title = "Redrives by result", search = [["redrives_total", "result"]], stat = "Sum" },
-  ]
+  ], local.lag_charts)
 
   columns = 3
   width   = 8

@@ -33,7 +33,7 @@ locals {
 
   # The timeout of a look-up and its longest wait together must fit into the function's.
   own = {
-    query = { DB_STATEMENT_TIMEOUT_SEC = "5", MAX_WAIT_MS = "10000" }
+    query = merge({ DB_STATEMENT_TIMEOUT_SEC = "5", MAX_WAIT_MS = "10000" }, module.database.replica_environment)
   }
 
   database = { for name in keys(local.functions) : name => name == "maintainer" ? module.database.owner_environment : module.database.environment }

@@ -62,6 +62,8 @@ locals {
   database_token   = { sid = "ConnectToDatabase", actions = ["rds-db:connect"], resources = [module.database.connect_arn], condition = null }
   use_database     = var.database.login == "iam" ? [local.database_token] : [local.database_secret]
   use_database_own = module.database.owner_uses_secret ? [local.database_secret] : [local.database_token]
+  # Also at the primary, because the version before, and the one after, may read there under the same role.
+  read_database = var.database.login == "iam" ? [merge(local.database_token, { resources = concat([module.database.connect_arn], module.database.replica_connect_arns) })] : [local.database_secret]
 
   call_scorer = [{ sid = "CallScorer", actions = ["lambda:InvokeFunction"], resources = local.scorer, condition = null }]
 
@@ -96,7 +98,7 @@ locals {
       ],
     )
 
-    query = concat(local.connect_to_dynamodb, local.use_database, [
+    query = concat(local.connect_to_dynamodb, local.read_database, [
       { sid = "KeysLimitsAndMarks", actions = ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"], resources = local.access_table, condition = null },
     ])
 

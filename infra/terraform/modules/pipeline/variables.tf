@@ -211,6 +211,7 @@ variable "database" {
     login: secret (the managed secret of the owner) or iam (a token). With iam and no proxy, the user forebay_functions must
     have been made in the database: see infra/README.md.
     storage_gb grows up to max_storage_gb by itself and never shrinks. engine_version: 14 or later.
+    read_replica: a second server of the same class, which query reads in place of the first (docs/postgres.md).
   TEXT
   type = object({
     instance_class      = optional(string, "db.t4g.micro")
@@ -223,6 +224,7 @@ variable "database" {
     backup_days         = optional(number, 7)
     deletion_protection = optional(bool, true)
     log_days            = optional(number, 14)
+    read_replica        = optional(bool, false)
   })
   default = {}
 
@@ -244,6 +246,11 @@ variable "database" {
   validation {
     condition     = can(regex("^(1[4-9]|[2-9][0-9])(\\.[0-9]+)?$", var.database.engine_version))
     error_message = "database.engine_version must be a version of PostgreSQL from 14 on, such as 16 or 16.4."
+  }
+
+  validation {
+    condition     = !(var.database.read_replica && var.database.proxy)
+    error_message = "database.read_replica does not go with database.proxy: the replica is not behind the proxy, and query takes the user, the pooler mode and the authority of certificates from the primary's settings, which are then the proxy's. Set one of them."
   }
 }
 
@@ -424,8 +431,8 @@ variable "settings" {
   default     = {}
 
   validation {
-    condition     = length(setintersection(keys(var.settings), ["DATABASE_URL", "DB_PASSWORD", "KAFKA_SASL_PASSWORD"])) == 0
-    error_message = "settings must have no secret, because they are stored in Terraform's state: use DATABASE_URL_SECRET_ARN, DB_PASSWORD_SECRET_ARN or KAFKA_SASL_PASSWORD_SECRET_ARN."
+    condition     = length(setintersection(keys(var.settings), ["DATABASE_READ_URL", "DATABASE_URL", "DB_PASSWORD", "KAFKA_SASL_PASSWORD"])) == 0
+    error_message = "settings must have no secret, because they are stored in Terraform's state: use DATABASE_READ_URL_SECRET_ARN, DATABASE_URL_SECRET_ARN, DB_PASSWORD_SECRET_ARN or KAFKA_SASL_PASSWORD_SECRET_ARN."
   }
 
   validation {
@@ -444,8 +451,8 @@ variable "settings" {
   }
 
   validation {
-    condition     = alltrue([for name in keys(var.settings) : !startswith(name, "AWS_ENDPOINT_URL") && !contains(["DB_HOST", "KAFKA_BROKERS", "MSK_CLUSTER_ARN"], name)])
-    error_message = "settings must not have DB_HOST, KAFKA_BROKERS, MSK_CLUSTER_ARN or an endpoint: what a function connects to follows from stream, database and network, or it could have no way there."
+    condition     = alltrue([for name in keys(var.settings) : !startswith(name, "AWS_ENDPOINT_URL") && !contains(["DB_HOST", "DB_READ_HOST", "KAFKA_BROKERS", "MSK_CLUSTER_ARN"], name)])
+    error_message = "settings must not have DB_HOST, DB_READ_HOST, KAFKA_BROKERS, MSK_CLUSTER_ARN or an endpoint: what a function connects to follows from stream, database and network, or it could have no way there."
   }
 
   validation {

@@ -303,6 +303,57 @@ run "database_by_secret_through_a_proxy" {
   }
 }
 
+run "database_with_a_read_replica" {
+  command = plan
+
+  variables {
+    database = { read_replica = true }
+  }
+
+  override_resource {
+    target          = module.database.aws_db_instance.replica
+    override_during = plan
+    values          = { address = "replica.eu-west-1.rds.example", resource_id = "db-REPLICA" }
+  }
+
+  assert {
+    condition     = local.environment.query.DB_READ_HOST == "replica.eu-west-1.rds.example" && local.environment.query.DB_HOST == "mocked.eu-west-1.rds.example"
+    error_message = "query reads the replica, with everything else as for the primary"
+  }
+
+  assert {
+    condition     = local.statements.query[1].sid == "ReadDatabaseLogin"
+    error_message = "with a secret, the replica's login is the primary's"
+  }
+}
+
+run "database_by_iam_with_a_read_replica" {
+  command = plan
+
+  variables {
+    database = { login = "iam", read_replica = true }
+  }
+
+  override_resource {
+    target          = module.database.aws_db_instance.replica
+    override_during = plan
+    values          = { address = "replica.eu-west-1.rds.example", resource_id = "db-REPLICA" }
+  }
+
+  assert {
+    condition = one([for statement in local.statements.query : statement.resources if statement.sid == "ConnectToDatabase"]) == tolist([
+      "arn:aws:rds-db:eu-west-1:123456789012:dbuser:db-MOCKED/forebay_functions",
+      "arn:aws:rds-db:eu-west-1:123456789012:dbuser:db-REPLICA/forebay_functions",
+    ])
+    error_message = "query logs in at the replica with a token"
+  }
+
+  assert {
+    condition     = one([for statement in local.statements.processor : statement.resources if statement.sid == "ConnectToDatabase"]) == ["arn:aws:rds-db:eu-west-1:123456789012:dbuser:db-MOCKED/forebay_functions"]
+    error_message = "nobody else does"
+  }
+}
+
 run "claims_in_postgres" {
   command = plan
 

@@ -166,12 +166,15 @@ run "refuses_5" {
     stream = { kind = "existing_msk", existing_msk = { cluster_arn = "arn:aws:kafka:eu-west-1:123456789012:cluster/ours/1", security_group_id = "sg-1" } }
     # batch size
     mappings = { processor = { batch_size = 20000 } }
+    # replica behind a proxy
+    database = { read_replica = true, proxy = true }
     # address of the collector
     traces = { to = "otlp", endpoint = "collector:4318", inside_vpc = true }
   }
 
   expect_failures = [
     var.stream,
+    var.database,
     var.mappings,
     var.traces,
   ]
