@@ -20,8 +20,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::document::document;
 use crate::error::QueryError;
-use crate::openapi;
 use crate::parameters;
 use crate::question::Question;
 use crate::search;
@@ -48,7 +48,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/campaigns/{id}/stats", get(stats::of_campaign))
         .route("/stats", get(stats::of_part))
         .route("/addresses/top", get(stats::of_addresses))
-        .route("/openapi.json", get(openapi::document))
+        .route("/openapi.json", get(document))
         .method_not_allowed_fallback(async || refuse(&QueryError::Method))
         .fallback(async || refuse(&QueryError::NoSuchPath))
         .with_state(app)

@@ -6,6 +6,7 @@
 
 mod app;
 mod config;
+mod document;
 mod error;
 mod handler;
 pub mod openapi;

@@ -1,8 +1,6 @@
-//! The description of the HTTP interfaces of ingest and query: served, and this function's part of it (ADR 40).
+//! This function's part of the description of the HTTP interfaces of ingest and query (ADR 40).
 
 use api_keys::{KeyError, RateError};
-use axum::http::{HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse as _, Response};
 use lambda::openapi::{ProblemKind, add_operation, edge_problems, problem_responses};
 use lambda::problem::Problem;
 use utoipa::IntoParams;
@@ -22,19 +20,6 @@ use crate::stats::answer::{
 use crate::time_range::TimeRange;
 use crate::timeline::{Missing, Receipt, RedriveState, Risk, Timeline, TimelineStep};
 use crate::{question, schemas, search, stats};
-
-/// `make openapi` writes it, so nothing has to be made of it when an instance starts.
-static DOCUMENT: &[u8] = include_bytes!("../../../docs/openapi.json");
-
-/// Served without an API key: it is no secret, and tools that read it have none.
-pub(crate) async fn document() -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        // It changes with a deployment only.
-        (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=300")),
-    ];
-    (StatusCode::OK, headers, DOCUMENT).into_response()
-}
 
 /// The operations that read.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -70,11 +70,16 @@ pub async fn measure(plan: &Plan, stack: &Stack, figures: &mut Figures) -> anyho
     Ok(())
 }
 
-async fn make_events(database_url: &str, events: usize) -> anyhow::Result<()> {
+/// In hexadecimal digits.
+fn sketch_of(users: i64) -> String {
     let mut sketch = DistinctSubjects::new();
-    (0..1_000).for_each(|user| sketch.add(user));
-    let sketch: String = sketch.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
-    let script = include_str!("query.sql").replace("$EVENTS", &events.to_string()).replace("$SKETCH", &sketch);
+    (0..users).for_each(|user| sketch.add(user));
+    sketch.to_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+async fn make_events(database_url: &str, events: usize) -> anyhow::Result<()> {
+    let script = include_str!("query.sql").replace("$EVENTS", &events.to_string());
+    let script = script.replace("$LARGE", &sketch_of(1_000)).replace("$SMALL", &sketch_of(3));
     let (client, connection) = tokio_postgres::connect(database_url, NoTls).await?;
     let connection = tokio::spawn(connection);
     // One by one, because VACUUM cannot run in the transaction that several statements in one message are.

@@ -52,11 +52,11 @@ JOIN terms c ON c.name = 'campaign_id' AND c.value = m.campaign_id
 JOIN terms g ON g.name = 'geo_country' AND g.value = m.geo_country
 JOIN terms d ON d.name = 'device_type' AND d.value = m.device_type;
 
--- Every cell has the same sketch, which is that of a thousand users.
+-- A cell of many events has the sketch of a thousand users, others that of three.
 INSERT INTO aggregates
 SELECT 'bench', v.dimension, v.value, date_bin('15 minutes', m.received_at, 'epoch'), m.event_type, v.second_value,
        count(*) FILTER (WHERE m.status = 'valid'), count(*) FILTER (WHERE m.status = 'fraud'), 0, 0, 0, 0,
-       decode('$SKETCH', 'hex')
+       decode(CASE WHEN count(*) > 30 THEN '$LARGE' ELSE '$SMALL' END, 'hex')
 FROM made m
 CROSS JOIN LATERAL (VALUES
     ('', '', ''), ('campaign_id', m.campaign_id, ''), ('geo_country', m.geo_country, ''), ('device_type', m.device_type, ''),
