@@ -18,7 +18,7 @@ use crate::ledger::{Corrupt, risk_from_row, trace_from_row};
 use crate::statement::parameter;
 use crate::text::{indexed, storable};
 
-/// A search that takes longer is given up. Set in the transaction, because a pooler refuses start-up options.
+/// A search with a statement that takes longer is given up. Set in the transaction, because a pooler refuses start-up options.
 const LONGEST_SEARCH: Duration = Duration::from_secs(3);
 
 /// How many days are looked through at first. Then four times as many, and so on: a plan for all days of a range takes longer
