@@ -15,5 +15,5 @@ esac
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=local/bench/throwaway-postgres.sh
 . "$here/throwaway-postgres.sh"
-start_postgres shared_buffers="${SHARED_BUFFERS:-1GB}" max_wal_size=4GB work_mem=64MB jit=off plan_cache_mode=force_generic_plan
+start_postgres 9 shared_buffers="${SHARED_BUFFERS:-1GB}" max_wal_size=4GB work_mem=64MB jit=off plan_cache_mode=force_generic_plan
 sql -v rows="$rows" -v variants="$variants" -f "$here/search_storage.sql"

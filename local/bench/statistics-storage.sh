@@ -13,5 +13,5 @@ esac
 here=$(cd "$(dirname "$0")" && pwd)
 # shellcheck source=local/bench/throwaway-postgres.sh
 . "$here/throwaway-postgres.sh"
-start_postgres shared_buffers=256MB max_wal_size=512MB work_mem=64MB
+start_postgres 9 shared_buffers=256MB max_wal_size=512MB work_mem=64MB
 sql -v rows="$rows" -f "$here/statistics_storage.sql"
