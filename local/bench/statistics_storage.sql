@@ -83,14 +83,7 @@ INSERT INTO parameters VALUES
     ('received_at', 16, 'timestamptz'), ('subject', 17, 'int8'), ('fields', 18, 'text'), ('campaign_id', 19, 'text'),
     ('geo_country', 20, 'text'), ('device_type', 21, 'text'), ('currency', 22, 'text'), ('amount', 23, 'text');
 
-CREATE FUNCTION insert_into(variant text) RETURNS text LANGUAGE sql AS $$
-    SELECT format('INSERT INTO %I (%s) SELECT %s FROM unnest(%s) AS w (%s)', variant,
-                  string_agg(name, ', '),
-                  string_agg(CASE name WHEN 'risk_reasons' THEN 'string_to_array(w.risk_reasons, E''\x1f'')'
-                             ELSE format('w.%I::%s', name, format_type(atttypid, atttypmod)) END, ', '),
-                  string_agg(format('$%s::%s[]', number, type), ', '), string_agg(name, ', '))
-    FROM pg_attribute JOIN parameters ON name = attname WHERE attrelid = variant::regclass AND NOT attisdropped
-$$;
+\ir insert_into.sql
 
 CREATE PROCEDURE fill(total bigint) LANGUAGE plpgsql AS $$
 DECLARE

@@ -1,5 +1,7 @@
 //! Reading a query string.
 
+use std::ops::RangeInclusive;
+
 use axum::extract::Query;
 use axum::http::Uri;
 use event::TenantId;
@@ -52,4 +54,18 @@ pub fn number<T: std::str::FromStr>(name: &'static str, text: &str) -> Result<T,
         return Err(out_of_range);
     }
     text.parse().map_err(|_| out_of_range)
+}
+
+/// As [`number`], and within bounds, which `bound` tells.
+///
+/// # Errors
+/// If the text is no number, or the number is out of bounds.
+pub fn number_within<T: std::str::FromStr + PartialOrd>(
+    name: &'static str,
+    text: &str,
+    bounds: RangeInclusive<T>,
+    bound: &'static str,
+) -> Result<T, QueryError> {
+    let found = number(name, text)?;
+    if bounds.contains(&found) { Ok(found) } else { Err(QueryError::OutOfBounds { name, bound }) }
 }

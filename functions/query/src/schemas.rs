@@ -5,6 +5,7 @@ use lambda::openapi::one_of;
 use pipeline::Outcome;
 use pipeline::ports::{LetterStep, StoredStatus};
 use statistics::SeriesInterval;
+use strum::VariantNames as _;
 use utoipa::openapi::Schema;
 use utoipa::openapi::path::{Parameter, ParameterBuilder, ParameterIn};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
@@ -29,7 +30,7 @@ pub(crate) fn dimension() -> Schema {
 }
 
 pub(crate) fn stored_status_object() -> ObjectBuilder {
-    one_of([StoredStatus::Valid, StoredStatus::Fraud, StoredStatus::Unscored].map(StoredStatus::as_str))
+    one_of(StoredStatus::VARIANTS.iter().copied())
 }
 
 pub(crate) fn stored_status() -> Schema {

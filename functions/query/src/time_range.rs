@@ -6,7 +6,7 @@ use statistics::Range;
 use utoipa::ToSchema;
 
 use crate::error::QueryError;
-use crate::parameters::number;
+use crate::parameters::number_within;
 
 const DEFAULT_HOURS: u64 = 24;
 /// The most that `hours` may be.
@@ -41,10 +41,8 @@ pub fn read(
     let (from, to) = match (hours, from, to) {
         (None, Some(from), Some(to)) => (instant("from", &from)?, instant("to", &to)?),
         (hours, None, None) => {
-            let hours = hours.map_or(Ok(DEFAULT_HOURS), |hours| number("hours", &hours))?;
-            if !(1..=MAX_HOURS).contains(&hours) {
-                return Err(QueryError::OutOfBounds { name: "hours", bound: "1 to 744" });
-            }
+            let hours =
+                hours.map_or(Ok(DEFAULT_HOURS), |hours| number_within("hours", &hours, 1..=MAX_HOURS, "1 to 744"))?;
             let ms = i64::try_from(hours).unwrap_or(i64::MAX).saturating_mul(3_600_000);
             (Timestamp::from_millis(now.as_millis().saturating_sub(ms)), now)
         }

@@ -413,10 +413,7 @@ async fn a_request_waits_as_long_as_it_says_and_no_longer_than_it_may() {
 async fn only_the_tenant_may_know() {
     let service = Service::start().await;
     service.store(5, 5, "order-1001").await;
-    let with_key = async |key: &str| {
-        let request = Request::get("/events/order-1001?partition=2&offset=5").header("x-api-key", key);
-        service.send(request.body(Body::empty()).unwrap()).await
-    };
+    let with_key = async |key: &str| service.get_as(key, "/events/order-1001?partition=2&offset=5").await;
     let bad = service.invoke("bad-key").await;
     assert_eq!(bad.problem(), (401, "api_key_unknown"));
     assert_eq!(bad.header(header::WWW_AUTHENTICATE), Some("Bearer realm=\"forebay\""));

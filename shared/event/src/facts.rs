@@ -67,13 +67,11 @@ impl Facts {
 
     /// Reads them from an event's payload.
     pub fn of(definition: &TypeDefinition, payload: &Value<'_>) -> Self {
-        let fields = Fields { definition, payload };
+        let kept = Fields { definition, payload };
+        let terms = kept.dimensions().filter_map(|(name, value)| Some(term(name, &text(value)?))).collect();
         // A map of texts, numbers and booleans can always be written.
-        let fields = fields.members().next().and_then(|_| serde_json::to_string(&fields).ok());
+        let fields = kept.members().next().and_then(|_| serde_json::to_string(&kept).ok());
         let subject = definition.distinct.and_then(|name| payload.get(name)).and_then(subject);
-        let dimension = |name: &&'static str| Some((*name, payload.get(name).filter(|value| is_dimension(value))?));
-        let dimensions = definition.dimensions.iter().filter_map(dimension);
-        let terms = dimensions.filter_map(|(name, value)| Some(term(name, &text(value)?))).collect();
         Facts { fields, subject, terms }
     }
 }
@@ -120,11 +118,21 @@ struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     fn members(&self) -> impl Iterator<Item = (&'static str, &'a Value<'a>)> {
-        let TypeDefinition { dimensions, measures, .. } = *self.definition;
+        self.dimensions().chain(self.present(self.definition.measures, is_measure))
+    }
+
+    fn dimensions(&self) -> impl Iterator<Item = (&'static str, &'a Value<'a>)> {
+        self.present(self.definition.dimensions, is_dimension)
+    }
+
+    /// Those of the members that the event has with a value that counts.
+    fn present(
+        &self,
+        names: &'static [&'static str],
+        counts: fn(&Value<'_>) -> bool,
+    ) -> impl Iterator<Item = (&'static str, &'a Value<'a>)> {
         let payload = self.payload;
-        let dimensions = dimensions.iter().map(|name| (*name, payload.get(name).filter(|value| is_dimension(value))));
-        let measures = measures.iter().map(|name| (*name, payload.get(name).filter(|value| is_measure(value))));
-        dimensions.chain(measures).filter_map(|(name, value)| Some((name, value?)))
+        names.iter().filter_map(move |name| Some((*name, payload.get(name).filter(|value| counts(value))?)))
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
-use event::{EventId, Timestamp};
+use event::{EventId, TenantId, Timestamp};
 use pipeline::DependencyError;
 use pipeline::ports::{EventSearch, FoundEvent, SearchPage, SearchPlace, SearchRequest, StoredStatus};
 use pipeline::tracked::Event;
@@ -69,22 +69,36 @@ impl EventSearch for PostgresEventSearch {
     }
 }
 
-/// What the index has for an event, as the text of an array: a list per row cannot be sent as an array.
-pub(crate) fn terms_of(event: &Event<'_>) -> String {
-    let tenant = event::term("tenant", event.key.tenant.as_str());
-    let mut array = format!("{{{}", event::term("type", &event.event_type) ^ tenant);
-    let user = event.user_id.as_deref().map(|user| event::term("user_id", user));
-    for term in user.iter().chain(&event.facts.terms) {
-        // A text can always be written to.
-        let _ = write!(array, ",{}", term ^ tenant);
-    }
-    array.push('}');
-    array
+/// What the index has for each event, as the text of an array: a list per row cannot be sent as an array. Events of one tenant
+/// follow one another, so its term is made once for all of them.
+pub(crate) fn terms_of<'e>(events: impl Iterator<Item = &'e Event<'e>>) -> Vec<String> {
+    let mut last: Option<(&TenantId, i64)> = None;
+    let terms = |event: &'e Event<'e>| {
+        let tenant = match last {
+            Some((tenant, term)) if *tenant == event.key.tenant => term,
+            _ => tenant_term(&event.key.tenant),
+        };
+        last = Some((&event.key.tenant, tenant));
+        let mut array = format!("{{{}", event::term("type", &event.event_type) ^ tenant);
+        let user = event.user_id.as_deref().map(|user| event::term("user_id", user));
+        for term in user.iter().chain(&event.facts.terms) {
+            // A text can always be written to.
+            let _ = write!(array, ",{}", term ^ tenant);
+        }
+        array.push('}');
+        array
+    };
+    events.map(terms).collect()
+}
+
+/// It is in every term of the tenant.
+fn tenant_term(tenant: &TenantId) -> i64 {
+    event::term("tenant", tenant.as_str())
 }
 
 /// What the index must have for an event that is wanted.
 fn wanted_terms(request: &SearchRequest) -> Vec<i64> {
-    let tenant = event::term("tenant", request.tenant.as_str());
+    let tenant = tenant_term(&request.tenant);
     let event_type = request.event_type.as_deref().map(|event_type| event::term("type", &indexed(event_type)));
     let user = request.user_id.as_deref().map(|user| event::term("user_id", &storable(user)));
     let dimensions = request.dimensions.iter().map(|(name, value)| event::term(name, value));

@@ -4,6 +4,7 @@
 
 use datasketches::frequencies::{ErrorType, FrequentItemsSketch};
 use event::{AddressKey, Timestamp};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::{Change, RecordStatus, SketchError};
 
@@ -20,7 +21,8 @@ pub fn hour_of(at: Timestamp) -> Timestamp {
 }
 
 /// What is counted of an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, strum::VariantArray)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case", const_into_str)]
 pub enum AddressFigure {
     Records,
     /// Those that were stored.
@@ -30,7 +32,11 @@ pub enum AddressFigure {
 }
 
 impl AddressFigure {
-    pub const ALL: &'static [AddressFigure] = <AddressFigure as strum::VariantArray>::VARIANTS;
+    pub const ALL: &'static [AddressFigure] = AddressFigure::VARIANTS;
+
+    pub const fn as_str(self) -> &'static str {
+        self.into_str()
+    }
 
     /// Only what never goes down again: a sketch cannot subtract.
     fn grows_by(self, change: Change) -> bool {

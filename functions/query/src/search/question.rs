@@ -7,7 +7,7 @@ use pipeline::ports::{SearchRequest, StoredStatus};
 
 use super::cursor::Cursor;
 use crate::error::QueryError;
-use crate::parameters::number;
+use crate::parameters::number_within;
 use crate::time_range::{self, TimeRange};
 
 const DEFAULT_LIMIT: usize = 50;
@@ -67,10 +67,7 @@ pub fn read(tenant: TenantId, pairs: Pairs, now: Timestamp) -> Result<SearchRequ
     let status = status.map(|status| status.parse::<StoredStatus>());
     let not_stored =
         |_| QueryError::OutOfBounds { name: "status", bound: "valid, fraud or unscored: others have no event" };
-    let limit = limit.map_or(Ok(DEFAULT_LIMIT), |limit| number("limit", &limit))?;
-    if !(1..=MAX_LIMIT).contains(&limit) {
-        return Err(QueryError::OutOfBounds { name: "limit", bound: "1 to 100" });
-    }
+    let limit = limit.map_or(Ok(DEFAULT_LIMIT), |limit| number_within("limit", &limit, 1..=MAX_LIMIT, "1 to 100"))?;
     let not_a_cursor = QueryError::Parameter { name: "next", problem: "is not the next of an earlier answer" };
     let next = next.map(|next| Cursor::parse(&next).ok_or(not_a_cursor)).transpose()?;
     let TimeRange { from, to } = match &next {

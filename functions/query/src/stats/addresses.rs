@@ -16,7 +16,7 @@ use super::answer::share;
 use crate::app::App;
 use crate::error::QueryError;
 use crate::handler::{answered, refuse};
-use crate::parameters::{self, number};
+use crate::parameters::{self, number_within};
 use crate::time_range::TimeRange;
 
 const DEFAULT_HOURS: u64 = 24;
@@ -62,14 +62,10 @@ struct AddressesQuestion {
 impl AddressesQuestion {
     fn read(uri: &Uri, now: Timestamp) -> Result<Self, QueryError> {
         let Parameters { hours, limit } = parameters::read(uri)?;
-        let hours = hours.map_or(Ok(DEFAULT_HOURS), |hours| number("hours", &hours))?;
-        if !(1..=MAX_HOURS).contains(&hours) {
-            return Err(QueryError::OutOfBounds { name: "hours", bound: "1 to 168" });
-        }
-        let limit = limit.map_or(Ok(DEFAULT_LIMIT), |limit| number("limit", &limit))?;
-        if !(1..=MAX_LIMIT).contains(&limit) {
-            return Err(QueryError::OutOfBounds { name: "limit", bound: "1 to 100" });
-        }
+        let hours =
+            hours.map_or(Ok(DEFAULT_HOURS), |hours| number_within("hours", &hours, 1..=MAX_HOURS, "1 to 168"))?;
+        let limit =
+            limit.map_or(Ok(DEFAULT_LIMIT), |limit| number_within("limit", &limit, 1..=MAX_LIMIT, "1 to 100"))?;
         let ms = i64::try_from(hours * 3_600_000).unwrap_or(i64::MAX);
         let from = hour_of(Timestamp::from_millis(now.as_millis().saturating_sub(ms)));
         let to = hour_of(now).plus(Duration::from_secs(3600));

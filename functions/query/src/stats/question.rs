@@ -9,7 +9,7 @@ use statistics::{QUARTER_MS, Range, ReportRequest, SeriesInterval, Subset, quart
 use utoipa::IntoParams;
 
 use crate::error::QueryError;
-use crate::parameters::{self, number};
+use crate::parameters::{self, number_within};
 use crate::time_range::{self, MAX_HOURS, TimeRange};
 
 /// The dimension that campaigns are.
@@ -81,10 +81,8 @@ impl StatsQuestion {
         let range = widened(time_range::read(hours, from, to, now)?, interval)?;
         match (part, dimension) {
             (None, Some(dimension)) if !has_series => {
-                let limit = limit.map_or(Ok(DEFAULT_LIMIT), |limit| number("limit", &limit))?;
-                if !(1..=MAX_LIMIT).contains(&limit) {
-                    return Err(QueryError::OutOfBounds { name: "limit", bound: "1 to 100" });
-                }
+                let limit = limit
+                    .map_or(Ok(DEFAULT_LIMIT), |limit| number_within("limit", &limit, 1..=MAX_LIMIT, "1 to 100"))?;
                 Ok(StatsQuestion::TopValues { tenant, dimension, range, limit })
             }
             (None, _) => refused("interval", "and timezone need a value: the list of values has no hours or days"),

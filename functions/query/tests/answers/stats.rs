@@ -134,15 +134,12 @@ async fn behind_any_gateway_stage_or_domain_statistics_have_their_path() {
 #[tokio::test]
 async fn only_the_tenant_sees_its_statistics_and_only_with_a_key_that_may_read() {
     let service = Service::with_statistics().await;
-    let with_key = async |path: &str, key: &str| {
-        service.send(Request::get(path).header("x-api-key", key).body(Body::empty()).unwrap()).await
-    };
     for path in ["/campaigns/camp456/stats", "/stats", "/stats?dimension=campaign_id"] {
-        let other = with_key(path, "other-key").await;
+        let other = service.get_as("other-key", path).await;
         let is_empty = other.body["events"] == 0 || other.body["values"] == json!([]);
         assert!(other.status == StatusCode::OK && is_empty, "{path}: {other:?}");
-        assert_eq!(with_key(path, "web-key").await.problem(), (403, "api_key_scope"), "{path}");
-        assert_eq!(with_key(&format!("{path}?hours=x"), "no-such-key").await.problem(), (401, "api_key_unknown"));
+        assert_eq!(service.get_as("web-key", path).await.problem(), (403, "api_key_scope"), "{path}");
+        assert_eq!(service.get_as("no-such-key", &format!("{path}?hours=x")).await.problem(), (401, "api_key_unknown"));
     }
     let mut refused = 0;
     for _ in 0..70 {

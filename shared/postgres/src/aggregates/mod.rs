@@ -407,23 +407,14 @@ async fn merged_addresses<'a>(client: &ClientWrapper, cells: &'a Cells) -> Resul
     Ok(columns)
 }
 
-/// Adds a row of `aggregate_addresses`.
+/// Adds a row of `aggregate_addresses`, whose columns have the names of the figures.
 pub(crate) fn merge_addresses(addresses: &mut BusyAddresses, row: &Row) -> Result<(), PostgresError> {
     for count in AddressFigure::ALL {
-        let column = column_of(*count);
+        let column = count.as_str();
         let merged = addresses.merge(*count, row.try_get(column)?);
         merged.map_err(|_| Corrupt("aggregate_addresses").column(column))?;
     }
     Ok(())
-}
-
-const fn column_of(count: AddressFigure) -> &'static str {
-    match count {
-        AddressFigure::Records => "records",
-        AddressFigure::Events => "events",
-        AddressFigure::Fraud => "fraud",
-        AddressFigure::Blocked => "blocked",
-    }
 }
 
 #[derive(Default)]

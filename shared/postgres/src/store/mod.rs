@@ -394,7 +394,7 @@ async fn insert_events(
                 parameter(at),
                 parameter(&column(events, |new| new.origin.digest.as_ref().map(RecordDigest::as_bytes))),
                 parameter(&column(events, |new| new.trace_id.map(TraceId::as_bytes))),
-                parameter(&column(events, |new| terms_of(new.event))),
+                parameter(&terms_of(events.iter().map(|new| new.event))),
             ],
         )
         .await?;

@@ -1,15 +1,14 @@
 //! The contract of every [`EventHistory`].
 #![expect(clippy::panic, clippy::expect_used, reason = "a contract suite fails by panicking")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use event::{EventId, EventKey, TenantId, Timestamp};
-use pipeline::clock::{Clock as _, SystemClock};
 use pipeline::ports::{EventHistory, EventStore, History, LedgerEntry, MAX_HISTORY, RiskScore};
 use pipeline::tracked::{Decided, Event, Tracked};
 use pipeline::{Outcome, Position};
 
+use super::unique;
 use crate::events::{DIGEST, closed, event, stored, valid};
 
 /// Runs the suite on a history of the records in `store`. Tenants and topics are new in every run.
@@ -35,9 +34,7 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn new(history: &'a dyn EventHistory, store: &'a dyn EventStore, name: &str) -> Self {
-        static RUNS: AtomicU64 = AtomicU64::new(0);
-        let run = RUNS.fetch_add(1, Ordering::Relaxed);
-        let unique = format!("{name}-{}-{}-{run}", SystemClock.now().as_millis(), std::process::id());
+        let unique = unique(name);
         let received_at = Timestamp::parse("2026-11-20T12:00:00Z").expect("an instant");
         Case { history, store, tenant: TenantId::new(&unique).expect("a tenant"), topic: unique, received_at }
     }

@@ -20,9 +20,11 @@ pub mod unscored;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use event::AddressKey;
 use pipeline::DependencyError;
+use pipeline::clock::{Clock as _, SystemClock};
 
 #[expect(clippy::panic, reason = "a contract suite fails by panicking")]
 fn answer<T>(result: Result<T, DependencyError>) -> T {
@@ -30,6 +32,13 @@ fn answer<T>(result: Result<T, DependencyError>) -> T {
         Ok(value) => value,
         Err(error) => panic!("the store failed: {error}: {}", error.source),
     }
+}
+
+/// A name that no other case has, in this run or another one.
+fn unique(name: &str) -> String {
+    static RUNS: AtomicU64 = AtomicU64::new(0);
+    let run = RUNS.fetch_add(1, Ordering::Relaxed);
+    format!("{name}-{}-{}-{run}", SystemClock.now().as_millis(), std::process::id())
 }
 
 fn random() -> u64 {

@@ -2,15 +2,14 @@
 #![expect(clippy::panic, clippy::expect_used, reason = "a contract suite fails by panicking")]
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use event::{EventId, EventKey, RecordDigest, TenantId, Timestamp};
-use pipeline::clock::{Clock as _, SystemClock};
 use pipeline::ports::{EventStore, LedgerEntry, ReplayProgress, ReplayRuns, ReprocessedOutcomes, RiskScore, TakeOver};
 use pipeline::tracked::{Known, Read, State, Tracked};
 use pipeline::{DependencyError, Outcome, Position, TraceId};
 
+use super::unique;
 use crate::events::{DIGEST, closed};
 
 /// A view of the stored outcomes, which the port does not offer.
@@ -18,12 +17,6 @@ use crate::events::{DIGEST, closed};
 pub trait ReprocessedView: Send + Sync {
     /// Every outcome of a version, by position.
     async fn outcomes(&self, version: &str) -> Vec<LedgerEntry>;
-}
-
-fn unique(name: &str) -> String {
-    static RUNS: AtomicU64 = AtomicU64::new(0);
-    let number = RUNS.fetch_add(1, Ordering::Relaxed);
-    format!("{name}-{}-{}-{number}", SystemClock.now().as_millis(), std::process::id())
 }
 
 fn ok<T>(result: Result<T, DependencyError>) -> T {

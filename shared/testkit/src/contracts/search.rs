@@ -1,15 +1,14 @@
 //! The contract of every [`EventSearch`].
 #![expect(clippy::panic, clippy::expect_used, reason = "a contract suite fails by panicking")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use event::{EventId, TenantId, Timestamp};
-use pipeline::clock::{Clock as _, SystemClock};
 use pipeline::ports::{EventSearch, EventStore, RiskScore, SearchPage, SearchPlace, SearchRequest, StoredStatus};
 use pipeline::tracked::{Decided, Event, Tracked};
 use pipeline::{Outcome, Position};
 
+use super::{answer, unique};
 use crate::events::{event, stored, valid};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -34,9 +33,7 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn new(search: &'a dyn EventSearch, store: &'a dyn EventStore, name: &str) -> Self {
-        static RUNS: AtomicU64 = AtomicU64::new(0);
-        let run = RUNS.fetch_add(1, Ordering::Relaxed);
-        let unique = format!("{name}-{}-{}-{run}", SystemClock.now().as_millis(), std::process::id());
+        let unique = unique(name);
         let noon = Timestamp::parse("2026-11-20T12:00:00Z").expect("an instant");
         Case { search, store, tenant: TenantId::new(&unique).expect("a tenant"), topic: unique, noon }
     }
@@ -50,9 +47,7 @@ impl<'a> Case<'a> {
             .zip(events)
             .map(|(offset, (event, decided))| stored(Position::new(self.topic.as_str(), 0, offset), event, decided))
             .collect();
-        if let Err(error) = self.store.record(&records, self.noon).await {
-            panic!("the store failed: {error}: {}", error.source);
-        }
+        answer(self.store.record(&records, self.noon).await);
     }
 
     async fn store(&self, first_offset: i64, events: Vec<Event<'static>>) {
@@ -76,10 +71,7 @@ impl<'a> Case<'a> {
     }
 
     async fn page(&self, request: &SearchRequest) -> SearchPage {
-        match self.search.search(request).await {
-            Ok(page) => page.expect("a search over few events is not given up"),
-            Err(error) => panic!("the search failed: {error}: {}", error.source),
-        }
+        answer(self.search.search(request).await).expect("a search over few events is not given up")
     }
 
     async fn ids(&self, request: SearchRequest) -> Vec<String> {

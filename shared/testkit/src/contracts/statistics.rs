@@ -1,14 +1,13 @@
 //! The contract of every [`Statistics`].
 #![expect(clippy::expect_used, reason = "a contract suite fails by panicking")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
-
 use event::{AddressKey, TenantId, Timestamp};
-use pipeline::clock::{Clock as _, SystemClock};
 use statistics::{
     AddressTotals, Cells, Change, Fact, MeasureSums, QUARTER_MS, Range, RecordStatus, ReportRequest, SeriesInterval,
     Statistics, StatisticsReport, Subset, ValueCounts,
 };
+
+use super::unique;
 
 /// Runs the suite. `add` adds cells to what `statistics` reads. Tenants are new in every run.
 pub async fn statistics_contract(statistics: &dyn Statistics, add: impl AsyncFn(&Cells)) {
@@ -54,9 +53,7 @@ fn address_of(subject: i64) -> AddressKey {
 
 impl<'a> Case<'a> {
     fn new(statistics: &'a dyn Statistics, name: &str) -> Self {
-        static RUNS: AtomicU64 = AtomicU64::new(0);
-        let run = RUNS.fetch_add(1, Ordering::Relaxed);
-        let unique = format!("{name}-{}-{}-{run}", SystemClock.now().as_millis(), std::process::id());
+        let unique = unique(name);
         Case { statistics, tenant: TenantId::new(&unique).expect("a tenant") }
     }
 

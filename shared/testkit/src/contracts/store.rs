@@ -1,17 +1,16 @@
 //! The contract of every [`EventStore`].
 #![expect(clippy::panic, clippy::expect_used, reason = "a contract suite fails by panicking")]
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use event::{EventId, EventKey, Origin, RecordDigest, TenantId, Timestamp};
 use futures::future::join_all;
-use pipeline::clock::{Clock, SystemClock};
 use pipeline::ports::{EventStore, LedgerEntry, RiskScore};
 use pipeline::tracked::{Decided, Event};
 use pipeline::{Outcome, Position, TraceId};
 
+use super::unique;
 use crate::events::{closed, event, payload, stored, valid};
 
 /// A record that a store can record.
@@ -79,9 +78,7 @@ struct Case<'a> {
 
 impl<'a> Case<'a> {
     fn new(store: &'a dyn EventStore, view: &'a dyn StoreView, name: &str) -> Self {
-        static RUNS: AtomicU64 = AtomicU64::new(0);
-        let run = RUNS.fetch_add(1, Ordering::Relaxed);
-        let unique = format!("{name}-{}-{}-{run}", SystemClock.now().as_millis(), std::process::id());
+        let unique = unique(name);
         let noon = Timestamp::parse("2026-11-20T12:00:00Z").expect("an instant");
         Case { store, view, tenant: TenantId::new(&unique).expect("a tenant"), topic: unique, noon }
     }
