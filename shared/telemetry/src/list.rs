@@ -62,33 +62,33 @@ metrics! {
     /// Time from the receipt of an event by ingest to the commit of its row: of the events that a batch stored.
     EVENT_DELAY: Histogram(Delay) in Seconds "event_delay_seconds" {} dimensions {} of [processor];
     /// Age of a batch's oldest record when its invocation began: how far the consumer is behind.
-    OLDEST_RECORD_AGE: Histogram(Delay) in Seconds "oldest_record_age_seconds" {} dimensions {} of [processor, archiver];
+    OLDEST_RECORD_AGE: Histogram(Delay) in Seconds "oldest_record_age_seconds" {} dimensions {} of [processor, archiver, notifier];
     /// Time of one step of a batch.
     STEP_DURATION: Histogram(Duration) in Seconds "step_duration_seconds" {step} dimensions {step} of [processor];
 
     /// Time of one invocation that succeeded.
-    PROCESSING_DURATION: Histogram(Duration) in Seconds "processing_duration_seconds" {} dimensions {} of [processor, archiver, scorer, redriver, replayer, rescorer, aggregator, maintainer];
+    PROCESSING_DURATION: Histogram(Duration) in Seconds "processing_duration_seconds" {} dimensions {} of [processor, archiver, scorer, redriver, replayer, rescorer, aggregator, notifier, maintainer];
     /// Invocations by result: `ok` or `failed`. A batch that failed is sent again.
-    INVOCATIONS: Counter in Count "invocations_total" {result} dimensions {result} of [processor, archiver, scorer, redriver, replayer, rescorer, aggregator, maintainer];
+    INVOCATIONS: Counter in Count "invocations_total" {result} dimensions {result} of [processor, archiver, scorer, redriver, replayer, rescorer, aggregator, notifier, maintainer];
     /// Invocations that failed, by the tag of the error.
-    INVOCATION_ERRORS: Counter in Count "invocation_errors_total" {error} dimensions {error} of [processor, archiver, scorer, redriver, replayer, rescorer, aggregator, maintainer];
+    INVOCATION_ERRORS: Counter in Count "invocation_errors_total" {error} dimensions {error} of [processor, archiver, scorer, redriver, replayer, rescorer, aggregator, notifier, maintainer];
     /// Processes that started and could serve.
-    COLD_STARTS: Counter in Count "cold_starts_total" {} dimensions {} of [ingest, processor, archiver, scorer, query, redriver, replayer, rescorer, aggregator, maintainer];
+    COLD_STARTS: Counter in Count "cold_starts_total" {} dimensions {} of [ingest, processor, archiver, scorer, query, redriver, replayer, rescorer, aggregator, notifier, maintainer];
     /// Time from the start of `main` until the process could serve: its connections.
-    COLD_START_DURATION: Histogram(Duration) in Seconds "cold_start_duration_seconds" {} dimensions {} of [ingest, processor, archiver, scorer, query, redriver, replayer, rescorer, aggregator, maintainer];
+    COLD_START_DURATION: Histogram(Duration) in Seconds "cold_start_duration_seconds" {} dimensions {} of [ingest, processor, archiver, scorer, query, redriver, replayer, rescorer, aggregator, notifier, maintainer];
     /// 1 while the process serves and its last invocation or request did not fail by the service's fault; else 0.
-    WORKER_HEALTH: Gauge in None "worker_health" {} dimensions {} of [ingest, processor, archiver, scorer, query, redriver, replayer, rescorer, aggregator, maintainer, esm];
+    WORKER_HEALTH: Gauge in None "worker_health" {} dimensions {} of [ingest, processor, archiver, scorer, query, redriver, replayer, rescorer, aggregator, notifier, maintainer, esm];
 
     /// The state of a dependency's circuit breaker: 0 closed, 1 half-open, 2 open.
-    BREAKER_STATE: Gauge in None "circuit_breaker_state" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer, aggregator];
+    BREAKER_STATE: Gauge in None "circuit_breaker_state" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer, aggregator, notifier];
     /// How often a circuit breaker opened.
-    BREAKER_OPENED: Counter in Count "circuit_breaker_opened_total" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer, aggregator];
+    BREAKER_OPENED: Counter in Count "circuit_breaker_opened_total" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer, aggregator, notifier];
     /// Time of one attempt at a dependency, whether it succeeded or not.
-    DEPENDENCY_DURATION: Histogram(Duration) in Seconds "dependency_duration_seconds" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer, aggregator];
+    DEPENDENCY_DURATION: Histogram(Duration) in Seconds "dependency_duration_seconds" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer, aggregator, notifier];
     /// Attempts at a dependency that failed by the dependency's fault.
-    DEPENDENCY_FAILURES: Counter in Count "dependency_failures_total" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer, aggregator];
+    DEPENDENCY_FAILURES: Counter in Count "dependency_failures_total" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer, aggregator, notifier];
     /// Attempts at a dependency that repeat one that failed.
-    DEPENDENCY_RETRIES: Counter in Count "dependency_retries_total" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer, aggregator];
+    DEPENDENCY_RETRIES: Counter in Count "dependency_retries_total" {dependency} dimensions {dependency} of [ingest, processor, archiver, query, redriver, replayer, rescorer, aggregator, notifier];
 
     /// Spans by result: `sent`, or `dropped` because the collector did not take them or too many waited.
     SPANS: Counter in Count "spans_total" {result} dimensions {result} of [ingest, processor, scorer, archiver, redriver];
@@ -114,6 +114,18 @@ metrics! {
     RECORDS_AGGREGATED: Counter in Count "records_aggregated_total" {} dimensions {} of [aggregator];
     /// Age of the oldest batch of records that no statistics count yet, at the end of a run; 0 if there is none.
     UNAGGREGATED_AGE: Gauge in Seconds "unaggregated_age_seconds" {} dimensions {} of [aggregator];
+    /// Attempts to deliver a webhook by result: `delivered`, or `failed` (it is tried again, or dead).
+    WEBHOOK_ATTEMPTS: Counter in Count "webhook_attempts_total" {result} dimensions {result} of [notifier];
+    /// Time of one attempt to deliver a webhook, whether it succeeded or not.
+    WEBHOOK_ATTEMPT_DURATION: Histogram(Duration) in Seconds "webhook_attempt_duration_seconds" {} dimensions {} of [notifier];
+    /// Deliveries that failed at every attempt, and are kept to be sent again by hand.
+    WEBHOOKS_DEAD: Counter in Count "webhooks_dead_total" {} dimensions {} of [notifier];
+    /// Outcomes that a paused endpoint was not told.
+    WEBHOOKS_SKIPPED: Counter in Count "webhooks_skipped_total" {} dimensions {} of [notifier];
+    /// Deliveries that wait for their next attempt, at the end of a run.
+    WEBHOOKS_WAITING: Gauge in Count "webhooks_waiting" {} dimensions {} of [notifier];
+    /// How long the oldest attempt is overdue, at the end of a run; 0 if none is.
+    WEBHOOK_OVERDUE: Gauge in Seconds "webhook_overdue_seconds" {} dimensions {} of [notifier];
     /// Records below the checkpoints that have no outcome: lost, unless their batch is delivered again. Of the last upkeep.
     UNACCOUNTED_RECORDS: Gauge in Count "unaccounted_records" {} dimensions {} of [maintainer];
     /// Upkeep that ended well: topics, schema and partitions are up to date, and losses were looked for.
