@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,17 +92,20 @@ def pictures(plan: Plan) -> Iterator[str]:
 def complete(plan: Plan) -> Iterator[str]:
     """Every row of the list that has a form for CloudWatch has its alarms."""
     made = {alarm.values["alarm_name"] for kind in ("metric", "composite") for alarm in plan.of(f"aws_cloudwatch_{kind}_alarm")}
-    for name in expected():
+    for name in expected(plan.functions().keys()):
         if f"{prefix(plan)}-{name}" not in made:
             yield f"the alert {name} has no alarm"
 
 
-def expected() -> Iterator[str]:
+def expected(functions: Collection[str]) -> Iterator[str]:
     for row in LISTED["alerts"]:
         form = row["cloudwatch"]
         if "none" in form:
             continue
         for one in form.get("each", [{"service": service} for service in row["services"]]):
+            # One that is switched off has no alarms.
+            if one["service"] not in functions:
+                continue
             service = [one["service"]] if len(row["services"]) > 1 else []
             yield "-".join([row["name"], *service, *one.get("dimensions", {}).values()])
     yield from (f'{slo["name"]}-{rate["name"]}' for slo in LISTED["slos"] for rate in LISTED["burn_rates"])

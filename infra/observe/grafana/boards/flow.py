@@ -5,6 +5,7 @@ from panels import (
     COUNT,
     EVENTS_PER_SECOND,
     GREEN,
+    PER_SECOND,
     RECORDS_PER_SECOND,
     RED,
     SECONDS,
@@ -201,6 +202,62 @@ BOARD = Board(
                     "it grows as the clock does: docs/runbook.md, Statistics are behind. Nothing is lost.",
                 ),
                 [Query("max(unaggregated_age_seconds)", "oldest")],
+            ),
+        ],
+        "Webhooks": [
+            lines(
+                "Attempts to deliver webhooks, by result",
+                PER_SECOND,
+                About(
+                    "Requests to the endpoints of tenants. What failed is tried again, ten times in all within three days.",
+                    "nearly all `delivered`.",
+                    "`failed` for long: an endpoint does not take what it asked for. docs/runbook.md, Webhooks are behind.",
+                ),
+                [Query(promql.rate("webhook_attempts_total", "result"), "{{result}}")],
+                stacked=True,
+            ),
+            lines(
+                "Time of an attempt to deliver a webhook",
+                SECONDS,
+                About(
+                    "Time of one request to an endpoint, whether it succeeded or not.",
+                    "steady, and far below WEBHOOK_TIMEOUT_MS.",
+                    "it lies at WEBHOOK_TIMEOUT_MS: an endpoint does not answer in time, and others wait behind it.",
+                ),
+                [Query(promql.quantile(q, "webhook_attempt_duration_seconds"), f"p{round(q * 100)}") for q in (0.5, 0.95, 0.99)],
+            ),
+            lines(
+                "Webhooks that wait for their next attempt",
+                COUNT,
+                About(
+                    "Deliveries that failed and are kept in Postgres for their next attempt, at the end of a run of the notifier.",
+                    "0, or as many as an endpoint missed while it was down.",
+                    "it grows for hours: an endpoint is down. Beyond WEBHOOK_MAX_WAITING it is paused.",
+                ),
+                [Query("max(webhooks_waiting)", "waiting")],
+            ),
+            lines(
+                "How long the oldest attempt is overdue",
+                SECONDS,
+                About(
+                    "How long ago the first delivery was due that has not been tried again, at the end of a run of the notifier.",
+                    "0, or a minute or two.",
+                    "it grows as the clock does: docs/runbook.md, Webhooks are behind. Nothing is lost.",
+                ),
+                [Query("max(webhook_overdue_seconds)", "oldest")],
+            ),
+            bars_over_time(
+                "Webhooks that are dead or were skipped",
+                COUNT,
+                About(
+                    "Deliveries that failed at every attempt, and outcomes that a paused endpoint was not told.",
+                    "0.",
+                    "dead: docs/runbook.md, Webhooks are dead. Skipped: docs/runbook.md, A webhook is paused.",
+                ),
+                [
+                    Query(promql.increase("webhooks_dead_total"), "dead"),
+                    Query(promql.increase("webhooks_skipped_total"), "skipped"),
+                ],
             ),
         ],
     },

@@ -41,8 +41,8 @@ BOARD = Board(
                 PER_SECOND,
                 About(
                     "Invocations of the functions that do not serve HTTP.",
-                    "processor and archiver follow the traffic, rescorer, aggregator and maintainer their schedule.",
-                    "processor or archiver at 0 while records wait: nobody calls it. See docs/troubleshooting.md, The trigger does not fire.",
+                    "processor and archiver follow the traffic, rescorer, aggregator and maintainer their schedule, notifier both.",
+                    "processor, archiver or notifier at 0 while records wait: nobody calls it. See docs/troubleshooting.md, The trigger does not fire.",
                 ),
                 [Query(promql.rate("invocations_total", "service", promql.PICKED), "{{service}}")],
             ),

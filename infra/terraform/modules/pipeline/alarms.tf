@@ -7,7 +7,8 @@ locals {
   # By the name of the row: values that environments set.
   thresholds = var.rejected_per_5_min == null ? {} : { schema-violations = var.rejected_per_5_min }
 
-  # An alarm for each service of a row, or for each entry of `each`, because an alarm names all dimensions of its metrics.
+  # An alarm for each service of a row, or for each entry of `each`, because an alarm names all dimensions of its metrics. A function that
+  # is switched off has none.
   of_rows = merge([for name, row in local.rows : {
     for one in try(row.cloudwatch.each, [for service in row.services : { service = service }]) :
     join("-", concat([name], length(row.services) == 1 ? [] : [one.service], values(try(one.dimensions, {})))) => {
@@ -24,7 +25,7 @@ locals {
       breaching  = try(row.cloudwatch.breaching, row.cloudwatch.periods)
       missing    = row.cloudwatch.missing
       is_part    = false
-    }
+    } if contains(keys(local.functions), one.service)
   }]...)
 
   rates = merge([for slo in local.listed.slos : {
