@@ -12,7 +12,7 @@ from plans import Plan, Resource
 Problems = Iterator[str]
 
 # Lambda allows 14 minutes behind an event source mapping; API Gateway waits 30 seconds.
-LONGEST = {"processor": 840, "archiver": 840, "ingest": 29, "query": 29}
+LONGEST = {"processor": 840, "archiver": 840, "notifier": 840, "ingest": 29, "query": 29}
 LONGEST_OF_LAMBDA = 900
 
 ENDLESS = -1
@@ -41,7 +41,9 @@ BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"} | {action for action i
 
 RETENTION_DAYS = {"raw/": 30, "outcomes/": 90, "quarantine/": 365, "parked/": 365}
 
-SECRETS = {"DATABASE_READ_URL", "DATABASE_URL", "DB_PASSWORD", "KAFKA_SASL_PASSWORD"}
+SECRETS = {"DATABASE_READ_URL", "DATABASE_URL", "DB_PASSWORD", "KAFKA_SASL_PASSWORD", "WEBHOOK_KEY"}
+WAY_OUT = "HTTPS to what lies outside"
+
 SECRET_ATTRIBUTES = {"password", "password_wo", "master_password", "secret_string", "private_key", "secret_key"}
 
 
@@ -257,8 +259,9 @@ def secrets(plan: Plan) -> Problems:
 def mappings(plan: Plan) -> Problems:
     sources = plan.of("aws_lambda_event_source_mapping")
     partial = plan.environments()["archiver"]["BATCH_RESPONSE"] == "partial"
-    if len(sources) != 3:
-        yield f"{len(sources)} mappings instead of 3"
+    expected = 4 if "notifier" in plan.functions() else 3
+    if len(sources) != expected:
+        yield f"{len(sources)} mappings instead of {expected}"
     for source in sources:
         values = source.values
         provisioned = bool(values["provisioned_poller_config"])
@@ -279,6 +282,21 @@ def mappings(plan: Plan) -> Problems:
             yield f"{source.address} may miss what was written before it was ready"
         if not values["function_name"].endswith(":live"):
             yield f"{source.address} does not invoke the alias"
+
+
+def webhooks(plan: Plan) -> Problems:
+    """Who sends webhooks has the key and a way to the Internet, and whoever hands out secrets has the same key."""
+    environments = plan.environments()
+    keys = {name: environment["WEBHOOK_KEY_SECRET_ARN"] for name, environment in environments.items() if "WEBHOOK_KEY_SECRET_ARN" in environment}
+    expected = {"maintainer", "notifier"} if "notifier" in environments else set()
+    if keys.keys() != expected or len(set(keys.values())) > 1:
+        yield f"the key of webhooks goes to {keys}, and should be one of {sorted(expected)}"
+    rules = {rule.values["description"] for rule in plan.of("aws_vpc_security_group_egress_rule")}
+    if expected and WAY_OUT not in rules:
+        yield "notifier: nothing leads from the VPC to the Internet"
+    readers = {function for function, statement in grants(plan) if set(keys.values()) & set(statement["Resource"])}
+    if readers != expected:
+        yield f"the key of webhooks may be read by {sorted(readers)}, and should be by {sorted(expected)}"
 
 
 def statements(document: str) -> list[dict[str, Any]]:
@@ -377,10 +395,10 @@ def reaches(plan: Plan, service: str) -> bool:
     """Whether functions in the VPC get to a service of AWS: by an endpoint that is made or exists, or by a way out."""
     rules = {rule.values["description"] for rule in plan.of("aws_vpc_security_group_egress_rule")}
     made = any(endpoint.values["service_name"].endswith(f".{service}") for endpoint in plan.of("aws_vpc_endpoint"))
-    return made or bool(rules & {"HTTPS to what lies outside", "AWS services with an interface endpoint that exists"})
+    return made or bool(rules & {WAY_OUT, "AWS services with an interface endpoint that exists"})
 
 
-CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, alarms_of_plan.names, alarms_of_plan.pictures, alarms_of_plan.complete, new_versions, settings, secrets, mappings, policies, traces, logins, read_replica, archive_tables.check)
+CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, alarms_of_plan.names, alarms_of_plan.pictures, alarms_of_plan.complete, new_versions, settings, secrets, mappings, webhooks, policies, traces, logins, read_replica, archive_tables.check)
 
 
 def permissions(plans: list[Plan]) -> Problems:

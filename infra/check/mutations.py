@@ -89,6 +89,13 @@ def same_names(plan: Plan) -> None:
     values["policy"] = json.dumps(document)
 
 
+def no_webhook_key(plan: Plan) -> None:
+    values = first(plan, "aws_iam_role_policy", 'function["notifier"]')
+    document = json.loads(values["policy"])
+    document["Statement"] = [one for one in document["Statement"] if one["Sid"] != "ReadWebhookKey"]
+    values["policy"] = json.dumps(document)
+
+
 def logins_of(function: str, change: Callable[[list[str]], list[str]]) -> Callable[[Plan], None]:
     """Changes where a function may log in with a token."""
 
@@ -156,6 +163,8 @@ def results_for_ever(plan: Plan) -> None:
 
 
 TABLES = "archive_as_tables"
+WEBHOOKS = "webhooks"
+WEBHOOKS_WITH_KEY = "webhooks_with_a_key_in_production"
 REPLICA = "database_by_iam_with_a_read_replica"
 PREFIX = "s3://ours/raw/topic=raw-events/"
 ANOTHER_READER = [{"serialization_library": "org.openx.data.jsonserde.JsonSerDe"}]
@@ -222,6 +231,19 @@ MUTATIONS = (
         setting("aws_lambda_event_source_mapping", "maximum_retry_attempts", 5, "processor"),
     ),
     Mutation("objects of single records", "single records", setting("aws_lambda_event_source_mapping", "batch_size", 1, "archiver-raw")),
+    Mutation("webhooks less an alarm", "webhooks-dead has no alarm", without("aws_cloudwatch_metric_alarm", "webhooks-dead"), WEBHOOKS),
+    Mutation("webhooks without a trigger", "3 mappings instead of 4", without("aws_lambda_event_source_mapping", "notifier"), WEBHOOKS),
+    Mutation(
+        "failed records that the notifier does not report",
+        "does not agree with BATCH_RESPONSE",
+        setting("aws_lambda_event_source_mapping", "function_response_types", ["ReportBatchItemFailures"], "notifier"),
+        WEBHOOKS_WITH_KEY,
+    ),
+    Mutation("a key of webhooks in the state", "would be in Terraform's state", environment("notifier", {"WEBHOOK_KEY": "s3cret"}), WEBHOOKS),
+    Mutation("secrets of other webhooks", "should be one of", environment("maintainer", {"WEBHOOK_KEY_SECRET_ARN": "arn:aws:other"}), WEBHOOKS),
+    Mutation("webhooks without a secret", "should be one of", environment("notifier", {"WEBHOOK_KEY_SECRET_ARN": None}), WEBHOOKS),
+    Mutation("webhooks without a way", "to the Internet", without("aws_vpc_security_group_egress_rule", "internet"), WEBHOOKS),
+    Mutation("a key of webhooks that the notifier may not read", "may be read by ['maintainer']", no_webhook_key, WEBHOOKS),
     Mutation("traces without the permission", "no policy allows it to send traces", environment("query", {"TRACES": "xray"})),
     Mutation("traces without a way", "nothing leads from the VPC to X-Ray", environment("query", {"TRACES": "xray"})),
     Mutation("traces to nobody", "no collector is named", environment("query", {"TRACES": "otlp"})),

@@ -7,6 +7,13 @@ locals {
     title = "Postgres: lag of the replica, s", metrics = [["AWS/RDS", "ReplicaLag", "DBInstanceIdentifier", replica]], stat = "Maximum"
   }]
 
+  webhook_charts = var.webhooks == null ? [] : [
+    { title = "Webhooks: attempts by result", search = [["webhook_attempts_total", "result"]], stat = "Sum" },
+    { title = "Webhooks: time of an attempt, p99, s", search = [["webhook_attempt_duration_seconds"]], stat = "p99" },
+    { title = "Webhooks that wait; dead, skipped", search = [["webhooks_waiting"], ["webhooks_dead_total"], ["webhooks_skipped_total"]], stat = "Maximum" },
+    { title = "Webhooks: how long the oldest is overdue, s", search = [["webhook_overdue_seconds"]], stat = "Maximum" },
+  ]
+
   # `search`: metrics of the functions with their dimensions besides `service`. Alarms name each value, and a picture shows those that there are.
   charts = concat([
     { title = "Events received: requests by status", metrics = [for metric in ["Count", "4xx", "5xx"] : ["AWS/ApiGateway", metric, "ApiId", module.front_door.api_id]], stat = "Sum" },
@@ -14,7 +21,7 @@ locals {
     { title = "Invocations", metrics = [for name in values(local.names) : ["AWS/Lambda", "Invocations", "FunctionName", name]], stat = "Sum" },
     { title = "Errors", metrics = [for name in values(local.names) : ["AWS/Lambda", "Errors", "FunctionName", name]], stat = "Sum" },
     { title = "Duration, p99, ms", metrics = [for name in values(local.names) : ["AWS/Lambda", "Duration", "FunctionName", name]], stat = "p99" },
-    { title = "Records that wait in Kafka", metrics = [for name in ["processor", "archiver"] : ["AWS/Lambda", "OffsetLag", "FunctionName", local.names[name]]], stat = "Maximum" },
+    { title = "Records that wait in Kafka", metrics = [for name in distinct([for mapping in local.mappings : mapping.function]) : ["AWS/Lambda", "OffsetLag", "FunctionName", local.names[name]]], stat = "Maximum" },
     { title = "Postgres: CPU, %", metrics = [for server in local.servers : ["AWS/RDS", "CPUUtilization", "DBInstanceIdentifier", server]], stat = "Average" },
     { title = "Postgres: free storage, bytes", metrics = [for server in local.servers : ["AWS/RDS", "FreeStorageSpace", "DBInstanceIdentifier", server]], stat = "Minimum" },
     { title = "DynamoDB: throttled requests", metrics = [for table in compact([module.state.access_table.name, try(module.state.dedup_table.name, null)]) : ["AWS/DynamoDB", "ThrottledRequests", "TableName", table]], stat = "Sum" },
@@ -39,7 +46,7 @@ locals {
     # Dead letters
     { title = "Dead letters by reason", search = [["dead_letters_total", "reason"]], stat = "Sum" },
     { title = "Redrives by result", search = [["redrives_total", "result"]], stat = "Sum" },
-  ], local.lag_charts)
+  ], local.lag_charts, local.webhook_charts)
 
   columns = 3
   width   = 8

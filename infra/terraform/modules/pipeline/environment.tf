@@ -28,6 +28,7 @@ locals {
       METRICS_NAMESPACE = local.metrics_namespace
       SCORER_FUNCTION   = local.scorer_arn
     },
+    var.webhooks == null ? {} : { WEBHOOK_KEY_SECRET_ARN = var.webhooks.key_secret_arn },
     var.dedup_store == "dynamodb" ? { DEDUP_TABLE = module.state.dedup_table.name } : {},
   )
 

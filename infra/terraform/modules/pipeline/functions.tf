@@ -1,5 +1,10 @@
 locals {
-  functions = {
+  functions = merge(local.always, var.webhooks == null ? {} : { notifier = local.notifier })
+
+  # Not one at a time, like the aggregator: its trigger sends the batches of several partitions at once.
+  notifier = { memory_mb = 512, timeout_sec = 60, reserved_concurrency = -1, async_retries = 0, in_vpc = true, description = "Tells tenants' own servers about outcomes" }
+
+  always = {
     ingest     = { memory_mb = 512, timeout_sec = 20, reserved_concurrency = -1, async_retries = 0, in_vpc = true, description = "Takes events over HTTP and writes them to Kafka" }
     processor  = { memory_mb = 1024, timeout_sec = 300, reserved_concurrency = -1, async_retries = 0, in_vpc = true, description = "Deduplicates, limits, scores and stores events" }
     scorer     = { memory_mb = 256, timeout_sec = 10, reserved_concurrency = -1, async_retries = 0, in_vpc = false, description = "Gives events a fraud score" }

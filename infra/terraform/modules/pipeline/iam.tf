@@ -11,7 +11,7 @@ locals {
   scorer = [local.scorer_arn]
 
   # By name and by alias: what a trigger gave up names either.
-  delivered_to = flatten([for name in ["processor", "archiver"] : [
+  delivered_to = flatten([for name in distinct([for mapping in local.mappings : mapping.function]) : [
     for suffix in ["", ":*"] : "arn:aws:lambda:${local.region}:${local.account_id}:function:${var.name}-${name}${suffix}"
   ]])
 
@@ -45,6 +45,7 @@ locals {
   polls = {
     processor = { topics = [local.topic["raw-events"]], groups = ["processor"] }
     archiver  = { topics = [local.topic["raw-events"], local.topic["processed-events"]], groups = ["archiver-raw", "archiver-outcomes"] }
+    notifier  = { topics = [local.topic["processed-events"]], groups = ["notifier"] }
   }
   poll_msk = { for name, poll in local.polls : name => [
     local.poll_network,
@@ -65,6 +66,11 @@ locals {
   # Also at the primary, because the version before, and the one after, may read there under the same role.
   read_database = var.database.login == "iam" ? [merge(local.database_token, { resources = concat([module.database.connect_arn], module.database.replica_connect_arns) })] : [local.database_secret]
 
+  read_webhook_key = var.webhooks == null ? [] : concat(
+    [{ sid = "ReadWebhookKey", actions = ["secretsmanager:GetSecretValue"], resources = [var.webhooks.key_secret_arn], condition = null }],
+    var.webhooks.kms_key_arn == null ? [] : [{ sid = "DecryptWebhookKey", actions = ["kms:Decrypt"], resources = [var.webhooks.kms_key_arn], condition = null }],
+  )
+
   call_scorer = [{ sid = "CallScorer", actions = ["lambda:InvokeFunction"], resources = local.scorer, condition = null }]
 
   encrypt = var.archive.kms_key_arn == null ? [] : [{ sid = "UseArchiveKey", actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = [var.archive.kms_key_arn], condition = null }]
@@ -72,7 +78,7 @@ locals {
   # The actions take no resource. AWS names none for the endpoint of traces by OTLP: these three are what others needed.
   send_traces = var.traces.to == "xray" ? [{ sid = "SendTraces", actions = ["xray:PutSpans", "xray:PutSpansForIndexing", "xray:PutTraceSegments"], resources = ["*"], condition = null }] : []
 
-  statements = { for name, statements in local.own_statements : name => concat(statements, local.send_traces) }
+  statements = { for name in keys(local.functions) : name => concat(local.own_statements[name], local.send_traces) }
 
   own_statements = {
     ingest = concat(local.write_to_kafka.ingest, local.connect_to_dynamodb, [
@@ -131,8 +137,12 @@ locals {
       local.use_database,
     )
 
+    notifier = concat(
+      local.is_msk ? local.poll_msk.notifier : local.poll_external, local.find_bucket, local.keep_failed, local.use_database, local.read_webhook_key,
+    )
+
     maintainer = concat(
-      local.connect_to_dynamodb, local.use_database_own,
+      local.connect_to_dynamodb, local.use_database_own, local.read_webhook_key,
       [{ sid = "KeysAndBlocks", actions = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"], resources = local.access_table, condition = null }],
       local.is_msk ? concat(local.find_brokers, local.connect_to_msk, [
         { sid = "DescribeKafka", actions = ["kafka-cluster:DescribeCluster"], resources = [module.stream.cluster_arn], condition = null },

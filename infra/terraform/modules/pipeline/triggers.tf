@@ -1,8 +1,12 @@
 locals {
-  pollers = { for name, mapping in { processor = var.mappings.processor, archiver = var.mappings.archiver } :
+  pollers = { for name, mapping in { processor = var.mappings.processor, archiver = var.mappings.archiver, notifier = var.mappings.notifier } :
   name => var.mappings.mode == "provisioned" ? mapping.pollers : null }
 
-  mappings = {
+  mappings = merge(local.mappings_of_all, var.webhooks == null ? {} : {
+    notifier = { function = "notifier", topic = "processed-events", reports_failed_records = false }
+  })
+
+  mappings_of_all = {
     processor         = { function = "processor", topic = "raw-events", reports_failed_records = false }
     archiver-raw      = { function = "archiver", topic = "raw-events", reports_failed_records = var.mappings.batch_response == "partial" }
     archiver-outcomes = { function = "archiver", topic = "processed-events", reports_failed_records = var.mappings.batch_response == "partial" }
@@ -55,11 +59,11 @@ module "front_door" {
 
 module "schedule" {
   source = "../schedule"
-  for_each = {
+  for_each = merge({
     maintainer = { expression = "rate(1 hour)", action = "maintain" }
     rescorer   = { expression = "rate(1 minute)", action = "rescore" }
     aggregator = { expression = "rate(1 minute)", action = "aggregate" }
-  }
+  }, var.webhooks == null ? {} : { notifier = { expression = "rate(1 minute)", action = "retry" } })
 
   name         = "${var.name}-${each.key}"
   expression   = each.value.expression

@@ -331,10 +331,10 @@ variable "lake" {
 
 variable "mappings" {
   description = <<-TEXT
-    The event source mappings of processor, archiver-raw and archiver-outcomes.
+    The event source mappings of processor, archiver-raw and archiver-outcomes, and with webhooks of notifier.
     mode: on_demand, or provisioned (pollers that cost by the hour and start at once).
     batch_response: whole, or partial in provisioned mode. It sets BATCH_RESPONSE of the archiver and ReportBatchItemFailures
-    of its mappings together. The processor always fails as a whole.
+    of its mappings together. The processor and the notifier always fail as a whole.
     keep_failed: in provisioned mode, whether a batch that failed 10,000 times, and a record above the 6 MB of an event, is put
     into the archive's bucket and passed over; the redriver delivers it from there. Otherwise such a batch is sent again for
     ever, and such a record is lost.
@@ -351,6 +351,11 @@ variable "mappings" {
     archiver = optional(object({
       batch_size = optional(number, 5000)
       window_sec = optional(number, 60)
+      pollers    = optional(object({ minimum = number, maximum = number }), { minimum = 1, maximum = 2 })
+    }), {})
+    notifier = optional(object({
+      batch_size = optional(number, 100)
+      window_sec = optional(number, 1)
       pollers    = optional(object({ minimum = number, maximum = number }), { minimum = 1, maximum = 2 })
     }), {})
   })
@@ -377,7 +382,7 @@ variable "mappings" {
   }
 
   validation {
-    condition     = alltrue([for mapping in [var.mappings.processor, var.mappings.archiver] : mapping.batch_size >= 1 && mapping.batch_size <= 10000 && mapping.window_sec >= 0 && mapping.window_sec <= 300])
+    condition     = alltrue([for mapping in [var.mappings.processor, var.mappings.archiver, var.mappings.notifier] : mapping.batch_size >= 1 && mapping.batch_size <= 10000 && mapping.window_sec >= 0 && mapping.window_sec <= 300])
     error_message = "mappings: batch_size must be 1 to 10000, window_sec 0 to 300."
   }
 
@@ -387,7 +392,7 @@ variable "mappings" {
   }
 
   validation {
-    condition     = alltrue([for mapping in [var.mappings.processor, var.mappings.archiver] : mapping.pollers.minimum >= 1 && mapping.pollers.minimum <= mapping.pollers.maximum && mapping.pollers.minimum <= 200 && mapping.pollers.maximum <= 2000])
+    condition     = alltrue([for mapping in [var.mappings.processor, var.mappings.archiver, var.mappings.notifier] : mapping.pollers.minimum >= 1 && mapping.pollers.minimum <= mapping.pollers.maximum && mapping.pollers.minimum <= 200 && mapping.pollers.maximum <= 2000])
     error_message = "mappings: pollers.minimum must be 1 to 200, pollers.maximum not less than it and at most 2000."
   }
 }
@@ -402,8 +407,8 @@ variable "functions" {
   default = {}
 
   validation {
-    condition     = alltrue([for function in keys(var.functions) : contains(["aggregator", "archiver", "ingest", "maintainer", "processor", "query", "redriver", "replayer", "rescorer", "scorer"], function)])
-    error_message = "functions has a name that is no function: use aggregator, archiver, ingest, maintainer, processor, query, redriver, replayer, rescorer or scorer."
+    condition     = alltrue([for function in keys(var.functions) : contains(["aggregator", "archiver", "ingest", "maintainer", "notifier", "processor", "query", "redriver", "replayer", "rescorer", "scorer"], function)])
+    error_message = "functions has a name that is no function: use aggregator, archiver, ingest, maintainer, notifier, processor, query, redriver, replayer, rescorer or scorer."
   }
 
   validation {
@@ -413,9 +418,9 @@ variable "functions" {
 
   validation {
     condition = alltrue([for name, function in var.functions :
-      function.timeout_sec == null ? true : function.timeout_sec >= 1 && function.timeout_sec <= (contains(["archiver", "processor"], name) ? 840 : contains(["ingest", "query"], name) ? 29 : 900)
+      function.timeout_sec == null ? true : function.timeout_sec >= 1 && function.timeout_sec <= (contains(["archiver", "notifier", "processor"], name) ? 840 : contains(["ingest", "query"], name) ? 29 : 900)
     ])
-    error_message = "functions: timeout_sec must be at most 840 for archiver and processor (a limit of event source mappings), 29 for ingest and query (API Gateway waits 30 seconds), and 900 for the others."
+    error_message = "functions: timeout_sec must be at most 840 for archiver, notifier and processor (a limit of event source mappings), 29 for ingest and query (API Gateway waits 30 seconds), and 900 for the others."
   }
 }
 
@@ -431,8 +436,8 @@ variable "settings" {
   default     = {}
 
   validation {
-    condition     = length(setintersection(keys(var.settings), ["DATABASE_READ_URL", "DATABASE_URL", "DB_PASSWORD", "KAFKA_SASL_PASSWORD"])) == 0
-    error_message = "settings must have no secret, because they are stored in Terraform's state: use DATABASE_READ_URL_SECRET_ARN, DATABASE_URL_SECRET_ARN, DB_PASSWORD_SECRET_ARN or KAFKA_SASL_PASSWORD_SECRET_ARN."
+    condition     = length(setintersection(keys(var.settings), ["DATABASE_READ_URL", "DATABASE_URL", "DB_PASSWORD", "KAFKA_SASL_PASSWORD", "WEBHOOK_KEY"])) == 0
+    error_message = "settings must have no secret, because they are stored in Terraform's state: use DATABASE_READ_URL_SECRET_ARN, DATABASE_URL_SECRET_ARN, DB_PASSWORD_SECRET_ARN or KAFKA_SASL_PASSWORD_SECRET_ARN, and webhooks for its key."
   }
 
   validation {
@@ -516,6 +521,35 @@ variable "traces" {
   validation {
     condition     = contains(["none", "hashed", "raw"], var.traces.user_id)
     error_message = "traces.user_id must be none, hashed or raw."
+  }
+}
+
+variable "webhooks" {
+  description = <<-TEXT
+    Webhooks (docs/webhooks.md): the function notifier, its trigger and its schedule; null means none.
+    key_secret_arn: a secret in Secrets Manager whose text, at least 32 characters, is the key of which every endpoint's signing secret is
+    made. You make it, so that it is not in the state: infra/README.md says how.
+    kms_key_arn: the key of KMS with which that secret is encrypted, if it is one of yours.
+  TEXT
+  type = object({
+    key_secret_arn = string
+    kms_key_arn    = optional(string)
+  })
+  default = null
+
+  validation {
+    condition     = var.webhooks == null || can(regex("^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[^:]+$", var.webhooks.key_secret_arn))
+    error_message = "webhooks.key_secret_arn must be the ARN of a secret in Secrets Manager, without a member at its end."
+  }
+
+  validation {
+    condition     = try(var.webhooks.kms_key_arn, null) == null || can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/.+$", var.webhooks.kms_key_arn))
+    error_message = "webhooks.kms_key_arn must be the ARN of a key (not of an alias) or null."
+  }
+
+  validation {
+    condition     = var.webhooks == null || try(var.network.existing == null ? var.network.nat != "none" : var.network.existing.has_nat, false)
+    error_message = "With webhooks, the notifier calls the endpoints of tenants on the Internet, and the VPC has no way out: set network.nat (or network.existing.has_nat), or webhooks to null."
   }
 }
 

@@ -15,6 +15,11 @@ run "defaults" {
   command = plan
 
   assert {
+    condition     = !contains(keys(module.function), "notifier") && alltrue([for environment in local.environment : !contains(keys(environment), "WEBHOOK_KEY_SECRET_ARN")])
+    error_message = "webhooks are off unless they are wanted"
+  }
+
+  assert {
     condition     = length(module.mapping) == 3 && length(module.function) == 9
     error_message = "three mappings; ten functions with the maintainer"
   }
@@ -554,5 +559,92 @@ run "traces_to_a_collector_in_the_vpc_by_https" {
   assert {
     condition     = local.collector_port == 443
     error_message = "a URL without a port has that of its scheme"
+  }
+}
+
+run "webhooks" {
+  command = plan
+
+  variables {
+    network  = { nat = "single" }
+    webhooks = { key_secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:webhooks-AbCdEf" }
+  }
+
+  assert {
+    condition     = length(module.mapping) == 4 && module.mapping["notifier"] != null && contains(keys(module.schedule), "notifier")
+    error_message = "outcomes are sent as they come, and what failed is sent again every minute"
+  }
+
+  assert {
+    condition     = !local.mappings.notifier.reports_failed_records && local.sizes.notifier == { memory_mb = 512, timeout_sec = 60, reserved_concurrency = -1 } && local.in_vpc.notifier
+    error_message = "a batch fails as a whole; several are sent at once, from where Postgres is"
+  }
+
+  assert {
+    condition     = toset([for name, environment in local.environment : name if contains(keys(environment), "WEBHOOK_KEY_SECRET_ARN")]) == toset(["maintainer", "notifier"])
+    error_message = "the key goes to the one that signs and to the one that hands secrets out"
+  }
+
+  assert {
+    condition     = one([for statement in local.statements.notifier : statement.resources if statement.sid == "ReadWebhookKey"]) == ["arn:aws:secretsmanager:eu-west-1:123456789012:secret:webhooks-AbCdEf"] && one([for statement in local.statements.maintainer : statement.resources if statement.sid == "ReadWebhookKey"]) == ["arn:aws:secretsmanager:eu-west-1:123456789012:secret:webhooks-AbCdEf"]
+    error_message = "both may read this secret"
+  }
+
+  assert {
+    condition     = toset(flatten([for statement in local.statements.notifier : statement.actions if !startswith(statement.sid, "Poll")])) == toset(["secretsmanager:GetSecretValue"])
+    error_message = "the notifier itself calls Postgres and the Internet, and nothing of AWS but its secrets"
+  }
+
+  assert {
+    condition     = contains(local.delivered_to, "arn:aws:lambda:eu-west-1:123456789012:function:forebay-test-notifier:*")
+    error_message = "the redriver delivers what the trigger gave up"
+  }
+}
+
+run "webhooks_with_a_key_in_production" {
+  command = plan
+
+  variables {
+    network  = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = ["rtb-1"], has_nat = true } }
+    stream   = { kind = "msk_express" }
+    mappings = { mode = "provisioned", batch_response = "partial", keep_failed = true }
+    database = { login = "iam" }
+    traces   = { to = "xray" }
+    webhooks = {
+      key_secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:webhooks-AbCdEf"
+      kms_key_arn    = "arn:aws:kms:eu-west-1:123456789012:key/ours"
+    }
+  }
+
+  assert {
+    condition     = alltrue([for name in ["maintainer", "notifier"] : one([for statement in local.statements[name] : statement.resources if statement.sid == "DecryptWebhookKey"]) == ["arn:aws:kms:eu-west-1:123456789012:key/ours"]])
+    error_message = "whoever reads the secret may use its key"
+  }
+
+  assert {
+    condition     = contains([for statement in local.statements.notifier : statement.sid], "KeepFailedBatches") && !local.mappings.notifier.reports_failed_records
+    error_message = "the notifier's role writes the batch that is given up, which is a whole one"
+  }
+}
+
+run "webhooks_with_a_kafka_elsewhere" {
+  command = plan
+
+  variables {
+    network = { nat = "single" }
+    stream = {
+      kind = "external"
+      external = {
+        brokers       = ["b1.kafka.example:9092"]
+        sasl_username = "forebay"
+        secret_arn    = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:kafka-AbCdEf"
+      }
+    }
+    webhooks = { key_secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:webhooks-AbCdEf" }
+  }
+
+  assert {
+    condition     = !contains(keys(local.environment.notifier), "KAFKA_BROKERS") && contains([for statement in local.statements.notifier : statement.sid], "PollLogin")
+    error_message = "the trigger has the login, and the function has no Kafka"
   }
 }

@@ -430,3 +430,61 @@ run "refuses_22" {
     var.stream,
   ]
 }
+
+run "refuses_23" {
+  command = plan
+
+  variables {
+    # secret of webhooks
+    network  = { nat = "single" }
+    webhooks = { key_secret_arn = "a-key-in-the-state-of-terraform-itself" }
+  }
+
+  expect_failures = [
+    var.webhooks,
+  ]
+}
+
+run "refuses_24" {
+  command = plan
+
+  variables {
+    # key of the secret of webhooks
+    network  = { nat = "single" }
+    webhooks = { key_secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:w-AbCdEf", kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:alias/ours" }
+    # the key itself as a setting
+    settings = { WEBHOOK_KEY = "a-key-in-the-state-of-terraform-itself" }
+  }
+
+  expect_failures = [
+    var.webhooks,
+    var.settings,
+  ]
+}
+
+run "refuses_25" {
+  command = plan
+
+  variables {
+    # webhooks without a way out
+    webhooks = { key_secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:w-AbCdEf" }
+  }
+
+  expect_failures = [
+    var.webhooks,
+  ]
+}
+
+run "refuses_26" {
+  command = plan
+
+  variables {
+    # webhooks without a way out of an existing vpc
+    network  = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = ["rtb-1"] } }
+    webhooks = { key_secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:w-AbCdEf" }
+  }
+
+  expect_failures = [
+    var.webhooks,
+  ]
+}
