@@ -20,6 +20,9 @@ DEFAULT_PARTITIONS = 6
 SERVICE_PORTS = {"kafka": 9092, "database": 5432, "database-replica": 5432}
 # Functions whose calls end within DRAIN.
 SHORT_CALLS = {"ingest", "query", "scorer"}
+PRIVATE_V4 = {"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
+# All global unicast addresses, and no others.
+PUBLIC_V6 = "2000::/3"
 # The node's own DNS cache.
 NODE_LOCAL_DNS = "169.254.20.10/32"
 
@@ -318,6 +321,33 @@ def secrets_of(container: Object, pods: Workload, settings: dict[str, str]) -> s
     return secrets | ({"database-replica"} if reads_replica and "::replica_from_settings" in config else set())
 
 
+def files_that_are_named_are_mounted(all_: Manifests) -> Mistakes:
+    """Those that a container names itself: the settings of all name files that only some of them read."""
+    for pods in our_workloads(all_):
+        for container in pods.containers:
+            folders = {one["mountPath"] for one in container.get("volumeMounts", [])}
+            for variable, file in environment(container).items():
+                if variable.endswith("_FILE") and str(Path(file).parent) not in folders:
+                    yield f"{pods.name}, container {container['name']} reads {file}, which it does not mount"
+
+
+def webhooks_stay_out_of_the_cluster(all_: Manifests) -> Mistakes:
+    """Tenants choose what the notifier calls."""
+    for pods in our_workloads(all_):
+        if pods.function is None or pods.function["name"] != "notifier":
+            continue
+        policies = [one["spec"] for one in all_.of("NetworkPolicy") if selects(one["spec"]["podSelector"], pods.labels)]
+        peers = [
+            rule.get("to") for policy in policies for rule in policy.get("egress", []) if {"protocol": "TCP", "port": 443} in rule.get("ports", [])
+        ]
+        if not peers:
+            yield f"{pods.name}: no network policy lets it reach an endpoint, on port 443"
+        for peer in (peer for listed in peers for peer in listed or [{}]):
+            block = peer.get("ipBlock", {})
+            if block.get("cidr") != PUBLIC_V6 and (block.get("cidr") != "0.0.0.0/0" or not PRIVATE_V4 <= set(block.get("except", []))):
+                yield f"{pods.name}: a URL of a tenant may lead it into private networks"
+
+
 def what_is_read_can_be_reached(all_: Manifests) -> Mistakes:
     for pods in our_workloads(all_):
         policies = [one["spec"] for one in all_.of("NetworkPolicy") if selects(one["spec"]["podSelector"], pods.labels)]
@@ -407,6 +437,8 @@ RULES: list[Callable[[Manifests], Mistakes]] = [
     ports_agree,
     the_scorer_is_where_it_is_called,
     secrets_go_to_those_who_read_them,
+    files_that_are_named_are_mounted,
+    webhooks_stay_out_of_the_cluster,
     what_is_read_can_be_reached,
     replicas_are_spread,
     metrics_keep_their_labels,

@@ -7,7 +7,7 @@ from typing import Any
 
 import rules
 import schemas
-from manifests import K8S, Manifests, build
+from manifests import K8S, Manifests, build, with_component
 
 Change = Callable[[Any], None]
 
@@ -16,7 +16,11 @@ def manifests(overlay: str) -> Manifests:
     return Manifests(copy.deepcopy(OVERLAYS[overlay]))
 
 
-OVERLAYS = {"production": build(K8S / "overlays/production"), "local": build(K8S / "overlays/local")}
+OVERLAYS = {
+    "production": build(K8S / "overlays/production"),
+    "local": build(K8S / "overlays/local"),
+    "webhooks": build(with_component(K8S / "components/webhooks")),
+}
 
 
 def pod(deployment: dict[str, Any]) -> dict[str, Any]:
@@ -48,6 +52,10 @@ def collector(url: str) -> dict[str, str]:
 
 def named(policy: dict[str, Any]) -> list[str]:
     return policy["spec"]["podSelector"]["matchExpressions"][0]["values"]
+
+
+def block(policy: dict[str, Any]) -> dict[str, Any]:
+    return policy["spec"]["egress"][0]["to"][0]["ipBlock"]
 
 
 def drop(thing: dict[str, Any], key: str) -> None:
@@ -120,6 +128,7 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("secrets_go_to_those_who_read_them", "Deployment", "query", lambda d: put(server(d), "env", [REPLICA]), "but reads ['database', 'database-replica']"),
     ("secrets_go_to_those_who_read_them", "ConfigMap", "settings-", lambda c: put(c["data"], REPLICA["name"], REPLICA["value"]), "but reads ['database', 'database-replica']"),
     ("secrets_go_to_those_who_read_them", "Deployment", "query", lambda d: server(d)["volumeMounts"].append({"name": "database-replica"}), "but reads ['database']"),
+    ("files_that_are_named_are_mounted", "Deployment", "query", lambda d: put(server(d), "env", [REPLICA]), "which it does not mount"),
     ("what_is_read_can_be_reached", "NetworkPolicy", "to-kafka", lambda p: named(p).remove("aggregator"), "CronJob/aggregator uses kafka"),
     ("what_is_read_can_be_reached", "NetworkPolicy", "to-postgres", lambda p: named(p).remove("aggregator"), "CronJob/aggregator uses database"),
     ("replicas_are_spread", "Deployment", "processor", lambda d: pod(d)["topologySpreadConstraints"].pop(), "not spread"),
@@ -130,18 +139,29 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("metrics_keep_their_labels", "ServiceMonitor", "forebay", lambda m: drop(m["spec"]["endpoints"][0], "honorLabels"), "exported_service"),
 ]
 
+# The same with webhooks, which no overlay has.
+WEBHOOK_CASES: list[tuple[str, str, str, Change, str]] = [
+    ("files_that_are_named_are_mounted", "Deployment", "maintainer", lambda d: drop(server(d), "volumeMounts"), "webhooks/key, which it"),
+    ("webhooks_stay_out_of_the_cluster", "NetworkPolicy", "notifier-to-webhooks", lambda p: drop(p["spec"]["egress"][0], "to"), "into private networks"),
+    ("webhooks_stay_out_of_the_cluster", "NetworkPolicy", "notifier-to-webhooks", lambda p: block(p)["except"].pop(), "into private networks"),
+    ("webhooks_stay_out_of_the_cluster", "NetworkPolicy", "notifier-to-webhooks", lambda p: put(p["spec"], "egress", []), "no network policy lets it reach"),
+    ("what_is_read_can_be_reached", "NetworkPolicy", "notifier-to-postgres", lambda p: named(p).remove("notifier"), "Deployment/notifier uses database"),
+    ("what_is_read_can_be_reached", "NetworkPolicy", "notifier-to-kafka", lambda p: put(p["spec"], "egress", []), "notifier-outcomes uses kafka"),
+    ("ports_agree", "Service", "notifier", lambda s: put(s["spec"]["ports"][0], "port", 80), "CronJob/notifier runs no function, and calls none"),
+]
+
 
 class Rules(unittest.TestCase):
     def test_every_rule_finds_its_mistake(self) -> None:
-        for rule, kind, start, change, expected in CASES:
+        for overlay, rule, kind, start, change, expected in [("production", *case) for case in CASES] + [("webhooks", *case) for case in WEBHOOK_CASES]:
             with self.subTest(rule=rule, expected=expected):
-                changed = manifests("production")
+                changed = manifests(overlay)
                 change(next(one for one in changed.of(kind) if one["metadata"]["name"].startswith(start)))
                 found = list(getattr(rules, rule)(changed))
                 self.assertTrue(any(expected in mistake for mistake in found), found)
 
     def test_every_rule_has_a_case(self) -> None:
-        self.assertEqual({rule.__name__ for rule in rules.RULES}, {case[0] for case in CASES})
+        self.assertEqual({rule.__name__ for rule in rules.RULES}, {case[0] for case in [*CASES, *WEBHOOK_CASES]})
 
     def test_what_is_right_passes(self) -> None:
         for overlay in OVERLAYS:
