@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 const LAYERS: [(&str, &[&str]); 8] = [
     ("event", &["event"]),
     ("pipeline", &["pipeline"]),
-    ("statistics", &["statistics"]),
+    ("statistics", &["statistics", "webhooks"]),
     ("configuration", &["settings", "aws", "process", "telemetry", "tls", "traces"]),
     ("adapters", &["kafka", "postgres", "dynamodb", "archive", "invoke", "scoring", "api_keys", "access"]),
     ("edge", &["lambda"]),
@@ -21,6 +21,7 @@ const LAYERS: [(&str, &[&str]); 8] = [
             "replayer",
             "rescorer",
             "aggregator",
+            "notifier",
             "query",
             "maintainer",
         ],

@@ -4,6 +4,7 @@
 //! retries and the circuit breaker (combined in [`guard`]), failpoints, pace, and the clock. Does no I/O and depends on
 //! no AWS crate: every decision is synchronous and takes `now` as an argument, so it can be tested without a service.
 
+pub mod announcement;
 pub mod backoff;
 pub mod breaker;
 pub mod clock;
