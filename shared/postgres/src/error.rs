@@ -18,7 +18,7 @@ pub enum PostgresError {
     CaFile {
         path: PathBuf,
         #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: tls::AuthorityFileError,
     },
     #[error("cannot set up TLS for Postgres")]
     Tls(#[source] rustls::Error),

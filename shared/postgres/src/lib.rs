@@ -2,7 +2,7 @@
 //!
 //! Owns the schema and its migrations, the one transaction that records a batch ([`PostgresEventStore`]), claims for
 //! `DEDUP_STORE=postgres` ([`PostgresClaims`]), keys, limits, blocks, marks and trails for `ACCESS_STORE=postgres`, the ledger's sums, what of it has no row any more, the history of one event ([`PostgresEventHistory`]), searches ([`PostgresEventSearch`]),
-//! late scores and their outbox ([`PostgresUnscoredEvents`]), runs of the replayer ([`PostgresReplay`]), what statistics say ([`PostgresStatistics`]), fingerprints,
+//! late scores and their outbox ([`PostgresUnscoredEvents`]), runs of the replayer ([`PostgresReplay`]), what statistics say ([`PostgresStatistics`]), webhooks ([`PostgresWebhooks`]), fingerprints,
 //! partitions and retention. Does not own the verdicts on records and the handling of errors (`pipeline`).
 //!
 //! Works directly and through a pooler that gives each transaction another connection (`DB_POOLER`): every unit of work is
@@ -31,6 +31,7 @@ mod store;
 mod text;
 mod unscored;
 pub mod verification;
+mod webhooks;
 
 pub use access::{
     PostgresAddressCounters, PostgresApiKeys, PostgresAuditTrail, PostgresBlockList, PostgresRateLeases,
@@ -47,3 +48,4 @@ pub use search::PostgresEventSearch;
 pub use stats::PostgresStatistics;
 pub use store::PostgresEventStore;
 pub use unscored::PostgresUnscoredEvents;
+pub use webhooks::PostgresWebhooks;

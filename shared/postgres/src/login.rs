@@ -7,8 +7,6 @@ use std::time::Duration;
 use aws_config::SdkConfig;
 use event::Timestamp;
 use pipeline::clock::Clock;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::{ClientConfig, RootCertStore};
 use secrecy::SecretString;
 use tokio::sync::{Mutex, OnceCell};
@@ -127,15 +125,8 @@ fn connector(ca_file: Option<&Path>) -> Result<MakeRustlsConnect, PostgresError>
         let _ = rustls::crypto::ring::default_provider().install_default();
         return Ok(MakeRustlsConnect::with_webpki_roots());
     };
-    let broken = |source: Box<dyn std::error::Error + Send + Sync>| PostgresError::CaFile { path: path.into(), source };
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| broken(error.into()))? {
-        let certificate = certificate.map_err(|error| broken(error.into()))?;
-        roots.add(certificate).map_err(|error| broken(error.into()))?;
-    }
-    if roots.is_empty() {
-        return Err(broken("it contains no certificate".into()));
-    }
+    tls::add_authorities(&mut roots, path).map_err(|source| PostgresError::CaFile { path: path.into(), source })?;
     let config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(PostgresError::Tls)?

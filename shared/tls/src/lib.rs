@@ -1,11 +1,15 @@
-//! Why the certificate of a server is not trusted. Owns the reading of errors; connections, settings and what a person should
-//! look at are each adapter's.
+//! Why the certificate of a server is not trusted, and files of the authorities that are. Connections, settings and what a person
+//! should look at are each adapter's.
+
+mod authorities;
 
 use std::error::Error;
 use std::io;
 use std::sync::Arc;
 
 use rustls::CertificateError;
+
+pub use authorities::{AuthorityFileError, add_authorities};
 
 /// What is wrong with a server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,6 +18,7 @@ mod stats;
 mod store;
 mod unscored;
 mod verification;
+mod webhooks;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -17,6 +17,7 @@ pub mod search;
 pub mod statistics;
 pub mod store;
 pub mod unscored;
+pub mod webhooks;
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};

@@ -17,5 +17,6 @@ pub mod search;
 pub mod statistics;
 pub mod store;
 pub mod unscored;
+pub mod webhooks;
 
 pub use faults::Faults;
