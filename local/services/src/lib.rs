@@ -4,6 +4,7 @@
 pub mod apache_kafka;
 pub mod certificates;
 pub mod dynamodb;
+pub mod https_receiver;
 pub mod kafka;
 pub mod pgbouncer;
 mod port;

@@ -2,7 +2,7 @@
 
 /// The crates of this repository. `LOG_LEVEL=info` is about them: the Kafka client, for one, has a span at level `info` for
 /// every record, and formatting it costs more than all the rest of the work on that record.
-const OURS: [&str; 33] = [
+const OURS: [&str; 35] = [
     "access",
     "aggregator",
     "api_keys",
@@ -20,6 +20,7 @@ const OURS: [&str; 33] = [
     "kafka",
     "lambda",
     "maintainer",
+    "notifier",
     "pipeline",
     "postgres",
     "process",
@@ -36,6 +37,7 @@ const OURS: [&str; 33] = [
     "telemetry",
     "tls",
     "traces",
+    "webhooks",
 ];
 
 /// The default of `LOG_LEVEL`.
