@@ -8,6 +8,7 @@ use pipeline::ports::{ApiKey, ApiKeys, KeyHash, KeyKind, Scope};
 use serde::Serialize;
 
 use crate::error::MaintainerError;
+use crate::random;
 use crate::request::{NewKey, Rotation};
 
 /// The start of our API keys, by which people and secret scanners recognise them and what they are good for.
@@ -81,9 +82,7 @@ pub struct RotatedKey {
 
 /// 32 random bytes from the system's random source, as text.
 fn new_key(kind: KeyKind) -> Result<String, MaintainerError> {
-    let mut bytes = [0; 32];
-    // The generator that TLS uses: it is already linked, unlike a crate of random numbers.
-    rustls::crypto::ring::default_provider().secure_random.fill(&mut bytes).map_err(|_| MaintainerError::Random)?;
+    let bytes: [u8; 32] = random::bytes()?;
     Ok(format!("{}{}", prefix(kind), base64_simd::URL_SAFE_NO_PAD.encode_to_string(bytes)))
 }
 

@@ -8,8 +8,9 @@ use access::AccessStore;
 use kafka::KafkaClient;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::ports::{ACCESS_TRAIL, AddressCounters, ApiKeys, AuditTrail, BlockList};
-use postgres::{Database, PostgresError};
+use postgres::{Database, PostgresError, PostgresWebhooks};
 use tokio::sync::OnceCell;
+use webhooks::RootKey;
 
 use crate::config::Config;
 use crate::error::MaintainerError;
@@ -56,6 +57,17 @@ impl App {
     pub(crate) async fn kafka(&self) -> Result<&KafkaClient, MaintainerError> {
         let connect = || KafkaClient::connect(&self.config.kafka, "maintainer");
         self.kafka.get_or_try_init(connect).await.map_err(MaintainerError::topics)
+    }
+
+    pub(crate) async fn webhooks(&self) -> Result<PostgresWebhooks, MaintainerError> {
+        Ok(PostgresWebhooks::new(self.database().await?.clone()))
+    }
+
+    /// From which the secrets of webhooks are made. Read each time: calls are rare, and it may have been set just now.
+    pub(crate) async fn webhook_key(&self) -> Result<RootKey, MaintainerError> {
+        let source = self.config.webhook_key.as_ref().ok_or(MaintainerError::NoWebhookKey)?;
+        let key = aws::secrets::read(source).await.map_err(MaintainerError::UnreadableWebhookKey)?;
+        RootKey::try_from(key).map_err(MaintainerError::BadWebhookKey)
     }
 
     pub(crate) async fn database(&self) -> Result<&Database, MaintainerError> {

@@ -7,7 +7,7 @@ use kafka::{KafkaConfig, TopicSpec};
 use pipeline::topic;
 use postgres::PostgresConfig;
 use postgres::partitions::PartitionPolicy;
-use settings::{Settings, SettingsError, Variables};
+use settings::{SecretSource, Settings, SettingsError, Variables};
 
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -26,6 +26,9 @@ pub struct Config {
     pub topics: Vec<TopicSpec>,
     /// `EVENTS_RETENTION_DAYS` (default 90), `LEDGER_RETENTION_DAYS` (90), `PARTITIONS_AHEAD_DAYS` (7).
     pub partitions: PartitionPolicy,
+    /// `WEBHOOK_KEY`, `WEBHOOK_KEY_FILE` or `WEBHOOK_KEY_SECRET_ARN`: from which the secrets of webhooks are made; without it
+    /// there are no webhooks.
+    pub webhook_key: Option<SecretSource>,
 }
 
 impl Config {
@@ -45,6 +48,7 @@ impl Config {
         let ledger_retention_days = settings.or("LEDGER_RETENTION_DAYS", 90_u32);
         let ahead_days = settings.or("PARTITIONS_AHEAD_DAYS", 7_u16);
         let max_record_bytes = settings::shared::max_record_bytes(&mut settings);
+        let webhook_key = settings.secret_source("WEBHOOK_KEY");
         if partitions < 1 {
             settings.problem("TOPIC_PARTITIONS must be at least 1");
         }
@@ -68,7 +72,14 @@ impl Config {
         ];
         let partitions = PartitionPolicy { ahead_days, retention_days, ledger_retention };
         let parts = kafka.zip(postgres.zip(access));
-        let config = parts.map(|(kafka, (postgres, access))| Config { kafka, postgres, access, topics, partitions });
+        let config = parts.map(|(kafka, (postgres, access))| Config {
+            kafka,
+            postgres,
+            access,
+            topics,
+            partitions,
+            webhook_key,
+        });
         settings.build(config)
     }
 }

@@ -1,10 +1,12 @@
 //! Why a request fails.
 
+use aws::secrets::SecretError;
 use kafka::KafkaError;
 use lambda::invocation::InvocationError;
 use lambda::request::RequestError;
 use pipeline::DependencyError;
 use postgres::PostgresError;
+use webhooks::RootKeyError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum MaintainerError {
@@ -28,6 +30,20 @@ pub enum MaintainerError {
     },
     #[error("a request to the access table failed")]
     Access(#[source] DependencyError),
+    #[error("no webhook has that id")]
+    UnknownWebhook,
+    #[error("the tenant has {most} webhooks already, which is the most; delete one first")]
+    TooManyWebhooks { most: u32 },
+    #[error(
+        "webhooks are not set up here: set WEBHOOK_KEY, from which their secrets are made, for the maintainer and the notifier"
+    )]
+    NoWebhookKey,
+    #[error("WEBHOOK_KEY cannot be read")]
+    UnreadableWebhookKey(#[source] SecretError),
+    #[error("WEBHOOK_KEY cannot be used")]
+    BadWebhookKey(#[source] RootKeyError),
+    #[error("a request to the table of webhooks failed")]
+    Webhooks(#[source] DependencyError),
     #[error("the operating system returned no random bytes")]
     Random,
     #[error("the response cannot be serialized as JSON")]
@@ -52,7 +68,13 @@ impl MaintainerError {
             MaintainerError::DeadKey => "dead-key",
             MaintainerError::Topics(_) => "kafka",
             MaintainerError::Database { .. } => "postgres",
-            MaintainerError::Access(error) | MaintainerError::Log(error) => error.dependency.as_str(),
+            MaintainerError::UnknownWebhook => "unknown-webhook",
+            MaintainerError::TooManyWebhooks { .. } => "too-many-webhooks",
+            MaintainerError::NoWebhookKey => "no-webhook-key",
+            MaintainerError::UnreadableWebhookKey(_) | MaintainerError::BadWebhookKey(_) => "webhook-key",
+            MaintainerError::Access(error) | MaintainerError::Log(error) | MaintainerError::Webhooks(error) => {
+                error.dependency.as_str()
+            }
             MaintainerError::Random => "random",
             MaintainerError::Answer(_) => "answer",
         }

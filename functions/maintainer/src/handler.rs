@@ -1,4 +1,4 @@
-//! Carries out a request. A change of blocks or keys is written to the audit trail before and after.
+//! Carries out a request. A change of blocks, keys or webhooks is written to the audit trail before and after.
 
 use std::num::NonZeroU64;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::block_list::Rule;
 use crate::error::MaintainerError;
 use crate::request::{ChosenKey, Request};
-use crate::{api_keys, block_list, upkeep};
+use crate::{api_keys, block_list, endpoints, upkeep};
 
 /// Time reserved for the answer.
 const RESERVE: Duration = Duration::from_secs(5);
@@ -129,6 +129,29 @@ async fn carry_out(request: Request, app: &App, patience: Duration) -> Result<Do
             Done::of(&rotated, &json!({ "new": rotated.new.shown, "old": rotated.old }))
         }
         Request::RevokeKey(ChosenKey { hash }) => Done::same(&api_keys::revoke(&*app.keys, hash, now).await?),
+        Request::CreateWebhook(new) => {
+            let (webhooks, key) = (app.webhooks().await?, app.webhook_key().await?);
+            let created = endpoints::create(&webhooks, &key, new, now).await?;
+            Done::of(&created, &created.shown)
+        }
+        Request::ListWebhooks { tenant } => {
+            let listed = endpoints::list(&app.webhooks().await?, tenant.as_ref(), now).await?;
+            Done::same(&json!({ "webhooks": listed }))
+        }
+        Request::RotateWebhook { webhook } => {
+            let (webhooks, key) = (app.webhooks().await?, app.webhook_key().await?);
+            let rotated = endpoints::rotate(&webhooks, &key, &webhook, now).await?;
+            Done::of(&rotated, &rotated.shown)
+        }
+        Request::PauseWebhook { webhook, reason } => {
+            Done::same(&endpoints::pause(&app.webhooks().await?, &webhook, reason.as_deref(), now).await?)
+        }
+        Request::ResumeWebhook { webhook } => {
+            Done::same(&endpoints::resume(&app.webhooks().await?, &webhook, now).await?)
+        }
+        Request::DeleteWebhook { webhook } => {
+            Done::same(&endpoints::delete(&app.webhooks().await?, &webhook, now).await?)
+        }
         Request::Audit { day } => {
             let entries = app.audit.entries(day.unwrap_or(now)).await.map_err(MaintainerError::Access)?;
             Done::same(&json!({ "entries": entries }))

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use event::{AddressRange, TenantId, Timestamp};
 use lambda::request::{self, RequestError, Text};
+use pipeline::Outcome;
 use pipeline::ports::{KeyHash, KeyHashError, KeyKind, Scope};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use strum::{IntoStaticStr, VariantNames};
+use webhooks::{EndpointId, WebhookTarget};
 
 /// A reason or a name. Both are shown in lists.
 pub type ShortText = Text<200>;
@@ -48,6 +50,24 @@ pub enum Request {
     },
     RotateKey(Rotation),
     RevokeKey(ChosenKey),
+    CreateWebhook(NewWebhook),
+    ListWebhooks {
+        /// If absent, the webhooks of all tenants.
+        tenant: Option<TenantId>,
+    },
+    RotateWebhook {
+        webhook: EndpointId,
+    },
+    PauseWebhook {
+        webhook: EndpointId,
+        reason: Option<ShortText>,
+    },
+    ResumeWebhook {
+        webhook: EndpointId,
+    },
+    DeleteWebhook {
+        webhook: EndpointId,
+    },
     Audit {
         /// Today if absent.
         #[serde(default, deserialize_with = "request::day")]
@@ -62,7 +82,7 @@ impl Request {
         self.into()
     }
 
-    /// What the audit trail keeps of a request that changes who may send; `None` for other requests. Never a key.
+    /// What the audit trail keeps of a request that changes who may send or who is told; `None` for other requests. Never a key.
     pub fn audited(&self) -> Option<Value> {
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs());
         match self {
@@ -80,9 +100,19 @@ impl Request {
                 "expires_in_sec": seconds(rotation.expires_in),
             })),
             Request::RevokeKey(ChosenKey { hash }) => Some(json!({ "key_hash": hash.to_string() })),
+            Request::CreateWebhook(NewWebhook { tenant, url, outcomes, types }) => {
+                Some(json!({ "tenant": tenant, "url": url.shown(), "outcomes": outcomes, "types": types }))
+            }
+            Request::PauseWebhook { webhook, reason } => {
+                Some(json!({ "webhook": webhook, "reason": reason.as_deref() }))
+            }
+            Request::RotateWebhook { webhook }
+            | Request::ResumeWebhook { webhook }
+            | Request::DeleteWebhook { webhook } => Some(json!({ "webhook": webhook })),
             Request::Maintain {}
             | Request::ListBlocks {}
             | Request::ListKeys { .. }
+            | Request::ListWebhooks { .. }
             | Request::Audit { .. }
             | Request::Reconcile {} => None,
         }
@@ -94,6 +124,43 @@ impl Request {
     /// If a field is missing, unknown, malformed or out of its range.
     pub fn parse(event: &RawValue) -> Result<(Self, Option<Text>), RequestError> {
         request::parse_or_scheduled(event, Request::Maintain {})
+    }
+}
+
+/// The webhook to make.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "NewWebhookFields")]
+pub struct NewWebhook {
+    pub tenant: TenantId,
+    pub url: WebhookTarget,
+    pub outcomes: BTreeSet<Outcome>,
+    /// All types if empty.
+    pub types: BTreeSet<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NewWebhookFields {
+    tenant: TenantId,
+    url: WebhookTarget,
+    outcomes: BTreeSet<Outcome>,
+    types: Option<Vec<ShortText>>,
+}
+
+/// A webhook that would never be told anything.
+#[derive(Debug, thiserror::Error)]
+#[error("\"outcomes\" is empty: give at least one of {}", Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect::<Vec<_>>().join(", "))]
+struct NoOutcome;
+
+impl TryFrom<NewWebhookFields> for NewWebhook {
+    type Error = NoOutcome;
+
+    fn try_from(fields: NewWebhookFields) -> Result<Self, NoOutcome> {
+        let NewWebhookFields { tenant, url, outcomes, types } = fields;
+        if outcomes.is_empty() {
+            return Err(NoOutcome);
+        }
+        Ok(NewWebhook { tenant, url, outcomes, types: types.into_iter().flatten().map(String::from).collect() })
     }
 }
 
