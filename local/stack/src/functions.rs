@@ -22,7 +22,7 @@ use crate::session::Session;
 use crate::watch::RunningWatch;
 
 /// Functions with an entry in the Invoke API.
-pub const FUNCTIONS: [&str; 10] = [
+pub const FUNCTIONS: [&str; 11] = [
     "ingest",
     "scorer",
     "processor",
@@ -31,6 +31,7 @@ pub const FUNCTIONS: [&str; 10] = [
     "redriver",
     "rescorer",
     "aggregator",
+    "notifier",
     "query",
     "replayer",
 ];
@@ -38,6 +39,9 @@ pub const FUNCTIONS: [&str; 10] = [
 /// Dummy credentials for the embedded services. Real ones come from the environment.
 pub const LOCAL_CREDENTIALS: [(&str, &str); 3] =
     [("AWS_ACCESS_KEY_ID", "local"), ("AWS_SECRET_ACCESS_KEY", "local"), ("AWS_REGION", "eu-west-1")];
+
+/// From which the secrets of webhooks are made. A real one comes from the environment.
+const LOCAL_WEBHOOK_KEY: &str = "the key of webhooks on a laptop, which is no secret";
 
 const DEDUP_TABLE: &str = "dedup";
 const ACCESS_TABLE: &str = "access";
@@ -69,6 +73,7 @@ pub fn environment(options: &Options, backing: &Backing, routes: &Routes) -> Vec
     set("TOPIC_REPLICATION_FACTOR", "1");
     // The host keeps the series that it reads from their logs.
     set("METRICS", "all");
+    set("WEBHOOK_KEY", LOCAL_WEBHOOK_KEY);
     // The mappings are configured with ReportBatchItemFailures.
     set("BATCH_RESPONSE", "partial");
     for (name, value) in &options.function_settings {

@@ -22,7 +22,13 @@ pub const ARCHIVERS: [(&str, &str); 2] = [(RAW_EVENTS, "archiver-raw"), (PROCESS
 /// The consumer group that feeds the processor.
 pub const PROCESSOR_GROUP: &str = "processor";
 
-/// Every consumer group of the pipeline, with the topic that it reads.
+/// Batch size of the notifier: each message is a request of its own.
+const NOTIFIER_BATCH: usize = 100;
+
+/// The consumer group that feeds the notifier, if there are webhooks.
+pub const NOTIFIER_GROUP: &str = "notifier";
+
+/// Every consumer group that a pipeline always has, with the topic that it reads.
 pub fn groups() -> impl Iterator<Item = (&'static str, &'static str)> {
     std::iter::once((RAW_EVENTS, PROCESSOR_GROUP)).chain(ARCHIVERS)
 }
@@ -46,7 +52,12 @@ pub fn mapping_configs(options: &Options) -> Vec<MappingConfig> {
     let archivers =
         ARCHIVERS.map(|(topic, group)| mapping("archiver", topic, group, ARCHIVER_BATCH, 500, NonZeroUsize::MIN));
     let processor = mapping("processor", RAW_EVENTS, PROCESSOR_GROUP, PROCESSOR_BATCH, 0, options.concurrency);
-    std::iter::once(processor).chain(archivers).collect()
+    let notifier = options.webhooks.then(|| {
+        let mapping = mapping("notifier", PROCESSED_EVENTS, NOTIFIER_GROUP, NOTIFIER_BATCH, 0, NonZeroUsize::MIN);
+        // It keeps what it could not send; only a database that is down makes it fail, and then all records of a batch.
+        MappingConfig { partial_answers: false, ..mapping }
+    });
+    std::iter::once(processor).chain(archivers).chain(notifier).collect()
 }
 
 #[cfg(test)]
@@ -74,12 +85,14 @@ mod tests {
 
     #[test]
     fn the_mappings_of_the_containers_are_the_same() {
-        let options = Options::for_one_run(&BTreeMap::new(), PathBuf::new()).unwrap();
+        let options = Options { webhooks: true, ..Options::for_one_run(&BTreeMap::new(), PathBuf::new()).unwrap() };
         for mut ours in mapping_configs(&options) {
-            let file = format!("{}/../compose/mappings/{}.json", env!("CARGO_MANIFEST_DIR"), ours.group);
+            // The notifier has a second container, for operators and its schedule.
+            let container = if ours.group == NOTIFIER_GROUP { "notifier-outcomes" } else { &ours.group }.to_owned();
+            let file = format!("{}/../compose/mappings/{container}.json", env!("CARGO_MANIFEST_DIR"));
             let theirs = MappingConfig::from_json(&std::fs::read_to_string(file).unwrap(), "").unwrap();
-            // Each has a container of its own, named after the group, and how many calls it takes is said to `esm`.
-            ours.function.clone_from(&ours.group);
+            // Each has a container of its own, and how many calls it takes is said to `esm`.
+            ours.function = container;
             ours.concurrency = None;
             ours.bootstrap_servers = "kafka:19092".to_owned();
             assert_eq!(theirs, ours);

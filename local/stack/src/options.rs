@@ -160,7 +160,7 @@ impl ListenPorts {
 }
 
 /// Variables of the functions that are passed on from the caller's environment.
-const PASSED_ON: [&str; 24] = [
+const PASSED_ON: [&str; 30] = [
     "ACCESS_STORE",
     "API_KEY_RATE_LIMIT_PER_MIN",
     "BATCH_RESPONSE",
@@ -185,6 +185,12 @@ const PASSED_ON: [&str; 24] = [
     "TRACES",
     "TRACE_USER_ID",
     "TRUSTED_PROXIES",
+    "WEBHOOK_ALLOWED_NETWORKS",
+    "WEBHOOK_CA_FILE",
+    "WEBHOOK_CONCURRENCY",
+    "WEBHOOK_KEY",
+    "WEBHOOK_MAX_WAITING",
+    "WEBHOOK_TIMEOUT_MS",
 ];
 
 /// Enough for a laptop: four processors and their scorers at work. With the pools of all functions at four instances each
@@ -234,6 +240,10 @@ pub struct Options {
     pub rescore_every: Option<Duration>,
     /// How often the aggregator is invoked; `None` leaves that to the caller.
     pub aggregate_every: Option<Duration>,
+    /// Whether outcomes are sent to webhooks.
+    pub webhooks: bool,
+    /// How often the notifier sends again what failed, if there are webhooks; `None` leaves that to the caller.
+    pub notify_every: Option<Duration>,
     pub routes: Routes,
     /// Folder of the functions' logs.
     pub logs: PathBuf,
@@ -245,7 +255,7 @@ impl Options {
     /// # Errors
     /// [`SettingsError`] lists every malformed variable.
     pub fn for_people(variables: &dyn Variables, binaries: PathBuf) -> Result<Self, SettingsError> {
-        Self::read(variables, binaries, ListenPorts::well_known)
+        Ok(Options { webhooks: true, ..Self::read(variables, binaries, ListenPorts::well_known)? })
     }
 
     /// For the demo and tests: free ports.
@@ -290,6 +300,8 @@ impl Options {
             function_timeout: Duration::from_secs(60),
             rescore_every: period(settings.or("RESCORE_EVERY_SEC", 60)),
             aggregate_every: period(settings.or("AGGREGATE_EVERY_SEC", 60)),
+            webhooks: false,
+            notify_every: period(settings.or("NOTIFY_EVERY_SEC", 60)),
             routes: Routes::default(),
             logs: PathBuf::from("target/stack-logs").join(std::process::id().to_string()),
         };

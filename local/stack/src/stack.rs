@@ -141,7 +141,11 @@ impl Stack {
         if stack.options.mappings {
             stack.start_mappings(|_| true).await?;
         }
-        let schedules = [("rescorer", stack.options.rescore_every), ("aggregator", stack.options.aggregate_every)];
+        let schedules = [
+            ("rescorer", stack.options.rescore_every),
+            ("aggregator", stack.options.aggregate_every),
+            ("notifier", stack.options.notify_every.filter(|_| stack.options.webhooks)),
+        ];
         for (function, every) in schedules {
             let Some(every) = every else { continue };
             let schedule = Schedule { function: function.to_owned(), every };
