@@ -17,3 +17,4 @@ pub mod scenarios;
 pub mod statistics;
 pub mod trial;
 pub mod verdict;
+pub mod webhooks;

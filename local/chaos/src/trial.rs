@@ -27,6 +27,7 @@ use crate::proxy::Proxy;
 use crate::rescoring;
 use crate::statistics;
 use crate::verdict::{TrialFindings, judge};
+use crate::webhooks::Listener;
 
 /// The functions that process events.
 pub const FUNCTIONS: [&str; 5] = ["ingest", "processor", "scorer", "archiver", "aggregator"];
@@ -89,6 +90,8 @@ pub struct Setup {
     pub named_postgres: bool,
     /// Whether PgBouncer is between the functions and Postgres, also if the run has none.
     pub pooled: bool,
+    /// If set, a webhook is told of everything, and its receiver answers with this status while the load is sent.
+    pub webhook: Option<u16>,
 }
 
 /// The proxies, if the trial has them.
@@ -175,7 +178,8 @@ impl Scene {
 
     /// The processes of all functions that process events.
     pub fn processes(&self) -> BTreeSet<u32> {
-        FUNCTIONS.iter().flat_map(|function| self.stack.processes(function)).collect()
+        let functions = FUNCTIONS.iter().chain(std::iter::once(&"notifier"));
+        functions.flat_map(|function| self.stack.processes(function)).collect()
     }
 
     /// Counts the processes that end while the condition holds.
@@ -285,10 +289,17 @@ pub async fn run_and_examine(
     if setup.pooled {
         options.pooler = PoolerChoice::PgBouncer;
     }
+    let listener = match setup.webhook {
+        Some(status) => Some(Listener::start(&mut options, status).await?),
+        None => None,
+    };
     let requests = setup.requests.unwrap_or_else(|| setup.load.plan(&mut rng));
 
     let watch = memory::Watch::start(&run.binaries)?;
     let stack = Stack::start(options).await?;
+    if let Some(listener) = &listener {
+        listener.subscribe(&stack, TENANT).await?;
+    }
     let ledger_path = folder.join("ledger.ndjson");
     let client = Client {
         http: stack.client.clone(),
@@ -329,6 +340,9 @@ pub async fn run_and_examine(
     examine(&evidence, &mut findings);
     rescoring::check(&scene.stack, &evidence, &mut scene.rng, &mut findings).await?;
     statistics::check(&scene.stack, evidence.rows.len(), &mut findings).await?;
+    if let Some(listener) = &listener {
+        listener.check(&scene.stack, &evidence, RECOVERY_LIMIT, &mut findings).await?;
+    }
     if let Err(error) = &idle {
         findings.add("I6", format!("{error:#}"));
     }

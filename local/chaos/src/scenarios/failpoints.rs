@@ -10,7 +10,7 @@ use crate::trial::{self, ChaosRun, Setup, Trial};
 /// archiver gets few, large batches and writes up to one object per partition, status (3) and hour (2, when the hour
 /// changes) for each of them: with fewer passes no batch would ever finish.
 /// The aggregator passes its own twice in a run that counts anything, and starts anew after each death.
-const FAILPOINTS: [(&str, u32, u32); 15] = [
+const FAILPOINTS: [(&str, u32, u32); 17] = [
     ("ingest::decided", 4, 10),
     ("ingest::produced", 4, 10),
     ("processor::read", 1, 2),
@@ -26,7 +26,14 @@ const FAILPOINTS: [(&str, u32, u32); 15] = [
     ("archiver::written", 1, 2),
     ("postgres::aggregating", 1, 1),
     ("postgres::aggregated", 1, 1),
+    (NOTIFIED, 1, 2),
+    (RENOTIFIED, 1, 1),
 ];
+
+/// First attempts at webhooks were made.
+const NOTIFIED: &str = "notifier::sent";
+/// Later ones were: there are none unless the receiver refuses the first.
+const RENOTIFIED: &str = "notifier::resent";
 
 /// How long a load lasts: enough for some batches of each mapping.
 const SECONDS: usize = 5;
@@ -62,6 +69,11 @@ async fn killed_at(run: &ChaosRun, round: usize, (point, from, to): (&str, u32, 
             ("TOPIC_PARTITIONS".to_owned(), "2".to_owned()),
         ],
         ends_count: true,
+        webhook: match point {
+            NOTIFIED => Some(204),
+            RENOTIFIED => Some(503),
+            _ => None,
+        },
         ..Setup::default()
     };
     trial::run(run, &name, setup, async |scene| Ok(scene.count_ends(|| scene.loading()).await)).await

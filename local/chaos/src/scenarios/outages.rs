@@ -54,7 +54,8 @@ pub async fn postgres_failing(run: &ChaosRun) -> anyhow::Result<Vec<Trial>> {
 
 /// SIGKILL again and again, so that some transactions are killed during their commit.
 async fn killed(run: &ChaosRun) -> anyhow::Result<Trial> {
-    let setup = Setup { load: Load { events: run.size(6_000, 40_000), ..Load::default() }, ..Setup::default() };
+    let load = Load { events: run.size(6_000, 40_000), ..Load::default() };
+    let setup = Setup { load, webhook: Some(204), ..Setup::default() };
     trial::run(run, "F5 killed", setup, async |scene| {
         let mut faults = 0;
         while scene.loading() {
