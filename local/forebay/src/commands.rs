@@ -20,6 +20,7 @@ use crate::search::{SearchArguments, search};
 use crate::sending::{SendArguments, send};
 use crate::stats::{StatsArguments, stats};
 use crate::timeline::{EventQuestion, timeline};
+use crate::webhooks::{WebhooksCommand, webhooks};
 
 /// Sends events to Forebay, asks what became of them, and operates it.
 #[derive(Debug, Parser)]
@@ -60,6 +61,9 @@ enum ForebayAction {
     /// The block list.
     #[command(subcommand)]
     Blocks(BlocksCommand),
+    /// Who is told of outcomes by signed requests.
+    #[command(subcommand)]
+    Webhooks(WebhooksCommand),
     /// Invoke a function with a file, and print its answer.
     Invoke {
         function: String,
@@ -96,6 +100,7 @@ impl ForebayCommand {
             ForebayAction::Reconcile => reconcile(&at()?, &answers).await,
             ForebayAction::Keys(command) => keys(command, &at()?, &answers).await,
             ForebayAction::Blocks(command) => blocks(command, &at()?, &answers).await,
+            ForebayAction::Webhooks(command) => webhooks(command, &at()?, &answers).await,
             ForebayAction::Invoke { function, file } => invoke(&function, &file, &at()?, &answers).await,
             ForebayAction::Doctor => doctor(&at()?, &answers).await,
             ForebayAction::Completions { shell } => {

@@ -1,16 +1,11 @@
 //! `forebay keys`: the API keys, by requests to the maintainer.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
-
-use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
 use crate::answers::Answers;
 use crate::ending::Ending;
+use crate::kept_secret::KeptSecret;
 use crate::place::ReachedPipeline;
 use crate::table::{TextTable, cell};
 
@@ -35,7 +30,7 @@ pub enum KeysCommand {
         #[arg(long, value_name = "SECONDS")]
         expires_in_sec: Option<u64>,
         #[command(flatten)]
-        keep: KeptKey,
+        keep: KeptSecret,
     },
     /// End a key for good.
     Revoke {
@@ -66,15 +61,7 @@ pub struct KeyRequest {
     #[arg(long, value_name = "SECONDS")]
     expires_in_sec: Option<u64>,
     #[command(flatten)]
-    keep: KeptKey,
-}
-
-/// Where a new key goes.
-#[derive(Debug, Args)]
-pub struct KeptKey {
-    /// Write the key to this new file, which only you can read, instead of showing it.
-    #[arg(long, value_name = "FILE")]
-    to: Option<PathBuf>,
+    keep: KeptSecret,
 }
 
 /// # Errors
@@ -128,15 +115,10 @@ pub(crate) fn optional<const N: usize>(mut request: Value, members: [(&str, Opti
     request
 }
 
-async fn make(request: &Value, keep: &KeptKey, at: &ReachedPipeline, answers: &Answers) -> anyhow::Result<Ending> {
-    // Before anything is made: a key that could not be written would be lost.
-    let file = keep.to.as_deref().map(|path| secret_file(path).map(|file| (path, file))).transpose()?;
+async fn make(request: &Value, keep: &KeptSecret, at: &ReachedPipeline, answers: &Answers) -> anyhow::Result<Ending> {
+    let file = keep.file()?;
     let mut made = at.call("maintainer", request).await?;
-    if let Some((path, mut file)) = file {
-        let key = made["key"].as_str().context("the maintainer's answer has no key")?;
-        writeln!(file, "{key}").with_context(|| format!("cannot write {}", path.display()))?;
-        made["key"] = json!(format!("in {}", path.display()));
-    }
+    file.take(&mut made["key"])?;
     answers.show(&made, |made| {
         let old = match made["old"]["expires_at"].as_str() {
             Some(end) => format!("the old key works until {end}\n"),
@@ -145,12 +127,6 @@ async fn make(request: &Value, keep: &KeptKey, at: &ReachedPipeline, answers: &A
         format!("key       {}\nkey hash  {}\n{old}", cell(&made["key"]), cell(&made["key_hash"]))
     })?;
     Ok(Ending::Done)
-}
-
-fn secret_file(path: &Path) -> anyhow::Result<std::fs::File> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(0o600);
-    options.open(path).with_context(|| format!("cannot make {}", path.display()))
 }
 
 fn key_table(keys: &Value) -> String {

@@ -218,7 +218,8 @@ impl ReachedPipeline {
 }
 
 /// What a function says of a request that it does not carry out. Everything else is a failure.
-const REFUSALS: [&str; 3] = ["bad-request", "unknown-key", "dead-key"];
+const REFUSALS: [&str; 6] =
+    ["bad-request", "unknown-key", "dead-key", "unknown-webhook", "too-many-webhooks", "no-webhook-key"];
 
 fn failed(function: &str, failure: &FunctionFailure) -> anyhow::Error {
     match failure.error_type() {

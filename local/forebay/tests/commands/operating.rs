@@ -97,6 +97,51 @@ async fn a_new_key_is_shown_once_or_kept_in_a_file_that_only_its_owner_reads() {
 }
 
 #[tokio::test]
+async fn webhooks_are_made_shown_and_paused_and_dead_deliveries_are_sent_again() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let webhook = json!({
+        "webhook": "wh_1", "tenant": "acme", "url": "https://hooks.acme.example/…", "outcomes": ["fraud"], "types": [],
+        "previous_secret_until": null, "paused": null,
+    });
+    let made = json!({"webhook": "wh_1", "secret": "whsec_new"});
+    let paused = json!({"webhook": "wh_1", "tenant": "acme", "paused": "too slow"});
+    let dead =
+        json!({"message_id": "msg_1", "failed_at": "2026-11-20T18:02:00.000Z", "attempts": 10, "error": "status 500"});
+    answer(
+        &server,
+        [
+            made,
+            json!({"webhooks": [webhook]}),
+            paused,
+            json!({"dead": [dead]}),
+            json!({"revived": 1}),
+            json!({"revived": 0}),
+        ],
+    );
+    let create =
+        ["webhooks", "create", "--tenant", "acme", "--url", "https://hooks.acme.example/in", "--outcomes", "fraud"];
+    let kept = [&create[..], &["--to", "secret"]].concat();
+    let finished = server.run(folder.path(), &kept).await.ended(0, "in secret");
+    assert!(!finished.out.contains("whsec_new"), "{finished:?}");
+    assert_eq!(std::fs::read_to_string(folder.path().join("secret")).unwrap(), "whsec_new\n");
+    server
+        .run(folder.path(), &["webhooks", "list"])
+        .await
+        .ended(0, "wh_1     acme    https://hooks.acme.example/…  fraud");
+    let pause = ["webhooks", "pause", "wh_1", "--reason", "too slow"];
+    server.run(folder.path(), &pause).await.ended(2, "--yes");
+    server.run(folder.path(), &[&["--yes"], &pause[..]].concat()).await.ended(0, "too slow");
+    server.run(folder.path(), &["webhooks", "dead", "wh_1"]).await.ended(0, "msg_1");
+    let resend = ["webhooks", "resend", "wh_1", "--message-id", "msg_1"];
+    server.run(folder.path(), &resend).await.ended(0, "1 are sent again");
+    server.run(folder.path(), &resend).await.ended(3, "0 are sent again");
+    let calls = calls(&server);
+    assert_eq!(calls[0].1["outcomes"], json!(["fraud"]));
+    let expected = json!({"action": "resend", "webhook": "wh_1", "message_id": "msg_1", "by": "ada"});
+    assert_eq!(calls[4], ("notifier".to_owned(), expected));
+}
+
+#[tokio::test]
 async fn what_a_function_refuses_is_told_from_what_fails() {
     let (server, folder) = (Server::start().await, TempDir::new().unwrap());
     answer(
