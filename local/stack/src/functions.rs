@@ -69,6 +69,7 @@ pub fn environment(options: &Options, backing: &Backing, routes: &Routes) -> Vec
     set("TOPIC_REPLICATION_FACTOR", "1");
     // The host keeps the series that it reads from their logs.
     set("METRICS", "all");
+    set("STREAM", "on");
     // The mappings are configured with ReportBatchItemFailures.
     set("BATCH_RESPONSE", "partial");
     for (name, value) in &options.function_settings {
