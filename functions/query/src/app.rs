@@ -4,27 +4,31 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_keys::{Authenticator, RateLimiter};
+use kafka::KafkaTail;
 use lambda::guard::guard;
 use pipeline::Dependency;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;
-use pipeline::ports::{ApiKeys, EventHistory, EventSearch, RateLeases, RedriveMarks};
+use pipeline::ports::{ApiKeys, EventHistory, EventSearch, RateLeases, RedriveMarks, TopicTail};
 use postgres::{Database, PostgresError, PostgresEventHistory, PostgresEventSearch, PostgresStatistics};
 use statistics::Statistics;
 
 use crate::config::Config;
+use crate::stream::Streams;
 
 /// Postgres could not be reached at start.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot connect to Postgres at start")]
 pub struct ConnectError(#[from] PostgresError);
 
-/// The ports through which the database is read.
+/// The ports through which events are read.
 #[derive(Clone)]
 pub struct QueryPorts {
     pub history: Arc<dyn EventHistory>,
     pub search: Arc<dyn EventSearch>,
     pub statistics: Arc<dyn Statistics>,
+    /// If there are streams.
+    pub tail: Option<Arc<dyn TopicTail>>,
 }
 
 /// Everything a request needs, built once.
@@ -39,6 +43,7 @@ pub struct App {
     pub(crate) access: Arc<Guard>,
     pub(crate) access_timeout: Duration,
     pub(crate) max_wait: Duration,
+    pub(crate) streams: Option<Streams>,
 }
 
 impl App {
@@ -55,6 +60,8 @@ impl App {
             Dependency::Postgres => Arc::clone(&postgres),
             other => Arc::new(guard(other, config.breaker_open)),
         };
+        let streams = config.stream.as_ref().zip(ports.tail.clone());
+        let streams = streams.map(|(stream, tail)| Streams::new(stream, tail, config.breaker_open));
         App {
             authenticator: Authenticator::new(keys, Arc::clone(&access), config.key_cache),
             limiter: RateLimiter::new(leases, Arc::clone(&access), config.rate),
@@ -65,6 +72,7 @@ impl App {
             access,
             access_timeout: config.key_cache.timeout,
             max_wait: config.max_wait,
+            streams,
         }
     }
 
@@ -86,6 +94,11 @@ impl App {
             history: Arc::new(PostgresEventHistory::new(database.clone())),
             search: Arc::new(PostgresEventSearch::new(database.clone())),
             statistics: Arc::new(PostgresStatistics::new(database)),
+            // It connects with the first stream: everything else is answered while Kafka is down.
+            tail: config
+                .stream
+                .as_ref()
+                .map(|stream| -> Arc<dyn TopicTail> { Arc::new(KafkaTail::new(stream.kafka.clone(), "query")) }),
         };
         let (keys, leases, marks) = (access.keys(), access.leases(), access.marks());
         Ok(App::new(&config, keys, leases, ports, marks, Arc::new(SystemClock)))

@@ -1,11 +1,16 @@
 //! Settings of the function.
 
+use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use access::AccessConfig;
 use api_keys::{Counted, KeyCachePolicy, RatePolicy};
+use kafka::KafkaConfig;
 use postgres::PostgresConfig;
 use settings::{Settings, SettingsError, Variables};
+use strum::{EnumString, VariantNames};
+
+const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 
 #[derive(Clone, Debug)]
 pub struct Config {
@@ -27,6 +32,42 @@ pub struct Config {
     pub max_wait: Duration,
     /// `BREAKER_OPEN_SEC`: how long calls to Postgres or the store are refused after repeated failures, in seconds; 60.
     pub breaker_open: Duration,
+    /// `STREAM`: whether there is `GET /stream`, `on` or `off`; `off`.
+    pub stream: Option<StreamConfig>,
+}
+
+/// Settings of streams.
+#[derive(Clone, Debug)]
+pub struct StreamConfig {
+    /// `KAFKA_BROKERS` or `MSK_CLUSTER_ARN`: see `shared/kafka`.
+    pub kafka: KafkaConfig,
+    /// `STREAM_CONNECTIONS`: the most streams of one instance; 32.
+    pub connections: NonZeroUsize,
+    /// `STREAM_MAX_SEC`: when a stream ends, so that its client connects again, in seconds; 900.
+    pub longest: Duration,
+}
+
+/// The values of `STREAM`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantNames)]
+#[strum(serialize_all = "lowercase")]
+enum StreamSwitch {
+    On,
+    Off,
+}
+
+impl StreamConfig {
+    /// `None` if there are no streams, or after a problem was recorded.
+    fn from_settings(settings: &mut Settings<'_>) -> Option<Self> {
+        match settings.choice("STREAM", StreamSwitch::Off) {
+            StreamSwitch::Off => None,
+            StreamSwitch::On => {
+                let kafka = KafkaConfig::from_settings(settings);
+                let connections = settings.or("STREAM_CONNECTIONS", DEFAULT_CONNECTIONS);
+                let longest = Duration::from_secs(settings.or("STREAM_MAX_SEC", 900_u64));
+                kafka.map(|kafka| StreamConfig { kafka, connections, longest })
+            }
+        }
+    }
 }
 
 impl Config {
@@ -42,7 +83,9 @@ impl Config {
         let rate = RatePolicy::from_settings(&mut settings, Counted::Requests, limit, key_cache.timeout);
         let max_wait = Duration::from_millis(settings.or("MAX_WAIT_MS", 10_000));
         let breaker_open = settings::shared::breaker_open(&mut settings);
-        let config = |(postgres, access)| Config { postgres, replica, access, key_cache, rate, max_wait, breaker_open };
+        let stream = StreamConfig::from_settings(&mut settings);
+        let config =
+            |(postgres, access)| Config { postgres, replica, access, key_cache, rate, max_wait, breaker_open, stream };
         settings.build(postgres.zip(access).map(config))
     }
 }
@@ -57,14 +100,20 @@ mod tests {
 
     #[test]
     fn the_defaults_are_those_of_the_readme() {
-        let minimal = testkit::readme::with_database(&[]);
+        let minimal = [
+            testkit::readme::with_database(&[]),
+            testkit::readme::with_database(&[("STREAM", "on"), ("KAFKA_BROKERS", "127.0.0.1:9092")]),
+        ]
+        .concat();
         let read = |variables: &dyn Variables| format!("{:?}", Config::from_variables(variables));
         testkit::readme::assert_defaults(include_str!("../README.md"), &minimal, read);
     }
 
     #[test]
     fn the_readme_lists_every_setting() {
-        let variables = Recording::new(BTreeMap::from([("DATABASE_URL", "postgres://u@127.0.0.1/d")]));
+        let variables =
+            [("DATABASE_URL", "postgres://u@127.0.0.1/d"), ("STREAM", "on"), ("KAFKA_BROKERS", "127.0.0.1:9092")];
+        let variables = Recording::new(BTreeMap::from(variables));
         Config::from_variables(&variables).unwrap();
         assert_eq!(testkit::readme::documented_settings(include_str!("../README.md")), variables.names());
     }
@@ -76,5 +125,11 @@ mod tests {
         for name in ["DATABASE_URL", "MAX_WAIT_MS", "API_KEY_CACHE_SEC"] {
             assert!(problems.iter().any(|problem| problem.contains(name)), "{name}: {problems:?}");
         }
+        let database = ("DATABASE_URL", "postgres://u@127.0.0.1/d");
+        let variables = BTreeMap::from([database, ("STREAM", "on"), ("STREAM_CONNECTIONS", "0")]);
+        let problems = Config::from_variables(&variables).unwrap_err().problems;
+        assert_eq!(problems.len(), 2, "{problems:?}");
+        let problems = Config::from_variables(&BTreeMap::from([database, ("STREAM", "yes")])).unwrap_err().problems;
+        assert_eq!(problems.len(), 1, "{problems:?}");
     }
 }

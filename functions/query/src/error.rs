@@ -10,10 +10,13 @@ use pipeline::ports::Scope;
 use pipeline::{Dependency, DependencyError, ErrorClass, Position, topic};
 use strum::EnumCount;
 
-use crate::search;
+use crate::{search, stream};
 
 /// When to ask again for an event that is not processed yet.
 const RETRY_AFTER_NOT_REACHED: Duration = Duration::from_secs(1);
+
+/// When to ask again for a stream. One ends when its client leaves, which nobody can know.
+const RETRY_AFTER_TOO_MANY: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error, EnumCount)]
 pub enum QueryError {
@@ -29,8 +32,8 @@ pub enum QueryError {
     #[error("{name} must be {bound}")]
     OutOfBounds { name: &'static str, bound: &'static str },
     /// It would be left out of account, and too much be found.
-    #[error("there is no parameter {}; those there are: {}", shortened(.0), search::parameters())]
-    NoSuchParameter(String),
+    #[error("there is no parameter {}; those there are: {}", shortened(name), of.names())]
+    NoSuchParameter { name: String, of: ParametersOf },
     #[error(
         "there are too many events to look through; ask for a shorter range, or for a user_id or another value that few \
          events have"
@@ -49,6 +52,12 @@ pub enum QueryError {
     History(#[source] DependencyError),
     #[error("statistics cannot be read now; try again later")]
     Statistics(#[source] DependencyError),
+    #[error("streams are off; whoever runs the service can set STREAM=on")]
+    StreamsOff,
+    #[error("there are as many streams as there may be; try again later")]
+    TooManyStreams,
+    #[error("outcomes cannot be read now; try again later")]
+    Stream(#[source] DependencyError),
     #[error("no such path")]
     NoSuchPath,
     #[error("ask with GET")]
@@ -64,10 +73,26 @@ fn unknown(receipt: Option<&Position>) -> String {
     }
 }
 
+/// Requests that refuse parameters that they do not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ParametersOf {
+    Search,
+    Stream,
+}
+
+impl ParametersOf {
+    fn names(self) -> String {
+        match self {
+            ParametersOf::Search => search::parameters(),
+            ParametersOf::Stream => stream::PARAMETERS.join(", "),
+        }
+    }
+}
+
 /// How many variants only pass another error on.
 const PASSED_ON: usize = 2;
 /// How many can be of two kinds.
-const OF_TWO_KINDS: usize = 2;
+const OF_TWO_KINDS: usize = 4;
 
 /// What a client sent is not repeated at any length.
 fn shortened(text: &str) -> &str {
@@ -79,11 +104,13 @@ impl QueryError {
     pub(crate) fn of_each_kind() -> Vec<Self> {
         let receipt = Position::new(topic::RAW_EVENTS, 2, 5);
         let postgres = |class| DependencyError::example(Dependency::Postgres, class);
+        let kafka = |class| DependencyError::example(Dependency::Kafka, class);
         let own: [Self; Self::COUNT - PASSED_ON + OF_TWO_KINDS] = [
             QueryError::EventId,
             QueryError::Parameter { name: "partition", problem: "must be sent together with offset" },
             QueryError::OutOfBounds { name: "hours", bound: "1 to 744" },
-            QueryError::NoSuchParameter("campaign".to_owned()),
+            QueryError::NoSuchParameter { name: "campaign".to_owned(), of: ParametersOf::Search },
+            QueryError::NoSuchParameter { name: "campaign".to_owned(), of: ParametersOf::Stream },
             QueryError::SearchTooWide,
             QueryError::UnknownDimension,
             QueryError::UnknownTimezone,
@@ -93,6 +120,10 @@ impl QueryError {
             QueryError::History(postgres(ErrorClass::Permanent)),
             QueryError::Statistics(postgres(ErrorClass::Transient)),
             QueryError::Statistics(postgres(ErrorClass::Permanent)),
+            QueryError::StreamsOff,
+            QueryError::TooManyStreams,
+            QueryError::Stream(kafka(ErrorClass::Transient)),
+            QueryError::Stream(kafka(ErrorClass::Permanent)),
             QueryError::NoSuchPath,
             QueryError::Method,
         ];
@@ -105,16 +136,18 @@ impl QueryError {
         match self {
             QueryError::Key(error) => error.class(),
             QueryError::Rate(error) => error.class(),
-            QueryError::History(error) | QueryError::Statistics(error) => error.class,
+            QueryError::History(error) | QueryError::Statistics(error) | QueryError::Stream(error) => error.class,
             QueryError::NotYetProcessed { .. } => ErrorClass::Transient,
+            QueryError::TooManyStreams => ErrorClass::Overload,
             QueryError::EventId
             | QueryError::Parameter { .. }
             | QueryError::OutOfBounds { .. }
-            | QueryError::NoSuchParameter(_)
+            | QueryError::NoSuchParameter { .. }
             | QueryError::SearchTooWide
             | QueryError::UnknownDimension
             | QueryError::UnknownTimezone
             | QueryError::Unknown { .. }
+            | QueryError::StreamsOff
             | QueryError::NoSuchPath
             | QueryError::Method => ErrorClass::Permanent,
         }
@@ -128,7 +161,7 @@ impl QueryError {
             QueryError::EventId => "bad_event_id",
             QueryError::Parameter { .. } => "bad_parameter",
             QueryError::OutOfBounds { .. } => "out_of_bounds",
-            QueryError::NoSuchParameter(_) => "unknown_parameter",
+            QueryError::NoSuchParameter { .. } => "unknown_parameter",
             QueryError::SearchTooWide => "search_too_wide",
             QueryError::UnknownDimension => "unknown_dimension",
             QueryError::UnknownTimezone => "unknown_timezone",
@@ -142,6 +175,12 @@ impl QueryError {
                 ErrorClass::Transient | ErrorClass::Overload => "statistics_unavailable",
                 ErrorClass::Permanent => "statistics_unreadable",
             },
+            QueryError::StreamsOff => "streams_off",
+            QueryError::TooManyStreams => "too_many_streams",
+            QueryError::Stream(error) => match error.class {
+                ErrorClass::Transient | ErrorClass::Overload => "stream_unavailable",
+                ErrorClass::Permanent => "stream_unreadable",
+            },
             QueryError::NoSuchPath => "no_such_path",
             QueryError::Method => "method_not_allowed",
         }
@@ -151,17 +190,20 @@ impl QueryError {
         match self {
             QueryError::Key(error) => error.status(),
             QueryError::Rate(error) => error.status(),
-            QueryError::EventId | QueryError::Parameter { .. } | QueryError::NoSuchParameter(_) => {
+            QueryError::EventId | QueryError::Parameter { .. } | QueryError::NoSuchParameter { .. } => {
                 StatusCode::BAD_REQUEST
             }
             QueryError::OutOfBounds { .. }
             | QueryError::SearchTooWide
             | QueryError::UnknownDimension
             | QueryError::UnknownTimezone => StatusCode::UNPROCESSABLE_ENTITY,
-            QueryError::Unknown { .. } | QueryError::NotYetProcessed { .. } | QueryError::NoSuchPath => {
-                StatusCode::NOT_FOUND
-            }
-            QueryError::History(error) | QueryError::Statistics(error) => match error.class {
+            QueryError::Unknown { .. }
+            | QueryError::NotYetProcessed { .. }
+            | QueryError::StreamsOff
+            | QueryError::NoSuchPath => StatusCode::NOT_FOUND,
+            QueryError::TooManyStreams => StatusCode::SERVICE_UNAVAILABLE,
+            QueryError::History(error) | QueryError::Statistics(error) | QueryError::Stream(error) => match error.class
+            {
                 ErrorClass::Transient | ErrorClass::Overload => StatusCode::SERVICE_UNAVAILABLE,
                 // A row that cannot be read now cannot be read later.
                 ErrorClass::Permanent => StatusCode::INTERNAL_SERVER_ERROR,
@@ -174,22 +216,27 @@ impl QueryError {
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             QueryError::NotYetProcessed { .. } => Some(RETRY_AFTER_NOT_REACHED),
-            QueryError::History(error) | QueryError::Statistics(error) if error.class != ErrorClass::Permanent => {
+            QueryError::History(error) | QueryError::Statistics(error) | QueryError::Stream(error)
+                if error.class != ErrorClass::Permanent =>
+            {
                 Some(retry_after_failure(Some(error)))
             }
+            QueryError::TooManyStreams => Some(RETRY_AFTER_TOO_MANY),
             QueryError::Key(error) => error.dependency().map(|error| retry_after_failure(Some(error))),
             QueryError::Rate(RateError::Unavailable) => Some(retry_after_failure(None)),
             QueryError::Rate(error) => error.retry_after(),
             QueryError::EventId
             | QueryError::Parameter { .. }
             | QueryError::OutOfBounds { .. }
-            | QueryError::NoSuchParameter(_)
+            | QueryError::NoSuchParameter { .. }
             | QueryError::SearchTooWide
             | QueryError::UnknownDimension
             | QueryError::UnknownTimezone
             | QueryError::Unknown { .. }
             | QueryError::History(_)
             | QueryError::Statistics(_)
+            | QueryError::StreamsOff
+            | QueryError::Stream(_)
             | QueryError::NoSuchPath
             | QueryError::Method => None,
         }

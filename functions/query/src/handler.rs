@@ -26,13 +26,14 @@ use crate::parameters;
 use crate::question::Question;
 use crate::search;
 use crate::stats;
+use crate::stream;
 use crate::timeline::{self, Missing, Receipt, Timeline};
 
 /// While a request waits, the database is asked again after this pause, then after twice that, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_millis(500);
 /// Time before the platform's deadline that is reserved for the last look-up and the answer.
-const ANSWER_RESERVE: Duration = Duration::from_secs(1);
+pub(crate) const ANSWER_RESERVE: Duration = Duration::from_secs(1);
 /// Largest number of origins whose redrives are looked up. Without it, an id with many dead letters could cost a
 /// hundred queries.
 const MAX_REDRIVEN_ORIGINS: usize = 10;
@@ -48,6 +49,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/campaigns/{id}/stats", get(stats::of_campaign))
         .route("/stats", get(stats::of_part))
         .route("/addresses/top", get(stats::of_addresses))
+        .route("/stream", get(stream::stream))
         .route("/openapi.json", get(document))
         .method_not_allowed_fallback(async || refuse(&QueryError::Method))
         .fallback(async || refuse(&QueryError::NoSuchPath))
@@ -58,14 +60,27 @@ impl App {
     /// The tenant that a request asks about, if its key may, and has not asked too often: its own with the scope `read`, and
     /// with `operate` also that of the parameter `tenant`.
     pub(crate) async fn admit(&self, headers: &HeaderMap, uri: &Uri, now: Timestamp) -> Result<TenantId, QueryError> {
-        let key = self.key(headers, Scope::Read, now).await?;
-        match parameters::tenant(uri)? {
+        let (key, tenant) = self.may_read(headers, uri, now).await?;
+        self.limiter.take(&key, 1, now).await?;
+        Ok(tenant)
+    }
+
+    /// The same without counting a request.
+    pub(crate) async fn may_read(
+        &self,
+        headers: &HeaderMap,
+        uri: &Uri,
+        now: Timestamp,
+    ) -> Result<(Arc<ApiKey>, TenantId), QueryError> {
+        let key = self.authenticator.authenticate(Credentials::of_headers(headers)?, Scope::Read, now).await?;
+        let tenant = match parameters::tenant(uri)? {
             Some(tenant) if tenant != key.tenant && !key.scopes.contains(&Scope::Operate) => {
-                Err(KeyError::Scope(Scope::Operate).into())
+                return Err(KeyError::Scope(Scope::Operate).into());
             }
-            Some(tenant) => Ok(tenant),
-            None => Ok(key.tenant.clone()),
-        }
+            Some(tenant) => tenant,
+            None => key.tenant.clone(),
+        };
+        Ok((key, tenant))
     }
 
     /// The same for what only operators may ask.
@@ -75,14 +90,9 @@ impl App {
         uri: &Uri,
         now: Timestamp,
     ) -> Result<TenantId, QueryError> {
-        let key = self.key(headers, Scope::Operate, now).await?;
-        Ok(parameters::tenant(uri)?.unwrap_or_else(|| key.tenant.clone()))
-    }
-
-    async fn key(&self, headers: &HeaderMap, scope: Scope, now: Timestamp) -> Result<Arc<ApiKey>, QueryError> {
-        let key = self.authenticator.authenticate(Credentials::of_headers(headers)?, scope, now).await?;
+        let key = self.authenticator.authenticate(Credentials::of_headers(headers)?, Scope::Operate, now).await?;
         self.limiter.take(&key, 1, now).await?;
-        Ok(key)
+        Ok(parameters::tenant(uri)?.unwrap_or_else(|| key.tenant.clone()))
     }
 
     async fn answer(&self, key: EventKey, question: &Question, patience: Duration) -> Result<Timeline, QueryError> {
@@ -198,7 +208,7 @@ fn absence(history: &History, question: &Question) -> QueryError {
 }
 
 type IdInPath = Result<Path<String>, PathRejection>;
-type PlatformDeadline = Option<Extension<Deadline>>;
+pub(crate) type PlatformDeadline = Option<Extension<Deadline>>;
 
 async fn event(
     State(app): State<Arc<App>>,
@@ -276,7 +286,7 @@ pub(crate) fn refuse(error: &QueryError) -> Response {
         | QueryError::EventId
         | QueryError::Parameter { .. }
         | QueryError::OutOfBounds { .. }
-        | QueryError::NoSuchParameter(_)
+        | QueryError::NoSuchParameter { .. }
         | QueryError::SearchTooWide
         | QueryError::UnknownDimension
         | QueryError::UnknownTimezone
@@ -284,6 +294,9 @@ pub(crate) fn refuse(error: &QueryError) -> Response {
         | QueryError::NotYetProcessed { .. }
         | QueryError::History(_)
         | QueryError::Statistics(_)
+        | QueryError::StreamsOff
+        | QueryError::TooManyStreams
+        | QueryError::Stream(_)
         | QueryError::NoSuchPath => {}
     }
     response

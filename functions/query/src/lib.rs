@@ -1,8 +1,8 @@
 //! Answers what happened to an event, which events there are, and how many there were.
 //!
-//! Owns the HTTP interface of queries: who may ask, the format of a timeline, of a page of events and of statistics, and the
-//! meaning of a 404. It changes nothing. The ports `EventHistory`, `EventSearch`, `RedriveMarks` and `Statistics` provide the
-//! data.
+//! Owns the HTTP interface of queries: who may ask, the format of a timeline, of a page of events, of statistics and of a
+//! stream of outcomes, and the meaning of a 404. It changes nothing. The ports `EventHistory`, `EventSearch`, `RedriveMarks`,
+//! `Statistics` and `TopicTail` provide the data.
 
 mod app;
 mod config;
@@ -15,6 +15,7 @@ mod question;
 mod schemas;
 mod search;
 mod stats;
+mod stream;
 mod time_range;
 pub mod timeline;
 

@@ -10,16 +10,17 @@ use utoipa::openapi::{
     Content, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Required, ResponseBuilder, Schema, SecurityRequirement,
 };
 
-use crate::error::QueryError;
+use crate::error::{ParametersOf, QueryError};
 use crate::search::answer::{Hit, SearchAnswer};
 use crate::stats::addresses::{AddressShares, TopAddressesAnswer};
 use crate::stats::answer::{
     CampaignFigures, DistinctUsers, Entry, Measured, RangeOfSeries, Shown, StatsAnswer, TopValue, TopValuesAnswer,
     Value,
 };
+use crate::stream::answer::StreamedOutcome;
 use crate::time_range::TimeRange;
 use crate::timeline::{Missing, Receipt, RedriveState, Risk, Timeline, TimelineStep};
-use crate::{question, schemas, search, stats};
+use crate::{question, schemas, search, stats, stream};
 
 /// The operations that read.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,7 @@ enum Asked {
     /// One event, or a search.
     Events,
     Statistics,
+    Stream,
     Document,
 }
 
@@ -56,6 +58,7 @@ pub fn operations() -> OpenApi {
         .schema_from::<TopAddressesAnswer>()
         .schema_from::<AddressShares>()
         .schema_from::<TopValue<'_>>()
+        .schema_from::<StreamedOutcome<'_>>()
         .schema("CampaignStats", campaign_stats())
         .schema("PartStats", stats_of_part())
         .build();
@@ -133,6 +136,18 @@ pub fn operations() -> OpenApi {
     .response("200", ok("The addresses with the most records first.", Ref::from_schema_name("TopAddressesAnswer")))
     .parameters(Some(addresses.into_iter().chain([tenant()])));
     paths = add_operation(paths, "/addresses/top", HttpMethod::Get, addresses, problems(Asked::Statistics));
+    let events = Content::new(Some(text()));
+    let streamed = operation(
+        "streamOutcomes",
+        "The outcomes of events, as they happen",
+        "Server-sent events without an end: `event` is the outcome, `data` a `StreamedOutcome` on one line, and `id` where the \
+         stream is. A client that connects again with the id of the last event gets what it has missed: every event, in the order \
+         of each partition, and seldom one twice. An event `gap` says what cannot be read any more. Behind API Gateway or a load \
+         balancer the answer ends with the first events, and the client asks again.",
+    )
+    .response("200", ResponseBuilder::new().description("The outcomes.").content("text/event-stream", events))
+    .parameters(Some(stream::documented()));
+    paths = add_operation(paths, "/stream", HttpMethod::Get, streamed, problems(Asked::Stream));
     let document = operation("getOpenApi", "This document", "Needs no API key.")
         .securities(Some([SecurityRequirement::default()]))
         .response("200", ok("An OpenAPI document.", ObjectBuilder::new().schema_type(Type::Object).build()));
@@ -178,10 +193,15 @@ fn is_answered(error: &QueryError, asked: Asked) -> bool {
         | QueryError::Unknown { .. }
         | QueryError::NotYetProcessed { .. }
         | QueryError::History(_) => matches!(asked, Asked::Event | Asked::Events),
-        QueryError::NoSuchParameter(_) | QueryError::SearchTooWide => asked == Asked::Events,
-        QueryError::OutOfBounds { .. } | QueryError::UnknownDimension => {
-            matches!(asked, Asked::Events | Asked::Statistics)
+        QueryError::NoSuchParameter { of: ParametersOf::Stream, .. }
+        | QueryError::StreamsOff
+        | QueryError::TooManyStreams
+        | QueryError::Stream(_) => asked == Asked::Stream,
+        QueryError::NoSuchParameter { of: ParametersOf::Search, .. } | QueryError::SearchTooWide => {
+            asked == Asked::Events
         }
+        QueryError::OutOfBounds { .. } => matches!(asked, Asked::Events | Asked::Statistics | Asked::Stream),
+        QueryError::UnknownDimension => matches!(asked, Asked::Events | Asked::Statistics),
         QueryError::UnknownTimezone | QueryError::Statistics(_) => asked == Asked::Statistics,
         QueryError::Method => true,
     }

@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::error::QueryError;
+use crate::error::{ParametersOf, QueryError};
 
 /// The parameters that `T` names. Others are left alone.
 ///
@@ -28,6 +28,30 @@ pub fn read<T: DeserializeOwned>(uri: &Uri) -> Result<T, QueryError> {
 pub fn has(uri: &Uri, name: &str) -> bool {
     let pairs = Query::<Vec<(String, String)>>::try_from_uri(uri);
     pairs.is_ok_and(|Query(pairs)| pairs.iter().any(|(given, _)| given == name))
+}
+
+/// Parameters that are not read yet, in their order.
+pub struct Given(pub Vec<(String, String)>);
+
+impl Given {
+    /// # Errors
+    /// If it is sent twice.
+    pub fn take(&mut self, name: &'static str) -> Result<Option<String>, QueryError> {
+        let mut found = None;
+        while let Some(index) = self.0.iter().position(|(given, _)| given == name) {
+            let (_, value) = self.0.swap_remove(index);
+            if found.replace(value).is_some() {
+                return Err(QueryError::Parameter { name, problem: "is sent twice" });
+            }
+        }
+        Ok(found)
+    }
+
+    /// # Errors
+    /// If one is left: it would be left out of account, and too much be found.
+    pub fn end(mut self, of: ParametersOf) -> Result<(), QueryError> {
+        self.0.pop().map_or(Ok(()), |(name, _)| Err(QueryError::NoSuchParameter { name, of }))
+    }
 }
 
 /// The tenant that is asked about, if the request says so.

@@ -56,7 +56,9 @@ pub fn read(
     Ok(TimeRange { from, to })
 }
 
-fn instant(name: &'static str, text: &str) -> Result<Timestamp, QueryError> {
+/// # Errors
+/// If the text is not a date-time.
+pub fn instant(name: &'static str, text: &str) -> Result<Timestamp, QueryError> {
     let problem = "is not an RFC 3339 date-time, such as 2026-11-20T18:00:00Z; a + in it is written as %2B";
     Timestamp::parse(text).map_err(|_| QueryError::Parameter { name, problem })
 }

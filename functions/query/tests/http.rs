@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
 
 mod answers;
+mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -26,11 +27,13 @@ use testkit::contracts::store::DEDUP_WINDOW;
 use testkit::events::{DIGEST, closed, event, stored, valid};
 use testkit::fakes::api_keys::FakeApiKeys;
 use testkit::fakes::history::FakeHistory;
+use testkit::fakes::publisher::FakePublisher;
 use testkit::fakes::rate_leases::FakeRateLeases;
 use testkit::fakes::redrive::FakeRedriveMarks;
 use testkit::fakes::search::FakeSearch;
 use testkit::fakes::statistics::FakeStatistics;
 use testkit::fakes::store::FakeStore;
+use testkit::fakes::tail::FakeTail;
 use testkit::keys::{publishable_key, server_key};
 use testkit::samples::{HTTP_TRIGGERS, sample};
 use tokio::time::Instant;
@@ -55,11 +58,19 @@ struct Service {
     search: Arc<FakeSearch>,
     statistics: Arc<FakeStatistics>,
     marks: Arc<FakeRedriveMarks>,
+    broker: Arc<FakePublisher>,
+    tail: Arc<FakeTail>,
 }
 
 impl Service {
     async fn start() -> Self {
-        let config = Config::from_variables(&BTreeMap::from([("DATABASE_URL", "postgres://u@127.0.0.1/d")])).unwrap();
+        Self::start_with(&[]).await
+    }
+
+    async fn start_with(settings: &[(&str, &str)]) -> Self {
+        let mut variables = BTreeMap::from([("DATABASE_URL", "postgres://u@127.0.0.1/d")]);
+        variables.extend(settings.iter().copied());
+        let config = Config::from_variables(&variables).unwrap();
         let keys = Arc::new(FakeApiKeys::default());
         for key in [
             server_key("sample-key"),
@@ -76,16 +87,23 @@ impl Service {
         let search = Arc::new(FakeSearch::new(store.clone()));
         let statistics = Arc::new(FakeStatistics::default());
         let marks = Arc::new(FakeRedriveMarks::default());
+        let broker = Arc::new(FakePublisher::new(3));
+        let tail = Arc::new(FakeTail::new(broker.clone()));
         let app = App::new(
             &config,
             keys.clone(),
             Arc::new(FakeRateLeases::default()),
-            QueryPorts { history: history.clone(), search: search.clone(), statistics: statistics.clone() },
+            QueryPorts {
+                history: history.clone(),
+                search: search.clone(),
+                statistics: statistics.clone(),
+                tail: Some(tail.clone()),
+            },
             marks.clone(),
             Arc::new(FixedClock),
         );
         let router = router(Arc::new(app));
-        Service { router, keys, store, history, search, statistics, marks }
+        Service { router, keys, store, history, search, statistics, marks, broker, tail }
     }
 
     /// Records an outcome at `RECEIVED_AT` plus one second plus as many seconds as the offset.

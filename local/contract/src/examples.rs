@@ -24,7 +24,8 @@ pub const EXAMPLES: [(&str, &str, &str); 11] = [
 
 /// The other samples, and why they are no examples.
 #[cfg(test)]
-const OTHERS: [(&str, &[&str]); 3] = [
+const OTHERS: [(&str, &[&str]); 4] = [
+    ("off unless a setting says otherwise", &["stream"]),
     ("refused", &["bad-json", "bad-key", "schema-violation", "half-receipt", "stats-too-long"]),
     ("not in the body alone", &["cloudevent-binary", "gzip-batch", "odd-id"]),
     (

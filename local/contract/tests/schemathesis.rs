@@ -42,6 +42,8 @@ async fn start() -> (Stack, String) {
         ("MAX_WAIT_MS", 1_000),
     ];
     let options = limits.iter().fold(options, |options, (name, value)| options.with_setting(name, value.to_string()));
+    // A stream has no end, and each request of it would take until it is cut.
+    let options = options.with_setting("STREAM", "off");
     let stack = Stack::start(options).await.unwrap();
     let request = json!({
         "action": "create-key", "tenant": "contract", "name": "contract test", "kind": "server",

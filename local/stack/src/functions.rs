@@ -73,6 +73,7 @@ pub fn environment(options: &Options, backing: &Backing, routes: &Routes) -> Vec
     set("TOPIC_REPLICATION_FACTOR", "1");
     // The host keeps the series that it reads from their logs.
     set("METRICS", "all");
+    set("STREAM", "on");
     set("WEBHOOK_KEY", LOCAL_WEBHOOK_KEY);
     // The mappings are configured with ReportBatchItemFailures.
     set("BATCH_RESPONSE", "partial");

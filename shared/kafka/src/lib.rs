@@ -15,6 +15,7 @@ mod error;
 mod log_content;
 mod publisher;
 mod topic_reader;
+mod topic_tail;
 mod topics;
 
 pub use client::KafkaClient;
@@ -25,4 +26,5 @@ pub use consumer::{ConsumerOptions, GroupConsumer, GroupProtocol, Rebalance, Sta
 pub use error::KafkaError;
 pub use log_content::offsets_with_records;
 pub use publisher::{KafkaPublisher, PublisherOptions};
+pub use topic_tail::KafkaTail;
 pub use topics::{PartitionWatermarks, TopicAdmin, TopicChange, TopicSpec};

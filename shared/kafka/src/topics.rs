@@ -11,6 +11,7 @@ use krafka::admin::{
 };
 use krafka::error::ErrorCode;
 use pipeline::Position;
+use pipeline::ports::TopicId;
 use tokio::time::Instant;
 
 use crate::{KafkaClient, KafkaError};
@@ -194,15 +195,21 @@ impl TopicAdmin {
     /// # Errors
     /// When the topic does not exist, or a partition has no leader.
     pub async fn watermarks(&self, topic: &str) -> Result<Vec<PartitionWatermarks>, KafkaError> {
+        Ok(self.extent(topic).await?.1)
+    }
+
+    /// The same, with the topic's identity; all zeros if the brokers tell none.
+    pub(crate) async fn extent(&self, topic: &str) -> Result<(TopicId, Vec<PartitionWatermarks>), KafkaError> {
         let Some(description) = self.describe(topic).await? else {
             return Err(failed("measuring topic", topic, KrafkaError::unknown_topic(topic)));
         };
         let earliest = self.offsets(topic, &description, OffsetSpec::Earliest).await?;
         let latest = self.offsets(topic, &description, OffsetSpec::Latest).await?;
         let pairs = description.partitions.iter().zip(earliest).zip(latest);
-        Ok(pairs
+        let marks = pairs
             .map(|((of, earliest), latest)| PartitionWatermarks { partition: of.partition, earliest, latest })
-            .collect())
+            .collect();
+        Ok((description.topic_id, marks))
     }
 
     /// For each instant and partition the first offset whose record has a timestamp of that instant or later, or else the

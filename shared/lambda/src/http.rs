@@ -18,11 +18,12 @@ use crate::platform::{Platform, ServeError, deadline_instant};
 use crate::shutdown;
 use crate::start::{end_invocation, serving};
 
-pub use crate::surroundings::{AnswerLimit, Deadline, Peer};
+pub use crate::surroundings::{AnswerLimit, Deadline, Peer, Stopping};
 
 /// Serves `router` until the process is asked to stop, and then finishes the open requests (see [`crate::shutdown`]).
 ///
-/// A request has its [`Peer`] in its extensions, and on Lambda its [`Deadline`] and the [`AnswerLimit`].
+/// A request has its [`Peer`] in its extensions, and on Lambda its [`Deadline`] and the [`AnswerLimit`],
+/// elsewhere [`Stopping`].
 ///
 /// # Errors
 /// [`ServeError`] if the settings are bad or the port is taken.

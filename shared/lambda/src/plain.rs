@@ -31,12 +31,12 @@ use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
 use self::bodies::{Budget, Counted};
-use self::timed_stream::{Phase, TimedStream};
+use self::timed_stream::{Answering, Phase, TimedStream};
 use crate::platform::{ServeError, ServerLimits};
 use crate::problem::{Problem, problem_response, retry_after};
 use crate::shutdown::DRAIN_TIMEOUT;
 use crate::start::send_spans;
-use crate::surroundings::Peer;
+use crate::surroundings::{Peer, Stopping};
 
 /// Largest head of a request, and largest piece of a body that is read at once, in bytes. `hyper` would keep 400 KiB
 /// for each connection.
@@ -132,14 +132,17 @@ impl Server {
     async fn connection(mut self, stream: TcpStream, address: SocketAddr) {
         let phase = Arc::new(Phase::default());
         let stream = TimedStream::new(stream, Arc::clone(&phase), self.limits.header_timeout, self.limits.idle_timeout);
-        let (router, budget) = (self.router, self.budget);
-        let service = service_fn(move |request| {
+        let (router, budget, stopping) = (self.router, self.budget, Stopping::new(self.stopping.clone()));
+        let service = service_fn(move |request: Request<Incoming>| {
             let (router, budget, phase) = (router.clone(), Arc::clone(&budget), Arc::clone(&phase));
+            let stopping = stopping.clone();
             async move {
-                phase.request_begins();
-                let response = respond(router, &budget, address, request).await;
-                phase.request_ends();
-                Ok::<_, Infallible>(response)
+                let request_ends = phase.request_begins();
+                let (mut parts, body) = request.into_parts();
+                parts.extensions.insert(stopping);
+                let response = respond(router, &budget, address, Request::from_parts(parts, body)).await;
+                // Until its last byte: a stream of events may be silent for longer than a connection between two requests.
+                Ok::<_, Infallible>(response.map(|body| Body::new(Answering::new(body, request_ends))))
             }
         });
         let mut builder = http1::Builder::new();
@@ -226,6 +229,7 @@ mod tests {
     use std::net::Ipv4Addr;
     use std::time::Instant;
 
+    use axum::Extension;
     use tokio::sync::oneshot;
     use tokio::task::JoinHandle;
 
@@ -258,7 +262,7 @@ mod tests {
                 let _ = reached.send(());
                 axum::body::to_bytes(request.into_body(), usize::MAX).await.map_err(|_| StatusCode::BAD_REQUEST)
             };
-            let router = Router::new().route("/", get(echo.clone()).post(echo));
+            let router = Router::new().route("/", get(echo.clone()).post(echo)).route("/stream", get(stream));
             let stop_future = async { stopped.await.unwrap_or_default() };
             let server = tokio::spawn(serve_until(stop_future, drain, listener, LIMITS, router));
             Echo { address, stop, server, handler_runs }
@@ -283,6 +287,25 @@ mod tests {
         }
     }
 
+    /// Is silent for longer than a connection between two requests may be, and then until the server is asked to stop.
+    async fn stream(Extension(stopping): Extension<Stopping>) -> Response {
+        let pieces = futures::stream::unfold(0, move |sent| {
+            let mut stopping = stopping.clone();
+            async move {
+                match sent {
+                    0 => {}
+                    1 => tokio::time::sleep(LIMITS.idle_timeout * 5 / 4).await,
+                    _ => {
+                        stopping.asked().await;
+                        return None;
+                    }
+                }
+                Some((Ok::<_, Infallible>(format!("piece-{sent}")), sent + 1))
+            }
+        });
+        Response::new(Body::from_stream(pieces))
+    }
+
     /// Everything until the end of the connection. An answer may come before a reset.
     async fn rest(client: &mut TcpStream) -> String {
         let mut answer = Vec::new();
@@ -296,6 +319,23 @@ mod tests {
         let mut answer = [0; 4096];
         let read = tokio::time::timeout(Duration::from_secs(10), client.read(&mut answer)).await.unwrap().unwrap();
         String::from_utf8_lossy(&answer[..read]).into_owned()
+    }
+
+    #[tokio::test]
+    async fn an_answer_without_an_end_may_be_silent_and_ends_when_the_server_stops() {
+        let echo = Echo::start(Duration::from_secs(60)).await;
+        let mut client = echo.send("GET /stream HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        let mut answer = String::new();
+        while !answer.contains("piece-1") {
+            let piece = next(&mut client).await;
+            assert!(!piece.is_empty(), "the connection was closed after {answer:?}");
+            answer.push_str(&piece);
+        }
+        let stopped = Instant::now();
+        echo.stop.send(()).unwrap();
+        assert!(rest(&mut client).await.ends_with("0\r\n\r\n"), "the answer has a proper end");
+        tokio::time::timeout(Duration::from_secs(10), echo.server).await.unwrap().unwrap();
+        assert!(stopped.elapsed() < Duration::from_secs(10), "{:?}", stopped.elapsed());
     }
 
     #[tokio::test]

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use tokio::sync::watch;
+
 /// Who sent the request, as far as the platform guarantees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
@@ -32,6 +34,23 @@ impl Deadline {
 /// Most bytes that the body of the answer may have, counted as they are inside a JSON string. Only on Lambda.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AnswerLimit(pub usize);
+
+/// Becomes true when the process is asked to stop. An answer without an end must end then, or stopping waits for it. Not on
+/// Lambda, where every answer has an end.
+#[derive(Clone, Debug)]
+pub struct Stopping(watch::Receiver<bool>);
+
+impl Stopping {
+    pub(crate) fn new(stopping: watch::Receiver<bool>) -> Self {
+        Stopping(stopping)
+    }
+
+    /// Returns when the process is asked to stop.
+    pub async fn asked(&mut self) {
+        // If the server is gone, so is the process.
+        let _ = self.0.wait_for(|stopping| *stopping).await;
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -38,6 +38,10 @@ metrics! {
     HTTP_REQUEST_DURATION: Histogram(Duration) in Seconds "http_request_duration_seconds" {route, status} dimensions {route} of [ingest, query];
     /// Requests that were refused because their API key is over its rate.
     RATE_LIMITED: Counter in Count "rate_limited_total" {} dimensions {} of [ingest, query];
+    /// Streams of outcomes that are open.
+    STREAMS_OPEN: Gauge in Count "streams_open" {} dimensions {} of [query];
+    /// Outcomes that were passed on to streams.
+    STREAMED_EVENTS: Counter in Count "streamed_events_total" {} dimensions {} of [query];
     /// Time from publishing to Kafka's acknowledgement, of a request's events together.
     PUBLISH_DURATION: Histogram(Duration) in Seconds "publish_duration_seconds" {} dimensions {} of [ingest];
 

@@ -9,7 +9,7 @@ use super::question;
 use crate::app::App;
 use crate::error::QueryError;
 use crate::handler::{answered, refuse};
-use crate::parameters;
+use crate::parameters::{self, Given};
 
 pub(crate) async fn respond(app: &App, headers: &HeaderMap, uri: &Uri) -> Response {
     app.search(headers, uri).await.unwrap_or_else(|error| refuse(&error))
@@ -19,7 +19,7 @@ impl App {
     async fn search(&self, headers: &HeaderMap, uri: &Uri) -> Result<Response, QueryError> {
         let (started, now) = (Instant::now(), self.clock.now());
         let tenant = self.admit(headers, uri, now).await?;
-        let request = question::read(tenant, parameters::read(uri)?, now)?;
+        let request = question::read(tenant, Given(parameters::read(uri)?), now)?;
         let page = self.postgres.call_once("searching events", self.ports.search.search(&request)).await;
         let page = page.map_err(QueryError::History)?.ok_or(QueryError::SearchTooWide)?;
         tracing::info!(

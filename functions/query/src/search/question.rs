@@ -6,8 +6,8 @@ use event::{TenantId, Timestamp, TypeDefinition};
 use pipeline::ports::{SearchRequest, StoredStatus};
 
 use super::cursor::Cursor;
-use crate::error::QueryError;
-use crate::parameters::number_within;
+use crate::error::{ParametersOf, QueryError};
+use crate::parameters::{Given, number_within};
 use crate::time_range::{self, TimeRange};
 
 const DEFAULT_LIMIT: usize = 50;
@@ -24,13 +24,9 @@ pub fn parameters() -> String {
     PARAMETERS.iter().copied().chain(dimensions).collect::<Vec<_>>().join(", ")
 }
 
-/// The parameters of a query string, in their order.
-pub type Pairs = Vec<(String, String)>;
-
 /// # Errors
 /// If a parameter is wrong, out of bounds, sent twice, not known, or does not go with the others.
-pub fn read(tenant: TenantId, pairs: Pairs, now: Timestamp) -> Result<SearchRequest, QueryError> {
-    let mut given = Given(pairs);
+pub fn read(tenant: TenantId, mut given: Given, now: Timestamp) -> Result<SearchRequest, QueryError> {
     let [event_type, status, user_id, dimension, value, hours, from, to, limit, next] = [
         given.take("type")?,
         given.take("status")?,
@@ -61,9 +57,7 @@ pub fn read(tenant: TenantId, pairs: Pairs, now: Timestamp) -> Result<SearchRequ
             return Err(QueryError::Parameter { name: "dimension", problem: "and value must be sent together" });
         }
     }
-    if let Some((name, _)) = given.0.pop() {
-        return Err(QueryError::NoSuchParameter(name));
-    }
+    given.end(ParametersOf::Search)?;
     let status = status.map(|status| status.parse::<StoredStatus>());
     let not_stored =
         |_| QueryError::OutOfBounds { name: "status", bound: "valid, fraud or unscored: others have no event" };
@@ -90,22 +84,6 @@ pub fn read(tenant: TenantId, pairs: Pairs, now: Timestamp) -> Result<SearchRequ
     })
 }
 
-/// Parameters that are not read yet.
-struct Given(Pairs);
-
-impl Given {
-    fn take(&mut self, name: &'static str) -> Result<Option<String>, QueryError> {
-        let mut found = None;
-        while let Some(index) = self.0.iter().position(|(given, _)| given == name) {
-            let (_, value) = self.0.swap_remove(index);
-            if found.replace(value).is_some() {
-                return Err(QueryError::Parameter { name, problem: "is sent twice" });
-            }
-        }
-        Ok(found)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use event::EventId;
@@ -120,8 +98,8 @@ mod tests {
     }
 
     fn read(query: &str) -> Result<SearchRequest, QueryError> {
-        let pairs = crate::parameters::read(&format!("/?{query}").parse().unwrap())?;
-        super::read(TenantId::new("acme").unwrap(), pairs, at(NOW))
+        let given = Given(crate::parameters::read(&format!("/?{query}").parse().unwrap())?);
+        super::read(TenantId::new("acme").unwrap(), given, at(NOW))
     }
 
     fn refused(query: &str) -> (u16, String) {

@@ -45,7 +45,7 @@ module "front_door" {
   routes = merge(
     { for route in setproduct(["POST", "OPTIONS"], ["/event", "/events", "/events/batch"]) : join(" ", route) => "ingest" },
     # An id may contain slashes.
-    { for path in ["/events", "/events/{id+}", "/campaigns/{id}/stats", "/stats", "/addresses/top", "/openapi.json"] : "GET ${path}" => "query" },
+    { for path in ["/events", "/events/{id+}", "/campaigns/{id}/stats", "/stats", "/addresses/top", "/stream", "/openapi.json"] : "GET ${path}" => "query" },
   )
   functions = { for name in ["ingest", "query"] : name => {
     function_name    = module.function[name].name

@@ -12,15 +12,17 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use axum::body::{Body, Bytes, HttpBody};
+use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// A head is awaited or has begun; the timer runs.
 const HEAD: u8 = 0;
-/// A request is with the handler; there is no limit.
+/// A request is with the handler, or its answer has not ended; there is no limit.
 const REQUEST: u8 = 1;
-/// The handler has answered; the timer does not run yet.
+/// The answer has ended; the timer does not run yet.
 const ANSWERED: u8 = 2;
 /// The next request is awaited; the timer runs.
 const IDLE: u8 = 3;
@@ -30,12 +32,47 @@ const IDLE: u8 = 3;
 pub(super) struct Phase(AtomicU8);
 
 impl Phase {
-    pub(super) fn request_begins(&self) {
+    /// A request has begun, and ends when the returned value is dropped.
+    pub(super) fn request_begins(self: &Arc<Self>) -> OpenRequest {
         self.0.store(REQUEST, Ordering::Relaxed);
+        OpenRequest(Arc::clone(self))
+    }
+}
+
+pub(super) struct OpenRequest(Arc<Phase>);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.0.store(ANSWERED, Ordering::Relaxed);
+    }
+}
+
+/// The body of an answer, whose request is open until it has ended.
+pub(super) struct Answering {
+    body: Body,
+    _open: OpenRequest,
+}
+
+impl Answering {
+    pub(super) const fn new(body: Body, open: OpenRequest) -> Self {
+        Answering { body, _open: open }
+    }
+}
+
+impl HttpBody for Answering {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
     }
 
-    pub(super) fn request_ends(&self) {
-        self.0.store(ANSWERED, Ordering::Relaxed);
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

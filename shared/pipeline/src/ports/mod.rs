@@ -20,6 +20,7 @@ mod replay;
 mod scorer;
 mod search;
 mod store;
+mod tail;
 mod topics;
 mod unscored;
 
@@ -38,5 +39,6 @@ pub use replay::{ReplayProgress, ReplayRuns, ReprocessedOutcomes, TakeOver};
 pub use scorer::{Score, ScoreRequest, Scorer};
 pub use search::{EventSearch, FoundEvent, SearchPage, SearchPlace, SearchRequest, StoredStatus};
 pub use store::{EventStore, LedgerEntry, RiskScore};
+pub use tail::{LossCause, LostSpan, TailPlace, TailRead, TailStart, TopicFollower, TopicId, TopicTail};
 pub use topics::{PartitionSpan, TopicReader, TopicSource};
 pub use unscored::{EventPlace, LateOutcome, LateScore, UnscoredEvent, UnscoredEvents};

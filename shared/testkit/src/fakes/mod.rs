@@ -16,6 +16,7 @@ pub mod scorer;
 pub mod search;
 pub mod statistics;
 pub mod store;
+pub mod tail;
 pub mod unscored;
 pub mod webhooks;
 

@@ -1,13 +1,14 @@
 //! Topics in memory.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use event::Timestamp;
-use pipeline::ports::{NewRecord, RecordPublisher};
+use pipeline::ports::{NewRecord, RecordPublisher, TopicId};
 use pipeline::{Dependency, DependencyError, ErrorClass, Position, Record, RecordHeaders, topic};
 
 use super::Faults;
@@ -33,6 +34,8 @@ pub struct FakePublisher {
 struct State {
     /// Per topic, the records of each partition.
     topics: BTreeMap<&'static str, Vec<Vec<Record>>>,
+    /// How often a topic was created, and the oldest offset left in its partitions, if retention has deleted any.
+    made: BTreeMap<&'static str, (u8, BTreeMap<i32, i64>)>,
     /// Keys whose next record is refused.
     refused: Vec<(Bytes, ErrorClass)>,
 }
@@ -43,14 +46,46 @@ impl FakePublisher {
         FakePublisher { partitions, state: Mutex::default(), faults: Faults::default() }
     }
 
-    /// Creates a topic with its own number of partitions, before its first record.
+    /// Creates a topic with its own number of partitions, before its first record. One of that name is deleted.
     pub fn create_topic(&self, topic: &'static str, partitions: i32) {
-        self.state().topics.insert(topic, logs(partitions));
+        let mut state = self.state();
+        state.topics.insert(topic, logs(partitions));
+        let (times, oldest) = state.made.entry(topic).or_default();
+        *times += 1;
+        oldest.clear();
+    }
+
+    /// Adds partitions to a topic, so that it has that many.
+    pub fn add_partitions(&self, topic: &'static str, partitions: i32) {
+        let mut state = self.state();
+        let logs = state.topics.entry(topic).or_default();
+        logs.resize(usize::try_from(partitions).unwrap_or(0).max(logs.len()), Vec::new());
+    }
+
+    /// Deletes the records of a partition below an offset, as retention does.
+    pub fn expire(&self, topic: &'static str, partition: i32, below: i64) {
+        self.state().made.entry(topic).or_default().1.insert(partition, below);
     }
 
     /// Everything in a topic, ordered by partition and offset.
     pub fn records(&self, topic: &str) -> Vec<Record> {
-        self.state().topics.get(topic).into_iter().flatten().flatten().cloned().collect()
+        let state = self.state();
+        let oldest = |partition: i32| state.made.get(topic).and_then(|(_, oldest)| oldest.get(&partition).copied());
+        let all = state.topics.get(topic).into_iter().flatten().flatten();
+        let left = all.filter(|record| record.position.offset >= oldest(record.position.partition).unwrap_or(0));
+        left.cloned().collect()
+    }
+
+    /// The identity of a topic, and the offsets that each of its partitions has.
+    pub(super) fn extent(&self, topic: &str) -> (TopicId, BTreeMap<i32, Range<i64>>) {
+        let state = self.state();
+        let (times, oldest) = state.made.get(topic).cloned().unwrap_or_default();
+        let partitions = state.topics.get(topic).into_iter().flatten().zip(0..);
+        let extent = partitions.map(|(log, partition)| {
+            let end = i64::try_from(log.len()).unwrap_or(i64::MAX);
+            (partition, oldest.get(&partition).copied().unwrap_or(0)..end)
+        });
+        ([times + 1; 16], extent.collect())
     }
 
     /// The next record with that key fails alone, without being kept.
