@@ -100,14 +100,12 @@ fn labels(record: &Record) -> Option<(&str, Outcome, Option<&str>)> {
     Some((key.split_once('/')?.0, outcome, event_type))
 }
 
-/// The message about a record. `None` if its value is of no tenant's event, for the key of what is no event could look like one
-/// that is, or cannot be read.
+/// The message about a record. `None` if its value is of no event of this tenant, or cannot be read.
 fn message(record: &Record, tenant: &str) -> Option<WebhookMessage> {
     let value = record.value.as_deref().unwrap_or_default();
-    let message = Announcement::read(value).map_err(From::from).and_then(|outcome| {
-        let is_of_tenant = outcome.tenant.as_ref().is_some_and(|of| of.as_str() == tenant);
-        is_of_tenant.then(|| WebhookMessage::about(&outcome)).transpose()
-    });
+    let message = Announcement::read(value)
+        .map_err(From::from)
+        .and_then(|outcome| outcome.event_of(tenant).map(|id| WebhookMessage::about(&outcome, id)).transpose());
     message.unwrap_or_else(|error| {
         tracing::error!(
             position = %record.position,

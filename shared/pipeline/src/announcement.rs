@@ -1,47 +1,39 @@
-//! What is told about an outcome outside of the pipeline.
+//! What a record on `processed-events` says to those outside of the pipeline.
 
 use std::borrow::Cow;
 
 use event::{EventId, TenantId, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::{Outcome, TraceId};
 
-/// An outcome as tenants are told of it: the members of a value on `processed-events` that are not our own, with the same
-/// names. Written, it has no tenant and no `outcome_id`, because both are said in other ways.
-#[derive(Debug, Serialize, Deserialize)]
+/// An outcome as tenants are told of it: the members of a record's value that are not our own.
+#[derive(Debug, Deserialize)]
 pub struct Announcement<'a> {
     /// Identifies the outcome, also if it is published twice.
-    #[serde(borrow, skip_serializing)]
+    #[serde(borrow)]
     pub outcome_id: Cow<'a, str>,
-    /// Absent if the record was no event.
-    #[serde(skip_serializing)]
-    pub tenant: Option<TenantId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub id: Option<EventId>,
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    pub event_type: Option<Cow<'a, str>>,
     pub outcome: Outcome,
     #[serde(borrow)]
     pub reason: Cow<'a, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Absent if the record was no event.
+    pub tenant: Option<TenantId>,
+    pub id: Option<EventId>,
+    #[serde(borrow, rename = "type")]
+    pub event_type: Option<Cow<'a, str>>,
     pub received_at: Option<Timestamp>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub occurred_at: Option<Timestamp>,
     pub recorded_at: Timestamp,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(borrow)]
     pub user_id: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub risk_score: Option<u8>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub risk_reasons: Option<Cow<'a, [String]>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    pub risk_reasons: Option<Vec<String>>,
+    #[serde(borrow)]
     pub rules_version: Option<Cow<'a, str>>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<TraceId>,
     /// The client's JSON, byte for byte, of an event that is stored.
-    #[serde(borrow, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow)]
     pub data: Option<&'a RawValue>,
 }
 
@@ -50,5 +42,11 @@ impl<'a> Announcement<'a> {
     /// If it is not the value of an outcome.
     pub fn read(value: &'a [u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(value)
+    }
+
+    /// The event, if the outcome is that of an event of this tenant. The key of a record does not tell: that of what is no event
+    /// begins with the name of a topic, which a tenant may have, too.
+    pub fn event_of(&self, tenant: &str) -> Option<&EventId> {
+        self.id.as_ref().filter(|_| self.tenant.as_ref().is_some_and(|of| of.as_str() == tenant))
     }
 }

@@ -1,9 +1,11 @@
 //! What an endpoint is told.
 
 use bytes::Bytes;
-use event::{RecordDigest, Timestamp};
+use event::{EventId, RecordDigest, Timestamp};
 use pipeline::announcement::Announcement;
+use pipeline::{Outcome, TraceId};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use sha2::{Digest as _, Sha256};
 
 /// One outcome, as it is sent to every endpoint that asks for it, and at every attempt.
@@ -25,17 +27,67 @@ struct Body<'a> {
     #[serde(rename = "type")]
     kind: String,
     timestamp: Timestamp,
-    data: &'a Announcement<'a>,
+    data: Told<'a>,
+}
+
+/// An outcome with the names and the order that `GET /stream` has for it.
+#[derive(Serialize)]
+struct Told<'a> {
+    outcome_id: &'a str,
+    outcome: Outcome,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reason: &'a str,
+    id: &'a EventId,
+    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
+    event_type: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    received_at: Option<Timestamp>,
+    recorded_at: Timestamp,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    occurred_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    risk: Option<ToldRisk<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<TraceId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Serialize)]
+struct ToldRisk<'a> {
+    score: u8,
+    reasons: &'a [String],
+    rules_version: &'a str,
 }
 
 impl WebhookMessage {
-    /// The message about an outcome.
+    /// The message about the outcome of an event.
     ///
     /// # Errors
     /// Never in practice: everything in an outcome can be written as JSON.
-    pub fn about(outcome: &Announcement<'_>) -> Result<Self, WebhookMessageError> {
+    pub fn about(outcome: &Announcement<'_>, id: &EventId) -> Result<Self, WebhookMessageError> {
+        let data = Told {
+            outcome_id: &outcome.outcome_id,
+            outcome: outcome.outcome,
+            reason: &outcome.reason,
+            id,
+            event_type: outcome.event_type.as_deref(),
+            received_at: outcome.received_at,
+            recorded_at: outcome.recorded_at,
+            occurred_at: outcome.occurred_at,
+            user_id: outcome.user_id.as_deref(),
+            risk: outcome.risk_score.map(|score| ToldRisk {
+                score,
+                reasons: outcome.risk_reasons.as_deref().unwrap_or_default(),
+                rules_version: outcome.rules_version.as_deref().unwrap_or_default(),
+            }),
+            trace_id: outcome.trace_id,
+            data: outcome.data,
+        };
         let kind = format!("event.{}", outcome.outcome.as_str());
-        let body = serde_json::to_vec(&Body { kind, timestamp: outcome.recorded_at, data: outcome })?;
+        let body = serde_json::to_vec(&Body { kind, timestamp: outcome.recorded_at, data })?;
         Ok(WebhookMessage { id: id_of(&outcome.outcome_id), body: body.into() })
     }
 }
@@ -62,14 +114,17 @@ mod tests {
     #[test]
     fn a_message_has_what_the_tenant_may_know_and_nothing_of_our_own() {
         let outcome = Announcement::read(FRAUD.as_bytes()).unwrap();
-        let message = WebhookMessage::about(&outcome).unwrap();
-        let expected = r#"{"type":"event.fraud","timestamp":"2026-11-20T18:02:01.000Z","data":{"id":"order-1","type":"transaction","outcome":"fraud","reason":"risk-score","received_at":"2026-11-20T18:02:00.000Z","recorded_at":"2026-11-20T18:02:01.000Z","user_id":"u\n1","risk_score":100,"risk_reasons":["private-range"],"rules_version":"1","data":{ "amount" : 1.10,"type":"transaction"}}}"#;
+        let message = WebhookMessage::about(&outcome, outcome.event_of("acme").unwrap()).unwrap();
+        let expected = r#"{"type":"event.fraud","timestamp":"2026-11-20T18:02:01.000Z","data":{"outcome_id":"raw-events/3/41","outcome":"fraud","reason":"risk-score","id":"order-1","type":"transaction","received_at":"2026-11-20T18:02:00.000Z","recorded_at":"2026-11-20T18:02:01.000Z","user_id":"u\n1","risk":{"score":100,"reasons":["private-range"],"rules_version":"1"},"data":{ "amount" : 1.10,"type":"transaction"}}}"#;
         assert_eq!(String::from_utf8(message.body.to_vec()).unwrap(), expected);
     }
 
     #[test]
     fn an_outcome_has_one_id_and_its_late_score_another() {
-        let read = |text: &str| WebhookMessage::about(&Announcement::read(text.as_bytes()).unwrap()).unwrap().id;
+        let read = |text: &str| {
+            let outcome = Announcement::read(text.as_bytes()).unwrap();
+            WebhookMessage::about(&outcome, outcome.event_of("acme").unwrap()).unwrap().id
+        };
         let late = FRAUD.replace("raw-events/3/41\",\"outcome", "raw-events/3/41#scored\",\"outcome");
         assert_eq!(read(FRAUD), read(FRAUD));
         assert_ne!(read(FRAUD), read(&late));

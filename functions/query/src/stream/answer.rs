@@ -1,40 +1,13 @@
 //! What a client reads about an outcome.
 
-use std::borrow::Cow;
-
-use event::{EventId, TenantId, Timestamp};
+use event::{EventId, Timestamp};
+use pipeline::announcement::Announcement;
 use pipeline::{Outcome, TraceId};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::timeline::Risk;
-
-/// The part of a record's value on `processed-events` that is used here.
-#[derive(Deserialize)]
-pub struct OutcomeRecord<'a> {
-    #[serde(borrow)]
-    outcome_id: Cow<'a, str>,
-    pub outcome: Outcome,
-    #[serde(borrow)]
-    reason: Cow<'a, str>,
-    pub tenant: Option<TenantId>,
-    id: Option<EventId>,
-    #[serde(borrow, rename = "type")]
-    pub event_type: Option<Cow<'a, str>>,
-    received_at: Option<Timestamp>,
-    recorded_at: Timestamp,
-    occurred_at: Option<Timestamp>,
-    #[serde(borrow)]
-    pub user_id: Option<Cow<'a, str>>,
-    risk_score: Option<u8>,
-    risk_reasons: Option<Vec<String>>,
-    #[serde(borrow)]
-    rules_version: Option<Cow<'a, str>>,
-    trace_id: Option<TraceId>,
-    #[serde(borrow)]
-    data: Option<&'a RawValue>,
-}
 
 /// The `data` of a server-sent event, on one line.
 #[derive(Serialize, ToSchema)]
@@ -79,39 +52,32 @@ pub(crate) struct StreamedOutcome<'a> {
     without_data: bool,
 }
 
-impl OutcomeRecord<'_> {
-    /// The JSON of an outcome with an event, on one line.
-    ///
-    /// # Errors
-    /// Never in practice: everything in it can be written as JSON.
-    pub fn to_line(&self, id: &EventId, with_data: bool) -> Result<String, serde_json::Error> {
-        let risk = self.risk_score.map(|score| Risk {
-            score,
-            reasons: self.risk_reasons.clone().unwrap_or_default(),
-            rules_version: self.rules_version.as_deref().unwrap_or_default().into(),
-        });
-        let line = serde_json::to_string(&StreamedOutcome {
-            outcome_id: &self.outcome_id,
-            outcome: self.outcome,
-            reason: &self.reason,
-            id,
-            event_type: self.event_type.as_deref(),
-            received_at: self.received_at,
-            recorded_at: self.recorded_at,
-            occurred_at: self.occurred_at,
-            user_id: self.user_id.as_deref(),
-            risk,
-            trace_id: self.trace_id,
-            data: self.data.filter(|_| with_data),
-            without_data: self.data.is_some() && !with_data,
-        })?;
-        // The client's JSON is passed on byte for byte, and may have line breaks between its members; within a text JSON has
-        // none.
-        Ok(if line.contains(['\n', '\r']) { line.replace(['\n', '\r'], " ") } else { line })
-    }
-
-    /// The event, if the outcome is that of an event of this tenant.
-    pub fn event_of(&self, tenant: &TenantId) -> Option<&EventId> {
-        self.id.as_ref().filter(|_| self.tenant.as_ref() == Some(tenant))
-    }
+/// The JSON of an outcome with an event, on one line.
+///
+/// # Errors
+/// Never in practice: everything in it can be written as JSON.
+pub fn to_line(outcome: &Announcement<'_>, id: &EventId, with_data: bool) -> Result<String, serde_json::Error> {
+    let risk = outcome.risk_score.map(|score| Risk {
+        score,
+        reasons: outcome.risk_reasons.clone().unwrap_or_default(),
+        rules_version: outcome.rules_version.as_deref().unwrap_or_default().into(),
+    });
+    let line = serde_json::to_string(&StreamedOutcome {
+        outcome_id: &outcome.outcome_id,
+        outcome: outcome.outcome,
+        reason: &outcome.reason,
+        id,
+        event_type: outcome.event_type.as_deref(),
+        received_at: outcome.received_at,
+        recorded_at: outcome.recorded_at,
+        occurred_at: outcome.occurred_at,
+        user_id: outcome.user_id.as_deref(),
+        risk,
+        trace_id: outcome.trace_id,
+        data: outcome.data.filter(|_| with_data),
+        without_data: outcome.data.is_some() && !with_data,
+    })?;
+    // The client's JSON is passed on byte for byte, and may have line breaks between its members; within a text JSON has
+    // none.
+    Ok(if line.contains(['\n', '\r']) { line.replace(['\n', '\r'], " ") } else { line })
 }

@@ -4,11 +4,12 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use event::EventId;
+use pipeline::announcement::Announcement;
 use pipeline::ports::{LossCause, LostSpan, TailPlace, TailRead, TopicFollower};
 use pipeline::{DependencyError, Record, header};
 use serde::Serialize;
 
-use super::answer::OutcomeRecord;
+use super::answer;
 use super::place_text;
 use super::question::Wanted;
 
@@ -109,9 +110,9 @@ impl EventBlocks {
         self.push_line(place, name, &data);
     }
 
-    fn push_outcome(&mut self, place: &TailPlace, (outcome, id): &(OutcomeRecord<'_>, EventId), with_data: bool) {
+    fn push_outcome(&mut self, place: &TailPlace, (outcome, id): &(Announcement<'_>, EventId), with_data: bool) {
         // As above.
-        let line = outcome.to_line(id, with_data).unwrap_or_default();
+        let line = answer::to_line(outcome, id, with_data).unwrap_or_default();
         self.push_line(place, outcome.outcome.as_str(), &line);
     }
 
@@ -132,7 +133,7 @@ pub fn escaped_bytes(text: &str) -> usize {
 impl Wanted {
     /// The outcome in a record, if it is wanted. Others are passed over without reading their values, where key and headers
     /// say enough.
-    fn outcome_of<'r>(&self, record: &'r Record) -> Option<(OutcomeRecord<'r>, EventId)> {
+    fn outcome_of<'r>(&self, record: &'r Record) -> Option<(Announcement<'r>, EventId)> {
         let key = record.key.as_deref()?.strip_prefix(self.tenant.as_str().as_bytes())?;
         if key.first() != Some(&b'/') {
             return None;
@@ -149,15 +150,14 @@ impl Wanted {
         {
             return None;
         }
-        let outcome: OutcomeRecord<'_> = match serde_json::from_slice(record.value.as_deref().unwrap_or_default()) {
+        let outcome = match Announcement::read(record.value.as_deref().unwrap_or_default()) {
             Ok(outcome) => outcome,
             Err(error) => {
                 tracing::warn!(position = %record.position, %error, "an outcome cannot be read, and is left out of a stream");
                 return None;
             }
         };
-        // The key of what holds no event begins with the name of a topic, which a tenant may have, too.
-        let id = outcome.event_of(&self.tenant)?.clone();
+        let id = outcome.event_of(self.tenant.as_str())?.clone();
         let is = |wanted: &Option<String>, found: &Option<std::borrow::Cow<'_, str>>| {
             wanted.is_none() || wanted.as_deref() == found.as_deref()
         };
