@@ -246,6 +246,26 @@ BOARD = Board(
                 ),
                 [Query("max(webhook_overdue_seconds)", "oldest")],
             ),
+            lines(
+                "Streams of outcomes",
+                COUNT,
+                About(
+                    "Streams of `GET /stream` that are open, of all processes of query together.",
+                    "as many as there are readers, below STREAM_CONNECTIONS of each process.",
+                    "it is at that number: further readers are answered 503 until one ends.",
+                ),
+                [Query("sum(streams_open)", "open")],
+            ),
+            lines(
+                "Events in streams",
+                PER_SECOND,
+                About(
+                    "Events that were sent to the readers of streams.",
+                    "with what is processed, times the readers that ask for it.",
+                    "none although streams are open and outcomes are published: the log of query has `a stream ends, because outcomes cannot be read`.",
+                ),
+                [Query(promql.rate("streamed_events_total"), "sent")],
+            ),
             bars_over_time(
                 "Webhooks that are dead or were skipped",
                 COUNT,
