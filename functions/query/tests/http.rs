@@ -1,5 +1,5 @@
 //! The router in this process, with fakes for its ports.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, also in its helpers")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, also in its helpers")]
 
 mod answers;
 mod streams;

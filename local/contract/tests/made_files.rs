@@ -40,7 +40,11 @@ fn every_status_but_a_success_is_a_problem_document() {
             let pointer = response["$ref"].as_str().map(|reference| reference.trim_start_matches('#'));
             let response = pointer.map_or(response, |pointer| document.pointer(pointer).unwrap());
             let media_types: Vec<&String> = response["content"].as_object().unwrap().keys().collect();
-            let expected = if status.starts_with('2') { "application/json" } else { "application/problem+json" };
+            let expected = match (path, status.starts_with('2')) {
+                ("/stream", true) => "text/event-stream",
+                (_, true) => "application/json",
+                (_, false) => "application/problem+json",
+            };
             assert_eq!(media_types, [expected], "{method} {path} {status}");
             seen += 1;
         }

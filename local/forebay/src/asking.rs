@@ -33,19 +33,31 @@ impl QueryParameters {
 /// # Errors
 /// If query does not answer, or refuses the question.
 pub async fn ask(at: &ReachedPipeline, path: &str, parameters: &QueryParameters) -> anyhow::Result<Value> {
-    let key = at.key()?;
+    let url = question_url(at, path, parameters)?;
+    let answer = at.client.get(&url, &key_header(&at.key()?)).await?;
+    if answer.status == StatusCode::OK { Ok(answer.json()) } else { Err(refusal(answer.status, &answer.body)) }
+}
+
+/// The address of a question.
+///
+/// # Errors
+/// If nobody has said where query is.
+pub fn question_url(at: &ReachedPipeline, path: &str, parameters: &QueryParameters) -> anyhow::Result<String> {
     let mut url = format!("{}{path}", at.query()?);
     for (index, (name, value)) in parameters.0.iter().enumerate() {
         let mark = if index == 0 { '?' } else { '&' };
         let [name, value] = [name, value].map(|text| utf8_percent_encode(text, NON_ALPHANUMERIC));
         let _ = write!(url, "{mark}{name}={value}");
     }
-    let answer = at.client.get(&url, &key_header(&key)).await?;
-    let problem = || problem_text(answer.status, &answer.body);
-    match answer.status {
-        StatusCode::OK => Ok(answer.json()),
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(key_refused(&problem())),
-        status if status.is_client_error() => Err(Stop::with(Ending::Refused, problem())),
-        _ => anyhow::bail!("query does not answer: {}", problem()),
+    Ok(url)
+}
+
+/// What an answer means that is no success.
+pub fn refusal(status: StatusCode, body: &[u8]) -> anyhow::Error {
+    let problem = problem_text(status, body);
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => key_refused(&problem),
+        status if status.is_client_error() => Stop::with(Ending::Refused, problem),
+        _ => anyhow::anyhow!("query does not answer: {problem}"),
     }
 }

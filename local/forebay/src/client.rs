@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
@@ -87,6 +88,14 @@ impl<C: Connect + Clone + Send + Sync + 'static> JsonClient<C> {
         self.send(Method::GET, url, headers, Bytes::new()).await
     }
 
+    /// An answer whose body has not been read, and may have no end.
+    ///
+    /// # Errors
+    /// If no answer came; any status is an answer.
+    pub async fn open(&self, url: &str, headers: &[(&str, &str)]) -> anyhow::Result<Response<Incoming>> {
+        self.request(Method::GET, url, headers, Bytes::new()).await
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -94,15 +103,24 @@ impl<C: Connect + Clone + Send + Sync + 'static> JsonClient<C> {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> anyhow::Result<HttpAnswer> {
+        let (parts, body) = self.request(method, url, headers, body).await?.into_parts();
+        let body = body.collect().await.with_context(|| format!("the answer from {url} ended early"))?.to_bytes();
+        Ok(HttpAnswer { status: parts.status, headers: parts.headers, body })
+    }
+
+    async fn request(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&str, &str)],
+        body: Bytes,
+    ) -> anyhow::Result<Response<Incoming>> {
         let mut request =
             Request::builder().method(method).uri(url).header(http::header::CONTENT_TYPE, "application/json");
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
         let request = request.body(Full::new(body))?;
-        let response = self.client.request(request).await.with_context(|| format!("no answer from {url}"))?;
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.with_context(|| format!("the answer from {url} ended early"))?.to_bytes();
-        Ok(HttpAnswer { status: parts.status, headers: parts.headers, body })
+        self.client.request(request).await.with_context(|| format!("no answer from {url}"))
     }
 }

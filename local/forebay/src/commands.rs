@@ -19,6 +19,7 @@ use crate::replays::{ReplayCommand, replay};
 use crate::search::{SearchArguments, search};
 use crate::sending::{SendArguments, send};
 use crate::stats::{StatsArguments, stats};
+use crate::tail::{TailArguments, tail};
 use crate::timeline::{EventQuestion, timeline};
 use crate::webhooks::{WebhooksCommand, webhooks};
 
@@ -82,6 +83,8 @@ enum EventsCommand {
     Get(EventQuestion),
     /// Find stored events, newest first.
     Search(SearchArguments),
+    /// Show outcomes as they happen. After a lost connection nothing is missing.
+    Tail(TailArguments),
 }
 
 impl ForebayCommand {
@@ -94,6 +97,7 @@ impl ForebayCommand {
             ForebayAction::Send(arguments) => send(*arguments, &at()?, &answers).await,
             ForebayAction::Events(EventsCommand::Get(question)) => timeline(&question, &at()?, &answers).await,
             ForebayAction::Events(EventsCommand::Search(arguments)) => search(&arguments, &at()?, &answers).await,
+            ForebayAction::Events(EventsCommand::Tail(arguments)) => tail(&arguments, &at()?, &answers).await,
             ForebayAction::Stats(arguments) => stats(&arguments, &at()?, &answers).await,
             ForebayAction::DeadLetters(command) => dead_letters(command, &at()?, &answers).await,
             ForebayAction::Replay(command) => replay(command, &at()?, &answers).await,

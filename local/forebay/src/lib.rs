@@ -33,6 +33,7 @@ pub mod sending;
 pub mod session;
 pub mod stats;
 pub mod table;
+pub mod tail;
 pub mod time_range;
 pub mod timeline;
 pub mod webhooks;

@@ -1,7 +1,7 @@
 //! Streams of outcomes through the real binaries: events go in by ingest and come out of `GET /stream` of query.
 //!
 //! `KAFKA=apache` runs it on the real broker.
-#![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests: a failure is a failed test")]
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -87,7 +87,10 @@ async fn send(stack: &Stack, key: &str, numbers: std::ops::Range<usize>) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn outcomes_are_streamed_and_a_client_that_comes_back_misses_none() {
-    let stack = Stack::start(options().with_setting("IP_RATE_LIMIT_PER_MIN", "0")).await.unwrap();
+    let stack =
+        Stack::start(options().with_setting("IP_RATE_LIMIT_PER_MIN", "0").with_setting("STREAM_CONNECTIONS", "3"))
+            .await
+            .unwrap();
     let key = stack.endpoints().create_key("acme", "streaming", KeyKind::Server, 1_000_000).await.unwrap();
     let stranger = stack.endpoints().create_key("other", "stranger", KeyKind::Server, 1_000_000).await.unwrap();
     let mut client = Client::open(&stack, &key, "outcome=valid&type=click", "").await;
@@ -113,6 +116,32 @@ async fn outcomes_are_streamed_and_a_client_that_comes_back_misses_none() {
     // From where it began, another instance's id would do as well: everything comes again.
     let mut again = Client::open(&stack, &key, "", &begun.0).await;
     assert_eq!(again.events(300).await.len(), 300);
+
+    // Each that went away has left its place and its connections to the brokers.
+    drop((client, again));
+    let query = stack.processes("query");
+    let open_files = || -> usize {
+        query.iter().map(|process| std::fs::read_dir(format!("/proc/{process}/fd")).unwrap().count()).sum()
+    };
+    let until = Instant::now() + PATIENCE;
+    let mut before = usize::MAX;
+    // What closes takes a moment.
+    while open_files() < before {
+        before = open_files();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    for _ in 0..20 {
+        let mut short = Client::open(&stack, &key, "", "").await;
+        while short.last_id.is_empty() {
+            short.line().await.unwrap();
+        }
+        drop(short);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    while open_files() > before + 2 {
+        assert!(Instant::now() < until, "{} open files, {before} before", open_files());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 
     // The other tenant gets nothing of it but an id behind it.
     while other.last_id == begun.1 {

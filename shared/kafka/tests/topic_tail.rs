@@ -1,4 +1,5 @@
-//! The contract of followers, on the in-process broker and, with `KAFKA_BROKERS`, on a real one.
+//! The contract of followers, on the in-process broker and on a real one: the one of `KAFKA_BROKERS`, or with `KAFKA=apache` one
+//! that the test starts.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,12 +12,17 @@ use kafka::{
 };
 use pipeline::Record;
 use pipeline::clock::{Clock, SystemClock};
-use pipeline::ports::{NewRecord, RecordPublisher, TailStart, TopicFollower, TopicTail};
+use pipeline::ports::{LossCause, LostSpan, NewRecord, RecordPublisher, TailStart, TopicFollower, TopicTail};
+use services::apache_kafka::ApacheKafka;
 use services::kafka::EmbeddedKafka;
 use settings::{ProcessEnvironment, Variables};
 use testkit::contracts::publisher::Broker;
 use testkit::contracts::tail;
+use tokio::sync::OnceCell;
 use tokio::time::Instant;
+
+/// One broker for all tests of this binary; its supervisor stops it when the process ends.
+static APACHE: OnceCell<ApacheKafka> = OnceCell::const_new();
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(200);
@@ -35,11 +41,14 @@ impl Cluster {
         Cluster { config, client, publisher }
     }
 
-    /// The in-process one, and a real one if there is one.
+    /// Every broker on which the contract runs.
     async fn all(embedded: &EmbeddedKafka) -> Vec<Self> {
         let mut clusters = vec![Cluster::at(embedded.brokers()).await];
         if let Some(brokers) = ProcessEnvironment.get("KAFKA_BROKERS") {
             clusters.push(Cluster::at(brokers).await);
+        } else if ProcessEnvironment.get("KAFKA").as_deref() == Some("apache") {
+            let apache = APACHE.get_or_init(async || ApacheKafka::start(None, None).await.unwrap()).await;
+            clusters.push(Cluster::at(apache.brokers()).await);
         }
         clusters
     }
@@ -157,6 +166,31 @@ async fn a_topic_that_is_made_again_is_read_from_its_start() {
         let mut follower = other.tail().follow(topic, &TailStart::At(place)).await.unwrap();
         assert_eq!(follower.read(POLL).await.unwrap().lost.len(), 1);
         assert_eq!(read(&mut *follower, 3).await.len(), 3);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the in-process broker deletes nothing; for `make kafka-contract`"]
+async fn what_was_deleted_is_told_to_who_follows_and_to_who_comes_back() {
+    let broker = EmbeddedKafka::start().await.unwrap();
+    let clusters = Cluster::all(&broker).await;
+    let cluster = clusters.get(1).expect("a real broker: KAFKA=apache or KAFKA_BROKERS");
+    let topic = cluster.new_topic(1).await;
+    cluster.publish(topic, 0..100).await;
+    // It has read nothing yet when the records are deleted.
+    let mut follower = cluster.tail().follow(topic, &TailStart::Earliest).await.unwrap();
+    let place = follower.place().clone();
+    let kafka = krafka::Kafka::builder(cluster.client.brokers()).connect().await.unwrap();
+    let before = [(krafka::admin::TopicPartition::new(topic, 0), 60)];
+    let deleted = kafka.admin().delete_records(before, krafka::admin::DeleteRecordsOptions::default()).await.unwrap();
+    assert!(deleted.values().all(Result::is_ok), "{deleted:?}");
+    let lost = [LostSpan { partition: 0, from: 0, to: Some(60), cause: LossCause::Expired }];
+    let mut later = cluster.tail().follow(topic, &TailStart::At(place)).await.unwrap();
+    for follower in [&mut follower, &mut later] {
+        let told = follower.read(PATIENCE).await.unwrap();
+        assert_eq!((told.lost.as_slice(), told.records.as_slice()), (&lost[..], &[][..]));
+        let left = read(&mut **follower, 40).await;
+        assert_eq!(left.first().map(|record| record.position.offset), Some(60));
     }
 }
 

@@ -124,10 +124,10 @@ impl EventBlocks {
     }
 }
 
-/// How many bytes a text takes in a JSON string, which is how a gateway gets it. The stream itself has no other control
-/// characters than line breaks.
+/// How many bytes a text takes in a JSON string, which is how a gateway gets it. Of control characters a stream has line breaks,
+/// and tabs from between the members of what clients sent.
 pub fn escaped_bytes(text: &str) -> usize {
-    text.len() + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | b'\n')).count()
+    text.len() + text.bytes().filter(|byte| matches!(byte, b'"' | b'\\' | b'\n' | b'\t')).count()
 }
 
 impl Wanted {

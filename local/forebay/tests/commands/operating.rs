@@ -276,6 +276,40 @@ async fn a_search_goes_on_until_it_has_what_was_asked_for() {
 }
 
 #[tokio::test]
+async fn a_tail_goes_on_where_its_connection_ended() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let cut = "retry: 10\nid: t.0\n\nid: t.1\nevent: valid\ndata: {\"id\":\"a\",\"outcome\":\"valid\"}\n\nid: t.2\nevent: fra";
+    let rest = "retry: 10\nid: t.1\n\nid: t.2\nevent: gap\ndata: {\"partition\":0}\n\n\
+                id: t.3\nevent: fraud\ndata: {\"id\":\"b\",\"outcome\":\"fraud\"}\n\nid: t.4\n";
+    server.played.lock().unwrap().streams.extend([cut, rest]);
+    let tail = [
+        "--json",
+        "events",
+        "tail",
+        "--outcome",
+        "valid,fraud",
+        "--type",
+        "click",
+        "--from",
+        "earliest",
+        "--limit",
+        "2",
+    ];
+    let ended = server.run(folder.path(), &tail).await;
+    ended.ended(
+        0,
+        "{\"id\":\"a\",\"outcome\":\"valid\"}\n{\"gap\":{\"partition\":0}}\n{\"id\":\"b\",\"outcome\":\"fraud\"}\n",
+    );
+    let mut played = std::mem::take(&mut *server.played.lock().unwrap());
+    assert_eq!(played.resumed, [None, Some("t.1".to_owned())]);
+    assert_eq!(played.questions.pop().unwrap(), "/stream?outcome=valid%2Cfraud&type=click&from=earliest");
+
+    server.played.lock().unwrap().streams.push_back(cut);
+    server.run(folder.path(), &["events", "tail", "--limit", "1"]).await.ended(0, "valid");
+    server.run(folder.path(), &["events", "tail"]).await.ended(3, "streams_off");
+}
+
+#[tokio::test]
 async fn statistics_are_asked_for_by_campaign_value_or_dimension() {
     let (server, folder) = (Server::start().await, TempDir::new().unwrap());
     let report = json!({"events": 9, "by_type": {}, "series": [], "distinct_users": {"estimate": 7}});

@@ -48,6 +48,9 @@ pub struct Played {
     pub questions: Vec<String>,
     /// Answers of query to those, one after another; then a problem.
     pub pages: VecDeque<Value>,
+    /// The ids with which query was asked for a stream, and the streams, one after another; then a problem.
+    pub resumed: Vec<Option<String>>,
+    pub streams: VecDeque<&'static str>,
 }
 
 impl Played {
@@ -147,6 +150,16 @@ async fn question(State(server): State<Server>, headers: HeaderMap, uri: axum::h
     json!({"id": "/shop|1", "status": "valid", "timeline": timeline}).to_string().into_response()
 }
 
+async fn stream(State(server): State<Server>, headers: HeaderMap, uri: axum::http::Uri) -> Response {
+    if let Some(problem) = key_problem(&headers) {
+        return problem;
+    }
+    let mut played = server.played.lock().unwrap();
+    played.questions.push(uri.to_string());
+    played.resumed.push(headers.get("last-event-id").map(|id| id.to_str().unwrap().to_owned()));
+    played.streams.pop_front().map_or_else(|| problem(404, "streams_off"), axum::response::IntoResponse::into_response)
+}
+
 async fn function(State(server): State<Server>, UrlPath(function): UrlPath<String>, body: Bytes) -> Response {
     let request: Value = serde_json::from_slice(&body).unwrap();
     let mut played = server.played.lock().unwrap();
@@ -163,6 +176,7 @@ impl Server {
             .route("/events", post(one).get(question))
             .route("/events/batch", post(batch))
             .route("/stats", get(question))
+            .route("/stream", get(stream))
             .route("/campaigns/{id}/stats", get(question))
             .route("/healthz", get(async || "ok"))
             .route("/2015-03-31/functions/{function}/invocations", post(function))
