@@ -43,10 +43,10 @@ for patch in local/chaos/mutations/*.patch; do
   if target/chaos/suite --short --seed "${SEED:-7}" --binaries "$binaries" "${scenario[@]}" >"$output" 2>&1; then
     echo "  NOT CAUGHT by ${scenario[*]}"
     missed+=("$name")
-  elif grep -qE '^ +(I[1-8]): ' "$output"; then
+  elif grep -qE '^ +I[0-9]+: ' "$output"; then
     echo "  caught by ${scenario[*]}:"
     grep -m 1 -E '^F[0-9]+ ' "$output"
-    grep -E '^ +I[1-8]: ' "$output" | sort -u -k1,1 | cut -c1-140
+    grep -E '^ +I[0-9]+: ' "$output" | sort -u -k1,1 | cut -c1-140
     caught=$((caught + 1))
   else
     echo "  the suite failed without a verdict:"
