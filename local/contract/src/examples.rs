@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::in_repository;
 
 /// `(operation, function, sample)`: the samples that are answered with a success.
-pub const EXAMPLES: [(&str, &str, &str); 11] = [
+pub const EXAMPLES: [(&str, &str, &str); 12] = [
     ("sendEvent", "ingest", "single-transaction"),
     ("sendEvent", "ingest", "cloudevent-structured"),
     ("sendEventAlias", "ingest", "single-transaction"),
@@ -20,12 +20,12 @@ pub const EXAMPLES: [(&str, &str, &str); 11] = [
     ("findEvents", "query", "campaign-events"),
     ("getCampaignStats", "query", "campaign-stats"),
     ("getStats", "query", "campaign-stats"),
+    ("streamOutcomes", "query", "stream"),
 ];
 
 /// The other samples, and why they are no examples.
 #[cfg(test)]
-const OTHERS: [(&str, &[&str]); 4] = [
-    ("off unless a setting says otherwise", &["stream"]),
+const OTHERS: [(&str, &[&str]); 3] = [
     ("refused", &["bad-json", "bad-key", "schema-violation", "half-receipt", "stats-too-long"]),
     ("not in the body alone", &["cloudevent-binary", "gzip-batch", "odd-id"]),
     (

@@ -40,10 +40,10 @@ async fn start() -> (Stack, String) {
         ("RATE_LIMIT_BURST_PERCENT", 100),
         ("IP_RATE_LIMIT_PER_MIN", 0),
         ("MAX_WAIT_MS", 1_000),
+        // A stream ends after its first block.
+        ("STREAM_MAX_SEC", 0),
     ];
     let options = limits.iter().fold(options, |options, (name, value)| options.with_setting(name, value.to_string()));
-    // A stream has no end, and each request of it would take until it is cut.
-    let options = options.with_setting("STREAM", "off");
     let stack = Stack::start(options).await.unwrap();
     let request = json!({
         "action": "create-key", "tenant": "contract", "name": "contract test", "kind": "server",

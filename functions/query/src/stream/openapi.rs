@@ -10,7 +10,7 @@ use super::question::PARAMETERS;
 pub(crate) fn documented() -> Vec<Parameter> {
     let text = || ObjectBuilder::new().schema_type(Type::String);
     let outcomes = Outcome::ALL.iter().map(|outcome| outcome.as_str()).collect::<Vec<_>>().join("|");
-    let id = || text().pattern(Some(r"^$|^[A-Za-z0-9_-]{22}(\.(0|[1-9][0-9]{0,18})?)*$"));
+    let id = || text().pattern(Some(r"^$|^[A-Za-z0-9_-]{21}[AQgw](\.(0|[1-9][0-9]{0,17}))*$"));
     let own = PARAMETERS.iter().map(|name| {
         let (description, schema) = match *name {
             "outcome" => (

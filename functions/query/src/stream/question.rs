@@ -5,7 +5,7 @@ use std::str::FromStr as _;
 use axum::http::HeaderMap;
 use event::TenantId;
 use pipeline::Outcome;
-use pipeline::ports::TailStart;
+use pipeline::ports::{TailPlace, TailStart};
 
 use super::place_text;
 use crate::error::{ParametersOf, QueryError};
@@ -58,25 +58,21 @@ pub fn read(tenant: TenantId, mut given: Given, headers: &HeaderMap) -> Result<S
         Some("earliest") => TailStart::Earliest,
         Some(from) => TailStart::Since(instant("from", from)?),
     };
-    let (name, id) = match headers.get(LAST_EVENT_ID) {
-        Some(header) => ("Last-Event-ID", Some(header.to_str().unwrap_or("-"))),
-        None => ("last_event_id", last_event_id.as_deref()),
-    };
-    // A client that has seen no event may say so with an empty id.
-    let start = match id.filter(|id| !id.is_empty()) {
-        Some(id) => {
-            let not_an_id = QueryError::Parameter { name, problem: "is not the id of an event of a stream" };
-            TailStart::At(place_text::parse(id).ok_or(not_an_id)?)
-        }
-        None => start,
-    };
+    let in_header = headers.get(LAST_EVENT_ID).map(|header| header.to_str().unwrap_or("-"));
+    let in_query = place("last_event_id", last_event_id.as_deref())?;
+    let start = place("Last-Event-ID", in_header)?.or(in_query).map_or(start, TailStart::At);
     Ok(StreamRequest { wanted: Wanted { tenant, outcomes, event_type, user_id }, start })
+}
+
+/// The place of an id. A client that has seen no event may say so with an empty one.
+fn place(name: &'static str, id: Option<&str>) -> Result<Option<TailPlace>, QueryError> {
+    let not_an_id = QueryError::Parameter { name, problem: "is not the id of an event of a stream" };
+    id.filter(|id| !id.is_empty()).map(|id| place_text::parse(id).ok_or(not_an_id)).transpose()
 }
 
 #[cfg(test)]
 mod tests {
     use event::Timestamp;
-    use pipeline::ports::TailPlace;
 
     use super::*;
 
@@ -123,6 +119,7 @@ mod tests {
         assert_eq!(start(&format!("from=earliest&last_event_id={ID}"), None), place(&[120, 98]));
         let header = "AQEBAQEBAQEBAQEBAQEBAQ.7";
         assert_eq!(start(&format!("from=earliest&last_event_id={ID}"), Some(header)), place(&[7]));
+        assert!(read_with("last_event_id=5", Some(header)).is_err(), "what does not count is not left unread");
     }
 
     #[test]
