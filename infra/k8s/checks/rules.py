@@ -316,9 +316,20 @@ def secrets_of(container: Object, pods: Workload, settings: dict[str, str]) -> s
     types = [("kafka", "KafkaConfig"), ("database", "PostgresConfig")]
     if settings.get("ACCESS_STORE") == "postgres":
         types.append(("database", "AccessConfig"))
-    secrets = {secret for secret, type_ in types if f"{type_}::from_settings" in config}
-    reads_replica = "DATABASE_READ_URL_FILE" in settings.keys() | environment(container).keys()
+    variables = settings | environment(container)
+    secrets = {secret for secret, type_ in types if f"{type_}::from_settings" in config and is_on(switch_of(type_, config), variables)}
+    reads_replica = "DATABASE_READ_URL_FILE" in variables
     return secrets | ({"database-replica"} if reads_replica and "::replica_from_settings" in config else set())
+
+
+def switch_of(type_: str, config: str) -> str | None:
+    """The setting, off by default, without which the settings of a type are not read."""
+    found = re.search(rf'settings\.choice\("(\w+)", \w+::Off\) {{[^{{}}]*::On => {{[^}}]*{type_}::from_settings', config)
+    return found and found[1]
+
+
+def is_on(switch: str | None, variables: dict[str, str]) -> bool:
+    return switch is None or variables.get(switch) == "on"
 
 
 def files_that_are_named_are_mounted(all_: Manifests) -> Mistakes:

@@ -20,6 +20,7 @@ OVERLAYS = {
     "production": build(K8S / "overlays/production"),
     "local": build(K8S / "overlays/local"),
     "webhooks": build(with_component(K8S / "components/webhooks")),
+    "stream": build(with_component(K8S / "components/stream")),
 }
 
 
@@ -44,6 +45,7 @@ def put(thing: dict[str, Any], key: str, value: Any) -> None:
 
 
 REPLICA = {"name": "DATABASE_READ_URL_FILE", "value": "/var/run/secrets/database-replica/url"}
+STREAM = {"name": "STREAM", "value": "on"}
 
 
 def collector(url: str) -> dict[str, str]:
@@ -128,9 +130,13 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("secrets_go_to_those_who_read_them", "Deployment", "query", lambda d: put(server(d), "env", [REPLICA]), "but reads ['database', 'database-replica']"),
     ("secrets_go_to_those_who_read_them", "ConfigMap", "settings-", lambda c: put(c["data"], REPLICA["name"], REPLICA["value"]), "but reads ['database', 'database-replica']"),
     ("secrets_go_to_those_who_read_them", "Deployment", "query", lambda d: server(d)["volumeMounts"].append({"name": "database-replica"}), "but reads ['database']"),
+    ("secrets_go_to_those_who_read_them", "Deployment", "query", lambda d: put(server(d), "env", [STREAM]), "mounts ['database'], but reads ['database', 'kafka']"),
+    ("secrets_go_to_those_who_read_them", "ConfigMap", "settings-", lambda c: put(c["data"], "STREAM", "on"), "mounts ['database'], but reads ['database', 'kafka']"),
+    ("secrets_go_to_those_who_read_them", "Deployment", "query", lambda d: server(d)["volumeMounts"].append({"name": "kafka"}), "mounts ['database', 'kafka'], but reads ['database']"),
     ("files_that_are_named_are_mounted", "Deployment", "query", lambda d: put(server(d), "env", [REPLICA]), "which it does not mount"),
     ("what_is_read_can_be_reached", "NetworkPolicy", "to-kafka", lambda p: named(p).remove("aggregator"), "CronJob/aggregator uses kafka"),
     ("what_is_read_can_be_reached", "NetworkPolicy", "to-postgres", lambda p: named(p).remove("aggregator"), "CronJob/aggregator uses database"),
+    ("what_is_read_can_be_reached", "Deployment", "query", lambda d: put(server(d), "env", [STREAM]), "Deployment/query uses kafka"),
     ("replicas_are_spread", "Deployment", "processor", lambda d: pod(d)["topologySpreadConstraints"].pop(), "not spread"),
     ("traces_have_a_way", "ConfigMap", "settings-", lambda c: put(c["data"], "TRACES", "xray"), "Deployment/scorer sends traces, but"),
     ("traces_have_a_way", "ConfigMap", "settings-", lambda c: put(c["data"], "TRACES", "otlp"), "no setting names the collector"),
@@ -150,10 +156,19 @@ WEBHOOK_CASES: list[tuple[str, str, str, Change, str]] = [
     ("ports_agree", "Service", "notifier", lambda s: put(s["spec"]["ports"][0], "port", 80), "CronJob/notifier runs no function, and calls none"),
 ]
 
+# The same with streams, which are off in every overlay.
+STREAM_CASES: list[tuple[str, str, str, Change, str]] = [
+    ("secrets_go_to_those_who_read_them", "Deployment", "query", lambda d: server(d)["volumeMounts"].pop(0), "mounts ['database'], but reads ['database', 'kafka']"),
+    ("secrets_go_to_those_who_read_them", "Deployment", "query", lambda d: put(server(d)["env"][0], "value", "off"), "mounts ['database', 'kafka'], but reads ['database']"),
+    ("what_is_read_can_be_reached", "NetworkPolicy", "query-to-kafka", lambda p: put(p["spec"], "egress", []), "Deployment/query uses kafka"),
+]
+
+BY_OVERLAY = {"production": CASES, "webhooks": WEBHOOK_CASES, "stream": STREAM_CASES}
+
 
 class Rules(unittest.TestCase):
     def test_every_rule_finds_its_mistake(self) -> None:
-        for overlay, rule, kind, start, change, expected in [("production", *case) for case in CASES] + [("webhooks", *case) for case in WEBHOOK_CASES]:
+        for overlay, rule, kind, start, change, expected in [(overlay, *case) for overlay, cases in BY_OVERLAY.items() for case in cases]:
             with self.subTest(rule=rule, expected=expected):
                 changed = manifests(overlay)
                 change(next(one for one in changed.of(kind) if one["metadata"]["name"].startswith(start)))
@@ -161,7 +176,7 @@ class Rules(unittest.TestCase):
                 self.assertTrue(any(expected in mistake for mistake in found), found)
 
     def test_every_rule_has_a_case(self) -> None:
-        self.assertEqual({rule.__name__ for rule in rules.RULES}, {case[0] for case in [*CASES, *WEBHOOK_CASES]})
+        self.assertEqual({rule.__name__ for rule in rules.RULES}, {case[0] for cases in BY_OVERLAY.values() for case in cases})
 
     def test_what_is_right_passes(self) -> None:
         for overlay in OVERLAYS:
