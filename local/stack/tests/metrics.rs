@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use services::free_port;
+use services::https_receiver::HttpsReceiver;
 use stack::client::JsonClient;
 use stack::demo::Demo;
 use stack::functions::FUNCTIONS;
@@ -67,7 +68,7 @@ impl Metrics {
     }
 }
 
-fn options() -> Options {
+fn options(receiver: &HttpsReceiver) -> Options {
     // target/<profile>/deps/metrics-… -> target/<profile>
     let program = std::env::current_exe().unwrap();
     let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
@@ -77,15 +78,23 @@ fn options() -> Options {
         port.number = free_port().unwrap();
     }
     options.rescore_every = None;
+    options.webhooks = true;
     options
+        .with_setting("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8")
+        .with_setting("WEBHOOK_CA_FILE", receiver.ca_file().to_str().unwrap())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn metrics_agree_with_the_ledger_and_cloudwatch_would_take_every_line() {
-    let options = options();
+    let receiver = HttpsReceiver::start().await.unwrap();
+    let options = options(&receiver);
     let ports = options.ports.metrics;
     telemetry::start_prometheus("esm", ports.stack.address()).unwrap();
     let stack = Stack::start(options).await.unwrap();
+    let webhook = json!({
+        "action": "create-webhook", "tenant": "demo", "url": receiver.url(), "outcomes": ["valid", "fraud"], "by": "test",
+    });
+    stack.invoke("maintainer", webhook).await.unwrap();
     let demo = Demo { events: 1000, batch_size: 100, ..Demo::default() };
     let traffic = demo.traffic().unwrap();
     let foreign = traffic.foreign.len() as u64;
@@ -96,6 +105,7 @@ async fn metrics_agree_with_the_ledger_and_cloudwatch_would_take_every_line() {
         ("redriver", json!({"action": "redrive"})),
         ("rescorer", json!({"action": "rescore"})),
         ("aggregator", json!({"action": "aggregate"})),
+        ("notifier", json!({"action": "retry"})),
         ("replayer", json!({"action": "restore", "dry_run": true})),
     ] {
         stack.invoke(function, request).await.unwrap();
@@ -126,8 +136,10 @@ async fn metrics_agree_with_the_ledger_and_cloudwatch_would_take_every_line() {
         metrics.sum("esm_records_total", &[("group", "processor"), ("result", "delivered")]),
         report.accepted + redriven
     );
-    assert_eq!((metrics.sum("queue_lag", &[]), metrics.sum("queue_lag_known", &[])), (0, 3));
+    assert_eq!((metrics.sum("queue_lag", &[]), metrics.sum("queue_lag_known", &[])), (0, 4));
     assert_eq!((metrics.sum("unaccounted_records", &[]), metrics.sum("circuit_breaker_opened_total", &[])), (0, 0));
+    let told = metrics.sum("webhook_attempts_total", &[("result", "delivered")]);
+    assert!((1..=receiver.received().len() as u64).contains(&told), "{told}");
     let missing: Vec<&str> = list::ALL.iter().map(|metric| metric.name).collect();
     let missing: Vec<&&str> = missing
         .iter()

@@ -7,7 +7,7 @@ use lambda::guard::guard;
 use pipeline::Dependency;
 use pipeline::guard::Guard;
 use pipeline::ports::TopicTail;
-use telemetry::list::STREAMS_OPEN;
+use telemetry::list::{STREAMED_EVENTS, STREAMS_OPEN};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::StreamConfig;
@@ -24,6 +24,7 @@ pub struct Streams {
 impl Streams {
     pub fn new(config: &StreamConfig, tail: Arc<dyn TopicTail>, breaker_open: Duration) -> Self {
         STREAMS_OPEN.begin([]);
+        STREAMED_EVENTS.begin([]);
         let all = config.connections.get();
         let slots = Arc::new(Semaphore::new(all));
         Streams { tail, guard: guard(Dependency::Kafka, breaker_open), longest: config.longest, slots, all }
