@@ -43,6 +43,7 @@ RETENTION_DAYS = {"raw/": 30, "outcomes/": 90, "quarantine/": 365, "parked/": 36
 
 SECRETS = {"DATABASE_READ_URL", "DATABASE_URL", "DB_PASSWORD", "KAFKA_SASL_PASSWORD", "WEBHOOK_KEY"}
 WAY_OUT = "HTTPS to what lies outside"
+TO_BROKERS = "Kafka brokers"
 
 SECRET_ATTRIBUTES = {"password", "password_wo", "master_password", "secret_string", "private_key", "secret_key"}
 
@@ -227,13 +228,14 @@ def settings(plan: Plan) -> Problems:
 
 def connections(environment: dict[str, str], reads: frozenset[str]) -> Problems:
     """The settings that are required depending on others, as docs/kafka.md and docs/postgres.md say."""
-    if "KAFKA_BROKERS" in reads and not environment.keys() & {"KAFKA_BROKERS", "MSK_CLUSTER_ARN"}:
+    reads_kafka = "KAFKA_BROKERS" in reads and ("STREAM" not in reads or environment.get("STREAM") == "on")
+    if reads_kafka and not environment.keys() & {"KAFKA_BROKERS", "MSK_CLUSTER_ARN"}:
         yield "neither KAFKA_BROKERS nor MSK_CLUSTER_ARN is set"
     login = {"KAFKA_SASL_MECHANISM", "KAFKA_SASL_USERNAME", "KAFKA_SASL_PASSWORD_SECRET_ARN"}
     expected = login if environment.get("KAFKA_SECURITY") == "sasl" else set()
     if environment.keys() & login != expected:
         yield f'KAFKA_SECURITY={environment.get("KAFKA_SECURITY")} with {sorted(environment.keys() & login)}'
-    if "KAFKA_BROKERS" in reads and environment.get("KAFKA_SECURITY") not in ("iam", "sasl"):
+    if reads_kafka and environment.get("KAFKA_SECURITY") not in ("iam", "sasl"):
         yield "connections to Kafka are neither encrypted nor with a login"
     if "DB_HOST" in reads:
         for name in ("DB_HOST", "DB_NAME", "DB_USER" if environment.get("DB_AUTH") == "iam" else "DB_PASSWORD_SECRET_ARN"):
@@ -297,6 +299,36 @@ def webhooks(plan: Plan) -> Problems:
     readers = {function for function, statement in grants(plan) if set(keys.values()) & set(statement["Resource"])}
     if readers != expected:
         yield f"the key of webhooks may be read by {sorted(readers)}, and should be by {sorted(expected)}"
+
+
+def streams(plan: Plan) -> Problems:
+    """query reads the outcomes of Kafka if it streams them, without a group, and otherwise nothing of Kafka."""
+    environment = plan.environments()["query"]
+    on = environment.get("STREAM") == "on"
+    given = {name for name in environment if name.startswith(("KAFKA_", "MSK_"))}
+    if given and not on:
+        yield f"query has {sorted(given)}, and streams nothing"
+    on_msk = on and "MSK_CLUSTER_ARN" in environment
+    may = {
+        f'{action} on {resource.rsplit("/", 1)[-1]}'
+        for function, statement in grants(plan)
+        for action in statement["Action"]
+        for resource in statement["Resource"]
+        if function == "query" and action.startswith(("kafka:", "kafka-cluster:"))
+    }
+    expected = {"kafka:GetBootstrapBrokers on *"} | {f"kafka-cluster:{action} on processed-events" for action in ("DescribeTopic", "ReadData")}
+    expected.add(f'kafka-cluster:Connect on {environment.get("MSK_CLUSTER_ARN", "").rsplit("/", 1)[-1]}')
+    if may != (expected if on_msk else set()):
+        yield f"query may do {sorted(may)} with Kafka, and should {sorted(expected) if on_msk else []}"
+    if on and not plan.functions()["query"]["vpc_config"]:
+        yield "query: it streams, and is not where the brokers are"
+    if on_msk and not reaches(plan, "kafka"):
+        yield "query: nothing leads from the VPC to the API that names the brokers"
+    if on_msk and not any(rule.values["description"] == TO_BROKERS for rule in plan.of("aws_vpc_security_group_egress_rule")):
+        yield "query: no rule lets it reach the brokers"
+    secret = environment.get("KAFKA_SASL_PASSWORD_SECRET_ARN", "").removesuffix(":password")
+    if on and secret and not any(function == "query" and secret in statement["Resource"] for function, statement in grants(plan)):
+        yield "query: no policy allows it to read the login of Kafka"
 
 
 def statements(document: str) -> list[dict[str, Any]]:
@@ -398,7 +430,7 @@ def reaches(plan: Plan, service: str) -> bool:
     return made or bool(rules & {WAY_OUT, "AWS services with an interface endpoint that exists"})
 
 
-CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, alarms_of_plan.names, alarms_of_plan.pictures, alarms_of_plan.complete, new_versions, settings, secrets, mappings, webhooks, policies, traces, logins, read_replica, archive_tables.check)
+CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, alarms_of_plan.names, alarms_of_plan.pictures, alarms_of_plan.complete, new_versions, settings, secrets, mappings, webhooks, streams, policies, traces, logins, read_replica, archive_tables.check)
 
 
 def permissions(plans: list[Plan]) -> Problems:

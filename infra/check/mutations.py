@@ -89,11 +89,19 @@ def same_names(plan: Plan) -> None:
     values["policy"] = json.dumps(document)
 
 
-def no_webhook_key(plan: Plan) -> None:
-    values = first(plan, "aws_iam_role_policy", 'function["notifier"]')
-    document = json.loads(values["policy"])
-    document["Statement"] = [one for one in document["Statement"] if one["Sid"] != "ReadWebhookKey"]
-    values["policy"] = json.dumps(document)
+def without_statement(function: str, sid: str) -> Callable[[Plan], None]:
+    def apply(plan: Plan) -> None:
+        values = first(plan, "aws_iam_role_policy", f'function["{function}"]')
+        document = json.loads(values["policy"])
+        document["Statement"] = [one for one in document["Statement"] if one["Sid"] != sid]
+        values["policy"] = json.dumps(document)
+
+    return apply
+
+
+def another_topic(plan: Plan) -> None:
+    values = first(plan, "aws_iam_role_policy", 'function["query"]')
+    values["policy"] = values["policy"].replace("/processed-events", "/raw-events")
 
 
 def logins_of(function: str, change: Callable[[list[str]], list[str]]) -> Callable[[Plan], None]:
@@ -164,6 +172,8 @@ def results_for_ever(plan: Plan) -> None:
 
 TABLES = "archive_as_tables"
 WEBHOOKS = "webhooks"
+STREAMS = "streams"
+STREAMS_ELSEWHERE = "streams_of_a_kafka_elsewhere"
 WEBHOOKS_WITH_KEY = "webhooks_with_a_key_in_production"
 REPLICA = "database_by_iam_with_a_read_replica"
 PREFIX = "s3://ours/raw/topic=raw-events/"
@@ -243,7 +253,17 @@ MUTATIONS = (
     Mutation("secrets of other webhooks", "should be one of", environment("maintainer", {"WEBHOOK_KEY_SECRET_ARN": "arn:aws:other"}), WEBHOOKS),
     Mutation("webhooks without a secret", "should be one of", environment("notifier", {"WEBHOOK_KEY_SECRET_ARN": None}), WEBHOOKS),
     Mutation("webhooks without a way", "to the Internet", without("aws_vpc_security_group_egress_rule", "internet"), WEBHOOKS),
-    Mutation("a key of webhooks that the notifier may not read", "may be read by ['maintainer']", no_webhook_key, WEBHOOKS),
+    Mutation("a key of webhooks that the notifier may not read", "may be read by ['maintainer']", without_statement("notifier", "ReadWebhookKey"), WEBHOOKS),
+    Mutation("streams without brokers", "query: neither KAFKA_BROKERS nor", environment("query", {"MSK_CLUSTER_ARN": None}), STREAMS),
+    Mutation("streams without a login", "neither encrypted nor with a login", environment("query", {"KAFKA_SECURITY": None}), STREAMS),
+    Mutation("streams that nobody allows", "query may do", without_statement("query", "ReadOutcomes"), STREAMS),
+    Mutation("streams of another topic", "query may do", another_topic, STREAMS),
+    Mutation("a permission for streams that are off", "and should []", environment("query", {"STREAM": None}), STREAMS),
+    Mutation("brokers for streams that are off", "and streams nothing", environment("query", {"MSK_CLUSTER_ARN": "arn:aws:kafka:1"})),
+    Mutation("streams outside of the VPC", "not where the brokers are", setting("aws_lambda_function", "vpc_config", [], 'function["query"]'), STREAMS),
+    Mutation("streams without the API of MSK", "that names the brokers", without("aws_vpc_endpoint", '["kafka"]'), STREAMS),
+    Mutation("streams without a way", "no rule lets it reach", without("aws_vpc_security_group_egress_rule", "functions_to_msk"), STREAMS),
+    Mutation("streams without the password", "read the login of Kafka", without_statement("query", "ReadKafkaLogin"), STREAMS_ELSEWHERE),
     Mutation("traces without the permission", "no policy allows it to send traces", environment("query", {"TRACES": "xray"})),
     Mutation("traces without a way", "nothing leads from the VPC to X-Ray", environment("query", {"TRACES": "xray"})),
     Mutation("traces to nobody", "no collector is named", environment("query", {"TRACES": "otlp"})),

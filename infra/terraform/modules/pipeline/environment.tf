@@ -2,8 +2,12 @@
 
 locals {
   # Which function reads which setting. A test of each function compares its README with its code.
-  readmes = { for name in keys(local.functions) : name => file("${path.module}/../../../../functions/${name}/README.md") }
-  reads   = { for name, text in local.readmes : name => toset(concat(["LOG_LEVEL", "METRICS_NAMESPACE"], keys(local.traces), flatten(regexall("(?m)^\\| `([A-Z][A-Z0-9_]+)` \\|", text)))) }
+  readmes    = { for name in keys(local.functions) : name => file("${path.module}/../../../../functions/${name}/README.md") }
+  documented = { for name, text in local.readmes : name => toset(concat(["LOG_LEVEL", "METRICS_NAMESPACE"], keys(local.traces), flatten(regexall("(?m)^\\| `([A-Z][A-Z0-9_]+)` \\|", text)))) }
+  # Without streams, query has no Kafka.
+  reads = merge(local.documented, var.query.stream ? {} : {
+    query = toset([for setting in local.documented.query : setting if !can(regex("^(KAFKA_|MSK_|STREAM)", setting))])
+  })
 
   # Of the metrics that the functions write, and of the alarms on them.
   metrics_namespace = lookup(var.settings, "METRICS_NAMESPACE", "Forebay/${var.name}")
@@ -28,6 +32,7 @@ locals {
       METRICS_NAMESPACE = local.metrics_namespace
       SCORER_FUNCTION   = local.scorer_arn
     },
+    var.query.stream ? { STREAM = "on" } : {},
     var.webhooks == null ? {} : { WEBHOOK_KEY_SECRET_ARN = var.webhooks.key_secret_arn },
     var.dedup_store == "dynamodb" ? { DEDUP_TABLE = module.state.dedup_table.name } : {},
   )

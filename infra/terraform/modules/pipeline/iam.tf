@@ -36,6 +36,12 @@ locals {
   read_kafka_secret = [{ sid = "ReadKafkaLogin", actions = ["secretsmanager:GetSecretValue"], resources = [module.stream.secret_arn], condition = null }]
   write_to_kafka    = { for name in keys(local.writes) : name => local.is_msk ? local.write_to_msk[name] : local.read_kafka_secret }
 
+  # A stream has no group: its client says where it goes on.
+  read_from_msk = concat(local.find_brokers, local.connect_to_msk, [
+    { sid = "ReadOutcomes", actions = ["kafka-cluster:DescribeTopic", "kafka-cluster:ReadData"], resources = [local.topic["processed-events"]], condition = null },
+  ])
+  read_outcomes = !var.query.stream ? [] : local.is_msk ? local.read_from_msk : local.read_kafka_secret
+
   # What Lambda does with the function's role for a mapping. Those of EC2 take no ARN. AWS lists them under
   # "Lambda execution role permissions" of its MSK and Apache Kafka triggers.
   poll_network = { sid = "PollFromTheVpc", actions = [
@@ -104,7 +110,7 @@ locals {
       ],
     )
 
-    query = concat(local.connect_to_dynamodb, local.read_database, [
+    query = concat(local.connect_to_dynamodb, local.read_database, local.read_outcomes, [
       { sid = "KeysLimitsAndMarks", actions = ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"], resources = local.access_table, condition = null },
     ])
 

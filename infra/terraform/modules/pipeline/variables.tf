@@ -451,6 +451,11 @@ variable "settings" {
   }
 
   validation {
+    condition     = !contains(keys(var.settings), "STREAM")
+    error_message = "settings must not have STREAM: set query.stream, which also lets query read Kafka."
+  }
+
+  validation {
     condition     = !contains(keys(var.settings), "ACCESS_STORE")
     error_message = "settings must not have ACCESS_STORE: on AWS, keys and blocks are in DynamoDB, so that an address can be blocked while Postgres is down."
   }
@@ -551,6 +556,17 @@ variable "webhooks" {
     condition     = var.webhooks == null || try(var.network.existing == null ? var.network.nat != "none" : var.network.existing.has_nat, false)
     error_message = "With webhooks, the notifier calls the endpoints of tenants on the Internet, and the VPC has no way out: set network.nat (or network.existing.has_nat), or webhooks to null."
   }
+}
+
+variable "query" {
+  description = <<-TEXT
+    What query answers besides look-ups.
+    stream: GET /stream, the outcomes of a tenant as they happen (docs/deploy-aws.md). query then reads processed-events.
+  TEXT
+  type = object({
+    stream = optional(bool, false)
+  })
+  default = {}
 }
 
 variable "front_door" {

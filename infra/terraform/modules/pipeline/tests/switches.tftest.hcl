@@ -67,6 +67,11 @@ run "defaults" {
   }
 
   assert {
+    condition     = length([for name in keys(local.environment.query) : name if startswith(name, "KAFKA_") || startswith(name, "STREAM")]) == 0 && !contains(flatten([for statement in local.statements.query : statement.actions]), "kafka-cluster:Connect")
+    error_message = "streams are off unless they are wanted, and query then has no Kafka"
+  }
+
+  assert {
     condition     = aws_lambda_invocation.maintain.input == "{\"action\":\"maintain\",\"by\":\"terraform\"}"
     error_message = "the maintainer is invoked at deploy"
   }
@@ -647,4 +652,79 @@ run "webhooks_with_a_kafka_elsewhere" {
     condition     = !contains(keys(local.environment.notifier), "KAFKA_BROKERS") && contains([for statement in local.statements.notifier : statement.sid], "PollLogin")
     error_message = "the trigger has the login, and the function has no Kafka"
   }
+}
+
+run "streams" {
+  command = plan
+
+  variables {
+    query    = { stream = true }
+    settings = { STREAM_MAX_SEC = "60" }
+  }
+
+  assert {
+    condition     = local.environment.query.STREAM == "on" && local.environment.query.STREAM_MAX_SEC == "60" && local.environment.query.MSK_CLUSTER_ARN == module.stream.cluster_arn && local.environment.query.KAFKA_SECURITY == "iam"
+    error_message = "query has the brokers and the login of the other functions"
+  }
+
+  assert {
+    condition     = [for name, environment in local.environment : name if contains(keys(environment), "STREAM")] == ["query"]
+    error_message = "nobody else reads the switch"
+  }
+
+  assert {
+    condition = toset(flatten([for statement in local.statements.query : statement.actions if !startswith(statement.actions[0], "dynamodb:")])) == toset([
+      "kafka:GetBootstrapBrokers", "kafka-cluster:Connect", "kafka-cluster:DescribeTopic", "kafka-cluster:ReadData", "secretsmanager:GetSecretValue",
+    ])
+    error_message = "query reads records without a group, and writes none"
+  }
+
+  assert {
+    condition     = one([for statement in local.statements.query : statement.resources if statement.sid == "ReadOutcomes"]) == [local.topic["processed-events"]]
+    error_message = "query knows one topic"
+  }
+
+  assert {
+    condition     = contains(local.endpoints, "kafka") && local.in_vpc.query
+    error_message = "query is where the brokers are, and can look them up"
+  }
+}
+
+run "streams_of_a_kafka_elsewhere" {
+  command = plan
+
+  variables {
+    query = { stream = true }
+    stream = {
+      kind = "external"
+      external = {
+        brokers       = ["b1.kafka.internal:9096"]
+        sasl_username = "forebay"
+        secret_arn    = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:kafka-AbCdEf"
+        inside_vpc    = true
+      }
+    }
+    # So that nothing else of query needs a secret.
+    database = { login = "iam" }
+  }
+
+  assert {
+    condition     = local.environment.query.KAFKA_BROKERS == "b1.kafka.internal:9096" && local.environment.query.KAFKA_SASL_PASSWORD_SECRET_ARN == "arn:aws:secretsmanager:eu-west-1:123456789012:secret:kafka-AbCdEf:password"
+    error_message = "query has the brokers and the login of the other functions"
+  }
+
+  assert {
+    condition     = one([for statement in local.statements.query : statement.resources if contains(statement.actions, "secretsmanager:GetSecretValue")]) == ["arn:aws:secretsmanager:eu-west-1:123456789012:secret:kafka-AbCdEf"] && contains(local.endpoints, "secretsmanager")
+    error_message = "query may read the secret with the login, and reaches it"
+  }
+}
+
+run "a_setting_of_streams_that_are_off" {
+  command = plan
+
+  variables {
+    settings = { STREAM_MAX_SEC = "60" }
+  }
+
+  expect_failures = [terraform_data.settings]
 }

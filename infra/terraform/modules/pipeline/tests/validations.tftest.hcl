@@ -488,3 +488,16 @@ run "refuses_26" {
     var.webhooks,
   ]
 }
+
+run "refuses_27" {
+  command = plan
+
+  variables {
+    # the switch of streams, without what belongs to it
+    settings = { STREAM = "on" }
+  }
+
+  expect_failures = [
+    var.settings,
+  ]
+}
