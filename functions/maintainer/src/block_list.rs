@@ -1,5 +1,7 @@
 //! The operators' commands on the block list.
 
+use std::cmp::Reverse;
+
 use event::{AddressRange, Timestamp};
 use pipeline::ports::{AddressCounters, Block, BlockList};
 use serde::Serialize;
@@ -62,6 +64,31 @@ pub async fn list(blocks: &dyn BlockList, now: Timestamp) -> Result<Vec<Block>, 
     Ok(listed)
 }
 
+/// The answer to `find-block`.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct FoundBlocks {
+    pub address: AddressRange,
+    /// Whether events from there are blocked now.
+    pub blocked: bool,
+    /// The entry that says so, or that makes the exception.
+    pub by: Option<Block>,
+    /// All entries with the address, the smallest range first, which is the one that holds.
+    pub entries: Vec<Block>,
+}
+
+/// Why an address is blocked, or is not.
+pub async fn find(
+    blocks: &dyn BlockList,
+    address: AddressRange,
+    now: Timestamp,
+) -> Result<FoundBlocks, MaintainerError> {
+    let mut entries = list(blocks, now).await?;
+    entries.retain(|block| block.address.contains(address) && block.covers(now));
+    entries.sort_by_key(|block| Reverse(block.address.prefix_bits()));
+    let by = entries.first().cloned();
+    Ok(FoundBlocks { address, blocked: by.as_ref().is_some_and(|block| !block.allows), by, entries })
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -94,6 +121,23 @@ mod tests {
         assert!(!remove(&store, &counters, b, NOW).await.unwrap().was_listed);
         assert_eq!(counters.add(&[AddressCount { count: 1, ..count }]).await.unwrap(), [1], "it begins anew");
         assert_eq!(list(&store, end).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn the_smallest_range_says_why_an_address_is_blocked() {
+        let store = FakeBlockList::default();
+        let office = range("203.0.113.0/28");
+        let found = async |address: &str| find(&store, range(address), NOW).await.unwrap();
+        assert_eq!(found("203.0.113.7").await.by, None);
+        let large = put(&store, Rule::Block, range("203.0.113.0/24"), "abuse".into(), None).await.unwrap();
+        let exception = put(&store, Rule::Allow, office, "our office".into(), None).await.unwrap();
+        put(&store, Rule::Block, range("198.51.100.0/24"), "other".into(), None).await.unwrap();
+        let inside = found("203.0.113.7").await;
+        assert_eq!((inside.blocked, &inside.by), (false, &Some(exception.clone())));
+        assert_eq!(inside.entries, [exception, large.clone()]);
+        let outside = found("203.0.113.99").await;
+        assert_eq!((outside.blocked, outside.by), (true, Some(large)));
+        assert!(!found("192.0.2.1").await.blocked);
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use crate::app::App;
 use crate::block_list::Rule;
 use crate::error::MaintainerError;
 use crate::request::{ChosenKey, Request};
-use crate::{api_keys, block_list, endpoints, upkeep};
+use crate::{api_keys, block_list, endpoints, progress, upkeep};
 
 /// Time reserved for the answer.
 const RESERVE: Duration = Duration::from_secs(5);
@@ -117,6 +117,9 @@ async fn carry_out(request: Request, app: &App, patience: Duration) -> Result<Do
             Done::same(&block_list::remove(&*app.blocks, &*app.counters, address, now).await?)
         }
         Request::ListBlocks {} => Done::same(&json!({ "blocks": block_list::list(&*app.blocks, now).await? })),
+        Request::FindBlock { address } => Done::same(&block_list::find(&*app.blocks, address, now).await?),
+        Request::ListTopics {} => Done::same(&json!({ "topics": progress::topics(app).await? })),
+        Request::Lag {} => Done::same(&json!({ "groups": progress::groups(app).await? })),
         Request::CreateKey(new) => {
             let created = api_keys::create(&*app.keys, new, now).await?;
             Done::of(&created, &created.shown)

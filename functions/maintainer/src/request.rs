@@ -43,6 +43,14 @@ pub enum Request {
         address: AddressRange,
     },
     ListBlocks {},
+    /// Which entries have an address, and which of them holds.
+    FindBlock {
+        address: AddressRange,
+    },
+    /// The topics with the offsets of their partitions.
+    ListTopics {},
+    /// How far each consumer group is.
+    Lag {},
     CreateKey(NewKey),
     ListKeys {
         /// If absent, the keys of all tenants.
@@ -111,6 +119,9 @@ impl Request {
             | Request::DeleteWebhook { webhook } => Some(json!({ "webhook": webhook })),
             Request::Maintain {}
             | Request::ListBlocks {}
+            | Request::FindBlock { .. }
+            | Request::ListTopics {}
+            | Request::Lag {}
             | Request::ListKeys { .. }
             | Request::ListWebhooks { .. }
             | Request::Audit { .. }
@@ -320,6 +331,23 @@ mod tests {
         assert_eq!(parse(&sample("maintainer", "maintain")), Ok(Request::Maintain {}));
         assert_eq!(parse(&sample("maintainer", "schedule")), Ok(Request::Maintain {}));
         assert_eq!(parse(&sample("maintainer", "list-blocks")), Ok(Request::ListBlocks {}));
+        assert_eq!(parse(&sample("maintainer", "list-topics")), Ok(Request::ListTopics {}));
+        assert_eq!(parse(&sample("maintainer", "lag")), Ok(Request::Lag {}));
+        let address = "203.0.113.7".parse().unwrap();
+        assert_eq!(parse(&sample("maintainer", "find-block")), Ok(Request::FindBlock { address }));
+        let webhook: EndpointId = "wh_0123456789abcdef0123".parse().unwrap();
+        for (case, request) in [
+            ("rotate-webhook", Request::RotateWebhook { webhook: webhook.clone() }),
+            ("pause-webhook", Request::PauseWebhook { webhook: webhook.clone(), reason: None }),
+            ("resume-webhook", Request::ResumeWebhook { webhook: webhook.clone() }),
+            ("delete-webhook", Request::DeleteWebhook { webhook }),
+        ] {
+            assert_eq!(parse(&sample("maintainer", case)), Ok(request), "{case}");
+        }
+        let Ok(Request::CreateWebhook(new)) = parse(&sample("maintainer", "create-webhook")) else {
+            panic!("create-webhook")
+        };
+        assert_eq!(new.outcomes, BTreeSet::from([Outcome::Fraud, Outcome::DeadLettered]));
         assert_eq!(parse(&sample("maintainer", "reconcile")), Ok(Request::Reconcile {}));
         let address = "203.0.113.7".parse().unwrap();
         let for_sec = NonZeroU64::new(3600);
@@ -413,6 +441,21 @@ mod tests {
     }
 
     #[test]
+    fn a_webhook_that_could_not_be_called_or_told_is_refused() {
+        let create = |url: &str, outcomes: &str| {
+            parse(&format!(r#"{{"action":"create-webhook","tenant":"acme","url":"{url}","outcomes":{outcomes}}}"#))
+        };
+        for (url, outcomes, expected) in [
+            ("http://hooks.example.com/", r#"["fraud"]"#, "field \"url\": not an https URL"),
+            ("https://hooks.example.com/", r#"["good"]"#, "field \"outcomes.0\": unknown variant"),
+            ("https://hooks.example.com/", "[]", "\"outcomes\" is empty: give at least one of valid, fraud, duplicate"),
+        ] {
+            let error = create(url, outcomes).unwrap_err();
+            assert!(error.contains(expected), "{url} {outcomes}: {error}");
+        }
+    }
+
+    #[test]
     fn a_hash_is_read_as_it_is_shown() {
         let hash = KeyHash::of(b"fb_x");
         assert_eq!(
@@ -429,10 +472,32 @@ mod tests {
             let kept = audited(&format!(r#"{{"action":"{action}","key":"fb_server_x"}}"#)).unwrap();
             assert!(kept.contains(&KeyHash::of(b"fb_server_x").to_string()) && !kept.contains("fb_server_x"), "{kept}");
         }
-        for sample_name in ["block", "unblock", "allow", "disallow", "create-key", "create-publishable-key"] {
+        for sample_name in [
+            "block",
+            "unblock",
+            "allow",
+            "disallow",
+            "create-key",
+            "create-publishable-key",
+            "create-webhook",
+            "rotate-webhook",
+            "pause-webhook",
+            "resume-webhook",
+            "delete-webhook",
+        ] {
             assert!(audited(&sample("maintainer", sample_name)).is_some(), "{sample_name}");
         }
-        for sample_name in ["maintain", "list-blocks", "list-keys", "audit", "reconcile"] {
+        for sample_name in [
+            "maintain",
+            "list-blocks",
+            "find-block",
+            "list-topics",
+            "lag",
+            "list-keys",
+            "list-webhooks",
+            "audit",
+            "reconcile",
+        ] {
             assert_eq!(audited(&sample("maintainer", sample_name)), None, "{sample_name}");
         }
     }

@@ -161,3 +161,22 @@ async fn an_address_can_be_blocked_while_kafka_and_postgres_are_down() {
     );
     assert!(ask(&app, "unknown-action").await.unwrap_err().starts_with("bad-request: "));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn topics_and_groups_are_told_as_kafka_has_them() {
+    let kafka = EmbeddedKafka::start().await.unwrap();
+    let postgres = ThrowAwayPostgres::start(None, None).await.unwrap();
+    let app = app(&kafka.brokers(), &postgres.url());
+    ask(&app, "maintain").await.unwrap();
+    let topics = ask(&app, "list-topics").await.unwrap();
+    let names: Vec<&str> =
+        topics["topics"].as_array().unwrap().iter().map(|of| of["topic"].as_str().unwrap()).collect();
+    assert_eq!(names, pipeline::topic::ALL);
+    assert_eq!(topics["topics"][0]["partitions"].as_array().unwrap().len(), 2);
+    let lag = ask(&app, "lag").await.unwrap();
+    let groups: Vec<&str> = lag["groups"].as_array().unwrap().iter().map(|of| of["group"].as_str().unwrap()).collect();
+    assert_eq!(groups, pipeline::group::ALL.map(|(group, _)| group));
+    assert_eq!(lag["groups"][0]["lag"], Value::Null, "nothing has read yet");
+    let why = ask(&app, "find-block").await.unwrap();
+    assert_eq!((&why["blocked"], &why["address"]), (&Value::Bool(false), &Value::from("203.0.113.7")));
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kafka::{KafkaClient, KafkaError, StartingPosition};
-use pipeline::{Position, chain};
+use pipeline::chain;
 use telemetry::list::{QUEUE_LAG, QUEUE_LAG_KNOWN};
 use tokio::sync::watch;
 
@@ -29,16 +29,14 @@ pub(crate) async fn of_group<'a>(
     config: &'a MappingConfig,
 ) -> Result<Vec<PartitionLag<'a>>, KafkaError> {
     let topics = kafka.topics();
-    let committed = topics.committed(&config.group).await?;
     let mut lags = Vec::new();
     for topic in &config.topics {
-        for of in topics.watermarks(topic).await? {
-            let next = next_offset(&committed, topic, of.partition).unwrap_or(match config.starting_position {
-                StartingPosition::TrimHorizon | StartingPosition::AtTimestamp(_) => of.earliest,
-                StartingPosition::Latest => of.latest,
-            });
-            let records = u64::try_from(of.latest - next.max(of.earliest)).unwrap_or(0);
-            lags.push(PartitionLag { topic, partition: of.partition, records });
+        for place in topics.places_of(&config.group, topic).await? {
+            let start = match config.starting_position {
+                StartingPosition::TrimHorizon | StartingPosition::AtTimestamp(_) => place.marks.earliest,
+                StartingPosition::Latest => place.marks.latest,
+            };
+            lags.push(PartitionLag { topic, partition: place.marks.partition, records: place.behind(start) });
         }
     }
     Ok(lags)
@@ -71,8 +69,4 @@ pub(crate) async fn watch(kafka: KafkaClient, config: Arc<MappingConfig>, mut st
         }
         was_known = lags.is_ok();
     }
-}
-
-fn next_offset(committed: &[Position], topic: &str, partition: i32) -> Option<i64> {
-    committed.iter().find(|at| &*at.topic == topic && at.partition == partition).map(|at| at.offset)
 }

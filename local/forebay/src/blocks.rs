@@ -25,6 +25,8 @@ pub enum BlocksCommand {
     Remove { address: String },
     /// Show blocks and exceptions that are in force.
     List,
+    /// Show whether an address is blocked, and by which entry.
+    Why { address: String },
 }
 
 /// # Errors
@@ -51,7 +53,22 @@ pub async fn blocks(command: BlocksCommand, at: &ReachedPipeline, answers: &Answ
             answers.show(&answer, |answer| block_table(&answer["blocks"]))?;
             Ok(Ending::Done)
         }
+        BlocksCommand::Why { address } => {
+            let answer = at.call("maintainer", &json!({"action": "find-block", "address": address})).await?;
+            answers.show(&answer, why_text)?;
+            Ok(Ending::Done)
+        }
     }
+}
+
+fn why_text(answer: &Value) -> String {
+    let address = cell(&answer["address"]);
+    let said = match (answer["blocked"] == true, answer["by"].is_object()) {
+        (true, _) => "is blocked by the first of these entries",
+        (false, true) => "is an exception by the first of these entries",
+        (false, false) => return format!("{address} is in no entry: it is not blocked\n"),
+    };
+    format!("{address} {said}:\n{}", block_table(&answer["entries"]))
 }
 
 fn removed_text(address: &str, answer: &Value) -> String {

@@ -21,6 +21,7 @@ use crate::sending::{SendArguments, send};
 use crate::stats::{StatsArguments, stats};
 use crate::tail::{TailArguments, tail};
 use crate::timeline::{EventQuestion, timeline};
+use crate::topics::{TopicsCommand, topics};
 use crate::webhooks::{WebhooksCommand, webhooks};
 
 /// Sends events to Forebay, asks what became of them, and operates it.
@@ -62,6 +63,9 @@ enum ForebayAction {
     /// The block list.
     #[command(subcommand)]
     Blocks(BlocksCommand),
+    /// What is in Kafka.
+    #[command(subcommand)]
+    Topics(TopicsCommand),
     /// Who is told of outcomes by signed requests.
     #[command(subcommand)]
     Webhooks(WebhooksCommand),
@@ -104,6 +108,7 @@ impl ForebayCommand {
             ForebayAction::Reconcile => reconcile(&at()?, &answers).await,
             ForebayAction::Keys(command) => keys(command, &at()?, &answers).await,
             ForebayAction::Blocks(command) => blocks(command, &at()?, &answers).await,
+            ForebayAction::Topics(command) => topics(command, &at()?, &answers).await,
             ForebayAction::Webhooks(command) => webhooks(command, &at()?, &answers).await,
             ForebayAction::Invoke { function, file } => invoke(&function, &file, &at()?, &answers).await,
             ForebayAction::Doctor => doctor(&at()?, &answers).await,

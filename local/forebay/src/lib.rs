@@ -36,4 +36,5 @@ pub mod table;
 pub mod tail;
 pub mod time_range;
 pub mod timeline;
+pub mod topics;
 pub mod webhooks;

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use esm::{MappingConfig, OnFailure, PollerMode};
+use pipeline::group;
 use pipeline::topic::{PROCESSED_EVENTS, RAW_EVENTS};
 
 use crate::options::Options;
@@ -17,26 +18,21 @@ const ARCHIVER_BATCH: usize = 5000;
 const MAX_RETRIES: u32 = 10_000;
 
 /// The topics that are archived, each with the consumer group that archives it.
-pub const ARCHIVERS: [(&str, &str); 2] = [(RAW_EVENTS, "archiver-raw"), (PROCESSED_EVENTS, "archiver-outcomes")];
-
-/// The consumer group that feeds the processor.
-pub const PROCESSOR_GROUP: &str = "processor";
+pub const ARCHIVERS: [(&str, &str); 2] =
+    [(RAW_EVENTS, group::ARCHIVER_RAW), (PROCESSED_EVENTS, group::ARCHIVER_OUTCOMES)];
 
 /// Batch size of the notifier: each message is a request of its own.
 const NOTIFIER_BATCH: usize = 100;
 
-/// The consumer group that feeds the notifier, if there are webhooks.
-pub const NOTIFIER_GROUP: &str = "notifier";
-
 /// Every consumer group that a pipeline always has, with the topic that it reads.
 pub fn groups() -> impl Iterator<Item = (&'static str, &'static str)> {
-    std::iter::once((RAW_EVENTS, PROCESSOR_GROUP)).chain(ARCHIVERS)
+    std::iter::once((RAW_EVENTS, group::PROCESSOR)).chain(ARCHIVERS)
 }
 
 /// The event source mappings that Terraform creates on AWS.
 pub fn mapping_configs(options: &Options) -> Vec<MappingConfig> {
-    let mapping = |function, topic, group, batch_size, window_ms, concurrency| {
-        let mut config = MappingConfig::new(function, topic, group);
+    let mapping = |function, topic, of_group, batch_size, window_ms, concurrency| {
+        let mut config = MappingConfig::new(function, topic, of_group);
         config.batch_size = batch_size;
         config.window = Duration::from_millis(window_ms);
         config.pollers = options.pollers;
@@ -51,9 +47,9 @@ pub fn mapping_configs(options: &Options) -> Vec<MappingConfig> {
     // One at a time: what arrives in the meantime makes the next object larger.
     let archivers =
         ARCHIVERS.map(|(topic, group)| mapping("archiver", topic, group, ARCHIVER_BATCH, 500, NonZeroUsize::MIN));
-    let processor = mapping("processor", RAW_EVENTS, PROCESSOR_GROUP, PROCESSOR_BATCH, 0, options.concurrency);
+    let processor = mapping("processor", RAW_EVENTS, group::PROCESSOR, PROCESSOR_BATCH, 0, options.concurrency);
     let notifier = options.webhooks.then(|| {
-        let mapping = mapping("notifier", PROCESSED_EVENTS, NOTIFIER_GROUP, NOTIFIER_BATCH, 0, NonZeroUsize::MIN);
+        let mapping = mapping("notifier", PROCESSED_EVENTS, group::NOTIFIER, NOTIFIER_BATCH, 0, NonZeroUsize::MIN);
         // It keeps what it could not send; only a database that is down makes it fail, and then all records of a batch.
         MappingConfig { partial_answers: false, ..mapping }
     });
@@ -88,7 +84,7 @@ mod tests {
         let options = Options { webhooks: true, ..Options::for_one_run(&BTreeMap::new(), PathBuf::new()).unwrap() };
         for mut ours in mapping_configs(&options) {
             // The notifier has a second container, for operators and its schedule.
-            let container = if ours.group == NOTIFIER_GROUP { "notifier-outcomes" } else { &ours.group }.to_owned();
+            let container = if ours.group == group::NOTIFIER { "notifier-outcomes" } else { &ours.group }.to_owned();
             let file = format!("{}/../compose/mappings/{container}.json", env!("CARGO_MANIFEST_DIR"));
             let theirs = MappingConfig::from_json(&std::fs::read_to_string(file).unwrap(), "").unwrap();
             // Each has a container of its own, and how many calls it takes is said to `esm`.

@@ -12,12 +12,12 @@ use archive::OffsetRanges;
 use event::Timestamp;
 use kafka::{KafkaClient, PartitionWatermarks};
 use pipeline::clock::{Clock as _, SystemClock};
+use pipeline::group::PROCESSOR;
 use pipeline::topic::RAW_EVENTS;
 use postgres::Database;
 
 use crate::listed::list;
 use crate::log_content::{Offsets, records_at};
-use crate::mappings::PROCESSOR_GROUP;
 
 /// From this age on, a record that the group has not finished is overdue: some calls may have failed and been repeated by
 /// then.
@@ -178,7 +178,7 @@ impl Found {
 }
 
 async fn committed(kafka: &KafkaClient) -> anyhow::Result<Places> {
-    let committed = kafka.topics().committed(PROCESSOR_GROUP).await?.into_iter();
+    let committed = kafka.topics().committed(PROCESSOR).await?.into_iter();
     let committed = committed.filter(|position| *position.topic == *RAW_EVENTS);
     Ok(committed.map(|position| (position.partition, position.offset)).collect())
 }
@@ -189,7 +189,7 @@ fn millis(duration: Duration) -> i64 {
 
 impl fmt::Display for GroupProgress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let title = format!("group {PROCESSOR_GROUP}");
+        let title = format!("group {PROCESSOR}");
         writeln!(
             f,
             "{title:>16} {:>9} {:>10} {:>10} {:>10} {:>10}  standing",

@@ -27,4 +27,4 @@ pub use error::KafkaError;
 pub use log_content::offsets_with_records;
 pub use publisher::{KafkaPublisher, PublisherOptions};
 pub use topic_tail::KafkaTail;
-pub use topics::{PartitionWatermarks, TopicAdmin, TopicChange, TopicSpec};
+pub use topics::{GroupPlace, PartitionWatermarks, TopicAdmin, TopicChange, TopicSpec};

@@ -55,6 +55,22 @@ pub struct PartitionWatermarks {
     pub latest: i64,
 }
 
+/// How far a consumer group is in a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupPlace {
+    pub marks: PartitionWatermarks,
+    /// The next offset to read; `None` if the group has never committed one here.
+    pub committed: Option<i64>,
+}
+
+impl GroupPlace {
+    /// The number of offsets that are written and not committed. `start`: where the group begins without a commit.
+    pub fn behind(&self, start: i64) -> u64 {
+        let PartitionWatermarks { earliest, latest, .. } = self.marks;
+        u64::try_from(latest - self.committed.unwrap_or(start).max(earliest)).unwrap_or(0)
+    }
+}
+
 /// Topic administration.
 pub struct TopicAdmin {
     client: KafkaClient,
@@ -257,6 +273,21 @@ impl TopicAdmin {
             in_order.collect()
         })
         .await
+    }
+
+    /// How far a group is in every partition of a topic, whoever consumes it; in the order of the partitions.
+    ///
+    /// # Errors
+    /// If the topic does not exist, a partition has no leader, or the group's coordinator does not answer.
+    pub async fn places_of(&self, group: &str, topic: &str) -> Result<Vec<GroupPlace>, KafkaError> {
+        // First, so that what is committed meanwhile is not beyond the end.
+        let committed = self.committed(group).await?;
+        let committed = |partition| {
+            let here = committed.iter().find(|at| &*at.topic == topic && at.partition == partition);
+            here.map(|at| at.offset)
+        };
+        let place = |marks: PartitionWatermarks| GroupPlace { marks, committed: committed(marks.partition) };
+        Ok(self.watermarks(topic).await?.into_iter().map(place).collect())
     }
 
     /// The committed offsets of a group: for each partition, the next offset to read, in order.

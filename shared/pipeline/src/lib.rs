@@ -28,5 +28,5 @@ pub use clock::millis;
 pub use error::{BreakerOpen, Dependency, DependencyError, ErrorClass, OutOfTime, WrongNumberOfAnswers, chain};
 pub use outcome::Outcome;
 pub use reason::{Reason, ReasonTag};
-pub use record::{Delivery, Header, Position, Record, RecordHeaders, header, topic};
+pub use record::{Delivery, Header, Position, Record, RecordHeaders, group, header, topic};
 pub use trace::{TraceContext, TraceId};

@@ -18,6 +18,24 @@ pub mod topic {
     pub const ALL: [&str; 3] = [RAW_EVENTS, PROCESSED_EVENTS, DEAD_LETTER_EVENTS];
 }
 
+/// Consumer groups: each is one function's on one topic (DESIGN section 3).
+pub mod group {
+    use super::topic::{PROCESSED_EVENTS, RAW_EVENTS};
+
+    pub const PROCESSOR: &str = "processor";
+    pub const ARCHIVER_RAW: &str = "archiver-raw";
+    pub const ARCHIVER_OUTCOMES: &str = "archiver-outcomes";
+    /// There is none without webhooks.
+    pub const NOTIFIER: &str = "notifier";
+    /// Each with its topic.
+    pub const ALL: [(&str, &str); 4] = [
+        (PROCESSOR, RAW_EVENTS),
+        (ARCHIVER_RAW, RAW_EVENTS),
+        (ARCHIVER_OUTCOMES, PROCESSED_EVENTS),
+        (NOTIFIER, PROCESSED_EVENTS),
+    ];
+}
+
 /// Header names (DESIGN sections 3 and 10).
 pub mod header {
     pub const EVENT_ID: &str = "event-id";

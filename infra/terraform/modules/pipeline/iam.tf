@@ -153,6 +153,7 @@ locals {
       local.is_msk ? concat(local.find_brokers, local.connect_to_msk, [
         { sid = "DescribeKafka", actions = ["kafka-cluster:DescribeCluster"], resources = [module.stream.cluster_arn], condition = null },
         { sid = "MakeTopics", actions = ["kafka-cluster:AlterTopic", "kafka-cluster:CreateTopic", "kafka-cluster:DescribeTopic"], resources = local.topics, condition = null },
+        { sid = "LookAtGroups", actions = ["kafka-cluster:DescribeGroup"], resources = [for group in flatten(values(local.polls)[*].groups) : "${module.stream.group_arn_prefix}/${group}"], condition = null },
         { sid = "LookForRecords", actions = ["kafka-cluster:ReadData"], resources = [local.topic["raw-events"]], condition = null },
       ]) : local.read_kafka_secret,
     )

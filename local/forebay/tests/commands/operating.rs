@@ -97,6 +97,45 @@ async fn a_new_key_is_shown_once_or_kept_in_a_file_that_only_its_owner_reads() {
 }
 
 #[tokio::test]
+async fn topics_and_lag_are_shown_by_partition() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let topic =
+        json!({"topic": "raw-events", "offsets": 20, "partitions": [{"partition": 0, "earliest": 10, "latest": 30}]});
+    let place = json!({"partition": 0, "committed": 25, "latest": 30, "lag": 5});
+    let idle = json!({"partition": 0, "committed": null, "latest": 30, "lag": 20});
+    let groups = json!([
+        {"group": "processor", "topic": "raw-events", "lag": 5, "partitions": [place]},
+        {"group": "notifier", "topic": "processed-events", "lag": null, "partitions": [idle]},
+    ]);
+    answer(&server, [json!({"topics": [topic]}), json!({"groups": groups})]);
+    server.run(folder.path(), &["topics", "list"]).await.ended(0, "raw-events  0          10        30");
+    let lag = server
+        .run(folder.path(), &["topics", "lag"])
+        .await
+        .ended(0, "processor  raw-events        0          25         30      5");
+    assert!(lag.out.contains("notifier   processed-events  0          -          30      -"), "{}", lag.out);
+}
+
+#[tokio::test]
+async fn an_address_is_said_to_be_blocked_by_the_smallest_range() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let entry = json!({"address": "203.0.113.0/24", "until": null, "reason": "abuse", "allows": false});
+    let exception = json!({"address": "203.0.113.7", "until": null, "reason": "our office", "allows": true});
+    answer(
+        &server,
+        [
+            json!({"address": "203.0.113.9", "blocked": true, "by": entry.clone(), "entries": [entry.clone()]}),
+            json!({"address": "203.0.113.7", "blocked": false, "by": exception.clone(), "entries": [exception, entry]}),
+            json!({"address": "192.0.2.1", "blocked": false, "by": null, "entries": []}),
+        ],
+    );
+    let why = async |address| server.run(folder.path(), &["blocks", "why", address]).await;
+    why("203.0.113.9").await.ended(0, "203.0.113.9 is blocked by the first of these entries");
+    why("203.0.113.7").await.ended(0, "203.0.113.7 is an exception by the first");
+    why("192.0.2.1").await.ended(0, "is in no entry: it is not blocked");
+}
+
+#[tokio::test]
 async fn webhooks_are_made_shown_and_paused_and_dead_deliveries_are_sent_again() {
     let (server, folder) = (Server::start().await, TempDir::new().unwrap());
     let webhook = json!({
