@@ -25,7 +25,7 @@ pub fn write(to: &mut String, place: &TailPlace) {
     }
 }
 
-/// `None` if [`write`] did not write it.
+/// `None` if [`write()`] did not write it.
 pub fn parse(text: &str) -> Option<TailPlace> {
     if text.len() > MAX_BYTES {
         return None;
