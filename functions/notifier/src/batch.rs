@@ -47,7 +47,8 @@ impl App {
         let endpoints = self.recent_endpoints(deadline).await?;
         let Plan { outgoing, skipped } = plan(records, &endpoints);
         let messages = outgoing.len();
-        let mut results = self.deliver(outgoing, Instant::now() + FIRST_ATTEMPTS, deadline).await;
+        let last_begin = self.last_begin(deadline).min(Instant::now() + FIRST_ATTEMPTS);
+        let mut results = self.deliver(outgoing, last_begin).await;
         failpoint!("notifier::sent");
         let now = self.clock.now();
         let undelivered = results.undelivered(now);

@@ -52,10 +52,8 @@ impl Results {
 }
 
 impl App {
-    /// Tries each message once. None is begun after `last_begin`, or so late that its answer could come after `deadline`. An
-    /// endpoint that fails five times in a row is left alone.
-    pub(crate) async fn deliver(&self, outgoing: Vec<Outgoing>, last_begin: Instant, deadline: Instant) -> Results {
-        let last_begin = last_begin.min(self.last_begin(deadline));
+    /// Tries each message once; none is begun after `last_begin`. An endpoint that fails five times in a row is left alone.
+    pub(crate) async fn deliver(&self, outgoing: Vec<Outgoing>, last_begin: Instant) -> Results {
         let mut by_endpoint = BTreeMap::<EndpointId, Vec<Outgoing>>::new();
         for message in outgoing {
             by_endpoint.entry(message.endpoint.id.clone()).or_default().push(message);

@@ -20,7 +20,7 @@ use crate::request::Request;
 
 /// Time reserved before Lambda's deadline, to keep what could not be sent and to answer.
 const RESERVE: Duration = Duration::from_secs(3);
-/// Most dead deliveries in an answer: each is read with its body.
+/// Most dead deliveries in an answer.
 const MOST_SHOWN: u32 = 20;
 
 /// Handles one event: sends the outcomes of a batch, or carries out a request.
@@ -118,20 +118,20 @@ impl App {
     }
 }
 
-/// A dead delivery as it is listed. Bodies hold what customers sent, and are not shown.
+/// A dead delivery as it is listed.
 #[derive(Serialize)]
 struct ShownDead<'a> {
     message_id: &'a str,
     attempts: u32,
     error: &'a str,
     failed_at: Timestamp,
-    body_bytes: usize,
+    body_bytes: u64,
 }
 
 impl<'a> ShownDead<'a> {
     fn of(dead: &'a DeadDelivery) -> Self {
-        let DeadDelivery { message_id, attempts, error, failed_at, body } = dead;
-        ShownDead { message_id, attempts: *attempts, error, failed_at: *failed_at, body_bytes: body.len() }
+        let DeadDelivery { message_id, attempts, error, failed_at, body_bytes } = dead;
+        ShownDead { message_id, attempts: *attempts, error, failed_at: *failed_at, body_bytes: *body_bytes }
     }
 }
 

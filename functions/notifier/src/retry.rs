@@ -86,7 +86,7 @@ impl App {
                 let endpoint = Arc::clone(by_id.get(&delivery.endpoint)?);
                 Some(Outgoing { endpoint, delivery, attempts })
             });
-            let mut results = self.deliver(outgoing.collect(), last_begin, deadline).await;
+            let mut results = self.deliver(outgoing.collect(), last_begin).await;
             failpoint!("notifier::resent");
             let now = self.clock.now();
             let undelivered = results.undelivered(now.plus(LEFT_ALONE));

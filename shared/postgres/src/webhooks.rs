@@ -80,7 +80,7 @@ const BACKLOG: &str = "
     GROUP BY d.endpoint ORDER BY d.endpoint";
 
 const DEAD: &str = "
-    SELECT message, body, attempts, error, failed_at FROM webhook_deliveries
+    SELECT message, octet_length(body) AS body_bytes, attempts, error, failed_at FROM webhook_deliveries
     WHERE endpoint = $1 AND due_at IS NULL ORDER BY failed_at DESC, message LIMIT $2";
 
 const REVIVE: &str = "
@@ -180,13 +180,12 @@ impl PostgresWebhooks {
         let rows = self.database.query(DEAD, &[parameter(&endpoint), parameter(&limit)]).await?;
         let dead = |row: &Row| {
             let failed_at: OffsetDateTime = row.try_get("failed_at")?;
-            let body: Vec<u8> = row.try_get("body")?;
             Ok(DeadDelivery {
                 message_id: row.try_get("message")?,
                 attempts: count(row, "attempts")?,
                 error: row.try_get("error")?,
                 failed_at: Timestamp::from(failed_at),
-                body: body.into(),
+                body_bytes: count(row, "body_bytes")?.into(),
             })
         };
         rows.iter().map(dead).collect()

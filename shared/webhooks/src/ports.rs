@@ -61,7 +61,8 @@ pub struct DeadDelivery {
     pub attempts: u32,
     pub error: String,
     pub failed_at: Timestamp,
-    pub body: Bytes,
+    /// The body itself holds what a customer sent, and lists do not show it.
+    pub body_bytes: u64,
 }
 
 /// What waits for its next attempt.

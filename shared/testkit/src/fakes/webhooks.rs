@@ -173,7 +173,7 @@ impl WebhookDeliveries for FakeWebhooks {
                 attempts: failure.attempts,
                 error: failure.error.clone(),
                 failed_at: *failed_at,
-                body: delivery.body.clone(),
+                body_bytes: delivery.body.len() as u64,
             };
             let mut dead: Vec<DeadDelivery> = state.deliveries.values().filter(is_dead).map(shown).collect();
             dead.sort_by(|a, b| b.failed_at.cmp(&a.failed_at).then_with(|| a.message_id.cmp(&b.message_id)));
