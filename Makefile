@@ -292,7 +292,7 @@ contract-test: setup $(CONTRACT_TOOLS) binaries ## schemathesis over ingest and 
 .PHONY: kafka-contract
 kafka-contract: setup-kafka ## The Kafka contract suite on Apache Kafka, and its TLS and SASL listeners
 	KAFKA=apache cargo test --workspace --test contract $(CARGO_PROFILE)
-	KAFKA=apache cargo test --workspace --test topic_tail $(CARGO_PROFILE) -- --include-ignored
+	KAFKA=apache cargo test --workspace --test topics $(CARGO_PROFILE) -- --include-ignored
 	cargo test --workspace --test security $(CARGO_PROFILE) -- --ignored
 
 .PHONY: demo-check

@@ -1,13 +1,11 @@
 //! Runs the contracts of redriving on their fakes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use event::{Origin, Timestamp};
-use pipeline::ports::{BeginVerdict, Mark, MarkKey, RecordPublisher, RedriveMarks};
-use pipeline::{DependencyError, Position, Record};
-use testkit::contracts::publisher::Broker;
+use pipeline::ports::{BeginVerdict, Mark, MarkKey, RedriveMarks};
+use pipeline::{DependencyError, Position};
 use testkit::contracts::redrive::{redrive_marks_contract, topic_source_contract};
 use testkit::fakes::publisher::FakePublisher;
 use testkit::fakes::redrive::{FakeRedriveMarks, FakeTopics};
@@ -17,34 +15,10 @@ async fn the_fake_marks_keep_the_contract() {
     redrive_marks_contract(&FakeRedriveMarks::default()).await;
 }
 
-struct FakeBroker {
-    publisher: Arc<FakePublisher>,
-    topics: AtomicUsize,
-}
-
-#[async_trait]
-impl Broker for FakeBroker {
-    fn publisher(&self) -> &dyn RecordPublisher {
-        &*self.publisher
-    }
-
-    async fn new_topic(&self, partitions: i32) -> &'static str {
-        let number = self.topics.fetch_add(1, Ordering::Relaxed);
-        let name: &'static str = Box::leak(format!("topic-{number}").into_boxed_str());
-        self.publisher.create_topic(name, partitions);
-        name
-    }
-
-    async fn records(&self, topic: &'static str) -> Vec<Record> {
-        self.publisher.records(topic)
-    }
-}
-
 #[tokio::test]
 async fn the_fake_topics_keep_the_contract() {
     let publisher = Arc::new(FakePublisher::new(3));
-    let broker = FakeBroker { publisher: Arc::clone(&publisher), topics: AtomicUsize::new(0) };
-    topic_source_contract(&broker, &FakeTopics::new(publisher)).await;
+    topic_source_contract(&*publisher, &FakeTopics::new(Arc::clone(&publisher))).await;
 }
 
 /// Marks that never expire: a run that dies would keep its letters for ever.

@@ -2,49 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
+use pipeline::Position;
 use pipeline::ports::{LossCause, LostSpan, NewRecord, RecordPublisher, TailStart, TopicTail as _};
-use pipeline::{Position, Record};
-use testkit::contracts::publisher::Broker;
 use testkit::contracts::tail::suite;
 use testkit::fakes::publisher::FakePublisher;
 use testkit::fakes::tail::FakeTail;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-struct FakeBroker {
-    publisher: Arc<FakePublisher>,
-    topics: AtomicUsize,
-}
-
-#[async_trait]
-impl Broker for FakeBroker {
-    fn publisher(&self) -> &dyn RecordPublisher {
-        &*self.publisher
-    }
-
-    async fn new_topic(&self, partitions: i32) -> &'static str {
-        let number = self.topics.fetch_add(1, Ordering::Relaxed);
-        let name: &'static str = Box::leak(format!("tail-{number}").into_boxed_str());
-        self.publisher.create_topic(name, partitions);
-        name
-    }
-
-    async fn records(&self, topic: &'static str) -> Vec<Record> {
-        self.publisher.records(topic)
-    }
-}
-
 #[tokio::test]
 async fn the_fake_tail_keeps_the_contract() {
     let publisher = Arc::new(FakePublisher::new(3));
-    let broker = FakeBroker { publisher: Arc::clone(&publisher), topics: AtomicUsize::new(0) };
-    let tail = FakeTail::new(publisher);
-    suite(&broker, &tail).await;
+    let tail = FakeTail::new(Arc::clone(&publisher));
+    suite(&*publisher, &tail).await;
     assert_eq!(tail.followers(), 0, "followers that are dropped are gone");
 }
 

@@ -14,7 +14,7 @@ use bytes::Bytes;
 use pipeline::ports::{NewRecord, RecordPublisher};
 use pipeline::{ErrorClass, Header, Position, Record};
 
-use crate::fakes::publisher::partition_of;
+use crate::fakes::publisher::{FakePublisher, partition_of};
 
 /// Ample for a healthy broker on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -28,6 +28,23 @@ pub trait Broker: Send + Sync {
     async fn new_topic(&self, partitions: i32) -> &'static str;
     /// Everything in a topic, ordered by partition and offset.
     async fn records(&self, topic: &'static str) -> Vec<Record>;
+}
+
+#[async_trait]
+impl Broker for FakePublisher {
+    fn publisher(&self) -> &dyn RecordPublisher {
+        self
+    }
+
+    async fn new_topic(&self, partitions: i32) -> &'static str {
+        let name: &'static str = Box::leak(super::unique("topic").into_boxed_str());
+        self.create_topic(name, partitions);
+        name
+    }
+
+    async fn records(&self, topic: &'static str) -> Vec<Record> {
+        FakePublisher::records(self, topic)
+    }
 }
 
 /// Tests every promise that a healthy broker can keep.
