@@ -290,9 +290,12 @@ pub async fn run_and_examine(
         options.pooler = PoolerChoice::PgBouncer;
     }
     let listener = match setup.webhook {
-        Some(status) => Some(Listener::start(&mut options, status).await?),
+        Some(status) => Some(Listener::start(status).await?),
         None => None,
     };
+    if let Some(listener) = &listener {
+        options = listener.known_to(options);
+    }
     let requests = setup.requests.unwrap_or_else(|| setup.load.plan(&mut rng));
 
     let watch = memory::Watch::start(&run.binaries)?;

@@ -23,18 +23,15 @@ pub struct Listener {
 impl Listener {
     /// # Errors
     /// If the receiver does not start.
-    pub async fn start(options: &mut Options, status: u16) -> anyhow::Result<Self> {
+    pub async fn start(status: u16) -> anyhow::Result<Self> {
         let receiver = HttpsReceiver::start().await?;
         receiver.answer(ReceiverAnswer::status(status));
-        options.webhooks = true;
-        options.notify_every = Some(EVERY);
-        for (name, value) in [
-            ("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8".to_owned()),
-            ("WEBHOOK_CA_FILE", receiver.ca_file().to_string_lossy().into_owned()),
-        ] {
-            options.function_settings.push((name.to_owned(), value));
-        }
         Ok(Listener { receiver })
+    }
+
+    /// The options of a stack that can tell it.
+    pub fn known_to(&self, options: Options) -> Options {
+        Options { notify_every: Some(EVERY), ..options.telling(&self.receiver) }
     }
 
     /// # Errors

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use archive::S3Objects;
-use kafka::{KafkaClient, KafkaConfig};
+use kafka::{GroupPlace, KafkaClient, KafkaConfig};
 use pipeline::ports::{KeyKind, Scope};
 use postgres::{Database, PostgresConfig};
 use serde_json::{Value, json};
@@ -92,14 +92,10 @@ impl Endpoints {
         let topics = self.kafka.topics();
         let mut lag = 0;
         for (topic, group) in groups().filter(|(_, group)| is_meant(group)) {
-            let committed = topics.committed(group).await?;
-            for partition in topics.watermarks(topic).await? {
-                let done = committed
-                    .iter()
-                    .find(|position| *position.topic == *topic && position.partition == partition.partition)
-                    // Of a log that was made again, the group's offset may lie beyond the end: it begins at the start.
-                    .filter(|position| position.offset <= partition.latest)
-                    .map_or(partition.earliest, |position| position.offset.max(partition.earliest));
+            for GroupPlace { marks: partition, committed } in topics.places_of(group, topic).await? {
+                // Of a log that was made again, the group's offset may lie beyond the end: it begins at the start.
+                let committed = committed.filter(|committed| *committed <= partition.latest);
+                let done = committed.map_or(partition.earliest, |committed| committed.max(partition.earliest));
                 let behind = u64::try_from(partition.latest - done).unwrap_or_default();
                 if behind > 0 {
                     tracing::debug!(

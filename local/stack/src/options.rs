@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use services::free_port;
+use services::https_receiver::HttpsReceiver;
 use settings::{Settings, SettingsError, Variables};
 use strum::{EnumString, VariantNames};
 
@@ -320,6 +321,15 @@ impl Options {
         self.function_settings.retain(|(known, _)| known != name);
         self.function_settings.push((name.to_owned(), value.into()));
         self
+    }
+
+    /// With webhooks, which may be sent to this receiver.
+    #[must_use]
+    pub fn telling(self, receiver: &HttpsReceiver) -> Self {
+        let ca_file = receiver.ca_file().to_string_lossy().into_owned();
+        let options =
+            self.with_setting("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8").with_setting("WEBHOOK_CA_FILE", ca_file);
+        Options { webhooks: true, ..options }
     }
 
     /// Sets a variable of the functions unless the environment sets it.

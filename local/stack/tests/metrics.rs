@@ -78,10 +78,7 @@ fn options(receiver: &HttpsReceiver) -> Options {
         port.number = free_port().unwrap();
     }
     options.rescore_every = None;
-    options.webhooks = true;
-    options
-        .with_setting("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8")
-        .with_setting("WEBHOOK_CA_FILE", receiver.ca_file().to_str().unwrap())
+    options.telling(receiver)
 }
 
 #[tokio::test(flavor = "multi_thread")]

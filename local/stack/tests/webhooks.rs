@@ -20,11 +20,8 @@ async fn stack(receiver: &HttpsReceiver) -> Stack {
     let program = std::env::current_exe().unwrap();
     let binaries = program.parent().unwrap().parent().unwrap().to_owned();
     let options = Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap();
-    let options = options
-        .with_setting("BREAKER_OPEN_SEC", "1")
-        .with_setting("WEBHOOK_ALLOWED_NETWORKS", "127.0.0.0/8")
-        .with_setting("WEBHOOK_CA_FILE", receiver.ca_file().to_str().unwrap());
-    let options = Options { webhooks: true, notify_every: None, aggregate_every: None, rescore_every: None, ..options };
+    let options = options.with_setting("BREAKER_OPEN_SEC", "1").telling(receiver);
+    let options = Options { notify_every: None, aggregate_every: None, rescore_every: None, ..options };
     Stack::start(options).await.unwrap()
 }
 
