@@ -23,7 +23,7 @@ pub struct Passage {
     place: TailPlace,
 }
 
-/// EventBlocks.
+/// Blocks that are ready to be sent.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct EventBlocks {
     pub text: String,
