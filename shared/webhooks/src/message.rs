@@ -104,6 +104,10 @@ fn id_of(outcome_id: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::Value;
+
     use super::*;
 
     const FRAUD: &str = r#"{"outcome_id":"raw-events/3/41","outcome":"fraud","reason":"risk-score","tenant":"acme","id":"order-1",
@@ -117,6 +121,25 @@ mod tests {
         let message = WebhookMessage::about(&outcome, outcome.event_of("acme").unwrap()).unwrap();
         let expected = r#"{"type":"event.fraud","timestamp":"2026-11-20T18:02:01.000Z","data":{"outcome_id":"raw-events/3/41","outcome":"fraud","reason":"risk-score","id":"order-1","type":"transaction","received_at":"2026-11-20T18:02:00.000Z","recorded_at":"2026-11-20T18:02:01.000Z","user_id":"u\n1","risk":{"score":100,"reasons":["private-range"],"rules_version":"1"},"data":{ "amount" : 1.10,"type":"transaction"}}}"#;
         assert_eq!(String::from_utf8(message.body.to_vec()).unwrap(), expected);
+    }
+
+    /// query has a type of its own for it, which has the schemas besides.
+    #[test]
+    fn a_message_and_a_stream_have_the_same_members() {
+        let all = FRAUD.replace(
+            r#""origin""#,
+            r#""occurred_at":"2026-11-20T18:01:00.000Z","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736","origin""#,
+        );
+        let outcome = Announcement::read(all.as_bytes()).unwrap();
+        let message = WebhookMessage::about(&outcome, outcome.event_of("acme").unwrap()).unwrap();
+        let body: Value = serde_json::from_slice(&message.body).unwrap();
+        let document: Value = serde_json::from_str(include_str!("../../../docs/openapi.json")).unwrap();
+        let schemas = &document["components"]["schemas"];
+        let names = |object: &Value| -> BTreeSet<String> { object.as_object().unwrap().keys().cloned().collect() };
+        let mut streamed = names(&schemas["StreamedOutcome"]["properties"]);
+        assert!(streamed.remove("without_data"), "only a gateway leaves data out");
+        assert_eq!(names(&body["data"]), streamed);
+        assert_eq!(names(&body["data"]["risk"]), names(&schemas["Risk"]["properties"]));
     }
 
     #[test]

@@ -186,3 +186,44 @@ impl From<LostSpan> for Gap {
         Gap { partition, from, to, cause }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use event::{TenantId, Timestamp};
+    use pipeline::topic::PROCESSED_EVENTS;
+    use pipeline::{Position, RecordHeaders};
+
+    use super::*;
+
+    fn record(offset: i64) -> Record {
+        let value = format!(
+            r#"{{"outcome_id":"raw-events/0/{offset}","outcome":"valid","reason":"","tenant":"acme","id":"e{offset}","recorded_at":"2026-11-20T18:02:00.000Z"}}"#
+        );
+        Record {
+            position: Position::new(PROCESSED_EVENTS, 0, offset),
+            timestamp: Timestamp::EPOCH,
+            key: Some(format!("acme/e{offset}").into()),
+            value: Some(value.into()),
+            headers: RecordHeaders::default(),
+            undecodable: None,
+        }
+    }
+
+    #[test]
+    fn a_place_stands_before_what_does_not_fit() {
+        let tenant = TenantId::new("acme").unwrap();
+        let wanted = Wanted { tenant, outcomes: Vec::new(), event_type: None, user_id: None };
+        let read = || TailRead { lost: Vec::new(), records: (5..9).map(record).collect() };
+        let passed_on = |most| {
+            let mut place = TailPlace { topic_id: [1; 16], next: [(0, 5)].into() };
+            let blocks = blocks(&mut place, read(), &wanted, most);
+            (blocks.events, blocks.is_full, place.next[&0])
+        };
+        assert_eq!(passed_on(usize::MAX), (4, false, 9));
+        let mut place = TailPlace { topic_id: [1; 16], next: [(0, 5)].into() };
+        let all = escaped_bytes(&blocks(&mut place, read(), &wanted, usize::MAX).text);
+        assert_eq!(passed_on(all), (4, false, 9));
+        assert_eq!(passed_on(all - 1), (3, true, 8));
+        assert_eq!(passed_on(1), (1, true, 6), "one is passed on, however large it is");
+    }
+}
