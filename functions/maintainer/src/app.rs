@@ -8,9 +8,9 @@ use access::AccessStore;
 use kafka::KafkaClient;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::ports::{ACCESS_TRAIL, AddressCounters, ApiKeys, AuditTrail, BlockList};
+use pipeline::root_key::RootKey;
 use postgres::{Database, PostgresError, PostgresWebhooks};
 use tokio::sync::OnceCell;
-use webhooks::RootKey;
 
 use crate::config::Config;
 use crate::error::MaintainerError;

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use event::{TenantId, Timestamp};
 use pipeline::Outcome;
+use pipeline::root_key::RootKey;
 use secrecy::ExposeSecret as _;
 use serde::Serialize;
-use webhooks::{EndpointId, MAX_ENDPOINTS, ROTATION_GRACE, RootKey, WebhookEndpoint, WebhookEndpoints};
+use webhooks::{EndpointId, MAX_ENDPOINTS, ROTATION_GRACE, WebhookEndpoint, WebhookEndpoints, shown_secret};
 
 use crate::error::MaintainerError;
 use crate::random;
@@ -139,7 +140,7 @@ async fn find(endpoints: &dyn WebhookEndpoints, id: &EndpointId) -> Result<Webho
 }
 
 fn with_secret(endpoint: WebhookEndpoint, key: &RootKey, now: Timestamp) -> WebhookSecret {
-    let secret = key.shown_secret(&endpoint.id, endpoint.secret_version).expose_secret().to_owned();
+    let secret = shown_secret(key, &endpoint.id, endpoint.secret_version).expose_secret().to_owned();
     WebhookSecret { secret, shown: ShownWebhook::of(endpoint, now) }
 }
 

@@ -5,8 +5,8 @@ use kafka::KafkaError;
 use lambda::invocation::InvocationError;
 use lambda::request::RequestError;
 use pipeline::DependencyError;
+use pipeline::root_key::RootKeyError;
 use postgres::PostgresError;
-use webhooks::RootKeyError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum MaintainerError {

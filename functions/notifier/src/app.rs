@@ -9,12 +9,13 @@ use lambda::guard::guard;
 use pipeline::breaker::Breaker;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;
+use pipeline::root_key::{RootKey, RootKeyError};
 use pipeline::{Dependency, DependencyError};
 use postgres::{Database, PostgresError, PostgresWebhooks};
 use telemetry::list::{WEBHOOK_ATTEMPTS, WEBHOOKS_DEAD, WEBHOOKS_SKIPPED};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
-use webhooks::{EndpointId, RootKey, RootKeyError, WebhookDeliveries, WebhookEndpoint, WebhookEndpoints};
+use webhooks::{EndpointId, WebhookDeliveries, WebhookEndpoint, WebhookEndpoints};
 
 use crate::config::{Config, Policy};
 use crate::sender::{HttpsSender, SenderError, WebhookSender};

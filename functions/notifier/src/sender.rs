@@ -25,10 +25,11 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::dns::Name;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use ipnet::IpNet;
+use pipeline::root_key::RootKey;
 use rustls::{ClientConfig, RootCertStore};
 use tls::AuthorityFileError;
 use tower::Service;
-use webhooks::{RootKey, WebhookEndpoint, is_public};
+use webhooks::{WebhookEndpoint, is_public, signatures};
 
 /// How long a connection is kept without a request.
 const IDLE: Duration = Duration::from_secs(10);
@@ -139,7 +140,7 @@ impl WebhookSender for HttpsSender {
             .header(USER_AGENT, concat!("Forebay-Webhooks/", env!("CARGO_PKG_VERSION")))
             .header("webhook-id", message_id)
             .header("webhook-timestamp", now.as_secs())
-            .header("webhook-signature", self.key.signatures(endpoint, message_id, now, &body))
+            .header("webhook-signature", signatures(&self.key, endpoint, message_id, now, &body))
             .body(Full::new(body));
         let request = match request {
             Ok(request) => request,

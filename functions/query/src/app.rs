@@ -4,22 +4,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api_keys::{Authenticator, RateLimiter};
+use aws::secrets::SecretError;
+use aws_config::SdkConfig;
+use invoke::FunctionClient;
 use kafka::KafkaTail;
 use lambda::guard::guard;
 use pipeline::Dependency;
 use pipeline::clock::{Clock, SystemClock};
 use pipeline::guard::Guard;
-use pipeline::ports::{ApiKeys, EventHistory, EventSearch, RateLeases, RedriveMarks, TopicTail};
+use pipeline::ports::{ApiKeys, EventHistory, EventSearch, FunctionCaller, RateLeases, RedriveMarks, TopicTail};
+use pipeline::root_key::{RootKey, RootKeyError};
 use postgres::{Database, PostgresError, PostgresEventHistory, PostgresEventSearch, PostgresStatistics};
 use statistics::Statistics;
 
-use crate::config::Config;
+use crate::config::{CalledFunction, Config, ConsoleConfig};
+use crate::console::{Console, ConsolePorts};
 use crate::stream::Streams;
 
-/// Postgres could not be reached at start.
+/// The function cannot start.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot connect to Postgres at start")]
-pub struct ConnectError(#[from] PostgresError);
+pub enum ConnectError {
+    #[error("cannot connect to Postgres at start")]
+    Postgres(#[from] PostgresError),
+    #[error("CONSOLE_KEY cannot be read")]
+    UnreadableKey(#[from] SecretError),
+    #[error("CONSOLE_KEY cannot be used")]
+    Key(#[from] RootKeyError),
+}
+
+/// Longest time that a function works that the console calls. A page waits for a part of it.
+const LONGEST_CALL: Duration = Duration::from_secs(900);
 
 /// The ports through which events are read.
 #[derive(Clone)]
@@ -29,6 +43,8 @@ pub struct QueryPorts {
     pub statistics: Arc<dyn Statistics>,
     /// If there are streams.
     pub tail: Option<Arc<dyn TopicTail>>,
+    /// If there is a console.
+    pub console: Option<ConsolePorts>,
 }
 
 /// Everything a request needs, built once.
@@ -44,6 +60,7 @@ pub struct App {
     pub(crate) access_timeout: Duration,
     pub(crate) max_wait: Duration,
     pub(crate) streams: Option<Streams>,
+    pub(crate) console: Option<Arc<Console>>,
 }
 
 impl App {
@@ -62,6 +79,8 @@ impl App {
         };
         let streams = config.stream.as_ref().zip(ports.tail.clone());
         let streams = streams.map(|(stream, tail)| Streams::new(stream, tail, config.breaker_open));
+        let console = config.console.as_ref().zip(ports.console.clone());
+        let console = console.map(|(console, ports)| Arc::new(Console::new(config, console, ports)));
         App {
             authenticator: Authenticator::new(keys, Arc::clone(&access), config.key_cache),
             limiter: RateLimiter::new(leases, Arc::clone(&access), config.rate),
@@ -73,13 +92,14 @@ impl App {
             access_timeout: config.key_cache.timeout,
             max_wait: config.max_wait,
             streams,
+            console,
         }
     }
 
     /// Connects during init, because a function has more CPU during init than later.
     ///
     /// # Errors
-    /// If Postgres cannot be reached.
+    /// If Postgres cannot be reached, or the console's key cannot be read or is too short.
     pub async fn connect(config: Config) -> Result<Self, ConnectError> {
         let sdk = aws::sdk_config().await;
         let (access, database) = match &config.replica {
@@ -90,7 +110,12 @@ impl App {
                 (access?, database?)
             }
         };
+        let console = match &config.console {
+            Some(console) => Some(console_ports(console, &sdk).await?),
+            None => None,
+        };
         let ports = QueryPorts {
+            console,
             history: Arc::new(PostgresEventHistory::new(database.clone())),
             search: Arc::new(PostgresEventSearch::new(database.clone())),
             statistics: Arc::new(PostgresStatistics::new(database)),
@@ -103,4 +128,15 @@ impl App {
         let (keys, leases, marks) = (access.keys(), access.leases(), access.marks());
         Ok(App::new(&config, keys, leases, ports, marks, Arc::new(SystemClock)))
     }
+}
+
+async fn console_ports(config: &ConsoleConfig, sdk: &SdkConfig) -> Result<ConsolePorts, ConnectError> {
+    let key = RootKey::try_from(aws::secrets::read(&config.key).await?)?;
+    let caller = |CalledFunction { name: _, url }: &CalledFunction| -> Arc<dyn FunctionCaller> {
+        Arc::new(match url {
+            Some(url) => FunctionClient::patient_at(sdk, LONGEST_CALL, url),
+            None => FunctionClient::patient(sdk, LONGEST_CALL),
+        })
+    };
+    Ok(ConsolePorts { key, maintainer: caller(&config.maintainer), redriver: caller(&config.redriver) })
 }

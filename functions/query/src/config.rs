@@ -7,7 +7,7 @@ use access::AccessConfig;
 use api_keys::{Counted, KeyCachePolicy, RatePolicy};
 use kafka::KafkaConfig;
 use postgres::PostgresConfig;
-use settings::{Settings, SettingsError, Variables};
+use settings::{SecretSource, Settings, SettingsError, Variables};
 use strum::{EnumString, VariantNames};
 
 const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(32).unwrap();
@@ -34,6 +34,56 @@ pub struct Config {
     pub breaker_open: Duration,
     /// `STREAM`: whether there is `GET /stream`, `on` or `off`; `off`.
     pub stream: Option<StreamConfig>,
+    /// `CONSOLE`: whether there are the pages under `/console`, `on` or `off`; `off`.
+    pub console: Option<ConsoleConfig>,
+}
+
+/// Settings of the console.
+#[derive(Clone, Debug)]
+pub struct ConsoleConfig {
+    /// `CONSOLE_KEY`, `CONSOLE_KEY_FILE` or `CONSOLE_KEY_SECRET_ARN`: signs sessions, so it is the same for all instances; required.
+    pub key: SecretSource,
+    /// `CONSOLE_SESSION_MIN`: after how many minutes an operator has to sign in again; 480.
+    pub longest_session: Duration,
+    /// `MAINTAINER_FUNCTION`: the name, alias or ARN of the maintainer; `maintainer`. `MAINTAINER_URL`: the root of the Invoke API
+    /// where it is, if it is another than that of the other functions.
+    pub maintainer: CalledFunction,
+    /// `REDRIVER_FUNCTION`, `REDRIVER_URL`: the same of the redriver; `redriver`.
+    pub redriver: CalledFunction,
+}
+
+/// A function that the console calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CalledFunction {
+    pub name: String,
+    pub url: Option<String>,
+}
+
+impl ConsoleConfig {
+    /// `None` if there is no console, or after a problem was recorded.
+    fn from_settings(settings: &mut Settings<'_>) -> Option<Self> {
+        match settings.choice("CONSOLE", Switch::Off) {
+            Switch::Off => None,
+            Switch::On => {
+                let key = settings.secret_source("CONSOLE_KEY");
+                if key.is_none() {
+                    settings.problem(
+                        "none of CONSOLE_KEY, CONSOLE_KEY_FILE and CONSOLE_KEY_SECRET_ARN is set: it signs the sessions of the console",
+                    );
+                }
+                let longest_session = Duration::from_secs(60 * settings.or("CONSOLE_SESSION_MIN", 480_u64));
+                let maintainer = CalledFunction {
+                    name: settings.or("MAINTAINER_FUNCTION", "maintainer".to_owned()),
+                    url: settings.optional("MAINTAINER_URL"),
+                };
+                let redriver = CalledFunction {
+                    name: settings.or("REDRIVER_FUNCTION", "redriver".to_owned()),
+                    url: settings.optional("REDRIVER_URL"),
+                };
+                key.map(|key| ConsoleConfig { key, longest_session, maintainer, redriver })
+            }
+        }
+    }
 }
 
 /// Settings of streams.
@@ -47,10 +97,10 @@ pub struct StreamConfig {
     pub longest: Duration,
 }
 
-/// The values of `STREAM`.
+/// The values of `STREAM` and `CONSOLE`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, EnumString, VariantNames)]
 #[strum(serialize_all = "lowercase")]
-enum StreamSwitch {
+enum Switch {
     On,
     Off,
 }
@@ -58,9 +108,9 @@ enum StreamSwitch {
 impl StreamConfig {
     /// `None` if there are no streams, or after a problem was recorded.
     fn from_settings(settings: &mut Settings<'_>) -> Option<Self> {
-        match settings.choice("STREAM", StreamSwitch::Off) {
-            StreamSwitch::Off => None,
-            StreamSwitch::On => {
+        match settings.choice("STREAM", Switch::Off) {
+            Switch::Off => None,
+            Switch::On => {
                 let kafka = KafkaConfig::from_settings(settings);
                 let connections = settings.or("STREAM_CONNECTIONS", DEFAULT_CONNECTIONS);
                 let longest = Duration::from_secs(settings.or("STREAM_MAX_SEC", 900_u64));
@@ -84,8 +134,18 @@ impl Config {
         let max_wait = Duration::from_millis(settings.or("MAX_WAIT_MS", 10_000));
         let breaker_open = settings::shared::breaker_open(&mut settings);
         let stream = StreamConfig::from_settings(&mut settings);
-        let config =
-            |(postgres, access)| Config { postgres, replica, access, key_cache, rate, max_wait, breaker_open, stream };
+        let console = ConsoleConfig::from_settings(&mut settings);
+        let config = |(postgres, access)| Config {
+            postgres,
+            replica,
+            access,
+            key_cache,
+            rate,
+            max_wait,
+            breaker_open,
+            stream,
+            console,
+        };
         settings.build(postgres.zip(access).map(config))
     }
 }
@@ -103,6 +163,7 @@ mod tests {
         let minimal = [
             testkit::readme::with_database(&[]),
             testkit::readme::with_database(&[("STREAM", "on"), ("KAFKA_BROKERS", "127.0.0.1:9092")]),
+            testkit::readme::with_database(&[("CONSOLE", "on"), ("CONSOLE_KEY", "a key")]),
         ]
         .concat();
         let read = |variables: &dyn Variables| format!("{:?}", Config::from_variables(variables));
@@ -111,8 +172,13 @@ mod tests {
 
     #[test]
     fn the_readme_lists_every_setting() {
-        let variables =
-            [("DATABASE_URL", "postgres://u@127.0.0.1/d"), ("STREAM", "on"), ("KAFKA_BROKERS", "127.0.0.1:9092")];
+        let variables = [
+            ("DATABASE_URL", "postgres://u@127.0.0.1/d"),
+            ("STREAM", "on"),
+            ("KAFKA_BROKERS", "127.0.0.1:9092"),
+            ("CONSOLE", "on"),
+            ("CONSOLE_KEY", "a key"),
+        ];
         let variables = Recording::new(BTreeMap::from(variables));
         Config::from_variables(&variables).unwrap();
         assert_eq!(testkit::readme::documented_settings(include_str!("../README.md")), variables.names());
@@ -129,7 +195,9 @@ mod tests {
         let variables = BTreeMap::from([database, ("STREAM", "on"), ("STREAM_CONNECTIONS", "0")]);
         let problems = Config::from_variables(&variables).unwrap_err().problems;
         assert_eq!(problems.len(), 2, "{problems:?}");
-        let problems = Config::from_variables(&BTreeMap::from([database, ("STREAM", "yes")])).unwrap_err().problems;
-        assert_eq!(problems.len(), 1, "{problems:?}");
+        for (name, value) in [("STREAM", "yes"), ("CONSOLE", "yes"), ("CONSOLE", "on")] {
+            let problems = Config::from_variables(&BTreeMap::from([database, (name, value)])).unwrap_err().problems;
+            assert_eq!(problems.len(), 1, "{problems:?}");
+        }
     }
 }

@@ -100,6 +100,11 @@ fn shortened(text: &str) -> &str {
 }
 
 impl QueryError {
+    /// Whether the key is no longer one that may do this.
+    pub(crate) fn is_about_key(&self) -> bool {
+        matches!(self, QueryError::Key(error) if error.class() == ErrorClass::Permanent)
+    }
+
     /// One of each kind, for `openapi.rs`. The length of the array is checked by the compiler.
     pub(crate) fn of_each_kind() -> Vec<Self> {
         let receipt = Position::new(topic::RAW_EVENTS, 2, 5);

@@ -20,6 +20,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use crate::app::App;
+use crate::console::{self, Desk};
 use crate::document::document;
 use crate::error::QueryError;
 use crate::parameters;
@@ -40,6 +41,7 @@ const MAX_REDRIVEN_ORIGINS: usize = 10;
 
 /// The routes of the function. API Gateway has a list of them too: `triggers.tf` of infra/terraform/modules/pipeline.
 pub fn router(app: Arc<App>) -> Router {
+    let console = app.console.clone().map(|console| console::routes(Desk { app: Arc::clone(&app), console }));
     Router::new()
         // The rest of the path, because some gateways decode %2F before they pass the path on.
         .route("/events/{*id}", get(event))
@@ -54,6 +56,7 @@ pub fn router(app: Arc<App>) -> Router {
         .method_not_allowed_fallback(async || refuse(&QueryError::Method))
         .fallback(async || refuse(&QueryError::NoSuchPath))
         .with_state(app)
+        .merge(console.unwrap_or_default())
 }
 
 impl App {
@@ -95,7 +98,12 @@ impl App {
         Ok(parameters::tenant(uri)?.unwrap_or_else(|| key.tenant.clone()))
     }
 
-    async fn answer(&self, key: EventKey, question: &Question, patience: Duration) -> Result<Timeline, QueryError> {
+    pub(crate) async fn answer(
+        &self,
+        key: EventKey,
+        question: &Question,
+        patience: Duration,
+    ) -> Result<Timeline, QueryError> {
         let history = self.decided_history(&key, question, patience).await?;
         if history.is_unknown() {
             return Err(absence(&history, question));

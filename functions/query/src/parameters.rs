@@ -34,6 +34,30 @@ pub fn has(uri: &Uri, name: &str) -> bool {
 pub struct Given(pub Vec<(String, String)>);
 
 impl Given {
+    /// Without those that have no value, as a form sends a field that nobody filled in.
+    pub fn without_blanks(mut self) -> Self {
+        self.0.retain(|(_, value)| !value.trim().is_empty());
+        self
+    }
+
+    /// The first of this name, which stays.
+    pub fn first(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(given, _)| given == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All of this name, which may be sent more than once.
+    pub fn take_all(&mut self, name: &str) -> Vec<String> {
+        self.0.extract_if(.., |(given, _)| given == name).map(|(_, value)| value).collect()
+    }
+
+    /// The tenant that is asked about, if the request says so.
+    ///
+    /// # Errors
+    /// If it can be no tenant, or is sent twice.
+    pub fn tenant(&mut self) -> Result<Option<TenantId>, QueryError> {
+        self.take("tenant")?.map(|text| named_tenant(&text)).transpose()
+    }
+
     /// # Errors
     /// If it is sent twice.
     pub fn take(&mut self, name: &'static str) -> Result<Option<String>, QueryError> {
@@ -64,8 +88,11 @@ pub fn tenant(uri: &Uri) -> Result<Option<TenantId>, QueryError> {
         tenant: Option<String>,
     }
     let Named { tenant } = read(uri)?;
-    let no_tenant = |_| QueryError::Parameter { name: "tenant", problem: "is not the name of a tenant" };
-    tenant.map(|tenant| TenantId::new(&tenant).map_err(no_tenant)).transpose()
+    tenant.map(|text| named_tenant(&text)).transpose()
+}
+
+fn named_tenant(text: &str) -> Result<TenantId, QueryError> {
+    TenantId::new(text).map_err(|_| QueryError::Parameter { name: "tenant", problem: "is not the name of a tenant" })
 }
 
 /// Digits only: a receipt has no signs or spaces.

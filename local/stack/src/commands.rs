@@ -13,7 +13,7 @@ use postgres::{Database, PostgresConfig};
 use serde_json::{Value, json};
 use settings::Settings;
 
-use crate::demo::{Demo, Traffic};
+use crate::demo::{self, Demo, Traffic};
 use crate::functions::{self, call};
 use crate::options::MetricsPorts;
 use crate::output;
@@ -38,6 +38,9 @@ pub async fn introduce(stack: &Stack, sample: &Demo) -> anyhow::Result<()> {
         "              -d '{{\"type\":\"click\",\"user_id\":\"u1\",\"campaign_id\":\"c1\",\"geo_country\":\"DE\",\"device_type\":\"mobile\"}}'"
     ))?;
     output::line(format_args!("query       {}/<id>", stack.query_url()))?;
+    let operator = stack.endpoints().create_operator_key(demo::TENANT, "your-operator-key").await?;
+    output::line(format_args!("console     {}", stack.console_url()))?;
+    output::line(format_args!("  sign in   with {operator}"))?;
     output::line("functions   make invoke FUNCTION=scorer EVENT=private-address")?;
     output::line(format_args!("Kafka       {}", stack.brokers()))?;
     output::line(format_args!(

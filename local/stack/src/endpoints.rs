@@ -76,10 +76,26 @@ impl Endpoints {
             KeyKind::Server => &[Scope::Write, Scope::Read],
             KeyKind::Publishable => &[Scope::Write],
         };
-        let request = json!({
+        self.make_key(json!({
             "action": "create-key", "tenant": tenant, "name": name, "kind": kind, "scopes": scopes,
             "rate_limit_per_min": per_min, "by": "stack",
-        });
+        }))
+        .await
+    }
+
+    /// Creates an API key for the console and for what only operators may ask, and returns it.
+    ///
+    /// # Errors
+    /// If the maintainer refuses.
+    pub async fn create_operator_key(&self, tenant: &str, name: &str) -> anyhow::Result<String> {
+        self.make_key(json!({
+            "action": "create-key", "tenant": tenant, "name": name, "kind": KeyKind::Server,
+            "scopes": [Scope::Read, Scope::Operate], "by": "stack",
+        }))
+        .await
+    }
+
+    async fn make_key(&self, request: Value) -> anyhow::Result<String> {
         let answer = self.invoke("maintainer", request).await?;
         answer["key"].as_str().map(str::to_owned).context("the maintainer's answer has no key")
     }

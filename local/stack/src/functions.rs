@@ -43,6 +43,9 @@ pub const LOCAL_CREDENTIALS: [(&str, &str); 3] =
 /// From which the secrets of webhooks are made. A real one comes from the environment.
 const LOCAL_WEBHOOK_KEY: &str = "the key of webhooks on a laptop, which is no secret";
 
+/// Which signs the sessions of the console. A real one comes from the environment.
+const LOCAL_CONSOLE_KEY: &str = "the key of the console on a laptop, which is no secret";
+
 const DEDUP_TABLE: &str = "dedup";
 const ACCESS_TABLE: &str = "access";
 
@@ -75,6 +78,8 @@ pub fn environment(options: &Options, backing: &Backing, routes: &Routes) -> Vec
     set("METRICS", "all");
     set("STREAM", "on");
     set("WEBHOOK_KEY", LOCAL_WEBHOOK_KEY);
+    set("CONSOLE", "on");
+    set("CONSOLE_KEY", LOCAL_CONSOLE_KEY);
     // The mappings are configured with ReportBatchItemFailures.
     set("BATCH_RESPONSE", "partial");
     for (name, value) in &options.function_settings {

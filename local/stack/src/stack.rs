@@ -185,6 +185,11 @@ impl Stack {
         self.functions.events_url("query", self.options.ports.query)
     }
 
+    /// Where operators sign in.
+    pub fn console_url(&self) -> String {
+        format!("{}/console", self.query_url().trim_end_matches("/events"))
+    }
+
     pub fn database_url(&self) -> &str {
         &self.backing.database_url
     }

@@ -22,6 +22,11 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// A key that was shown before, and of which only the hash was kept.
+    pub fn of_hash(hash: KeyHash) -> Self {
+        Credentials { hash, in_url: false }
+    }
+
     /// The key in `Authorization: Bearer` or `X-Api-Key`.
     ///
     /// # Errors

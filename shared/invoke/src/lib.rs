@@ -12,7 +12,7 @@ use aws_sdk_lambda::error::SdkError;
 use aws_sdk_lambda::operation::invoke::InvokeError;
 use aws_sdk_lambda::primitives::Blob;
 use bytes::Bytes;
-use pipeline::ports::FunctionCaller;
+use pipeline::ports::{FunctionCaller, FunctionError};
 use pipeline::{Dependency, DependencyError, ErrorClass};
 use serde::Deserialize;
 
@@ -23,8 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 pub enum CallError {
     #[error("the call failed")]
     Call(#[source] Box<SdkError<InvokeError>>),
-    #[error("it returned the function error {0}")]
-    Function(String),
+    #[error(transparent)]
+    Function(FunctionError),
 }
 
 impl CallError {
@@ -53,19 +53,21 @@ fn is_throttled(error: &SdkError<InvokeError>) -> bool {
 /// A client for functions that work for long: one attempt, which may take this long. It has the endpoint, credentials and HTTP
 /// client of `config`, but not its time limits, which are meant for calls of milliseconds.
 pub fn patient_client(config: &SdkConfig, longest: Duration) -> Client {
+    Client::from_conf(patient_config(config, longest).build())
+}
+
+fn patient_config(config: &SdkConfig, longest: Duration) -> Builder {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .read_timeout(longest)
         .operation_attempt_timeout(longest)
         .operation_timeout(longest)
         .build();
-    let config = Builder::from(config)
+    Builder::from(config)
         .timeout_config(timeouts)
         .retry_config(RetryConfig::disabled())
         // A function that is still working sends nothing; that must not count as a stalled stream.
         .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
-        .build();
-    Client::from_conf(config)
 }
 
 /// Calls functions.
@@ -85,6 +87,11 @@ impl FunctionClient {
         FunctionClient { lambda: patient_client(config, longest) }
     }
 
+    /// The same for functions of which each is at a URL of its own, the root of the Invoke API there.
+    pub fn patient_at(config: &SdkConfig, longest: Duration, url: &str) -> Self {
+        FunctionClient { lambda: Client::from_conf(patient_config(config, longest).endpoint_url(url).build()) }
+    }
+
     /// Calls the function with that name, alias or ARN, and waits for its answer.
     ///
     /// # Errors
@@ -92,43 +99,46 @@ impl FunctionClient {
     pub async fn call(&self, function: &str, event: Vec<u8>) -> Result<Vec<u8>, CallError> {
         let call = self.lambda.invoke().function_name(function).payload(Blob::new(event)).send();
         let answer = call.await.map_err(|error| CallError::Call(Box::new(error)))?;
-        let failed = answer.function_error;
+        let failed = answer.function_error.map(|kind| FunctionError { kind, message: String::new() });
         let payload = answer.payload.map(Blob::into_inner).unwrap_or_default();
         // The Runtime Interface Emulator answers 200 without a mark.
-        match (error_type(&payload), failed) {
-            (Some(error), _) | (None, Some(error)) => Err(CallError::Function(error)),
-            (None, None) => Ok(payload),
+        match function_error(&payload).or(failed) {
+            Some(error) => Err(CallError::Function(error)),
+            None => Ok(payload),
         }
     }
 }
 
-/// The `errorType` of a failed function. Its message is not used, because it may quote the request.
-fn error_type(payload: &[u8]) -> Option<String> {
+/// What a failed function says of its failure.
+fn function_error(payload: &[u8]) -> Option<FunctionError> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct FunctionError {
+    struct Said {
         error_type: String,
+        #[serde(default)]
+        error_message: String,
     }
     // Both members of an error begin so. Other answers are not read for nothing.
     if !payload.starts_with(br#"{"error"#) {
         return None;
     }
-    serde_json::from_slice::<FunctionError>(payload).ok().map(|error| error.error_type)
+    let Said { error_type, error_message } = serde_json::from_slice(payload).ok()?;
+    Some(FunctionError { kind: error_type, message: error_message })
 }
 
 #[async_trait]
 impl FunctionCaller for FunctionClient {
     async fn call(&self, function: &str, event: Bytes) -> Result<Bytes, DependencyError> {
-        match FunctionClient::call(self, function, event.into()).await {
-            Ok(answer) => Ok(answer.into()),
-            Err(error) => Err(DependencyError {
-                dependency: Dependency::Function,
-                class: error.class(),
-                tag: error.tag(),
-                doing: "calling a function",
-                source: error.into(),
-            }),
-        }
+        FunctionClient::call(self, function, event.into()).await.map(Bytes::from).map_err(|error| DependencyError {
+            dependency: Dependency::Function,
+            class: error.class(),
+            tag: error.tag(),
+            doing: "calling a function",
+            source: match error {
+                CallError::Function(error) => error.into(),
+                error @ CallError::Call(_) => error.into(),
+            },
+        })
     }
 }
 
@@ -170,10 +180,11 @@ mod tests {
         let config = aws::loader()
             .region(Region::new("us-east-1"))
             .credentials_provider(SharedCredentialsProvider::new(credentials))
-            .endpoint_url(endpoint)
+            // Nothing listens there.
+            .endpoint_url("http://127.0.0.1:9")
             .load()
             .await;
-        FunctionClient::patient(&config, Duration::from_secs(5)).call("f", b"{}".to_vec()).await
+        FunctionClient::patient_at(&config, Duration::from_secs(5), &endpoint).call("f", b"{}".to_vec()).await
     }
 
     #[tokio::test]
@@ -181,6 +192,9 @@ mod tests {
         let error = r#"{"errorType":"kafka-failed","errorMessage":"secret"}"#;
         assert_eq!(called(StatusCode::OK, None, "[]").await.unwrap(), b"[]");
         let marked = Some(("x-amz-function-error", "Unhandled"));
+        let said = called(StatusCode::OK, marked, error).await.unwrap_err();
+        let CallError::Function(FunctionError { kind, message }) = said else { panic!("{said}") };
+        assert_eq!((kind.as_str(), message.as_str()), ("kafka-failed", "secret"));
         for (status, header, body, tag) in [
             (StatusCode::OK, marked, error, "function-error"),
             (StatusCode::OK, marked, "not JSON", "function-error"),

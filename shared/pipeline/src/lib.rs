@@ -1,7 +1,7 @@
 //! The decisions of the pipeline, and the ports through which it uses services.
 //!
 //! Owns outcomes, error classes, ports (the traits that adapters implement), the pure decisions of the processor,
-//! retries and the circuit breaker (combined in [`guard`]), failpoints, pace, and the clock. Does no I/O and depends on
+//! retries and the circuit breaker (combined in [`guard`]), failpoints, pace, keys from which others are made, and the clock. Does no I/O and depends on
 //! no AWS crate: every decision is synchronous and takes `now` as an argument, so it can be tested without a service.
 
 pub mod announcement;
@@ -20,6 +20,7 @@ pub mod ports;
 pub mod quota;
 pub mod reason;
 mod record;
+pub mod root_key;
 pub mod token_bucket;
 pub mod trace;
 pub mod tracked;

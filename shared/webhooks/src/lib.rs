@@ -17,5 +17,5 @@ pub use endpoint::{EndpointId, EndpointIdError, MAX_ENDPOINTS, WebhookEndpoint};
 pub use message::{WebhookMessage, WebhookMessageError};
 pub use ports::{Backlog, DeadDelivery, DueDelivery, Failure, WebhookDeliveries, WebhookDelivery, WebhookEndpoints};
 pub use retries::{ATTEMPTS, next_attempt};
-pub use signature::{ROTATION_GRACE, RootKey, RootKeyError};
+pub use signature::{ROTATION_GRACE, shown_secret, signatures};
 pub use target::{WebhookTarget, WebhookTargetError};

@@ -7,75 +7,42 @@ use std::time::Duration;
 
 use base64_simd::STANDARD;
 use event::Timestamp;
-use hmac::{Hmac, KeyInit as _, Mac as _};
-use secrecy::{ExposeSecret as _, SecretString};
-use sha2::Sha256;
+use pipeline::root_key::{RootKey, message_code};
+use secrecy::SecretString;
 
 use crate::{EndpointId, WebhookEndpoint};
 
 /// How long the secret before signs too after a change, so that a receiver has time to change over.
 pub const ROTATION_GRACE: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The fewest characters of a root key.
-const FEWEST_CHARS: usize = 32;
-
-/// From which the secrets of all endpoints are made.
-#[derive(Clone, Debug)]
-pub struct RootKey(SecretString);
-
-/// A root key that could be guessed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the key has fewer than {FEWEST_CHARS} characters; make one, for example, with `openssl rand -base64 32`")]
-pub struct RootKeyError;
-
-impl TryFrom<SecretString> for RootKey {
-    type Error = RootKeyError;
-
-    fn try_from(text: SecretString) -> Result<Self, RootKeyError> {
-        if text.expose_secret().chars().count() < FEWEST_CHARS { Err(RootKeyError) } else { Ok(RootKey(text)) }
-    }
+/// The secret of an endpoint, as its owner gets it: `whsec_` and base64.
+pub fn shown_secret(key: &RootKey, endpoint: &EndpointId, version: u32) -> SecretString {
+    format!("whsec_{}", STANDARD.encode_to_string(secret(key, endpoint, version))).into()
 }
 
-impl RootKey {
-    /// The secret of an endpoint, as its owner gets it: `whsec_` and base64.
-    pub fn shown_secret(&self, endpoint: &EndpointId, version: u32) -> SecretString {
-        format!("whsec_{}", STANDARD.encode_to_string(self.secret(endpoint, version))).into()
-    }
-
-    /// The value of `webhook-signature`: one signature, or two while the secret before is still good at `now`.
-    ///
-    /// The receiver compares it with its own over the id, the time in seconds since 1970 and the body, as they are sent.
-    pub fn signatures(&self, endpoint: &WebhookEndpoint, message_id: &str, now: Timestamp, body: &[u8]) -> String {
-        let version = endpoint.secret_version;
-        let mut value = self.signature(&endpoint.id, version, message_id, now, body);
-        if endpoint.previous_until.is_some_and(|until| now < until) {
-            value.push(' ');
-            value.push_str(&self.signature(&endpoint.id, version.saturating_sub(1), message_id, now, body));
-        }
-        value
-    }
-
-    fn signature(&self, endpoint: &EndpointId, version: u32, message_id: &str, now: Timestamp, body: &[u8]) -> String {
-        let signature = signed(&self.secret(endpoint, version), message_id, now, body);
+/// The value of `webhook-signature`: one signature, or two while the secret before is still good at `now`.
+///
+/// The receiver compares it with its own over the id, the time in seconds since 1970 and the body, as they are sent.
+pub fn signatures(key: &RootKey, endpoint: &WebhookEndpoint, message_id: &str, now: Timestamp, body: &[u8]) -> String {
+    let signature = |version| {
+        let signature = signed(&secret(key, &endpoint.id, version), message_id, now, body);
         format!("v1,{}", STANDARD.encode_to_string(signature))
+    };
+    let mut value = signature(endpoint.secret_version);
+    if endpoint.previous_until.is_some_and(|until| now < until) {
+        value.push(' ');
+        value.push_str(&signature(endpoint.secret_version.saturating_sub(1)));
     }
+    value
+}
 
-    fn secret(&self, endpoint: &EndpointId, version: u32) -> [u8; 32] {
-        let purpose = format!("forebay webhook secret\n{endpoint}\n{version}");
-        authenticate(self.0.expose_secret().as_bytes(), &[purpose.as_bytes()])
-    }
+fn secret(key: &RootKey, endpoint: &EndpointId, version: u32) -> [u8; 32] {
+    key.code(&[format!("forebay webhook secret\n{endpoint}\n{version}").as_bytes()])
 }
 
 fn signed(secret: &[u8], message_id: &str, now: Timestamp, body: &[u8]) -> [u8; 32] {
     let seconds = now.as_secs().to_string();
-    authenticate(secret, &[message_id.as_bytes(), b".", seconds.as_bytes(), b".", body])
-}
-
-fn authenticate(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
-    // A key of HMAC may have any length, so this branch is never taken.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return [0; 32] };
-    parts.iter().for_each(|part| mac.update(part));
-    mac.finalize().into_bytes().into()
+    message_code(secret, &[message_id.as_bytes(), b".", seconds.as_bytes(), b".", body])
 }
 
 #[cfg(test)]
@@ -83,6 +50,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use event::TenantId;
+    use secrecy::ExposeSecret as _;
 
     use super::*;
 
@@ -116,7 +84,7 @@ mod tests {
     #[test]
     fn a_new_secret_and_the_one_before_sign_until_the_grace_is_over() {
         let (root, until) = (root(), Timestamp::from_millis(2_000));
-        let sign = |endpoint: &WebhookEndpoint, at| root.signatures(endpoint, "m", Timestamp::from_millis(at), b"x");
+        let sign = |endpoint: &WebhookEndpoint, at| signatures(&root, endpoint, "m", Timestamp::from_millis(at), b"x");
         let old = sign(&endpoint(1, None), 1_999);
         let both = sign(&endpoint(2, Some(until)), 1_999);
         let parts: Vec<&str> = both.split(' ').collect();
@@ -128,10 +96,9 @@ mod tests {
     #[test]
     fn each_endpoint_and_each_version_has_its_own_secret() {
         let (root, one, two) = (root(), EndpointId::of([1; 10]), EndpointId::of([2; 10]));
-        let secrets = [(&one, 1), (&one, 2), (&two, 1)].map(|(id, version)| root.shown_secret(id, version));
+        let secrets = [(&one, 1), (&one, 2), (&two, 1)].map(|(id, version)| shown_secret(&root, id, version));
         let secrets: BTreeSet<&str> = secrets.iter().map(|secret| secret.expose_secret()).collect();
         assert_eq!(secrets.len(), 3);
         assert!(secrets.iter().all(|secret| secret.starts_with("whsec_")));
-        assert_eq!(RootKey::try_from(SecretString::from("short")).unwrap_err(), RootKeyError);
     }
 }

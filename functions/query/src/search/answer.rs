@@ -48,8 +48,7 @@ pub(crate) struct Hit {
 
 impl SearchAnswer {
     pub fn new(request: &SearchRequest, page: SearchPage) -> Self {
-        let last = page.events.last().filter(|_| page.has_more);
-        let next = last.map(|last| Cursor::new(request.from, request.to, &last.place).to_text());
+        let next = Cursor::of_next(request, &page).map(|next| next.to_text());
         let range = TimeRange { from: request.from, to: request.to };
         SearchAnswer { range, events: page.events.into_iter().map(Hit::from).collect(), next }
     }

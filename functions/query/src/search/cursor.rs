@@ -2,7 +2,7 @@
 
 use base64_simd::URL_SAFE_NO_PAD;
 use event::{EventId, Timestamp};
-use pipeline::ports::SearchPlace;
+use pipeline::ports::{SearchPage, SearchPlace, SearchRequest};
 use serde::{Deserialize, Serialize};
 
 /// A page's last place, and the range of the search: `hours=24` would mean another range on every page.
@@ -17,6 +17,12 @@ pub struct Cursor {
 impl Cursor {
     pub fn new(from: Timestamp, to: Timestamp, last: &SearchPlace) -> Self {
         Cursor { from, to, received_at: last.received_at, id: last.id.clone() }
+    }
+
+    /// That of the page after this one, if there is one.
+    pub fn of_next(request: &SearchRequest, page: &SearchPage) -> Option<Self> {
+        let last = page.events.last().filter(|_| page.has_more)?;
+        Some(Cursor::new(request.from, request.to, &last.place))
     }
 
     /// The place that the next page comes after.

@@ -2,6 +2,7 @@
 
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
+use pipeline::ports::{SearchPage, SearchRequest};
 use tokio::time::Instant;
 
 use super::answer::SearchAnswer;
@@ -20,13 +21,17 @@ impl App {
         let (started, now) = (Instant::now(), self.clock.now());
         let tenant = self.admit(headers, uri, now).await?;
         let request = question::read(tenant, Given(parameters::read(uri)?), now)?;
-        let page = self.postgres.call_once("searching events", self.ports.search.search(&request)).await;
-        let page = page.map_err(QueryError::History)?.ok_or(QueryError::SearchTooWide)?;
+        let page = self.search_page(&request).await?;
         tracing::info!(
             events = page.events.len(),
             duration_ms = pipeline::millis(started.elapsed()),
             "events searched"
         );
         Ok(answered(&SearchAnswer::new(&request, page)))
+    }
+
+    pub(crate) async fn search_page(&self, request: &SearchRequest) -> Result<SearchPage, QueryError> {
+        let page = self.postgres.call_once("searching events", self.ports.search.search(request)).await;
+        page.map_err(QueryError::History)?.ok_or(QueryError::SearchTooWide)
     }
 }

@@ -187,9 +187,22 @@ pub(super) fn share(part: i64, whole: i64) -> Option<f64> {
     (whole > 0).then(|| (part as f64 / whole as f64 * 1e6).round() / 1e6)
 }
 
-impl<'a> StatsAnswer<'a> {
-    pub fn new(request: &'a ReportRequest, report: &'a StatisticsReport) -> Self {
-        let ReportRequest { part: Subset { tenant: _, dimension, value }, range, interval, timezone, pairs } = request;
+/// The sums of a report, and parts of them.
+pub(crate) struct CampaignShares<'a> {
+    pub all: StatusCounts,
+    pub by_type: BTreeMap<&'a str, StatusCounts>,
+    /// Clicks, as a part of impressions.
+    pub click_through: Option<f64>,
+    /// Of the stored events.
+    pub fraud: Option<f64>,
+    /// Of all records.
+    pub duplicate: Option<f64>,
+    /// Of all records.
+    pub blocked: Option<f64>,
+}
+
+impl<'a> CampaignShares<'a> {
+    pub fn of(report: &'a StatisticsReport) -> Self {
         let mut by_type = BTreeMap::<&str, StatusCounts>::new();
         for (event_type, counts) in report.periods.iter().flat_map(|period| &period.by_type) {
             by_type.entry(event_type).or_default().merge(counts);
@@ -197,9 +210,24 @@ impl<'a> StatsAnswer<'a> {
         let mut all = StatusCounts::default();
         by_type.values().for_each(|counts| all.merge(counts));
         let stored = |event_type| by_type.get(event_type).map_or(0, StatusCounts::stored);
+        CampaignShares {
+            click_through: share(stored(CLICK), stored(IMPRESSION)),
+            fraud: share(shown(&all, RecordStatus::Fraud), all.stored()),
+            duplicate: share(shown(&all, RecordStatus::Duplicate), all.records()),
+            blocked: share(shown(&all, RecordStatus::Blocked), all.records()),
+            all,
+            by_type,
+        }
+    }
+}
+
+impl<'a> StatsAnswer<'a> {
+    pub fn new(request: &'a ReportRequest, report: &'a StatisticsReport) -> Self {
+        let ReportRequest { part: Subset { tenant: _, dimension, value }, range, interval, timezone, pairs } = request;
+        let CampaignShares { all, by_type, click_through, fraud, duplicate, blocked } = CampaignShares::of(report);
         let campaign = match report.second_values.as_slice() {
             [countries, devices] if *pairs == CAMPAIGN_PAIRS => Some(CampaignFigures {
-                click_through_rate: share(stored(CLICK), stored(IMPRESSION)),
+                click_through_rate: click_through,
                 by_country: countries.iter().map(Value::of).collect(),
                 by_device: devices.iter().map(Value::of).collect(),
             }),
@@ -221,9 +249,9 @@ impl<'a> StatsAnswer<'a> {
             events: all.stored(),
             campaign,
             distinct_users: DistinctUsers { estimate: report.distinct, relative_error: RELATIVE_ERROR },
-            fraud_share: share(shown(&all, RecordStatus::Fraud), all.stored()),
-            duplicate_share: share(shown(&all, RecordStatus::Duplicate), all.records()),
-            blocked_share: share(shown(&all, RecordStatus::Blocked), all.records()),
+            fraud_share: fraud,
+            duplicate_share: duplicate,
+            blocked_share: blocked,
             measures,
             series: report.periods.iter().map(Entry::of).collect(),
             by_type: by_type.into_iter().map(|(event_type, counts)| (event_type, Shown(counts))).collect(),

@@ -6,6 +6,8 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, Uri};
 use axum::response::Response;
+use event::TenantId;
+use statistics::{Range, ReportRequest, StatisticsReport, TopValues};
 use tokio::time::Instant;
 
 use super::answer::{StatsAnswer, TopValuesAnswer};
@@ -45,19 +47,30 @@ impl App {
         let not_text = |_| QueryError::Parameter { name: "the campaign", problem: "is not percent-encoded UTF-8" };
         let campaign = campaign.transpose().map_err(not_text)?.map(|Path(campaign)| campaign);
         let response = match StatsQuestion::read(tenant, campaign, uri, now)? {
-            StatsQuestion::Report(request) => {
-                let report = self.ports.statistics.report(&request);
-                let report = self.postgres.call_once("reading statistics", report).await;
-                let report = report.map_err(QueryError::Statistics)?.ok_or(QueryError::UnknownTimezone)?;
-                answered(&StatsAnswer::new(&request, &report))
-            }
+            StatsQuestion::Report(request) => answered(&StatsAnswer::new(&request, &self.report(&request).await?)),
             StatsQuestion::TopValues { tenant, dimension, range, limit } => {
-                let top = self.ports.statistics.top_values(&tenant, dimension, range, limit);
-                let top = self.postgres.call_once("reading the values of a dimension", top).await;
-                answered(&TopValuesAnswer::new(dimension, range, &top.map_err(QueryError::Statistics)?))
+                let top = self.top_values(&tenant, dimension, range, limit).await?;
+                answered(&TopValuesAnswer::new(dimension, range, &top))
             }
         };
         tracing::info!(duration_ms = pipeline::millis(started.elapsed()), "statistics read");
         Ok(response)
+    }
+
+    pub(crate) async fn report(&self, request: &ReportRequest) -> Result<StatisticsReport, QueryError> {
+        let report = self.postgres.call_once("reading statistics", self.ports.statistics.report(request)).await;
+        report.map_err(QueryError::Statistics)?.ok_or(QueryError::UnknownTimezone)
+    }
+
+    pub(crate) async fn top_values(
+        &self,
+        tenant: &TenantId,
+        dimension: &'static str,
+        range: Range,
+        limit: u16,
+    ) -> Result<TopValues, QueryError> {
+        let top = self.ports.statistics.top_values(tenant, dimension, range, limit);
+        let top = self.postgres.call_once("reading the values of a dimension", top).await;
+        top.map_err(QueryError::Statistics)
     }
 }

@@ -29,26 +29,26 @@ const YEARS: std::ops::Range<Timestamp> =
 pub(crate) struct Parameters {
     /// The last so many hours; 24. Not together with `from` and `to`.
     #[param(value_type = u32, required = false, minimum = 1, maximum = 744)]
-    hours: Option<String>,
+    pub hours: Option<String>,
     /// The first instant, together with `to`. A `+` is written as `%2B`.
     #[param(value_type = String, required = false, format = DateTime)]
-    from: Option<String>,
+    pub from: Option<String>,
     /// The instant before which the range ends, together with `from`. At most 31 days later; with `interval=day` 400 days.
     #[param(value_type = String, required = false, format = DateTime)]
-    to: Option<String>,
+    pub to: Option<String>,
     #[param(schema_with = crate::schemas::interval)]
-    interval: Option<String>,
+    pub interval: Option<String>,
     /// The zone whose hours and days these are, from the IANA time zone database; `UTC`.
     #[param(value_type = String, required = false)]
-    timezone: Option<String>,
+    pub timezone: Option<String>,
     #[param(schema_with = crate::schemas::dimension)]
-    dimension: Option<String>,
+    pub dimension: Option<String>,
     /// A value of the dimension.
     #[param(value_type = String, required = false)]
-    value: Option<String>,
+    pub value: Option<String>,
     /// How many values, if the dimension has no `value`; 20.
     #[param(value_type = u16, required = false, minimum = 1, maximum = 100)]
-    limit: Option<String>,
+    pub limit: Option<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +63,20 @@ impl StatsQuestion {
     /// # Errors
     /// If a parameter is wrong, out of bounds, or does not go with the others.
     pub fn read(tenant: TenantId, campaign: Option<String>, uri: &Uri, now: Timestamp) -> Result<Self, QueryError> {
-        let Parameters { hours, from, to, interval, timezone, dimension, value, limit } = parameters::read(uri)?;
+        Self::of(tenant, campaign, parameters::read(uri)?, now)
+    }
+
+    /// The same with parameters that are read already.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn of(
+        tenant: TenantId,
+        campaign: Option<String>,
+        parameters: Parameters,
+        now: Timestamp,
+    ) -> Result<Self, QueryError> {
+        let Parameters { hours, from, to, interval, timezone, dimension, value, limit } = parameters;
         let refused = |name, problem| Err(QueryError::Parameter { name, problem });
         if campaign.is_some() && (dimension.is_some() || value.is_some()) {
             return refused("dimension", "and value are for /stats: the campaign is in the path");

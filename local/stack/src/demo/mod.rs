@@ -48,6 +48,9 @@ impl Default for Demo {
     }
 }
 
+/// Whose events the demo sends.
+pub const TENANT: &str = "demo";
+
 /// Maximum wait until the pipeline has finished everything that was sent.
 const SETTLE: Duration = Duration::from_secs(300);
 /// The rate limit of the demo's key, so high that it never applies.
@@ -127,8 +130,8 @@ impl Demo {
 /// If the maintainer refuses.
 pub async fn make_keys(at: &Endpoints) -> anyhow::Result<Keys> {
     Ok(Keys {
-        client: at.create_key("demo", "demo-client", KeyKind::Publishable, NO_LIMIT).await?,
-        collector: at.create_key("demo", "demo-collector", KeyKind::Server, NO_LIMIT).await?,
+        client: at.create_key(TENANT, "demo-client", KeyKind::Publishable, NO_LIMIT).await?,
+        collector: at.create_key(TENANT, "demo-collector", KeyKind::Server, NO_LIMIT).await?,
     })
 }
 

@@ -1,0 +1,90 @@
+//! What operators did.
+
+use axum::extract::State;
+use axum::http::Uri;
+use axum::response::{IntoResponse as _, Response};
+use event::Timestamp;
+use maud::{Markup, html};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::Desk;
+use super::error::ConsoleError;
+use super::functions::Callee;
+use super::layout::{Section, field, instant, page, scrolling};
+use super::operator::{Operator, given};
+
+/// As both functions answer `audit`.
+#[derive(Deserialize)]
+struct Trail {
+    entries: Vec<Entry>,
+}
+
+#[derive(Deserialize)]
+struct Entry {
+    started_at: Timestamp,
+    action: String,
+    by: Option<String>,
+    state: String,
+    request: String,
+    result: String,
+}
+
+pub(super) async fn audit(State(desk): State<Desk>, operator: Operator, uri: Uri) -> Response {
+    let day = match given(&uri).and_then(|mut given| Ok(given.take("day")?)) {
+        Ok(day) => day,
+        Err(error) => return error.into_response(),
+    };
+    let (changes, redrives) = tokio::join!(
+        trail(&desk.console.maintainer, &operator, day.as_deref()),
+        trail(&desk.console.redriver, &operator, day.as_deref())
+    );
+    let content = html! {
+        form class="filters" method="get" action="/console/audit" {
+            (field("Day, in UTC", &html! { input name="day" type="date" value=(day.as_deref().unwrap_or_default()); }))
+            button { "Show" }
+        }
+        (trail_markup("Blocks, API keys and webhooks", changes))
+        (trail_markup("Dead letters", redrives))
+    };
+    page(&operator, Section::Audit, &content)
+}
+
+async fn trail(function: &Callee, operator: &Operator, day: Option<&str>) -> Result<Trail, ConsoleError> {
+    let mut request = json!({"action": "audit"});
+    if let Some(day) = day {
+        request["day"] = day.into();
+    }
+    function.call(operator, request).await
+}
+
+fn trail_markup(title: &str, trail: Result<Trail, ConsoleError>) -> Markup {
+    let entries = match trail {
+        Ok(Trail { entries }) => entries,
+        Err(error) => return html! { h2 { (title) } (error.told()) },
+    };
+    html! {
+        h2 { (title) }
+        p role="status" { (entries.len()) " actions" }
+        @if !entries.is_empty() {
+            (scrolling(title, &html! {
+                table {
+                    thead { tr { @for name in ["Begun", "Action", "By", "State", "Request", "Result"] { th scope="col" { (name) } } } }
+                    tbody {
+                        // The last is the one that is looked for.
+                        @for Entry { started_at, action, by, state, request, result } in entries.iter().rev() {
+                            tr {
+                                th scope="row" { (instant(*started_at)) }
+                                td { (action) }
+                                td { (by.as_deref().unwrap_or("unknown")) }
+                                td { (state) }
+                                td { code { (request) } }
+                                td { code { (result) } }
+                            }
+                        }
+                    }
+                }
+            }))
+        }
+    }
+}

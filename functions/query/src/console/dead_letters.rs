@@ -1,0 +1,224 @@
+//! What could not be processed, by reason, and sending it again.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use axum::http::Uri;
+use axum::response::{IntoResponse as _, Response};
+use event::Timestamp;
+use maud::{Markup, html};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::Desk;
+use super::error::ConsoleError;
+use super::layout::{Section, done, field, instant, page, scrolling, wrong};
+use super::operator::{Operator, SignedForm, given};
+use crate::error::QueryError;
+use crate::parameters::Given;
+
+/// The redriver's filters, as its requests name them.
+const FILTERS: [(&str, &str); 5] =
+    [("reason", "Reason"), ("type", "Type"), ("tenant", "Tenant"), ("from", "Failed from"), ("until", "Failed until")];
+
+/// Letters per second. At this pace a page waits long enough for about 20,000 of them.
+const MAX_PER_SEC: u32 = 1_000;
+
+/// Which letters a page is about.
+struct Filters(Vec<(&'static str, String)>);
+
+impl Filters {
+    fn take(given: &mut Given) -> Result<Self, QueryError> {
+        let mut filters = Vec::new();
+        for (name, _) in FILTERS {
+            filters.extend(given.take(name)?.map(|value| (name, value)));
+        }
+        Ok(Filters(filters))
+    }
+
+    fn get(&self, name: &str) -> &str {
+        self.0.iter().find(|(known, _)| *known == name).map_or("", |(_, value)| value)
+    }
+
+    fn request(&self, action: &str) -> Value {
+        let filters: Map<String, Value> =
+            self.0.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into())).collect();
+        json!({"action": action, "filters": filters})
+    }
+
+    fn hidden_fields(&self) -> Markup {
+        html! { @for (name, value) in &self.0 { input type="hidden" name=(name) value=(value); } }
+    }
+}
+
+/// As the redriver answers `list`.
+#[derive(Deserialize)]
+struct Listed {
+    matched: u64,
+    reasons: BTreeMap<String, ReasonGroup>,
+    /// Where to continue. Only whether there is more is shown.
+    next: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct ReasonGroup {
+    letters: u64,
+    open: u64,
+    under_way: u64,
+    redriven: u64,
+    parked: u64,
+    last_failed_at: Timestamp,
+    examples: Vec<Letter>,
+}
+
+#[derive(Deserialize)]
+struct Letter {
+    position: String,
+    attempt: u32,
+    tenant: Option<String>,
+    #[serde(rename = "type")]
+    event_type: Option<String>,
+    event_id: Option<String>,
+    reason: String,
+    failed_at: Timestamp,
+}
+
+/// As the redriver answers `redrive`.
+#[derive(Deserialize)]
+struct Redriven {
+    run: String,
+    dry_run: bool,
+    matched: u64,
+    sent: u64,
+    parked: u64,
+    already: u64,
+    under_way: u64,
+    refused: u64,
+    next: Option<Value>,
+}
+
+pub(super) async fn list(State(desk): State<Desk>, operator: Operator, uri: Uri) -> Response {
+    let filters = match given(&uri).and_then(|mut given| Ok(Filters::take(&mut given)?)) {
+        Ok(filters) => filters,
+        Err(error) => return error.into_response(),
+    };
+    let listed = desk.console.redriver.call::<Listed>(&operator, filters.request("list")).await;
+    let groups = match listed {
+        Ok(listed) => listed_markup(&operator, &filters, &listed),
+        // The form stays as it was filled in.
+        Err(error) => error.told(),
+    };
+    page(&operator, Section::DeadLetters, &html! { (form(&filters)) (groups) })
+}
+
+fn form(filters: &Filters) -> Markup {
+    html! {
+        form class="filters" method="get" action="/console/dead-letters" {
+            @for (name, label) in FILTERS {
+                @let example = if matches!(name, "from" | "until") { "2026-11-20T18:00:00Z" } else { "" };
+                (field(label, &html! { input name=(name) value=(filters.get(name)) placeholder=(example) autocomplete="off"; }))
+            }
+            button { "Show" }
+        }
+    }
+}
+
+fn listed_markup(operator: &Operator, filters: &Filters, listed: &Listed) -> Markup {
+    let Listed { matched, reasons, next } = listed;
+    html! {
+        p role="status" { (matched) " dead letters" }
+        @if next.is_some() {
+            (wrong("the redriver's time was over before it had read all letters: narrow the time, or use `forebay dead-letters`"))
+        }
+        @for (reason, group) in reasons { (group_markup(operator, filters, reason, group)) }
+    }
+}
+
+fn group_markup(operator: &Operator, filters: &Filters, reason: &str, group: &ReasonGroup) -> Markup {
+    let ReasonGroup { letters, open, under_way, redriven, parked, last_failed_at, examples } = group;
+    let narrowed = filters.0.iter().filter(|(name, _)| *name != "reason").cloned();
+    let narrowed = Filters(narrowed.chain([("reason", reason.to_owned())]).collect());
+    html! {
+        section class="card" aria-labelledby={ "reason-" (reason) } data-reason=(reason) {
+            h2 id={ "reason-" (reason) } { (reason) }
+            dl class="figures" {
+                @for (name, figure) in [("Letters", letters), ("Open", open), ("Under way", under_way), ("Sent again", redriven), ("Parked", parked)] {
+                    div { dt { (name) } dd { (figure) } }
+                }
+            }
+            p { "The last failed at " (instant(*last_failed_at)) "." }
+            details { summary { "Examples of " (reason) } (scrolling(&format!("Examples of {reason}"), &examples_table(examples))) }
+            @if *open > 0 {
+                form method="post" action="/console/dead-letters/redrive" {
+                    (operator.csrf_field()) (narrowed.hidden_fields())
+                    input type="hidden" name="dry_run" value="yes";
+                    button { "Try out sending " (open) " again" }
+                }
+            }
+        }
+    }
+}
+
+fn examples_table(examples: &[Letter]) -> Markup {
+    html! {
+        table {
+            thead { tr { @for name in ["Event", "Type", "Tenant", "Why", "Failed", "Attempt", "Letter"] { th scope="col" { (name) } } } }
+            tbody {
+                @for Letter { position, attempt, tenant, event_type, event_id, reason, failed_at } in examples {
+                    tr {
+                        th scope="row" { @match event_id { Some(id) => code { (id) }, None => "unknown" } }
+                        td { (event_type.as_deref().unwrap_or_default()) }
+                        td { (tenant.as_deref().unwrap_or_default()) }
+                        td { (reason) }
+                        td { (instant(*failed_at)) }
+                        td class="number" { (attempt) }
+                        td { code { (position) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub(super) async fn redrive(State(desk): State<Desk>, SignedForm(operator, mut given): SignedForm) -> Response {
+    let redriven = async {
+        let is_dry_run = given.take("dry_run")?.is_some();
+        let filters = Filters::take(&mut given)?;
+        let mut request = filters.request("redrive");
+        request["dry_run"] = is_dry_run.into();
+        request["max_per_sec"] = MAX_PER_SEC.into();
+        let redriven = desk.console.redriver.call::<Redriven>(&operator, request).await?;
+        Ok::<Markup, ConsoleError>(redriven_markup(&operator, &filters, &redriven))
+    };
+    match redriven.await {
+        Ok(content) => page(&operator, Section::DeadLetters, &content),
+        Err(error) => error.into_response(),
+    }
+}
+
+fn redriven_markup(operator: &Operator, filters: &Filters, redriven: &Redriven) -> Markup {
+    let Redriven { run, dry_run, matched, sent, parked, already, under_way, refused, next } = redriven;
+    let to_do = sent + parked;
+    html! {
+        h2 { @if *dry_run { "What would be done" } @else { "What was done" } }
+        @if *dry_run {
+            (done(&format!("{sent} letters would be sent again, and {parked} would be parked. Nothing was changed yet.")))
+        } @else {
+            (done(&format!("{sent} letters were sent again, and {parked} were parked.")))
+        }
+        dl class="figures" {
+            @for (name, figure) in [("Match", matched), ("Done before", already), ("Under way", under_way), ("Too large", refused)] {
+                div { dt { (name) } dd { (figure) } }
+            }
+        }
+        @if next.is_some() { (wrong("some letters are left: repeat this")) }
+        p class="hint" { "Run " code { (run) } @if !filters.0.is_empty() { ", of" @for (name, value) in &filters.0 { " " (name) " " code { (value) } } } }
+        @if *dry_run && to_do > 0 {
+            form method="post" action="/console/dead-letters/redrive" {
+                (operator.csrf_field()) (filters.hidden_fields())
+                button class="strong" { "Send " (to_do) " letters again now" }
+            }
+        }
+        p { a href="/console/dead-letters" { "Back to the dead letters" } }
+    }
+}

@@ -1,0 +1,166 @@
+//! What all pages have: their frame, and the headers that say what a page may do.
+
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use event::Timestamp;
+use maud::{DOCTYPE, Markup, html};
+use strum::VariantArray;
+
+use super::assets::ASSETS;
+use super::operator::Operator;
+
+/// Nothing but our own files and forms, and no script or style inside a page.
+const CONTENT_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
+                                connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// htmx puts a style into the page and evaluates texts unless it is told not to.
+const HTMX: &str = r#"{"allowEval":false,"includeIndicatorStyles":false,"selfRequestsOnly":true,"historyCacheSize":0}"#;
+
+/// The parts of the console, in their order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
+pub(super) enum Section {
+    Overview,
+    Events,
+    Campaigns,
+    DeadLetters,
+    Blocks,
+    Keys,
+    Audit,
+}
+
+impl Section {
+    pub const fn path(self) -> &'static str {
+        match self {
+            Section::Overview => "/console",
+            Section::Events => "/console/events",
+            Section::Campaigns => "/console/campaigns",
+            Section::DeadLetters => "/console/dead-letters",
+            Section::Blocks => "/console/blocks",
+            Section::Keys => "/console/keys",
+            Section::Audit => "/console/audit",
+        }
+    }
+
+    pub const fn title(self) -> &'static str {
+        match self {
+            Section::Overview => "Overview",
+            Section::Events => "Events",
+            Section::Campaigns => "Campaigns",
+            Section::DeadLetters => "Dead letters",
+            Section::Blocks => "Blocks",
+            Section::Keys => "API keys",
+            Section::Audit => "Audit trail",
+        }
+    }
+}
+
+/// A page for an operator who is signed in.
+pub(super) fn page(operator: &Operator, section: Section, content: &Markup) -> Response {
+    let navigation = html! {
+        nav aria-label="Console" {
+            ul {
+                @for other in Section::VARIANTS {
+                    li { a href=(other.path()) aria-current=[(*other == section).then_some("page")] { (other.title()) } }
+                }
+            }
+        }
+        form class="sign-out" method="post" action="/console/sign-out" {
+            (operator.csrf_field())
+            span { "Signed in with " strong { (operator.key.name) } }
+            button { "Sign out" }
+        }
+    };
+    document(StatusCode::OK, section.title(), &navigation, content)
+}
+
+/// A page without a session.
+pub(super) fn bare_page(status: StatusCode, title: &str, content: &Markup) -> Response {
+    document(status, title, &html! {}, content)
+}
+
+fn document(status: StatusCode, title: &str, navigation: &Markup, content: &Markup) -> Response {
+    let markup = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="htmx-config" content=(HTMX);
+                title { (title) " – Forebay" }
+                link rel="icon" href="data:,";
+                link rel="stylesheet" href=(ASSETS.chart_style.path());
+                link rel="stylesheet" href=(ASSETS.style.path());
+                script src=(ASSETS.charts.path()) defer {}
+                script src=(ASSETS.htmx.path()) defer {}
+                script src=(ASSETS.script.path()) defer {}
+            }
+            body {
+                a class="skip" href="#content" { "Skip to the content" }
+                header class="bar" {
+                    a class="brand" href="/console" { "Forebay" }
+                    (navigation)
+                }
+                main id="content" tabindex="-1" { h1 { (title) } (content) }
+            }
+        }
+    };
+    respond(status, &markup)
+}
+
+/// A part of a page that is loaded again and again.
+pub(super) fn fragment(content: &Markup) -> Response {
+    respond(StatusCode::OK, content)
+}
+
+fn respond(status: StatusCode, markup: &Markup) -> Response {
+    let mut response = (status, markup.0.clone()).into_response();
+    guard(response.headers_mut());
+    response
+}
+
+/// The headers of all answers but files.
+pub(super) fn guard(headers: &mut HeaderMap) {
+    for (name, value) in [
+        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY),
+        // Pages are of one operator, and some have a new key.
+        (header::CACHE_CONTROL, "no-store"),
+        // Not `no-referrer`, with which browsers say `Origin: null` for our own forms.
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
+
+/// An instant, for people and for programs.
+pub(super) fn instant(at: Timestamp) -> Markup {
+    html! { time datetime=(at) { (at) } }
+}
+
+/// A table that scrolls by itself where the screen is narrow.
+pub(super) fn scrolling(name: &str, table: &Markup) -> Markup {
+    html! { div class="scroll" role="region" aria-label=(name) tabindex="0" { (table) } }
+}
+
+/// What was done.
+pub(super) fn done(text: &str) -> Markup {
+    html! { p class="notice done" role="status" { (text) } }
+}
+
+/// What went wrong.
+pub(super) fn wrong(text: &str) -> Markup {
+    html! { p class="notice wrong" role="alert" { (text) } }
+}
+
+/// A field of a form with its name above it.
+pub(super) fn field(label: &str, input: &Markup) -> Markup {
+    html! { label class="field" { span { (label) } (input) } }
+}
+
+/// The tenant that a page is about.
+pub(super) fn tenant_field(tenant: &str) -> Markup {
+    field("Tenant", &html! { input name="tenant" value=(tenant) autocomplete="off" required; })
+}
