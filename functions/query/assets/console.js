@@ -8,15 +8,33 @@
   // One colour for each series; dashes tell them apart without colours, too.
   const dashes = [[], [8, 4], [2, 3], [10, 3, 2, 3], [4, 4], [1, 4]];
 
+  // As the instants on the page: in UTC, and a day as 11-20.
+  const time = (seconds) => {
+    const text = new Date(seconds * 1000).toISOString();
+    return text.endsWith("T00:00:00.000Z") ? text.slice(5, 10) : text.slice(11, 16);
+  };
+
   function options(chart, width) {
-    const axis = { stroke: color("--text"), grid: { stroke: color("--line") }, ticks: { stroke: color("--line") } };
+    const line = { stroke: color("--line"), width: 1 };
+    const axis = (values) => ({ stroke: color("--text"), grid: line, ticks: line, values: (_, splits) => splits.map(values) });
+    // There are no half records.
+    const count = (number) => (Number.isInteger(number) ? number.toLocaleString("en") : "");
     const series = chart.series.map(({ label }, index) => ({
       label,
       stroke: color(`--series-${index % 6}`),
       dash: dashes[index % dashes.length],
       width: 2,
     }));
-    return { width, height: 240, axes: [axis, axis], series: [{}, ...series], scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } } };
+    return {
+      width,
+      height: 240,
+      axes: [axis(time), axis(count)],
+      series: [{}, ...series],
+      scales: { y: { range: (_, __, max) => [0, max > 0 ? max * 1.1 : 1] } },
+      tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), "Etc/UTC"),
+      // The table has the numbers.
+      legend: { live: false },
+    };
   }
 
   function draw(element) {
