@@ -24,6 +24,7 @@
       stroke: color(`--series-${index % 6}`),
       dash: dashes[index % dashes.length],
       width: 2,
+      points: { fill: color("--page") },
     }));
     return {
       width,
