@@ -155,7 +155,10 @@ async fn an_operator_finds_what_went_wrong_and_acts() {
 
     let trail = browser.get("/audit").await;
     for action in ["create-key", "revoke-key", "block", "unblock", "redrive"] {
-        assert!(trail.contains(&format!("<td>{action}</td><td>console ada</td><td>finished</td>")), "{action}: {trail}");
+        assert!(
+            trail.contains(&format!("<td>{action}</td><td>console ada</td><td>finished</td>")),
+            "{action}: {trail}"
+        );
     }
     assert!(!trail.contains("fb_server_"), "the trail has no key");
 

@@ -8,10 +8,11 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Desk;
+use super::desk::Desk;
 use super::error::ConsoleError;
+use super::frame::{Section, page};
 use super::functions::Callee;
-use super::layout::{Section, field, instant, page, scrolling};
+use super::layout::{field, instant, scrolling};
 use super::operator::{Operator, given};
 
 /// As both functions answer `audit`.
@@ -55,7 +56,7 @@ async fn trail(function: &Callee, operator: &Operator, day: Option<&str>) -> Res
     if let Some(day) = day {
         request["day"] = day.into();
     }
-    function.call(operator, request).await
+    function.call(operator.asking(), request).await
 }
 
 fn trail_markup(title: &str, trail: Result<Trail, ConsoleError>) -> Markup {

@@ -10,9 +10,10 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::Desk;
+use super::desk::Desk;
 use super::error::ConsoleError;
-use super::layout::{Section, done, field, instant, page, scrolling, wrong};
+use super::frame::{Section, page};
+use super::layout::{done, field, instant, scrolling, wrong};
 use super::operator::{Operator, SignedForm, given};
 use crate::error::QueryError;
 use crate::parameters::Given;
@@ -102,7 +103,7 @@ pub(super) async fn list(State(desk): State<Desk>, operator: Operator, uri: Uri)
         Ok(filters) => filters,
         Err(error) => return error.into_response(),
     };
-    let listed = desk.console.redriver.call::<Listed>(&operator, filters.request("list")).await;
+    let listed = desk.console.redriver.call::<Listed>(operator.asking(), filters.request("list")).await;
     let groups = match listed {
         Ok(listed) => listed_markup(&operator, &filters, &listed),
         // The form stays as it was filled in.
@@ -187,7 +188,7 @@ pub(super) async fn redrive(State(desk): State<Desk>, SignedForm(operator, mut g
         let mut request = filters.request("redrive");
         request["dry_run"] = is_dry_run.into();
         request["max_per_sec"] = MAX_PER_SEC.into();
-        let redriven = desk.console.redriver.call::<Redriven>(&operator, request).await?;
+        let redriven = desk.console.redriver.call::<Redriven>(operator.asking(), request).await?;
         Ok::<Markup, ConsoleError>(redriven_markup(&operator, &filters, &redriven))
     };
     match redriven.await {

@@ -8,9 +8,10 @@ use maud::{Markup, html};
 use pipeline::ports::{FoundEvent, SearchPage, StoredStatus};
 use strum::VariantNames as _;
 
-use super::Desk;
+use super::desk::Desk;
 use super::error::ConsoleError;
-use super::layout::{Section, field, instant, page, scrolling, tenant_field};
+use super::frame::{Section, page};
+use super::layout::{field, instant, scrolling, tenant_field};
 use super::operator::{Operator, given};
 use crate::parameters::Given;
 use crate::search::{self, Cursor};

@@ -9,10 +9,11 @@ use serde::Deserialize;
 use serde_json::json;
 use statistics::{Period, RecordStatus, StatisticsReport, StatusCounts};
 
-use super::Desk;
 use super::chart::Chart;
+use super::desk::Desk;
 use super::error::ConsoleError;
-use super::layout::{Section, fragment, instant, page, scrolling, tenant_field};
+use super::frame::{Section, page};
+use super::layout::{fragment, instant, scrolling, tenant_field};
 use super::operator::{Operator, given};
 use crate::app::App;
 use crate::error::QueryError;
@@ -133,7 +134,7 @@ struct PartitionLag {
 }
 
 pub(super) async fn lag(State(desk): State<Desk>, operator: Operator) -> Response {
-    let lag = desk.console.maintainer.call::<Lag>(&operator, json!({"action": "lag"})).await;
+    let lag = desk.console.maintainer.call::<Lag>(operator.asking(), json!({"action": "lag"})).await;
     part(lag.map(|lag| lag_markup(&lag, &operator)))
 }
 
