@@ -1,5 +1,5 @@
-# Each switch in each of its positions. The states that these runs end with are checked once more by
-# infra/check/state.py, which looks into the resources of the submodules.
+# Each switch in each of its positions. The plans that these runs make are checked once more by
+# infra/check/assertions.py, which looks into the resources of the submodules.
 
 mock_provider "aws" {
   source          = "./tests/mocks"
