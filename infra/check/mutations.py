@@ -339,6 +339,9 @@ def copied(plan: Plan) -> Plan:
 def unnoticed(plans: list[Plan]) -> Iterator[str]:
     by_run = {plan.run.rsplit("/", 1)[1]: plan for plan in plans if plan.run.startswith("modules/pipeline/")}
     for mutation in MUTATIONS:
+        if mutation.run not in by_run:
+            yield f"{mutation.run} made no plan, in which {mutation.name} could be tried"
+            continue
         plan = copied(by_run[mutation.run])
         mutation.apply(plan)
         found = [problem for check in assertions.CHECKS for problem in check(plan)]
