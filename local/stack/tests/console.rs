@@ -132,10 +132,10 @@ async fn an_operator_finds_what_went_wrong_and_acts() {
     let letters = browser.until("/dead-letters", r#"data-reason="store-refused""#).await;
     assert!(letters.contains("bad-1") && letters.contains("Try out sending 1 again"), "{letters}");
     let tried = browser.submit("/dead-letters/redrive", "reason=store-refused&dry_run=yes").await;
-    assert!(tried.contains("1 letters would be sent again"), "{tried}");
+    assert!(tried.contains("1 letter would be sent again"), "{tried}");
     database.batch_execute("DROP TRIGGER refusing ON events").await.unwrap();
     let sent = browser.submit("/dead-letters/redrive", "reason=store-refused").await;
-    assert!(sent.contains("1 letters were sent again"), "{sent}");
+    assert!(sent.contains("1 letter sent again"), "{sent}");
     assert!(browser.until("/event?id=bad-1", "Stored").await.contains("Redriven"));
 
     let blocked = browser.submit("/blocks", "address=203.0.113.7&reason=scraping&rule=block&hours=1").await;

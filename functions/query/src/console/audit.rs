@@ -12,7 +12,7 @@ use super::desk::Desk;
 use super::error::ConsoleError;
 use super::frame::{Section, page};
 use super::functions::Callee;
-use super::layout::{field, instant, scrolling};
+use super::layout::{counted, field, instant, scrolling};
 use super::operator::{Operator, given};
 
 /// As both functions answer `audit`.
@@ -66,7 +66,7 @@ fn trail_markup(title: &str, trail: Result<Trail, ConsoleError>) -> Markup {
     };
     html! {
         h2 { (title) }
-        p role="status" { (entries.len()) " actions" }
+        p role="status" { (counted(entries.len() as u64, "action", "actions")) }
         @if !entries.is_empty() {
             (scrolling(title, &html! {
                 table {

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::desk::Desk;
 use super::error::ConsoleError;
 use super::frame::{Section, page};
-use super::layout::{done, field, instant, scrolling, wrong};
+use super::layout::{counted, done, field, instant, scrolling, wrong};
 use super::operator::{Operator, SignedForm, given};
 use crate::error::QueryError;
 use crate::parameters::{Given, number_within};
@@ -98,7 +98,7 @@ fn forms(operator: &Operator) -> Markup {
 fn list_markup(operator: &Operator, blocks: &[Block]) -> Markup {
     html! {
         h2 { "The list" }
-        p role="status" { (blocks.len()) " entries" }
+        p role="status" { (counted(blocks.len() as u64, "entry", "entries")) }
         @if !blocks.is_empty() {
             (scrolling("Blocks", &html! {
                 table {

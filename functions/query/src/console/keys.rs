@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::desk::Desk;
 use super::error::ConsoleError;
 use super::frame::{Section, page};
-use super::layout::{done, field, instant, scrolling};
+use super::layout::{counted, done, field, instant, scrolling};
 use super::operator::{Operator, SignedForm, given};
 use crate::error::QueryError;
 use crate::parameters::{Given, number_within};
@@ -94,7 +94,7 @@ fn forms(operator: &Operator, tenant: &str) -> Markup {
 fn list_markup(operator: &Operator, keys: &[ListedKey]) -> Markup {
     html! {
         h2 { "The keys" }
-        p role="status" { (keys.len()) " keys" }
+        p role="status" { (counted(keys.len() as u64, "key", "keys")) }
         @if !keys.is_empty() {
             (scrolling("API keys", &html! {
                 table {

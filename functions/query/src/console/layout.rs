@@ -87,6 +87,11 @@ pub(super) fn scrolling(name: &str, table: &Markup) -> Markup {
     html! { div class="scroll" role="region" aria-label=(name) tabindex="0" { (table) } }
 }
 
+/// `1 letter`, `2 letters`.
+pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
+}
+
 /// What was done.
 pub(super) fn done(text: &str) -> Markup {
     html! { p class="notice done" role="status" { (text) } }

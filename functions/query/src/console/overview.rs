@@ -29,12 +29,12 @@ pub(super) async fn overview(State(desk): State<Desk>, operator: Operator, uri: 
         Ok::<Markup, ConsoleError>(html! {
             form class="filters" method="get" action="/console" { (tenant_field(tenant.as_str())) button { "Show" } }
             p { label class="inline" { input type="checkbox" id="live" checked; " Keep these numbers up to date" } }
-            section aria-labelledby="flow" {
-                h2 id="flow" { "Records by status" }
+            section {
+                h2 { "Records by status" }
                 div data-live="loaded" hx-get={ "/console/parts/flow?" (query) } hx-trigger="every 10s" { (flow) }
             }
-            section aria-labelledby="lag" {
-                h2 id="lag" { "Records that wait" }
+            section {
+                h2 { "Records that wait" }
                 div data-live="" hx-get="/console/parts/lag" hx-trigger="load, every 15s" {
                     p { a href="/console/parts/lag" { "How far each reader is" } }
                 }

@@ -2,9 +2,13 @@
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum::routing::{get, post};
+use maud::html;
 
 use super::desk::Desk;
+use super::layout::{bare_page, wrong};
 use super::{assets, audit, blocks, campaigns, dead_letters, events, keys, overview, sign_in, timeline};
 
 /// Largest form, in bytes.
@@ -31,6 +35,12 @@ pub(crate) fn routes(desk: Desk) -> Router {
         .route("/console/keys/revoke", post(keys::revoke))
         .route("/console/audit", get(audit::audit))
         .route("/console/assets/{name}", get(assets::asset))
+        .route("/console/{*page}", get(async || no_such_page()))
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
         .with_state(desk)
+}
+
+fn no_such_page() -> Response {
+    let content = html! { (wrong("there is no such page")) p { a href="/console" { "Back to the overview" } } };
+    bare_page(StatusCode::NOT_FOUND, "Not Found", &content)
 }

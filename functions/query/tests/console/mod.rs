@@ -299,6 +299,8 @@ async fn without_a_session_there_is_only_the_way_to_one_and_back() {
     let page = browser.post("/console/sign-in", "key=operator-key&to=%2Fconsole%2Fevents%3Ftype%3Dclick").await;
     assert_eq!(page.header("location"), "/console/events?type=click");
     assert!(service.functions.calls().is_empty());
+    let nowhere = browser.get("/console/nowhere").await;
+    assert!(nowhere.status == 404 && nowhere.text.contains("there is no such page"), "{}", nowhere.text);
 }
 
 #[tokio::test(start_paused = true)]
@@ -466,14 +468,14 @@ async fn changes_are_asked_of_the_functions_in_the_operators_name() {
             "/console/dead-letters/redrive",
             "reason=schema-violation&tenant=acme&dry_run=yes".to_owned(),
             "redriver",
-            json!({"action": "redrive", "dry_run": true, "max_per_sec": 1000, "by": by,
+            json!({"action": "redrive", "dry_run": true, "max_per_sec": 1000, "within_sec": 12, "by": by,
                 "filters": {"reason": "schema-violation", "tenant": "acme"}}),
         ),
         (
             "/console/dead-letters/redrive",
             "reason=schema-violation".to_owned(),
             "redriver",
-            json!({"action": "redrive", "dry_run": false, "max_per_sec": 1000, "by": by,
+            json!({"action": "redrive", "dry_run": false, "max_per_sec": 1000, "within_sec": 12, "by": by,
                 "filters": {"reason": "schema-violation"}}),
         ),
     ] {
@@ -493,7 +495,7 @@ async fn a_new_key_is_shown_once_and_a_try_out_offers_the_real_thing() {
     assert!(!browser.get("/console/keys").await.text.contains("fb_server_new"));
 
     let tried = browser.submit("/console/dead-letters/redrive", "reason=r&tenant=acme&dry_run=yes").await.text;
-    assert!(tried.contains("1 letters would be sent again") && tried.contains("Send 1 letters again now"), "{tried}");
+    assert!(tried.contains("1 letter would be sent again") && tried.contains("Send 1 letter again now"), "{tried}");
     assert!(tried.contains(r#"name="tenant" value="acme""#) && !tried.contains("dry_run"), "{tried}");
     let mut nothing = service.functions.answers.lock().unwrap()["redrive"].clone().unwrap();
     nothing["sent"] = 0.into();
