@@ -41,9 +41,11 @@ BY_LAMBDA = {"logs:CreateLogStream", "logs:PutLogEvents"} | {action for action i
 
 RETENTION_DAYS = {"raw/": 30, "outcomes/": 90, "quarantine/": 365, "parked/": 365}
 
-SECRETS = {"DATABASE_READ_URL", "DATABASE_URL", "DB_PASSWORD", "KAFKA_SASL_PASSWORD", "WEBHOOK_KEY"}
+SECRETS = {"CONSOLE_KEY", "DATABASE_READ_URL", "DATABASE_URL", "DB_PASSWORD", "KAFKA_SASL_PASSWORD", "WEBHOOK_KEY"}
 WAY_OUT = "HTTPS to what lies outside"
 TO_BROKERS = "Kafka brokers"
+
+CONSOLE_ROUTES = {f"{method} {path}" for method in ("GET", "POST") for path in ("/console", "/console/{page+}")}
 
 SECRET_ATTRIBUTES = {"password", "password_wo", "master_password", "secret_string", "private_key", "secret_key"}
 
@@ -331,6 +333,43 @@ def streams(plan: Plan) -> Problems:
         yield "query: no policy allows it to read the login of Kafka"
 
 
+def console(plan: Plan) -> Problems:
+    """query invokes the maintainer and the redriver if it has the console, and otherwise nobody; no other function invokes these two."""
+    environment = plan.environments()["query"]
+    on = environment.get("CONSOLE") == "on"
+    given = {name for name in environment if name.startswith(("CONSOLE", "MAINTAINER_", "REDRIVER_"))}
+    if given and not on:
+        yield f"query has {sorted(given)}, and no console"
+    called = {environment.get(f"{name.upper()}_FUNCTION", f"no {name}") for name in ("maintainer", "redriver")} if on else set()
+    for name, resources in sorted(invoked(plan).items()):
+        of_operators = {arn for arn in resources if re.search(r":function:[a-z0-9-]+-(maintainer|redriver)\b", arn)}
+        expected, found = (called, resources) if name == "query" else (set(), of_operators)
+        if found != expected:
+            yield f"{name} may invoke {sorted(found)}, and should {sorted(expected)}"
+    aliases = {f'{plan.functions()[name]["function_name"]}:live' for name in ("maintainer", "redriver")}
+    if on and {arn.split(":function:")[-1] for arn in called} != aliases:
+        yield f"the console calls {sorted(called)}, and not the live versions {sorted(aliases)}"
+    key = environment.get("CONSOLE_KEY_SECRET_ARN")
+    readers = {function for function, statement in grants(plan) if key in statement["Resource"]}
+    if readers != ({"query"} if on else set()):
+        yield f"the key of the console, {key}, may be read by {sorted(readers)}"
+    for service in ("lambda", "secretsmanager") if on and plan.functions()["query"]["vpc_config"] else ():
+        if not reaches(plan, service):
+            yield f"query has the console, and nothing leads from the VPC to {service}"
+    routes = {route.values["route_key"] for route in plan.of("aws_apigatewayv2_route") if "/console" in route.values["route_key"]}
+    if routes != (CONSOLE_ROUTES if on else set()):
+        yield f"the HTTP API has the pages {sorted(routes)} of the console"
+
+
+def invoked(plan: Plan) -> dict[str, set[str]]:
+    """What each function's policy lets it invoke."""
+    found: dict[str, set[str]] = {name: set() for name in plan.functions()}
+    for function, statement in grants(plan):
+        if "lambda:InvokeFunction" in statement["Action"]:
+            found[function].update(statement["Resource"])
+    return found
+
+
 def statements(document: str) -> list[dict[str, Any]]:
     return json.loads(document)["Statement"]
 
@@ -430,7 +469,7 @@ def reaches(plan: Plan, service: str) -> bool:
     return made or bool(rules & {WAY_OUT, "AWS services with an interface endpoint that exists"})
 
 
-CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, alarms_of_plan.names, alarms_of_plan.pictures, alarms_of_plan.complete, new_versions, settings, secrets, mappings, webhooks, streams, policies, traces, logins, read_replica, archive_tables.check)
+CHECKS: tuple[Callable[[Plan], Problems], ...] = (encryption, retention, replication, timeouts, alarms, alarms_of_plan.names, alarms_of_plan.pictures, alarms_of_plan.complete, new_versions, settings, secrets, mappings, webhooks, streams, console, policies, traces, logins, read_replica, archive_tables.check)
 
 
 def permissions(plans: list[Plan]) -> Problems:

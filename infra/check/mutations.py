@@ -99,6 +99,19 @@ def without_statement(function: str, sid: str) -> Callable[[Plan], None]:
     return apply
 
 
+def invokes(function: str, old: str, new: str) -> Callable[[Plan], None]:
+    """Changes what a function may invoke."""
+
+    def apply(plan: Plan) -> None:
+        values = first(plan, "aws_iam_role_policy", f'function["{function}"]')
+        document = json.loads(values["policy"])
+        statement = next(one for one in document["Statement"] if one["Action"] == ["lambda:InvokeFunction"])
+        statement["Resource"] = [arn.replace(old, new) for arn in statement["Resource"]]
+        values["policy"] = json.dumps(document)
+
+    return apply
+
+
 def another_topic(plan: Plan) -> None:
     values = first(plan, "aws_iam_role_policy", 'function["query"]')
     values["policy"] = values["policy"].replace("/processed-events", "/raw-events")
@@ -174,6 +187,8 @@ TABLES = "archive_as_tables"
 WEBHOOKS = "webhooks"
 STREAMS = "streams"
 STREAMS_ELSEWHERE = "streams_of_a_kafka_elsewhere"
+CONSOLE = "console"
+CONSOLE_IN_PRODUCTION = "console_with_a_key_in_production"
 WEBHOOKS_WITH_KEY = "webhooks_with_a_key_in_production"
 REPLICA = "database_by_iam_with_a_read_replica"
 PREFIX = "s3://ours/raw/topic=raw-events/"
@@ -264,6 +279,19 @@ MUTATIONS = (
     Mutation("streams without the API of MSK", "that names the brokers", without("aws_vpc_endpoint", '["kafka"]'), STREAMS),
     Mutation("streams without a way", "no rule lets it reach", without("aws_vpc_security_group_egress_rule", "functions_to_msk"), STREAMS),
     Mutation("streams without the password", "read the login of Kafka", without_statement("query", "ReadKafkaLogin"), STREAMS_ELSEWHERE),
+    Mutation("a console that may call nobody", "query may invoke [], and should", without_statement("query", "CallForOperators"), CONSOLE),
+    Mutation("a console that may call every version", "query may invoke", invokes("query", "-redriver:live", "-redriver"), CONSOLE),
+    Mutation("a console that calls another function", "not the live versions", environment("query", {"REDRIVER_FUNCTION": "redriver"}), CONSOLE),
+    Mutation("a console in a plan without one", "and no console", environment("query", {"CONSOLE": None}), CONSOLE),
+    Mutation("a permission to call without a console", "redriver:live'], and should []", environment("query", {"CONSOLE": "off"}), CONSOLE),
+    Mutation("another function that calls the maintainer", "processor may invoke", invokes("processor", "-scorer:", "-maintainer:")),
+    Mutation("a key of the console that nobody may read", "may be read by []", without_statement("query", "ReadConsoleKey"), CONSOLE),
+    Mutation("a console without its key", "may be read by []", environment("query", {"CONSOLE_KEY_SECRET_ARN": None}), CONSOLE),
+    Mutation("a key of the console in the state", "would be in Terraform's state", environment("query", {"CONSOLE_KEY": "s3cret"}), CONSOLE),
+    Mutation("a console without the API of Lambda", "from the VPC to lambda", without("aws_vpc_endpoint", '["lambda"]'), CONSOLE),
+    Mutation("a console without a way to its key", "from the VPC to secretsmanager", without("aws_vpc_endpoint", '["secretsmanager"]'), CONSOLE_IN_PRODUCTION),
+    Mutation("a console without a page", "has the pages", without("aws_apigatewayv2_route", "POST /console"), CONSOLE),
+    Mutation("pages without a console", "has the pages", setting("aws_apigatewayv2_route", "route_key", "GET /console")),
     Mutation("traces without the permission", "no policy allows it to send traces", environment("query", {"TRACES": "xray"})),
     Mutation("traces without a way", "nothing leads from the VPC to X-Ray", environment("query", {"TRACES": "xray"})),
     Mutation("traces to nobody", "no collector is named", environment("query", {"TRACES": "otlp"})),
@@ -311,6 +339,9 @@ def copied(plan: Plan) -> Plan:
 def unnoticed(plans: list[Plan]) -> Iterator[str]:
     by_run = {plan.run.rsplit("/", 1)[1]: plan for plan in plans if plan.run.startswith("modules/pipeline/")}
     for mutation in MUTATIONS:
+        if mutation.run not in by_run:
+            yield f"{mutation.run} made no plan, in which {mutation.name} could be tried"
+            continue
         plan = copied(by_run[mutation.run])
         mutation.apply(plan)
         found = [problem for check in assertions.CHECKS for problem in check(plan)]

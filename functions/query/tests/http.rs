@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking, also in its helpers")]
 
 mod answers;
+mod console;
 mod streams;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -60,6 +61,7 @@ struct Service {
     marks: Arc<FakeRedriveMarks>,
     broker: Arc<FakePublisher>,
     tail: Arc<FakeTail>,
+    functions: Arc<console::FakeFunctions>,
 }
 
 impl Service {
@@ -89,6 +91,7 @@ impl Service {
         let marks = Arc::new(FakeRedriveMarks::default());
         let broker = Arc::new(FakePublisher::new(3));
         let tail = Arc::new(FakeTail::new(broker.clone()));
+        let functions = Arc::new(console::FakeFunctions::new());
         let app = App::new(
             &config,
             keys.clone(),
@@ -98,12 +101,13 @@ impl Service {
                 search: search.clone(),
                 statistics: statistics.clone(),
                 tail: Some(tail.clone()),
+                console: config.console.as_ref().map(|_| console::ports(&functions)),
             },
             marks.clone(),
             Arc::new(FixedClock),
         );
         let router = router(Arc::new(app));
-        Service { router, keys, store, history, search, statistics, marks, broker, tail }
+        Service { router, keys, store, history, search, statistics, marks, broker, tail, functions }
     }
 
     /// Records an outcome at `RECEIVED_AT` plus one second plus as many seconds as the offset.

@@ -38,7 +38,7 @@ struct RunAnswer<'a, T> {
 /// request may be repeated.
 pub async fn handle(event: &RawValue, invocation: &Invocation, app: &App) -> Result<Box<RawValue>, InvocationError> {
     let (request, by) = Request::parse(event).map_err(RedriverError::from)?;
-    let run = RedriveRun::begin(invocation, &*app.ports.clock);
+    let run = RedriveRun::begin(invocation, &*app.ports.clock).within(request.within());
     if Instant::now() >= run.end_deadline {
         return Err(RedriverError::OutOfTime.into());
     }
@@ -92,13 +92,13 @@ async fn carry_out(
     run: &RedriveRun,
 ) -> (Result<(), RedriverError>, serde_json::Value, Result<Box<RawValue>, serde_json::Error>) {
     match request {
-        Request::List { filters, from_offsets } => {
+        Request::List { filters, from_offsets, within_sec: _ } => {
             let mut answer = ListAnswer::default();
             let range = LetterRange { from: from_offsets, until: &BTreeMap::new() };
             let result = dead_letters::list(app, run, filters, range, &mut answer).await;
             (result, json!({ "matched": answer.walk.matched }), written(run, &answer))
         }
-        Request::Redrive { filters, from_offsets, until_offsets, dry_run, max_per_sec } => {
+        Request::Redrive { filters, from_offsets, until_offsets, dry_run, max_per_sec, within_sec: _ } => {
             let mut answer = RedriveAnswer { dry_run: *dry_run, ..RedriveAnswer::default() };
             let range = LetterRange { from: from_offsets, until: until_offsets };
             let result = dead_letters::redrive(app, run, filters, range, max_per_sec.get(), &mut answer).await;
@@ -113,12 +113,12 @@ async fn carry_out(
             });
             (result, audited, written(run, &answer))
         }
-        Request::Parked { filters, from_key, limit } => {
+        Request::Parked { filters, from_key, limit, within_sec: _ } => {
             let mut answer = ParkedAnswer::default();
             let result = parked_letters::list(app, run, filters, from_key, limit.get() as usize, &mut answer).await;
             (result, json!({ "letters": answer.letters.len() }), written(run, &answer))
         }
-        Request::Release { filters, from_key, dry_run, max_per_sec } => {
+        Request::Release { filters, from_key, dry_run, max_per_sec, within_sec: _ } => {
             let mut answer = ReleaseAnswer { dry_run: *dry_run, ..ReleaseAnswer::default() };
             let result = parked_letters::release(app, run, filters, from_key, max_per_sec.get(), &mut answer).await;
             if !dry_run {

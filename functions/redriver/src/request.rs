@@ -1,5 +1,7 @@
 //! The requests of the function.
 
+use std::time::Duration;
+
 use event::{Origin, Timestamp};
 use lambda::request::{self, Limit, PartitionOffsets, RequestError, Text, check_range};
 use pipeline::dead_letter::DeadLetter;
@@ -10,6 +12,8 @@ use strum::{IntoStaticStr, VariantNames};
 
 /// Copies sent per second. The largest value is more than a processor should handle along with live traffic.
 pub type MaxPerSec = Limit<10_000, 100>;
+/// Seconds that a run works. The largest value is the longest time of a function.
+pub type WithinSec = Limit<900, 900>;
 /// Parked letters in one answer. Each takes some hundred bytes, so the largest answer stays far below Lambda's 6 MB.
 pub type PageLimit = Limit<1_000, 100>;
 
@@ -60,6 +64,8 @@ pub enum Request {
         filters: Filters,
         #[serde(default, alias = "from")]
         from_offsets: PartitionOffsets,
+        #[serde(default)]
+        within_sec: WithinSec,
     },
     Redrive {
         #[serde(default)]
@@ -72,6 +78,8 @@ pub enum Request {
         dry_run: bool,
         #[serde(default)]
         max_per_sec: MaxPerSec,
+        #[serde(default)]
+        within_sec: WithinSec,
     },
     Parked {
         #[serde(default)]
@@ -80,6 +88,8 @@ pub enum Request {
         from_key: String,
         #[serde(default)]
         limit: PageLimit,
+        #[serde(default)]
+        within_sec: WithinSec,
     },
     Release {
         #[serde(default)]
@@ -90,6 +100,8 @@ pub enum Request {
         dry_run: bool,
         #[serde(default)]
         max_per_sec: MaxPerSec,
+        #[serde(default)]
+        within_sec: WithinSec,
     },
     /// Lists what the triggers gave up.
     Undelivered {
@@ -119,6 +131,18 @@ impl Request {
     /// Its name in the audit trail.
     pub fn action(&self) -> &'static str {
         self.into()
+    }
+
+    /// How long the run may work.
+    pub fn within(&self) -> Duration {
+        let seconds = match self {
+            Request::List { within_sec, .. }
+            | Request::Redrive { within_sec, .. }
+            | Request::Parked { within_sec, .. }
+            | Request::Release { within_sec, .. } => *within_sec,
+            Request::Undelivered { .. } | Request::Deliver { .. } | Request::Audit { .. } => WithinSec::default(),
+        };
+        Duration::from_secs(seconds.get().into())
     }
 
     /// Parses the request, and the operator's name in `by`.
@@ -155,7 +179,8 @@ mod tests {
 
     #[test]
     fn samples_are_read() {
-        let list = Request::List { filters: Filters::default(), from_offsets: PartitionOffsets::default() };
+        let within_sec = WithinSec::default();
+        let list = Request::List { filters: Filters::default(), from_offsets: PartitionOffsets::default(), within_sec };
         assert_eq!(parse(&sample("redriver", "list")), Ok((list, None)));
         let filters = Filters { reason: text("schema-violation"), ..Filters::default() };
         let dry_run = Request::Redrive {
@@ -164,6 +189,7 @@ mod tests {
             until_offsets: PartitionOffsets::default(),
             dry_run: true,
             max_per_sec: MaxPerSec::default(),
+            within_sec,
         };
         assert_eq!(parse(&sample("redriver", "dry-run")), Ok((dry_run, text("ada"))));
         let filters = Filters {
@@ -181,12 +207,18 @@ mod tests {
             until_offsets,
             dry_run: false,
             max_per_sec: MaxPerSec::try_from(200).unwrap(),
+            within_sec,
         };
         assert_eq!(parse(&sample("redriver", "redrive")), Ok((redrive, text("ada"))));
         assert_eq!(parse(&sample("redriver", "parked")).unwrap().0.action(), "parked");
         let filters = Filters { origin: Some(Origin::new("raw-events", 0, 5)), ..Filters::default() };
-        let release =
-            Request::Release { filters, from_key: String::new(), dry_run: false, max_per_sec: MaxPerSec::default() };
+        let release = Request::Release {
+            filters,
+            from_key: String::new(),
+            dry_run: false,
+            max_per_sec: MaxPerSec::default(),
+            within_sec,
+        };
         assert_eq!(parse(&sample("redriver", "release")), Ok((release, text("ada"))));
         let undelivered = Request::Undelivered { function: None, from_key: String::new(), limit: PageLimit::default() };
         assert_eq!(parse(&sample("redriver", "undelivered")), Ok((undelivered, None)));
@@ -230,6 +262,7 @@ mod tests {
             (r#"{"action":"redrive","from_offsets":{"a":1}}"#.into(), "field \"from_offsets\": not a map"),
             (r#"{"action":"redrive","from_offsets":{"0":-1}}"#.into(), "field \"from_offsets\": not a map"),
             (r#"{"action":"redrive","until_offsets":{"0":-1}}"#.into(), "field \"until_offsets\": not a map"),
+            (r#"{"action":"list","within_sec":901}"#.into(), "field \"within_sec\": not 1 to 900"),
             (r#"{"action":"parked","limit":0}"#.into(), "field \"limit\": not 1 to 1000"),
             (r#"{"action":"audit","day":"monday"}"#.into(), "field \"day\": not a day, such as 2026-11-20"),
         ];

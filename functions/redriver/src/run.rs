@@ -40,6 +40,11 @@ impl RedriveRun {
         }
     }
 
+    /// The same run, which begins no step after so much time.
+    pub fn within(self, longest: Duration) -> Self {
+        RedriveRun { deadline: self.deadline.min(Instant::now() + longest), ..self }
+    }
+
     pub fn is_out_of_time(&self) -> bool {
         Instant::now() >= self.deadline
     }

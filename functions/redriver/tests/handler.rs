@@ -791,6 +791,27 @@ async fn marks_are_looked_up_no_faster_than_their_table_bears() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_caller_that_waits_for_seconds_only_gets_what_was_done_in_them() {
+    let world = World::new();
+    world.produce_malformed(4_500).await;
+    world.process().await;
+    let started = tokio::time::Instant::now();
+    let some = world.ask(json!({"action": "list", "within_sec": 1})).await;
+    assert!(started.elapsed() < Duration::from_secs(3), "{:?}", started.elapsed());
+    let read = counts(&some, &["read"])[0];
+    assert!((1..4_500).contains(&read), "{read}");
+    let rest = world.ask(json!({"action": "list", "from_offsets": some["next"]})).await;
+    assert_eq!(counts(&rest, &["read"]), [4_500 - read]);
+
+    let world = World::with_letters(40).await;
+    world.repair();
+    let answer = world.ask(json!({"action": "redrive", "max_per_sec": 10, "within_sec": 2})).await;
+    let sent = counts(&answer, &["sent"])[0];
+    assert!((10..40).contains(&sent) && answer["next"].is_object(), "{answer}");
+    assert_eq!(counts(&world.ask(json!({"action": "redrive"})).await, &["sent", "already"]), [40 - sent, sent]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn going_on_leaves_what_failed_again_to_another_redrive() {
     // The cause is not repaired: every letter that is sent becomes a letter again at once.
     let world = World::with_letters(40).await;

@@ -20,6 +20,8 @@ DEFAULT_PARTITIONS = 6
 SERVICE_PORTS = {"kafka": 9092, "database": 5432, "database-replica": 5432}
 # Functions whose calls end within DRAIN.
 SHORT_CALLS = {"ingest", "query", "scorer"}
+# They do what operators ask, and know no keys.
+CALLED_BY_THE_CONSOLE = ("maintainer", "redriver")
 PRIVATE_V4 = {"10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"}
 # All global unicast addresses, and no others.
 PUBLIC_V6 = "2000::/3"
@@ -243,16 +245,28 @@ def images_have_one_version(all_: Manifests) -> Mistakes:
             yield f"{name(job)}: a Job's template cannot change, so its name must end in -{version}"
 
 
-def calls_a_function(pods: Workload, all_: Manifests) -> bool:
-    """Whether its only program is `esm invoke NAME`, and its address leads to the function of that name."""
+def called_by(pods: Workload, all_: Manifests) -> str | None:
+    """The function that its only program calls, `esm invoke NAME`, if its address leads to the function of that name."""
     [caller, *others] = pods.containers
-    for service in all_.of("Service"):
-        for port in service["spec"]["ports"]:
-            url = f"http://{service['metadata']['name']}.$(POD_NAMESPACE).svc.cluster.local:{port['port']}"
-            behind = {one.function["name"] for one in our_deployments(all_) if one.function and selects({"matchLabels": service["spec"]["selector"]}, one.labels)}
-            if environment(caller).get("AWS_ENDPOINT_URL_LAMBDA") == url and not others:
-                return caller.get("args", [])[:1] == ["invoke"] and caller["args"][1] in behind
-    return False
+    match caller.get("args"):
+        case ["invoke", function, *_] if not others:
+            address = environment(caller).get("AWS_ENDPOINT_URL_LAMBDA")
+            return function if address in addresses_of(function, all_) else None
+    return None
+
+
+def addresses_of(function: str, all_: Manifests) -> list[str]:
+    """Where Services lead to the Invoke API of a function."""
+    return [
+        f"http://{service['metadata']['name']}.$(POD_NAMESPACE).svc.cluster.local:{port['port']}"
+        for service in all_.of("Service")
+        if any(selects({"matchLabels": service["spec"]["selector"]}, pods.labels) for pods in deployments_of(function, all_))
+        for port in service["spec"]["ports"]
+    ]
+
+
+def deployments_of(function: str, all_: Manifests) -> list[Workload]:
+    return [pods for pods in our_deployments(all_) if pods.function and pods.function["name"] == function]
 
 
 def ports_agree(all_: Manifests) -> Mistakes:
@@ -261,7 +275,7 @@ def ports_agree(all_: Manifests) -> Mistakes:
     for pods in our_workloads(all_):
         function = pods.function
         if function is None:
-            if not calls_a_function(pods, all_):
+            if called_by(pods, all_) is None:
                 yield f"{pods.name} runs no function, and calls none that a Service of these manifests leads to"
             continue
         found = {one["name"]: one["containerPort"] for one in function.get("ports", [])}
@@ -347,7 +361,7 @@ def webhooks_stay_out_of_the_cluster(all_: Manifests) -> Mistakes:
     for pods in our_workloads(all_):
         if pods.function is None or pods.function["name"] != "notifier":
             continue
-        policies = [one["spec"] for one in all_.of("NetworkPolicy") if selects(one["spec"]["podSelector"], pods.labels)]
+        policies = policies_of(pods, all_)
         peers = [
             rule.get("to") for policy in policies for rule in policy.get("egress", []) if {"protocol": "TCP", "port": 443} in rule.get("ports", [])
         ]
@@ -359,9 +373,52 @@ def webhooks_stay_out_of_the_cluster(all_: Manifests) -> Mistakes:
                 yield f"{pods.name}: a URL of a tenant may lead it into private networks"
 
 
+def only_the_console_calls_operators_functions(all_: Manifests) -> Mistakes:
+    """Who reaches them may do everything: they ask for no key. Without a console, query changes nothing."""
+    for pods in deployments_of("query", all_):
+        variables = all_.settings() | environment(pods.function)
+        is_on = variables.get("CONSOLE") == "on"
+        if is_on and "CONSOLE_KEY_FILE" not in variables:
+            yield f"{pods.name} has a console, and no key that signs its sessions"
+        for function in CALLED_BY_THE_CONSOLE:
+            if is_on and variables.get(f"{function.upper()}_URL") not in addresses_of(function, all_):
+                yield f"{pods.name}: its console calls {function}, which is at {addresses_of(function, all_)}"
+            for called in deployments_of(function, all_):
+                if is_on and not (sends(pods, called, all_) and admits(called, pods, all_)):
+                    yield f"{pods.name} has a console, but no network policy lets it reach {function}, or none of {function} lets it in"
+                if not is_on and (sends(pods, called, all_) or admits(called, pods, all_)):
+                    yield f"{pods.name} has no console, and a network policy lets it reach {function}"
+    for function in CALLED_BY_THE_CONSOLE:
+        for called in deployments_of(function, all_):
+            for other in our_workloads(all_):
+                expected = other.function["name"] == "query" if other.function else called_by(other, all_) == function
+                if not expected and admits(called, other, all_):
+                    yield f"{called.name} lets {other.name} in, which has no need to call it"
+
+
+def sends(pods: Workload, to: Workload, all_: Manifests) -> bool:
+    """Whether an egress rule of those pods leads to the others' port of HTTP."""
+    return any(leads_by_http(rule, "to", to) for policy in policies_of(pods, all_) for rule in policy.get("egress", []))
+
+
+def admits(pods: Workload, from_: Workload, all_: Manifests) -> bool:
+    """Whether an ingress rule of those pods lets the others in to their port of HTTP."""
+    return any(leads_by_http(rule, "from", from_) for policy in policies_of(pods, all_) for rule in policy.get("ingress", []))
+
+
+def leads_by_http(rule: Object, side: str, pods: Workload) -> bool:
+    """A rule without pods or without ports is for all of them."""
+    of_pods = side not in rule or any("podSelector" in peer and selects(peer["podSelector"], pods.labels) for peer in rule[side])
+    return of_pods and ("ports" not in rule or any(port["port"] == "http" for port in rule["ports"]))
+
+
+def policies_of(pods: Workload, all_: Manifests) -> list[Object]:
+    return [one["spec"] for one in all_.of("NetworkPolicy") if selects(one["spec"]["podSelector"], pods.labels)]
+
+
 def what_is_read_can_be_reached(all_: Manifests) -> Mistakes:
     for pods in our_workloads(all_):
-        policies = [one["spec"] for one in all_.of("NetworkPolicy") if selects(one["spec"]["podSelector"], pods.labels)]
+        policies = policies_of(pods, all_)
         reached = {port["port"] for policy in policies for rule in policy.get("egress", []) for port in rule.get("ports", [])}
         needed = {secret for container in pods.containers for secret in secrets_of(container, pods, all_.settings())}
         for secret in sorted(needed):
@@ -400,7 +457,7 @@ def traces_have_a_way(all_: Manifests) -> Mistakes:
         case _:
             return
     for pods in our_workloads(all_):
-        policies = [one["spec"] for one in all_.of("NetworkPolicy") if selects(one["spec"]["podSelector"], pods.labels)]
+        policies = policies_of(pods, all_)
         rules = [rule for policy in policies for rule in policy.get("egress", [])]
         if pods.function and not any(leads_to(rule, collector, all_) for rule in rules):
             yield f"{pods.name} sends traces, but {lacking}"
@@ -450,6 +507,7 @@ RULES: list[Callable[[Manifests], Mistakes]] = [
     secrets_go_to_those_who_read_them,
     files_that_are_named_are_mounted,
     webhooks_stay_out_of_the_cluster,
+    only_the_console_calls_operators_functions,
     what_is_read_can_be_reached,
     replicas_are_spread,
     metrics_keep_their_labels,

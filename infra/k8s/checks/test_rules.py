@@ -21,6 +21,7 @@ OVERLAYS = {
     "local": build(K8S / "overlays/local"),
     "webhooks": build(with_component(K8S / "components/webhooks")),
     "stream": build(with_component(K8S / "components/stream")),
+    "console": build(with_component(K8S / "components/console")),
 }
 
 
@@ -46,6 +47,7 @@ def put(thing: dict[str, Any], key: str, value: Any) -> None:
 
 REPLICA = {"name": "DATABASE_READ_URL_FILE", "value": "/var/run/secrets/database-replica/url"}
 STREAM = {"name": "STREAM", "value": "on"}
+CONSOLE = {"name": "CONSOLE", "value": "on"}
 
 
 def collector(url: str) -> dict[str, str]:
@@ -60,9 +62,15 @@ def block(policy: dict[str, Any]) -> dict[str, Any]:
     return policy["spec"]["egress"][0]["to"][0]["ipBlock"]
 
 
+def variable(deployment: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(one for one in server(deployment)["env"] if one["name"] == name)
+
+
 def drop(thing: dict[str, Any], key: str) -> None:
     del thing[key]
 
+
+FEW = "only_the_console_calls_operators_functions"
 
 # Rule, kind and name of the object, change, and a part of the mistake.
 CASES: list[tuple[str, str, str, Change, str]] = [
@@ -137,6 +145,8 @@ CASES: list[tuple[str, str, str, Change, str]] = [
     ("what_is_read_can_be_reached", "NetworkPolicy", "to-kafka", lambda p: named(p).remove("aggregator"), "CronJob/aggregator uses kafka"),
     ("what_is_read_can_be_reached", "NetworkPolicy", "to-postgres", lambda p: named(p).remove("aggregator"), "CronJob/aggregator uses database"),
     ("what_is_read_can_be_reached", "Deployment", "query", lambda d: put(server(d), "env", [STREAM]), "Deployment/query uses kafka"),
+    (FEW, "Deployment", "query", lambda d: put(server(d), "env", [CONSOLE]), "Deployment/query has a console, but no network policy"),
+    (FEW, "NetworkPolicy", "maintainer", lambda p: p["spec"]["ingress"][0]["from"].append({"podSelector": {}}), "Deployment/maintainer lets CronJob/rescorer in"),
     ("replicas_are_spread", "Deployment", "processor", lambda d: pod(d)["topologySpreadConstraints"].pop(), "not spread"),
     ("traces_have_a_way", "ConfigMap", "settings-", lambda c: put(c["data"], "TRACES", "xray"), "Deployment/scorer sends traces, but"),
     ("traces_have_a_way", "ConfigMap", "settings-", lambda c: put(c["data"], "TRACES", "otlp"), "no setting names the collector"),
@@ -163,7 +173,20 @@ STREAM_CASES: list[tuple[str, str, str, Change, str]] = [
     ("what_is_read_can_be_reached", "NetworkPolicy", "query-to-kafka", lambda p: put(p["spec"], "egress", []), "Deployment/query uses kafka"),
 ]
 
-BY_OVERLAY = {"production": CASES, "webhooks": WEBHOOK_CASES, "stream": STREAM_CASES}
+# The same with the console, which is off in every overlay.
+CONSOLE_CASES: list[tuple[str, str, str, Change, str]] = [
+    ("files_that_are_named_are_mounted", "Deployment", "query", lambda d: server(d)["volumeMounts"].pop(0), "console/key, which it does not mount"),
+    ("servers_wait_before_they_end", "Deployment", "redriver", lambda d: drop(server(d), "lifecycle"), "calls would be lost"),
+    (FEW, "Deployment", "query", lambda d: variable(d, "CONSOLE_KEY_FILE").update(name="CONSOLE_SESSION_MIN"), "no key that signs"),
+    (FEW, "Deployment", "query", lambda d: variable(d, "REDRIVER_URL").update(value="http://127.0.0.1:8080"), "its console calls redriver"),
+    (FEW, "Service", "redriver", lambda s: put(s["spec"]["ports"][0], "port", 80), "its console calls redriver"),
+    (FEW, "Deployment", "query", lambda d: variable(d, "CONSOLE").update(value="off"), "lets it reach maintainer"),
+    (FEW, "NetworkPolicy", "console-to-functions", lambda p: put(p["spec"], "egress", []), "no network policy lets it reach redriver"),
+    (FEW, "NetworkPolicy", "console", lambda p: named(p).remove("redriver"), "none of redriver lets it in"),
+    (FEW, "NetworkPolicy", "console", lambda p: drop(p["spec"]["ingress"][0], "from"), "Deployment/redriver lets Deployment/processor in"),
+]
+
+BY_OVERLAY = {"production": CASES, "webhooks": WEBHOOK_CASES, "stream": STREAM_CASES, "console": CONSOLE_CASES}
 
 
 class Rules(unittest.TestCase):

@@ -8,10 +8,11 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::Desk;
+use super::desk::Desk;
 use super::error::ConsoleError;
+use super::frame::{Section, page};
 use super::functions::Callee;
-use super::layout::{Section, field, instant, page, scrolling};
+use super::layout::{counted, field, instant, scrolling};
 use super::operator::{Operator, given};
 
 /// As both functions answer `audit`.
@@ -55,7 +56,7 @@ async fn trail(function: &Callee, operator: &Operator, day: Option<&str>) -> Res
     if let Some(day) = day {
         request["day"] = day.into();
     }
-    function.call(operator, request).await
+    function.call(operator.asking(), request).await
 }
 
 fn trail_markup(title: &str, trail: Result<Trail, ConsoleError>) -> Markup {
@@ -65,7 +66,7 @@ fn trail_markup(title: &str, trail: Result<Trail, ConsoleError>) -> Markup {
     };
     html! {
         h2 { (title) }
-        p role="status" { (entries.len()) " actions" }
+        p role="status" { (counted(entries.len() as u64, "action", "actions")) }
         @if !entries.is_empty() {
             (scrolling(title, &html! {
                 table {

@@ -8,9 +8,10 @@ use pipeline::ports::Block;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Desk;
+use super::desk::Desk;
 use super::error::ConsoleError;
-use super::layout::{Section, done, field, instant, page, scrolling, wrong};
+use super::frame::{Section, page};
+use super::layout::{counted, done, field, instant, scrolling, wrong};
 use super::operator::{Operator, SignedForm, given};
 use crate::error::QueryError;
 use crate::parameters::{Given, number_within};
@@ -43,7 +44,8 @@ pub(super) async fn list(State(desk): State<Desk>, operator: Operator, uri: Uri)
     let asked = async {
         let address = given(&uri)?.take("address")?;
         let Some(address) = address else { return Ok(html! {}) };
-        let found = desk.console.maintainer.call(&operator, json!({"action": "find-block", "address": address}));
+        let found =
+            desk.console.maintainer.call(operator.asking(), json!({"action": "find-block", "address": address}));
         Ok::<Markup, ConsoleError>(found_markup(&found.await?))
     };
     let asked = asked.await.unwrap_or_else(|error| error.told());
@@ -51,7 +53,7 @@ pub(super) async fn list(State(desk): State<Desk>, operator: Operator, uri: Uri)
 }
 
 async fn shown(desk: &Desk, operator: &Operator, notice: &Markup) -> Response {
-    let listed = desk.console.maintainer.call::<Listed>(operator, json!({"action": "list-blocks"})).await;
+    let listed = desk.console.maintainer.call::<Listed>(operator.asking(), json!({"action": "list-blocks"})).await;
     let list = match listed {
         Ok(Listed { blocks }) => list_markup(operator, &blocks),
         Err(error) => error.told(),
@@ -96,7 +98,7 @@ fn forms(operator: &Operator) -> Markup {
 fn list_markup(operator: &Operator, blocks: &[Block]) -> Markup {
     html! {
         h2 { "The list" }
-        p role="status" { (blocks.len()) " entries" }
+        p role="status" { (counted(blocks.len() as u64, "entry", "entries")) }
         @if !blocks.is_empty() {
             (scrolling("Blocks", &html! {
                 table {
@@ -148,7 +150,7 @@ pub(super) async fn add(State(desk): State<Desk>, SignedForm(operator, mut given
             request["for_sec"] = (hours * 3600).into();
         }
         let address = request["address"].as_str().unwrap_or_default().to_owned();
-        desk.console.maintainer.call::<Value>(&operator, request).await?;
+        desk.console.maintainer.call::<Value>(operator.asking(), request).await?;
         Ok::<Markup, ConsoleError>(done(&format!("{address} is on the list. Within seconds, all instances know.")))
     };
     let notice = added.await.unwrap_or_else(|error| error.told());
@@ -158,7 +160,8 @@ pub(super) async fn add(State(desk): State<Desk>, SignedForm(operator, mut given
 pub(super) async fn remove(State(desk): State<Desk>, SignedForm(operator, mut given): SignedForm) -> Response {
     let removed = async {
         let request = rule(&mut given, "unblock", "disallow")?;
-        let Removed { address, was_listed, still_in } = desk.console.maintainer.call(&operator, request).await?;
+        let Removed { address, was_listed, still_in } =
+            desk.console.maintainer.call(operator.asking(), request).await?;
         let what = if was_listed { "is off the list" } else { "was not on the list" };
         Ok::<Markup, ConsoleError>(html! {
             (done(&format!("{address} {what}.")))

@@ -7,10 +7,11 @@ use event::TenantId;
 use maud::{Markup, html};
 use statistics::{RELATIVE_ERROR, ReportRequest, StatisticsReport, StatusCounts, TopValues, ValueCounts};
 
-use super::Desk;
 use super::chart::Chart;
+use super::desk::Desk;
 use super::error::ConsoleError;
-use super::layout::{Section, field, instant, page, scrolling, tenant_field};
+use super::frame::{Section, page};
+use super::layout::{counted, field, instant, scrolling, tenant_field};
 use super::operator::{Operator, given};
 use crate::parameters::Given;
 use crate::stats::{CAMPAIGN, CampaignShares, Parameters, StatsQuestion};
@@ -73,7 +74,7 @@ fn top_markup(tenant: &TenantId, TopValues { complete_until: _, values }: &TopVa
     };
     html! {
         h2 { "The campaigns with the most records" }
-        p role="status" { (values.len()) " campaigns" }
+        p role="status" { (counted(values.len() as u64, "campaign", "campaigns")) }
         @if !values.is_empty() {
             (scrolling("Campaigns", &html! {
                 table {

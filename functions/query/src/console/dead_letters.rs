@@ -10,9 +10,10 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::Desk;
+use super::desk::Desk;
 use super::error::ConsoleError;
-use super::layout::{Section, done, field, instant, page, scrolling, wrong};
+use super::frame::{Section, page};
+use super::layout::{counted, done, field, instant, scrolling, wrong};
 use super::operator::{Operator, SignedForm, given};
 use crate::error::QueryError;
 use crate::parameters::Given;
@@ -21,7 +22,9 @@ use crate::parameters::Given;
 const FILTERS: [(&str, &str); 5] =
     [("reason", "Reason"), ("type", "Type"), ("tenant", "Tenant"), ("from", "Failed from"), ("until", "Failed until")];
 
-/// Letters per second. At this pace a page waits long enough for about 20,000 of them.
+/// How long the redriver works on one page, in seconds: less than the page waits, so that it says how far it came.
+const WITHIN_SEC: u32 = 12;
+/// Letters per second.
 const MAX_PER_SEC: u32 = 1_000;
 
 /// Which letters a page is about.
@@ -43,7 +46,7 @@ impl Filters {
     fn request(&self, action: &str) -> Value {
         let filters: Map<String, Value> =
             self.0.iter().map(|(name, value)| ((*name).to_owned(), value.clone().into())).collect();
-        json!({"action": action, "filters": filters})
+        json!({"action": action, "filters": filters, "within_sec": WITHIN_SEC})
     }
 
     fn hidden_fields(&self) -> Markup {
@@ -102,7 +105,7 @@ pub(super) async fn list(State(desk): State<Desk>, operator: Operator, uri: Uri)
         Ok(filters) => filters,
         Err(error) => return error.into_response(),
     };
-    let listed = desk.console.redriver.call::<Listed>(&operator, filters.request("list")).await;
+    let listed = desk.console.redriver.call::<Listed>(operator.asking(), filters.request("list")).await;
     let groups = match listed {
         Ok(listed) => listed_markup(&operator, &filters, &listed),
         // The form stays as it was filled in.
@@ -126,9 +129,9 @@ fn form(filters: &Filters) -> Markup {
 fn listed_markup(operator: &Operator, filters: &Filters, listed: &Listed) -> Markup {
     let Listed { matched, reasons, next } = listed;
     html! {
-        p role="status" { (matched) " dead letters" }
+        p role="status" { (counted(*matched, "dead letter", "dead letters")) }
         @if next.is_some() {
-            (wrong("the redriver's time was over before it had read all letters: narrow the time, or use `forebay dead-letters`"))
+            (wrong("there are more letters than the redriver can read in the time of a page: narrow the search, or use `forebay dead-letters`"))
         }
         @for (reason, group) in reasons { (group_markup(operator, filters, reason, group)) }
     }
@@ -187,7 +190,7 @@ pub(super) async fn redrive(State(desk): State<Desk>, SignedForm(operator, mut g
         let mut request = filters.request("redrive");
         request["dry_run"] = is_dry_run.into();
         request["max_per_sec"] = MAX_PER_SEC.into();
-        let redriven = desk.console.redriver.call::<Redriven>(&operator, request).await?;
+        let redriven = desk.console.redriver.call::<Redriven>(operator.asking(), request).await?;
         Ok::<Markup, ConsoleError>(redriven_markup(&operator, &filters, &redriven))
     };
     match redriven.await {
@@ -196,15 +199,19 @@ pub(super) async fn redrive(State(desk): State<Desk>, SignedForm(operator, mut g
     }
 }
 
+fn letters(number: u64) -> String {
+    counted(number, "letter", "letters")
+}
+
 fn redriven_markup(operator: &Operator, filters: &Filters, redriven: &Redriven) -> Markup {
     let Redriven { run, dry_run, matched, sent, parked, already, under_way, refused, next } = redriven;
     let to_do = sent + parked;
     html! {
         h2 { @if *dry_run { "What would be done" } @else { "What was done" } }
         @if *dry_run {
-            (done(&format!("{sent} letters would be sent again, and {parked} would be parked. Nothing was changed yet.")))
+            (done(&format!("{} would be sent again, and {parked} parked. Nothing was changed yet.", letters(*sent))))
         } @else {
-            (done(&format!("{sent} letters were sent again, and {parked} were parked.")))
+            (done(&format!("{} sent again, and {parked} parked.", letters(*sent))))
         }
         dl class="figures" {
             @for (name, figure) in [("Match", matched), ("Done before", already), ("Under way", under_way), ("Too large", refused)] {
@@ -216,7 +223,7 @@ fn redriven_markup(operator: &Operator, filters: &Filters, redriven: &Redriven) 
         @if *dry_run && to_do > 0 {
             form method="post" action="/console/dead-letters/redrive" {
                 (operator.csrf_field()) (filters.hidden_fields())
-                button class="strong" { "Send " (to_do) " letters again now" }
+                button class="strong" { "Send " (letters(to_do)) " again now" }
             }
         }
         p { a href="/console/dead-letters" { "Back to the dead letters" } }

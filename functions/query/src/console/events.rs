@@ -8,9 +8,10 @@ use maud::{Markup, html};
 use pipeline::ports::{FoundEvent, SearchPage, StoredStatus};
 use strum::VariantNames as _;
 
-use super::Desk;
+use super::desk::Desk;
 use super::error::ConsoleError;
-use super::layout::{Section, field, instant, page, scrolling, tenant_field};
+use super::frame::{Section, page};
+use super::layout::{counted, field, instant, scrolling, tenant_field};
 use super::operator::{Operator, given};
 use crate::parameters::Given;
 use crate::search::{self, Cursor};
@@ -95,8 +96,7 @@ fn found_markup(page: &SearchPage, next: Option<&str>, tenant: &str, asked: &[(&
         p role="status" {
             @match page.events.len() {
                 0 => "No event meets these conditions.",
-                1 => "1 event",
-                events => { (events) " events, those received last first" }
+                events => { (counted(events as u64, "event", "events")) ", those received last first" }
             }
         }
         @if !page.events.is_empty() {

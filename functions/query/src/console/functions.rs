@@ -12,7 +12,13 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::error::ConsoleError;
-use super::operator::Operator;
+
+/// Who asks for something, and how long the page may wait for it.
+pub(super) struct Asking {
+    /// As the audit trail has it.
+    pub by: String,
+    pub patience: Duration,
+}
 
 /// A function, and what calls it.
 pub(super) struct Callee {
@@ -33,14 +39,14 @@ impl Callee {
     ///
     /// # Errors
     /// If it refuses, fails, or works longer than the operator's page may wait. Then it goes on.
-    pub async fn call<A: DeserializeOwned>(&self, operator: &Operator, mut request: Value) -> Result<A, ConsoleError> {
-        request["by"] = operator.name().into();
+    pub async fn call<A: DeserializeOwned>(&self, asking: Asking, mut request: Value) -> Result<A, ConsoleError> {
+        request["by"] = asking.by.into();
         let event = Bytes::from(request.to_string());
         let (name, caller, guard) = (self.name.clone(), Arc::clone(&self.caller), Arc::clone(&self.guard));
         // In a task of its own, which goes on when nobody waits: outside of AWS, a function stops when its caller goes.
         let call = tokio::spawn(async move { guard.call_once("calling a function", caller.call(&name, event)).await });
         let function = self.function;
-        match tokio::time::timeout(operator.patience, call).await {
+        match tokio::time::timeout(asking.patience, call).await {
             Ok(Ok(Ok(answer))) => {
                 serde_json::from_slice(&answer).map_err(|source| ConsoleError::Answer { function, source })
             }

@@ -8,9 +8,10 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::Desk;
+use super::desk::Desk;
 use super::error::ConsoleError;
-use super::layout::{Section, done, field, instant, page, scrolling};
+use super::frame::{Section, page};
+use super::layout::{counted, done, field, instant, scrolling};
 use super::operator::{Operator, SignedForm, given};
 use crate::error::QueryError;
 use crate::parameters::{Given, number_within};
@@ -56,7 +57,7 @@ async fn shown(desk: &Desk, operator: &Operator, tenant: Option<&str>, notice: &
     if let Some(tenant) = tenant {
         request["tenant"] = tenant.into();
     }
-    let list = match desk.console.maintainer.call::<Listed>(operator, request).await {
+    let list = match desk.console.maintainer.call::<Listed>(operator.asking(), request).await {
         Ok(Listed { keys }) => list_markup(operator, &keys),
         Err(error) => error.told(),
     };
@@ -93,7 +94,7 @@ fn forms(operator: &Operator, tenant: &str) -> Markup {
 fn list_markup(operator: &Operator, keys: &[ListedKey]) -> Markup {
     html! {
         h2 { "The keys" }
-        p role="status" { (keys.len()) " keys" }
+        p role="status" { (counted(keys.len() as u64, "key", "keys")) }
         @if !keys.is_empty() {
             (scrolling("API keys", &html! {
                 table {
@@ -164,7 +165,7 @@ fn of_key(action: &str, given: &mut Given) -> Result<Value, QueryError> {
 
 pub(super) async fn create(State(desk): State<Desk>, SignedForm(operator, mut given): SignedForm) -> Response {
     let made = async {
-        let made = desk.console.maintainer.call(&operator, new_key(&mut given)?).await?;
+        let made = desk.console.maintainer.call(operator.asking(), new_key(&mut given)?).await?;
         Ok::<Markup, ConsoleError>(made_markup(&made))
     };
     let notice = made.await.unwrap_or_else(|error| error.told());
@@ -178,7 +179,7 @@ pub(super) async fn rotate(State(desk): State<Desk>, SignedForm(operator, mut gi
             let hours: u64 = number_within("the hours", &hours, 0..=MAX_GRACE_HOURS, "0 to 2160")?;
             request["grace_sec"] = (hours * 3600).into();
         }
-        Ok::<Markup, ConsoleError>(made_markup(&desk.console.maintainer.call(&operator, request).await?))
+        Ok::<Markup, ConsoleError>(made_markup(&desk.console.maintainer.call(operator.asking(), request).await?))
     };
     let notice = made.await.unwrap_or_else(|error| error.told());
     shown(&desk, &operator, None, &notice).await
@@ -187,7 +188,7 @@ pub(super) async fn rotate(State(desk): State<Desk>, SignedForm(operator, mut gi
 pub(super) async fn revoke(State(desk): State<Desk>, SignedForm(operator, mut given): SignedForm) -> Response {
     let revoked = async {
         let request = of_key("revoke-key", &mut given)?;
-        let ListedKey { name, tenant, .. } = desk.console.maintainer.call(&operator, request).await?;
+        let ListedKey { name, tenant, .. } = desk.console.maintainer.call(operator.asking(), request).await?;
         Ok::<Markup, ConsoleError>(done(&format!(
             "The key {name} of {tenant} is revoked. Within seconds, all instances know."
         )))

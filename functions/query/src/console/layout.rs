@@ -4,10 +4,8 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use event::Timestamp;
 use maud::{DOCTYPE, Markup, html};
-use strum::VariantArray;
 
 use super::assets::ASSETS;
-use super::operator::Operator;
 
 /// Nothing but our own files and forms, and no script or style inside a page.
 const CONTENT_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -16,69 +14,13 @@ const CONTENT_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src
 /// htmx puts a style into the page and evaluates texts unless it is told not to.
 const HTMX: &str = r#"{"allowEval":false,"includeIndicatorStyles":false,"selfRequestsOnly":true,"historyCacheSize":0}"#;
 
-/// The parts of the console, in their order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, VariantArray)]
-pub(super) enum Section {
-    Overview,
-    Events,
-    Campaigns,
-    DeadLetters,
-    Blocks,
-    Keys,
-    Audit,
-}
-
-impl Section {
-    pub const fn path(self) -> &'static str {
-        match self {
-            Section::Overview => "/console",
-            Section::Events => "/console/events",
-            Section::Campaigns => "/console/campaigns",
-            Section::DeadLetters => "/console/dead-letters",
-            Section::Blocks => "/console/blocks",
-            Section::Keys => "/console/keys",
-            Section::Audit => "/console/audit",
-        }
-    }
-
-    pub const fn title(self) -> &'static str {
-        match self {
-            Section::Overview => "Overview",
-            Section::Events => "Events",
-            Section::Campaigns => "Campaigns",
-            Section::DeadLetters => "Dead letters",
-            Section::Blocks => "Blocks",
-            Section::Keys => "API keys",
-            Section::Audit => "Audit trail",
-        }
-    }
-}
-
-/// A page for an operator who is signed in.
-pub(super) fn page(operator: &Operator, section: Section, content: &Markup) -> Response {
-    let navigation = html! {
-        nav aria-label="Console" {
-            ul {
-                @for other in Section::VARIANTS {
-                    li { a href=(other.path()) aria-current=[(*other == section).then_some("page")] { (other.title()) } }
-                }
-            }
-        }
-        form class="sign-out" method="post" action="/console/sign-out" {
-            (operator.csrf_field())
-            span { "Signed in with " strong { (operator.key.name) } }
-            button { "Sign out" }
-        }
-    };
-    document(StatusCode::OK, section.title(), &navigation, content)
-}
-
 /// A page without a session.
 pub(super) fn bare_page(status: StatusCode, title: &str, content: &Markup) -> Response {
     document(status, title, &html! {}, content)
 }
 
-fn document(status: StatusCode, title: &str, navigation: &Markup, content: &Markup) -> Response {
+/// A whole page.
+pub(super) fn document(status: StatusCode, title: &str, navigation: &Markup, content: &Markup) -> Response {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -143,6 +85,11 @@ pub(super) fn instant(at: Timestamp) -> Markup {
 /// A table that scrolls by itself where the screen is narrow.
 pub(super) fn scrolling(name: &str, table: &Markup) -> Markup {
     html! { div class="scroll" role="region" aria-label=(name) tabindex="0" { (table) } }
+}
+
+/// `1 letter`, `2 letters`.
+pub(super) fn counted(number: u64, one: &str, many: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { many })
 }
 
 /// What was done.

@@ -13,9 +13,10 @@ use lambda::http::Deadline;
 use maud::{Markup, html};
 use pipeline::ports::{ApiKey, Scope};
 
-use super::Desk;
 use super::channel::{Channel, is_from_our_pages};
+use super::desk::Desk;
 use super::error::ConsoleError;
+use super::functions::Asking;
 use super::layout::guard;
 use crate::handler::ANSWER_RESERVE;
 use crate::parameters::{self, Given};
@@ -28,14 +29,14 @@ pub(super) struct Operator {
     pub key: Arc<ApiKey>,
     pub now: Timestamp,
     /// How long the answer may take.
-    pub patience: Duration,
+    patience: Duration,
     csrf: String,
 }
 
 impl Operator {
-    /// Who the audit trail says it was.
-    pub fn name(&self) -> String {
-        format!("console {}", self.key.name)
+    /// As the functions that make changes are asked.
+    pub fn asking(&self) -> Asking {
+        Asking { by: format!("console {}", self.key.name), patience: self.patience }
     }
 
     /// The tenant of the field `tenant`, or the key's own.

@@ -9,10 +9,11 @@ use serde::Deserialize;
 use serde_json::json;
 use statistics::{Period, RecordStatus, StatisticsReport, StatusCounts};
 
-use super::Desk;
 use super::chart::Chart;
+use super::desk::Desk;
 use super::error::ConsoleError;
-use super::layout::{Section, fragment, instant, page, scrolling, tenant_field};
+use super::frame::{Section, page};
+use super::layout::{fragment, instant, scrolling, tenant_field};
 use super::operator::{Operator, given};
 use crate::app::App;
 use crate::error::QueryError;
@@ -28,12 +29,12 @@ pub(super) async fn overview(State(desk): State<Desk>, operator: Operator, uri: 
         Ok::<Markup, ConsoleError>(html! {
             form class="filters" method="get" action="/console" { (tenant_field(tenant.as_str())) button { "Show" } }
             p { label class="inline" { input type="checkbox" id="live" checked; " Keep these numbers up to date" } }
-            section aria-labelledby="flow" {
-                h2 id="flow" { "Records by status" }
+            section {
+                h2 { "Records by status" }
                 div data-live="loaded" hx-get={ "/console/parts/flow?" (query) } hx-trigger="every 10s" { (flow) }
             }
-            section aria-labelledby="lag" {
-                h2 id="lag" { "Records that wait" }
+            section {
+                h2 { "Records that wait" }
                 div data-live="" hx-get="/console/parts/lag" hx-trigger="load, every 15s" {
                     p { a href="/console/parts/lag" { "How far each reader is" } }
                 }
@@ -133,7 +134,7 @@ struct PartitionLag {
 }
 
 pub(super) async fn lag(State(desk): State<Desk>, operator: Operator) -> Response {
-    let lag = desk.console.maintainer.call::<Lag>(&operator, json!({"action": "lag"})).await;
+    let lag = desk.console.maintainer.call::<Lag>(operator.asking(), json!({"action": "lag"})).await;
     part(lag.map(|lag| lag_markup(&lag, &operator)))
 }
 

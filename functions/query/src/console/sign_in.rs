@@ -8,8 +8,8 @@ use maud::{Markup, html};
 use pipeline::ports::{KeyHash, Scope};
 use serde::Deserialize;
 
-use super::Desk;
 use super::channel::{Channel, is_from_our_pages};
+use super::desk::Desk;
 use super::error::ConsoleError;
 use super::layout::{bare_page, field, guard, wrong};
 use super::operator::SignedForm;

@@ -8,9 +8,10 @@ use axum::response::{IntoResponse as _, Response};
 use event::{EventId, EventKey, Timestamp};
 use maud::{Markup, html};
 
-use super::Desk;
+use super::desk::Desk;
 use super::error::ConsoleError;
-use super::layout::{Section, instant, page, wrong};
+use super::frame::{Section, page};
+use super::layout::{instant, wrong};
 use super::operator::{Operator, given};
 use crate::error::QueryError;
 use crate::question::Question;

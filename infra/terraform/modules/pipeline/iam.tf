@@ -7,8 +7,6 @@ locals {
   prefix       = { for prefix in ["raw", "outcomes", "quarantine", "parked", "delivered", "aws/lambda"] : prefix => "${module.archive.arn}/${prefix}/*" }
   topic        = { for topic in ["raw-events", "processed-events", "dead-letter-events"] : topic => "${module.stream.topic_arn_prefix}/${topic}" }
   topics       = values(local.topic)
-  # Lambda checks the alias that is named in the call.
-  scorer = [local.scorer_arn]
 
   # By name and by alias: what a trigger gave up names either.
   delivered_to = flatten([for name in distinct([for mapping in local.mappings : mapping.function]) : [
@@ -72,12 +70,15 @@ locals {
   # Also at the primary, because the version before, and the one after, may read there under the same role.
   read_database = var.database.login == "iam" ? [merge(local.database_token, { resources = concat([module.database.connect_arn], module.database.replica_connect_arns) })] : [local.database_secret]
 
-  read_webhook_key = var.webhooks == null ? [] : concat(
-    [{ sid = "ReadWebhookKey", actions = ["secretsmanager:GetSecretValue"], resources = [var.webhooks.key_secret_arn], condition = null }],
-    var.webhooks.kms_key_arn == null ? [] : [{ sid = "DecryptWebhookKey", actions = ["kms:Decrypt"], resources = [var.webhooks.kms_key_arn], condition = null }],
-  )
+  # Secrets that the user makes.
+  read_key = { for name, key in { Webhook = var.webhooks, Console = var.query.console } : name => key == null ? [] : concat(
+    [{ sid = "Read${name}Key", actions = ["secretsmanager:GetSecretValue"], resources = [key.key_secret_arn], condition = null }],
+    key.kms_key_arn == null ? [] : [{ sid = "Decrypt${name}Key", actions = ["kms:Decrypt"], resources = [key.kms_key_arn], condition = null }],
+  ) }
 
-  call_scorer = [{ sid = "CallScorer", actions = ["lambda:InvokeFunction"], resources = local.scorer, condition = null }]
+  # Lambda checks the alias that is named in the call.
+  call_scorer    = [{ sid = "CallScorer", actions = ["lambda:InvokeFunction"], resources = [local.called.scorer], condition = null }]
+  call_operators = var.query.console == null ? [] : [{ sid = "CallForOperators", actions = ["lambda:InvokeFunction"], resources = [local.called.maintainer, local.called.redriver], condition = null }]
 
   encrypt = var.archive.kms_key_arn == null ? [] : [{ sid = "UseArchiveKey", actions = ["kms:Decrypt", "kms:GenerateDataKey"], resources = [var.archive.kms_key_arn], condition = null }]
 
@@ -110,7 +111,7 @@ locals {
       ],
     )
 
-    query = concat(local.connect_to_dynamodb, local.read_database, local.read_outcomes, [
+    query = concat(local.connect_to_dynamodb, local.read_database, local.read_outcomes, local.call_operators, local.read_key.Console, [
       { sid = "KeysLimitsAndMarks", actions = ["dynamodb:GetItem", "dynamodb:Query", "dynamodb:UpdateItem"], resources = local.access_table, condition = null },
     ])
 
@@ -144,11 +145,11 @@ locals {
     )
 
     notifier = concat(
-      local.is_msk ? local.poll_msk.notifier : local.poll_external, local.find_bucket, local.keep_failed, local.use_database, local.read_webhook_key,
+      local.is_msk ? local.poll_msk.notifier : local.poll_external, local.find_bucket, local.keep_failed, local.use_database, local.read_key.Webhook,
     )
 
     maintainer = concat(
-      local.connect_to_dynamodb, local.use_database_own, local.read_webhook_key,
+      local.connect_to_dynamodb, local.use_database_own, local.read_key.Webhook,
       [{ sid = "KeysAndBlocks", actions = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"], resources = local.access_table, condition = null }],
       local.is_msk ? concat(local.find_brokers, local.connect_to_msk, [
         { sid = "DescribeKafka", actions = ["kafka-cluster:DescribeCluster"], resources = [module.stream.cluster_arn], condition = null },

@@ -16,7 +16,7 @@ locals {
     ["lambda"],
     local.is_msk ? ["kafka"] : [],
     var.mappings.mode == "on_demand" ? ["sts"] : [],
-    !local.is_msk || var.database.login == "secret" || !var.database.proxy ? ["secretsmanager"] : [],
+    !local.is_msk || var.database.login == "secret" || !var.database.proxy || var.query.console != null ? ["secretsmanager"] : [],
     var.traces.to == "xray" ? ["xray"] : [],
   )
 

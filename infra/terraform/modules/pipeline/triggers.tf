@@ -38,15 +38,21 @@ module "mapping" {
   on_failure_bucket_arn  = var.mappings.keep_failed ? module.archive.arn : null
 }
 
-module "front_door" {
-  source = "../front_door"
-
-  name = var.name
+locals {
   routes = merge(
     { for route in setproduct(["POST", "OPTIONS"], ["/event", "/events", "/events/batch"]) : join(" ", route) => "ingest" },
     # An id may contain slashes.
     { for path in ["/events", "/events/{id+}", "/campaigns/{id}/stats", "/stats", "/addresses/top", "/stream", "/openapi.json"] : "GET ${path}" => "query" },
+    # Pages and their files; a change is a POST.
+    var.query.console == null ? {} : { for route in setproduct(["GET", "POST"], ["/console", "/console/{page+}"]) : join(" ", route) => "query" },
   )
+}
+
+module "front_door" {
+  source = "../front_door"
+
+  name   = var.name
+  routes = local.routes
   functions = { for name in ["ingest", "query"] : name => {
     function_name    = module.function[name].name
     alias            = module.function[name].alias

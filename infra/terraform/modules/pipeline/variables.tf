@@ -436,8 +436,8 @@ variable "settings" {
   default     = {}
 
   validation {
-    condition     = length(setintersection(keys(var.settings), ["DATABASE_READ_URL", "DATABASE_URL", "DB_PASSWORD", "KAFKA_SASL_PASSWORD", "WEBHOOK_KEY"])) == 0
-    error_message = "settings must have no secret, because they are stored in Terraform's state: use DATABASE_READ_URL_SECRET_ARN, DATABASE_URL_SECRET_ARN, DB_PASSWORD_SECRET_ARN or KAFKA_SASL_PASSWORD_SECRET_ARN, and webhooks for its key."
+    condition     = length(setintersection(keys(var.settings), ["DATABASE_READ_URL", "DATABASE_URL", "DB_PASSWORD", "KAFKA_SASL_PASSWORD", "WEBHOOK_KEY", "CONSOLE_KEY"])) == 0
+    error_message = "settings must have no secret, because they are stored in Terraform's state: use DATABASE_READ_URL_SECRET_ARN, DATABASE_URL_SECRET_ARN, DB_PASSWORD_SECRET_ARN or KAFKA_SASL_PASSWORD_SECRET_ARN, and webhooks and query.console for their keys."
   }
 
   validation {
@@ -453,6 +453,11 @@ variable "settings" {
   validation {
     condition     = !contains(keys(var.settings), "STREAM")
     error_message = "settings must not have STREAM: set query.stream, which also lets query read Kafka."
+  }
+
+  validation {
+    condition     = length(setintersection(keys(var.settings), ["CONSOLE", "CONSOLE_KEY_FILE", "CONSOLE_KEY_SECRET_ARN", "MAINTAINER_FUNCTION", "MAINTAINER_URL", "REDRIVER_FUNCTION", "REDRIVER_URL"])) == 0
+    error_message = "settings must not have CONSOLE, its key, or what it calls (MAINTAINER_FUNCTION, REDRIVER_FUNCTION and their URLs): set query.console, which also makes its routes and lets query read the key and invoke the two."
   }
 
   validation {
@@ -560,13 +565,30 @@ variable "webhooks" {
 
 variable "query" {
   description = <<-TEXT
-    What query answers besides look-ups.
-    stream: GET /stream, the outcomes of a tenant as they happen (docs/deploy-aws.md). query then reads processed-events.
+    What query answers besides look-ups (docs/deploy-aws.md).
+    stream: GET /stream, the outcomes of a tenant as they happen. query then reads processed-events.
+    console: pages for operators under /console; null means none. query may then invoke maintainer and redriver. key_secret_arn: a secret
+    in Secrets Manager whose text, at least 32 characters, signs sessions. You make it, so that it is not in the state: infra/README.md says
+    how. kms_key_arn: the key of KMS with which that secret is encrypted, if it is one of yours.
   TEXT
   type = object({
     stream = optional(bool, false)
+    console = optional(object({
+      key_secret_arn = string
+      kms_key_arn    = optional(string)
+    }))
   })
   default = {}
+
+  validation {
+    condition     = var.query.console == null || can(regex("^arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[^:]+$", var.query.console.key_secret_arn))
+    error_message = "query.console.key_secret_arn must be the ARN of a secret in Secrets Manager, without a member at its end."
+  }
+
+  validation {
+    condition     = try(var.query.console.kms_key_arn, null) == null || can(regex("^arn:aws[a-z-]*:kms:[a-z0-9-]+:[0-9]{12}:key/.+$", var.query.console.kms_key_arn))
+    error_message = "query.console.kms_key_arn must be the ARN of a key (not of an alias) or null."
+  }
 }
 
 variable "front_door" {

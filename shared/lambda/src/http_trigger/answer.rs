@@ -2,6 +2,7 @@
 
 use axum::body::to_bytes;
 use axum::http::HeaderMap;
+use axum::http::header::{Entry, SET_COOKIE};
 use axum::response::Response;
 use lambda_http::Body;
 use lambda_http::aws_lambda_events::alb::AlbTargetGroupResponse;
@@ -46,7 +47,7 @@ pub(super) async fn write(format: Format, response: Response) -> Result<Box<RawV
         Ok(text) => (Some(Body::Text(text)), false),
         Err(error) => (Some(Body::Binary(error.into_bytes())), true),
     };
-    let (status, headers) = (parts.status, parts.headers);
+    let (status, mut headers) = (parts.status, parts.headers);
     let status_code = i64::from(status.as_u16());
     // The types may get more fields, so each answer is made from its default.
     match format {
@@ -59,6 +60,11 @@ pub(super) async fn write(format: Format, response: Response) -> Result<Box<RawV
         Format::HttpApi => {
             let mut answer = ApiGatewayV2httpResponse::default();
             (answer.status_code, answer.body, answer.is_base64_encoded) = (status_code, body, is_base64_encoded);
+            // This format has cookies in a list of their own; of headers with one name it has only one.
+            if let Entry::Occupied(cookies) = headers.entry(SET_COOKIE) {
+                let (_, cookies) = cookies.remove_entry_mult();
+                answer.cookies = cookies.filter_map(|cookie| Some(cookie.to_str().ok()?.to_owned())).collect();
+            }
             answer.headers = headers;
             to_raw_value(&answer)
         }

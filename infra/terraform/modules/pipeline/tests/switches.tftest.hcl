@@ -1,5 +1,5 @@
-# Each switch in each of its positions. The states that these runs end with are checked once more by
-# infra/check/state.py, which looks into the resources of the submodules.
+# Each switch in each of its positions. The plans that these runs make are checked once more by
+# infra/check/assertions.py, which looks into the resources of the submodules.
 
 mock_provider "aws" {
   source          = "./tests/mocks"
@@ -69,6 +69,11 @@ run "defaults" {
   assert {
     condition     = length([for name in keys(local.environment.query) : name if startswith(name, "KAFKA_") || startswith(name, "STREAM")]) == 0 && !contains(flatten([for statement in local.statements.query : statement.actions]), "kafka-cluster:Connect")
     error_message = "streams are off unless they are wanted, and query then has no Kafka"
+  }
+
+  assert {
+    condition     = length([for name in keys(local.environment.query) : name if can(regex("CONSOLE|MAINTAINER|REDRIVER", name))]) == 0 && !contains(flatten([for statement in local.statements.query : statement.actions]), "lambda:InvokeFunction") && length([for route in keys(local.routes) : route if strcontains(route, "console")]) == 0
+    error_message = "the console is off unless it is wanted, and query then invokes nobody"
   }
 
   assert {
@@ -724,6 +729,118 @@ run "a_setting_of_streams_that_are_off" {
 
   variables {
     settings = { STREAM_MAX_SEC = "60" }
+  }
+
+  expect_failures = [terraform_data.settings]
+}
+
+run "console" {
+  command = plan
+
+  variables {
+    query    = { console = { key_secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:console-AbCdEf" } }
+    settings = { CONSOLE_SESSION_MIN = "60" }
+  }
+
+  assert {
+    condition     = local.environment.query.CONSOLE == "on" && local.environment.query.CONSOLE_KEY_SECRET_ARN == "arn:aws:secretsmanager:eu-west-1:123456789012:secret:console-AbCdEf" && local.environment.query.CONSOLE_SESSION_MIN == "60"
+    error_message = "query has the console and its key"
+  }
+
+  assert {
+    condition     = local.environment.query.MAINTAINER_FUNCTION == "arn:aws:lambda:eu-west-1:123456789012:function:forebay-test-maintainer:live" && local.environment.query.REDRIVER_FUNCTION == "arn:aws:lambda:eu-west-1:123456789012:function:forebay-test-redriver:live"
+    error_message = "it calls the live versions"
+  }
+
+  assert {
+    condition     = [for name, environment in local.environment : name if length(setintersection(keys(environment), ["CONSOLE", "CONSOLE_KEY_SECRET_ARN", "MAINTAINER_FUNCTION", "REDRIVER_FUNCTION"])) > 0] == ["query"]
+    error_message = "nobody else has a console"
+  }
+
+  assert {
+    condition = one([for statement in local.statements.query : statement.resources if contains(statement.actions, "lambda:InvokeFunction")]) == [
+      "arn:aws:lambda:eu-west-1:123456789012:function:forebay-test-maintainer:live",
+      "arn:aws:lambda:eu-west-1:123456789012:function:forebay-test-redriver:live",
+    ]
+    error_message = "query invokes these two, and no version that is not live"
+  }
+
+  assert {
+    condition     = one([for statement in local.statements.query : statement.resources if statement.sid == "ReadConsoleKey"]) == ["arn:aws:secretsmanager:eu-west-1:123456789012:secret:console-AbCdEf"]
+    error_message = "it may read the key"
+  }
+
+  assert {
+    condition     = toset([for route, function in local.routes : route if function == "query" && strcontains(route, "console")]) == toset(["GET /console", "GET /console/{page+}", "POST /console", "POST /console/{page+}"])
+    error_message = "pages are asked for and sent"
+  }
+
+  assert {
+    condition     = local.in_vpc.query && contains(local.endpoints, "lambda") && contains(local.endpoints, "secretsmanager")
+    error_message = "without NAT, it invokes and reads its key through endpoints"
+  }
+}
+
+run "console_with_a_key_in_production" {
+  command = plan
+
+  variables {
+    stream   = { kind = "msk_express" }
+    mappings = { mode = "provisioned", batch_response = "partial", keep_failed = true }
+    database = { login = "iam", proxy = true, multi_az = true }
+    query = {
+      stream = true
+      console = {
+        key_secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:console-AbCdEf"
+        kms_key_arn    = "arn:aws:kms:eu-west-1:123456789012:key/ours"
+      }
+    }
+  }
+
+  assert {
+    condition     = one([for statement in local.statements.query : statement.resources if statement.sid == "DecryptConsoleKey"]) == ["arn:aws:kms:eu-west-1:123456789012:key/ours"]
+    error_message = "who reads the secret may use its key"
+  }
+
+  assert {
+    condition     = join(",", local.endpoints) == "lambda,kafka,secretsmanager"
+    error_message = "nothing else there reads a secret, so the endpoint is made for the console"
+  }
+}
+
+run "console_over_nat" {
+  command = plan
+
+  variables {
+    network = { nat = "single", endpoint_zones = 1 }
+    query   = { console = { key_secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:console-AbCdEf" } }
+  }
+
+  assert {
+    condition     = local.has_way_out && length(local.endpoints) == 0
+    error_message = "it invokes through the gateway"
+  }
+}
+
+run "console_in_an_existing_vpc" {
+  command = plan
+
+  variables {
+    network = { existing = { vpc_id = "vpc-1", cidr = "10.0.0.0/16", subnet_ids = ["subnet-1", "subnet-2", "subnet-3"], route_table_ids = ["rtb-1"], endpoints = ["lambda"] } }
+    query   = { console = { key_secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:console-AbCdEf" } }
+  }
+
+  assert {
+    condition     = !contains(module.network.made_endpoints, "lambda") && contains(module.network.made_endpoints, "secretsmanager")
+    error_message = "it invokes through the endpoint that exists"
+  }
+}
+
+run "a_setting_of_a_console_that_is_off" {
+  command = plan
+
+  variables {
+    settings = { CONSOLE_SESSION_MIN = "60" }
   }
 
   expect_failures = [terraform_data.settings]

@@ -438,10 +438,16 @@ run "refuses_23" {
     # secret of webhooks
     network  = { nat = "single" }
     webhooks = { key_secret_arn = "a-key-in-the-state-of-terraform-itself" }
+    # secret of the console
+    query = { console = { key_secret_arn = "a-key-in-the-state-of-terraform-itself" } }
+    # its key as a setting
+    settings = { CONSOLE_KEY = "a-key-in-the-state-of-terraform-itself" }
   }
 
   expect_failures = [
     var.webhooks,
+    var.query,
+    var.settings,
   ]
 }
 
@@ -454,11 +460,14 @@ run "refuses_24" {
     webhooks = { key_secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:w-AbCdEf", kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:alias/ours" }
     # the key itself as a setting
     settings = { WEBHOOK_KEY = "a-key-in-the-state-of-terraform-itself" }
+    # key of the secret of the console
+    query = { console = { key_secret_arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:c-AbCdEf", kms_key_arn = "arn:aws:kms:eu-west-1:123456789012:alias/ours" } }
   }
 
   expect_failures = [
     var.webhooks,
     var.settings,
+    var.query,
   ]
 }
 
@@ -495,6 +504,19 @@ run "refuses_27" {
   variables {
     # the switch of streams, without what belongs to it
     settings = { STREAM = "on" }
+  }
+
+  expect_failures = [
+    var.settings,
+  ]
+}
+
+run "refuses_28" {
+  command = plan
+
+  variables {
+    # the switch of the console, without what belongs to it
+    settings = { CONSOLE = "on" }
   }
 
   expect_failures = [
