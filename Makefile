@@ -172,7 +172,7 @@ format: ## Format the source
 .PHONY: shellcheck
 shellcheck:
 	@local/setup/install.sh check || true
-	@if command -v shellcheck >/dev/null; then shellcheck local/bench/*.sh local/contract/client/*.sh local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh infra/*/*.sh infra/k8s/*/*.sh infra/observe/*/*.sh infra/lake/*/*.sh .ci/run; \
+	@if command -v shellcheck >/dev/null; then shellcheck local/bench/*.sh local/contract/client/*.sh local/console/*.sh functions/query/assets/*.sh local/setup/*.sh local/kafka/*.sh local/chaos/*.sh local/compose/*.sh infra/*/*.sh infra/k8s/*/*.sh infra/observe/*/*.sh infra/lake/*/*.sh .ci/run; \
 	else echo "SKIPPED: shellcheck is not installed"; fi
 
 .PHONY: alerts
@@ -216,7 +216,7 @@ rustdoc: ## The documentation of the source, with warnings denied
 	RUSTDOCFLAGS="-D warnings" cargo doc --quiet --workspace --no-deps --document-private-items
 
 .PHONY: ci
-ci: setup setup-kafka check shellcheck compose-check alerts-check dashboards-check ask-check k8s-check deny machete rustdoc mutations-check fuzz-check binaries test contract-test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check infra-check ## What CI runs
+ci: setup setup-kafka check shellcheck compose-check alerts-check dashboards-check ask-check k8s-check deny machete rustdoc mutations-check fuzz-check binaries test contract-test console-assets-check console-test kafka-contract pooler-contract demo-check pooler-demo chaos-short lambda-check infra-check ## What CI runs
 
 # Binaries with failpoints are kept apart; the second build puts the plain ones back.
 # So is the suite itself: the programs of a mutation go through target/$(PROFILE), too.
@@ -288,6 +288,26 @@ contract-test: setup $(CONTRACT_TOOLS) binaries ## schemathesis over ingest and 
 	@local/setup/install.sh node
 	CONTRACT_CLIENT="$$(local/contract/client/build.sh)" SCHEMATHESIS="$(CURDIR)/.venv/bin/schemathesis" \
 	  cargo test --workspace --test schemathesis $(CARGO_PROFILE) -- --ignored --nocapture --test-threads 1
+
+.PHONY: console-test
+console-test: setup binaries ## The console in headless Chromium, over the whole pipeline (needs Node.js and Chromium)
+	@local/setup/install.sh node
+	@local/setup/install.sh chromium
+	CONSOLE_TEST="$$(local/console/install.sh)" cargo test --workspace --test console $(CARGO_PROFILE) -- --ignored --nocapture
+
+.PHONY: console-screenshots
+console-screenshots: ## As console-test, and take the pictures of docs/console anew
+	@SCREENSHOTS="$(CURDIR)/docs/console" $(MAKE) console-test
+
+.PHONY: console-assets
+console-assets: ## Copy htmx and uPlot anew into the console, in the versions of functions/query/assets/package-lock.json
+	@local/setup/install.sh node
+	@functions/query/assets/vendor.sh
+
+.PHONY: console-assets-check
+console-assets-check: ## The console's copies of htmx and uPlot are those of their packages (needs Node.js)
+	@local/setup/install.sh node
+	@functions/query/assets/vendor.sh --check
 
 .PHONY: kafka-contract
 kafka-contract: setup-kafka ## The Kafka contract suite on Apache Kafka, and its TLS and SASL listeners
@@ -425,4 +445,4 @@ $(CARGO_FUZZ):
 .PHONY: help
 help: ## This list
 	@awk 'BEGIN {FS = ":.*##"} /^##@/ {printf "\n%s\n", substr($$0, 5)} \
-	  /^[a-zA-Z0-9_-]+( [a-zA-Z0-9_-]+)*:.*##/ {printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	  /^[a-zA-Z0-9_-]+( [a-zA-Z0-9_-]+)*:.*##/ {printf "  %-20s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

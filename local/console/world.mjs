@@ -23,6 +23,8 @@ const ORIGIN = new URL(CONSOLE).origin;
 /** Begins the names of everything that this run makes, so that one run does not see another's. */
 export const RUN = `t${randomBytes(4).toString("hex")}`;
 
+const OTHER_TOPIC = "console-test";
+
 const PATIENCE_MS = 90_000;
 
 // The switches keep Chromium from asking for servers of its maker, which a closed network refuses one by one.
@@ -82,6 +84,12 @@ export async function inBrowser(test, { statuses = [], origins = [], messages = 
   try {
     await test(await context.newPage(), context);
     assert.deepEqual(complaints, []);
+  } catch (error) {
+    for (const page of context.pages()) {
+      const text = await page.locator("body").innerText();
+      console.error(`${page.url()} showed:\n${text.replace(/fb_\w+/g, "a key")}`);
+    }
+    throw error;
   } finally {
     await context.close();
   }
@@ -150,15 +158,15 @@ export function aggregate() {
  */
 export async function failEvents(tenant, ids) {
   const encode = (text) => Buffer.from(text).toString("base64");
-  // No real record is so far.
-  const first = 1_000_000_000_000 + Math.floor(Math.random() * 1_000_000_000);
+  // The processor notes how far a topic is, so records that are in no Kafka must not seem to be of a real one.
+  const first = Date.now() * 1000;
   const records = ids.map((id, index) => {
     const envelope = {
       envelope: 1, id, id_source: "client", type: "transaction", schema: 1, tenant, received_at: new Date().toISOString(),
       ip: "203.0.113.7", user_agent: "console-test", data: { type: "transaction", id, user_id: "u-1", amount: -1, currency: "EUR" },
     };
     return {
-      topic: "raw-events", partition: 0, offset: first + index, timestamp: Date.now(), timestampType: "CREATE_TIME",
+      topic: OTHER_TOPIC, partition: 0, offset: first + index, timestamp: Date.now(), timestampType: "CREATE_TIME",
       key: encode(`${tenant}/${id}`), value: encode(JSON.stringify(envelope)),
       headers: [{ "event-id": [...Buffer.from(id)] }, { "event-type": [...Buffer.from("transaction")] }],
     };
@@ -167,7 +175,7 @@ export async function failEvents(tenant, ids) {
     eventSource: "aws:kafka",
     eventSourceArn: "arn:aws:kafka:eu-west-1:123456789012:cluster/forebay/6cc0432b-8618-4f44-bccc-e1fbd8fb7c4d-2",
     bootstrapServers: "broker.example:9098",
-    records: { "raw-events-0": records },
+    records: { [`${OTHER_TOPIC}-0`]: records },
   });
   assert.deepEqual(batchItemFailures, []);
 }

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Installs what the machine lacks, from its own package manager, and only that. Safe to run again.
-# Usage: install.sh base|chaos|check|kafka|node|pooler|python
+# Usage: install.sh base|chaos|check|chromium|kafka|node|pooler|python
 set -euo pipefail
 
-group=${1:?usage: install.sh base|chaos|check|kafka|node|pooler|python}
+group=${1:?usage: install.sh base|chaos|check|chromium|kafka|node|pooler|python}
 missing=()
 
 has() { command -v "$1" >/dev/null 2>&1; }
@@ -26,6 +26,9 @@ case $group in
     has java || missing+=(openjdk-17-jre-headless)
     has mvn || missing+=(maven)
     has openssl || missing+=(openssl)
+    ;;
+  chromium)
+    [ -n "${CHROMIUM:-}" ] || has chromium || missing+=(chromium)
     ;;
   check)
     has shellcheck || missing+=(shellcheck)
