@@ -293,7 +293,8 @@ contract-test: setup $(CONTRACT_TOOLS) binaries ## schemathesis over ingest and 
 console-test: setup binaries ## The console in headless Chromium, over the whole pipeline (needs Node.js and Chromium)
 	@local/setup/install.sh node
 	@local/setup/install.sh chromium
-	CONSOLE_TEST="$$(local/console/install.sh)" cargo test --workspace --test console $(CARGO_PROFILE) -- --ignored --nocapture
+	CHROMIUM="$${CHROMIUM:-$$(command -v chromium)}" CONSOLE_TEST="$$(local/console/install.sh)" \
+	  cargo test --workspace --test console $(CARGO_PROFILE) -- --ignored --nocapture
 
 .PHONY: console-screenshots
 console-screenshots: ## As console-test, and take the pictures of docs/console anew
