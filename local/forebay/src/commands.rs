@@ -6,6 +6,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use serde_json::Value;
 
+use crate::aggregates::{AggregatesCommand, aggregates};
 use crate::answers::Answers;
 use crate::blocks::{BlocksCommand, blocks};
 use crate::dead_letters::{DeadLettersCommand, dead_letters};
@@ -57,6 +58,9 @@ enum ForebayAction {
     Replay(ReplayCommand),
     /// Compare the processor's checkpoints with the outcomes that are recorded; exit status 1 if they differ.
     Reconcile,
+    /// Statistics.
+    #[command(subcommand)]
+    Aggregates(AggregatesCommand),
     /// API keys.
     #[command(subcommand)]
     Keys(KeysCommand),
@@ -106,6 +110,7 @@ impl ForebayCommand {
             ForebayAction::DeadLetters(command) => dead_letters(command, &at()?, &answers).await,
             ForebayAction::Replay(command) => replay(command, &at()?, &answers).await,
             ForebayAction::Reconcile => reconcile(&at()?, &answers).await,
+            ForebayAction::Aggregates(command) => aggregates(command, &at()?, &answers).await,
             ForebayAction::Keys(command) => keys(command, &at()?, &answers).await,
             ForebayAction::Blocks(command) => blocks(command, &at()?, &answers).await,
             ForebayAction::Topics(command) => topics(command, &at()?, &answers).await,

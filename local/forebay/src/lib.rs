@@ -7,7 +7,8 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod access_log;
-pub mod answers;
+pub mod aggregates;
+mod answers;
 pub mod asking;
 pub mod blocks;
 pub mod client;
