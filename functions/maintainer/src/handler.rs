@@ -119,6 +119,9 @@ async fn carry_out(request: Request, app: &App, patience: Duration) -> Result<Do
         }
         Request::ListBlocks {} => Done::same(&json!({ "blocks": block_list::list(&*app.blocks, now).await? })),
         Request::FindBlock { address } => Done::same(&block_list::find(&*app.blocks, address, now).await?),
+        Request::ShowLimits { address } => {
+            Done::same(&block_list::limits(&*app.blocks, &*app.counters, address, now).await?)
+        }
         Request::ListTopics {} => Done::same(&json!({ "topics": progress::topics(app).await? })),
         Request::Lag {} => Done::same(&json!({ "groups": progress::groups(app).await? })),
         Request::TailTopic { topic, records, values } => {

@@ -63,6 +63,10 @@ pub enum Request {
     FindBlock {
         address: AddressRange,
     },
+    /// What counts against the limit of an address, and whether it is blocked.
+    ShowLimits {
+        address: AddressRange,
+    },
     /// The topics with the offsets of their partitions.
     ListTopics {},
     /// How far each consumer group is.
@@ -145,6 +149,7 @@ impl Request {
             Request::Maintain {}
             | Request::ListBlocks {}
             | Request::FindBlock { .. }
+            | Request::ShowLimits { .. }
             | Request::ListTopics {}
             | Request::Lag {}
             | Request::TailTopic { .. }
@@ -366,6 +371,7 @@ mod tests {
         };
         assert_eq!(parse(&sample("maintainer", "tail-topic")), Ok(tail));
         let address = "203.0.113.7".parse().unwrap();
+        assert_eq!(parse(&sample("maintainer", "show-limits")), Ok(Request::ShowLimits { address }));
         assert_eq!(parse(&sample("maintainer", "find-block")), Ok(Request::FindBlock { address }));
         let webhook: EndpointId = "wh_0123456789abcdef0123".parse().unwrap();
         for (case, request) in [
@@ -528,6 +534,7 @@ mod tests {
             "maintain",
             "list-blocks",
             "find-block",
+            "show-limits",
             "list-topics",
             "lag",
             "tail-topic",

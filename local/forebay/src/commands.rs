@@ -13,6 +13,7 @@ use crate::dead_letters::{DeadLettersCommand, dead_letters};
 use crate::doctor::doctor;
 use crate::ending::{EXIT_STATUS, Ending, Stop};
 use crate::keys::{KeysCommand, keys};
+use crate::limits::{LimitsCommand, limits};
 use crate::output;
 use crate::place::{ReachedPipeline, Reaching};
 use crate::reconciliation::reconcile;
@@ -67,6 +68,9 @@ enum ForebayAction {
     /// The block list.
     #[command(subcommand)]
     Blocks(BlocksCommand),
+    /// What counts against a limit.
+    #[command(subcommand)]
+    Limits(LimitsCommand),
     /// What is in Kafka.
     #[command(subcommand)]
     Topics(TopicsCommand),
@@ -113,6 +117,7 @@ impl ForebayCommand {
             ForebayAction::Aggregates(command) => aggregates(command, &at()?, &answers).await,
             ForebayAction::Keys(command) => keys(command, &at()?, &answers).await,
             ForebayAction::Blocks(command) => blocks(command, &at()?, &answers).await,
+            ForebayAction::Limits(command) => limits(command, &at()?, &answers).await,
             ForebayAction::Topics(command) => topics(command, &at()?, &answers).await,
             ForebayAction::Webhooks(command) => webhooks(command, &at()?, &answers).await,
             ForebayAction::Invoke { function, file } => invoke(&function, &file, &at()?, &answers).await,

@@ -21,6 +21,7 @@ pub mod ingest_answer;
 pub mod ingest_client;
 pub mod kept_secret;
 pub mod keys;
+mod limits;
 pub mod lines;
 pub mod output;
 pub mod place;

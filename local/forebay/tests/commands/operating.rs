@@ -117,6 +117,19 @@ async fn topics_and_lag_are_shown_by_partition() {
 }
 
 #[tokio::test]
+async fn what_counts_against_an_address_is_shown_by_minute() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let minutes = json!([{"minute": "2026-11-20T18:02:00.000Z", "events": 101}]);
+    answer(
+        &server,
+        [json!({"address": "203.0.113.7", "blocked": false, "by": null, "entries": [], "minutes": minutes})],
+    );
+    let shown = server.run(folder.path(), &["limits", "show", "203.0.113.7"]).await;
+    let shown = shown.ended(0, "2026-11-20T18:02:00.000Z  101");
+    assert!(shown.out.contains("203.0.113.7"), "{}", shown.out);
+}
+
+#[tokio::test]
 async fn the_end_of_a_topic_is_shown_and_what_is_in_it_only_if_asked_for() {
     let (server, folder) = (Server::start().await, TempDir::new().unwrap());
     let record = json!({"partition": 1, "offset": 7, "timestamp": "2026-11-20T18:02:00.000Z", "key": "acme/u1",
