@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use event::{AddressRange, Timestamp};
-use pipeline::ports::{AddressCounters, Block, BlockList};
+use pipeline::ports::{AddressCounters, Block, BlockList, MinuteTotal};
 use serde::Serialize;
 
 use crate::error::MaintainerError;
@@ -89,6 +89,45 @@ pub async fn find(
     Ok(FoundBlocks { address, blocked: by.as_ref().is_some_and(|block| !block.allows), by, entries })
 }
 
+/// The answer to `show-limits`.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct AddressLimits {
+    #[serde(flatten)]
+    pub block: FoundBlocks,
+    /// What was counted in each minute that is kept, the last first: at most [`MOST_MINUTES`]. Blocked events are not counted.
+    pub minutes: Vec<CountedMinute>,
+}
+
+#[derive(Debug, PartialEq, Eq, Serialize)]
+pub struct CountedMinute {
+    /// Its start, by the time at which events were received.
+    pub minute: Timestamp,
+    pub events: u64,
+}
+
+/// Two hours.
+const MOST_MINUTES: usize = 120;
+
+/// What counts against the limit of an address, and whether it is blocked.
+pub async fn limits(
+    blocks: &dyn BlockList,
+    counters: &dyn AddressCounters,
+    address: AddressRange,
+    now: Timestamp,
+) -> Result<AddressLimits, MaintainerError> {
+    // A larger range has no counters.
+    let totals = match address.as_key() {
+        Some(key) => counters.totals(key).await.map_err(MaintainerError::Access)?,
+        None => Vec::new(),
+    };
+    let minute = |total: &MinuteTotal| CountedMinute {
+        minute: Timestamp::from_millis(total.minute.saturating_mul(60_000)),
+        events: total.events,
+    };
+    let minutes = totals.iter().rev().take(MOST_MINUTES).map(minute).collect();
+    Ok(AddressLimits { block: find(blocks, address, now).await?, minutes })
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -121,6 +160,22 @@ mod tests {
         assert!(!remove(&store, &counters, b, NOW).await.unwrap().was_listed);
         assert_eq!(counters.add(&[AddressCount { count: 1, ..count }]).await.unwrap(), [1], "it begins anew");
         assert_eq!(list(&store, end).await.unwrap(), []);
+    }
+
+    #[tokio::test]
+    async fn what_counts_against_an_address_is_told_by_minute() {
+        let (store, counters) = (FakeBlockList::default(), FakeAddressCounters::default());
+        let address = range("203.0.113.7");
+        let count = |minute, count| AddressCount { address: address.as_key().unwrap(), minute, count };
+        let counts: Vec<AddressCount> = (1..=200).map(|minute| count(minute, 3)).collect();
+        counters.add(&counts).await.unwrap();
+        put(&store, Rule::Block, range("203.0.113.0/24"), "abuse".into(), None).await.unwrap();
+        let told = limits(&store, &counters, address, NOW).await.unwrap();
+        assert_eq!((told.minutes.len(), told.block.blocked), (MOST_MINUTES, true));
+        let last = CountedMinute { minute: Timestamp::from_millis(200 * 60_000), events: 3 };
+        assert_eq!(told.minutes[0], last);
+        let of_range = limits(&store, &counters, range("203.0.113.0/24"), NOW).await.unwrap();
+        assert_eq!((of_range.minutes.len(), of_range.block.blocked), (0, true));
     }
 
     #[tokio::test]

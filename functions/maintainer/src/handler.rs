@@ -14,6 +14,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use crate::app::App;
 use crate::block_list::Rule;
 use crate::error::MaintainerError;
+use crate::last_records::last_records;
 use crate::request::{ChosenKey, Request};
 use crate::{api_keys, block_list, endpoints, progress, upkeep};
 
@@ -118,8 +119,14 @@ async fn carry_out(request: Request, app: &App, patience: Duration) -> Result<Do
         }
         Request::ListBlocks {} => Done::same(&json!({ "blocks": block_list::list(&*app.blocks, now).await? })),
         Request::FindBlock { address } => Done::same(&block_list::find(&*app.blocks, address, now).await?),
+        Request::ShowLimits { address } => {
+            Done::same(&block_list::limits(&*app.blocks, &*app.counters, address, now).await?)
+        }
         Request::ListTopics {} => Done::same(&json!({ "topics": progress::topics(app).await? })),
         Request::Lag {} => Done::same(&json!({ "groups": progress::groups(app).await? })),
+        Request::TailTopic { topic, records, values } => {
+            Done::same(&last_records(app, topic, records.get() as usize, values).await?)
+        }
         Request::CreateKey(new) => {
             let created = api_keys::create(&*app.keys, new, now).await?;
             Done::of(&created, &created.shown)

@@ -10,6 +10,7 @@ mod config;
 mod endpoints;
 mod error;
 mod handler;
+mod last_records;
 mod progress;
 mod random;
 mod request;

@@ -5,10 +5,11 @@ use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
 use event::{AddressRange, TenantId, Timestamp};
-use lambda::request::{self, RequestError, Text};
-use pipeline::Outcome;
+use lambda::request::{self, Limit, RequestError, Text};
 use pipeline::ports::{KeyHash, KeyHashError, KeyKind, Scope};
-use serde::Deserialize;
+use pipeline::{Outcome, topic};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use strum::{IntoStaticStr, VariantNames};
@@ -16,6 +17,21 @@ use webhooks::{EndpointId, WebhookTarget};
 
 /// A reason or a name. Both are shown in lists.
 pub type ShortText = Text<200>;
+
+/// Records in one answer.
+pub type TailLimit = Limit<100, 10>;
+
+/// A topic of the pipeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicName(pub &'static str);
+
+impl<'de> Deserialize<'de> for TopicName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let known = topic::ALL.into_iter().find(|known| *known == name).map(TopicName);
+        known.ok_or_else(|| D::Error::custom(format_args!("not one of {}", topic::ALL.join(", "))))
+    }
+}
 
 /// A valid request. The name of each variant in kebab case is its action.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize, VariantNames, IntoStaticStr)]
@@ -47,10 +63,23 @@ pub enum Request {
     FindBlock {
         address: AddressRange,
     },
+    /// What counts against the limit of an address, and whether it is blocked.
+    ShowLimits {
+        address: AddressRange,
+    },
     /// The topics with the offsets of their partitions.
     ListTopics {},
     /// How far each consumer group is.
     Lag {},
+    /// The records that were written last to a topic.
+    TailTopic {
+        topic: TopicName,
+        #[serde(default)]
+        records: TailLimit,
+        /// Whether to show what is in them, too: what clients sent.
+        #[serde(default)]
+        values: bool,
+    },
     CreateKey(NewKey),
     ListKeys {
         /// If absent, the keys of all tenants.
@@ -120,8 +149,10 @@ impl Request {
             Request::Maintain {}
             | Request::ListBlocks {}
             | Request::FindBlock { .. }
+            | Request::ShowLimits { .. }
             | Request::ListTopics {}
             | Request::Lag {}
+            | Request::TailTopic { .. }
             | Request::ListKeys { .. }
             | Request::ListWebhooks { .. }
             | Request::Audit { .. }
@@ -333,7 +364,14 @@ mod tests {
         assert_eq!(parse(&sample("maintainer", "list-blocks")), Ok(Request::ListBlocks {}));
         assert_eq!(parse(&sample("maintainer", "list-topics")), Ok(Request::ListTopics {}));
         assert_eq!(parse(&sample("maintainer", "lag")), Ok(Request::Lag {}));
+        let tail = Request::TailTopic {
+            topic: TopicName("dead-letter-events"),
+            records: TailLimit::try_from(5).unwrap(),
+            values: false,
+        };
+        assert_eq!(parse(&sample("maintainer", "tail-topic")), Ok(tail));
         let address = "203.0.113.7".parse().unwrap();
+        assert_eq!(parse(&sample("maintainer", "show-limits")), Ok(Request::ShowLimits { address }));
         assert_eq!(parse(&sample("maintainer", "find-block")), Ok(Request::FindBlock { address }));
         let webhook: EndpointId = "wh_0123456789abcdef0123".parse().unwrap();
         for (case, request) in [
@@ -394,6 +432,11 @@ mod tests {
             ("7".into(), "the request is not a JSON object"),
             (r#"{"action":"block","reason":"x"}"#.into(), "missing field `address`"),
             (r#"{"action":"block","address":"host","reason":"x"}"#.into(), "field \"address\": invalid IP"),
+            (
+                r#"{"action":"tail-topic","topic":"events"}"#.into(),
+                "field \"topic\": not one of raw-events, processed-events, dead-letter-events",
+            ),
+            (r#"{"action":"tail-topic","topic":"raw-events","records":101}"#.into(), "field \"records\": not 1 to 100"),
             (r#"{"action":"block","address":"::1","reason":""}"#.into(), "field \"reason\": not 1 to 200"),
             (
                 r#"{"action":"block","address":"::1","reason":"x","for_sec":0}"#.into(),
@@ -491,8 +534,10 @@ mod tests {
             "maintain",
             "list-blocks",
             "find-block",
+            "show-limits",
             "list-topics",
             "lag",
+            "tail-topic",
             "list-keys",
             "list-webhooks",
             "audit",

@@ -11,7 +11,7 @@ use lambda::invocation::Invocation;
 use maintainer::{App, Config, handle};
 use pipeline::clock::SystemClock;
 use pipeline::ports::{NewRecord, RecordPublisher as _};
-use pipeline::topic::RAW_EVENTS;
+use pipeline::topic::{DEAD_LETTER_EVENTS, RAW_EVENTS};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use services::kafka::EmbeddedKafka;
@@ -89,12 +89,15 @@ async fn everything_is_made_once_and_a_second_run_changes_nothing() {
     assert_eq!(account["unaccounted"], 0);
 }
 
-/// Writes so many records to partition 0 of `raw-events`.
+/// Writes so many records to one partition of `raw-events`.
 async fn publish(kafka: &EmbeddedKafka, records: usize) {
+    publish_to(kafka, RAW_EVENTS, records).await;
+}
+
+async fn publish_to(kafka: &EmbeddedKafka, topic: &'static str, records: usize) {
     let client = KafkaClient::connect(&KafkaConfig::plaintext(kafka.brokers()), "test").await.unwrap();
     let publisher = client.publisher(PublisherOptions::default()).await.unwrap();
-    let record =
-        || NewRecord { topic: RAW_EVENTS, key: Some(Bytes::from_static(b"a")), value: None, headers: Vec::new() };
+    let record = || NewRecord { topic, key: Some(Bytes::from_static(b"a")), value: None, headers: Vec::new() };
     let answers = publisher.publish(vec![record(); records], Duration::from_secs(10)).await;
     assert!(answers.iter().all(Result::is_ok));
 }
@@ -177,6 +180,12 @@ async fn topics_and_groups_are_told_as_kafka_has_them() {
     let groups: Vec<&str> = lag["groups"].as_array().unwrap().iter().map(|of| of["group"].as_str().unwrap()).collect();
     assert_eq!(groups, pipeline::group::ALL.map(|(group, _)| group));
     assert_eq!(lag["groups"][0]["lag"], Value::Null, "nothing has read yet");
+    publish_to(&kafka, DEAD_LETTER_EVENTS, 7).await;
+    let tail = ask(&app, "tail-topic").await.unwrap();
+    let offsets: Vec<i64> =
+        tail["records"].as_array().unwrap().iter().map(|of| of["offset"].as_i64().unwrap()).collect();
+    assert_eq!((&tail["complete"], offsets), (&Value::Bool(true), vec![2, 3, 4, 5, 6]), "{tail}");
+    assert_eq!((&tail["records"][0]["key"], &tail["records"][0]["bytes"]), (&Value::from("a"), &Value::Null), "{tail}");
     let why = ask(&app, "find-block").await.unwrap();
     assert_eq!((&why["blocked"], &why["address"]), (&Value::Bool(false), &Value::from("203.0.113.7")));
 }

@@ -17,7 +17,7 @@ use lambda::invocation::Invocation;
 use pipeline::clock::{Clock as _, SystemClock};
 use pipeline::ports::{
     AddressCount, AddressCounters, Block, BlockList, Claim, ClaimStore, ClaimVerdict, EventStore, LedgerEntry,
-    NewRecord, RecordPublisher, RiskScore, Score, ScoreRequest, Scorer,
+    MinuteTotal, NewRecord, RecordPublisher, RiskScore, Score, ScoreRequest, Scorer,
 };
 use pipeline::tracked::{Decided, State, Tracked};
 use pipeline::{DependencyError, Outcome, Position, header};
@@ -53,6 +53,10 @@ impl ClaimStore for Answers {
 impl AddressCounters for Answers {
     async fn add(&self, counts: &[AddressCount]) -> Result<Vec<u64>, DependencyError> {
         Ok(counts.iter().map(|count| count.count.into()).collect())
+    }
+
+    async fn totals(&self, _: AddressKey) -> Result<Vec<MinuteTotal>, DependencyError> {
+        Ok(Vec::new())
     }
 
     async fn forget(&self, _: AddressKey) -> Result<(), DependencyError> {

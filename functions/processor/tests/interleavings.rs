@@ -26,7 +26,7 @@ use pipeline::clock::Clock;
 use pipeline::decisions::limits::LimitPolicy;
 use pipeline::ports::{
     AddressCount, AddressCounters, Block, BlockList, Claim, ClaimStore, ClaimVerdict, EventStore, LedgerEntry,
-    NewRecord, RecordPublisher, Score, ScoreRequest, Scorer,
+    MinuteTotal, NewRecord, RecordPublisher, Score, ScoreRequest, Scorer,
 };
 use pipeline::tracked::{Decided, Tracked};
 use pipeline::{Dependency, DependencyError, ErrorClass, Header, Outcome, Position, RecordHeaders, header, topic};
@@ -362,6 +362,10 @@ impl AddressCounters for Gated<FakeAddressCounters> {
             Err(failure(Dependency::Dynamodb, ErrorClass::Overload))
         };
         self.gate.pass(Dependency::Dynamodb, self.port.add(counts), half).await?
+    }
+
+    async fn totals(&self, address: AddressKey) -> Result<Vec<MinuteTotal>, DependencyError> {
+        self.port.totals(address).await
     }
 
     async fn forget(&self, address: AddressKey) -> Result<(), DependencyError> {

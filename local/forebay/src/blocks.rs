@@ -61,7 +61,8 @@ pub async fn blocks(command: BlocksCommand, at: &ReachedPipeline, answers: &Answ
     }
 }
 
-fn why_text(answer: &Value) -> String {
+/// What `find-block` answers, for people.
+pub fn why_text(answer: &Value) -> String {
     let address = cell(&answer["address"]);
     let said = match (answer["blocked"] == true, answer["by"].is_object()) {
         (true, _) => "is blocked by the first of these entries",

@@ -6,12 +6,14 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 use serde_json::Value;
 
+use crate::aggregates::{AggregatesCommand, aggregates};
 use crate::answers::Answers;
 use crate::blocks::{BlocksCommand, blocks};
 use crate::dead_letters::{DeadLettersCommand, dead_letters};
 use crate::doctor::doctor;
 use crate::ending::{EXIT_STATUS, Ending, Stop};
 use crate::keys::{KeysCommand, keys};
+use crate::limits::{LimitsCommand, limits};
 use crate::output;
 use crate::place::{ReachedPipeline, Reaching};
 use crate::reconciliation::reconcile;
@@ -57,12 +59,18 @@ enum ForebayAction {
     Replay(ReplayCommand),
     /// Compare the processor's checkpoints with the outcomes that are recorded; exit status 1 if they differ.
     Reconcile,
+    /// Statistics.
+    #[command(subcommand)]
+    Aggregates(AggregatesCommand),
     /// API keys.
     #[command(subcommand)]
     Keys(KeysCommand),
     /// The block list.
     #[command(subcommand)]
     Blocks(BlocksCommand),
+    /// What counts against a limit.
+    #[command(subcommand)]
+    Limits(LimitsCommand),
     /// What is in Kafka.
     #[command(subcommand)]
     Topics(TopicsCommand),
@@ -106,8 +114,10 @@ impl ForebayCommand {
             ForebayAction::DeadLetters(command) => dead_letters(command, &at()?, &answers).await,
             ForebayAction::Replay(command) => replay(command, &at()?, &answers).await,
             ForebayAction::Reconcile => reconcile(&at()?, &answers).await,
+            ForebayAction::Aggregates(command) => aggregates(command, &at()?, &answers).await,
             ForebayAction::Keys(command) => keys(command, &at()?, &answers).await,
             ForebayAction::Blocks(command) => blocks(command, &at()?, &answers).await,
+            ForebayAction::Limits(command) => limits(command, &at()?, &answers).await,
             ForebayAction::Topics(command) => topics(command, &at()?, &answers).await,
             ForebayAction::Webhooks(command) => webhooks(command, &at()?, &answers).await,
             ForebayAction::Invoke { function, file } => invoke(&function, &file, &at()?, &answers).await,

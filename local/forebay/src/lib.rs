@@ -7,7 +7,8 @@
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
 pub mod access_log;
-pub mod answers;
+pub mod aggregates;
+mod answers;
 pub mod asking;
 pub mod blocks;
 pub mod client;
@@ -20,6 +21,7 @@ pub mod ingest_answer;
 pub mod ingest_client;
 pub mod kept_secret;
 pub mod keys;
+mod limits;
 pub mod lines;
 pub mod output;
 pub mod place;

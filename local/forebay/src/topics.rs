@@ -8,12 +8,23 @@ use crate::ending::Ending;
 use crate::place::ReachedPipeline;
 use crate::table::{TextTable, cell};
 
-#[derive(Clone, Copy, Debug, Subcommand)]
+#[derive(Clone, Debug, Subcommand)]
 pub enum TopicsCommand {
     /// Show the topics with the offsets of their partitions.
     List,
     /// Show how far each consumer group is.
     Lag,
+    /// Show the records that were written last, the oldest of them first.
+    Tail {
+        /// Such as raw-events, processed-events or dead-letter-events.
+        topic: String,
+        /// How many, 1 to 100.
+        #[arg(long, default_value_t = 10, value_name = "NUMBER")]
+        records: u16,
+        /// Show what is in them, too: what clients sent.
+        #[arg(long)]
+        values: bool,
+    },
 }
 
 /// # Errors
@@ -28,6 +39,11 @@ pub async fn topics(command: TopicsCommand, at: &ReachedPipeline, answers: &Answ
             let answer = at.call("maintainer", &json!({"action": "lag"})).await?;
             answers.show(&answer, |answer| lag_table(&answer["groups"]))?;
         }
+        TopicsCommand::Tail { topic, records, values } => {
+            let request = json!({"action": "tail-topic", "topic": topic, "records": records, "values": values});
+            let answer = at.call("maintainer", &request).await?;
+            answers.show(&answer, |answer| tail_table(answer, values))?;
+        }
     }
     Ok(Ending::Done)
 }
@@ -39,6 +55,21 @@ fn topic_table(topics: &Value) -> String {
         table.add([cell(&topic["topic"]), of("partition"), of("earliest"), of("latest")]);
     }
     table.to_string()
+}
+
+fn tail_table(answer: &Value, shows_values: bool) -> String {
+    let last = if shows_values { "value" } else { "headers" };
+    let mut table = TextTable::new(["time", "partition", "offset", "key", "bytes", last]);
+    for record in answer["records"].as_array().into_iter().flatten() {
+        let headers = record["headers"].as_object().into_iter().flatten();
+        let headers: Vec<String> = headers.map(|(name, value)| format!("{name}={}", cell(value))).collect();
+        let last = if shows_values { cell(&record["value"]) } else { headers.join(" ") };
+        let [time, partition, offset, key, bytes] =
+            ["timestamp", "partition", "offset", "key", "bytes"].map(|name| cell(&record[name]));
+        table.add([time, partition, offset, key, bytes, last]);
+    }
+    let unread = if answer["complete"] == true { "" } else { "the time was too short to read to the end\n" };
+    format!("{table}{unread}")
 }
 
 fn lag_table(groups: &Value) -> String {

@@ -5,7 +5,7 @@ use aws_sdk_dynamodb::types::ReturnValue;
 use event::AddressKey;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use pipeline::DependencyError;
-use pipeline::ports::{AddressCount, AddressCounters, KEEP_COUNTERS};
+use pipeline::ports::{AddressCount, AddressCounters, KEEP_COUNTERS, MinuteTotal};
 
 use crate::attributes::{Item, number, text};
 use crate::table::Table;
@@ -62,6 +62,17 @@ fn removal_of_minute(minute: i64) -> i64 {
 }
 
 impl DynamoAddressCounters {
+    async fn read_counts(&self, address: AddressKey) -> Result<Vec<MinuteTotal>, DynamoDbError> {
+        let read = |item: &Item| {
+            let attributes = self.table.attributes(item);
+            Ok(MinuteTotal { minute: attributes.parsed(SORT_KEY)?, events: attributes.number(COUNT)? })
+        };
+        let mut totals = self.table.partition(partition_of(address), read).await?;
+        // The sort key is a text.
+        totals.sort_unstable();
+        Ok(totals)
+    }
+
     async fn delete_counts(&self, address: AddressKey) -> Result<(), DynamoDbError> {
         let read = |item: &Item| Ok(self.table.attributes(item).text(SORT_KEY)?.to_owned());
         let minutes = self.table.partition(partition_of(address), read).await?;
@@ -79,6 +90,10 @@ fn partition_of(address: AddressKey) -> String {
 impl AddressCounters for DynamoAddressCounters {
     async fn add(&self, counts: &[AddressCount]) -> Result<Vec<u64>, DependencyError> {
         self.add_counts(counts).await.map_err(|error| error.while_doing("counting addresses"))
+    }
+
+    async fn totals(&self, address: AddressKey) -> Result<Vec<MinuteTotal>, DependencyError> {
+        self.read_counts(address).await.map_err(|error| error.while_doing("reading the counts of an address"))
     }
 
     async fn forget(&self, address: AddressKey) -> Result<(), DependencyError> {

@@ -155,7 +155,7 @@ locals {
         { sid = "DescribeKafka", actions = ["kafka-cluster:DescribeCluster"], resources = [module.stream.cluster_arn], condition = null },
         { sid = "MakeTopics", actions = ["kafka-cluster:AlterTopic", "kafka-cluster:CreateTopic", "kafka-cluster:DescribeTopic"], resources = local.topics, condition = null },
         { sid = "LookAtGroups", actions = ["kafka-cluster:DescribeGroup"], resources = [for group in flatten(values(local.polls)[*].groups) : "${module.stream.group_arn_prefix}/${group}"], condition = null },
-        { sid = "LookForRecords", actions = ["kafka-cluster:ReadData"], resources = [local.topic["raw-events"]], condition = null },
+        { sid = "ReadRecords", actions = ["kafka-cluster:ReadData"], resources = local.topics, condition = null },
       ]) : local.read_kafka_secret,
     )
   }

@@ -117,6 +117,60 @@ async fn topics_and_lag_are_shown_by_partition() {
 }
 
 #[tokio::test]
+async fn what_counts_against_an_address_is_shown_by_minute() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let minutes = json!([{"minute": "2026-11-20T18:02:00.000Z", "events": 101}]);
+    answer(
+        &server,
+        [json!({"address": "203.0.113.7", "blocked": false, "by": null, "entries": [], "minutes": minutes})],
+    );
+    let shown = server.run(folder.path(), &["limits", "show", "203.0.113.7"]).await;
+    let shown = shown.ended(0, "2026-11-20T18:02:00.000Z  101");
+    assert!(shown.out.contains("203.0.113.7"), "{}", shown.out);
+}
+
+#[tokio::test]
+async fn the_end_of_a_topic_is_shown_and_what_is_in_it_only_if_asked_for() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let record = json!({"partition": 1, "offset": 7, "timestamp": "2026-11-20T18:02:00.000Z", "key": "acme/u1",
+        "headers": {"tenant": "acme", "traceparent": "00-4b"}, "bytes": 15});
+    let mut with_value = record.clone();
+    with_value["value"] = "{\"type\":\"x\u{1b}\"}".into();
+    let cut = json!({"topic": "raw-events", "records": [], "complete": false});
+    answer(
+        &server,
+        [
+            json!({"topic": "raw-events", "records": [record], "complete": true}),
+            json!({"topic": "raw-events", "records": [with_value], "complete": true}),
+            cut,
+        ],
+    );
+    let shown = server.run(folder.path(), &["topics", "tail", "raw-events", "--records", "5"]).await;
+    shown.ended(0, "2026-11-20T18:02:00.000Z  1          7       acme/u1  15     tenant=acme traceparent=00-4b");
+    let shown =
+        server.run(folder.path(), &["topics", "tail", "raw-events", "--values"]).await.ended(0, r#"{"type":"x"#);
+    assert!(!shown.out.contains('\u{1b}') && !shown.out.contains("tenant=acme"), "{}", shown.out);
+    server.run(folder.path(), &["topics", "tail", "raw-events"]).await.ended(0, "too short to read to the end");
+    let asked: Vec<(Value, Value)> =
+        calls(&server).into_iter().map(|(_, call)| (call["records"].clone(), call["values"].clone())).collect();
+    assert_eq!(asked, [(json!(5), json!(false)), (json!(10), json!(true)), (json!(10), json!(false))]);
+}
+
+#[tokio::test]
+async fn statistics_that_differ_from_their_events_are_told_by_the_exit_status() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let verification = |different: u64, examples: &[&str]| json!({"events": 9, "cells": 20, "different": different, "examples": examples});
+    answer(&server, [verification(0, &[]), verification(1, &["acme click: 3 stored, 2 counted"])]);
+    let command = ["aggregates", "verify", "--from", "2026-11-20T18:00:00Z", "--to", "2026-11-20T19:00:00Z"];
+    server.run(folder.path(), &command).await.ended(0, "events 9, cells 20, different 0");
+    server.run(folder.path(), &command).await.ended(1, "acme click: 3 stored, 2 counted");
+    assert_eq!(
+        calls(&server)[0].1,
+        json!({"action": "verify", "from": "2026-11-20T18:00:00Z", "to": "2026-11-20T19:00:00Z"})
+    );
+}
+
+#[tokio::test]
 async fn an_address_is_said_to_be_blocked_by_the_smallest_range() {
     let (server, folder) = (Server::start().await, TempDir::new().unwrap());
     let entry = json!({"address": "203.0.113.0/24", "until": null, "reason": "abuse", "allows": false});

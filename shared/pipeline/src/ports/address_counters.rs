@@ -20,6 +20,14 @@ pub struct AddressCount {
     pub count: u32,
 }
 
+/// What was counted of an address in one minute.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MinuteTotal {
+    /// Minutes since the epoch.
+    pub minute: i64,
+    pub events: u64,
+}
+
 #[async_trait]
 pub trait AddressCounters: Send + Sync {
     /// Adds each count and returns each new total. Atomic per address and minute.
@@ -27,6 +35,9 @@ pub trait AddressCounters: Send + Sync {
     /// After an `Err` some counts may have been added; repeating the call counts them twice, which only makes the
     /// limit stricter for that minute.
     async fn add(&self, counts: &[AddressCount]) -> Result<Vec<u64>, DependencyError>;
+
+    /// The counters of an address that are kept, the earliest first. For operators; the processor does not need it.
+    async fn totals(&self, address: AddressKey) -> Result<Vec<MinuteTotal>, DependencyError>;
 
     /// Sets the counters of every minute of an address to zero.
     async fn forget(&self, address: AddressKey) -> Result<(), DependencyError>;

@@ -24,7 +24,7 @@ mod tail;
 mod topics;
 mod unscored;
 
-pub use address_counters::{AddressCount, AddressCounters, KEEP_COUNTERS};
+pub use address_counters::{AddressCount, AddressCounters, KEEP_COUNTERS, MinuteTotal};
 pub use api_keys::{ApiKey, ApiKeys, KeyHash, KeyHashError, KeyKind, Scope};
 pub use audit::{ACCESS_TRAIL, ActionState, AuditEntry, AuditTrail, KEEP_TRAIL};
 pub use block_list::{Block, BlockList, KEEP_BLOCKS};

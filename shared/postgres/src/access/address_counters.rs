@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use event::AddressKey;
 use pipeline::DependencyError;
-use pipeline::ports::{AddressCount, AddressCounters};
+use pipeline::ports::{AddressCount, AddressCounters, MinuteTotal};
+use tokio_postgres::Row;
 
 use crate::database::Database;
 use crate::error::PostgresError;
@@ -17,6 +18,8 @@ const ADD: &str = "
     SELECT w.address, w.minute, w.events FROM unnest($1::text[], $2::int8[], $3::int8[]) AS w (address, minute, events)
     ON CONFLICT (address, minute) DO UPDATE SET events = c.events + excluded.events
     RETURNING c.address, c.minute, c.events";
+
+const TOTALS: &str = "SELECT minute, events FROM address_counts WHERE address = $1 ORDER BY minute";
 
 const FORGET: &str = "DELETE FROM address_counts WHERE address = $1";
 
@@ -55,10 +58,25 @@ impl PostgresAddressCounters {
     }
 }
 
+impl PostgresAddressCounters {
+    async fn read_counts(&self, address: AddressKey) -> Result<Vec<MinuteTotal>, PostgresError> {
+        let rows = self.database.query(TOTALS, &[parameter(&address.to_string())]).await?;
+        let total = |row: &Row| {
+            let events = u64::try_from(row.try_get::<_, i64>("events")?).unwrap_or(0);
+            Ok(MinuteTotal { minute: row.try_get("minute")?, events })
+        };
+        rows.iter().map(total).collect()
+    }
+}
+
 #[async_trait]
 impl AddressCounters for PostgresAddressCounters {
     async fn add(&self, counts: &[AddressCount]) -> Result<Vec<u64>, DependencyError> {
         self.add_counts(counts).await.map_err(|error| error.into_dependency("counting addresses"))
+    }
+
+    async fn totals(&self, address: AddressKey) -> Result<Vec<MinuteTotal>, DependencyError> {
+        self.read_counts(address).await.map_err(|error| error.into_dependency("reading the counts of an address"))
     }
 
     async fn forget(&self, address: AddressKey) -> Result<(), DependencyError> {

@@ -5,7 +5,7 @@
 use event::AddressKey;
 use futures::future::join_all;
 use pipeline::clock::{Clock, SystemClock};
-use pipeline::ports::{AddressCount, AddressCounters};
+use pipeline::ports::{AddressCount, AddressCounters, MinuteTotal};
 
 use super::{answer, random_address};
 
@@ -20,7 +20,12 @@ pub async fn address_counters_contract(store: &dyn AddressCounters) {
     let counts = [count(second, minute, 1), count(first, minute, 10)];
     assert_eq!(answer(store.add(&counts).await), [4, 12], "totals are in the order of the counts");
 
+    let total = |minute, events| MinuteTotal { minute, events };
+    assert_eq!(answer(store.totals(first).await), [total(minute, 12), total(minute + 1, 5)], "the earliest first");
+    assert_eq!(answer(store.totals(random_address()).await), []);
+
     answer(store.forget(first).await);
+    assert_eq!(answer(store.totals(first).await), []);
     let counts = [count(first, minute, 1), count(first, minute + 1, 1), count(second, minute, 1)];
     assert_eq!(answer(store.add(&counts).await), [1, 1, 5], "every minute of one address is forgotten");
     answer(store.forget(random_address()).await);

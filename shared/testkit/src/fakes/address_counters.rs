@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use event::AddressKey;
-use pipeline::ports::{AddressCount, AddressCounters};
+use pipeline::ports::{AddressCount, AddressCounters, MinuteTotal};
 use pipeline::{Dependency, DependencyError};
 
 use crate::fakes::Faults;
@@ -34,6 +34,16 @@ impl AddressCounters for FakeAddressCounters {
                 *total
             };
             counts.iter().map(total).collect()
+        })
+    }
+
+    async fn totals(&self, address: AddressKey) -> Result<Vec<MinuteTotal>, DependencyError> {
+        self.apply(|totals| {
+            let of_address = totals.iter().filter(|((counted, _), _)| *counted == address);
+            let mut found: Vec<MinuteTotal> =
+                of_address.map(|((_, minute), events)| MinuteTotal { minute: *minute, events: *events }).collect();
+            found.sort_unstable();
+            found
         })
     }
 
