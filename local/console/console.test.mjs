@@ -299,6 +299,45 @@ test("the overview keeps itself up to date until somebody stops it", () =>
     await page.getByRole("region", { name: "Records that wait" }).getByRole("rowheader", { name: "processor" }).waitFor();
   }));
 
+test("a part that cannot be loaded says so and is tried again, and without a session one comes to sign in", () =>
+  signedIn(async (page, context) => {
+    const reader = page.getByRole("rowheader", { name: "processor" });
+    await page.clock.install();
+    await page.route("**/parts/lag", (route) => route.abort());
+    await page.goto(at());
+    await page.getByRole("alert").filter({ hasText: "could not be loaded" }).waitFor();
+    assert.equal(await reader.count(), 0);
+    await page.unroute("**/parts/lag");
+    await page.clock.runFor(16_000);
+    await reader.waitFor();
+    assert.equal(await page.getByRole("alert").count(), 0);
+
+    await context.clearCookies();
+    await page.clock.runFor(16_000);
+    await heading(page, "Sign in").waitFor();
+  }, { statuses: [401], messages: [/net::ERR_FAILED/, /^htmx:(afterRequest|sendError),/] }));
+
+test("what clients wrote is text", async () => {
+  const user = `${RUN}-<img src=x onerror="document.title='taken'">`;
+  const name = `${RUN}"><script>document.title = "taken"</script>`;
+  await send({ ...click(name, user, { device_type: "<b>mobile</b>" }), id: `${RUN}-text-1` });
+  await signedIn(async (page) => {
+    await until("the event", async () => {
+      await page.goto(at("/events", { user_id: user }));
+      return (await row(page, `${RUN}-text-1`).count()) === 1;
+    });
+    assert.ok((await row(page, `${RUN}-text-1`).innerText()).includes(user));
+    await campaign(page, name, 1);
+    assert.equal(await page.locator("h2 code").first().innerText(), name);
+    await page.getByRole("rowheader", { name: "<b>mobile</b>" }).waitFor();
+    await page.goto(at("/campaigns"));
+    await page.getByRole("link", { name }).click();
+    await page.getByRole("heading", { name: `Campaign ${name}` }).waitFor();
+    assert.equal(await page.locator("img, main script, main b").count(), 0);
+    assert.equal(await page.title(), "Campaigns – Forebay");
+  });
+});
+
 /** What has the focus: it must be seen, with a ring around it. */
 async function focused(page) {
   const seen = await page.evaluate(() => {
