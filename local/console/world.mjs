@@ -86,7 +86,7 @@ export async function inBrowser(test, { statuses = [], origins = [], messages = 
     assert.deepEqual(complaints, []);
   } catch (error) {
     for (const page of context.pages()) {
-      const text = await page.locator("body").innerText();
+      const text = await page.locator("body").innerText().catch(String);
       console.error(`${page.url()} showed:\n${text.replace(/fb_\w+/g, "a key")}`);
     }
     throw error;
