@@ -69,12 +69,13 @@ pub(crate) async fn last_records(
     let is_finished =
         |reader: &dyn pipeline::ports::TopicReader| reader.spans().values().all(|span| span.is_finished());
     while !is_finished(&*reader) && Instant::now() < deadline {
-        records.extend(reader.read(READ_WAIT).await.map_err(MaintainerError::Log)?);
+        let read = reader.read(READ_WAIT).await.map_err(MaintainerError::Log)?;
+        records.extend(read.into_iter().map(|record| ShownRecord::of(record, shows_values)));
+        // Not all that was read is kept: records may be large, and partitions many.
+        records.sort_by_key(|record: &ShownRecord| (record.timestamp, record.partition, record.offset));
+        records.drain(..records.len().saturating_sub(count));
     }
-    records.sort_by_key(|record| (record.timestamp, record.position.partition, record.position.offset));
-    let first = records.len().saturating_sub(count);
-    let shown = records.drain(first..).map(|record| ShownRecord::of(record, shows_values)).collect();
-    Ok(LastRecords { topic, records: shown, complete: is_finished(&*reader) })
+    Ok(LastRecords { topic, records, complete: is_finished(&*reader) })
 }
 
 impl ShownRecord {

@@ -10,6 +10,7 @@ use postgres::PostgresConfig;
 use settings::{SecretSource, Settings, SettingsError, Variables};
 use strum::{EnumString, VariantNames};
 
+const SESSION_MINUTES: std::ops::RangeInclusive<u64> = 1..=10_080;
 const DEFAULT_CONNECTIONS: NonZeroUsize = NonZeroUsize::new(32).unwrap();
 
 #[derive(Clone, Debug)]
@@ -71,7 +72,11 @@ impl ConsoleConfig {
                         "none of CONSOLE_KEY, CONSOLE_KEY_FILE and CONSOLE_KEY_SECRET_ARN is set: it signs the sessions of the console",
                     );
                 }
-                let longest_session = Duration::from_secs(60 * settings.or("CONSOLE_SESSION_MIN", 480_u64));
+                let minutes = settings.or("CONSOLE_SESSION_MIN", 480_u64);
+                if !SESSION_MINUTES.contains(&minutes) {
+                    settings.problem("CONSOLE_SESSION_MIN must be 1 to 10080, which is a week");
+                }
+                let longest_session = Duration::from_secs(minutes.saturating_mul(60));
                 let maintainer = CalledFunction {
                     name: settings.or("MAINTAINER_FUNCTION", "maintainer".to_owned()),
                     url: settings.optional("MAINTAINER_URL"),
@@ -195,6 +200,15 @@ mod tests {
         let variables = BTreeMap::from([database, ("STREAM", "on"), ("STREAM_CONNECTIONS", "0")]);
         let problems = Config::from_variables(&variables).unwrap_err().problems;
         assert_eq!(problems.len(), 2, "{problems:?}");
+        let console = [("CONSOLE", "on"), ("CONSOLE_KEY", "a key")];
+        for minutes in ["0", "10081", "18446744073709551615"] {
+            let variables = [[database, ("CONSOLE_SESSION_MIN", minutes)], console]
+                .concat()
+                .into_iter()
+                .collect::<BTreeMap<_, _>>();
+            let problems = Config::from_variables(&variables).unwrap_err().problems;
+            assert_eq!(problems.len(), 1, "{problems:?}");
+        }
         for (name, value) in [("STREAM", "yes"), ("CONSOLE", "yes"), ("CONSOLE", "on")] {
             let problems = Config::from_variables(&BTreeMap::from([database, (name, value)])).unwrap_err().problems;
             assert_eq!(problems.len(), 1, "{problems:?}");

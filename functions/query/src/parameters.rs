@@ -34,10 +34,10 @@ pub fn has(uri: &Uri, name: &str) -> bool {
 pub struct Given(pub Vec<(String, String)>);
 
 impl Given {
-    /// Without those that have no value, as a form sends a field that nobody filled in.
-    pub fn without_blanks(mut self) -> Self {
-        self.0.retain(|(_, value)| !value.trim().is_empty());
-        self
+    /// As somebody meant who filled in a form: without blanks around a value, and without the fields that are empty.
+    pub fn filled_in(self) -> Self {
+        let fields = self.0.into_iter().map(|(name, value)| (name, value.trim().to_owned()));
+        Given(fields.filter(|(_, value)| !value.is_empty()).collect())
     }
 
     /// The first of this name, which stays.

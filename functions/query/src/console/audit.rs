@@ -56,7 +56,7 @@ async fn trail(function: &Callee, operator: &Operator, day: Option<&str>) -> Res
     if let Some(day) = day {
         request["day"] = day.into();
     }
-    function.call(operator.asking(), request).await
+    function.read(operator.asking(), request).await
 }
 
 fn trail_markup(title: &str, trail: Result<Trail, ConsoleError>) -> Markup {

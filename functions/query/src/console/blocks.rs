@@ -17,6 +17,8 @@ use crate::error::QueryError;
 use crate::parameters::{Given, number_within};
 
 const MAX_HOURS: u64 = 24 * 366;
+/// A row has less than a thousand bytes, and a load balancer takes a million.
+const MOST_ROWS: usize = 500;
 
 /// As the maintainer answers `list-blocks`.
 #[derive(Deserialize)]
@@ -45,7 +47,7 @@ pub(super) async fn list(State(desk): State<Desk>, operator: Operator, uri: Uri)
         let address = given(&uri)?.take("address")?;
         let Some(address) = address else { return Ok(html! {}) };
         let found =
-            desk.console.maintainer.call(operator.asking(), json!({"action": "find-block", "address": address}));
+            desk.console.maintainer.read(operator.asking(), json!({"action": "find-block", "address": address}));
         Ok::<Markup, ConsoleError>(found_markup(&found.await?))
     };
     let asked = asked.await.unwrap_or_else(|error| error.told());
@@ -53,7 +55,7 @@ pub(super) async fn list(State(desk): State<Desk>, operator: Operator, uri: Uri)
 }
 
 async fn shown(desk: &Desk, operator: &Operator, notice: &Markup) -> Response {
-    let listed = desk.console.maintainer.call::<Listed>(operator.asking(), json!({"action": "list-blocks"})).await;
+    let listed = desk.console.maintainer.read::<Listed>(operator.asking(), json!({"action": "list-blocks"})).await;
     let list = match listed {
         Ok(Listed { blocks }) => list_markup(operator, &blocks),
         Err(error) => error.told(),
@@ -99,11 +101,12 @@ fn list_markup(operator: &Operator, blocks: &[Block]) -> Markup {
     html! {
         h2 { "The list" }
         p role="status" { (counted(blocks.len() as u64, "entry", "entries")) }
+        @if blocks.len() > MOST_ROWS { (wrong(&format!("the first {MOST_ROWS} are shown; `forebay blocks list` has all"))) }
         @if !blocks.is_empty() {
             (scrolling("Blocks", &html! {
                 table {
                     thead { tr { @for name in ["Address", "What", "Reason", "Until", "Change"] { th scope="col" { (name) } } } }
-                    tbody { @for block in blocks { (row(operator, block)) } }
+                    tbody { @for block in blocks.iter().take(MOST_ROWS) { (row(operator, block)) } }
                 }
             }))
         }
@@ -150,7 +153,7 @@ pub(super) async fn add(State(desk): State<Desk>, SignedForm(operator, mut given
             request["for_sec"] = (hours * 3600).into();
         }
         let address = request["address"].as_str().unwrap_or_default().to_owned();
-        desk.console.maintainer.call::<Value>(operator.asking(), request).await?;
+        desk.console.maintainer.change::<Value>(operator.asking(), request).await?;
         Ok::<Markup, ConsoleError>(done(&format!("{address} is on the list. Within seconds, all instances know.")))
     };
     let notice = added.await.unwrap_or_else(|error| error.told());
@@ -161,7 +164,7 @@ pub(super) async fn remove(State(desk): State<Desk>, SignedForm(operator, mut gi
     let removed = async {
         let request = rule(&mut given, "unblock", "disallow")?;
         let Removed { address, was_listed, still_in } =
-            desk.console.maintainer.call(operator.asking(), request).await?;
+            desk.console.maintainer.change(operator.asking(), request).await?;
         let what = if was_listed { "is off the list" } else { "was not on the list" };
         Ok::<Markup, ConsoleError>(html! {
             (done(&format!("{address} {what}.")))

@@ -11,7 +11,7 @@ use super::chart::Chart;
 use super::desk::Desk;
 use super::error::ConsoleError;
 use super::frame::{Section, page};
-use super::layout::{counted, field, instant, scrolling, tenant_field};
+use super::layout::{counted, field, instant, link, scrolling, tenant_field};
 use super::operator::{Operator, given};
 use crate::parameters::Given;
 use crate::stats::{CAMPAIGN, CampaignShares, Parameters, StatsQuestion};
@@ -53,6 +53,7 @@ async fn figures(desk: &Desk, operator: &Operator, mut given: Given) -> Result<M
     let tenant = operator.tenant(&mut given)?;
     let campaign = given.take("campaign")?;
     let [hours, interval, timezone] = [given.take("hours")?, given.take("interval")?, given.take("timezone")?];
+    let shown_hours = hours.clone().unwrap_or_default();
     let parameters = match campaign {
         Some(_) => Parameters { hours, interval, timezone, ..Parameters::default() },
         // A list of values has no hours or days.
@@ -62,15 +63,14 @@ async fn figures(desk: &Desk, operator: &Operator, mut given: Given) -> Result<M
         StatsQuestion::Report(request) => Ok(report_markup(&request, &desk.app.report(&request).await?)),
         StatsQuestion::TopValues { tenant, dimension, range, limit } => {
             let top = desk.app.top_values(&tenant, dimension, range, limit).await?;
-            Ok(top_markup(&tenant, &top))
+            Ok(top_markup(&tenant, &shown_hours, &top))
         }
     }
 }
 
-fn top_markup(tenant: &TenantId, TopValues { complete_until: _, values }: &TopValues) -> Markup {
-    let link = |campaign: &str| {
-        let mut query = form_urlencoded::Serializer::new(String::from("/console/campaigns?"));
-        query.append_pair("campaign", campaign).append_pair("tenant", tenant.as_str()).finish()
+fn top_markup(tenant: &TenantId, hours: &str, TopValues { complete_until: _, values }: &TopValues) -> Markup {
+    let report = |campaign: &str| {
+        link("/console/campaigns", &[("campaign", campaign), ("tenant", tenant.as_str()), ("hours", hours)])
     };
     html! {
         h2 { "The campaigns with the most records" }
@@ -82,7 +82,7 @@ fn top_markup(tenant: &TenantId, TopValues { complete_until: _, values }: &TopVa
                     tbody {
                         @for ValueCounts { value, counts } in values {
                             tr {
-                                th scope="row" { a href=(link(value)) { (value) } }
+                                th scope="row" { a href=(report(value)) { (value) } }
                                 td class="number" { (counts.records()) }
                                 td class="number" { (counts.stored()) }
                             }
@@ -125,7 +125,7 @@ fn report_markup(request: &ReportRequest, report: &StatisticsReport) -> Markup {
         h2 { "Campaign " code { (request.part.value) } }
         dl class="figures" { @for (name, figure) in &figures { div { dt { (name) } dd { (figure) } } } }
         p class="hint" {
-            "From " (instant(request.range.from)) " to " (instant(request.range.to)) ". "
+            "From " (instant(request.range.from)) " to " (instant(request.range.to)) ", by " (request.interval.as_str()) " of " (request.timezone) ". Times are in UTC. "
             @if let Some(until) = report.complete_until { "Everything received before " (instant(until)) " is counted." }
         }
         (chart.markup())

@@ -32,10 +32,10 @@ impl Channel {
         }
     }
 
-    /// The name of the cookie with the session. Browsers take the one of `__Secure-` over TLS only.
+    /// The name of the cookie with the session. Browsers take one of `__Host-` over TLS only, and from this host alone.
     pub fn cookie_name(self) -> &'static str {
         match self {
-            Channel::Https | Channel::Open => "__Secure-forebay-console",
+            Channel::Https | Channel::Open => "__Host-forebay-console",
             Channel::Loopback => "forebay-console",
         }
     }
@@ -44,15 +44,16 @@ impl Channel {
     pub fn set_cookie(self, session: &str, max_age_sec: u64) -> Option<HeaderValue> {
         let secure = if self == Channel::Loopback { "" } else { "; Secure" };
         let name = self.cookie_name();
-        let text = format!("{name}={session}; Path=/console; Max-Age={max_age_sec}; HttpOnly; SameSite=Strict{secure}");
+        let text = format!("{name}={session}; Path=/; Max-Age={max_age_sec}; HttpOnly; SameSite=Strict{secure}");
         HeaderValue::try_from(text).ok()
     }
 
-    /// The text of the session that a request has.
-    pub fn session_text(self, headers: &HeaderMap) -> Option<&str> {
-        let cookies = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-        let mut pairs = cookies.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        pairs.find(|(name, _)| *name == self.cookie_name()).map(|(_, value)| value)
+    /// The texts that may be the session of a request. There may be others of this name, and any bytes in other cookies.
+    pub fn session_texts(self, headers: &HeaderMap) -> impl Iterator<Item = &str> {
+        let cookies =
+            headers.get_all(header::COOKIE).iter().flat_map(|value| value.as_bytes().split(|byte| *byte == b';'));
+        let pairs = cookies.filter_map(|pair| std::str::from_utf8(pair).ok()?.trim().split_once('='));
+        pairs.filter(move |(name, _)| *name == self.cookie_name()).map(|(_, value)| value)
     }
 }
 
@@ -79,6 +80,11 @@ pub(super) fn is_from_our_pages(headers: &HeaderMap) -> bool {
             of_origin.is_some() && of_origin == host(headers)
         }
     }
+}
+
+/// Whether a link or a form of another site led here.
+pub(super) fn is_from_another_site(headers: &HeaderMap) -> bool {
+    headers.get(FETCH_SITE).is_some_and(|site| site == "cross-site" || site == "same-site")
 }
 
 #[cfg(test)]
@@ -114,13 +120,20 @@ mod tests {
         let set = |channel: Channel| channel.set_cookie("abc", 60).unwrap();
         assert_eq!(
             set(Channel::Https),
-            "__Secure-forebay-console=abc; Path=/console; Max-Age=60; HttpOnly; SameSite=Strict; Secure"
+            "__Host-forebay-console=abc; Path=/; Max-Age=60; HttpOnly; SameSite=Strict; Secure"
         );
-        assert_eq!(set(Channel::Loopback), "forebay-console=abc; Path=/console; Max-Age=60; HttpOnly; SameSite=Strict");
-        let sent = headers(&[("cookie", "a=b; forebay-console=one;__Secure-forebay-console=two")]);
-        assert_eq!(Channel::Loopback.session_text(&sent), Some("one"));
-        assert_eq!(Channel::Https.session_text(&sent), Some("two"));
-        assert_eq!(Channel::Https.session_text(&headers(&[("cookie", "forebay-console=one")])), None);
+        assert_eq!(set(Channel::Loopback), "forebay-console=abc; Path=/; Max-Age=60; HttpOnly; SameSite=Strict");
+        let texts = |channel: Channel, cookie: &'static str| {
+            let headers = headers(&[("cookie", cookie)]);
+            channel.session_texts(&headers).map(str::to_owned).collect::<Vec<_>>()
+        };
+        let sent = "a=b; forebay-console=one;__Host-forebay-console=two; forebay-console=three";
+        assert_eq!(texts(Channel::Loopback, sent), ["one", "three"]);
+        assert_eq!(texts(Channel::Https, sent), ["two"]);
+        assert_eq!(texts(Channel::Https, "forebay-console=one"), [""; 0]);
+        let mut odd = HeaderMap::new();
+        odd.insert("cookie", HeaderValue::from_bytes(b"a=\xe9; forebay-console=one").unwrap());
+        assert_eq!(Channel::Loopback.session_texts(&odd).collect::<Vec<_>>(), ["one"]);
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl Filters {
 struct Listed {
     matched: u64,
     reasons: BTreeMap<String, ReasonGroup>,
-    /// Where to continue. Only whether there is more is shown.
+    /// Where to go on, if there is more.
     next: Option<Value>,
 }
 
@@ -97,15 +97,33 @@ struct Redriven {
     already: u64,
     under_way: u64,
     refused: u64,
+    /// Where to go on, if there is more, and where that ends.
     next: Option<Value>,
+    until: Option<Value>,
+    next_at: Option<Timestamp>,
+}
+
+/// A part of the topic, as an earlier answer named it: offsets by partition.
+fn take_offsets(given: &mut Given, name: &'static str) -> Result<Option<Value>, QueryError> {
+    let unreadable = QueryError::Parameter { name, problem: "is not from an earlier page" };
+    let offsets = given.take(name)?.map(|text| serde_json::from_str::<BTreeMap<i32, i64>>(&text));
+    Ok(offsets.transpose().map_err(|_| unreadable)?.map(|offsets| json!(offsets)))
 }
 
 pub(super) async fn list(State(desk): State<Desk>, operator: Operator, uri: Uri) -> Response {
-    let filters = match given(&uri).and_then(|mut given| Ok(Filters::take(&mut given)?)) {
-        Ok(filters) => filters,
+    let asked = given(&uri).and_then(|mut given| {
+        let from = take_offsets(&mut given, "from_offsets")?;
+        Ok((Filters::take(&mut given)?, from))
+    });
+    let (filters, from) = match asked {
+        Ok(asked) => asked,
         Err(error) => return error.into_response(),
     };
-    let listed = desk.console.redriver.call::<Listed>(operator.asking(), filters.request("list")).await;
+    let mut request = filters.request("list");
+    if let Some(from) = from {
+        request["from_offsets"] = from;
+    }
+    let listed = desk.console.redriver.read::<Listed>(operator.asking(), request).await;
     let groups = match listed {
         Ok(listed) => listed_markup(&operator, &filters, &listed),
         // The form stays as it was filled in.
@@ -130,8 +148,13 @@ fn listed_markup(operator: &Operator, filters: &Filters, listed: &Listed) -> Mar
     let Listed { matched, reasons, next } = listed;
     html! {
         p role="status" { (counted(*matched, "dead letter", "dead letters")) }
-        @if next.is_some() {
-            (wrong("there are more letters than the redriver can read in the time of a page: narrow the search, or use `forebay dead-letters`"))
+        @if let Some(next) = next {
+            (wrong("there are more letters than the redriver can read in the time of a page"))
+            form method="get" action="/console/dead-letters" {
+                (filters.hidden_fields())
+                input type="hidden" name="from_offsets" value=(next.to_string());
+                button { "Read on" }
+            }
         }
         @for (reason, group) in reasons { (group_markup(operator, filters, reason, group)) }
     }
@@ -186,11 +209,17 @@ fn examples_table(examples: &[Letter]) -> Markup {
 pub(super) async fn redrive(State(desk): State<Desk>, SignedForm(operator, mut given): SignedForm) -> Response {
     let redriven = async {
         let is_dry_run = given.take("dry_run")?.is_some();
+        let (from, until) = (take_offsets(&mut given, "from_offsets")?, take_offsets(&mut given, "until_offsets")?);
         let filters = Filters::take(&mut given)?;
         let mut request = filters.request("redrive");
         request["dry_run"] = is_dry_run.into();
         request["max_per_sec"] = MAX_PER_SEC.into();
-        let redriven = desk.console.redriver.call::<Redriven>(operator.asking(), request).await?;
+        for (name, offsets) in [("from_offsets", from), ("until_offsets", until)] {
+            if let Some(offsets) = offsets {
+                request[name] = offsets;
+            }
+        }
+        let redriven = desk.console.redriver.change::<Redriven>(operator.asking(), request).await?;
         Ok::<Markup, ConsoleError>(redriven_markup(&operator, &filters, &redriven))
     };
     match redriven.await {
@@ -204,7 +233,7 @@ fn letters(number: u64) -> String {
 }
 
 fn redriven_markup(operator: &Operator, filters: &Filters, redriven: &Redriven) -> Markup {
-    let Redriven { run, dry_run, matched, sent, parked, already, under_way, refused, next } = redriven;
+    let Redriven { run, dry_run, matched, sent, parked, already, under_way, refused, next, until, next_at } = redriven;
     let to_do = sent + parked;
     html! {
         h2 { @if *dry_run { "What would be done" } @else { "What was done" } }
@@ -218,11 +247,23 @@ fn redriven_markup(operator: &Operator, filters: &Filters, redriven: &Redriven) 
                 div { dt { (name) } dd { (figure) } }
             }
         }
-        @if next.is_some() { (wrong("some letters are left: repeat this")) }
+        @if let Some(next) = next {
+            (wrong("not all letters were reached"))
+            @if let Some(at) = next_at { p { "Other runs work on some of them until " (instant(*at)) "." } }
+            form method="post" action="/console/dead-letters/redrive" {
+                (operator.csrf_field()) (filters.hidden_fields())
+                @if *dry_run { input type="hidden" name="dry_run" value="yes"; }
+                input type="hidden" name="from_offsets" value=(next.to_string());
+                @if let Some(until) = until { input type="hidden" name="until_offsets" value=(until.to_string()); }
+                button { "Go on with the rest" }
+            }
+        }
         p class="hint" { "Run " code { (run) } @if !filters.0.is_empty() { ", of" @for (name, value) in &filters.0 { " " (name) " " code { (value) } } } }
         @if *dry_run && to_do > 0 {
             form method="post" action="/console/dead-letters/redrive" {
                 (operator.csrf_field()) (filters.hidden_fields())
+                // Not also those that fail from now on.
+                @if filters.get("until").is_empty() { input type="hidden" name="until" value=(operator.now); }
                 button class="strong" { "Send " (letters(to_do)) " again now" }
             }
         }

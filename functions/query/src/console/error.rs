@@ -25,8 +25,11 @@ pub(super) enum ConsoleError {
     Refused { function: &'static str, message: String },
     #[error("{function} cannot be called now; try again later")]
     Failed { function: &'static str, source: DependencyError },
+    /// It was called, and says so itself.
+    #[error("{function} failed with {kind}; its log says why")]
+    FunctionFailed { function: &'static str, kind: String, source: DependencyError },
     /// Nothing is stopped by that.
-    #[error("{function} is still working; when it is ready, the audit trail has its result")]
+    #[error("{function} is still working; in a while, the audit trail has its result")]
     StillWorking { function: &'static str },
     #[error("{function} gave an answer that this version cannot read")]
     Answer { function: &'static str, source: serde_json::Error },
@@ -51,7 +54,7 @@ impl ConsoleError {
             ConsoleError::Forged => StatusCode::FORBIDDEN,
             ConsoleError::Form(_) => StatusCode::BAD_REQUEST,
             ConsoleError::Refused { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-            ConsoleError::Failed { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            ConsoleError::Failed { .. } | ConsoleError::FunctionFailed { .. } => StatusCode::SERVICE_UNAVAILABLE,
             ConsoleError::StillWorking { .. } => StatusCode::ACCEPTED,
             ConsoleError::Answer { .. } => StatusCode::BAD_GATEWAY,
         }
@@ -64,7 +67,7 @@ impl ConsoleError {
             ConsoleError::Forged => "forged_form",
             ConsoleError::Form(_) => "unreadable_form",
             ConsoleError::Refused { .. } => "refused",
-            ConsoleError::Failed { source, .. } => source.tag,
+            ConsoleError::Failed { source, .. } | ConsoleError::FunctionFailed { source, .. } => source.tag,
             ConsoleError::StillWorking { .. } => "still_working",
             ConsoleError::Answer { .. } => "unreadable_answer",
         }
@@ -80,7 +83,7 @@ impl ConsoleError {
     fn log(&self) {
         let (tag, status) = (self.tag(), self.status().as_u16());
         match self {
-            ConsoleError::Failed { .. } | ConsoleError::Answer { .. } => {
+            ConsoleError::Failed { .. } | ConsoleError::FunctionFailed { .. } | ConsoleError::Answer { .. } => {
                 tracing::error!(tag, error = %pipeline::chain(self), "console page failed");
             }
             ConsoleError::Query(error) if error.status().is_server_error() => {
@@ -104,7 +107,12 @@ impl IntoResponse for ConsoleError {
         let wait = match &self {
             ConsoleError::Query(error) => error.retry_after(),
             ConsoleError::Failed { source, .. } => Some(retry_after_failure(Some(source))),
-            _ => None,
+            ConsoleError::FunctionFailed { .. }
+            | ConsoleError::Forged
+            | ConsoleError::Form(_)
+            | ConsoleError::Refused { .. }
+            | ConsoleError::StillWorking { .. }
+            | ConsoleError::Answer { .. } => None,
         };
         if let Some(wait) = wait {
             response.headers_mut().insert(header::RETRY_AFTER, retry_after(wait));

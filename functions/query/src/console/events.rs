@@ -11,7 +11,7 @@ use strum::VariantNames as _;
 use super::desk::Desk;
 use super::error::ConsoleError;
 use super::frame::{Section, page};
-use super::layout::{counted, field, instant, scrolling, tenant_field};
+use super::layout::{counted, field, instant, link, scrolling, tenant_field};
 use super::operator::{Operator, given};
 use crate::parameters::Given;
 use crate::search::{self, Cursor};
@@ -83,14 +83,10 @@ fn form(tenant: &str, asked: &[(&str, String); ASKED.len()]) -> Markup {
 }
 
 fn found_markup(page: &SearchPage, next: Option<&str>, tenant: &str, asked: &[(&str, String)]) -> Markup {
-    let link = |id: &str| {
-        let mut query = form_urlencoded::Serializer::new(String::from("/console/event?"));
-        query.append_pair("id", id).append_pair("tenant", tenant).finish()
-    };
+    let event = |id: &str| link("/console/event", &[("id", id), ("tenant", tenant)]);
     let next = next.map(|next| {
-        let given = asked.iter().filter(|(_, value)| !value.is_empty()).map(|(name, value)| (*name, value.as_str()));
-        let mut query = form_urlencoded::Serializer::new(String::from("/console/events?"));
-        query.extend_pairs(given).append_pair("next", next).finish()
+        let given = asked.iter().map(|(name, value)| (*name, value.as_str()));
+        link("/console/events", &given.chain([("next", next)]).collect::<Vec<_>>())
     });
     html! {
         p role="status" {
@@ -107,7 +103,7 @@ fn found_markup(page: &SearchPage, next: Option<&str>, tenant: &str, asked: &[(&
                             @for name in ["Id", "Type", "Status", "Received", "User", "Score", "Trace"] { th scope="col" { (name) } }
                         }
                     }
-                    tbody { @for event in &page.events { (row(event, &link(event.place.id.as_str()))) } }
+                    tbody { @for found in &page.events { (row(found, &event(found.place.id.as_str()))) } }
                 }
             }))
         }

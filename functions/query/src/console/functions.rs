@@ -5,19 +5,21 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lambda::guard::guard;
-use pipeline::Dependency;
+use lambda::request::RequestError;
 use pipeline::guard::Guard;
 use pipeline::ports::{FunctionCaller, FunctionError};
+use pipeline::{Dependency, DependencyError, ErrorClass, OutOfTime};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::error::ConsoleError;
 
-/// Who asks for something, and how long the page may wait for it.
+/// Who asks for something, and how long the page waits for it.
 pub(super) struct Asking {
     /// As the audit trail has it.
     pub by: String,
-    pub patience: Duration,
+    pub deadline: Instant,
 }
 
 /// A function, and what calls it.
@@ -35,34 +37,72 @@ impl Callee {
         Callee { function, name, caller, guard: Arc::new(guard(Dependency::Function, breaker_open)) }
     }
 
-    /// Calls it for an operator, who is named in the request.
+    /// Asks it for something that it only reads.
     ///
     /// # Errors
-    /// If it refuses, fails, or works longer than the operator's page may wait. Then it goes on.
-    pub async fn call<A: DeserializeOwned>(&self, asking: Asking, mut request: Value) -> Result<A, ConsoleError> {
-        request["by"] = asking.by.into();
-        let event = Bytes::from(request.to_string());
+    /// If it refuses or fails, or has not answered when the page must.
+    pub async fn read<A: DeserializeOwned>(&self, asking: Asking, request: Value) -> Result<A, ConsoleError> {
+        let call = self.caller.call(&self.name, event(&asking, request));
+        let in_time = async {
+            let answer = tokio::time::timeout_at(asking.deadline, call).await;
+            answer.unwrap_or_else(|_| Err(out_of_time()))
+        };
+        self.answer(self.guard.call_once("asking a function", in_time).await)
+    }
+
+    /// Lets it change something.
+    ///
+    /// # Errors
+    /// If it refuses or fails, or works longer than the page waits. Then it goes on.
+    pub async fn change<A: DeserializeOwned>(&self, asking: Asking, request: Value) -> Result<A, ConsoleError> {
+        let function = self.function;
+        if Instant::now() >= asking.deadline {
+            return Err(ConsoleError::Failed { function, source: out_of_time() });
+        }
+        let event = event(&asking, request);
         let (name, caller, guard) = (self.name.clone(), Arc::clone(&self.caller), Arc::clone(&self.guard));
         // In a task of its own, which goes on when nobody waits: outside of AWS, a function stops when its caller goes.
         let call = tokio::spawn(async move { guard.call_once("calling a function", caller.call(&name, event)).await });
-        let function = self.function;
-        match tokio::time::timeout(asking.patience, call).await {
-            Ok(Ok(Ok(answer))) => {
-                serde_json::from_slice(&answer).map_err(|source| ConsoleError::Answer { function, source })
-            }
-            Ok(Ok(Err(error))) => Err(match error.source.downcast_ref::<FunctionError>() {
-                Some(FunctionError { kind, message }) if is_refusal(kind) => {
-                    ConsoleError::Refused { function, message: message.clone() }
-                }
-                _ => ConsoleError::Failed { function, source: error },
-            }),
+        match tokio::time::timeout_at(asking.deadline, call).await {
+            Ok(Ok(answer)) => self.answer(answer),
             // The task cannot be cancelled, and nothing in it panics.
             Ok(Err(_)) | Err(_) => Err(ConsoleError::StillWorking { function }),
         }
+    }
+
+    fn answer<A: DeserializeOwned>(&self, answer: Result<Bytes, DependencyError>) -> Result<A, ConsoleError> {
+        let function = self.function;
+        match answer {
+            Ok(answer) => serde_json::from_slice(&answer).map_err(|source| ConsoleError::Answer { function, source }),
+            Err(error) => Err(match error.source.downcast_ref::<FunctionError>() {
+                Some(FunctionError { kind, message }) if is_refusal(kind) => {
+                    ConsoleError::Refused { function, message: message.clone() }
+                }
+                Some(FunctionError { kind, .. }) => {
+                    ConsoleError::FunctionFailed { function, kind: kind.clone(), source: error }
+                }
+                None => ConsoleError::Failed { function, source: error },
+            }),
+        }
+    }
+}
+
+fn event(asking: &Asking, mut request: Value) -> Bytes {
+    request["by"] = asking.by.as_str().into();
+    Bytes::from(request.to_string())
+}
+
+fn out_of_time() -> DependencyError {
+    DependencyError {
+        dependency: Dependency::Function,
+        class: ErrorClass::Transient,
+        tag: "timeout",
+        doing: "asking a function",
+        source: OutOfTime.into(),
     }
 }
 
 /// What the two functions say of a request that is at fault.
 fn is_refusal(kind: &str) -> bool {
-    matches!(kind, "bad-request" | "unknown-key" | "dead-key")
+    kind == RequestError::TAG || matches!(kind, "unknown-key" | "dead-key")
 }

@@ -11,13 +11,15 @@ use serde_json::{Value, json};
 use super::desk::Desk;
 use super::error::ConsoleError;
 use super::frame::{Section, page};
-use super::layout::{counted, done, field, instant, scrolling};
+use super::layout::{counted, done, field, instant, scrolling, wrong};
 use super::operator::{Operator, SignedForm, given};
 use crate::error::QueryError;
 use crate::parameters::{Given, number_within};
 
 const MAX_DAYS: u64 = 3_660;
 const MAX_GRACE_HOURS: u64 = 24 * 90;
+/// A row has about a thousand bytes, and a load balancer takes a million.
+const MOST_ROWS: usize = 200;
 
 /// As the maintainer answers `list-keys`.
 #[derive(Deserialize)]
@@ -57,11 +59,24 @@ async fn shown(desk: &Desk, operator: &Operator, tenant: Option<&str>, notice: &
     if let Some(tenant) = tenant {
         request["tenant"] = tenant.into();
     }
-    let list = match desk.console.maintainer.call::<Listed>(operator.asking(), request).await {
+    let list = match desk.console.maintainer.read::<Listed>(operator.asking(), request).await {
         Ok(Listed { keys }) => list_markup(operator, &keys),
         Err(error) => error.told(),
     };
     page(operator, Section::Keys, &html! { (notice) (forms(operator, tenant.unwrap_or_default())) (list) })
+}
+
+/// What became of a new key. The list is left out: the only page with the key must not become too large for a gateway.
+fn shown_alone(operator: &Operator, made: Result<Made, ConsoleError>) -> Response {
+    let notice = match made {
+        Ok(made) => made_markup(&made),
+        Err(error @ ConsoleError::StillWorking { .. }) => html! {
+            (error.told())
+            (wrong("if the list has the new key later, nobody has seen it: revoke it, and make another"))
+        },
+        Err(error) => error.told(),
+    };
+    page(operator, Section::Keys, &html! { (notice) p { a href="/console/keys" { "All keys" } } (forms(operator, "")) })
 }
 
 fn forms(operator: &Operator, tenant: &str) -> Markup {
@@ -95,11 +110,12 @@ fn list_markup(operator: &Operator, keys: &[ListedKey]) -> Markup {
     html! {
         h2 { "The keys" }
         p role="status" { (counted(keys.len() as u64, "key", "keys")) }
+        @if keys.len() > MOST_ROWS { (wrong(&format!("the first {MOST_ROWS} are shown: name a tenant, or use `forebay keys list`"))) }
         @if !keys.is_empty() {
             (scrolling("API keys", &html! {
                 table {
-                    thead { tr { @for name in ["Name", "Tenant", "Kind", "Scopes", "Events a minute", "Expires", "State", "Change"] { th scope="col" { (name) } } } }
-                    tbody { @for key in keys { (row(operator, key)) } }
+                    thead { tr { @for name in ["Name", "Tenant", "Kind", "Scopes", "Events a minute", "Expires", "State", "Hash", "Change"] { th scope="col" { (name) } } } }
+                    tbody { @for key in keys.iter().take(MOST_ROWS) { (row(operator, key)) } }
                 }
             }))
         }
@@ -118,6 +134,7 @@ fn row(operator: &Operator, key: &ListedKey) -> Markup {
             td class="number" { @match rate_limit_per_min { Some(limit) => (limit), None => "as set" } }
             td { @match expires_at { Some(at) => (instant(*at)), None => "never" } }
             td { (state) }
+            td { code { (key_hash.get(..8).unwrap_or(key_hash)) } }
             td {
                 @if state == "valid" {
                     details {
@@ -164,12 +181,8 @@ fn of_key(action: &str, given: &mut Given) -> Result<Value, QueryError> {
 }
 
 pub(super) async fn create(State(desk): State<Desk>, SignedForm(operator, mut given): SignedForm) -> Response {
-    let made = async {
-        let made = desk.console.maintainer.call(operator.asking(), new_key(&mut given)?).await?;
-        Ok::<Markup, ConsoleError>(made_markup(&made))
-    };
-    let notice = made.await.unwrap_or_else(|error| error.told());
-    shown(&desk, &operator, None, &notice).await
+    let made = async { desk.console.maintainer.change(operator.asking(), new_key(&mut given)?).await };
+    shown_alone(&operator, made.await)
 }
 
 pub(super) async fn rotate(State(desk): State<Desk>, SignedForm(operator, mut given): SignedForm) -> Response {
@@ -179,16 +192,15 @@ pub(super) async fn rotate(State(desk): State<Desk>, SignedForm(operator, mut gi
             let hours: u64 = number_within("the hours", &hours, 0..=MAX_GRACE_HOURS, "0 to 2160")?;
             request["grace_sec"] = (hours * 3600).into();
         }
-        Ok::<Markup, ConsoleError>(made_markup(&desk.console.maintainer.call(operator.asking(), request).await?))
+        desk.console.maintainer.change(operator.asking(), request).await
     };
-    let notice = made.await.unwrap_or_else(|error| error.told());
-    shown(&desk, &operator, None, &notice).await
+    shown_alone(&operator, made.await)
 }
 
 pub(super) async fn revoke(State(desk): State<Desk>, SignedForm(operator, mut given): SignedForm) -> Response {
     let revoked = async {
         let request = of_key("revoke-key", &mut given)?;
-        let ListedKey { name, tenant, .. } = desk.console.maintainer.call(operator.asking(), request).await?;
+        let ListedKey { name, tenant, .. } = desk.console.maintainer.change(operator.asking(), request).await?;
         Ok::<Markup, ConsoleError>(done(&format!(
             "The key {name} of {tenant} is revoked. Within seconds, all instances know."
         )))

@@ -11,6 +11,9 @@ use super::assets::ASSETS;
 const CONTENT_SECURITY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
                                 connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
+/// The media type of pages.
+pub(super) const HTML: &str = "text/html; charset=utf-8";
+
 /// htmx puts a style into the page and evaluates texts unless it is told not to.
 const HTMX: &str = r#"{"allowEval":false,"includeIndicatorStyles":false,"selfRequestsOnly":true,"historyCacheSize":0}"#;
 
@@ -46,16 +49,16 @@ pub(super) fn document(status: StatusCode, title: &str, navigation: &Markup, con
             }
         }
     };
-    respond(status, &markup)
+    respond(status, markup)
 }
 
 /// A part of a page that is loaded again and again.
-pub(super) fn fragment(content: &Markup) -> Response {
+pub(super) fn fragment(content: Markup) -> Response {
     respond(StatusCode::OK, content)
 }
 
-fn respond(status: StatusCode, markup: &Markup) -> Response {
-    let mut response = (status, markup.0.clone()).into_response();
+fn respond(status: StatusCode, markup: Markup) -> Response {
+    let mut response = (status, markup.0).into_response();
     guard(response.headers_mut());
     response
 }
@@ -63,7 +66,7 @@ fn respond(status: StatusCode, markup: &Markup) -> Response {
 /// The headers of all answers but files.
 pub(super) fn guard(headers: &mut HeaderMap) {
     for (name, value) in [
-        (header::CONTENT_TYPE, "text/html; charset=utf-8"),
+        (header::CONTENT_TYPE, HTML),
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY),
         // Pages are of one operator, and some have a new key.
         (header::CACHE_CONTROL, "no-store"),
@@ -75,6 +78,12 @@ pub(super) fn guard(headers: &mut HeaderMap) {
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
+}
+
+/// The way to a page with parameters. Those without a value are left out.
+pub(super) fn link(path: &str, parameters: &[(&str, &str)]) -> String {
+    let given = parameters.iter().filter(|(_, value)| !value.is_empty());
+    form_urlencoded::Serializer::for_suffix(format!("{path}?"), path.len() + 1).extend_pairs(given).finish()
 }
 
 /// An instant, for people and for programs.

@@ -13,7 +13,7 @@ use super::chart::Chart;
 use super::desk::Desk;
 use super::error::ConsoleError;
 use super::frame::{Section, page};
-use super::layout::{fragment, instant, scrolling, tenant_field};
+use super::layout::{fragment, instant, link, scrolling, tenant_field};
 use super::operator::{Operator, given};
 use crate::app::App;
 use crate::error::QueryError;
@@ -25,13 +25,12 @@ pub(super) async fn overview(State(desk): State<Desk>, operator: Operator, uri: 
     let content = async {
         let tenant = operator.tenant(&mut given(&uri)?)?;
         let flow = flow_of(&desk.app, &operator, &tenant).await?;
-        let query = form_urlencoded::Serializer::new(String::new()).append_pair("tenant", tenant.as_str()).finish();
         Ok::<Markup, ConsoleError>(html! {
             form class="filters" method="get" action="/console" { (tenant_field(tenant.as_str())) button { "Show" } }
             p { label class="inline" { input type="checkbox" id="live" checked; " Keep these numbers up to date" } }
             section {
                 h2 { "Records by status" }
-                div data-live="loaded" hx-get={ "/console/parts/flow?" (query) } hx-trigger="every 10s" { (flow) }
+                div data-live="loaded" hx-get=(link("/console/parts/flow", &[("tenant", tenant.as_str())])) hx-trigger="every 10s" { (flow) }
             }
             section {
                 h2 { "Records that wait" }
@@ -49,7 +48,7 @@ pub(super) async fn overview(State(desk): State<Desk>, operator: Operator, uri: 
 
 /// What went wrong is shown in the place of the part, and the page stays.
 fn part(content: Result<Markup, ConsoleError>) -> Response {
-    fragment(&content.unwrap_or_else(|error| error.told()))
+    fragment(content.unwrap_or_else(|error| error.told()))
 }
 
 pub(super) async fn flow(State(desk): State<Desk>, operator: Operator, uri: Uri) -> Response {
@@ -134,7 +133,7 @@ struct PartitionLag {
 }
 
 pub(super) async fn lag(State(desk): State<Desk>, operator: Operator) -> Response {
-    let lag = desk.console.maintainer.call::<Lag>(operator.asking(), json!({"action": "lag"})).await;
+    let lag = desk.console.maintainer.read::<Lag>(operator.asking(), json!({"action": "lag"})).await;
     part(lag.map(|lag| lag_markup(&lag, &operator)))
 }
 

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use pipeline::ports::{FunctionCaller, FunctionError};
+use pipeline::ports::{FunctionCaller, FunctionError, KeyHash};
 use pipeline::root_key::RootKey;
 use pipeline::{Dependency, DependencyError};
 use query::ConsolePorts;
@@ -16,7 +16,7 @@ const ON: [(&str, &str); 3] =
     [("CONSOLE", "on"), ("CONSOLE_KEY", "read from the ports"), ("QUERY_RATE_LIMIT_PER_MIN", "1000000")];
 
 /// Every page that is asked for.
-const PAGES: [&str; 10] = [
+const PAGES: [&str; 11] = [
     "/console",
     "/console/",
     "/console/parts/flow",
@@ -27,6 +27,7 @@ const PAGES: [&str; 10] = [
     "/console/dead-letters",
     "/console/blocks",
     "/console/keys",
+    "/console/audit",
 ];
 
 /// Every form, with fields that are enough.
@@ -277,7 +278,7 @@ async fn only_a_key_with_the_scope_operate_signs_in_and_only_where_nobody_listen
     let open = send("http").await;
     assert_eq!((open.status(), open.headers().get("set-cookie")), (StatusCode::FORBIDDEN, None));
     let https = send("https").await;
-    assert!(https.headers()["set-cookie"].to_str().unwrap().starts_with("__Secure-forebay-console="));
+    assert!(https.headers()["set-cookie"].to_str().unwrap().starts_with("__Host-forebay-console="));
 }
 
 #[tokio::test]
@@ -299,6 +300,15 @@ async fn without_a_session_there_is_only_the_way_to_one_and_back() {
     let page = browser.post("/console/sign-in", "key=operator-key&to=%2Fconsole%2Fevents%3Ftype%3Dclick").await;
     assert_eq!(page.header("location"), "/console/events?type=click");
     assert!(service.functions.calls().is_empty());
+    // A link in a mail: the browser keeps the cookie back, and sends it when the page itself leads on.
+    let linked = Request::get("/console/events?type=click").header("sec-fetch-site", "cross-site");
+    let linked = browser.send(linked, String::new()).await;
+    assert_eq!((linked.status, linked.header("refresh")), (200, "0; url=/console/events?type=click"));
+    // After a form, one does not come back to a path that takes forms only.
+    let form = browser.post("/console/keys/rotate", "key_hash=ab").await;
+    assert_eq!((form.status, form.header("location")), (303, "/console/sign-in?to=%2Fconsole"));
+    let long = browser.get(&format!("/console/events?type={}", "x".repeat(3_000))).await;
+    assert_eq!(long.header("location"), "/console/sign-in?to=%2Fconsole");
     let nowhere = browser.get("/console/nowhere").await;
     assert!(nowhere.status == 404 && nowhere.text.contains("there is no such page"), "{}", nowhere.text);
 }
@@ -318,7 +328,7 @@ async fn a_session_ends_with_its_key_and_when_one_signs_out() {
     browser.take_cookie(&page);
     let out = browser.submit("/console/sign-out", "").await;
     assert_eq!((out.status, out.header("location")), (303, "/console/sign-in"));
-    assert!(out.header("set-cookie").starts_with("forebay-console=; Path=/console; Max-Age=0"));
+    assert!(out.header("set-cookie").starts_with("forebay-console=; Path=/; Max-Age=0"));
 }
 
 #[tokio::test]
@@ -357,7 +367,7 @@ async fn every_page_says_what_it_may_do_and_does_no_more() {
     let service = Service::start_with(&ON).await;
     service.store(5, 5, "order-1001").await;
     let browser = Browser::signed_in(&service).await;
-    let mut pages = vec![browser.get("/console/sign-in").await, browser.get("/console/audit").await];
+    let mut pages = vec![browser.get("/console/sign-in").await];
     for path in PAGES {
         let page = browser.get(path).await;
         assert_eq!(page.status, 200, "{path}: {}", page.text);
@@ -425,7 +435,7 @@ async fn changes_are_asked_of_the_functions_in_the_operators_name() {
     let service = Service::start_with(&ON).await;
     let browser = Browser::signed_in(&service).await;
     let hash = "ab".repeat(32);
-    let by = "console operator-key";
+    let by = format!("console operator-key (acme, {})", &KeyHash::of(b"operator-key").to_string()[..8]);
     for (path, fields, function, event) in [
         (
             "/console/blocks",
@@ -497,6 +507,7 @@ async fn a_new_key_is_shown_once_and_a_try_out_offers_the_real_thing() {
     let tried = browser.submit("/console/dead-letters/redrive", "reason=r&tenant=acme&dry_run=yes").await.text;
     assert!(tried.contains("1 letter would be sent again") && tried.contains("Send 1 letter again now"), "{tried}");
     assert!(tried.contains(r#"name="tenant" value="acme""#) && !tried.contains("dry_run"), "{tried}");
+    assert!(tried.contains(&format!(r#"name="until" value="{}""#, after(3600))), "not also what fails later: {tried}");
     let mut nothing = service.functions.answers.lock().unwrap()["redrive"].clone().unwrap();
     nothing["sent"] = 0.into();
     service.functions.answer("redrive", Ok(nothing));
@@ -514,7 +525,11 @@ async fn what_a_function_refuses_is_told_in_its_words_and_a_failure_is_not() {
     assert!(page.status == 200 && page.text.contains("maintainer refuses: field &quot;address&quot;: invalid IP"));
     service.functions.answer("block", error("postgres-failed", "password=secret"));
     let page = browser.submit("/console/blocks", "address=x&reason=y&rule=block").await;
-    assert!(page.text.contains("maintainer cannot be called now") && !page.text.contains("secret"), "{}", page.text);
+    assert!(
+        page.text.contains("failed with postgres-failed") && !page.text.contains("password=secret"),
+        "{}",
+        page.text
+    );
     service.functions.answer("list", Ok(json!({"of": "another version"})));
     let page = browser.get("/console/dead-letters").await;
     assert!(page.status == 200 && page.text.contains("cannot read"), "{}", page.text);
@@ -569,6 +584,85 @@ async fn a_function_that_works_long_goes_on_when_nobody_waits_for_it() {
     assert_eq!(*service.functions.finished.lock().unwrap(), 1);
 }
 
+/// API Gateway waits 30 seconds for a page, whatever it asks for.
+#[tokio::test(start_paused = true)]
+async fn a_page_that_asks_twice_waits_no_longer() {
+    let service = Service::start_with(&ON).await;
+    let browser = Browser::signed_in(&service).await;
+    let token = browser.get("/console/blocks").await.csrf().to_owned();
+    *service.functions.takes.lock().unwrap() = Duration::from_secs(15);
+    let started = Instant::now();
+    let page = browser.post("/console/blocks", &format!("csrf={token}&address=203.0.113.7&reason=x&rule=block")).await;
+    assert_eq!((page.status, started.elapsed().as_secs()), (200, 20));
+    assert!(
+        page.text.contains("203.0.113.7 is on the list") && page.text.contains("cannot be called now"),
+        "{}",
+        page.text
+    );
+    *service.functions.takes.lock().unwrap() = Duration::from_secs(60);
+    let page = browser.post("/console/keys", &format!("csrf={token}&tenant=acme&name=x&kind=server&scope=read")).await;
+    assert!(page.text.contains("nobody has seen it"), "{}", page.text);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_at_all_is_answered_with_a_page_too() {
+    let service = Service::start_with(&ON).await;
+    let browser = Browser::signed_in(&service).await;
+    let form = || Request::post("/console/sign-in").header("sec-fetch-site", "same-origin");
+    let encoded = || form().header("content-type", "application/x-www-form-urlencoded");
+    let token = browser.get("/console/blocks").await.csrf().to_owned();
+    for (status, page) in [
+        (422, browser.send(encoded(), "to=x".into()).await),
+        (415, browser.send(form().header("content-type", "application/json"), "{}".into()).await),
+        (413, browser.send(encoded(), format!("key={}", "x".repeat(70_000))).await),
+        (400, browser.get("/console/sign-in?to=a&to=b").await),
+        (400, browser.get("/console/assets/%ff").await),
+        (405, browser.send(Request::delete("/console/keys"), String::new()).await),
+        (404, browser.send(Request::put("/console/nowhere"), String::new()).await),
+        (400, browser.post("/console/blocks", &format!("csrf={token}&address=x&reason=%ff&rule=block")).await),
+    ] {
+        assert_eq!(page.status, status, "{}", page.text);
+        assert!(
+            page.header("content-type").starts_with("text/html") && page.text.contains("role=\"alert\""),
+            "{status}"
+        );
+        assert!(page.header("content-security-policy").starts_with("default-src 'none'"), "{status}");
+    }
+    for (path, to) in
+        [("/console/keys/rotate", "/console/keys"), ("/console/dead-letters/redrive", "/console/dead-letters")]
+    {
+        assert_eq!(browser.get(path).await.header("location"), to);
+    }
+}
+
+#[tokio::test]
+async fn many_keys_and_letters_fit_into_pages() {
+    let service = Service::start_with(&ON).await;
+    let browser = Browser::signed_in(&service).await;
+    service.functions.answer("list-keys", Ok(json!({"keys": vec![shown_key("valid"); 10_000]})));
+    let page = browser.get("/console/keys").await.text;
+    assert!(page.len() < 500_000 && page.contains("10000 keys") && page.contains("the first 200 are shown"));
+
+    let cut = |action: &str| {
+        let mut answer = service.functions.answers.lock().unwrap()[action].clone().unwrap();
+        answer["next"] = json!({"0": 120, "1": 80});
+        answer["until"] = json!({"0": 500, "1": 90});
+        answer["next_at"] = RECEIVED_AT.into();
+        service.functions.answer(action, Ok(answer));
+    };
+    cut("list");
+    let page = browser.get("/console/dead-letters?tenant=acme").await.text;
+    assert!(page.contains("Read on") && page.contains("{&quot;0&quot;:120,&quot;1&quot;:80}"), "{page}");
+    browser.get("/console/dead-letters?from_offsets=%7B%220%22%3A120%7D").await;
+    assert_eq!(service.functions.calls().last().unwrap().1["from_offsets"], json!({"0": 120}));
+    cut("redrive");
+    let page = browser.submit("/console/dead-letters/redrive", "reason=r&until_offsets=%7B%220%22%3A500%7D").await.text;
+    assert_eq!(service.functions.calls()[0].1["until_offsets"], json!({"0": 500}));
+    assert!(page.contains("Go on with the rest") && page.contains("{&quot;0&quot;:500,&quot;1&quot;:90}"), "{page}");
+    let bad = browser.submit("/console/dead-letters/redrive", "from_offsets=x").await;
+    assert!(bad.status == 400 && bad.text.contains("is not from an earlier page"), "{}", bad.text);
+}
+
 #[tokio::test]
 async fn pages_count_for_the_limit_of_their_key() {
     let service =
@@ -619,7 +713,7 @@ async fn a_session_works_through_api_gateway() {
     let signed_in = invoke("POST", "/console/sign-in", json!([]), "key=operator-key").await;
     assert_eq!(signed_in["statusCode"], 303, "{signed_in}");
     let cookie = signed_in["cookies"][0].as_str().unwrap().split(';').next().unwrap();
-    assert!(cookie.starts_with("__Secure-forebay-console="), "{cookie}");
+    assert!(cookie.starts_with("__Host-forebay-console="), "{cookie}");
     let page = invoke("GET", "/console/blocks", json!(["a=b", cookie]), "").await;
     assert_eq!(page["statusCode"], 200, "{page}");
     assert!(page["body"].as_str().unwrap().contains("203.0.113.7"), "{page}");
