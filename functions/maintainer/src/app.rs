@@ -3,13 +3,16 @@
 //! It has no guards: calls are rare, and an operator's command should be tried even if earlier calls failed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use access::AccessStore;
+use dynamodb::{DynamoClaims, DynamoDb};
 use kafka::KafkaClient;
 use pipeline::clock::{Clock, SystemClock};
-use pipeline::ports::{ACCESS_TRAIL, AddressCounters, ApiKeys, AuditTrail, BlockList};
+use pipeline::ports::{ACCESS_TRAIL, AddressCounters, ApiKeys, AuditTrail, BlockList, HeldClaims};
 use pipeline::root_key::RootKey;
-use postgres::{Database, PostgresError, PostgresWebhooks};
+use postgres::{Database, PostgresClaims, PostgresError, PostgresWebhooks};
+use settings::shared::StateStore;
 use tokio::sync::OnceCell;
 
 use crate::config::Config;
@@ -61,6 +64,17 @@ impl App {
 
     pub(crate) async fn webhooks(&self) -> Result<PostgresWebhooks, MaintainerError> {
         Ok(PostgresWebhooks::new(self.database().await?.clone()))
+    }
+
+    /// What the processor remembers. It claims nothing here, so how long claims hold does not matter.
+    pub(crate) async fn claims(&self) -> Result<Box<dyn HeldClaims>, MaintainerError> {
+        Ok(match self.config.dedup_store {
+            StateStore::Postgres => Box::new(PostgresClaims::new(self.database().await?.clone(), Duration::ZERO)),
+            StateStore::Dynamodb => {
+                let dynamodb = DynamoDb::connect(&aws::sdk_config().await).await;
+                Box::new(DynamoClaims::new(&dynamodb, &self.config.dedup_table, Duration::ZERO))
+            }
+        })
     }
 
     /// From which the secrets of webhooks are made. Read each time: calls are rare, and it may have been set just now.

@@ -7,6 +7,7 @@ use kafka::{KafkaConfig, TopicSpec};
 use pipeline::topic;
 use postgres::PostgresConfig;
 use postgres::partitions::PartitionPolicy;
+use settings::shared::StateStore;
 use settings::{SecretSource, Settings, SettingsError, Variables};
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -26,6 +27,10 @@ pub struct Config {
     pub topics: Vec<TopicSpec>,
     /// `EVENTS_RETENTION_DAYS` (default 90), `LEDGER_RETENTION_DAYS` (90), `PARTITIONS_AHEAD_DAYS` (7).
     pub partitions: PartitionPolicy,
+    /// `DEDUP_STORE`: where the processor keeps claims, which operators may look at, `dynamodb` (default) or `postgres`.
+    pub dedup_store: StateStore,
+    /// `DEDUP_TABLE`: their DynamoDB table; default `dedup`.
+    pub dedup_table: String,
     /// `WEBHOOK_KEY`, `WEBHOOK_KEY_FILE` or `WEBHOOK_KEY_SECRET_ARN`: from which the secrets of webhooks are made; without it
     /// there are no webhooks.
     pub webhook_key: Option<SecretSource>,
@@ -48,6 +53,8 @@ impl Config {
         let ledger_retention_days = settings.or("LEDGER_RETENTION_DAYS", 90_u32);
         let ahead_days = settings.or("PARTITIONS_AHEAD_DAYS", 7_u16);
         let max_record_bytes = settings::shared::max_record_bytes(&mut settings);
+        let dedup_store = settings::shared::dedup_store(&mut settings);
+        let dedup_table = settings::shared::dedup_table(&mut settings);
         let webhook_key = settings.secret_source("WEBHOOK_KEY");
         if partitions < 1 {
             settings.problem("TOPIC_PARTITIONS must be at least 1");
@@ -78,6 +85,8 @@ impl Config {
             access,
             topics,
             partitions,
+            dedup_store,
+            dedup_table,
             webhook_key,
         });
         settings.build(config)

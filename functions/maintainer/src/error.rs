@@ -30,6 +30,8 @@ pub enum MaintainerError {
     },
     #[error("a request to the access table failed")]
     Access(#[source] DependencyError),
+    #[error("the claim cannot be read")]
+    Claims(#[source] DependencyError),
     #[error("no webhook has that id")]
     UnknownWebhook,
     #[error("the tenant has {most} webhooks already, which is the most; delete one first")]
@@ -72,9 +74,10 @@ impl MaintainerError {
             MaintainerError::TooManyWebhooks { .. } => "too-many-webhooks",
             MaintainerError::NoWebhookKey => "no-webhook-key",
             MaintainerError::UnreadableWebhookKey(_) | MaintainerError::BadWebhookKey(_) => "webhook-key",
-            MaintainerError::Access(error) | MaintainerError::Log(error) | MaintainerError::Webhooks(error) => {
-                error.dependency.as_str()
-            }
+            MaintainerError::Access(error)
+            | MaintainerError::Log(error)
+            | MaintainerError::Claims(error)
+            | MaintainerError::Webhooks(error) => error.dependency.as_str(),
             MaintainerError::Random => "random",
             MaintainerError::Answer(_) => "answer",
         }

@@ -16,7 +16,7 @@ use crate::block_list::Rule;
 use crate::error::MaintainerError;
 use crate::last_records::last_records;
 use crate::request::{ChosenKey, Request};
-use crate::{api_keys, block_list, endpoints, progress, upkeep};
+use crate::{api_keys, block_list, claims, endpoints, progress, upkeep};
 
 /// Time reserved for the answer.
 const RESERVE: Duration = Duration::from_secs(5);
@@ -121,6 +121,9 @@ async fn carry_out(request: Request, app: &App, patience: Duration) -> Result<Do
         Request::FindBlock { address } => Done::same(&block_list::find(&*app.blocks, address, now).await?),
         Request::ShowLimits { address } => {
             Done::same(&block_list::limits(&*app.blocks, &*app.counters, address, now).await?)
+        }
+        Request::ShowDedup { tenant, event_id } => {
+            Done::same(&claims::show(&*app.claims().await?, tenant, event_id, now).await?)
         }
         Request::ListTopics {} => Done::same(&json!({ "topics": progress::topics(app).await? })),
         Request::Lag {} => Done::same(&json!({ "groups": progress::groups(app).await? })),

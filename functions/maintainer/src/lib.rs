@@ -6,6 +6,7 @@
 mod api_keys;
 mod app;
 mod block_list;
+mod claims;
 mod config;
 mod endpoints;
 mod error;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::num::{NonZeroU32, NonZeroU64};
 use std::time::Duration;
 
-use event::{AddressRange, TenantId, Timestamp};
+use event::{AddressRange, EventId, TenantId, Timestamp};
 use lambda::request::{self, Limit, RequestError, Text};
 use pipeline::ports::{KeyHash, KeyHashError, KeyKind, Scope};
 use pipeline::{Outcome, topic};
@@ -66,6 +66,11 @@ pub enum Request {
     /// What counts against the limit of an address, and whether it is blocked.
     ShowLimits {
         address: AddressRange,
+    },
+    /// What the processor remembers of an event id.
+    ShowDedup {
+        tenant: TenantId,
+        event_id: EventId,
     },
     /// The topics with the offsets of their partitions.
     ListTopics {},
@@ -150,6 +155,7 @@ impl Request {
             | Request::ListBlocks {}
             | Request::FindBlock { .. }
             | Request::ShowLimits { .. }
+            | Request::ShowDedup { .. }
             | Request::ListTopics {}
             | Request::Lag {}
             | Request::TailTopic { .. }
@@ -371,6 +377,8 @@ mod tests {
         };
         assert_eq!(parse(&sample("maintainer", "tail-topic")), Ok(tail));
         let address = "203.0.113.7".parse().unwrap();
+        let (tenant, event_id) = (TenantId::new("samples").unwrap(), EventId::new("order-1001").unwrap());
+        assert_eq!(parse(&sample("maintainer", "show-dedup")), Ok(Request::ShowDedup { tenant, event_id }));
         assert_eq!(parse(&sample("maintainer", "show-limits")), Ok(Request::ShowLimits { address }));
         assert_eq!(parse(&sample("maintainer", "find-block")), Ok(Request::FindBlock { address }));
         let webhook: EndpointId = "wh_0123456789abcdef0123".parse().unwrap();
@@ -535,6 +543,7 @@ mod tests {
             "list-blocks",
             "find-block",
             "show-limits",
+            "show-dedup",
             "list-topics",
             "lag",
             "tail-topic",

@@ -30,6 +30,7 @@ fn app(brokers: &str, database_url: &str) -> App {
         ("TOPIC_PARTITIONS", "2"),
         ("TOPIC_REPLICATION_FACTOR", "1"),
         ("PARTITIONS_AHEAD_DAYS", "2"),
+        ("DEDUP_STORE", "postgres"),
     ]);
     let (keys, blocks) = (Arc::new(FakeApiKeys::default()), Arc::new(FakeBlockList::default()));
     App::new(
@@ -186,6 +187,8 @@ async fn topics_and_groups_are_told_as_kafka_has_them() {
         tail["records"].as_array().unwrap().iter().map(|of| of["offset"].as_i64().unwrap()).collect();
     assert_eq!((&tail["complete"], offsets), (&Value::Bool(true), vec![2, 3, 4, 5, 6]), "{tail}");
     assert_eq!((&tail["records"][0]["key"], &tail["records"][0]["bytes"]), (&Value::from("a"), &Value::Null), "{tail}");
+    let dedup = ask(&app, "show-dedup").await.unwrap();
+    assert_eq!((&dedup["event_id"], &dedup["claim"]), (&Value::from("order-1001"), &Value::Null));
     let why = ask(&app, "find-block").await.unwrap();
     assert_eq!((&why["blocked"], &why["address"]), (&Value::Bool(false), &Value::from("203.0.113.7")));
 }

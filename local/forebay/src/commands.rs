@@ -10,6 +10,7 @@ use crate::aggregates::{AggregatesCommand, aggregates};
 use crate::answers::Answers;
 use crate::blocks::{BlocksCommand, blocks};
 use crate::dead_letters::{DeadLettersCommand, dead_letters};
+use crate::dedup::{DedupCommand, dedup};
 use crate::doctor::doctor;
 use crate::ending::{EXIT_STATUS, Ending, Stop};
 use crate::keys::{KeysCommand, keys};
@@ -68,6 +69,9 @@ enum ForebayAction {
     /// The block list.
     #[command(subcommand)]
     Blocks(BlocksCommand),
+    /// What is remembered of event ids.
+    #[command(subcommand)]
+    Dedup(DedupCommand),
     /// What counts against a limit.
     #[command(subcommand)]
     Limits(LimitsCommand),
@@ -117,6 +121,7 @@ impl ForebayCommand {
             ForebayAction::Aggregates(command) => aggregates(command, &at()?, &answers).await,
             ForebayAction::Keys(command) => keys(command, &at()?, &answers).await,
             ForebayAction::Blocks(command) => blocks(command, &at()?, &answers).await,
+            ForebayAction::Dedup(command) => dedup(command, &at()?, &answers).await,
             ForebayAction::Limits(command) => limits(command, &at()?, &answers).await,
             ForebayAction::Topics(command) => topics(command, &at()?, &answers).await,
             ForebayAction::Webhooks(command) => webhooks(command, &at()?, &answers).await,

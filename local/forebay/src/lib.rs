@@ -14,6 +14,7 @@ pub mod blocks;
 pub mod client;
 pub mod commands;
 pub mod dead_letters;
+mod dedup;
 pub mod doctor;
 pub mod ending;
 pub mod function_call;

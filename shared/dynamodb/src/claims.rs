@@ -16,10 +16,10 @@ use async_trait::async_trait;
 use aws_sdk_dynamodb::error::ProvideErrorMetadata;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::{AttributeValue, BatchStatementErrorCodeEnum, BatchStatementRequest, KeysAndAttributes};
-use event::{Origin, PayloadHash, Timestamp};
+use event::{EventKey, Origin, PayloadHash, Timestamp};
 use futures::stream::{self, StreamExt, TryStreamExt};
 use pipeline::DependencyError;
-use pipeline::ports::{Claim, ClaimStore, ClaimVerdict};
+use pipeline::ports::{Claim, ClaimStore, ClaimVerdict, HeldClaim, HeldClaims};
 
 use crate::attributes::{Attributes, Item, number, text};
 use crate::rounds::Rounds;
@@ -289,9 +289,27 @@ impl ClaimStore for DynamoClaims {
     }
 }
 
+impl DynamoClaims {
+    async fn read(&self, key: &EventKey) -> Result<Option<HeldClaim>, DynamoDbError> {
+        let found = self.read_batch(vec![key.to_string()]).await?;
+        Ok(found.into_iter().next().map(|(_, Held { owner, payload_hash, expires_at })| HeldClaim {
+            owner,
+            payload_hash,
+            expires_at: Timestamp::from_millis(expires_at.saturating_mul(1000)),
+        }))
+    }
+}
+
+#[async_trait]
+impl HeldClaims for DynamoClaims {
+    async fn find(&self, key: &EventKey) -> Result<Option<HeldClaim>, DependencyError> {
+        self.read(key).await.map_err(|error| error.while_doing("reading a claim"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use event::{EventId, EventKey, TenantId};
+    use event::{EventId, TenantId};
 
     use super::*;
 

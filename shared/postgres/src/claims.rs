@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use deadpool_postgres::ClientWrapper;
-use event::{Origin, RecordDigest, Timestamp};
+use event::{EventKey, Origin, PayloadHash, RecordDigest, Timestamp};
 use pipeline::DependencyError;
-use pipeline::ports::{Claim, ClaimStore, ClaimVerdict};
+use pipeline::ports::{Claim, ClaimStore, ClaimVerdict, HeldClaim, HeldClaims};
+use time::OffsetDateTime;
 use tokio_postgres::Row;
 
 use crate::database::Database;
 use crate::error::PostgresError;
-use crate::ledger::digest_from_row;
+use crate::ledger::{Corrupt, digest_from_row};
 use crate::statement::{Parameters, parameter};
 use crate::store;
 use crate::text::storable;
@@ -149,5 +150,35 @@ fn verdict(row: &Row, claim: &Claim, topic: &str) -> Result<Option<ClaimVerdict>
 impl ClaimStore for PostgresClaims {
     async fn claim(&self, claims: &[Claim], now: Timestamp) -> Result<Vec<ClaimVerdict>, DependencyError> {
         self.claim_all(claims, now).await.map_err(|error| error.into_dependency("claiming event ids"))
+    }
+}
+
+const FIND: &str = "
+    SELECT owner_topic, owner_partition, owner_offset, owner_digest, payload_hash, expires_at
+    FROM claims WHERE tenant = $1 AND event_id = $2";
+
+impl PostgresClaims {
+    async fn read(&self, key: &EventKey) -> Result<Option<HeldClaim>, PostgresError> {
+        let (tenant, id) = (key.tenant.as_str(), key.id.as_str());
+        let rows = self.database.query(FIND, &[parameter(&tenant), parameter(&id)]).await?;
+        rows.first().map(held).transpose()
+    }
+}
+
+fn held(row: &Row) -> Result<HeldClaim, PostgresError> {
+    let topic: &str = row.try_get("owner_topic")?;
+    let hash: &[u8] = row.try_get("payload_hash")?;
+    let owner = Origin::new(topic, row.try_get("owner_partition")?, row.try_get("owner_offset")?);
+    Ok(HeldClaim {
+        owner: owner.with_digest(digest_from_row(row, "claims", "owner_digest")?),
+        payload_hash: PayloadHash(hash.try_into().map_err(|_| Corrupt("claims").column("payload_hash"))?),
+        expires_at: row.try_get::<_, OffsetDateTime>("expires_at")?.into(),
+    })
+}
+
+#[async_trait]
+impl HeldClaims for PostgresClaims {
+    async fn find(&self, key: &EventKey) -> Result<Option<HeldClaim>, DependencyError> {
+        self.read(key).await.map_err(|error| error.into_dependency("reading a claim"))
     }
 }

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use event::{EventId, EventKey, Origin, PayloadHash, TenantId, Timestamp};
 use pipeline::ports::{Claim, ClaimStore, ClaimVerdict};
 use pipeline::{DependencyError, ErrorClass};
-use testkit::contracts::claims::claims_contract;
+use testkit::contracts::claims::{claims_contract, held_claims_contract};
 use testkit::fakes::claims::FakeClaims;
 
 const TTL: Duration = Duration::from_secs(60);
@@ -14,6 +14,7 @@ const TTL: Duration = Duration::from_secs(60);
 #[tokio::test]
 async fn the_fake_keeps_the_contract() {
     claims_contract(&FakeClaims::new(TTL), TTL).await;
+    held_claims_contract(&FakeClaims::new(TTL), TTL).await;
 }
 
 #[tokio::test]

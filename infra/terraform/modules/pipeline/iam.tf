@@ -150,6 +150,7 @@ locals {
 
     maintainer = concat(
       local.connect_to_dynamodb, local.use_database_own, local.read_key.Webhook,
+      var.dedup_store == "dynamodb" ? [{ sid = "LookAtClaims", actions = ["dynamodb:BatchGetItem"], resources = local.dedup_table, condition = null }] : [],
       [{ sid = "KeysAndBlocks", actions = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query"], resources = local.access_table, condition = null }],
       local.is_msk ? concat(local.find_brokers, local.connect_to_msk, [
         { sid = "DescribeKafka", actions = ["kafka-cluster:DescribeCluster"], resources = [module.stream.cluster_arn], condition = null },

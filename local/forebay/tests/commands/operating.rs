@@ -117,6 +117,20 @@ async fn topics_and_lag_are_shown_by_partition() {
 }
 
 #[tokio::test]
+async fn what_is_remembered_of_an_id_is_shown() {
+    let (server, folder) = (Server::start().await, TempDir::new().unwrap());
+    let claim = json!({"owner": "raw-events/2/5", "payload_hash": "ab", "expires_at": "2026-11-21T18:02:00.000Z", "expired": false});
+    let answered = |claim: Value| json!({"tenant": "acme", "event_id": "order-1", "claim": claim});
+    answer(&server, [answered(claim), answered(Value::Null)]);
+    let command = ["dedup", "show", "order-1", "--tenant", "acme"];
+    let shown =
+        server.run(folder.path(), &command).await.ended(0, "order-1 is remembered until 2026-11-21T18:02:00.000Z");
+    assert!(shown.out.contains("raw-events/2/5"), "{}", shown.out);
+    server.run(folder.path(), &command).await.ended(0, "nothing is remembered of order-1");
+    assert_eq!(calls(&server)[0].1, json!({"action": "show-dedup", "tenant": "acme", "event_id": "order-1"}));
+}
+
+#[tokio::test]
 async fn what_counts_against_an_address_is_shown_by_minute() {
     let (server, folder) = (Server::start().await, TempDir::new().unwrap());
     let minutes = json!([{"minute": "2026-11-20T18:02:00.000Z", "events": 101}]);

@@ -6,7 +6,7 @@ use dynamodb::DynamoClaims;
 use event::{EventId, EventKey, Origin, PayloadHash, TenantId, Timestamp};
 use pipeline::ErrorClass;
 use pipeline::ports::{Claim, ClaimStore, ClaimVerdict};
-use testkit::contracts::claims::claims_contract;
+use testkit::contracts::claims::{claims_contract, held_claims_contract};
 
 use crate::support::{DEDUP, Fault, Service, claims, start};
 
@@ -25,6 +25,7 @@ fn store(service: &Service) -> DynamoClaims {
 async fn the_contract_holds() {
     let service = start().await;
     claims_contract(&store(&service), TTL).await;
+    held_claims_contract(&store(&service), TTL).await;
 }
 
 #[tokio::test]

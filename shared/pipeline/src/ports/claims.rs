@@ -34,3 +34,19 @@ pub trait ClaimStore: Send + Sync {
     /// of the call that made it, and never earlier; repeating a claim does not extend it.
     async fn claim(&self, claims: &[Claim], now: Timestamp) -> Result<Vec<ClaimVerdict>, DependencyError>;
 }
+
+/// A claim as a store holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldClaim {
+    pub owner: Origin,
+    pub payload_hash: PayloadHash,
+    /// The claim holds until then. A store may keep it longer.
+    pub expires_at: Timestamp,
+}
+
+/// Looks at claims. For operators; the processor does not need it.
+#[async_trait]
+pub trait HeldClaims: Send + Sync {
+    /// The claim of an id, also if it has expired and is not removed yet. A consistent read.
+    async fn find(&self, key: &EventKey) -> Result<Option<HeldClaim>, DependencyError>;
+}

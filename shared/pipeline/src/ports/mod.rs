@@ -28,7 +28,7 @@ pub use address_counters::{AddressCount, AddressCounters, KEEP_COUNTERS, MinuteT
 pub use api_keys::{ApiKey, ApiKeys, KeyHash, KeyHashError, KeyKind, Scope};
 pub use audit::{ACCESS_TRAIL, ActionState, AuditEntry, AuditTrail, KEEP_TRAIL};
 pub use block_list::{Block, BlockList, KEEP_BLOCKS};
-pub use claims::{Claim, ClaimStore, ClaimVerdict};
+pub use claims::{Claim, ClaimStore, ClaimVerdict, HeldClaim, HeldClaims};
 pub use functions::{FunctionCaller, FunctionError};
 pub use history::{EventHistory, History, MAX_HISTORY, StoredEvent};
 pub use objects::{ObjectInfo, ObjectStore, PutResult};

@@ -7,7 +7,7 @@ use std::time::Duration;
 use event::{EventId, EventKey, Origin, PayloadHash, RecordDigest, TenantId, Timestamp};
 use futures::future::join_all;
 use pipeline::clock::{Clock, SystemClock};
-use pipeline::ports::{Claim, ClaimStore, ClaimVerdict};
+use pipeline::ports::{Claim, ClaimStore, ClaimVerdict, HeldClaims};
 
 /// Runs the suite. `ttl` is the window with which the store was created, at least two seconds.
 ///
@@ -28,6 +28,22 @@ pub async fn claims_contract(store: &dyn ClaimStore, ttl: Duration) {
     suite.one_of_many_concurrent_claimers_wins().await;
     suite.one_of_many_concurrent_claimers_takes_an_expired_claim_over().await;
     suite.concurrent_calls_may_overlap_in_any_order().await;
+}
+
+/// Runs the suite of those who look at claims, with a store whose window is `ttl`.
+pub async fn held_claims_contract<S: ClaimStore + HeldClaims>(store: &S, ttl: Duration) {
+    let suite = Suite { store, ttl, start: SystemClock.now(), run: RunId::next() };
+    let (first, copy) = (suite.claim("held", 1, "a"), suite.claim("held", 2, "b"));
+    let find = async |key: &EventKey| store.find(key).await.unwrap_or_else(|error| panic!("the store failed: {error}"));
+    assert_eq!(find(&first.key).await, None);
+    suite.ask(&[first.clone()], suite.start).await;
+    suite.ask(&[copy], suite.start).await;
+    let held = find(&first.key).await.expect("a claim");
+    assert!(held.owner.is_same(&first.origin), "{held:?}");
+    assert_eq!(held.payload_hash, first.payload_hash);
+    let end = suite.start.plus(ttl);
+    assert!(held.expires_at >= end && held.expires_at <= end.plus(Duration::from_secs(1)), "{held:?}");
+    assert_eq!(find(&suite.key("other")).await, None);
 }
 
 /// Distinguishes runs that share a store, including runs of other processes.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use event::{EventKey, Origin, PayloadHash, Timestamp};
-use pipeline::ports::{Claim, ClaimStore, ClaimVerdict};
+use pipeline::ports::{Claim, ClaimStore, ClaimVerdict, HeldClaim, HeldClaims};
 use pipeline::{Dependency, DependencyError};
 
 use crate::fakes::Faults;
@@ -61,5 +61,19 @@ impl FakeClaims {
 impl ClaimStore for FakeClaims {
     async fn claim(&self, claims: &[Claim], now: Timestamp) -> Result<Vec<ClaimVerdict>, DependencyError> {
         self.faults.apply(Dependency::Dynamodb, || self.judge(claims, now))
+    }
+}
+
+#[async_trait]
+impl HeldClaims for FakeClaims {
+    async fn find(&self, key: &EventKey) -> Result<Option<HeldClaim>, DependencyError> {
+        self.faults.apply(Dependency::Dynamodb, || {
+            let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            held.get(key).map(|held| HeldClaim {
+                owner: held.owner.clone(),
+                payload_hash: held.payload_hash,
+                expires_at: held.expires_at,
+            })
+        })
     }
 }
