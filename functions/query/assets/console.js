@@ -69,7 +69,8 @@
 
   document.addEventListener("htmx:beforeRequest", (event) => {
     const { live } = event.target.dataset;
-    if (live === "loaded" && !document.getElementById("live").checked) event.preventDefault();
+    const isWanted = document.getElementById("live")?.checked && !document.hidden;
+    if (live === "loaded" && !isWanted) event.preventDefault();
   });
   document.addEventListener("htmx:afterSwap", (event) => {
     if ("live" in event.target.dataset) event.target.dataset.live = "loaded";

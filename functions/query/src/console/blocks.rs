@@ -74,8 +74,7 @@ fn found_markup(Found { address, blocked, by }: &Found) -> Markup {
 }
 
 fn forms(operator: &Operator) -> Markup {
-    let address =
-        html! { input name="address" placeholder="203.0.113.7 or 203.0.113.0/24" autocomplete="off" required; };
+    let address = html! { input name="address" placeholder="203.0.113.0/24" autocomplete="off" required; };
     html! {
         form class="filters" method="get" action="/console/blocks" {
             (field("Is this address blocked?", &html! { input name="address" autocomplete="off" required; }))

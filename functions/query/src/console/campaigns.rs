@@ -129,11 +129,11 @@ fn report_markup(request: &ReportRequest, report: &StatisticsReport) -> Markup {
             @if let Some(until) = report.complete_until { "Everything received before " (instant(until)) " is counted." }
         }
         (chart.markup())
-        div class="columns" { (values_markup("Countries", countries)) (values_markup("Devices", devices)) }
+        div class="columns" { (values_markup("Countries", "Country", countries)) (values_markup("Devices", "Device", devices)) }
     }
 }
 
-fn values_markup(title: &str, values: &[ValueCounts]) -> Markup {
+fn values_markup(title: &str, column: &str, values: &[ValueCounts]) -> Markup {
     html! {
         section {
             h3 { (title) }
@@ -141,7 +141,7 @@ fn values_markup(title: &str, values: &[ValueCounts]) -> Markup {
             @else {
                 (scrolling(title, &html! {
                     table {
-                        thead { tr { th scope="col" { (title) } th scope="col" class="number" { "Events" } } }
+                        thead { tr { th scope="col" { (column) } th scope="col" class="number" { "Events" } } }
                         tbody { @for ValueCounts { value, counts } in values { tr { th scope="row" { (value) } td class="number" { (counts.stored()) } } } }
                     }
                 }))

@@ -695,6 +695,19 @@ async fn files_may_be_kept_for_ever_because_their_names_change() {
     }
 }
 
+/// API Gateway passes on what begins with `/console`, with GET and POST.
+#[test]
+fn every_page_is_where_api_gateway_passes_requests_on() {
+    let routes = include_str!("../../src/console/routes.rs");
+    let paths: Vec<&str> = routes.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap()).collect();
+    assert!(paths.len() > 15 && paths.iter().all(|path| path.starts_with("/console")), "{paths:?}");
+    for method in ["put(", "delete(", "patch("] {
+        assert!(!routes.contains(method), "{method}");
+    }
+    let terraform = include_str!("../../../../infra/terraform/modules/pipeline/triggers.tf");
+    assert!(terraform.contains(r#"setproduct(["GET", "POST"], ["/console", "/console/{page+}"])"#));
+}
+
 /// API Gateway has cookies in a list of its own, in requests and in answers.
 #[tokio::test]
 async fn a_session_works_through_api_gateway() {
