@@ -36,8 +36,8 @@ pub async fn held_claims_contract<S: ClaimStore + HeldClaims>(store: &S, ttl: Du
     let (first, copy) = (suite.claim("held", 1, "a"), suite.claim("held", 2, "b"));
     let find = async |key: &EventKey| store.find(key).await.unwrap_or_else(|error| panic!("the store failed: {error}"));
     assert_eq!(find(&first.key).await, None);
-    suite.ask(&[first.clone()], suite.start).await;
-    suite.ask(&[copy], suite.start).await;
+    suite.ask_one(&first, suite.start).await;
+    suite.ask_one(&copy, suite.start).await;
     let held = find(&first.key).await.expect("a claim");
     assert!(held.owner.is_same(&first.origin), "{held:?}");
     assert_eq!(held.payload_hash, first.payload_hash);
