@@ -52,7 +52,7 @@ fn content(to: Option<&str>, problem: Option<&Markup>) -> Markup {
             (field("API key", &input))
             p id="about-key" class="hint" {
                 "A key with the scope " code { "operate" } ". "
-                code { "forebay keys create --scope operate" } " makes one."
+                code { "forebay keys create --scopes operate" } " makes one."
             }
             button { "Sign in" }
         }
