@@ -8,6 +8,7 @@ MAKEFLAGS += --no-print-directory
 PROFILE ?= debug
 CARGO_PROFILE := $(if $(filter release,$(PROFILE)),--release,)
 STACK := target/$(PROFILE)/stack
+FOREBAY := target/$(PROFILE)/forebay
 PIP := .venv/bin/pip
 CARGO_LAMBDA := .venv/bin/cargo-lambda
 # cargo-lambda finds the zig that came with it on the path.
@@ -76,19 +77,19 @@ reconcile: tool ## Prove that every record of the running stack has exactly one 
 
 .PHONY: block unblock blocks
 block: tool ## Block an address: ADDRESS=203.0.113.7 REASON="…" [FOR_SEC=3600]
-	@$(STACK) block "$(ADDRESS)" --reason "$(or $(REASON),by an operator)" $(if $(FOR_SEC),--for-sec "$(FOR_SEC)")
+	@$(FOREBAY) blocks add "$(ADDRESS)" --reason "$(or $(REASON),by an operator)" $(if $(FOR_SEC),--for-sec "$(FOR_SEC)")
 unblock: tool ## Take an address off the block list: ADDRESS=203.0.113.7
-	@$(STACK) unblock "$(ADDRESS)"
+	@$(FOREBAY) blocks remove "$(ADDRESS)"
 blocks: tool ## Show the block list
-	@$(STACK) blocks
+	@$(FOREBAY) blocks list
 
 .PHONY: operate
 operate: tool ## API keys, exceptions from blocks, the audit trail: ARGS='{"action":"rotate-key","by":"ada","key_hash":"…"}'
-	@$(STACK) operate $(if $(ARGS),'$(ARGS)')
+	@printf '%s' '$(or $(ARGS),{"action":"list-keys"})' | $(FOREBAY) invoke maintainer -
 
 .PHONY: redrive
 redrive: tool ## List dead letters, or send them again: ARGS='{"action":"redrive","dry_run":true}'
-	@$(STACK) redrive $(if $(ARGS),'$(ARGS)')
+	@printf '%s' '$(or $(ARGS),{"action":"list"})' | $(FOREBAY) invoke redriver -
 
 .PHONY: replay
 replay: tool ## Rebuild Postgres from the archive, or reprocess: ARGS='{"action":"restore","dry_run":true}'
@@ -345,7 +346,7 @@ binaries: ## Build the functions and the local stack
 
 .PHONY: tool
 tool:
-	@cargo build --quiet --package stack --bins $(CARGO_PROFILE)
+	@cargo build --quiet --package stack --package forebay --bins $(CARGO_PROFILE)
 
 .PHONY: lambda-build
 lambda-build: $(CARGO_LAMBDA) ## Build the functions for AWS Lambda into target/lambda (ARM=1 for arm64)

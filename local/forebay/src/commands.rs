@@ -84,7 +84,7 @@ enum ForebayAction {
     /// Invoke a function with a file, and print its answer.
     Invoke {
         function: String,
-        /// The event as JSON.
+        /// The event as JSON; - is standard input.
         file: PathBuf,
     },
     /// Check addresses, clocks, the API key and the functions, and say what to do.
@@ -139,7 +139,9 @@ impl ForebayCommand {
 
 async fn invoke(function: &str, file: &Path, at: &ReachedPipeline, answers: &Answers) -> anyhow::Result<Ending> {
     let unreadable = |error: String| Stop::wrong_use(format!("{}: {error}", file.display()));
-    let text = std::fs::read_to_string(file).map_err(|error| unreadable(error.to_string()))?;
+    let text =
+        if file == Path::new("-") { std::io::read_to_string(std::io::stdin()) } else { std::fs::read_to_string(file) };
+    let text = text.map_err(|error| unreadable(error.to_string()))?;
     let event: Value = serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
     let answer = at.call(function, &event).await?;
     // An answer of a function has no columns.

@@ -10,7 +10,7 @@ use archive::reader::{ArchiveReader, Filter};
 use clap::Args;
 use pipeline::ports::KeyKind;
 use postgres::{Database, PostgresConfig};
-use serde_json::{Value, json};
+use serde_json::Value;
 use settings::Settings;
 
 use crate::demo::{self, Demo, Traffic};
@@ -104,41 +104,6 @@ fn samples(folder: &Path) -> Vec<String> {
         entries.filter_map(|entry| Some(PathBuf::from(entry.file_name()).file_stem()?.to_str()?.to_owned())).collect();
     names.sort();
     names
-}
-
-/// # Errors
-/// If the maintainer refuses.
-pub async fn block(session: &Session, address: &str, reason: &str, for_sec: Option<u64>) -> anyhow::Result<ExitCode> {
-    let mut request = json!({"action": "block", "address": address, "reason": reason});
-    if let Some(seconds) = for_sec {
-        request["for_sec"] = json!(seconds);
-    }
-    print_answer(&call(session, "maintainer", request.to_string()).await?)
-}
-
-/// # Errors
-/// If the maintainer refuses.
-pub async fn unblock(session: &Session, address: &str) -> anyhow::Result<ExitCode> {
-    let request = json!({"action": "unblock", "address": address});
-    print_answer(&call(session, "maintainer", request.to_string()).await?)
-}
-
-/// # Errors
-/// If the maintainer refuses.
-pub async fn blocks(session: &Session) -> anyhow::Result<ExitCode> {
-    print_answer(&call(session, "maintainer", json!({"action": "list-blocks"}).to_string()).await?)
-}
-
-/// # Errors
-/// If the maintainer refuses.
-pub async fn operate(session: &Session, request: String) -> anyhow::Result<ExitCode> {
-    print_answer(&call(session, "maintainer", request).await?)
-}
-
-/// # Errors
-/// If the redriver refuses.
-pub async fn redrive(session: &Session, request: String) -> anyhow::Result<ExitCode> {
-    print_answer(&call(session, "redriver", request).await?)
 }
 
 /// Invokes the replayer and prints each answer until the run is complete: an invocation stops before its timeout.

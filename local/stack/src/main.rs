@@ -1,4 +1,5 @@
-//! The command behind the Makefile: run, demo, invoke, reconcile and the operator's commands.
+//! The command behind the Makefile for what needs this machine: run, demo, invoke, reconcile, the archive. Operators' commands
+//! are those of `forebay`.
 
 #![warn(clippy::print_stdout, clippy::print_stderr)]
 
@@ -84,29 +85,6 @@ enum Command {
         #[arg(long, value_parser = clap::value_parser!(u16).range(1..=1440))]
         minutes: Option<u16>,
     },
-    /// Block an IP address.
-    Block {
-        address: String,
-        #[arg(long)]
-        reason: String,
-        /// Seconds until the block ends; without this it stays until it is removed.
-        #[arg(long)]
-        for_sec: Option<u64>,
-    },
-    /// Remove an IP address from the block list.
-    Unblock { address: String },
-    /// Show the block list.
-    Blocks,
-    /// Keys, blocks, exceptions and their audit trail: a request to the maintainer as JSON.
-    Operate {
-        #[arg(default_value = r#"{"action":"list-keys"}"#)]
-        request: String,
-    },
-    /// List dead letters, or send them again: a request to the redriver as JSON.
-    Redrive {
-        #[arg(default_value = r#"{"action":"list"}"#)]
-        request: String,
-    },
     /// Rebuild Postgres from the archive, or process records again as another version: a request to the replayer as
     /// JSON.
     Replay {
@@ -147,13 +125,6 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Gateway { function_urls, schedules } => gateway(function_urls, schedules).await,
         Command::Invoke { function, event } => commands::invoke(&Session::read()?, &function, &event).await,
         Command::Reconcile { minutes } => reconcile::command(&Session::read()?, minutes).await,
-        Command::Block { address, reason, for_sec } => {
-            commands::block(&Session::read()?, &address, &reason, for_sec).await
-        }
-        Command::Unblock { address } => commands::unblock(&Session::read()?, &address).await,
-        Command::Blocks => commands::blocks(&Session::read()?).await,
-        Command::Operate { request } => commands::operate(&Session::read()?, request).await,
-        Command::Redrive { request } => commands::redrive(&Session::read()?, request).await,
         Command::Replay { request } => commands::replay(&Session::read()?, &request).await,
         Command::Fingerprint => commands::fingerprint(&Session::read()?).await,
         Command::Archive(arguments) => commands::archive(&Session::read()?, &arguments).await,

@@ -8,7 +8,8 @@ use std::process::{Command, Stdio};
 fn a_command_whose_reader_leaves_ends_quietly() {
     let lambda = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut child = Command::new(env!("CARGO_BIN_EXE_stack"))
-        .arg("blocks")
+        .args(["invoke", "maintainer", "list-blocks"])
+        .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
         .env("AWS_ENDPOINT_URL_LAMBDA", format!("http://{}", lambda.local_addr().unwrap()))
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

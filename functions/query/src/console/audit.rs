@@ -15,6 +15,9 @@ use super::functions::Callee;
 use super::layout::{counted, field, instant, scrolling};
 use super::operator::{Operator, given};
 
+/// What the redriver notes, too, although it changes nothing: this page itself is one of these.
+const READ: [&str; 4] = ["list", "parked", "undelivered", "audit"];
+
 /// As both functions answer `audit`.
 #[derive(Deserialize)]
 struct Trail {
@@ -64,6 +67,7 @@ fn trail_markup(title: &str, trail: Result<Trail, ConsoleError>) -> Markup {
         Ok(Trail { entries }) => entries,
         Err(error) => return html! { h2 { (title) } (error.told()) },
     };
+    let entries: Vec<Entry> = entries.into_iter().filter(|entry| !READ.contains(&entry.action.as_str())).collect();
     html! {
         h2 { (title) }
         p role="status" { (counted(entries.len() as u64, "action", "actions")) }

@@ -209,18 +209,19 @@ fn examples_table(examples: &[Letter]) -> Markup {
 pub(super) async fn redrive(State(desk): State<Desk>, SignedForm(operator, mut given): SignedForm) -> Response {
     let redriven = async {
         let is_dry_run = given.take("dry_run")?.is_some();
-        let (from, until) = (take_offsets(&mut given, "from_offsets")?, take_offsets(&mut given, "until_offsets")?);
+        let mut part = Vec::new();
+        for name in ["from_offsets", "until_offsets"] {
+            part.extend(take_offsets(&mut given, name)?.map(|offsets| (name, offsets)));
+        }
         let filters = Filters::take(&mut given)?;
         let mut request = filters.request("redrive");
         request["dry_run"] = is_dry_run.into();
         request["max_per_sec"] = MAX_PER_SEC.into();
-        for (name, offsets) in [("from_offsets", from), ("until_offsets", until)] {
-            if let Some(offsets) = offsets {
-                request[name] = offsets;
-            }
+        for (name, offsets) in &part {
+            request[*name] = offsets.clone();
         }
         let redriven = desk.console.redriver.change::<Redriven>(operator.asking(), request).await?;
-        Ok::<Markup, ConsoleError>(redriven_markup(&operator, &filters, &redriven))
+        Ok::<Markup, ConsoleError>(redriven_markup(&operator, &filters, &part, &redriven))
     };
     match redriven.await {
         Ok(content) => page(&operator, Section::DeadLetters, &content),
@@ -232,7 +233,13 @@ fn letters(number: u64) -> String {
     counted(number, "letter", "letters")
 }
 
-fn redriven_markup(operator: &Operator, filters: &Filters, redriven: &Redriven) -> Markup {
+/// `part` is the part of the topic that was asked about.
+fn redriven_markup(
+    operator: &Operator,
+    filters: &Filters,
+    part: &[(&'static str, Value)],
+    redriven: &Redriven,
+) -> Markup {
     let Redriven { run, dry_run, matched, sent, parked, already, under_way, refused, next, until, next_at } = redriven;
     let to_do = sent + parked;
     html! {
@@ -262,6 +269,7 @@ fn redriven_markup(operator: &Operator, filters: &Filters, redriven: &Redriven) 
         @if *dry_run && to_do > 0 {
             form method="post" action="/console/dead-letters/redrive" {
                 (operator.csrf_field()) (filters.hidden_fields())
+                @for (name, offsets) in part { input type="hidden" name=(name) value=(offsets.to_string()); }
                 // Not also those that fail from now on.
                 @if filters.get("until").is_empty() { input type="hidden" name="until" value=(operator.now); }
                 button class="strong" { "Send " (letters(to_do)) " again now" }

@@ -504,7 +504,9 @@ async fn a_new_key_is_shown_once_and_a_try_out_offers_the_real_thing() {
     assert_eq!(made.matches("fb_server_new").count(), 1, "{made}");
     assert!(!browser.get("/console/keys").await.text.contains("fb_server_new"));
 
-    let tried = browser.submit("/console/dead-letters/redrive", "reason=r&tenant=acme&dry_run=yes").await.text;
+    let part = "reason=r&tenant=acme&dry_run=yes&from_offsets=%7B%220%22%3A7%7D";
+    let tried = browser.submit("/console/dead-letters/redrive", part).await.text;
+    assert!(tried.contains(r#"name="from_offsets" value="{&quot;0&quot;:7}""#), "the same part: {tried}");
     assert!(tried.contains("1 letter would be sent again") && tried.contains("Send 1 letter again now"), "{tried}");
     assert!(tried.contains(r#"name="tenant" value="acme""#) && !tried.contains("dry_run"), "{tried}");
     assert!(tried.contains(&format!(r#"name="until" value="{}""#, after(3600))), "not also what fails later: {tried}");
@@ -693,6 +695,24 @@ async fn files_may_be_kept_for_ever_because_their_names_change() {
         let other = browser.get(&file.replace('-', "-0")).await;
         assert_eq!((other.status, other.header("cache-control")), (404, "no-store"), "{file}");
     }
+}
+
+#[tokio::test]
+async fn the_audit_trail_has_changes_and_not_what_was_only_read() {
+    let service = Service::start_with(&ON).await;
+    let browser = Browser::signed_in(&service).await;
+    let entry = |action: &str| {
+        json!({"started_at": RECEIVED_AT, "run": "r", "action": action, "by": null, "state": "finished",
+            "request": "{}", "result": ""})
+    };
+    let entries = ["list", "redrive", "audit", "parked", "release", "undelivered", "deliver"].map(entry);
+    service.functions.answer("audit", Ok(json!({"entries": entries})));
+    let page = browser.get("/console/audit?day=2026-11-20").await.text;
+    assert!(
+        page.contains("3 actions") && page.contains("<td>redrive</td>") && !page.contains("<td>list</td>"),
+        "{page}"
+    );
+    assert!(service.functions.calls().iter().all(|(_, event)| event["day"] == "2026-11-20"));
 }
 
 /// API Gateway passes on what begins with `/console`, with GET and POST.

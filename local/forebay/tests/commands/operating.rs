@@ -304,9 +304,12 @@ async fn a_difference_in_the_ledger_is_an_exit_status() {
 async fn a_function_is_invoked_with_a_file() {
     let (server, folder) = (Server::start().await, TempDir::new().unwrap());
     std::fs::write(folder.path().join("event.json"), "{\"a\":1}").unwrap();
-    answer(&server, [json!({"b": 2})]);
+    answer(&server, [json!({"b": 2}), json!({"b": 2})]);
     server.run(folder.path(), &["invoke", "scorer", "event.json"]).await.ended(0, "\"b\": 2");
-    assert_eq!(calls(&server), [("scorer".to_owned(), json!({"a": 1}))]);
+    let mut from_input = server.command(folder.path(), &["invoke", "scorer", "-"]);
+    from_input.stdin(std::fs::File::open(folder.path().join("event.json")).unwrap());
+    Finished::of(from_input).await.ended(0, "\"b\": 2");
+    assert_eq!(calls(&server), [("scorer".to_owned(), json!({"a": 1})), ("scorer".to_owned(), json!({"a": 1}))]);
     server.run(folder.path(), &["invoke", "scorer", "none.json"]).await.ended(2, "none.json");
 }
 

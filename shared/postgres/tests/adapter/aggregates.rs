@@ -1,9 +1,11 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use event::{EventId, EventKey, TenantId, Timestamp};
 use pipeline::ports::{EventPlace, EventStore, LateScore, RiskScore, UnscoredEvent, UnscoredEvents};
 use pipeline::tracked::{Decided, State, Tracked};
 use pipeline::{Outcome, Position};
+use postgres::partitions::{PartitionPolicy, maintain};
 use postgres::{Database, Drain, LogEnd, PostgresAggregates, PostgresEventStore, PostgresUnscoredEvents};
 use testkit::contracts::store::DEDUP_WINDOW;
 use testkit::events::{event, first_copy, stored, valid};
@@ -105,6 +107,28 @@ async fn a_batch_whose_ledger_rows_have_expired_hides_no_later_one() {
     assert_eq!(count(&aggregates, 1).await, 2);
     assert_eq!(aggregates.oldest_uncounted().await.unwrap(), None);
     assert_eq!(cell(&database, "campaign_id").await, "2 0 0 0 0");
+}
+
+#[tokio::test]
+async fn statistics_stay_when_their_events_and_ledger_rows_are_deleted() {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let policy = PartitionPolicy { ahead_days: 1, retention_days: 3, ledger_retention: 3 * DAY };
+    let database = database().await;
+    let aggregates = PostgresAggregates::new(database.clone());
+    maintain(&database, noon(), policy).await.unwrap();
+    record(&database, &[click(0, 0), click(0, 1), click(0, 2)]).await;
+    assert_eq!(count(&aggregates, 10).await, 3);
+    let cells = async || -> String {
+        scalar(&database, "SELECT string_agg(a::text, '|' ORDER BY a::text) FROM aggregates a").await
+    };
+    let before = cells().await;
+    assert!(before.contains("campaign_id"), "{before}");
+    let report = maintain(&database, noon().plus(20 * DAY), policy).await.unwrap();
+    assert!(report.dropped.contains(&"2026-11-20".to_owned()) && report.deleted_outcomes == 3, "{report:?}");
+    assert_eq!(scalar::<i64>(&database, "SELECT count(*) FROM events").await, 0);
+    assert_eq!(ledger(&database).await, "0 0 0 0 0");
+    assert_eq!(count(&aggregates, 10).await, 0);
+    assert_eq!(cells().await, before);
 }
 
 #[tokio::test]
