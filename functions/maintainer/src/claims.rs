@@ -36,7 +36,7 @@ pub(crate) async fn show(
     let held = claims.find(&key).await.map_err(MaintainerError::Claims)?;
     let claim = held.map(|HeldClaim { owner, payload_hash, expires_at }| Remembered {
         owner,
-        payload_hash: payload_hash.0.iter().map(|byte| format!("{byte:02x}")).collect(),
+        payload_hash: payload_hash.to_string(),
         expires_at,
         expired: expires_at <= now,
     });

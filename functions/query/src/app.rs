@@ -115,7 +115,6 @@ impl App {
             None => None,
         };
         let ports = QueryPorts {
-            console,
             history: Arc::new(PostgresEventHistory::new(database.clone())),
             search: Arc::new(PostgresEventSearch::new(database.clone())),
             statistics: Arc::new(PostgresStatistics::new(database)),
@@ -124,6 +123,7 @@ impl App {
                 .stream
                 .as_ref()
                 .map(|stream| -> Arc<dyn TopicTail> { Arc::new(KafkaTail::new(stream.kafka.clone(), "query")) }),
+            console,
         };
         let (keys, leases, marks) = (access.keys(), access.leases(), access.marks());
         Ok(App::new(&config, keys, leases, ports, marks, Arc::new(SystemClock)))

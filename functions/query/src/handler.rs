@@ -93,9 +93,19 @@ impl App {
         uri: &Uri,
         now: Timestamp,
     ) -> Result<TenantId, QueryError> {
-        let key = self.authenticator.authenticate(Credentials::of_headers(headers)?, Scope::Operate, now).await?;
-        self.limiter.take(&key, 1, now).await?;
+        let key = self.operators_key(Credentials::of_headers(headers)?, now).await?;
         Ok(parameters::tenant(uri)?.unwrap_or_else(|| key.tenant.clone()))
+    }
+
+    /// The key of an operator, if it is one and has not asked too often.
+    pub(crate) async fn operators_key(
+        &self,
+        credentials: Credentials,
+        now: Timestamp,
+    ) -> Result<Arc<ApiKey>, QueryError> {
+        let key = self.authenticator.authenticate(credentials, Scope::Operate, now).await?;
+        self.limiter.take(&key, 1, now).await?;
+        Ok(key)
     }
 
     pub(crate) async fn answer(

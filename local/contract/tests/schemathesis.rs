@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
@@ -21,6 +20,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use settings::{ProcessEnvironment, Variables as _};
+use stack::functions::beside_this_program;
 use stack::options::Options;
 use stack::stack::Stack;
 use tokio::net::TcpListener;
@@ -30,10 +30,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const NO_LIMIT: u32 = 100_000_000;
 
 async fn start() -> (Stack, String) {
-    // target/<profile>/deps/schemathesis-… -> target/<profile>
-    let program = std::env::current_exe().unwrap();
-    let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
-    let options = Options::for_one_run(&ProcessEnvironment, binaries).unwrap();
+    let options = Options::for_one_run(&ProcessEnvironment, beside_this_program().unwrap()).unwrap();
     // Requests that wait for what will never come do not wait long.
     let limits = [
         ("QUERY_RATE_LIMIT_PER_MIN", NO_LIMIT),

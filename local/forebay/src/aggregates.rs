@@ -10,8 +10,8 @@ use crate::table::cell;
 
 #[derive(Clone, Debug, Subcommand)]
 pub enum AggregatesCommand {
-    /// Count the stored events of a time span again, and compare; exit status 1 if anything differs, as all does of a time whose
-    /// events retention has deleted. Changes nothing.
+    /// Count the stored events of a time span again, and compare them with the statistics; exit status 1 if they differ. They always
+    /// do where retention has deleted the events. Changes nothing.
     Verify {
         /// From this instant on, such as 2026-11-20T18:00:00Z; widened to a quarter of an hour.
         #[arg(long, value_name = "INSTANT")]

@@ -95,13 +95,14 @@ pub fn instances(options: &Options) -> usize {
     options.concurrency.get().max(3)
 }
 
-/// The folder of this program, where `cargo build` puts those of the functions too.
+/// The folder of this program, where `cargo build` puts those of the functions too. A test is in `deps`, one below.
 ///
 /// # Errors
 /// If the system does not say where this program is.
 pub fn beside_this_program() -> anyhow::Result<PathBuf> {
     let program = std::env::current_exe()?;
-    Ok(program.parent().context("the path of this program has no folder")?.to_owned())
+    let folder = program.parent().context("the path of this program has no folder")?;
+    Ok(folder.parent().filter(|_| folder.ends_with("deps")).unwrap_or(folder).to_owned())
 }
 
 fn program(options: &Options, name: &str) -> anyhow::Result<PathBuf> {

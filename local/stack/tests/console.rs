@@ -1,13 +1,13 @@
 //! The console through the real binaries: pages of `query`, and changes by the maintainer and the redriver.
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests: a failure is a failed test")]
 
-use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use pipeline::ports::KeyKind;
 use serde_json::{Value, json};
 use settings::{ProcessEnvironment, Variables as _};
+use stack::functions::beside_this_program;
 use stack::options::Options;
 use stack::stack::Stack;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -28,10 +28,7 @@ const REFUSING: &str = "
     CREATE TRIGGER refusing BEFORE INSERT ON events FOR EACH ROW EXECUTE FUNCTION refuse()";
 
 async fn start() -> Stack {
-    // target/<profile>/deps/console-… -> target/<profile>
-    let program = std::env::current_exe().unwrap();
-    let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
-    let options = Options::for_one_run(&ProcessEnvironment, binaries).unwrap();
+    let options = Options::for_one_run(&ProcessEnvironment, beside_this_program().unwrap()).unwrap();
     let options = options.with_setting("IP_RATE_LIMIT_PER_MIN", "0").with_setting("QUERY_RATE_LIMIT_PER_MIN", "100000");
     Stack::start(Options { aggregate_every: None, ..options }).await.unwrap()
 }

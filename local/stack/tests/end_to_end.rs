@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use settings::Variables as _;
 use stack::client::JsonClient;
 use stack::demo::{BatchSender, Demo, DemoReport, RequestBatch, SenderKind, Sent, Traffic, make_keys, send_all};
-use stack::functions::start_http;
+use stack::functions::{beside_this_program, start_http};
 use stack::options::Options;
 use stack::progress::GroupProgress;
 use stack::reconcile::LedgerProof;
@@ -26,10 +26,7 @@ use stack::stack::Stack;
 use tokio_postgres::NoTls;
 
 fn options() -> Options {
-    // target/<profile>/deps/end_to_end-… -> target/<profile>
-    let program = std::env::current_exe().unwrap();
-    let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
-    Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap()
+    Options::for_one_run(&settings::ProcessEnvironment, beside_this_program().unwrap()).unwrap()
 }
 
 /// Sums per outcome in `record_outcomes`, and the number of rows in `events`.

@@ -5,7 +5,6 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::json;
@@ -13,7 +12,7 @@ use services::free_port;
 use services::https_receiver::HttpsReceiver;
 use stack::client::JsonClient;
 use stack::demo::Demo;
-use stack::functions::FUNCTIONS;
+use stack::functions::{FUNCTIONS, beside_this_program};
 use stack::options::Options;
 use stack::stack::Stack;
 use telemetry::list;
@@ -69,10 +68,7 @@ impl Metrics {
 }
 
 fn options(receiver: &HttpsReceiver) -> Options {
-    // target/<profile>/deps/metrics-… -> target/<profile>
-    let program = std::env::current_exe().unwrap();
-    let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
-    let mut options = Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap();
+    let mut options = Options::for_one_run(&settings::ProcessEnvironment, beside_this_program().unwrap()).unwrap();
     let ports = &mut options.ports.metrics;
     for port in [&mut ports.stack, &mut ports.ingest, &mut ports.query] {
         port.number = free_port().unwrap();

@@ -6,7 +6,6 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests: a failure is a failed test")]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use pipeline::topic::{DEAD_LETTER_EVENTS, RAW_EVENTS};
 use serde_json::{Value, json};
 use stack::archived::ArchiveProof;
 use stack::client::HttpAnswer;
+use stack::functions::beside_this_program;
 use stack::options::Options;
 use stack::stack::Stack;
 use tokio_postgres::NoTls;
@@ -33,10 +33,7 @@ struct World {
 impl World {
     /// With that store of redrive marks.
     async fn start(store: &str) -> Self {
-        // target/<profile>/deps/redrive-… -> target/<profile>
-        let program = std::env::current_exe().unwrap();
-        let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
-        let options = Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap();
+        let options = Options::for_one_run(&settings::ProcessEnvironment, beside_this_program().unwrap()).unwrap();
         let options = options.with_setting("IP_RATE_LIMIT_PER_MIN", "0").with_setting("ACCESS_STORE", store);
         let stack = Stack::start(options).await.unwrap();
         let (database, connection) = tokio_postgres::connect(stack.database_url(), NoTls).await.unwrap();

@@ -2,7 +2,6 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +11,7 @@ use postgres::Database;
 use postgres::fingerprint::{Fingerprint, fingerprint};
 use serde_json::{Value, json};
 use stack::demo::{Demo, DemoReport};
+use stack::functions::beside_this_program;
 use stack::options::Options;
 use stack::stack::Stack;
 use tokio_postgres::{Client, NoTls};
@@ -19,10 +19,7 @@ use tokio_postgres::{Client, NoTls};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn options() -> Options {
-    // target/<profile>/deps/replay-… -> target/<profile>
-    let program = std::env::current_exe().unwrap();
-    let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
-    Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap()
+    Options::for_one_run(&settings::ProcessEnvironment, beside_this_program().unwrap()).unwrap()
 }
 
 /// An idle stack whose traffic had every kind of outcome and is archived.

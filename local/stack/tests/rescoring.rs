@@ -15,7 +15,7 @@ use pipeline::topic::PROCESSED_EVENTS;
 use serde_json::{Value, json};
 use stack::client::JsonClient;
 use stack::demo::{BatchSender, RequestBatch, SenderKind, make_keys, send_all};
-use stack::functions::FUNCTIONS;
+use stack::functions::{FUNCTIONS, beside_this_program};
 use stack::options::Options;
 use stack::stack::Stack;
 use tempfile::TempDir;
@@ -31,9 +31,7 @@ struct Binaries {
 
 impl Binaries {
     fn new() -> Self {
-        // target/<profile>/deps/rescoring-… -> target/<profile>
-        let program = std::env::current_exe().unwrap();
-        let real = program.parent().unwrap().parent().unwrap().to_owned();
+        let real = beside_this_program().unwrap();
         let folder = tempfile::tempdir().unwrap();
         let binaries = Binaries { real, folder };
         FUNCTIONS.into_iter().for_each(|name| binaries.restore(name));

@@ -11,16 +11,14 @@ use nix::unistd::Pid;
 use pipeline::ports::KeyKind;
 use serde_json::{Value, json};
 use stack::client::JsonClient;
+use stack::functions::beside_this_program;
 use stack::options::Options;
 use stack::stack::Stack;
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn options() -> Options {
-    // target/<profile>/deps/statistics-… -> target/<profile>
-    let program = std::env::current_exe().unwrap();
-    let binaries = program.parent().unwrap().parent().unwrap().to_owned();
-    let options = Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap();
+    let options = Options::for_one_run(&settings::ProcessEnvironment, beside_this_program().unwrap()).unwrap();
     let options = options.with_setting("IP_RATE_LIMIT_PER_MIN", "0");
     Options { aggregate_every: None, ..options }
 }

@@ -4,12 +4,12 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests: a failure is a failed test")]
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use pipeline::ports::KeyKind;
 use serde_json::{Value, json};
 use stack::client::JsonClient;
+use stack::functions::beside_this_program;
 use stack::options::Options;
 use stack::stack::Stack;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
@@ -18,10 +18,7 @@ use tokio::net::TcpStream;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn options() -> Options {
-    // target/<profile>/deps/stream-… -> target/<profile>
-    let program = std::env::current_exe().unwrap();
-    let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
-    Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap()
+    Options::for_one_run(&settings::ProcessEnvironment, beside_this_program().unwrap()).unwrap()
 }
 
 struct Client {

@@ -4,7 +4,6 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests: a failure is a failed test")]
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -23,6 +22,7 @@ use pipeline::{Header, TraceContext, TraceId, header, topic};
 use prost::Message as _;
 use serde_json::{Value, json};
 use settings::Variables as _;
+use stack::functions::beside_this_program;
 use stack::observe::RunningObserver;
 use stack::options::Options;
 use stack::stack::Stack;
@@ -105,10 +105,7 @@ struct World {
 }
 
 fn options() -> Options {
-    // target/<profile>/deps/traces-… -> target/<profile>
-    let program = std::env::current_exe().unwrap();
-    let binaries: PathBuf = program.parent().unwrap().parent().unwrap().to_owned();
-    Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap()
+    Options::for_one_run(&settings::ProcessEnvironment, beside_this_program().unwrap()).unwrap()
 }
 
 impl World {

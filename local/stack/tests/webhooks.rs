@@ -9,6 +9,7 @@ use pipeline::ports::KeyKind;
 use serde_json::{Value, json};
 use services::https_receiver::{HttpsReceiver, ReceiverAnswer};
 use stack::client::JsonClient;
+use stack::functions::beside_this_program;
 use stack::options::Options;
 use stack::stack::Stack;
 use tokio_postgres::NoTls;
@@ -16,10 +17,7 @@ use tokio_postgres::NoTls;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 async fn stack(receiver: &HttpsReceiver) -> Stack {
-    // target/<profile>/deps/webhooks-… -> target/<profile>
-    let program = std::env::current_exe().unwrap();
-    let binaries = program.parent().unwrap().parent().unwrap().to_owned();
-    let options = Options::for_one_run(&settings::ProcessEnvironment, binaries).unwrap();
+    let options = Options::for_one_run(&settings::ProcessEnvironment, beside_this_program().unwrap()).unwrap();
     let options = options.with_setting("BREAKER_OPEN_SEC", "1").telling(receiver);
     let options = Options { notify_every: None, aggregate_every: None, rescore_every: None, ..options };
     Stack::start(options).await.unwrap()

@@ -1,6 +1,7 @@
 //! What is counted, and where.
 
 use std::collections::BTreeMap;
+use std::iter::Sum;
 
 use event::Timestamp;
 use rust_decimal::Decimal;
@@ -47,6 +48,15 @@ impl StatusCounts {
     /// Records of every status.
     pub fn records(&self) -> i64 {
         self.0.iter().sum()
+    }
+}
+
+impl<'a> Sum<&'a StatusCounts> for StatusCounts {
+    fn sum<I: Iterator<Item = &'a StatusCounts>>(counts: I) -> Self {
+        counts.fold(StatusCounts::default(), |mut sum, counts| {
+            sum.merge(counts);
+            sum
+        })
     }
 }
 

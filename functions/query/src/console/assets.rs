@@ -49,12 +49,11 @@ pub(super) async fn asset(Path(name): Path<String>) -> Response {
     let Assets { style, script, htmx, chart_style, charts } = &*ASSETS;
     let Some(found) = [style, script, htmx, chart_style, charts].into_iter().find(|asset| asset.name == name) else {
         // A page of another version names another file.
-        return (StatusCode::NOT_FOUND, [(header::CACHE_CONTROL, "no-store")]).into_response();
+        return StatusCode::NOT_FOUND.into_response();
     };
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(found.media_type)),
         (header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable")),
-        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
     ];
     (headers, found.bytes).into_response()
 }

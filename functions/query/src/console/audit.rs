@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::Uri;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use event::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -12,7 +12,7 @@ use super::desk::Desk;
 use super::error::ConsoleError;
 use super::frame::{Section, page};
 use super::functions::Callee;
-use super::layout::{counted, field, instant, scrolling};
+use super::layout::{counted, field, instant, text_table};
 use super::operator::{Operator, given};
 
 /// What the redriver notes, too, although it changes nothing: this page itself is one of these.
@@ -34,11 +34,8 @@ struct Entry {
     result: String,
 }
 
-pub(super) async fn audit(State(desk): State<Desk>, operator: Operator, uri: Uri) -> Response {
-    let day = match given(&uri).and_then(|mut given| Ok(given.take("day")?)) {
-        Ok(day) => day,
-        Err(error) => return error.into_response(),
-    };
+pub(super) async fn audit(State(desk): State<Desk>, operator: Operator, uri: Uri) -> Result<Response, ConsoleError> {
+    let day = given(&uri)?.take("day")?;
     let (changes, redrives) = tokio::join!(
         trail(&desk.console.maintainer, &operator, day.as_deref()),
         trail(&desk.console.redriver, &operator, day.as_deref())
@@ -51,7 +48,7 @@ pub(super) async fn audit(State(desk): State<Desk>, operator: Operator, uri: Uri
         (trail_markup("Blocks, API keys and webhooks", changes))
         (trail_markup("Dead letters", redrives))
     };
-    page(&operator, Section::Audit, &content)
+    Ok(page(&operator, Section::Audit, &content))
 }
 
 async fn trail(function: &Callee, operator: &Operator, day: Option<&str>) -> Result<Trail, ConsoleError> {
@@ -72,21 +69,16 @@ fn trail_markup(title: &str, trail: Result<Trail, ConsoleError>) -> Markup {
         h2 { (title) }
         p role="status" { (counted(entries.len() as u64, "action", "actions")) }
         @if !entries.is_empty() {
-            (scrolling(title, &html! {
-                table {
-                    thead { tr { @for name in ["Begun", "Action", "By", "State", "Request", "Result"] { th scope="col" { (name) } } } }
-                    tbody {
-                        // The last is the one that is looked for.
-                        @for Entry { started_at, action, by, state, request, result } in entries.iter().rev() {
-                            tr {
-                                th scope="row" { (instant(*started_at)) }
-                                td { (action) }
-                                td { (by.as_deref().unwrap_or("unknown")) }
-                                td { (state) }
-                                td { code { (request) } }
-                                td { code { (result) } }
-                            }
-                        }
+            (text_table(title, &["Begun", "Action", "By", "State", "Request", "Result"], &html! {
+                // The last is the one that is looked for.
+                @for Entry { started_at, action, by, state, request, result } in entries.iter().rev() {
+                    tr {
+                        th scope="row" { (instant(*started_at)) }
+                        td { (action) }
+                        td { (by.as_deref().unwrap_or("unknown")) }
+                        td { (state) }
+                        td { code { (request) } }
+                        td { code { (result) } }
                     }
                 }
             }))

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::desk::Desk;
 use super::error::ConsoleError;
 use super::frame::{Section, page};
-use super::layout::{counted, done, field, instant, scrolling, wrong};
+use super::layout::{counted, done, field, instant, text_table, wrong};
 use super::operator::{Operator, SignedForm, given};
 use crate::error::QueryError;
 use crate::parameters::{Given, number_within};
@@ -102,11 +102,8 @@ fn list_markup(operator: &Operator, blocks: &[Block]) -> Markup {
         p role="status" { (counted(blocks.len() as u64, "entry", "entries")) }
         @if blocks.len() > MOST_ROWS { (wrong(&format!("the first {MOST_ROWS} are shown; `forebay blocks list` has all"))) }
         @if !blocks.is_empty() {
-            (scrolling("Blocks", &html! {
-                table {
-                    thead { tr { @for name in ["Address", "What", "Reason", "Until", "Change"] { th scope="col" { (name) } } } }
-                    tbody { @for block in blocks.iter().take(MOST_ROWS) { (row(operator, block)) } }
-                }
+            (text_table("Blocks", &["Address", "What", "Reason", "Until", "Change"], &html! {
+                @for block in blocks.iter().take(MOST_ROWS) { (row(operator, block)) }
             }))
         }
     }

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::Uri;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use event::TenantId;
 use maud::{Markup, html};
 use statistics::{RELATIVE_ERROR, ReportRequest, StatisticsReport, StatusCounts, TopValues, ValueCounts};
@@ -11,7 +11,8 @@ use super::chart::Chart;
 use super::desk::Desk;
 use super::error::ConsoleError;
 use super::frame::{Section, page};
-use super::layout::{counted, field, instant, link, scrolling, tenant_field};
+use super::layout::Column::{Numbers, Texts};
+use super::layout::{counted, field, instant, link, table, tenant_field};
 use super::operator::{Operator, given};
 use crate::parameters::Given;
 use crate::stats::{CAMPAIGN, CampaignShares, Parameters, StatsQuestion};
@@ -19,16 +20,17 @@ use crate::stats::{CAMPAIGN, CampaignShares, Parameters, StatsQuestion};
 /// What the form asks for besides tenant and campaign.
 const ASKED: [&str; 3] = ["hours", "interval", "timezone"];
 
-pub(super) async fn campaigns(State(desk): State<Desk>, operator: Operator, uri: Uri) -> Response {
-    let given = match given(&uri) {
-        Ok(given) => given,
-        Err(error) => return error.into_response(),
-    };
+pub(super) async fn campaigns(
+    State(desk): State<Desk>,
+    operator: Operator,
+    uri: Uri,
+) -> Result<Response, ConsoleError> {
+    let given = given(&uri)?;
     let first = |name: &str| given.first(name).unwrap_or_default().to_owned();
     let tenant = given.first("tenant").unwrap_or(operator.key.tenant.as_str()).to_owned();
     let form = form(&tenant, &first("campaign"), &ASKED.map(|name| (name, first(name))));
     let figures = figures(&desk, &operator, given).await.unwrap_or_else(|error| error.told());
-    page(&operator, Section::Campaigns, &html! { (form) (figures) })
+    Ok(page(&operator, Section::Campaigns, &html! { (form) (figures) }))
 }
 
 fn form(tenant: &str, campaign: &str, asked: &[(&str, String); ASKED.len()]) -> Markup {
@@ -76,17 +78,12 @@ fn top_markup(tenant: &TenantId, hours: &str, TopValues { complete_until: _, val
         h2 { "The campaigns with the most records" }
         p role="status" { (counted(values.len() as u64, "campaign", "campaigns")) }
         @if !values.is_empty() {
-            (scrolling("Campaigns", &html! {
-                table {
-                    thead { tr { th scope="col" { "Campaign" } th scope="col" class="number" { "Records" } th scope="col" class="number" { "Events" } } }
-                    tbody {
-                        @for ValueCounts { value, counts } in values {
-                            tr {
-                                th scope="row" { a href=(report(value)) { (value) } }
-                                td class="number" { (counts.records()) }
-                                td class="number" { (counts.stored()) }
-                            }
-                        }
+            (table("Campaigns", [Texts("Campaign"), Numbers("Records"), Numbers("Events")], &html! {
+                @for ValueCounts { value, counts } in values {
+                    tr {
+                        th scope="row" { a href=(report(value)) { (value) } }
+                        td class="number" { (counts.records()) }
+                        td class="number" { (counts.stored()) }
                     }
                 }
             }))
@@ -139,11 +136,8 @@ fn values_markup(title: &str, column: &str, values: &[ValueCounts]) -> Markup {
             h3 { (title) }
             @if values.is_empty() { p { "None are known." } }
             @else {
-                (scrolling(title, &html! {
-                    table {
-                        thead { tr { th scope="col" { (column) } th scope="col" class="number" { "Events" } } }
-                        tbody { @for ValueCounts { value, counts } in values { tr { th scope="row" { (value) } td class="number" { (counts.stored()) } } } }
-                    }
+                (table(title, [Texts(column), Numbers("Events")], &html! {
+                    @for ValueCounts { value, counts } in values { tr { th scope="row" { (value) } td class="number" { (counts.stored()) } } }
                 }))
             }
         }

@@ -1,10 +1,12 @@
 //! Charts. `console.js` draws them; next to each is a table with the same numbers.
 
+use std::iter;
+
 use event::Timestamp;
 use maud::{Markup, html};
 use serde::Serialize;
 
-use super::layout::{instant, scrolling};
+use super::layout::{Column, head, instant, scrolling};
 
 /// Numbers over time.
 pub(super) struct Chart<'a> {
@@ -40,7 +42,7 @@ impl Chart<'_> {
         let table = html! {
             table {
                 caption { (title) }
-                thead { tr { th scope="col" { "From" } @for (label, _) in series { th scope="col" class="number" { (label) } } } }
+                (head(iter::once(Column::Texts("From")).chain(series.iter().map(|(label, _)| Column::Numbers(label)))))
                 tbody {
                     @for (row, start) in starts.iter().enumerate() {
                         tr {

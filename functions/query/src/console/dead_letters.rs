@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::http::Uri;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use event::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::desk::Desk;
 use super::error::ConsoleError;
 use super::frame::{Section, page};
-use super::layout::{counted, done, field, instant, scrolling, wrong};
+use super::layout::{counted, done, field, instant, text_table, wrong};
 use super::operator::{Operator, SignedForm, given};
 use crate::error::QueryError;
 use crate::parameters::Given;
@@ -110,15 +110,10 @@ fn take_offsets(given: &mut Given, name: &'static str) -> Result<Option<Value>, 
     Ok(offsets.transpose().map_err(|_| unreadable)?.map(|offsets| json!(offsets)))
 }
 
-pub(super) async fn list(State(desk): State<Desk>, operator: Operator, uri: Uri) -> Response {
-    let asked = given(&uri).and_then(|mut given| {
-        let from = take_offsets(&mut given, "from_offsets")?;
-        Ok((Filters::take(&mut given)?, from))
-    });
-    let (filters, from) = match asked {
-        Ok(asked) => asked,
-        Err(error) => return error.into_response(),
-    };
+pub(super) async fn list(State(desk): State<Desk>, operator: Operator, uri: Uri) -> Result<Response, ConsoleError> {
+    let mut given = given(&uri)?;
+    let from = take_offsets(&mut given, "from_offsets")?;
+    let filters = Filters::take(&mut given)?;
     let mut request = filters.request("list");
     if let Some(from) = from {
         request["from_offsets"] = from;
@@ -129,7 +124,7 @@ pub(super) async fn list(State(desk): State<Desk>, operator: Operator, uri: Uri)
         // The form stays as it was filled in.
         Err(error) => error.told(),
     };
-    page(&operator, Section::DeadLetters, &html! { (form(&filters)) (groups) })
+    Ok(page(&operator, Section::DeadLetters, &html! { (form(&filters)) (groups) }))
 }
 
 fn form(filters: &Filters) -> Markup {
@@ -173,7 +168,7 @@ fn group_markup(operator: &Operator, filters: &Filters, reason: &str, group: &Re
                 }
             }
             p { "The last failed at " (instant(*last_failed_at)) "." }
-            details { summary { "Examples of " (reason) } (scrolling(&format!("Examples of {reason}"), &examples_table(examples))) }
+            details { summary { "Examples of " (reason) } (examples_table(reason, examples)) }
             @if *open > 0 {
                 form method="post" action="/console/dead-letters/redrive" {
                     (operator.csrf_field()) (narrowed.hidden_fields())
@@ -185,48 +180,42 @@ fn group_markup(operator: &Operator, filters: &Filters, reason: &str, group: &Re
     }
 }
 
-fn examples_table(examples: &[Letter]) -> Markup {
-    html! {
-        table {
-            thead { tr { @for name in ["Event", "Type", "Tenant", "Why", "Failed", "Attempt", "Letter"] { th scope="col" { (name) } } } }
-            tbody {
-                @for Letter { position, attempt, tenant, event_type, event_id, reason, failed_at } in examples {
-                    tr {
-                        th scope="row" { @match event_id { Some(id) => code { (id) }, None => "unknown" } }
-                        td { (event_type.as_deref().unwrap_or_default()) }
-                        td { (tenant.as_deref().unwrap_or_default()) }
-                        td { (reason) }
-                        td { (instant(*failed_at)) }
-                        td class="number" { (attempt) }
-                        td { code { (position) } }
-                    }
-                }
+fn examples_table(reason: &str, examples: &[Letter]) -> Markup {
+    let rows = html! {
+        @for Letter { position, attempt, tenant, event_type, event_id, reason, failed_at } in examples {
+            tr {
+                th scope="row" { @match event_id { Some(id) => code { (id) }, None => "unknown" } }
+                td { (event_type.as_deref().unwrap_or_default()) }
+                td { (tenant.as_deref().unwrap_or_default()) }
+                td { (reason) }
+                td { (instant(*failed_at)) }
+                td class="number" { (attempt) }
+                td { code { (position) } }
             }
         }
-    }
+    };
+    let columns = ["Event", "Type", "Tenant", "Why", "Failed", "Attempt", "Letter"];
+    text_table(&format!("Examples of {reason}"), &columns, &rows)
 }
 
-pub(super) async fn redrive(State(desk): State<Desk>, SignedForm(operator, mut given): SignedForm) -> Response {
-    let redriven = async {
-        let is_dry_run = given.take("dry_run")?.is_some();
-        let mut part = Vec::new();
-        for name in ["from_offsets", "until_offsets"] {
-            part.extend(take_offsets(&mut given, name)?.map(|offsets| (name, offsets)));
-        }
-        let filters = Filters::take(&mut given)?;
-        let mut request = filters.request("redrive");
-        request["dry_run"] = is_dry_run.into();
-        request["max_per_sec"] = MAX_PER_SEC.into();
-        for (name, offsets) in &part {
-            request[*name] = offsets.clone();
-        }
-        let redriven = desk.console.redriver.change::<Redriven>(operator.asking(), request).await?;
-        Ok::<Markup, ConsoleError>(redriven_markup(&operator, &filters, &part, &redriven))
-    };
-    match redriven.await {
-        Ok(content) => page(&operator, Section::DeadLetters, &content),
-        Err(error) => error.into_response(),
+pub(super) async fn redrive(
+    State(desk): State<Desk>,
+    SignedForm(operator, mut given): SignedForm,
+) -> Result<Response, ConsoleError> {
+    let is_dry_run = given.take("dry_run")?.is_some();
+    let mut part = Vec::new();
+    for name in ["from_offsets", "until_offsets"] {
+        part.extend(take_offsets(&mut given, name)?.map(|offsets| (name, offsets)));
     }
+    let filters = Filters::take(&mut given)?;
+    let mut request = filters.request("redrive");
+    request["dry_run"] = is_dry_run.into();
+    request["max_per_sec"] = MAX_PER_SEC.into();
+    for (name, offsets) in &part {
+        request[*name] = offsets.clone();
+    }
+    let redriven = desk.console.redriver.change::<Redriven>(operator.asking(), request).await?;
+    Ok(page(&operator, Section::DeadLetters, &redriven_markup(&operator, &filters, &part, &redriven)))
 }
 
 fn letters(number: u64) -> String {

@@ -1,6 +1,6 @@
 //! Why there is no page, or a change was not made.
 
-use api_keys::{KeyError, RateError};
+use api_keys::KeyError;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use lambda::problem::{retry_after, retry_after_failure};
@@ -37,12 +37,6 @@ pub(super) enum ConsoleError {
 
 impl From<KeyError> for ConsoleError {
     fn from(error: KeyError) -> Self {
-        ConsoleError::Query(error.into())
-    }
-}
-
-impl From<RateError> for ConsoleError {
-    fn from(error: RateError) -> Self {
         ConsoleError::Query(error.into())
     }
 }

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::Uri;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use event::TypeDefinition;
 use maud::{Markup, html};
 use pipeline::ports::{FoundEvent, SearchPage, StoredStatus};
@@ -11,7 +11,7 @@ use strum::VariantNames as _;
 use super::desk::Desk;
 use super::error::ConsoleError;
 use super::frame::{Section, page};
-use super::layout::{counted, field, instant, link, scrolling, tenant_field};
+use super::layout::{counted, field, instant, link, tenant_field, text_table};
 use super::operator::{Operator, given};
 use crate::parameters::Given;
 use crate::search::{self, Cursor};
@@ -19,11 +19,8 @@ use crate::search::{self, Cursor};
 /// What the form asks for, as it was filled in.
 const ASKED: [&str; 7] = ["tenant", "type", "status", "user_id", "dimension", "value", "hours"];
 
-pub(super) async fn search(State(desk): State<Desk>, operator: Operator, uri: Uri) -> Response {
-    let given = match given(&uri) {
-        Ok(given) => given,
-        Err(error) => return error.into_response(),
-    };
+pub(super) async fn search(State(desk): State<Desk>, operator: Operator, uri: Uri) -> Result<Response, ConsoleError> {
+    let given = given(&uri)?;
     let asked = ASKED.map(|name| (name, given.first(name).unwrap_or_default().to_owned()));
     let tenant = asked[0].1.clone();
     let tenant = if tenant.is_empty() { operator.key.tenant.to_string() } else { tenant };
@@ -32,7 +29,7 @@ pub(super) async fn search(State(desk): State<Desk>, operator: Operator, uri: Ur
         // The form stays as it was filled in.
         Err(error) => error.told(),
     };
-    page(&operator, Section::Events, &html! { (form(&tenant, &asked)) (found) })
+    Ok(page(&operator, Section::Events, &html! { (form(&tenant, &asked)) (found) }))
 }
 
 async fn found(
@@ -96,15 +93,8 @@ fn found_markup(page: &SearchPage, next: Option<&str>, tenant: &str, asked: &[(&
             }
         }
         @if !page.events.is_empty() {
-            (scrolling("Events", &html! {
-                table {
-                    thead {
-                        tr {
-                            @for name in ["Id", "Type", "Status", "Received", "User", "Score", "Trace"] { th scope="col" { (name) } }
-                        }
-                    }
-                    tbody { @for found in &page.events { (row(found, &event(found.place.id.as_str()))) } }
-                }
+            (text_table("Events", &["Id", "Type", "Status", "Received", "User", "Score", "Trace"], &html! {
+                @for found in &page.events { (row(found, &event(found.place.id.as_str()))) }
             }))
         }
         @if let Some(next) = next { p { a class="next" href=(next) { "Older events" } } }

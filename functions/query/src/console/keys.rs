@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use axum::http::Uri;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use event::Timestamp;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::desk::Desk;
 use super::error::ConsoleError;
 use super::frame::{Section, page};
-use super::layout::{counted, done, field, instant, scrolling, wrong};
-use super::operator::{Operator, SignedForm, given};
+use super::layout::{counted, done, field, instant, text_table, wrong};
+use super::operator::{Operator, SignedForm, given, short};
 use crate::error::QueryError;
 use crate::parameters::{Given, number_within};
 
@@ -20,6 +20,9 @@ const MAX_DAYS: u64 = 3_660;
 const MAX_GRACE_HOURS: u64 = 24 * 90;
 /// A row has about a thousand bytes, and a load balancer takes a million.
 const MOST_ROWS: usize = 200;
+
+const COLUMNS: [&str; 9] =
+    ["Name", "Tenant", "Kind", "Scopes", "Events a minute", "Expires", "State", "Hash", "Change"];
 
 /// As the maintainer answers `list-keys`.
 #[derive(Deserialize)]
@@ -47,11 +50,9 @@ struct Made {
     tenant: String,
 }
 
-pub(super) async fn list(State(desk): State<Desk>, operator: Operator, uri: Uri) -> Response {
-    match given(&uri).and_then(|mut given| Ok(given.take("tenant")?)) {
-        Ok(tenant) => shown(&desk, &operator, tenant.as_deref(), &html! {}).await,
-        Err(error) => error.into_response(),
-    }
+pub(super) async fn list(State(desk): State<Desk>, operator: Operator, uri: Uri) -> Result<Response, ConsoleError> {
+    let tenant = given(&uri)?.take("tenant")?;
+    Ok(shown(&desk, &operator, tenant.as_deref(), &html! {}).await)
 }
 
 async fn shown(desk: &Desk, operator: &Operator, tenant: Option<&str>, notice: &Markup) -> Response {
@@ -112,12 +113,7 @@ fn list_markup(operator: &Operator, keys: &[ListedKey]) -> Markup {
         p role="status" { (counted(keys.len() as u64, "key", "keys")) }
         @if keys.len() > MOST_ROWS { (wrong(&format!("the first {MOST_ROWS} are shown: name a tenant, or use `forebay keys list`"))) }
         @if !keys.is_empty() {
-            (scrolling("API keys", &html! {
-                table {
-                    thead { tr { @for name in ["Name", "Tenant", "Kind", "Scopes", "Events a minute", "Expires", "State", "Hash", "Change"] { th scope="col" { (name) } } } }
-                    tbody { @for key in keys.iter().take(MOST_ROWS) { (row(operator, key)) } }
-                }
-            }))
+            (text_table("API keys", &COLUMNS, &html! { @for key in keys.iter().take(MOST_ROWS) { (row(operator, key)) } }))
         }
     }
 }
@@ -134,7 +130,7 @@ fn row(operator: &Operator, key: &ListedKey) -> Markup {
             td class="number" { @match rate_limit_per_min { Some(limit) => (limit), None => "as set" } }
             td { @match expires_at { Some(at) => (instant(*at)), None => "never" } }
             td { (state) }
-            td { code { (key_hash.get(..8).unwrap_or(key_hash)) } }
+            td { code { (short(key_hash)) } }
             td {
                 @if state == "valid" {
                     details {

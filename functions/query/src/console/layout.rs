@@ -49,24 +49,21 @@ pub(super) fn document(status: StatusCode, title: &str, navigation: &Markup, con
             }
         }
     };
-    respond(status, markup)
+    answer(status, markup)
 }
 
 /// A part of a page that is loaded again and again.
 pub(super) fn fragment(content: Markup) -> Response {
-    respond(StatusCode::OK, content)
+    answer(StatusCode::OK, content)
 }
 
-fn respond(status: StatusCode, markup: Markup) -> Response {
-    let mut response = (status, markup.0).into_response();
-    guard(response.headers_mut());
-    response
+fn answer(status: StatusCode, markup: Markup) -> Response {
+    (status, [(header::CONTENT_TYPE, HTML)], markup.0).into_response()
 }
 
-/// The headers of all answers but files.
+/// What every answer may do. A file says itself for how long it may be kept.
 pub(super) fn guard(headers: &mut HeaderMap) {
     for (name, value) in [
-        (header::CONTENT_TYPE, HTML),
         (header::CONTENT_SECURITY_POLICY, CONTENT_SECURITY),
         // Pages are of one operator, and some have a new key.
         (header::CACHE_CONTROL, "no-store"),
@@ -76,7 +73,7 @@ pub(super) fn guard(headers: &mut HeaderMap) {
         (header::X_FRAME_OPTIONS, "DENY"),
         (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
     ] {
-        headers.insert(name, HeaderValue::from_static(value));
+        headers.entry(name).or_insert(HeaderValue::from_static(value));
     }
 }
 
@@ -91,7 +88,39 @@ pub(super) fn instant(at: Timestamp) -> Markup {
     html! { time datetime=(at) { (at) } }
 }
 
-/// A table that scrolls by itself where the screen is narrow.
+/// A column of a table, by its name.
+pub(super) enum Column<'a> {
+    Texts(&'a str),
+    Numbers(&'a str),
+}
+
+/// The names above the columns of a table.
+pub(super) fn head<'c>(columns: impl IntoIterator<Item = Column<'c>>) -> Markup {
+    html! {
+        thead {
+            tr {
+                @for column in columns {
+                    @match column {
+                        Column::Texts(name) => th scope="col" { (name) },
+                        Column::Numbers(name) => th scope="col" class="number" { (name) },
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A table with these columns.
+pub(super) fn table<'c>(name: &str, columns: impl IntoIterator<Item = Column<'c>>, rows: &Markup) -> Markup {
+    scrolling(name, &html! { table { (head(columns)) tbody { (rows) } } })
+}
+
+/// A table whose columns are all named as texts are.
+pub(super) fn text_table(name: &str, columns: &[&str], rows: &Markup) -> Markup {
+    table(name, columns.iter().copied().map(Column::Texts), rows)
+}
+
+/// What scrolls by itself where the screen is narrow.
 pub(super) fn scrolling(name: &str, table: &Markup) -> Markup {
     html! { div class="scroll" role="region" aria-label=(name) tabindex="0" { (table) } }
 }

@@ -7,33 +7,35 @@ use api_keys::Credentials;
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
 use axum::http::uri::PathAndQuery;
-use axum::http::{HeaderValue, Method, StatusCode, Uri, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use event::{TenantId, Timestamp};
 use lambda::http::Deadline;
 use maud::{Markup, html};
 use percent_encoding::percent_decode_str;
-use pipeline::ports::{ApiKey, KeyHash, Scope};
+use pipeline::ports::ApiKey;
 use tokio::time::Instant;
 
 use super::channel::{Channel, is_from_another_site, is_from_our_pages};
 use super::desk::Desk;
 use super::error::ConsoleError;
 use super::functions::Asking;
-use super::layout::{bare_page, guard};
+use super::layout::{HTML, bare_page};
 use crate::handler::ANSWER_RESERVE;
 use crate::parameters::{self, Given};
 
 /// Longest wait for another function. API Gateway waits 30 seconds for us.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Where htmx leads the page that asked for a part of it.
+const HX_REDIRECT: HeaderName = HeaderName::from_static("hx-redirect");
 /// Characters of a key's name in the audit trail.
 const MOST_OF_NAME: usize = 100;
 /// Longest path that one comes back to after signing in, in bytes: a gateway bounds the header that has it.
 const LONGEST_WAY_BACK: usize = 2_048;
 
 /// What tells keys of one name apart, in the list of keys and in the audit trail.
-pub(super) fn short(hash: &KeyHash) -> String {
-    hash.to_string().chars().take(8).collect()
+pub(super) fn short(hash: &str) -> &str {
+    hash.get(..8).unwrap_or(hash)
 }
 
 /// Somebody who is signed in.
@@ -51,7 +53,7 @@ impl Operator {
         let ApiKey { hash, tenant, name, .. } = &*self.key;
         // Two keys may have one name, and the field has room for 256 characters.
         let name: String = name.chars().take(MOST_OF_NAME).collect();
-        Asking { by: format!("console {name} ({tenant}, {})", short(hash)), deadline: self.deadline }
+        Asking { by: format!("console {name} ({tenant}, {})", short(&hash.to_string())), deadline: self.deadline }
     }
 
     /// The tenant of the field `tenant`, or the key's own.
@@ -82,16 +84,10 @@ async fn admit<'d>(parts: &Parts, desk: &'d Desk) -> Result<(Operator, impl Fn(&
     let Some(session) = texts.find_map(|text| console.sessions.read(text, now)) else {
         return Err(to_sign_in(parts));
     };
-    let admitted = async {
-        let credentials = Credentials::of_hash(session.hash);
-        let key = app.authenticator.authenticate(credentials, Scope::Operate, now).await?;
-        app.limiter.take(&key, 1, now).await?;
-        Ok(key)
-    };
-    let key = match admitted.await {
+    let key = match app.operators_key(Credentials::of_hash(session.hash), now).await {
         Ok(key) => key,
-        Err(ConsoleError::Query(error)) if error.is_about_key() => return Err(to_sign_in(parts)),
-        Err(error) => return Err(error.into_response()),
+        Err(error) if error.is_about_key() => return Err(to_sign_in(parts)),
+        Err(error) => return Err(ConsoleError::from(error).into_response()),
     };
     let deadline = Instant::now() + Deadline::at_most(parts.extensions.get::<Deadline>(), PATIENCE, ANSWER_RESERVE);
     let csrf = console.sessions.form_token(&session);
@@ -118,14 +114,13 @@ fn to_sign_in(Parts { method, uri, headers, .. }: &Parts) -> Response {
     let to = form_urlencoded::Serializer::new(String::new()).append_pair("to", back).finish();
     let to = if is_part { "/console/sign-in".to_owned() } else { format!("/console/sign-in?{to}") };
     let Ok(to) = HeaderValue::try_from(to) else { return StatusCode::BAD_REQUEST.into_response() };
-    // A script that loads a part of a page must not get another page in its place.
-    let mut response = if is_part {
-        (StatusCode::UNAUTHORIZED, [("hx-redirect", to)]).into_response()
+    // A script that loads a part of a page must not get another page in its place, not even one that says what is wrong.
+    if is_part {
+        let headers = [(HX_REDIRECT, to), (header::CONTENT_TYPE, HeaderValue::from_static(HTML))];
+        (StatusCode::UNAUTHORIZED, headers).into_response()
     } else {
         (StatusCode::SEE_OTHER, [(header::LOCATION, to)]).into_response()
-    };
-    guard(response.headers_mut());
-    response
+    }
 }
 
 /// The fields of a form that one of our pages sent for this operator. Those that were left empty are not there.

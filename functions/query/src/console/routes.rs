@@ -9,7 +9,7 @@ use axum::routing::{any, get};
 use maud::html;
 
 use super::desk::Desk;
-use super::layout::{HTML, bare_page, wrong};
+use super::layout::{HTML, bare_page, guard, wrong};
 use super::{assets, audit, blocks, campaigns, dead_letters, events, keys, overview, sign_in, timeline};
 
 /// Largest form, in bytes.
@@ -41,7 +41,7 @@ pub(crate) fn routes(desk: Desk) -> Router {
         .route("/console/assets/{name}", get(assets::asset))
         .route("/console/{*page}", any(async || no_such_page()))
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
-        .layer(map_response(shown))
+        .layer(map_response(guarded))
         .with_state(desk)
 }
 
@@ -50,8 +50,15 @@ fn no_such_page() -> Response {
     bare_page(StatusCode::NOT_FOUND, "Not Found", &content)
 }
 
+/// Every answer, with the headers that say what it may do.
+async fn guarded(response: Response) -> Response {
+    let mut response = shown(response);
+    guard(response.headers_mut());
+    response
+}
+
 /// What axum refuses by itself, as a page: a method, or a form that cannot be read.
-async fn shown(response: Response) -> Response {
+fn shown(response: Response) -> Response {
     let status = response.status();
     let is_page = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == HTML);
     if is_page || !(status.is_client_error() || status.is_server_error()) {

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use super::channel::{Channel, is_from_our_pages};
 use super::desk::Desk;
 use super::error::ConsoleError;
-use super::layout::{bare_page, field, guard, wrong};
+use super::layout::{bare_page, field, wrong};
 use super::operator::SignedForm;
 
 const HOME: &str = "/console";
@@ -93,11 +93,7 @@ fn go_on(cookie: Option<HeaderValue>, to: &str) -> Response {
     let (Some(cookie), Ok(to)) = (cookie, HeaderValue::try_from(to)) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
-    let mut response = StatusCode::SEE_OTHER.into_response();
-    guard(response.headers_mut());
-    response.headers_mut().insert(header::SET_COOKIE, cookie);
-    response.headers_mut().insert(header::LOCATION, to);
-    response
+    (StatusCode::SEE_OTHER, [(header::SET_COOKIE, cookie), (header::LOCATION, to)]).into_response()
 }
 
 #[cfg(test)]

@@ -171,7 +171,8 @@ impl Serialize for Shown {
     }
 }
 
-fn shown(counts: &StatusCounts, status: RecordStatus) -> i64 {
+/// What is below zero until its record is counted is shown as none.
+pub(crate) fn shown(counts: &StatusCounts, status: RecordStatus) -> i64 {
     counts.get(status).max(0)
 }
 
@@ -207,8 +208,7 @@ impl<'a> CampaignShares<'a> {
         for (event_type, counts) in report.periods.iter().flat_map(|period| &period.by_type) {
             by_type.entry(event_type).or_default().merge(counts);
         }
-        let mut all = StatusCounts::default();
-        by_type.values().for_each(|counts| all.merge(counts));
+        let all: StatusCounts = by_type.values().sum();
         let stored = |event_type| by_type.get(event_type).map_or(0, StatusCounts::stored);
         CampaignShares {
             click_through: share(stored(CLICK), stored(IMPRESSION)),
